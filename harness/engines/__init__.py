@@ -1,0 +1,1 @@
+"""One file per engine behind `interface.Engine`; engines never import each other."""

@@ -1,0 +1,89 @@
+"""The one narrow interface of every engine: start a subject, stop it through the real stop path, hand over its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from harness.model import EngineInfo, Event, LogTail, Problem, ProcessInfo, Scenario, Trial
+
+PrepareProgress = Callable[[str, str], None]
+"""Called as (scenario name or image, what is being done), from any thread."""
+
+
+@dataclass(frozen=True)
+class StopRecord:
+    """What an engine knows after a stop; fields as in `Observation`."""
+
+    events: tuple[Event, ...]
+    exit_code: int | None
+    exit_signal: int | None
+    oom_killed: bool | None
+    complete: bool
+    lost_processes: tuple[str, ...] | None = None
+
+
+class SubjectFailed(Exception):
+    """The subject could not be started or did not become ready; carries what to put on record.
+
+    `exit_code` is set where the subject ran and left before it was ready.
+    """
+
+    def __init__(self, problem: Problem | None, exit_code: int | None = None) -> None:
+        super().__init__(problem.message if problem else f"exited with code {exit_code} before it was ready")
+        self.problem = problem
+        self.exit_code = exit_code
+
+
+class RunningSubject(Protocol):
+    """One started container (or process). Used by one thread; `abort` may be called from any other."""
+
+    stop_signal: int | None
+    stop_signal_source: str | None
+
+    def wait_ready(self) -> None:
+        """Return when the scenario's readiness holds; raise SubjectFailed when it cannot or does not in time."""
+
+    def sleep(self, duration_ns: int) -> None:
+        """Let time pass on the engine's clock, less if the subject is aborted."""
+
+    def is_running(self) -> bool:
+        """Whether PID 1 still runs."""
+
+    def processes(self) -> tuple[ProcessInfo, ...] | None:
+        """The process table with signal masks; None where it cannot be read."""
+
+    def stop(self, stop_timeout_ns: int) -> None:
+        """The stop path: stop signal, wait, SIGKILL. Returns when the engine says it is over."""
+
+    def record(self) -> StopRecord:
+        """Everything the engine recorded, from start to exit. Call after `stop`, or once it has exited."""
+
+    def logs(self) -> LogTail:
+        """The end of the container's output, a bounded amount whatever was written."""
+
+    def abort(self) -> None:
+        """End it at once from another thread so that a blocked `stop` or `wait_ready` returns."""
+
+    def remove(self) -> None:
+        """Leave nothing behind. Idempotent; never raises for a subject that is already gone."""
+
+
+class Engine(Protocol):
+    """A place where subjects run. `info` is asked once; `close` ends helpers and removes what is left of the run."""
+
+    def info(self) -> EngineInfo:
+        """What answered and what it can prove. Raises EngineError if nothing answers."""
+
+    def cannot_run(self, scenario: Scenario) -> str | None:
+        """Why this engine cannot run the scenario, None if it can. No side effects."""
+
+    def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
+        """Build and pull what the scenarios need, once. Raises BuildError or EngineError."""
+
+    def start(self, trial: Trial) -> RunningSubject:
+        """Create and start a fresh subject. Raises SubjectFailed for the subject's mistakes, EngineError for the engine's."""
+
+    def close(self) -> None:
+        """Remove everything of this run and end helpers. Idempotent."""

@@ -1,0 +1,51 @@
+"""The error tree, by who is at fault. The subject's misbehaviour is data, never an exception."""
+
+from __future__ import annotations
+
+
+class StopHarnessError(Exception):
+    """Base of every error that the command line turns into a message and `exit_code`."""
+
+    exit_code = 4
+
+
+class UsageError(StopHarnessError):
+    """The user's command line or settings."""
+
+    exit_code = 2
+
+
+class ScenarioError(StopHarnessError):
+    """A scenario file. `problems` are lines of the form `file:line:column: key: what is wrong; what is allowed`."""
+
+    exit_code = 2
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class EngineError(StopHarnessError):
+    """The engine does not answer, refuses, or died; also an image that cannot be had."""
+
+    exit_code = 4
+
+
+class BaseImageMissing(EngineError):
+    """The base image of the shipped samples can neither be found nor pulled."""
+
+
+class BuildError(EngineError):
+    """A Dockerfile does not build: the user's mistake, hence 2. The message ends with the last lines of the build log."""
+
+    exit_code = 2
+
+
+class StoreError(StopHarnessError):
+    """A run directory that cannot be written or read."""
+
+    exit_code = 2
+
+
+class HarnessBug(StopHarnessError):
+    """Something that cannot happen did; ours to mend."""

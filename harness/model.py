@@ -1,0 +1,505 @@
+"""The nouns, in the order in which they come into being: Scenario, Trial, Observation, Verdict, Report.
+
+Every record is frozen. Quantities carry their unit in the name; times are integer nanoseconds in memory and
+seconds in files and reports. This module imports the standard library only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+
+ECS_STOP_TIMEOUT_S = 30
+"""Default stop timeout of Amazon ECS (`ECS_CONTAINER_STOP_TIMEOUT`); the line that compliance is measured against.
+Source: AWS CLI reference, `ecs stop-task`."""
+
+
+# ── 1. What the user asks for ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Outcome(StrEnum):
+    """What one trial came to; exactly one. `docs/outcomes.md` describes each."""
+
+    GRACEFUL = "graceful"
+    LOSSY = "lossy"
+    KILLED = "killed"
+    CRASHED = "crashed"
+    OOM_KILLED = "oom_killed"
+    NOT_RUNNING = "not_running"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The container that is stopped. Exactly one of `image` and `build_directory` is set.
+
+    `entrypoint` and `command` are None where the image's own apply. `ports` maps container port to a fixed host
+    port, None meaning that the engine picks a free one. `memory_bytes` None means no limit.
+    """
+
+    image: str | None = None
+    build_directory: str | None = None
+    dockerfile: str | None = None
+    build_args: tuple[tuple[str, str], ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    user: str | None = None
+    working_directory: str | None = None
+    ports: tuple[tuple[int, int | None], ...] = ()
+    init: bool = False
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """When the subject counts as ready to be stopped: every condition that is given holds, then `delay_ns` passes.
+
+    `log` is a regular expression searched in standard output and standard error. `http_path` belongs to
+    `http_port`. Not ready within `timeout_ns` makes the trial inconclusive.
+    """
+
+    log: str | None = None
+    tcp_port: int | None = None
+    http_port: int | None = None
+    http_path: str = "/"
+    healthcheck: bool = False
+    delay_ns: int = 0
+    timeout_ns: int = 30 * NS_PER_S
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Container ports that must be reachable for the conditions to be checked."""
+        return tuple(port for port in (self.tcp_port, self.http_port) if port is not None)
+
+
+@dataclass(frozen=True)
+class StopPlan:
+    """How the subject is stopped. `signal` None means the image's STOPSIGNAL, else SIGTERM."""
+
+    timeouts_ns: tuple[int, ...] = (ECS_STOP_TIMEOUT_S * NS_PER_S,)
+    signal: str | None = None
+    after_ns: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a trial must come to for its status to be `pass`.
+
+    `stop_timeout_ns` None: applies to every stop timeout that no other expectation names. `within_ns` None: any
+    duration. `exit_codes` None: 0 and 128 + stop signal are accepted.
+    """
+
+    outcomes: tuple[Outcome, ...] = (Outcome.GRACEFUL,)
+    stop_timeout_ns: int | None = None
+    within_ns: int | None = None
+    exit_codes: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One scenario file. `source` is the path it came from, None where there was no file (`check IMAGE`)."""
+
+    name: str
+    subject: Subject
+    description: str = ""
+    readiness: Readiness = Readiness()
+    stop: StopPlan = StopPlan()
+    repeat: int = 1
+    expectations: tuple[Expectation, ...] = (Expectation(),)
+    source: str | None = None
+
+    def expectation_at(self, stop_timeout_ns: int) -> Expectation:
+        """The expectation for one stop timeout: the one that names it, else the one that names none."""
+        general = Expectation()
+        for expectation in self.expectations:
+            if expectation.stop_timeout_ns == stop_timeout_ns:
+                return expectation
+            if expectation.stop_timeout_ns is None:
+                general = expectation
+        return general
+
+
+# ── 2. What will be done ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One stop of one fresh container. `trial_id` is stable: the same scenario gives the same ids on every machine."""
+
+    trial_id: str
+    scenario: Scenario
+    stop_timeout_ns: int
+    stop_after_ns: int
+    repetition: int
+
+
+@dataclass(frozen=True)
+class SkippedScenario:
+    """A scenario that the chosen engine cannot run, with the reason for people."""
+
+    scenario: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do, longest stop timeouts first within each scenario's trials."""
+
+    trials: tuple[Trial, ...]
+    skipped: tuple[SkippedScenario, ...] = ()
+
+
+# ── 3. What happened ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """An engine as it answered, and what it can prove.
+
+    `pid1_rules`: the subject is PID 1 of a PID namespace, so the kernel drops signals without a handler.
+    `whole_seconds`: stop timeouts must be whole seconds. `observes_sigkill`: the engine reports its own SIGKILL.
+    `reports_oom`: the engine's OOM flag can be trusted. `runs_images`: container images, memory limits and an init
+    are available. `host` is how it was reached, for people.
+    """
+
+    name: str
+    product: str
+    version: str
+    host: str
+    pid1_rules: bool
+    whole_seconds: bool
+    observes_sigkill: bool
+    reports_oom: bool
+    runs_images: bool
+    caveats: tuple[str, ...] = ()
+
+
+class Clock(StrEnum):
+    """Who stamped an event. Both ends of a duration come from one clock."""
+
+    ENGINE = "engine"
+    """Wall clock of the engine's machine, ns since the epoch."""
+    KERNEL = "kernel"
+    """CLOCK_MONOTONIC of the process that waits for PID 1."""
+    HARNESS = "harness"
+    """CLOCK_MONOTONIC of the harness; late by the way to the engine and back."""
+    VIRTUAL = "virtual"
+    """The simulated engine's clock."""
+
+
+class EventKind(StrEnum):
+    """Steps of one trial."""
+
+    STARTED = "started"
+    READY = "ready"
+    STOP_REQUESTED = "stop_requested"
+    SIGNAL_SENT = "signal_sent"
+    OOM = "oom"
+    EXITED = "exited"
+    STOP_RETURNED = "stop_returned"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened, stamped by one clock.
+
+    `source` names the engine's own record ("kill event timeNano", "State.FinishedAt"). `signal` is set on
+    `signal_sent`. The same step may stand in the timeline once per source.
+    """
+
+    kind: EventKind
+    at_ns: int
+    clock: Clock
+    source: str
+    signal: int | None = None
+
+
+class ProblemKind(StrEnum):
+    """Why a trial says nothing about the container, or stopped short."""
+
+    START_FAILED = "start_failed"
+    """The engine could not start it for a reason that is not the command's (port taken, no such network)."""
+    COMMAND_NOT_FOUND = "command_not_found"
+    """The command does not exist or is not executable (exit codes 127 and 126)."""
+    NOT_READY = "not_ready"
+    ENGINE_FAILED = "engine_failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What kept a trial from being measured, in words for people."""
+
+    kind: ProblemKind
+    message: str
+
+
+@dataclass(frozen=True)
+class LogTail:
+    """The end of what the container wrote, decoded with replacement characters. `truncated`: there was more."""
+
+    text: str = ""
+    truncated: bool = False
+
+
+class SignalDisposition(StrEnum):
+    """What a process does with the stop signal, as its signal masks say. A hint, not a verdict."""
+
+    CAUGHT = "caught"
+    IGNORED = "ignored"
+    BLOCKED = "blocked"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class ProcessInfo:
+    """One process of the container just before the stop.
+
+    Source: `GET /containers/ID/top` with the signal-mask columns, or `/proc/PID/status`. Bit n-1 of a mask stands
+    for signal n. `pid` is as the engine prints it: the host's for Docker, the container's for Podman.
+    """
+
+    pid: int
+    parent_pid: int
+    command: str
+    caught: int
+    ignored: int
+    blocked: int
+
+    def disposition(self, signal: int) -> SignalDisposition:
+        """What this process does with `signal`."""
+        bit = 1 << (signal - 1)
+        if self.blocked & bit:
+            return SignalDisposition.BLOCKED
+        if self.ignored & bit:
+            return SignalDisposition.IGNORED
+        if self.caught & bit:
+            return SignalDisposition.CAUGHT
+        return SignalDisposition.DEFAULT
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything one trial recorded; nothing in it says "graceful".
+
+    `exit_code` is the container's (128 + n after signal n; Docker: `State.ExitCode`), None where it is not known or
+    the container never ran. `exit_signal` is the signal that ended PID 1 where the engine can tell it from an exit
+    code (the `process` engine: wait status), else None. `oom_killed` None: the engine cannot tell.
+    `stop_signal` None: not known. `processes` None: not looked at or unreadable. `lost_processes`: processes the
+    kernel or the engine ended by SIGKILL because PID 1 left before them; None where nobody looked.
+    `complete` False: the engine's record has a gap (the event stream broke), so a missing event proves nothing.
+    """
+
+    trial_id: str
+    scenario: str
+    engine: EngineInfo
+    stop_timeout_ns: int
+    stop_after_ns: int
+    repetition: int
+    started_at: str
+    stop_signal: int | None = None
+    stop_signal_source: str | None = None
+    events: tuple[Event, ...] = ()
+    exit_code: int | None = None
+    exit_signal: int | None = None
+    oom_killed: bool | None = None
+    exited_before_stop: bool = False
+    complete: bool = True
+    processes: tuple[ProcessInfo, ...] | None = None
+    lost_processes: tuple[str, ...] | None = None
+    problem: Problem | None = None
+    logs: LogTail = LogTail()
+    load_average: float | None = None
+
+
+# ── 4. What it means ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class SigkillEvidence(StrEnum):
+    """How we know whether SIGKILL ended the stop."""
+
+    OBSERVED = "observed"
+    INFERRED = "inferred"
+    NOT_SENT = "not_sent"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class StopFacts:
+    """The timeline read as facts, before any judgement.
+
+    `shutdown_duration_ns`: stop signal sent → PID 1 exited, None where one end is missing. `duration_source` names
+    both ends and their clock. `duration_error_ns` is the known error bound of that pair of sources, None if unknown.
+    `sigkill_after_ns`: stop signal → SIGKILL, None if none was seen.
+    """
+
+    sigkill_evidence: SigkillEvidence
+    sigkill_reason: str
+    shutdown_duration_ns: int | None = None
+    duration_source: str | None = None
+    duration_error_ns: int | None = None
+    sigkill_after_ns: int | None = None
+    oom_during_stop: bool | None = None
+
+
+class Severity(StrEnum):
+    """How much a finding matters: `error` decides an outcome, `warning` deserves a look, `note` explains."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One rule that applied. `rule` is its id, documented in `docs/outcomes.md`."""
+
+    rule: str
+    severity: Severity
+    message: str
+
+
+class Status(StrEnum):
+    """A trial against its expectation."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of one observation. `reason` is one sentence that a person understands."""
+
+    trial_id: str
+    outcome: Outcome
+    status: Status
+    reason: str
+    facts: StopFacts
+    findings: tuple[Finding, ...] = ()
+
+
+# ── 5. What is reported ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """An observation with today's verdict on it."""
+
+    observation: Observation
+    verdict: Verdict
+
+
+class ComplianceStatus(StrEnum):
+    """A subject against a platform's default stop timeout."""
+
+    COMPLIANT = "compliant"
+    NON_COMPLIANT = "non_compliant"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Compliance:
+    """One scenario against one stop timeout. `headroom_ns` = timeout − longest graceful stop; None if not compliant."""
+
+    scenario: str
+    default_timeout_ns: int
+    status: ComplianceStatus
+    reason: str
+    headroom_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A container platform's default. `checked` is the day the number was compared with `source`, None: not checked."""
+
+    name: str
+    stop_signal: str
+    default_timeout_s: int
+    note: str
+    source: str
+    checked: str | None
+
+
+@dataclass(frozen=True)
+class PlatformRow:
+    """Which scenarios a platform's default would let finish; `statuses` is in the order of `Report.scenarios`."""
+
+    platform: Platform
+    statuses: tuple[ComplianceStatus, ...]
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """Who ran what, where and when. Times are ISO 8601 in UTC; `finished_at` None: the run did not end by itself."""
+
+    run_id: str
+    name: str
+    started_at: str
+    engine: EngineInfo
+    harness_version: str
+    machine: str
+    cpu_count: int
+    command_line: tuple[str, ...] = ()
+    shard: str | None = None
+    finished_at: str | None = None
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class RunWarning:
+    """A doubt about the run as a whole, with what to do about it."""
+
+    rule: str
+    message: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as read back from its directory, before it is judged. `trials_planned` counts what the plan held."""
+
+    run: RunInfo
+    scenarios: tuple[Scenario, ...]
+    observations: tuple[Observation, ...]
+    trials_planned: int
+    skipped: tuple[SkippedScenario, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a report says, and nothing of how it looks. `results` are sorted by scenario, timeout, moment,
+    repetition; `compliance` and `scenarios` are in the same order as each other."""
+
+    run: RunInfo
+    scenarios: tuple[Scenario, ...]
+    results: tuple[TrialResult, ...]
+    compliance: tuple[Compliance, ...]
+    platforms: tuple[PlatformRow, ...]
+    trials_planned: int
+    skipped: tuple[SkippedScenario, ...] = ()
+    warnings: tuple[RunWarning, ...] = ()
+
+    def count(self, status: Status) -> int:
+        """Number of trials with this status."""
+        return sum(result.verdict.status is status for result in self.results)
+
+    def of_scenario(self, name: str) -> tuple[TrialResult, ...]:
+        """The results of one scenario, in report order."""
+        return tuple(result for result in self.results if result.observation.scenario == name)
+
+
+@dataclass(frozen=True)
+class DoctorLine:
+    """What `doctor` says about one engine. `info` None: it did not answer, `message` says why."""
+
+    name: str
+    info: EngineInfo | None
+    message: str
+    advice: str = ""
+
+
