@@ -1,6 +1,6 @@
 """stop-harness: does my container shut down gracefully, and if not, why?
 
-    scenario file ─▶ Scenario ─▶ Plan(Trial…) ─▶ Observation ─▶ Verdict ─▶ Report ─▶ terminal/JSON/JUnit/CSV/Markdown/HTML
+    scenario file ─▶ Scenario ─▶ Plan(Trial…) ─▶ Observation ─▶ Verdict ─▶ Report ─▶ terminal, JSON, HTML, …
       scenario.py     plan.py      trial.py         verdict.py    report.py   renderers/
                                       │
                                    engines/  (docker_api · pid_namespace · simulated)

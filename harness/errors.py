@@ -36,7 +36,7 @@ class BaseImageMissing(EngineError):
 
 
 class BuildError(EngineError):
-    """A Dockerfile does not build: the user's mistake, hence 2. The message ends with the last lines of the build log."""
+    """A Dockerfile does not build: the user's mistake, hence 2. The message ends with the build log's last lines."""
 
     exit_code = 2
 

@@ -472,8 +472,11 @@ class StoredRun:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a report says, and nothing of how it looks. `results` are sorted by scenario, timeout, moment,
-    repetition; `compliance` and `scenarios` are in the same order as each other."""
+    """Everything a report says, and nothing of how it looks.
+
+    `results` are sorted by scenario, timeout, moment,
+    repetition; `compliance` and `scenarios` are in the same order as each other.
+    """
 
     run: RunInfo
     scenarios: tuple[Scenario, ...]
@@ -501,5 +504,3 @@ class DoctorLine:
     info: EngineInfo | None
     message: str
     advice: str = ""
-
-

@@ -1,0 +1,109 @@
+"""Scenarios → Trials: subject × stop timeout × moment of the stop × repetition. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from harness import units
+from harness.errors import UsageError
+from harness.model import NS_PER_S, Plan, Scenario, SkippedScenario, Trial
+
+START_COST_NS = 300 * 1_000_000
+"""Assumed cost of starting and removing one container, for the predicted wall time; 0.23 s measured with
+`docker run -d` + `docker stop` + `docker rm` on two cores."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `index` of `count` (1-based), as in `--shard 2/5`."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """`2/5`. Raises UsageError for anything else."""
+        match = re.fullmatch(r"([1-9]\d{0,3})/([1-9]\d{0,3})", text)
+        if match is None or int(match[1]) > int(match[2]):
+            raise UsageError(f"--shard {text!r} is not of the form I/N with I from 1 to N, such as 2/5")
+        return cls(int(match[1]), int(match[2]))
+
+    def holds(self, trial_id: str) -> bool:
+        """Whether a trial belongs here: by a hash of its id, so that adding a scenario moves no other trial."""
+        digest = hashlib.sha256(trial_id.encode()).digest()
+        return int.from_bytes(digest[:8], "big") % self.count == self.index - 1
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+
+def expand(
+    scenarios: tuple[Scenario, ...],
+    *,
+    skipped: tuple[SkippedScenario, ...] = (),
+    repeat: int | None = None,
+    shard: Shard | None = None,
+) -> Plan:
+    """Every trial of the scenarios that are not skipped, longest stop timeouts first so that they overlap the rest.
+
+    `repeat` None: as each scenario says.
+    """
+    left_out = {skip.scenario for skip in skipped}
+    trials = [
+        Trial(
+            trial_id=trial_id(scenario.name, timeout_ns, after_ns, repetition),
+            scenario=scenario,
+            stop_timeout_ns=timeout_ns,
+            stop_after_ns=after_ns,
+            repetition=repetition,
+        )
+        for scenario in scenarios
+        if scenario.name not in left_out
+        for timeout_ns in scenario.stop.timeouts_ns
+        for after_ns in scenario.stop.after_ns
+        for repetition in range(1, (repeat or scenario.repeat) + 1)
+    ]
+    if shard is not None:
+        trials = [trial for trial in trials if shard.holds(trial.trial_id)]
+    trials.sort(key=longest_ns, reverse=True)
+    return Plan(tuple(trials), skipped)
+
+
+def trial_id(scenario: str, stop_timeout_ns: int, stop_after_ns: int, repetition: int) -> str:
+    """`drains-5s@30s#1`, and `drains-5s@30s+500ms#1` where the stop comes later than readiness."""
+    moment = f"+{units.format_duration(stop_after_ns)}" if stop_after_ns else ""
+    return f"{scenario}@{units.format_duration(stop_timeout_ns)}{moment}#{repetition}"
+
+
+def longest_ns(trial: Trial) -> int:
+    """The longest a trial's measured part can take: the wait before the stop and the whole stop timeout."""
+    return trial.scenario.readiness.delay_ns + trial.stop_after_ns + trial.stop_timeout_ns
+
+
+def predicted_wall_time_ns(plan: Plan, *, jobs: int, start_slots: int) -> int:
+    """Upper estimate of a run's wall time: every stop lasts its whole timeout, starts share `start_slots`.
+
+    Builds and pulls are not in it.
+    """
+    if not plan.trials:
+        return 0
+    free_at = [0] * jobs
+    slots = [0] * start_slots
+    for trial in plan.trials:
+        job = min(range(jobs), key=free_at.__getitem__)
+        slot = min(range(start_slots), key=slots.__getitem__)
+        started = max(free_at[job], slots[slot]) + START_COST_NS
+        slots[slot] = started
+        free_at[job] = started + longest_ns(trial)
+    return max(free_at)
+
+
+def whole_seconds_problem(scenario: Scenario) -> str | None:
+    """Why an engine that takes whole seconds only cannot run this scenario; None if it can."""
+    for timeout_ns in scenario.stop.timeouts_ns:
+        if timeout_ns % NS_PER_S:
+            written = units.format_duration(timeout_ns)
+            return f"stop timeout {written} is not a whole number of seconds, and this engine takes nothing else"
+    return None

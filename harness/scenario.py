@@ -1,0 +1,443 @@
+"""Text → Scenario. Every mistake is reported with file:line:column, the key, and what is allowed. Pure.
+
+YAML is composed to nodes first, because nodes know where they stand; pydantic models then check keys, types and values
+and give the JSON Schema (`schema`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import posixpath
+import re
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from harness import signals, units
+from harness.errors import ScenarioError
+from harness.model import (
+    ECS_STOP_TIMEOUT_S,
+    NS_PER_S,
+    Expectation,
+    Outcome,
+    Readiness,
+    Scenario,
+    StopPlan,
+    Subject,
+)
+
+Key = str | int
+Path = tuple[Key, ...]
+
+MAX_NODES = 20_000
+"""A scenario is a page of text; more nodes than this is an alias bomb or the wrong file."""
+
+MAX_DEPTH = 12
+"""The format needs five levels; an alias that contains itself has no end."""
+
+RAW_TEXT = {("subject", "environment"), ("subject", "build_args")}
+"""Mappings whose values are taken as written, so that `PORT: 8000` and `FLAG: yes` mean what they look like."""
+
+
+# ── Values ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _duration(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("a duration is needed, such as 500ms, 2s or 1m30s")
+    if not isinstance(value, str) and value > 0:
+        raise ValueError(f"{value} has no unit; write {value}s or {value}ms")
+    return units.parse_duration(str(value))
+
+
+def _size(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError("a size is needed, such as 64MiB")
+    return units.parse_size(str(value))
+
+
+def _signal(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError("a signal is needed, such as SIGTERM")
+    return signals.name(signals.number(str(value)))
+
+
+def _regular_expression(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"{value!r} is not a regular expression: {error}") from None
+    return value
+
+
+def _one_or_list(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+def _argv(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError(f'write it as a list of words, such as ["/bin/sh", "-c", {value!r}]')
+    return value
+
+
+def _ports(value: object) -> object:
+    return dict.fromkeys(value) if isinstance(value, list) else value
+
+
+DURATION_SCHEMA = {"type": ["string", "integer"], "examples": ["500ms", "2s", "1m30s"]}
+Duration = Annotated[int, BeforeValidator(_duration), WithJsonSchema(DURATION_SCHEMA)]
+Size = Annotated[int, BeforeValidator(_size), WithJsonSchema({"type": ["string", "integer"], "examples": ["64MiB"]})]
+Signal = Annotated[
+    str, BeforeValidator(_signal), WithJsonSchema({"type": ["string", "integer"], "examples": ["SIGINT"]})
+]
+Pattern = Annotated[str, AfterValidator(_regular_expression)]
+Argv = Annotated[list[str], BeforeValidator(_argv), Field(min_length=1)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Outcomes = Annotated[list[Annotated[Outcome, Field(strict=False)]], BeforeValidator(_one_or_list), Field(min_length=1)]
+Durations = Annotated[list[Duration], BeforeValidator(_one_or_list), Field(min_length=1)]
+
+
+# ── The file ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SubjectSection(_Section):
+    """The container to stop."""
+
+    image: Text | None = Field(None, description="Image to run; pulled when it is not there. Either this or `build`.")
+    build: Text | None = Field(None, description="Folder with a Dockerfile, relative to the scenario file.")
+    dockerfile: Text | None = Field(None, description="Dockerfile within the `build` folder. Default: Dockerfile.")
+    build_args: dict[str, str] = Field({}, description="Build arguments of the Dockerfile.")
+    entrypoint: Argv | None = Field(None, description="Replaces the image's ENTRYPOINT.")
+    command: Argv | None = Field(None, description="Replaces the image's CMD.")
+    environment: dict[str, str] = Field({}, description="Environment variables.")
+    user: Text | None = Field(None, description="User to run as.")
+    working_directory: Text | None = Field(None, description="Working directory in the container.")
+    ports: Annotated[dict[Port, Port | None], BeforeValidator(_ports)] = Field(
+        {}, description="Container ports to publish, with a fixed host port or none for a free one."
+    )
+    init: bool = Field(False, description="Run under the engine's init (`docker run --init`).")
+    memory: Size | None = Field(None, description="Memory limit; swap is not given on top.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SubjectSection:
+        if (self.image is None) == (self.build is None):
+            raise ValueError("give exactly one of `image` and `build`")
+        if self.build is None and (self.dockerfile or self.build_args):
+            raise ValueError("`dockerfile` and `build_args` go with `build`")
+        return self
+
+
+class HttpSection(_Section):
+    """A request that must be answered with a status below 400."""
+
+    port: Port
+    path: Annotated[str, StringConstraints(pattern="^/")] = "/"
+
+
+class ReadySection(_Section):
+    """When the container counts as ready; every condition given must hold, then `delay` passes."""
+
+    log: Pattern | None = Field(None, description="Regular expression found in the output; ^ and $ match at lines.")
+    tcp: Port | None = Field(None, description="Port that accepts connections.")
+    http: HttpSection | None = None
+    healthcheck: bool = Field(False, description="The image's HEALTHCHECK reports healthy.")
+    delay: Duration | None = Field(
+        None, description="Time to wait after the conditions hold. Default: 0s, or 1s where no condition is given."
+    )
+    timeout: Duration = Field(30 * NS_PER_S, description="Not ready by then: the trial is inconclusive.")
+
+
+class StopSection(_Section):
+    """How the container is stopped."""
+
+    timeouts: Durations = Field([ECS_STOP_TIMEOUT_S * NS_PER_S], description="Stop timeouts; one trial each.")
+    signal: Signal | None = Field(None, description="Stop signal. Default: the image's STOPSIGNAL, else SIGTERM.")
+    after: Durations = Field([0], description="Moment of the stop after readiness; a list gives one trial each.")
+
+    @model_validator(mode="after")
+    def _no_twins(self) -> StopSection:
+        for key, values in (("timeouts", self.timeouts), ("after", self.after)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"`{key}` names the same duration twice")
+        return self
+
+
+class ExpectSection(_Section):
+    """What a trial must come to."""
+
+    outcome: Outcomes = Field([Outcome.GRACEFUL], description="One outcome or a list of accepted ones.")
+    timeout: Duration | None = Field(None, description="Applies to this stop timeout only. Default: to all others.")
+    within: Duration | None = Field(None, description="Longest accepted shutdown duration.")
+    exit_codes: Annotated[list[Annotated[int, Field(ge=0, le=255)]], BeforeValidator(_one_or_list)] | None = Field(
+        None, description="Accepted exit codes. Default: 0 and 128 + stop signal."
+    )
+
+
+class ScenarioFile(_Section):
+    """A stop-harness scenario, version 1."""
+
+    version: Literal[1]
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")] = Field(
+        description="Lower-case letters, digits, dot, dash and underscore; unique within a run."
+    )
+    description: str = ""
+    subject: SubjectSection
+    ready: ReadySection = ReadySection()
+    stop: StopSection = StopSection()
+    repeat: Annotated[int, Field(ge=1, le=10_000)] = Field(1, description="Repetitions, each in a fresh container.")
+    expect: Annotated[list[ExpectSection], BeforeValidator(_one_or_list), Field(min_length=1)] = [ExpectSection()]
+
+    @model_validator(mode="after")
+    def _expectations_fit(self) -> ScenarioFile:
+        named = [section.timeout for section in self.expect]
+        for timeout in named:
+            if named.count(timeout) > 1:
+                where = "without `timeout`" if timeout is None else f"for timeout {units.format_duration(timeout)}"
+                raise ValueError(f"`expect` has two entries {where}; one is enough")
+            if timeout is not None and timeout not in self.stop.timeouts:
+                known = ", ".join(units.format_duration(value) for value in self.stop.timeouts)
+                raise ValueError(
+                    f"`expect` names timeout {units.format_duration(timeout)}, which `stop.timeouts` does not ({known})"
+                )
+        return self
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a scenario file."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ScenarioFile.model_json_schema()}
+
+
+# ── Parsing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def parse(text: str, source: str = "<text>") -> Scenario:
+    """The scenario that `text` describes.
+
+    `source` is the file's path: it stands in messages, and `subject.build` is taken relative to its folder.
+    Raises ScenarioError with every mistake found.
+    """
+    data, marks = _compose(text, source)
+    try:
+        file = ScenarioFile.model_validate(data)
+    except ValidationError as error:
+        found = sorted((_position(marks, _where(detail)), _explain(detail)) for detail in error.errors())
+        raise ScenarioError(tuple(f"{source}:{line}:{column}: {what}" for (line, column), what in found)) from None
+    return _scenario(file, source)
+
+
+def location(text: str, source: str, path: Path) -> str:
+    """`file:line:column` of a key in a scenario that parses, for mistakes that only a look at the disk can find."""
+    _, marks = _compose(text, source)
+    line, column = _position(marks, path)
+    return f"{source}:{line}:{column}"
+
+
+def _scenario(file: ScenarioFile, source: str) -> Scenario:
+    subject, ready, stop = file.subject, file.ready, file.stop
+    folder = posixpath.dirname(source)
+    build = None if subject.build is None else posixpath.normpath(posixpath.join(folder, subject.build))
+    return Scenario(
+        name=file.name,
+        description=file.description.strip(),
+        source=source,
+        subject=Subject(
+            image=subject.image,
+            build_directory=build,
+            dockerfile=subject.dockerfile,
+            build_args=tuple(subject.build_args.items()),
+            entrypoint=_tuple(subject.entrypoint),
+            command=_tuple(subject.command),
+            environment=tuple(subject.environment.items()),
+            user=subject.user,
+            working_directory=subject.working_directory,
+            ports=tuple(subject.ports.items()),
+            init=subject.init,
+            memory_bytes=subject.memory,
+        ),
+        readiness=Readiness(
+            log=ready.log,
+            tcp_port=ready.tcp,
+            http_port=ready.http.port if ready.http else None,
+            http_path=ready.http.path if ready.http else "/",
+            healthcheck=ready.healthcheck,
+            delay_ns=_ready_delay(ready),
+            timeout_ns=ready.timeout,
+        ),
+        stop=StopPlan(tuple(stop.timeouts), stop.signal, tuple(stop.after)),
+        repeat=file.repeat,
+        expectations=tuple(
+            Expectation(
+                outcomes=tuple(section.outcome),
+                stop_timeout_ns=section.timeout,
+                within_ns=section.within,
+                exit_codes=None if section.exit_codes is None else tuple(section.exit_codes),
+            )
+            for section in file.expect
+        ),
+    )
+
+
+def _ready_delay(ready: ReadySection) -> int:
+    """Without any condition a container is stopped 1 s after its start: most servers have their handlers by then, and
+    a stop at once would measure the start-up race instead of the shutdown."""
+    if ready.delay is not None:
+        return ready.delay
+    return 0 if ready.log or ready.tcp or ready.http or ready.healthcheck else NS_PER_S
+
+
+def _tuple(words: list[str] | None) -> tuple[str, ...] | None:
+    return None if words is None else tuple(words)
+
+
+# ── YAML with positions ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _compose(text: str, source: str) -> tuple[dict[Key, Any], dict[Path, yaml.Mark]]:
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        if root is None:
+            raise ScenarioError((f"{source}:1:1: the file is empty; `stop-harness init` writes one to start from",))
+        if not isinstance(root, yaml.MappingNode):
+            raise ScenarioError((f"{source}:1:1: a scenario is a mapping of keys (version, name, subject, …)",))
+        reader = _Reader(loader, source)
+        data = reader.read(root, ())
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        hint = "; indent with spaces, YAML allows no tabs there" if "'\\t'" in str(error.problem) else ""
+        raise ScenarioError((f"{source}:{line}:{column}: not valid YAML: {error.problem}{hint}",)) from None
+    except RecursionError:
+        raise ScenarioError((f"{source}:1:1: nested too deeply; this is not a scenario",)) from None
+    except yaml.YAMLError as error:
+        raise ScenarioError((f"{source}:1:1: not valid YAML: {' '.join(str(error).split())}",)) from None
+    if reader.problems:
+        raise ScenarioError(tuple(reader.problems))
+    assert isinstance(data, dict)
+    return data, reader.marks
+
+
+class _Reader:
+    """Nodes → plain data, remembering where each key stands and collecting duplicate keys."""
+
+    def __init__(self, loader: yaml.SafeLoader, source: str) -> None:
+        self.loader, self.source = loader, source
+        self.marks: dict[Path, yaml.Mark] = {}
+        self.problems: list[str] = []
+        self._count = 0
+
+    def read(self, node: yaml.Node, path: Path) -> Any:
+        self._count += 1
+        if self._count > MAX_NODES or len(path) > MAX_DEPTH:
+            problem = f"more than {MAX_NODES} values or {MAX_DEPTH} levels; this is not a scenario"
+            raise ScenarioError((f"{self.source}:1:1: {problem}",))
+        self.marks.setdefault(path, node.start_mark)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
+        if path[:-1] in RAW_TEXT and node.tag != "tag:yaml.org,2002:null":
+            return node.value
+        return self.loader.construct_object(node)
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[Key, Any]:
+        seen: dict[Key, yaml.Mark] = {}
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key in seen and key != "<<":
+                mark = key_node.start_mark
+                self.problems.append(
+                    f"{self.source}:{mark.line + 1}:{mark.column + 1}: {key}: this key stands twice, "
+                    f"first in line {seen[key].line + 1}; remove one"
+                )
+            seen[key] = key_node.start_mark
+        self.loader.flatten_mapping(node)
+        result: dict[Key, Any] = {}
+        for key_node, value_node in node.value:
+            key = self.loader.construct_object(key_node)
+            if not isinstance(key, str | int):
+                key = str(key_node.value)
+            self.marks[(*path, key)] = key_node.start_mark
+            result[key] = self.read(value_node, (*path, key))
+        return result
+
+
+# ── Messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _where(detail: ErrorDetails) -> Path:
+    """The path of the offending key; pydantic appends "[key]" where a mapping's key itself is wrong."""
+    return tuple(part for part in detail["loc"] if part != "[key]")
+
+
+def _position(marks: dict[Path, yaml.Mark], path: Path) -> tuple[int, int]:
+    while path and path not in marks:
+        path = path[:-1]
+    mark = marks[path]
+    return mark.line + 1, mark.column + 1
+
+
+def _explain(detail: ErrorDetails) -> str:
+    path = _where(detail)
+    key = ".".join(str(part) for part in path) or "scenario"
+    kind, context, value = detail["type"], detail.get("ctx", {}), detail["input"]
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key{_did_you_mean(str(path[-1]), _allowed_keys(path[:-1]))}"
+    if kind == "missing":
+        return f"{key}: this key is required"
+    if kind == "value_error":
+        return f"{key}: {context['error']}"
+    if kind in {"enum", "literal_error"}:
+        allowed = str(context["expected"]).replace(" or ", ", ").replace("'", "")
+        return f"{key}: {_show(value)} is not allowed{_did_you_mean(str(value), allowed.split(', '))}"
+    if kind == "string_type":
+        return f"{key}: text is needed, not {_show(value)}; put it in quotes"
+    if kind in {"model_type", "dict_type"}:
+        return f"{key}: a mapping of keys is needed, not {_show(value)}"
+    if kind == "string_pattern_mismatch":
+        return f"{key}: {_show(value)} does not match {context['pattern']}"
+    wanted = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ").replace("integer", "whole number")
+    return f"{key}: {_show(value)} is not allowed; needed: {wanted}"
+
+
+def _show(value: object) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _allowed_keys(path: Path) -> list[str]:
+    """The keys of the section at `path`, found by walking the models as the data was walked."""
+    model: Any = ScenarioFile
+    sections = {
+        "subject": SubjectSection,
+        "ready": ReadySection,
+        "http": HttpSection,
+        "stop": StopSection,
+        "expect": ExpectSection,
+    }
+    for part in path:
+        model = sections.get(str(part), model)
+    return list(model.model_fields)
+
+
+def _did_you_mean(word: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(word.lower(), allowed, n=1, cutoff=0.6)
+    hint = f"; did you mean `{close[0]}`?" if close else ""
+    return f"{hint or ';'} allowed: {', '.join(allowed)}"

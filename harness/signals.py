@@ -1,0 +1,50 @@
+"""Linux signals by name and number. A table of our own: the harness may run on another system than the container."""
+
+from __future__ import annotations
+
+NUMBERS = {
+    name: number
+    for number, name in enumerate(
+        (
+            "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN "
+            "TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
+        ).split(),
+        start=1,
+    )
+}
+"""Name without SIG → number on x86-64 and arm64, signal(7). Real-time signals follow from RTMIN = 34 (glibc)."""
+
+RTMIN, RTMAX = 34, 64
+SIGTERM, SIGKILL = NUMBERS["TERM"], NUMBERS["KILL"]
+FAULTS = frozenset(NUMBERS[name] for name in ("ILL", "TRAP", "ABRT", "BUS", "FPE", "SEGV", "SYS"))
+"""Signals that the kernel or the C library raises for a fault of the program itself."""
+
+
+def number(text: str) -> int:
+    """The number of a signal written as Docker allows it: `SIGTERM`, `term`, `15`, `SIGRTMIN+3`.
+
+    Raises ValueError, with what is allowed, for anything else.
+    """
+    name = text.strip().upper().removeprefix("SIG")
+    if name in NUMBERS:
+        return NUMBERS[name]
+    value = 0
+    if name.isascii() and name.isdigit():
+        value = int(name)
+    elif name.startswith("RTMIN") and (name == "RTMIN" or (name[5] == "+" and name[6:].isdigit())):
+        value = RTMIN + int(name[6:] or 0)
+    elif name.startswith("RTMAX") and (name == "RTMAX" or (name[5] == "-" and name[6:].isdigit())):
+        value = RTMAX - int(name[6:] or 0)
+    if 1 <= value <= RTMAX:
+        return value
+    raise ValueError(f"{text!r} is not a signal; write a name such as SIGTERM or SIGRTMIN+3, or a number 1 to 64")
+
+
+def name(value: int) -> str:
+    """`SIGTERM` for 15; `SIGRTMIN+3` for 37; `signal 99` for a number that is none."""
+    for text, known in NUMBERS.items():
+        if known == value:
+            return f"SIG{text}"
+    if RTMIN <= value <= RTMAX:
+        return "SIGRTMIN" if value == RTMIN else f"SIGRTMIN+{value - RTMIN}"
+    return f"signal {value}"
