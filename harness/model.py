@@ -427,10 +427,12 @@ class Platform:
 
 @dataclass(frozen=True)
 class PlatformRow:
-    """Which scenarios a platform's default would let finish; `statuses` is in the order of `Report.scenarios`."""
+    """Which scenarios a platform's default would let finish; `statuses` is in the order of `Report.scenarios`, and so
+    is `reasons`, one sentence each (empty where nobody gave them)."""
 
     platform: Platform
     statuses: tuple[ComplianceStatus, ...]
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
