@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from harness.model import NS_PER_S
+from harness.model import NS_PER_MS
 
 _DURATION_UNITS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600)}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
@@ -29,19 +29,22 @@ def parse_duration(text: str) -> int:
             raise ValueError(f"{text!r} is negative; a duration is 0 or more, such as 500ms, 2s or 1m30s")
         raise ValueError(f"{text!r} is not a duration; write a number with a unit, such as 500ms, 2s or 1m30s")
     parts = _DURATION_PART.findall(stripped)
-    return int(sum(Fraction(number) * _DURATION_UNITS[unit] for number, unit in parts) * NS_PER_S)
+    milliseconds = sum(Fraction(number) * _DURATION_UNITS[unit] for number, unit in parts) * 1000
+    if milliseconds.denominator != 1:
+        raise ValueError(f"{text!r} is finer than a millisecond, which no engine can promise")
+    return int(milliseconds) * NS_PER_MS
 
 
 def format_duration(duration_ns: int) -> str:
-    """The shortest way to write it that `parse_duration` reads back to the millisecond: `0s`, `500ms`, `1m30s`."""
-    milliseconds = duration_ns // 1_000_000
-    if milliseconds % 1000:
-        return f"{milliseconds}ms" if milliseconds < 1000 else f"{milliseconds / 1000:g}s"
-    seconds = milliseconds // 1000
-    minutes, rest = divmod(seconds, 60)
-    if minutes and rest:
-        return f"{minutes}m{rest}s"
-    return f"{minutes}m" if minutes else f"{seconds}s"
+    """How `parse_duration` reads it back: `0s`, `500ms`, `2.5s`, `1m30s`. Whole milliseconds; the rest is dropped."""
+    milliseconds = duration_ns // NS_PER_MS
+    if milliseconds < 1000 and milliseconds:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60_000)
+    seconds = f"{rest // 1000}.{rest % 1000:03d}".rstrip("0").rstrip(".") + "s"
+    if not minutes:
+        return seconds
+    return f"{minutes}m{seconds}" if rest else f"{minutes}m"
 
 
 def parse_size(text: str) -> int:

@@ -1,4 +1,4 @@
-"""The one narrow interface of every engine: start a subject, stop it through the real stop path, hand over its record."""
+"""The one narrow interface of every engine: start a subject, stop it by the real stop path, hand over its record."""
 
 from __future__ import annotations
 
@@ -83,7 +83,10 @@ class Engine(Protocol):
         """Build and pull what the scenarios need, once. Raises BuildError or EngineError."""
 
     def start(self, trial: Trial) -> RunningSubject:
-        """Create and start a fresh subject. Raises SubjectFailed for the subject's mistakes, EngineError for the engine's."""
+        """Create and start a fresh subject.
+
+        Raises SubjectFailed for the subject's mistakes and EngineError for the engine's.
+        """
 
     def close(self) -> None:
         """Remove everything of this run and end helpers. Idempotent."""

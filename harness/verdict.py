@@ -1,0 +1,258 @@
+"""Observation + expectation → Verdict. Pure: the same record gives the same verdict, today and from a stored run.
+
+Doubt lowers a verdict, never raises it: `graceful` is what is left when nothing speaks against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness import signals, stop_sequence
+from harness.model import (
+    NS_PER_S,
+    Expectation,
+    Finding,
+    Observation,
+    Outcome,
+    ProblemKind,
+    Scenario,
+    Severity,
+    SigkillEvidence,
+    Status,
+    StopFacts,
+    Verdict,
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A requirement with its id, as listed in `docs/outcomes.md`."""
+
+    id: str
+    severity: Severity
+    requirement: str
+    why: str
+    source: str
+
+
+RULES = {
+    rule.id: rule
+    for rule in (
+        Rule(
+            "sigkill-needed",
+            Severity.ERROR,
+            "PID 1 leaves by itself within the stop timeout.",
+            "SIGKILL cannot be caught: open requests are cut, buffers are lost, locks stay behind.",
+            "AWS CLI reference, `ecs stop-task`; docker stop",
+        ),
+        Rule(
+            "oom-during-stop",
+            Severity.ERROR,
+            "The OOM killer does not strike during the stop.",
+            "An exit code of 137 or even 0 hides it; more time would not have helped.",
+            "Docker: `State.OOMKilled` and the `oom` event",
+        ),
+        Rule(
+            "crash-on-stop",
+            Severity.ERROR,
+            "The shutdown path ends without a fault (SIGSEGV, SIGABRT, …).",
+            "A fault while stopping skips the rest of the clean-up.",
+            "signal(7), exit codes 128 + n",
+        ),
+        Rule(
+            "exit-code-not-accepted",
+            Severity.ERROR,
+            "The exit code is 0, 128 + stop signal, or one that the scenario's `exit_codes` accepts.",
+            "Schedulers and step functions take any other code for a failure.",
+            "ecs_exporter#104, puma#3639",
+        ),
+        Rule(
+            "lost-process",
+            Severity.ERROR,
+            "No process is still at work when PID 1 leaves.",
+            "The kernel SIGKILLs everything left in a PID namespace when its PID 1 exits, whatever the exit code says.",
+            "pid_namespaces(7)",
+        ),
+        Rule(
+            "not-running",
+            Severity.ERROR,
+            "The container is running when the stop comes.",
+            "The stop call reports success for a container that is already gone.",
+            "Docker Engine API: 304 on stop",
+        ),
+        Rule(
+            "command-not-found",
+            Severity.ERROR,
+            "The command exists in the image and is executable.",
+            "Nothing ran, so nothing was stopped.",
+            "exit codes 127 and 126",
+        ),
+        Rule(
+            "slow-stop",
+            Severity.ERROR,
+            "The shutdown takes no longer than the scenario's `within`.",
+            "A deployment waits for every stop.",
+            "the scenario",
+        ),
+        Rule(
+            "not-ready",
+            Severity.ERROR,
+            "The container becomes ready before it is stopped.",
+            "A stop during start-up measures the start-up, not the shutdown.",
+            "the scenario's `ready`",
+        ),
+        Rule(
+            "not-measured",
+            Severity.ERROR,
+            "The engine starts the container and stays reachable until it is gone.",
+            "A trial that did not run to its end says nothing about the container.",
+            "the engine's own message",
+        ),
+        Rule(
+            "evidence-missing",
+            Severity.ERROR,
+            "The engine's record shows how and when PID 1 left, without contradiction.",
+            "A verdict without evidence would be a guess.",
+            "the engine's events and exit record",
+        ),
+        Rule(
+            "pid1-rules-not-reproduced",
+            Severity.WARNING,
+            "The subject runs as PID 1 of a PID namespace.",
+            "The kernel drops signals that PID 1 has no handler for; outside a namespace the same signal ends the process.",
+            "pid_namespaces(7)",
+        ),
+        Rule(
+            "sigkill-inferred",
+            Severity.NOTE,
+            "The engine reports its SIGKILL.",
+            "Without a kill event SIGKILL is inferred from exit code 137 at the stop timeout.",
+            "Podman's compatible API sends no kill events during a stop",
+        ),
+        Rule(
+            "non-zero-exit",
+            Severity.NOTE,
+            "An orderly stop ends with exit code 0.",
+            "143 is accepted as the mark of SIGTERM, but some dashboards read any non-zero code as a failure.",
+            "langgraphjs#2446",
+        ),
+    )
+}
+
+_PROBLEM_RULES = {
+    ProblemKind.COMMAND_NOT_FOUND: (Outcome.NOT_RUNNING, "command-not-found"),
+    ProblemKind.NOT_READY: (Outcome.INCONCLUSIVE, "not-ready"),
+    ProblemKind.START_FAILED: (Outcome.INCONCLUSIVE, "not-measured"),
+    ProblemKind.ENGINE_FAILED: (Outcome.INCONCLUSIVE, "not-measured"),
+    ProblemKind.INTERRUPTED: (Outcome.INCONCLUSIVE, "not-measured"),
+}
+
+
+def judge(observation: Observation, scenario: Scenario) -> Verdict:
+    """The verdict on one observation under the scenario it was made for."""
+    expectation = scenario.expectation_at(observation.stop_timeout_ns)
+    facts = stop_sequence.facts(observation)
+    outcome, rule, reason = _outcome(observation, facts, expectation)
+    findings = [_finding(rule, reason)] if rule else []
+    findings += _remarks(observation, facts, outcome)
+    status = _status(outcome, facts, expectation)
+    if status is Status.FAIL and outcome in expectation.outcomes and expectation.within_ns is not None:
+        text = f"took {_seconds(facts.shutdown_duration_ns)}, expected within {_seconds(expectation.within_ns)}"
+        findings.append(_finding("slow-stop", text))
+    return Verdict(observation.trial_id, outcome, status, reason, facts, tuple(findings))
+
+
+def accepted_exit_codes(expectation: Expectation, stop_signal: int | None) -> frozenset[int]:
+    """Exit codes that count as an orderly end."""
+    if expectation.exit_codes is not None:
+        return frozenset(expectation.exit_codes)
+    return frozenset({0} if stop_signal is None else {0, 128 + stop_signal})
+
+
+def _outcome(observation: Observation, facts: StopFacts, expectation: Expectation) -> tuple[Outcome, str | None, str]:
+    """(outcome, id of the rule that decided it, reason). The first case that holds decides."""
+    problem = observation.problem
+    if problem is not None:
+        outcome, rule = _PROBLEM_RULES[problem.kind]
+        return outcome, rule, problem.message
+    code, evidence, took = observation.exit_code, facts.sigkill_evidence, facts.shutdown_duration_ns
+    signal = "the stop signal" if observation.stop_signal is None else signals.name(observation.stop_signal)
+    if observation.exited_before_stop:
+        gone = f"had already exited with code {code}" if code is not None else "was already gone"
+        return Outcome.NOT_RUNNING, "not-running", f"{gone} before the stop"
+    if evidence is SigkillEvidence.UNKNOWN or code is None:
+        return Outcome.INCONCLUSIVE, "evidence-missing", facts.sigkill_reason
+    after = "" if took is None else f" {_seconds(took)} after {signal}"
+    if facts.oom_during_stop:
+        return Outcome.OOM_KILLED, "oom-during-stop", f"the OOM killer struck during the stop; exit code {code}{after}"
+    if evidence in {SigkillEvidence.OBSERVED, SigkillEvidence.INFERRED}:
+        if observation.stop_signal == signals.SIGKILL:
+            return Outcome.KILLED, "sigkill-needed", "the stop signal is SIGKILL, which nothing can handle"
+        waited = _seconds(observation.stop_timeout_ns)
+        text = f"still running {waited} after {signal}; ended by SIGKILL ({evidence}: {facts.sigkill_reason})"
+        return Outcome.KILLED, "sigkill-needed", text
+    if stop_sequence.left_late(observation, took):
+        text = f"left{after}, later than the stop timeout, yet without SIGKILL"
+        return Outcome.INCONCLUSIVE, "evidence-missing", text
+    if not observation.engine.pid1_rules and observation.exit_signal == observation.stop_signal:
+        text = f"{signal} ended it by default, which the kernel does not do to PID 1 of a container"
+        return Outcome.INCONCLUSIVE, "pid1-rules-not-reproduced", text
+    return _by_exit(observation, expectation, after)
+
+
+def _by_exit(observation: Observation, expectation: Expectation, after: str) -> tuple[Outcome, str | None, str]:
+    """PID 1 left by itself: with an accepted code, by a fault, or leaving work behind."""
+    code = observation.exit_code
+    if code not in accepted_exit_codes(expectation, observation.stop_signal):
+        fault = observation.exit_signal or (code - 128 if code and code > 128 else 0)
+        if fault in signals.FAULTS:
+            text = f"crashed with {signals.name(fault)}, exit code {code},{after}"
+            return Outcome.CRASHED, "crash-on-stop", text
+        if code == stop_sequence.EXIT_CODE_SIGKILL and not stop_sequence.exit_is_exact(observation):
+            if not observation.engine.reports_oom:
+                text = f"exit code 137{after}, and this engine does not tell the OOM killer from others"
+                return Outcome.INCONCLUSIVE, "evidence-missing", text
+            text = f"exit code 137{after}, but neither the engine nor the OOM killer sent SIGKILL"
+            return Outcome.CRASHED, "exit-code-not-accepted", text
+        return Outcome.CRASHED, "exit-code-not-accepted", f"left with exit code {code}{after}, which is not accepted"
+    if observation.lost_processes:
+        names = ", ".join(observation.lost_processes)
+        return Outcome.LOSSY, "lost-process", f"left with exit code {code}{after}, while the kernel killed {names}"
+    return Outcome.GRACEFUL, None, f"left with exit code {code}{after}"
+
+
+def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> list[Finding]:
+    """Findings that explain a verdict without deciding it."""
+    remarks = []
+    if facts.sigkill_evidence is SigkillEvidence.INFERRED:
+        remarks.append(_finding("sigkill-inferred", facts.sigkill_reason))
+    if outcome is Outcome.GRACEFUL and observation.exit_code:
+        remarks.append(_finding("non-zero-exit", f"exit code {observation.exit_code}"))
+    if not observation.engine.pid1_rules and outcome is not Outcome.INCONCLUSIVE:
+        text = "it ran in a plain process group; as PID 1 of a container it may behave differently"
+        remarks.append(_finding("pid1-rules-not-reproduced", text))
+    return remarks
+
+
+def _status(outcome: Outcome, facts: StopFacts, expectation: Expectation) -> Status:
+    if outcome not in expectation.outcomes:
+        return Status.INCONCLUSIVE if outcome is Outcome.INCONCLUSIVE else Status.FAIL
+    if expectation.within_ns is None or outcome is Outcome.INCONCLUSIVE:
+        return Status.PASS
+    if facts.shutdown_duration_ns is None:
+        return Status.INCONCLUSIVE
+    return Status.PASS if facts.shutdown_duration_ns <= expectation.within_ns else Status.FAIL
+
+
+def _finding(rule: str, message: str) -> Finding:
+    return Finding(rule, RULES[rule].severity, message)
+
+
+def _seconds(duration_ns: int | None) -> str:
+    """`0.012 s`, `5.03 s`, `10 s`: three digits are enough to read and to compare."""
+    if duration_ns is None:
+        return "an unknown time"
+    seconds = duration_ns / NS_PER_S
+    if seconds < 1:
+        return f"{seconds:.3f} s"
+    return f"{seconds:.2f}".rstrip("0").rstrip(".") + " s"
