@@ -1,0 +1,315 @@
+"""Verdicts → Report: what is said about a run, not how it looks. Pure: no I/O, no clock, no environment."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+
+from harness import signals
+from harness.errors import HarnessBug
+from harness.model import (
+    ECS_STOP_TIMEOUT_S,
+    NS_PER_S,
+    Compliance,
+    ComplianceStatus,
+    Outcome,
+    Platform,
+    PlatformRow,
+    ProblemKind,
+    Report,
+    RunWarning,
+    Scenario,
+    SkippedScenario,
+    StoredRun,
+    TrialResult,
+    Verdict,
+)
+from harness.platforms import IMAGE_SIGNAL, PLATFORMS
+from harness.wording import count_of, precise_seconds, timeout
+
+OVERLOAD = 1.5
+"""Runnable processes per CPU (1-minute load average) above which durations are suspect: each process then waits for a
+CPU about half of the time, and the wait is counted as shutdown time."""
+
+
+def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
+    """The report of a stored run. `verdicts` stand in the order of `stored.observations`."""
+    scenarios = tuple(sorted(stored.scenarios, key=lambda scenario: _natural(scenario.name)))
+    results = _sorted_results(stored, verdicts)
+    by_scenario: dict[str, list[TrialResult]] = defaultdict(list)
+    for result in results:
+        by_scenario[result.observation.scenario].append(result)
+    skipped = {skip.scenario: skip for skip in stored.skipped}
+    ecs = ECS_STOP_TIMEOUT_S * NS_PER_S
+    return Report(
+        run=stored.run,
+        scenarios=scenarios,
+        results=results,
+        compliance=tuple(
+            compliance(scenario.name, by_scenario[scenario.name], ecs, skipped.get(scenario.name))
+            for scenario in scenarios
+        ),
+        platforms=tuple(_platform_row(platform, scenarios, by_scenario, skipped) for platform in PLATFORMS),
+        trials_planned=stored.trials_planned,
+        skipped=stored.skipped,
+        warnings=_warnings(stored, results),
+    )
+
+
+def _sorted_results(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> tuple[TrialResult, ...]:
+    """Observations paired with their verdicts, by scenario, stop timeout, stop moment, repetition."""
+    if [verdict.trial_id for verdict in verdicts] != [seen.trial_id for seen in stored.observations]:
+        raise HarnessBug("the verdicts do not stand in the order of the observations")
+    pairs = (TrialResult(seen, verdict) for seen, verdict in zip(stored.observations, verdicts, strict=True))
+    return tuple(sorted(pairs, key=_report_order))
+
+
+def _report_order(result: TrialResult) -> tuple[object, ...]:
+    seen = result.observation
+    return (_natural(seen.scenario), seen.stop_timeout_ns, seen.stop_after_ns, seen.repetition, seen.trial_id)
+
+
+def _natural(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
+    """Sort key under which `drains-5s` stands before `drains-15s`; the name itself breaks ties."""
+    parts = re.split(r"([0-9]+)", name)
+    return tuple((int(part) if part.isdigit() and part.isascii() else 0, part) for part in parts), name
+
+
+# ── Compliance ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What one trial says about one limit. `left_after_ns`: longest it can have taken to leave, if that helps."""
+
+    status: ComplianceStatus
+    reason: str = ""
+    left_after_ns: int | None = None
+
+
+def compliance(
+    scenario: str, results: list[TrialResult], limit_ns: int, skipped: SkippedScenario | None = None
+) -> Compliance:
+    """One scenario against a stop timeout of `limit_ns`.
+
+    One trial that would have been killed, lost work or crashed is proof against; it outweighs everything. A trial that
+    says nothing (inconclusive, not running, killed at a shorter timeout and never seen to end) is doubt, and doubt
+    outweighs graceful stops. Compliant needs at least one graceful stop and neither proof against nor doubt.
+    """
+    evidence = [_evidence(result, results, limit_ns) for result in results]
+    for status in (ComplianceStatus.NON_COMPLIANT, ComplianceStatus.INCONCLUSIVE):
+        reasons = [item.reason for item in evidence if item.status is status]
+        if reasons:
+            in_time = sum(item.left_after_ns is not None for item in evidence)
+            return Compliance(scenario, limit_ns, status, _one_reason(reasons, in_time))
+    if not evidence:
+        reason = f"It was skipped: {skipped.reason.rstrip('.')}." if skipped else "No trial of it was run."
+        return Compliance(scenario, limit_ns, ComplianceStatus.INCONCLUSIVE, reason)
+    # A killed trial at a shorter timeout that another trial explains supports without a duration of its own.
+    longest = max(item.left_after_ns for item in evidence if item.left_after_ns is not None)
+    return Compliance(
+        scenario,
+        limit_ns,
+        ComplianceStatus.COMPLIANT,
+        f"It always left by itself, at the latest {precise_seconds(longest)} after the stop signal.",
+        headroom_ns=limit_ns - longest,
+    )
+
+
+def _one_reason(reasons: list[str], in_time: int) -> str:
+    """The reason of the trial with the longest stop timeout, which saw most, and whether other trials say otherwise."""
+    if not in_time:
+        return reasons[-1]
+    return f"{reasons[-1].rstrip('.')} ({count_of(len(reasons), 'trial')}; {in_time} left in time)."
+
+
+def _evidence(result: TrialResult, others: list[TrialResult], limit_ns: int) -> _Evidence:
+    """What one trial, seen beside the others of its scenario, says about `limit_ns`."""
+    against, doubt = ComplianceStatus.NON_COMPLIANT, ComplianceStatus.INCONCLUSIVE
+    seen, verdict = result.observation, result.verdict
+    duration, tried, limit = verdict.facts.shutdown_duration_ns, seen.stop_timeout_ns, timeout(limit_ns)
+    match verdict.outcome:
+        case Outcome.GRACEFUL:
+            return _graceful_evidence(duration, tried, limit_ns)
+        case Outcome.KILLED if tried >= limit_ns:
+            return _Evidence(against, f"It was still running {timeout(tried)} after the stop signal and was killed.")
+        case Outcome.KILLED if _seen_to_end(result, others, limit_ns):
+            return _Evidence(ComplianceStatus.COMPLIANT)
+        case Outcome.KILLED:
+            return _Evidence(doubt, f"It was killed at {timeout(tried)} and never seen to leave within {limit}.")
+        case Outcome.NOT_RUNNING:
+            return _Evidence(doubt, "It was not running when the stop came.")
+        case Outcome.INCONCLUSIVE:
+            return _Evidence(doubt, verdict.reason)
+        case _ if duration is not None and duration > limit_ns:
+            # Lossy or crashed, but later than the limit: the platform's SIGKILL would have come first.
+            return _Evidence(
+                against, f"It took {precise_seconds(duration)} to leave and would have been killed at {limit}."
+            )
+        case _:
+            return _Evidence(against, verdict.reason)
+
+
+def _graceful_evidence(duration_ns: int | None, tried_ns: int, limit_ns: int) -> _Evidence:
+    """A graceful stop; without a measured duration it took at most its stop timeout."""
+    limit = timeout(limit_ns)
+    if duration_ns is None and tried_ns > limit_ns:
+        reason = f"It left gracefully, but how long that took is not known; the stop timeout was {timeout(tried_ns)}."
+        return _Evidence(ComplianceStatus.INCONCLUSIVE, reason)
+    left_after = tried_ns if duration_ns is None else duration_ns
+    if left_after > limit_ns:
+        reason = f"It needed {precise_seconds(left_after)} to leave and would have been killed at {limit}."
+        return _Evidence(ComplianceStatus.NON_COMPLIANT, reason)
+    return _Evidence(ComplianceStatus.COMPLIANT, left_after_ns=left_after)
+
+
+def _seen_to_end(killed: TrialResult, others: list[TrialResult], limit_ns: int) -> bool:
+    """Whether a graceful trial, stopped at the same moment, shows what the killed one would have done with more time:
+    it had at least `limit_ns`, or it left only after the killed one's timeout."""
+    return any(
+        other.verdict.outcome is Outcome.GRACEFUL
+        and other.observation.stop_after_ns == killed.observation.stop_after_ns
+        and (
+            other.observation.stop_timeout_ns >= limit_ns
+            or (other.verdict.facts.shutdown_duration_ns or 0) >= killed.observation.stop_timeout_ns
+        )
+        for other in others
+    )
+
+
+# ── Platforms ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _platform_row(
+    platform: Platform,
+    scenarios: tuple[Scenario, ...],
+    by_scenario: dict[str, list[TrialResult]],
+    skipped: dict[str, SkippedScenario],
+) -> PlatformRow:
+    """Every scenario against one platform's default."""
+    limit_ns = platform.default_timeout_s * NS_PER_S
+    judged = [
+        _other_signal(platform, scenario.name, by_scenario[scenario.name], limit_ns)
+        or compliance(scenario.name, by_scenario[scenario.name], limit_ns, skipped.get(scenario.name))
+        for scenario in scenarios
+    ]
+    return PlatformRow(
+        platform=platform,
+        statuses=tuple(row.status for row in judged),
+        reasons=tuple(row.reason for row in judged),
+    )
+
+
+def _other_signal(platform: Platform, scenario: str, results: list[TrialResult], limit_ns: int) -> Compliance | None:
+    """Inconclusive where the platform always sends one signal and the trials were stopped by another; else None.
+
+    A container may handle SIGQUIT and ignore SIGTERM, so the trials say nothing about such a platform.
+    """
+    if platform.stop_signal == IMAGE_SIGNAL:
+        return None
+    sent = {result.observation.stop_signal for result in results} - {None}
+    names = sorted(signals.name(number) for number in sent if number is not None)
+    if not names or names == [platform.stop_signal]:
+        return None
+    reason = f"It was stopped by {' and '.join(names)}; {platform.name} sends {platform.stop_signal}."
+    return Compliance(scenario, limit_ns, ComplianceStatus.INCONCLUSIVE, reason)
+
+
+# ── Doubts about the run as a whole ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _warnings(stored: StoredRun, results: tuple[TrialResult, ...]) -> tuple[RunWarning, ...]:
+    """Every warning that applies, gravest first."""
+    found = (
+        _missing_trials(stored, results),
+        _engine_failures(results),
+        _several_engines(stored, results),
+        _incomplete_records(results),
+        _overload(stored, results),
+        _unstable(results),
+    )
+    return tuple(warning for warning in found if warning is not None)
+
+
+def _missing_trials(stored: StoredRun, results: tuple[TrialResult, ...]) -> RunWarning | None:
+    missing = stored.trials_planned - len(results)
+    if missing <= 0 and not stored.run.interrupted:
+        return None
+    how = "was interrupted" if stored.run.interrupted else "did not finish its plan"
+    return RunWarning(
+        "missing-trials",
+        f"The run {how}: {len(results)} of {count_of(stored.trials_planned, 'planned trial')} are reported.",
+        "Run the missing trials before you draw conclusions from what is not here.",
+    )
+
+
+def _engine_failures(results: tuple[TrialResult, ...]) -> RunWarning | None:
+    failed = sum(
+        result.observation.problem is not None and result.observation.problem.kind is ProblemKind.ENGINE_FAILED
+        for result in results
+    )
+    if not failed:
+        return None
+    return RunWarning(
+        "engine-failed",
+        f"The engine failed in {count_of(failed, 'trial')}; they say nothing about the container.",
+        "Look at the engine's own log, then run these trials again.",
+    )
+
+
+def _several_engines(stored: StoredRun, results: tuple[TrialResult, ...]) -> RunWarning | None:
+    engines = {_engine_text(result) for result in results}
+    if len(engines) < 2:
+        return None
+    return RunWarning(
+        "several-engines",
+        f"The trials were measured by different engines: {'; '.join(sorted(engines))}.",
+        "Compare durations only within one engine; every trial names its own.",
+    )
+
+
+def _engine_text(result: TrialResult) -> str:
+    engine = result.observation.engine
+    return f"{engine.name} ({engine.product} {engine.version})"
+
+
+def _incomplete_records(results: tuple[TrialResult, ...]) -> RunWarning | None:
+    broken = sum(not result.observation.complete for result in results)
+    if not broken:
+        return None
+    return RunWarning(
+        "incomplete-record",
+        f"The engine's event record has a gap in {count_of(broken, 'trial')}.",
+        "A missing event proves nothing there; repeat these trials on a quieter engine.",
+    )
+
+
+def _overload(stored: StoredRun, results: tuple[TrialResult, ...]) -> RunWarning | None:
+    limit = OVERLOAD * max(stored.run.cpu_count, 1)
+    loads = [load for result in results if (load := result.observation.load_average) is not None and load > limit]
+    if not loads:
+        return None
+    return RunWarning(
+        "overload",
+        f"The machine was overloaded during {count_of(len(loads), 'trial')} (load average up to {max(loads):.1f} "
+        f"on {count_of(stored.run.cpu_count, 'CPU')}); shutdown durations may be too long.",
+        "Run fewer trials at once (--jobs) or use a quieter machine.",
+    )
+
+
+def _unstable(results: tuple[TrialResult, ...]) -> RunWarning | None:
+    outcomes: dict[tuple[str, int, int], set[Outcome]] = defaultdict(set)
+    for result in results:
+        seen = result.observation
+        outcomes[seen.scenario, seen.stop_timeout_ns, seen.stop_after_ns].add(result.verdict.outcome)
+    unstable = {key[0] for key, found in outcomes.items() if len(found - {Outcome.INCONCLUSIVE}) > 1}
+    if not unstable:
+        return None
+    names = sorted(unstable, key=_natural)
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return RunWarning(
+        "unstable",
+        f"The same stop ended differently from one repetition to the next: {listed}.",
+        "Look for a race in the stop path; repeat more often (--repeat) to see how often it goes wrong.",
+    )

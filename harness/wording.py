@@ -1,0 +1,165 @@
+"""Words and numbers that every report format shares, and text from containers made safe to show. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from harness.model import NS_PER_S, ComplianceStatus, Observation, Outcome, Report, RunInfo, Scenario, Status
+
+OUTCOME_MEANINGS = {
+    Outcome.GRACEFUL: "left by itself in time, exit code accepted",
+    Outcome.LOSSY: "left in time, but other processes were killed silently",
+    Outcome.KILLED: "still running at the stop timeout; the engine sent SIGKILL",
+    Outcome.CRASHED: "left by a fault or with an exit code that is not accepted",
+    Outcome.OOM_KILLED: "the OOM killer struck during the stop",
+    Outcome.NOT_RUNNING: "it had already exited before the stop",
+    Outcome.INCONCLUSIVE: "evidence missing or contradictory; says nothing about the container",
+}
+OUTCOME_WORDS = {outcome: outcome.value.replace("_", " ") for outcome in Outcome}
+COMPLIANCE_WORDS = {
+    ComplianceStatus.COMPLIANT: "compliant",
+    ComplianceStatus.NON_COMPLIANT: "not compliant",
+    ComplianceStatus.INCONCLUSIVE: "inconclusive",
+}
+COMPLIANCE_MARKS = {
+    ComplianceStatus.COMPLIANT: "✔",
+    ComplianceStatus.NON_COMPLIANT: "✘",
+    ComplianceStatus.INCONCLUSIVE: "?",
+}
+STATUS_MARKS = {Status.PASS: "✔", Status.FAIL: "✘", Status.INCONCLUSIVE: "?"}
+ASCII_MARKS = str.maketrans({"✔": "+", "✘": "x", "×": "x", "–": "-", "−": "-", "…": "~", "·": "|", "≤": "<"})
+"""Stand-ins where the terminal cannot show the mark."""
+
+
+# ── Numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def to_seconds(duration_ns: int | None) -> float | None:
+    """Nanoseconds as seconds, rounded to a microsecond: no clock here is better, and files stay readable."""
+    return None if duration_ns is None else round(duration_ns / NS_PER_S, 6)
+
+
+def timeout(duration_ns: int) -> str:
+    """A duration that somebody chose, exactly: `30 s`, `0.5 s`."""
+    return f"{duration_ns / NS_PER_S:.12g} s"
+
+
+def seconds(duration_ns: int) -> str:
+    """A measured duration, for tables: `0.004 s`, `0.12 s`, `5.0 s`."""
+    value = duration_ns / NS_PER_S
+    digits = 3 if abs(value) < 0.01 else 2 if abs(value) < 1 else 1
+    return f"{value:.{digits}f} s"
+
+
+def precise_seconds(duration_ns: int) -> str:
+    """A measured duration, for sentences, where 30.02 s must not read as 30.0 s: `0.123 s`, `5.02 s`, `30 s`."""
+    value = duration_ns / NS_PER_S
+    return f"{value:.3f} s" if abs(value) < 1 else f"{value:.2f}".rstrip("0").rstrip(".") + " s"
+
+
+def count_of(number: int, noun: str) -> str:
+    """`1 trial`, `2 trials`, `10,000 trials`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def was_or_were(number: int) -> str:
+    return "was" if number == 1 else "were"
+
+
+def run_duration_ns(run: RunInfo) -> int | None:
+    """How long the run took; None where it did not end by itself or a time cannot be read."""
+    if run.finished_at is None:
+        return None
+    try:
+        took = datetime.fromisoformat(run.finished_at) - datetime.fromisoformat(run.started_at)
+    except (ValueError, TypeError):  # not ISO 8601; one time with a zone and one without
+        return None
+    return round(took.total_seconds() * NS_PER_S)
+
+
+# ── Sentences ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def compliance_headline(report: Report) -> str:
+    """`9 of 17 scenarios are compliant with the Amazon ECS default of 30 s; 6 are not, 2 are inconclusive.`"""
+    counts = dict.fromkeys(ComplianceStatus, 0)
+    for row in report.compliance:
+        counts[row.status] += 1
+    compliant, total = counts[ComplianceStatus.COMPLIANT], len(report.compliance)
+    default = "compliant with the Amazon ECS default of 30 s"
+    if not total:
+        return "No scenario was run."
+    if total == 1:
+        return (
+            f"The scenario is {COMPLIANCE_WORDS[report.compliance[0].status]} against the Amazon ECS default of 30 s."
+        )
+    if compliant == total:
+        return f"All {total} scenarios are {default}."
+    others = [
+        f"{number} {'is' if number == 1 else 'are'} {word}"
+        for status, word in ((ComplianceStatus.NON_COMPLIANT, "not"), (ComplianceStatus.INCONCLUSIVE, "inconclusive"))
+        if (number := counts[status])
+    ]
+    return (
+        f"{compliant or 'None'} of {total} scenarios {'is' if compliant < 2 else 'are'} {default}; {', '.join(others)}."
+    )
+
+
+def expectation_headline(report: Report) -> str:
+    """`38 of 43 trials met their expectation; 3 failed, 2 were inconclusive.`"""
+    total, passed = len(report.results), report.count(Status.PASS)
+    if not total:
+        return "No trial was run."
+    others = []
+    if failed := report.count(Status.FAIL):
+        others.append(f"{failed:,} failed")
+    if unclear := report.count(Status.INCONCLUSIVE):
+        others.append(f"{unclear:,} {was_or_were(unclear)} inconclusive")
+    whole = f"{'All' if passed == total > 1 else f'{passed:,} of'} {count_of(total, 'trial')} met their expectation"
+    return f"{whole}; {', '.join(others)}." if others else f"{whole}."
+
+
+def subject_name(scenario: Scenario) -> str:
+    """What people call the container: its image, its build folder, else the scenario's name."""
+    return one_line(scenario.subject.image or scenario.subject.build_directory or scenario.name)
+
+
+def trial_title(seen: Observation) -> str:
+    """`stop timeout 10 s, stopped 2 s after ready, repetition 1`: tells a trial from its scenario's other trials."""
+    moment = f", stopped {timeout(seen.stop_after_ns)} after ready" if seen.stop_after_ns else ""
+    return f"stop timeout {timeout(seen.stop_timeout_ns)}{moment}, repetition {seen.repetition}"
+
+
+# ── Text from containers and scenario files ──────────────────────────────────────────────────────────────────────────
+
+_ESCAPE_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC, DCS and the like: window titles, links
+    r"|\x1b[ -/]*[0-Z\\^-~]"  # two-character sequences
+)
+"""ECMA-48 sequences, terminated or cut off by the end of the text. Every alternative is linear."""
+
+_PICTURES = str.maketrans(
+    {
+        **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"},
+        0x7F: "␡",
+        **dict.fromkeys(range(0x80, 0xA0), "�"),
+        # Characters that turn the reading direction can make a line read as something else (CVE-2021-42574).
+        **dict.fromkeys((0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "�"),
+        0x2028: "\n",
+        0x2029: "\n",
+    }
+)
+_UNENCODABLE = re.compile("[\ud800-\udfff\ufffe\uffff]")
+
+
+def printable(text: str) -> str:
+    """Text that can be shown anywhere: escape sequences gone, control characters as pictures (␀), lines kept."""
+    plain = _ESCAPE_SEQUENCE.sub("", text).replace("\r\n", "\n")
+    return _UNENCODABLE.sub("�", plain.translate(_PICTURES))
+
+
+def one_line(text: str) -> str:
+    """`printable`, and on one line."""
+    return " ".join(printable(text).split())
