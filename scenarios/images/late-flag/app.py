@@ -16,6 +16,6 @@ signal.signal(signal.SIGTERM, on_sigterm)
 print("ready")
 
 while not stopping:
-    time.sleep(60)  # goes on sleeping after the handler (PEP 475); `threading.Event.wait(60)` would return
+    time.sleep(60)  # a signal does not cut it short: after the handler it sleeps on (PEP 475)
 
 print("left the loop")

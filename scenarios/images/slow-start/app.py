@@ -5,7 +5,7 @@ import sys
 import time
 
 print("starting")
-time.sleep(5)  # stands for imports, migrations, warming a cache
+time.sleep(8)  # stands for imports, migrations, warming a cache
 
 
 def on_sigterm(signum, frame):
