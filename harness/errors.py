@@ -35,7 +35,13 @@ class BaseImageMissing(EngineError):
     """The base image of the shipped samples can neither be found nor pulled."""
 
 
-class BuildError(EngineError):
+class ImageError(StopHarnessError):
+    """An image that a scenario names can neither be found nor pulled."""
+
+    exit_code = 2
+
+
+class BuildError(StopHarnessError):
     """A Dockerfile does not build: the user's mistake, hence 2. The message ends with the build log's last lines."""
 
     exit_code = 2

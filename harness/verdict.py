@@ -119,7 +119,7 @@ RULES = {
             "pid1-rules-not-reproduced",
             Severity.WARNING,
             "The subject runs as PID 1 of a PID namespace.",
-            "The kernel drops signals that PID 1 has no handler for; outside a namespace the same signal ends the process.",
+            "The kernel drops signals that PID 1 has no handler for; outside a namespace they end the process.",
             "pid_namespaces(7)",
         ),
         Rule(

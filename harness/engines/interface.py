@@ -14,7 +14,10 @@ PrepareProgress = Callable[[str, str], None]
 
 @dataclass(frozen=True)
 class StopRecord:
-    """What an engine knows after a stop; fields as in `Observation`."""
+    """What an engine knows after a stop; fields as in `Observation`.
+
+    `exited_before_stop`: the record itself shows that the stop found nothing to stop.
+    """
 
     events: tuple[Event, ...]
     exit_code: int | None
@@ -22,6 +25,7 @@ class StopRecord:
     oom_killed: bool | None
     complete: bool
     lost_processes: tuple[str, ...] | None = None
+    exited_before_stop: bool = False
 
 
 class SubjectFailed(Exception):

@@ -1,0 +1,393 @@
+"""The docker engine: any Docker Engine API. testcontainers starts the subject; the engine's own stop call stops it.
+
+Podman's compatible API is the same class; its differences are marked `Podman` where they are handled. testcontainers'
+`stop()` is never used: it is a forced remove, that is SIGKILL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import docker
+import requests
+from testcontainers.core.config import testcontainers_config
+from testcontainers.core.container import DockerContainer
+
+from harness import signals
+from harness.engines import docker_ready
+from harness.engines.docker_events import EventStream
+from harness.engines.docker_host import DockerHost, find
+from harness.engines.docker_images import Images
+from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
+from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, Reaper, owner, remove_run
+from harness.errors import EngineError
+from harness.model import (
+    NS_PER_S,
+    Clock,
+    EngineInfo,
+    Event,
+    EventKind,
+    LogTail,
+    Problem,
+    ProblemKind,
+    ProcessInfo,
+    Scenario,
+    Trial,
+)
+
+HTTP_TIMEOUT_S = 60
+"""On top of the stop timeout where the call waits for a stop."""
+
+EVENT_PATIENCE_S = 3.0
+"""The `die` event follows the exit by 20 ms idle and up to 330 ms under load (measured)."""
+
+LOG_KEEP_BYTES = 16 * 1024
+LOG_READ_BYTES = 4 * 1024 * 1024
+LOG_LINES = 200
+
+NEVER = "0001-01-01"
+_COMMAND_ERRORS = (
+    (127, re.compile(r"executable file not found|no such file or directory|not found in \$PATH", re.IGNORECASE)),
+    (126, re.compile(r"permission denied|exec format error|is a directory", re.IGNORECASE)),
+)
+_CONNECTION_ERRORS = (requests.RequestException, OSError, EOFError)
+
+# The harness has its own reaper; testcontainers' would be a privileged sidecar container from a registry.
+testcontainers_config.ryuk_disabled = True
+
+
+class DockerEngine:
+    """A Docker or Podman engine, with one event stream and one reaper for the whole run."""
+
+    def __init__(self, run_id: str, *, base_image: str | None = None, host: DockerHost | None = None) -> None:
+        self._host = host or find()
+        # testcontainers finds its engine by this variable alone.
+        os.environ["DOCKER_HOST"] = self._host.url
+        self._labels = {RUN_LABEL: run_id}
+        self._client = docker.DockerClient(
+            base_url=self._host.url, version=self._host.api_version, timeout=HTTP_TIMEOUT_S, max_pool_size=20
+        )
+        self._images = Images(self._client, self._labels, base_image)
+        self._run_id = run_id
+        self._events: EventStream | None = None
+        self._reaper: Reaper | None = None
+        self._keep = False
+
+    def info(self) -> EngineInfo:
+        """As the engine described itself when it was found."""
+        return self._host.info
+
+    def cannot_run(self, scenario: Scenario) -> str | None:
+        """Always None: this engine runs every scenario."""
+        return None
+
+    def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
+        """Pull and build; then start listening and arm the reaper."""
+        try:
+            self._images.prepare(scenarios, progress)
+            label = f"{RUN_LABEL}={self._run_id}"
+            self._reaper = Reaper(self._run_id, self._host.url)
+            self._events = EventStream(self._host.url, self._host.api_version, label)
+        except _CONNECTION_ERRORS as error:
+            raise EngineError(f"{self._host.url}: the engine stopped answering: {error}") from None
+
+    def start(self, trial: Trial) -> DockerSubject:
+        """Create and start the trial's container."""
+        assert self._events is not None, "prepare comes first"
+        subject = DockerSubject(trial, self._host, self._events)
+        try:
+            subject.start(self._images.of(trial.scenario), self._labels)
+        except BaseException:
+            subject.remove()
+            raise
+        return subject
+
+    def keep(self, subject: DockerSubject) -> str:
+        """Leave a container for the user to look at. Returns its name."""
+        self._keep = True
+        return subject.container_id[:12]
+
+    def close(self) -> None:
+        """Remove what is left of the run, unless it is kept, and end the helpers."""
+        with contextlib.suppress(*_CONNECTION_ERRORS, docker.errors.DockerException):
+            if self._reaper is not None and not self._keep:
+                remove_run(self._run_id)
+        if self._events is not None:
+            self._events.close()
+        if self._reaper is not None:
+            self._reaper.dismiss()
+        self._client.close()
+
+
+class DockerSubject:
+    """One container."""
+
+    def __init__(self, trial: Trial, host: DockerHost, events: EventStream) -> None:
+        self._trial, self._host, self._events = trial, host, events
+        self._tc: _Container | None = None
+        self._timeline: list[Event] = []
+        self._aborted = threading.Event()
+        self.container_id = ""
+        self.stop_signal: int | None = None
+        self.stop_signal_source: str | None = None
+
+    def start(self, image: str, labels: dict[str, str]) -> None:
+        """Create, start, and read which stop signal applies. Raises SubjectFailed or EngineError."""
+        self._tc = _Container(self._trial, image, {**labels, OWNER_LABEL: owner()}, self._host)
+        try:
+            self._tc.start()
+        except docker.errors.APIError as error:
+            raise _start_failure(error) from None
+        except _CONNECTION_ERRORS as error:
+            raise EngineError(f"{self._host.url}: the engine stopped answering: {error}") from None
+        finally:
+            wrapped = self._tc.created
+            self.container_id = str(wrapped.id) if wrapped is not None else ""
+        self._harness_event(EventKind.STARTED, "return of the start call")
+        state = self._inspect()
+        self._tc.address = _address(state) if self._host.local else None
+        own = state["Config"].get("StopSignal")
+        self.stop_signal = signals.number(str(own)) if own else signals.SIGTERM
+        asked = self._trial.scenario.stop.signal is not None
+        self.stop_signal_source = "scenario" if asked else "image" if own else "default"
+
+    def wait_ready(self) -> None:
+        """Wait for each condition in turn, looking in between whether the container still runs."""
+        assert self._tc is not None
+        readiness = self._trial.scenario.readiness
+        deadline = time.monotonic() + readiness.timeout_ns / NS_PER_S
+        for what, strategy in docker_ready.strategies(readiness, published=not self._host.local):
+            while True:
+                try:
+                    strategy.with_startup_timeout(docker_ready.slice_of(deadline - time.monotonic()))  # type: ignore[arg-type]
+                    strategy.wait_until_ready(self._tc)
+                    break
+                except TimeoutError:
+                    self._raise_if_gone()
+                except RuntimeError as error:  # the health check is missing or says unhealthy
+                    self._raise_if_gone()
+                    raise _not_ready(f"{what}: {str(error).split('. Hint')[0]}", self.logs()) from None
+                except (docker.errors.APIError, *_CONNECTION_ERRORS) as error:
+                    self._raise_if_gone()
+                    raise EngineError(f"{self._host.url}: {error}") from None
+                if time.monotonic() >= deadline:
+                    seconds = readiness.timeout_ns / NS_PER_S
+                    raise _not_ready(f"not ready after {seconds:g} s: waited for {what}", self.logs())
+        self.sleep(readiness.delay_ns)
+        self._raise_if_gone()
+        self._harness_event(EventKind.READY, "readiness conditions")
+
+    def sleep(self, duration_ns: int) -> None:
+        """Wait; an abort ends it."""
+        if duration_ns:
+            self._aborted.wait(duration_ns / NS_PER_S)
+
+    def is_running(self) -> bool:
+        """State.Running; a container that is gone does not run."""
+        if self._events.died(self.container_id):
+            return False
+        return bool(self._inspect()["State"]["Running"])
+
+    def processes(self) -> tuple[ProcessInfo, ...] | None:
+        """`GET /containers/ID/top` with signal masks; None where the engine's `ps` cannot do it."""
+        try:
+            table = self._api.top(self.container_id, ps_args="-eo pid,ppid,blocked,ignored,caught,args")
+        except (docker.errors.DockerException, *_CONNECTION_ERRORS):
+            return None
+        return _process_table(table)
+
+    def stop(self, stop_timeout_ns: int) -> None:
+        """The engine's own stop call. `t` is always given: Podman 4 without it kills at once."""
+        wall = time.time_ns()
+        self._harness_event(EventKind.STOP_REQUESTED, "stop call")
+        if self._host.local:
+            # One machine, one wall clock: with it Podman, which reports no signals, still has both ends.
+            self._timeline.append(Event(EventKind.STOP_REQUESTED, wall, Clock.ENGINE, "stop call"))
+        try:
+            self._api.stop(self.container_id, timeout=stop_timeout_ns // NS_PER_S)
+        except docker.errors.NotFound:
+            raise EngineError("the container was removed by somebody else during the trial") from None
+        except docker.errors.APIError as error:
+            raise EngineError(f"the stop call failed: {error.explanation or error}") from None
+        except _CONNECTION_ERRORS as error:
+            raise EngineError(f"{self._host.url}: the engine stopped answering: {_one_line(error)}") from None
+        self._harness_event(EventKind.STOP_RETURNED, "return of the stop call")
+
+    def record(self) -> StopRecord:
+        """Events of this container, then `State`: FinishedAt, ExitCode, OOMKilled."""
+        patience = EVENT_PATIENCE_S if self._host.info.observes_sigkill else 0.0
+        events = self._events.of(self.container_id, until="die", patience_s=patience)
+        complete = not self._events.broken and (not patience or self._events.died(self.container_id))
+        state = self._inspect()["State"]
+        finished = str(state.get("FinishedAt") or NEVER)
+        exited = not state["Running"] and not finished.startswith(NEVER)
+        timeline = [*self._timeline, *events]
+        if exited:
+            at_ns = _timestamp_ns(finished)
+            timeline.append(Event(EventKind.EXITED, at_ns, Clock.ENGINE, "State.FinishedAt"))
+        stopped = any(event.kind is EventKind.STOP_REQUESTED for event in timeline)
+        signalled = any(event.kind is EventKind.SIGNAL_SENT for event in timeline)
+        return StopRecord(
+            events=tuple(timeline),
+            exit_code=int(state["ExitCode"]) if exited else None,
+            exit_signal=None,
+            oom_killed=bool(state.get("OOMKilled")) if self._host.info.reports_oom else None,
+            complete=complete,
+            exited_before_stop=exited and stopped and complete and bool(patience) and not signalled,
+        )
+
+    def logs(self) -> LogTail:
+        """The last lines, at most `LOG_KEEP_BYTES` of them, reading at most `LOG_READ_BYTES`."""
+        kept, read, truncated = b"", 0, False
+        try:
+            stream = self._api.logs(self.container_id, stream=True, follow=False, tail=LOG_LINES)
+            for chunk in stream:
+                read += len(chunk)
+                kept = kept + chunk
+                if len(kept) > LOG_KEEP_BYTES:
+                    kept, truncated = kept[-LOG_KEEP_BYTES:], True
+                if read > LOG_READ_BYTES:
+                    stream.close()
+                    break
+        except (docker.errors.DockerException, *_CONNECTION_ERRORS):
+            return LogTail("(the log could not be read)", truncated=True)
+        text = kept.decode("utf-8", errors="replace")
+        return LogTail(text, truncated or text.count("\n") >= LOG_LINES)
+
+    def abort(self) -> None:
+        """Remove the container under the feet of whatever waits for it."""
+        self._aborted.set()
+        if self.container_id:
+            with contextlib.suppress(docker.errors.DockerException, *_CONNECTION_ERRORS):
+                self._client_remove()
+
+    def remove(self) -> None:
+        """Forced remove with its anonymous volumes; gone already is as good. What fails here is the reaper's."""
+        if self._tc is None:
+            return
+        if self.container_id:
+            with contextlib.suppress(docker.errors.DockerException, *_CONNECTION_ERRORS):
+                self._client_remove()
+            self._events.forget(self.container_id)
+        self._tc.get_docker_client().client.close()
+
+    @property
+    def _api(self) -> Any:
+        assert self._tc is not None
+        return self._tc.get_docker_client().client.api
+
+    def _client_remove(self) -> None:
+        self._api.remove_container(self.container_id, force=True, v=True)
+
+    def _inspect(self) -> dict[str, Any]:
+        try:
+            return dict(self._api.inspect_container(self.container_id))
+        except docker.errors.NotFound:
+            raise EngineError("the container was removed by somebody else during the trial") from None
+        except (docker.errors.DockerException, *_CONNECTION_ERRORS) as error:
+            raise EngineError(f"{self._host.url}: the engine stopped answering: {_one_line(error)}") from None
+
+    def _raise_if_gone(self) -> None:
+        if self._aborted.is_set():
+            raise SubjectFailed(Problem(ProblemKind.INTERRUPTED, "the run was interrupted"))
+        state = self._inspect()["State"]
+        if not state["Running"]:
+            raise SubjectFailed(None, exit_code=int(state["ExitCode"]))
+
+    def _harness_event(self, kind: EventKind, source: str) -> None:
+        self._timeline.append(Event(kind, time.monotonic_ns(), Clock.HARNESS, source))
+
+
+class _Container(DockerContainer):
+    """testcontainers' container for one trial, reached by its own address where that is possible."""
+
+    def __init__(self, trial: Trial, image: str, labels: dict[str, str], host: DockerHost) -> None:
+        longest_s = trial.stop_timeout_ns // NS_PER_S + HTTP_TIMEOUT_S
+        super().__init__(image, docker_client_kw={"version": host.api_version, "timeout": longest_s})
+        self.image = image  # an id: testcontainers' prefix for mirrors must not be put before it
+        self.address: str | None = None
+        subject = trial.scenario.subject
+        if subject.command is not None:
+            self.with_command(list(subject.command))
+        self.env.update(subject.environment)
+        for container_port, host_port in subject.ports:
+            self.with_bind_ports(container_port, host_port)
+        if not host.local:
+            self.with_exposed_ports(*trial.scenario.readiness.ports)
+        limits = {"mem_limit": subject.memory_bytes, "memswap_limit": subject.memory_bytes}
+        optional = {
+            "entrypoint": list(subject.entrypoint) if subject.entrypoint is not None else None,
+            "user": subject.user,
+            "working_dir": subject.working_directory,
+            "stop_signal": trial.scenario.stop.signal,
+            "init": True if subject.init else None,
+            # Podman's default network has another name; naming Docker's saves testcontainers two look-ups.
+            "network": None if host.podman else "bridge",
+            **(limits if subject.memory_bytes else {}),
+        }
+        self.with_kwargs(labels=labels, **{key: value for key, value in optional.items() if value is not None})
+
+    @property
+    def created(self) -> Any:
+        """The SDK's container, None before it was created; also there when its start failed."""
+        return self._container
+
+    def get_container_host_ip(self) -> str:
+        """The container's own address if it can be reached, else where its ports are published."""
+        return self.address or super().get_container_host_ip()
+
+    def get_exposed_port(self, port: int) -> int:
+        """The port itself behind the container's own address, else the published one."""
+        return port if self.address else super().get_exposed_port(port)
+
+
+def _address(state: dict[str, Any]) -> str | None:
+    networks = state.get("NetworkSettings", {}).get("Networks") or {}
+    return next((net["IPAddress"] for net in networks.values() if net.get("IPAddress")), None)
+
+
+def _start_failure(error: Any) -> SubjectFailed:
+    text = _one_line(error.explanation or error)
+    for code, pattern in _COMMAND_ERRORS:
+        if pattern.search(text) and ("exec" in text or "runtime" in text):
+            return SubjectFailed(Problem(ProblemKind.COMMAND_NOT_FOUND, text), exit_code=code)
+    return SubjectFailed(Problem(ProblemKind.START_FAILED, text))
+
+
+def _not_ready(what: str, logs: LogTail) -> SubjectFailed:
+    tail = "\n  ".join(logs.text.splitlines()[-5:])
+    shown = f"; its last output:\n  {tail}" if tail else "; it wrote nothing"
+    return SubjectFailed(Problem(ProblemKind.NOT_READY, what + shown))
+
+
+def _process_table(table: dict[str, Any]) -> tuple[ProcessInfo, ...] | None:
+    """Rows of `top`; Podman gives each row as one string."""
+    processes = []
+    for row in table.get("Processes") or ():
+        words = row if len(row) > 1 else str(row[0]).split(None, 5)
+        try:
+            pid, parent = int(words[0]), int(words[1])
+            blocked, ignored, caught = (int(word, 16) for word in words[2:5])
+        except (ValueError, IndexError):
+            return None
+        processes.append(ProcessInfo(pid, parent, str(words[5]), caught, ignored, blocked))
+    return tuple(processes)
+
+
+def _timestamp_ns(text: str) -> int:
+    """Nanoseconds since the epoch of `2026-11-23T11:32:00.123456789Z` (or with an offset, Podman)."""
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", text)
+    if match is None:
+        raise EngineError(f"the engine gave a time of an unknown form: {text!r}")
+    whole = datetime.fromisoformat(match[1] + match[3].replace("Z", "+00:00")).astimezone(UTC)
+    return int(whole.timestamp()) * NS_PER_S + int((match[2] or "0").ljust(9, "0"))
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:400]

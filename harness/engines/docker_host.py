@@ -1,0 +1,139 @@
+"""Finding a Docker Engine API: `DOCKER_HOST`, the docker context, then the usual sockets of Docker and Podman."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import EngineError
+from harness.model import EngineInfo
+
+PROBE_TIMEOUT_S = 5
+"""An engine that does not answer its version within this time is not there."""
+
+OLDEST_PODMAN_REPORTING_OOM = 5
+"""Podman 4.3.1 always says OOMKilled=false on cgroup v1; 5.8.6 is right (measured)."""
+
+
+@dataclass(frozen=True)
+class DockerHost:
+    """An engine that answered. `local`: same kernel, rootful, so container addresses can be reached directly and its
+    wall clock is ours."""
+
+    url: str
+    api_version: str
+    info: EngineInfo
+    local: bool
+    podman: bool
+
+
+def candidates(environment: dict[str, str]) -> tuple[str, ...]:
+    """Addresses to try, best first. An explicit `DOCKER_HOST` is the only one tried: the user chose it."""
+    explicit = environment.get("DOCKER_HOST")
+    if explicit:
+        return (explicit,)
+    home, runtime = Path(environment.get("HOME", "/")), environment.get("XDG_RUNTIME_DIR")
+    sockets = [
+        Path("/var/run/docker.sock"),
+        home / ".docker/run/docker.sock",
+        *([Path(runtime) / "docker.sock", Path(runtime) / "podman/podman.sock"] if runtime else []),
+        Path("/run/podman/podman.sock"),
+        home / ".colima/default/docker.sock",
+        home / ".orbstack/run/docker.sock",
+    ]
+    found = [f"unix://{path}" for path in sockets if path.exists()]
+    context = _context_host()
+    return tuple(dict.fromkeys(([context] if context else []) + found))
+
+
+def find(environment: dict[str, str] | None = None) -> DockerHost:
+    """The first engine that answers. Raises EngineError with what was tried and what to do."""
+    environment = dict(os.environ) if environment is None else environment
+    tried = []
+    for url in candidates(environment):
+        try:
+            return probe(url)
+        except EngineError as error:
+            tried.append(str(error))
+    if not tried:
+        tried.append("no socket of Docker or Podman was found in the usual places")
+    raise EngineError(
+        "no Docker or Podman engine answers:\n  "
+        + "\n  ".join(tried)
+        + "\nStart one (for example `systemctl start docker`), set DOCKER_HOST, or use --engine process."
+    )
+
+
+def probe(url: str) -> DockerHost:
+    """Ask one address who it is. Raises EngineError with the reason if it does not answer."""
+    import docker
+    import requests
+
+    try:
+        client = docker.from_env(environment={**os.environ, "DOCKER_HOST": url}, timeout=PROBE_TIMEOUT_S)
+        try:
+            return _describe(url, client.version(), client.info(), client.api.api_version)
+        finally:
+            client.close()
+    except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
+        raise EngineError(f"{url}: {_short(error)}") from None
+
+
+def _describe(url: str, version: dict[str, Any], info: dict[str, Any], api_version: str) -> DockerHost:
+    components = {part.get("Name"): part.get("Version") for part in version.get("Components") or ()}
+    podman = "Podman Engine" in components
+    number = str(components.get("Podman Engine") or version.get("Version") or "unknown")
+    major = int(match[0]) if (match := re.match(r"\d+", number)) else 0
+    rootless = any("rootless" in option for option in info.get("SecurityOptions") or ())
+    local = (
+        url.startswith("unix://")
+        and platform.system() == "Linux"
+        and info.get("KernelVersion") == platform.release()
+        and not rootless
+    )
+    caveats = []
+    if podman:
+        caveats.append("reports no kill events: SIGKILL is inferred from exit code 137 at the stop timeout")
+        if major < OLDEST_PODMAN_REPORTING_OOM:
+            caveats.append("does not report OOM kills")
+    if rootless:
+        caveats.append("rootless: memory limits may be ignored")
+    engine = EngineInfo(
+        name="docker",
+        product="Podman" if podman else "Docker Engine",
+        version=number,
+        host=url,
+        pid1_rules=True,
+        whole_seconds=True,
+        observes_sigkill=not podman,
+        reports_oom=not podman or major >= OLDEST_PODMAN_REPORTING_OOM,
+        runs_images=True,
+        caveats=tuple(caveats),
+    )
+    return DockerHost(url, api_version, engine, local, podman)
+
+
+def _context_host() -> str | None:
+    """The address of the docker CLI's current context, None for the default one or an unreadable configuration."""
+    from docker.context import ContextAPI
+
+    try:
+        context = ContextAPI.get_current_context()
+        host = context.Host if context is not None and context.Name != "default" else None
+    except Exception:  # noqa: BLE001 - a broken context file must not hide an engine that answers
+        return None
+    return str(host).replace("http+unix://", "unix://") if host else None
+
+
+def _short(error: Exception) -> str:
+    """The innermost cause in one line: docker-py wraps an errno in four layers of text."""
+    text = str(error)
+    if match := re.search(r"(FileNotFoundError|PermissionError|ConnectionRefusedError)\(\d+, '([^']+)'\)", text):
+        return match[2] + (" (is your user in the docker group?)" if match[1] == "PermissionError" else "")
+    if "timed out" in text.lower():
+        return f"no answer within {PROBE_TIMEOUT_S} s"
+    return " ".join(text.split())[:300]

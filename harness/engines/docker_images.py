@@ -1,0 +1,217 @@
+"""Images for the docker engine: pulled once, built once, and not again while nothing changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.utils import exclude_paths, parse_repository_tag
+
+from harness.engines.interface import PrepareProgress
+from harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
+from harness.model import Scenario, Subject
+
+BASE_IMAGE_ARGUMENT = "BASE_IMAGE"
+"""Build argument by which the shipped samples name their base image; set from STOP_HARNESS_BASE_IMAGE."""
+
+PARALLEL_BUILDS = 4
+BUILD_LOG_LINES = 15
+BUILD_TIMEOUT_S = 3600
+HASH_BLOCK_BYTES = 1 << 20
+
+HOW_TO_MAKE_A_BASE_IMAGE = """\
+Without a registry, make one from Debian's packages and name it:
+  apt-get install -y mmdebstrap
+  mmdebstrap --variant=minbase --include=python3 bookworm - | docker import - stop-harness-base
+  export STOP_HARNESS_BASE_IMAGE=stop-harness-base"""
+
+_FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE | re.MULTILINE)
+_ARG = re.compile(r"^\s*ARG\s+([A-Za-z_]\w*)(?:=(\S*))?", re.IGNORECASE | re.MULTILINE)
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}|\$(\w+)")
+
+
+@dataclass(frozen=True)
+class Build:
+    """One image to build. `scenario` is the first that needs it, for messages."""
+
+    scenario: str
+    directory: Path
+    dockerfile: str
+    arguments: tuple[tuple[str, str], ...]
+    text: str
+
+    @property
+    def base_images(self) -> tuple[str, ...]:
+        """Images that the Dockerfile starts from, build arguments filled in, own stages and `scratch` left out."""
+        values = {name: (default or "").strip("\"'") for name, default in _ARG.findall(self.text)}
+        values.update(self.arguments)
+        images, stages = [], {"scratch"}
+        for image, stage in _FROM.findall(self.text):
+            name = _VARIABLE.sub(lambda match: values.get(match[1] or match[3]) or match[2] or "", image)
+            if name.lower() not in stages:
+                images.append(name)
+            stages.add(stage.lower())
+        return tuple(dict.fromkeys(images))
+
+
+class Images:
+    """Resolves each subject to an image id that can be started without looking again."""
+
+    def __init__(self, client: docker.DockerClient, labels: dict[str, str], base_image: str | None) -> None:
+        self._client, self._labels, self._base_image = client, labels, base_image
+        self._resolved: dict[Subject | Build, str] = {}
+
+    def of(self, scenario: Scenario) -> str:
+        """The image that `prepare` found or made for this scenario."""
+        return self._resolved[self._key(scenario)]
+
+    def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
+        """Find, pull or build everything. Raises ImageError, BuildError, BaseImageMissing or EngineError."""
+        wanted = {self._key(scenario): scenario for scenario in reversed(scenarios)}
+        builds = []
+        for key, scenario in reversed(wanted.items()):
+            if isinstance(key, Build):
+                self._find_bases(key, progress)
+                builds.append(key)
+            else:
+                self._find(scenario, key, progress)
+        missing = [build for build in builds if not self._is_built(build)]
+        # The first build runs alone: the layers it shares with the others then come from the cache.
+        for build in missing[:1]:
+            self._build(build, progress)
+        with ThreadPoolExecutor(PARALLEL_BUILDS) as pool:
+            list(pool.map(lambda build: self._build(build, progress), missing[1:]))
+
+    def _key(self, scenario: Scenario) -> Subject | Build:
+        subject = scenario.subject
+        if subject.build_directory is None:
+            return Subject(image=subject.image)
+        directory = Path(subject.build_directory)
+        dockerfile = subject.dockerfile or "Dockerfile"
+        try:
+            text = (directory / dockerfile).read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise BuildError(f"{scenario.name}: cannot read {directory / dockerfile}: {error.strerror}") from None
+        arguments = dict(subject.build_args)
+        if self._base_image and BASE_IMAGE_ARGUMENT in dict(_ARG.findall(text)):
+            arguments.setdefault(BASE_IMAGE_ARGUMENT, self._base_image)
+        return Build(scenario.name, directory, dockerfile, tuple(sorted(arguments.items())), text)
+
+    def _find(self, scenario: Scenario, key: Subject, progress: PrepareProgress) -> None:
+        assert key.image is not None
+        try:
+            self._resolved[key] = self._local_id(key.image) or self._pull(key.image, progress)
+        except docker.errors.APIError as error:
+            raise ImageError(
+                f"{scenario.name}: image {key.image!r} is not on the engine and cannot be pulled: {_reason(error)}\n"
+                "Check the name, log in to its registry, or build it first."
+            ) from None
+
+    def _find_bases(self, build: Build, progress: PrepareProgress) -> None:
+        for image in build.base_images:
+            try:
+                if self._local_id(image) is None:
+                    self._pull(image, progress)
+            except docker.errors.APIError as error:
+                raise BaseImageMissing(
+                    f"{build.scenario}: base image {image!r} is not on the engine and cannot be pulled: "
+                    f"{_reason(error)}\n{HOW_TO_MAKE_A_BASE_IMAGE}"
+                ) from None
+
+    def _local_id(self, name: str) -> str | None:
+        try:
+            return str(self._client.images.get(name).id)
+        except docker.errors.ImageNotFound:
+            return None
+
+    def _pull(self, name: str, progress: PrepareProgress) -> str:
+        progress(name, "pulling")
+        repository, tag = parse_repository_tag(name)
+        image = self._client.images.pull(repository, tag=tag or "latest")
+        progress(name, "pulled")
+        return str(image.id)
+
+    def _is_built(self, build: Build) -> bool:
+        image = self._local_id(self._tag(build))
+        if image is not None:
+            self._resolved[build] = image
+        return image is not None
+
+    def _tag(self, build: Build) -> str:
+        """A name made of everything the image depends on, so that an unchanged folder is never built again."""
+        digest = hashlib.sha256(repr((build.dockerfile, build.arguments)).encode())
+        for image in build.base_images:
+            digest.update((self._local_id(image) or image).encode())
+        for path, size_mode_content in _context_files(build):
+            digest.update(path.encode())
+            for block in size_mode_content:
+                digest.update(block)
+        name = re.sub(r"[^a-z0-9]+", "-", build.directory.resolve().name.lower()).strip("-") or "image"
+        return f"stop-harness/{name}:{digest.hexdigest()[:16]}"
+
+    def _build(self, build: Build, progress: PrepareProgress) -> None:
+        progress(build.scenario, "building")
+        tag, log = self._tag(build), list[str]()
+        try:
+            stream = self._client.api.build(
+                path=str(build.directory),
+                dockerfile=build.dockerfile,
+                tag=tag,
+                buildargs=dict(build.arguments),
+                labels=self._labels,
+                rm=True,
+                forcerm=True,
+                decode=True,
+                timeout=BUILD_TIMEOUT_S,
+            )
+            for message in stream:
+                log.extend(str(message.get("stream") or message.get("error") or "").splitlines())
+                if "error" in message:
+                    raise _build_error(build, log)
+        except docker.errors.APIError as error:
+            raise _build_error(build, [*log, _reason(error)]) from None
+        except (requests.RequestException, OSError) as error:
+            raise EngineError(f"{build.scenario}: the engine stopped answering during the build: {error}") from None
+        image = self._local_id(tag)
+        if image is None:
+            raise _build_error(build, [*log, "the engine reports no image"])
+        self._resolved[build] = image
+        progress(build.scenario, "built")
+
+
+def _context_files(build: Build) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """(path, its mode and content in blocks) of each file that the build sends, in a stable order."""
+    ignore = build.directory / ".dockerignore"
+    patterns = ignore.read_text(errors="replace").splitlines() if ignore.is_file() else []
+    patterns = [line.strip() for line in patterns if line.strip() and not line.startswith("#")]
+    for path in sorted(exclude_paths(str(build.directory), patterns, dockerfile=build.dockerfile)):
+        yield path, _blocks(build.directory / path)
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    status = path.lstat()
+    yield f"\0{status.st_mode:o}\0".encode()
+    if path.is_symlink():
+        yield os.readlink(path).encode()
+    elif path.is_file():
+        with path.open("rb") as file:
+            while block := file.read(HASH_BLOCK_BYTES):
+                yield block
+
+
+def _build_error(build: Build, log: list[str]) -> BuildError:
+    lines = [line for line in log if line.strip()]
+    tail = "\n  ".join(lines[-BUILD_LOG_LINES:]) or "(the engine sent no build log)"
+    return BuildError(f"{build.scenario}: {build.directory / build.dockerfile} does not build:\n  {tail}")
+
+
+def _reason(error: Any) -> str:
+    return " ".join(str(error.explanation or error).split())

@@ -1,0 +1,124 @@
+"""Readiness on the docker engine: testcontainers' wait strategies, made interruptible and exact where they are not."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from testcontainers.core.wait_strategies import (
+    HealthcheckWaitStrategy,
+    HttpWaitStrategy,
+    LogMessageWaitStrategy,
+    PortWaitStrategy,
+)
+
+from harness.model import Readiness
+
+if TYPE_CHECKING:
+    from testcontainers.core.waiting_utils import WaitStrategy, WaitStrategyTarget
+
+POLL_S = 0.01
+LOG_WINDOW_BYTES = 1 << 20
+"""How much of the log a ready pattern is searched in at a time; a line longer than this is not a ready line."""
+
+HANG_UP_S = 0.05
+"""docker-proxy accepts before it knows whether anybody listens, and hangs up at once if nobody does."""
+
+
+def strategies(readiness: Readiness, *, published: bool) -> list[tuple[str, WaitStrategy]]:
+    """(what is waited for, how) for each condition. `published`: ports are reached through docker-proxy."""
+    result: list[tuple[str, WaitStrategy]] = []
+    if readiness.log is not None:
+        result.append((f"log line matching {readiness.log!r}", LogStreamWait(readiness.log)))
+    if readiness.tcp_port is not None:
+        port = PublishedPortWait(readiness.tcp_port) if published else PortWaitStrategy(readiness.tcp_port)
+        result.append((f"TCP port {readiness.tcp_port}", port))
+    if readiness.http_port is not None:
+        http_wait = HttpWait(readiness.http_port, readiness.http_path)
+        result.append((f"HTTP {readiness.http_path} on port {readiness.http_port}", http_wait))
+    if readiness.healthcheck:
+        result.append(("the image's health check", HealthcheckWaitStrategy()))
+    for _, strategy in result:
+        strategy.with_poll_interval(POLL_S)
+    return result
+
+
+class LogStreamWait(LogMessageWaitStrategy):
+    """Follows the log instead of reading all of it at every poll, and takes any bytes for a log."""
+
+    def __init__(self, pattern: str) -> None:
+        super().__init__(re.compile(pattern, re.MULTILINE))
+        self._bytes = re.compile(pattern.encode(), re.MULTILINE)
+
+    def wait_until_ready(self, container: WaitStrategyTarget) -> None:
+        """Return when the pattern appears; TimeoutError when the time is up or the container has left."""
+        wrapped = container.get_wrapped_container()
+        stream = wrapped.logs(stream=True, follow=True)
+        timer = threading.Timer(self._startup_timeout, stream.close)
+        timer.daemon = True
+        timer.start()
+        window = b""
+        try:
+            for chunk in stream:
+                window = (window + chunk)[-LOG_WINDOW_BYTES:]
+                if self._bytes.search(window.replace(b"\r\n", b"\n")):
+                    return
+        finally:
+            timer.cancel()
+            stream.close()
+        raise TimeoutError
+
+
+class PublishedPortWait(PortWaitStrategy):
+    """A port behind docker-proxy: open only if the connection is not hung up on."""
+
+    def wait_until_ready(self, container: WaitStrategyTarget) -> None:
+        """Return when a connection stays open or is greeted; TimeoutError when the time is up."""
+        address = (container.get_container_host_ip(), int(container.get_exposed_port(self._port)))
+        deadline = time.monotonic() + self._startup_timeout
+        while time.monotonic() < deadline:
+            try:
+                with socket.create_connection(address, timeout=1) as connection:
+                    connection.settimeout(HANG_UP_S)
+                    if connection.recv(1):
+                        return
+            except TimeoutError:
+                return
+            except OSError:
+                pass  # nobody listens yet
+            time.sleep(self._poll_interval)
+        raise TimeoutError
+
+
+class HttpWait(HttpWaitStrategy):
+    """Any status below 400 counts; a server that talks nonsense while it starts is not ready yet."""
+
+    def __init__(self, port: int, path: str) -> None:
+        super().__init__(port, path)
+        self.for_status_code_matching(lambda status: status < 400)
+
+    def _try_http_request(self, url: str, headers: dict[str, str], ssl_context: Any) -> bool:
+        _bypass_proxy(url)
+        try:
+            return super()._try_http_request(url, headers, ssl_context)
+        except http.client.HTTPException:
+            return False
+
+
+def slice_of(remaining_s: float) -> float:
+    """How long one strategy may wait before the container is looked at again."""
+    return min(0.5, max(0.0, remaining_s))
+
+
+def _bypass_proxy(url: str) -> None:
+    """Containers are never behind the user's HTTP proxy; urllib knows that only from `no_proxy`."""
+    host = url.split("://", 1)[1].split("/", 1)[0].rsplit(":", 1)[0]
+    for name in ("no_proxy", "NO_PROXY"):
+        listed = os.environ.get(name, "")
+        if host not in listed.split(","):
+            os.environ[name] = f"{listed},{host}".strip(",")

@@ -1,0 +1,192 @@
+"""The run directory: a journal written as trials end, read back whole even after a crash."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from harness.errors import StoreError
+from harness.model import (
+    Observation,
+    RunInfo,
+    Scenario,
+    SkippedScenario,
+    StoredRun,
+    TrialResult,
+    Verdict,
+)
+
+FORMAT_VERSION = 1
+RUN_FILE, JOURNAL_FILE, LATEST = "run.json", "trials.jsonl", "latest"
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """`run.json`: what was planned, and by whom. Written when the run starts and again when it ends."""
+
+    format_version: int
+    run: RunInfo
+    scenarios: tuple[Scenario, ...]
+    trials_planned: int
+    skipped: tuple[SkippedScenario, ...]
+
+
+class RunDirectory:
+    """Where one run is written. Making it is the check that it can be written, before anything starts."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, parent: Path, name: str, now: datetime | None = None) -> RunDirectory:
+        """`parent/<UTC time>-<name>`, with a number added if that is taken. Raises StoreError if it cannot be."""
+        stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "run"
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
+                path = parent / f"{stamp}-{slug}{suffix}"
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    continue
+                with tempfile.TemporaryFile(dir=path):
+                    return cls(path)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write reports to {parent}: {error.strerror}; choose another place with --report-dir"
+            ) from None
+        raise StoreError(f"cannot write reports to {parent}: every name for {stamp}-{slug} is taken")
+
+    def write_run(self, file: RunFile) -> None:
+        """Write `run.json`, whole or not at all."""
+        self.write(RUN_FILE, _dump(RunFile, file, indent=2))
+
+    def append(self, result: TrialResult) -> None:
+        """One line of the journal, on disk before the call returns."""
+        with (self.path / JOURNAL_FILE).open("a", encoding="utf-8") as journal:
+            journal.write(_dump(TrialResult, result) + "\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+
+    def write(self, name: str, text: str) -> Path:
+        """A file of the report, whole or not at all. Raises StoreError."""
+        path = self.path / name
+        try:
+            path.parent.mkdir(exist_ok=True)
+            temporary = path.with_name(f".{path.name}.part")
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}") from None
+        return path
+
+    def mark_latest(self) -> None:
+        """Point `latest` beside this directory at it; a file system without links does without."""
+        link, fresh = self.path.parent / LATEST, self.path.parent / f".{LATEST}.{os.getpid()}"
+        try:
+            if link.exists() and not link.is_symlink():
+                return
+            fresh.symlink_to(self.path.name)
+            fresh.replace(link)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+
+    def remove_if_empty(self) -> None:
+        """Undo `create` when nothing came of the run."""
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
+
+
+def read(path: Path) -> tuple[StoredRun, tuple[Verdict, ...]]:
+    """A stored run and the verdicts it was given then, in journal order.
+
+    A last line that a crash cut off is left out. Raises StoreError for what is not a run directory.
+    """
+    try:
+        file = _load(RunFile, (path / RUN_FILE).read_text(encoding="utf-8"))
+        journal = path / JOURNAL_FILE
+        lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
+    except OSError as error:
+        raise StoreError(f"{path} is not a run directory: {RUN_FILE}: {error.strerror}") from None
+    except ValueError as error:
+        raise StoreError(f"{path / RUN_FILE} cannot be read: {_first_line(error)}") from None
+    if file.format_version != FORMAT_VERSION:
+        raise StoreError(f"{path / RUN_FILE} has format {file.format_version}; this version reads {FORMAT_VERSION}")
+    results = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            results.append(_load(TrialResult, line))
+        except ValueError as error:
+            if number < len(lines):
+                raise StoreError(f"{journal}:{number}: not a trial: {_first_line(error)}") from None
+    stored = StoredRun(
+        run=file.run,
+        scenarios=file.scenarios,
+        observations=tuple(result.observation for result in results),
+        trials_planned=file.trials_planned,
+        skipped=file.skipped,
+    )
+    return stored, tuple(result.verdict for result in results)
+
+
+def merge(runs: tuple[StoredRun, ...]) -> StoredRun:
+    """Several runs (shards, or runs of different scenarios) as one. Raises StoreError if two hold the same trial."""
+    if len(runs) == 1:
+        return runs[0]
+    first = min(runs, key=lambda stored: stored.run.started_at)
+    scenarios: dict[str, Scenario] = {}
+    observations: dict[str, Observation] = {}
+    for stored in runs:
+        for scenario in stored.scenarios:
+            if scenarios.setdefault(scenario.name, scenario) != scenario:
+                raise StoreError(f"the runs hold two different scenarios of the name {scenario.name!r}")
+        for observation in stored.observations:
+            if observations.setdefault(observation.trial_id, observation) != observation:
+                raise StoreError(f"the runs hold trial {observation.trial_id} twice; merge shards of one run only")
+    return StoredRun(
+        run=first.run,
+        scenarios=tuple(scenarios.values()),
+        observations=tuple(observations.values()),
+        trials_planned=sum(stored.trials_planned for stored in runs),
+        skipped=tuple(dict.fromkeys(skip for stored in runs for skip in stored.skipped)),
+    )
+
+
+def elapsed_s(run: RunInfo) -> float | None:
+    """Wall time of a run in seconds; None if it did not end by itself."""
+    if run.finished_at is None:
+        return None
+    return (datetime.fromisoformat(run.finished_at) - datetime.fromisoformat(run.started_at)).total_seconds()
+
+
+def _adapter(kind: type[Record]) -> tuple[Callable[..., bytes], Callable[[str], Record]]:
+    if kind not in _ADAPTERS:
+        from pydantic import TypeAdapter
+
+        adapter = TypeAdapter(kind)
+        _ADAPTERS[kind] = (adapter.dump_json, adapter.validate_json)
+    return _ADAPTERS[kind]  # type: ignore[return-value]
+
+
+_ADAPTERS: dict[type, tuple[Callable[..., bytes], Callable[[str], object]]] = {}
+
+
+def _dump(kind: type[Record], record: Record, indent: int | None = None) -> str:
+    return _adapter(kind)[0](record, indent=indent).decode()
+
+
+def _load(kind: type[Record], text: str) -> Record:
+    return _adapter(kind)[1](text)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
