@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from harness.model import NS_PER_S, ComplianceStatus, Observation, Outcome, Report, RunInfo, Scenario, Status
+from harness.model import (
+    ECS_STOP_TIMEOUT_S,
+    NS_PER_S,
+    ComplianceStatus,
+    Observation,
+    Outcome,
+    Report,
+    RunInfo,
+    Scenario,
+    Status,
+)
 
 OUTCOME_MEANINGS = {
     Outcome.GRACEFUL: "left by itself in time, exit code accepted",
@@ -87,13 +97,15 @@ def compliance_headline(report: Report) -> str:
     for row in report.compliance:
         counts[row.status] += 1
     compliant, total = counts[ComplianceStatus.COMPLIANT], len(report.compliance)
-    default = "compliant with the Amazon ECS default of 30 s"
+    default = f"compliant with the Amazon ECS default of {ECS_STOP_TIMEOUT_S} s"
     if not total:
         return "No scenario was run."
     if total == 1:
-        return (
-            f"The scenario is {COMPLIANCE_WORDS[report.compliance[0].status]} against the Amazon ECS default of 30 s."
-        )
+        return {
+            ComplianceStatus.COMPLIANT: f"The scenario is {default}.",
+            ComplianceStatus.NON_COMPLIANT: f"The scenario is not {default}.",
+            ComplianceStatus.INCONCLUSIVE: f"It is not known whether the scenario is {default}.",
+        }[report.compliance[0].status]
     if compliant == total:
         return f"All {total} scenarios are {default}."
     others = [

@@ -1,0 +1,100 @@
+"""JUnit XML for CI servers: one test suite a scenario, one test case a trial.
+
+`fail` becomes a failure. `inconclusive` becomes an error, because it says nothing about the container and must not pass
+silently. A skipped scenario is a suite with one skipped case.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+from harness import signals
+from harness.model import NS_PER_S, Report, SkippedScenario, Status, TrialResult
+from harness.wording import OUTCOME_WORDS, one_line, printable, run_duration_ns, trial_title
+
+
+def render(report: Report) -> str:
+    """The document, with an XML declaration and a final newline."""
+    root = ET.Element("testsuites", name=one_line(report.run.name) or "stop-harness")
+    by_scenario: dict[str, list[TrialResult]] = {}
+    for result in report.results:
+        by_scenario.setdefault(result.observation.scenario, []).append(result)
+    for name, results in by_scenario.items():
+        root.append(_suite(report, name, results))
+    for skipped in report.skipped:
+        root.append(_skipped_suite(report, skipped))
+    for count in ("tests", "failures", "errors", "skipped"):
+        root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
+    root.set("time", _seconds(run_duration_ns(report.run) or 0))
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _suite(report: Report, name: str, results: list[TrialResult]) -> ET.Element:
+    statuses = [result.verdict.status for result in results]
+    took = sum(result.verdict.facts.shutdown_duration_ns or 0 for result in results)
+    suite = ET.Element(
+        "testsuite",
+        name=one_line(name),
+        tests=str(len(results)),
+        failures=str(statuses.count(Status.FAIL)),
+        errors=str(statuses.count(Status.INCONCLUSIVE)),
+        skipped="0",
+        time=_seconds(took),
+        timestamp=one_line(report.run.started_at),
+        hostname=one_line(report.run.machine),
+    )
+    suite.extend(_case(result) for result in results)
+    return suite
+
+
+def _case(result: TrialResult) -> ET.Element:
+    seen, verdict = result.observation, result.verdict
+    case = ET.Element(
+        "testcase",
+        name=trial_title(seen),
+        classname=one_line(seen.scenario),
+        time=_seconds(verdict.facts.shutdown_duration_ns or 0),
+    )
+    properties = ET.SubElement(case, "properties")
+    for name, value in _properties(result):
+        ET.SubElement(properties, "property", name=name, value=one_line(value))
+    outcome, reason = OUTCOME_WORDS[verdict.outcome], one_line(verdict.reason)
+    findings = "".join(f"\n{item.severity}: {item.rule}: {one_line(item.message)}" for item in verdict.findings)
+    if verdict.status is Status.FAIL:
+        ET.SubElement(case, "failure", type=outcome, message=reason).text = reason + findings
+    elif verdict.status is Status.INCONCLUSIVE:
+        ET.SubElement(case, "error", type="inconclusive", message=reason).text = reason + findings
+    if seen.logs.text:
+        ET.SubElement(case, "system-out").text = printable(seen.logs.text)
+    return case
+
+
+def _properties(result: TrialResult) -> list[tuple[str, str]]:
+    """What a CI server may show beside the case; unknown values are left out."""
+    seen, facts = result.observation, result.verdict.facts
+    duration = facts.shutdown_duration_ns
+    values = {
+        "trial_id": seen.trial_id,
+        "outcome": result.verdict.outcome.value,
+        "stop_timeout_s": _seconds(seen.stop_timeout_ns),
+        "stop_signal": None if seen.stop_signal is None else signals.name(seen.stop_signal),
+        "shutdown_duration_s": None if duration is None else _seconds(duration),
+        "sigkill_evidence": facts.sigkill_evidence.value,
+        "exit_code": None if seen.exit_code is None else str(seen.exit_code),
+        "engine": f"{seen.engine.name} ({seen.engine.product} {seen.engine.version})",
+    }
+    return [(name, value) for name, value in values.items() if value is not None]
+
+
+def _skipped_suite(report: Report, skipped: SkippedScenario) -> ET.Element:
+    name = one_line(skipped.scenario)
+    suite = ET.Element("testsuite", name=name, tests="1", failures="0", errors="0", skipped="1", time="0.000")
+    suite.set("timestamp", one_line(report.run.started_at))
+    case = ET.SubElement(suite, "testcase", name="all stop timeouts", classname=name, time="0.000")
+    ET.SubElement(case, "skipped", message=one_line(skipped.reason))
+    return suite
+
+
+def _seconds(duration_ns: int) -> str:
+    return f"{duration_ns / NS_PER_S:.3f}"

@@ -1,0 +1,135 @@
+"""summary.md: what fits into a pull-request comment or `$GITHUB_STEP_SUMMARY`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import chain, islice
+
+from harness.model import Report, Status, TrialResult
+from harness.wording import (
+    COMPLIANCE_MARKS,
+    COMPLIANCE_WORDS,
+    OUTCOME_WORDS,
+    STATUS_MARKS,
+    compliance_headline,
+    expectation_headline,
+    one_line,
+    seconds,
+    timeout,
+)
+
+MAX_TRIALS = 200
+"""Rows of the trials table. GitHub cuts a comment at 65,536 characters and a step summary at 1 MiB."""
+MAX_SCENARIOS = 200
+MAX_CELL = 300
+"""Characters of one cell; a reason can quote a container."""
+
+
+def render(report: Report) -> str:
+    """The summary, ending in a newline."""
+    lines = [
+        f"## Graceful shutdown: {_cell(report.run.name) or 'stop-harness'}",
+        "",
+        f"**{compliance_headline(report)}** {expectation_headline(report)}",
+        "",
+        *chain.from_iterable(
+            (f"> **Warning:** {_cell(item.message)} {_cell(item.advice)}", "") for item in report.warnings
+        ),
+        *_compliance(report),
+        *_skipped(report),
+        *_trials(report),
+        _footer(report),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _compliance(report: Report) -> list[str]:
+    if not report.compliance:
+        return []
+    rows = [
+        (
+            f"{COMPLIANCE_MARKS[row.status]} {COMPLIANCE_WORDS[row.status]}",
+            _cell(row.scenario),
+            "–" if row.headroom_ns is None else seconds(row.headroom_ns),
+            _cell(row.reason),
+        )
+        for row in islice(report.compliance, MAX_SCENARIOS)
+    ]
+    return [
+        "### Against the Amazon ECS default of 30 s",
+        "",
+        *_table(("Compliance", "Scenario", "To spare", "Why"), (":--", ":--", "--:", ":--"), rows),
+        *_left_out(len(report.compliance), MAX_SCENARIOS, "scenarios"),
+        "",
+    ]
+
+
+def _skipped(report: Report) -> list[str]:
+    if not report.skipped:
+        return []
+    return [*(f"- Skipped: {_cell(item.scenario)}: {_cell(item.reason)}" for item in report.skipped), ""]
+
+
+def _trials(report: Report) -> list[str]:
+    """The trials in report order; where there are too many, those that did not pass come first."""
+    results = report.results
+    if len(results) > MAX_TRIALS:
+        results = tuple(sorted(results, key=lambda result: result.verdict.status is Status.PASS))
+    if not results:
+        return []
+    return [
+        f"<details><summary>{len(report.results):,} trials</summary>",
+        "",
+        *_table(
+            ("Status", "Scenario", "Stop timeout", "Outcome", "Shutdown", "Why"),
+            (":--", ":--", "--:", ":--", "--:", ":--"),
+            [_trial_row(result) for result in results[:MAX_TRIALS]],
+        ),
+        *_left_out(len(results), MAX_TRIALS, "trials; those that did not pass stand first"),
+        "",
+        "</details>",
+        "",
+    ]
+
+
+def _trial_row(result: TrialResult) -> tuple[str, ...]:
+    seen, verdict = result.observation, result.verdict
+    duration = verdict.facts.shutdown_duration_ns
+    return (
+        f"{STATUS_MARKS[verdict.status]} {verdict.status}",
+        _cell(seen.scenario),
+        timeout(seen.stop_timeout_ns) + (f" (after {timeout(seen.stop_after_ns)})" if seen.stop_after_ns else ""),
+        OUTCOME_WORDS[verdict.outcome],
+        "–" if duration is None else seconds(duration),
+        _cell(verdict.reason),
+    )
+
+
+def _footer(report: Report) -> str:
+    engine = report.run.engine
+    return (
+        f"<sub>stop-harness {_cell(report.run.harness_version)}, {_cell(engine.product)} {_cell(engine.version)} "
+        f"({_cell(engine.name)}), {_cell(report.run.started_at)}</sub>"
+    )
+
+
+def _table(heads: tuple[str, ...], alignment: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (heads, alignment, *rows)]
+
+
+def _left_out(total: int, shown: int, what: str) -> list[str]:
+    return ["", f"{shown:,} of {total:,} {what}."] if total > shown else []
+
+
+_MARKUP = re.compile(r"([\\`*_\[\]|~])")
+_MENTION = re.compile(r"(?<![\w.])@(?=\w)")
+
+
+def _cell(text: str) -> str:
+    """Text as text: no markup, no HTML, one line, and no mention that would notify somebody on GitHub."""
+    line = one_line(text)
+    if len(line) > MAX_CELL:
+        line = line[: MAX_CELL - 1] + "…"
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MENTION.sub("@\u200b", _MARKUP.sub(r"\\\1", line))

@@ -1,0 +1,486 @@
+"""results.json: everything a report says, for machines. The dataclasses below are the documentation of the format.
+
+Times are seconds. A field may be added within format version 1; one that disappears or changes its meaning raises it.
+Text stands here as it was recorded, control characters and all: whoever shows it must escape it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness import signals
+from harness.model import (
+    Clock,
+    ComplianceStatus,
+    EngineInfo,
+    Event,
+    EventKind,
+    Observation,
+    Outcome,
+    PlatformRow,
+    ProblemKind,
+    ProcessInfo,
+    Report,
+    RunInfo,
+    Scenario,
+    Severity,
+    SigkillEvidence,
+    SignalDisposition,
+    Status,
+    TrialResult,
+)
+from harness.wording import run_duration_ns, to_seconds
+
+FORMAT_VERSION = 1
+
+
+class _Documented:
+    """Makes pydantic take the docstring under each field as its description in the schema."""
+
+    __pydantic_config__ = {"use_attribute_docstrings": True}  # noqa: RUF012
+
+
+@dataclass(frozen=True)
+class EngineDocument(_Documented):
+    """The engine as it answered, and what it can prove."""
+
+    name: str
+    """docker, process or simulated."""
+    product: str
+    version: str
+    host: str
+    """How it was reached, for people."""
+    pid1_rules: bool
+    """The container's first process is PID 1 of a PID namespace, so signals without a handler are dropped."""
+    whole_seconds: bool
+    """Stop timeouts must be whole seconds."""
+    observes_sigkill: bool
+    """It reports its own SIGKILL; where false, SIGKILL is inferred from exit code and time."""
+    reports_oom: bool
+    """Its OOM flag can be trusted."""
+    runs_images: bool
+    """It runs container images."""
+    caveats: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunDocument(_Documented):
+    """Who ran what, where and when."""
+
+    run_id: str
+    name: str
+    started_at: str
+    """ISO 8601, UTC."""
+    finished_at: str | None
+    """ISO 8601, UTC; null where the run did not end by itself."""
+    duration_s: float | None
+    harness_version: str
+    machine: str
+    cpu_count: int
+    command_line: tuple[str, ...]
+    shard: str | None
+    """"I/N" where the run was one shard of a plan."""
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class FindingDocument(_Documented):
+    """One rule that applied to a trial."""
+
+    rule: str
+    """Id of the rule, as listed in docs/outcomes.md."""
+    severity: Severity
+    """error decides an outcome, warning deserves a look, note explains."""
+    message: str
+
+
+@dataclass(frozen=True)
+class EventDocument(_Documented):
+    """One thing that happened, stamped by one clock."""
+
+    event: EventKind
+    at_s: float
+    """Seconds after the event named by relative_to, on the same clock. Do not compare across clocks."""
+    relative_to: EventKind
+    """signal_sent (the stop signal) where this clock stamped it, else stop_requested, else this clock's first event."""
+    clock: Clock
+    source: str
+    """The engine's own record that it was read from."""
+    signal: str | None
+    """Name of the signal; set for signal_sent only."""
+
+
+@dataclass(frozen=True)
+class ProcessDocument(_Documented):
+    """One process of the container just before the stop."""
+
+    pid: int
+    parent_pid: int
+    command: str
+    stop_signal_disposition: SignalDisposition | None
+    """What it does with the stop signal, by its signal masks; null where the stop signal is not known. A hint, not a
+    verdict."""
+
+
+@dataclass(frozen=True)
+class ProblemDocument(_Documented):
+    """What kept a trial from being measured."""
+
+    kind: ProblemKind
+    message: str
+
+
+@dataclass(frozen=True)
+class TrialDocument(_Documented):
+    """One stop of one fresh container."""
+
+    trial_id: str
+    scenario: str
+    engine: str
+    """Name of the engine that ran this trial."""
+    engine_version: str
+    stop_timeout_s: float
+    stop_after_s: float
+    """Time between ready and the stop."""
+    repetition: int
+    """Counts from 1."""
+    started_at: str
+    stop_signal: str | None
+    """Such as SIGTERM; null where not known."""
+    stop_signal_source: str | None
+    outcome: Outcome
+    status: Status
+    """The outcome against the scenario's expectation."""
+    reason: str
+    """One sentence."""
+    sigkill_evidence: SigkillEvidence
+    sigkill_reason: str
+    exit_code: int | None
+    """128 + n after signal n; null where not known."""
+    exit_signal: str | None
+    """Signal that ended PID 1, where the engine can tell it from an exit code."""
+    oom_killed: bool | None
+    """null where the engine cannot tell."""
+    shutdown_duration_s: float | None
+    """Stop signal sent to PID 1 exited; null where one end is missing. After a kill the container needed longer."""
+    shutdown_duration_source: str | None
+    """Both ends of the duration and their clock."""
+    shutdown_duration_error_s: float | None
+    """Known error bound of the duration; null where not known."""
+    sigkill_after_s: float | None
+    """Stop signal to SIGKILL; null where no SIGKILL was seen."""
+    exited_before_stop: bool
+    complete: bool
+    """false: the engine's record has a gap, so that a missing event proves nothing."""
+    findings: tuple[FindingDocument, ...]
+    timeline: tuple[EventDocument, ...]
+    processes: tuple[ProcessDocument, ...] | None
+    """null where nobody looked or the table was unreadable."""
+    lost_processes: tuple[str, ...] | None
+    """Processes killed because PID 1 left before them; null where nobody looked."""
+    problem: ProblemDocument | None
+    log_tail: str
+    """End of what the container wrote, with replacement characters where it was not UTF-8."""
+    log_truncated: bool
+    load_average: float | None
+    """1-minute load average of the engine's machine; null where not known."""
+
+
+@dataclass(frozen=True)
+class ScenarioDocument(_Documented):
+    """One scenario of the run."""
+
+    name: str
+    description: str
+    source: str | None
+    """Path of the scenario file; null where there was none."""
+    image: str | None
+    build_directory: str | None
+
+
+@dataclass(frozen=True)
+class ComplianceDocument(_Documented):
+    """One scenario against the default stop timeout of Amazon ECS."""
+
+    scenario: str
+    default_timeout_s: float
+    status: ComplianceStatus
+    headroom_s: float | None
+    """Default minus longest graceful stop; null where not compliant."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class PlatformStatusDocument(_Documented):
+    """One scenario against one platform's default."""
+
+    scenario: str
+    status: ComplianceStatus
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class PlatformDocument(_Documented):
+    """A container platform's default and which scenarios it would let finish."""
+
+    name: str
+    stop_signal: str
+    default_timeout_s: int
+    note: str
+    source: str
+    checked: str | None
+    """Day on which the default was compared with a stored copy of the source; null: not compared."""
+    scenarios: tuple[PlatformStatusDocument, ...]
+
+
+@dataclass(frozen=True)
+class SkippedDocument(_Documented):
+    """A scenario that the engine cannot run."""
+
+    scenario: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class WarningDocument(_Documented):
+    """A doubt about the run as a whole, with what to do about it."""
+
+    rule: str
+    message: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class SummaryDocument(_Documented):
+    """How many trials came to what."""
+
+    trials_planned: int
+    trials_run: int
+    # `pass` is a keyword of Python, so the record says `passed` and `document` renames it.
+    passed: int
+    """Trials with status pass. Written as "pass"."""
+    fail: int
+    inconclusive: int
+    outcomes: dict[str, int]
+    """Number of trials for every outcome, zeros included."""
+
+
+@dataclass(frozen=True)
+class ResultsDocument(_Documented):
+    """The results of one run of stop-harness. Times are seconds."""
+
+    format_version: int
+    run: RunDocument
+    engine: str
+    """Name of the engine, such as docker; engine_info says more."""
+    engine_info: EngineDocument
+    summary: SummaryDocument
+    compliance: tuple[ComplianceDocument, ...]
+    platforms: tuple[PlatformDocument, ...]
+    scenarios: tuple[ScenarioDocument, ...]
+    trials: tuple[TrialDocument, ...]
+    skipped: tuple[SkippedDocument, ...]
+    warnings: tuple[WarningDocument, ...]
+
+
+# ── Report → document ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def render(report: Report) -> str:
+    """The document as JSON text with a final newline. Fails rather than write NaN, which is not JSON."""
+    text = json.dumps(document(report), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # lone surrogates, from file names; escaped they are still valid JSON
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text
+
+
+def document(report: Report) -> dict[str, Any]:
+    """The document as JSON values."""
+    values = asdict(_results(report))
+    values["summary"]["pass"] = values["summary"].pop("passed")
+    return values
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of the document."""
+    from pydantic import TypeAdapter
+
+    described = TypeAdapter(ResultsDocument).json_schema(mode="serialization")
+    summary = described["$defs"]["SummaryDocument"]
+    summary["properties"]["pass"] = {**summary["properties"].pop("passed"), "title": "Pass"}
+    summary["required"] = ["pass" if name == "passed" else name for name in summary["required"]]
+    described["properties"]["format_version"]["const"] = FORMAT_VERSION
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "stop-harness results",
+        **{key: value for key, value in described.items() if key != "title"},
+    }
+
+
+def _results(report: Report) -> ResultsDocument:
+    return ResultsDocument(
+        format_version=FORMAT_VERSION,
+        run=_run(report.run),
+        engine=report.run.engine.name,
+        engine_info=_engine(report.run.engine),
+        summary=_summary(report),
+        compliance=tuple(
+            ComplianceDocument(
+                scenario=row.scenario,
+                default_timeout_s=row.default_timeout_ns / 1e9,
+                status=row.status,
+                headroom_s=to_seconds(row.headroom_ns),
+                reason=row.reason,
+            )
+            for row in report.compliance
+        ),
+        platforms=tuple(_platform(row, report) for row in report.platforms),
+        scenarios=tuple(_scenario(scenario) for scenario in report.scenarios),
+        trials=tuple(_trial(result) for result in report.results),
+        skipped=tuple(SkippedDocument(skip.scenario, skip.reason) for skip in report.skipped),
+        warnings=tuple(WarningDocument(item.rule, item.message, item.advice) for item in report.warnings),
+    )
+
+
+def _run(run: RunInfo) -> RunDocument:
+    return RunDocument(
+        run_id=run.run_id,
+        name=run.name,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        duration_s=to_seconds(run_duration_ns(run)),
+        harness_version=run.harness_version,
+        machine=run.machine,
+        cpu_count=run.cpu_count,
+        command_line=run.command_line,
+        shard=run.shard,
+        interrupted=run.interrupted,
+    )
+
+
+def _engine(engine: EngineInfo) -> EngineDocument:
+    return EngineDocument(**{name: getattr(engine, name) for name in EngineDocument.__dataclass_fields__})
+
+
+def _summary(report: Report) -> SummaryDocument:
+    counts = Counter(result.verdict.outcome for result in report.results)
+    return SummaryDocument(
+        trials_planned=report.trials_planned,
+        trials_run=len(report.results),
+        passed=report.count(Status.PASS),
+        fail=report.count(Status.FAIL),
+        inconclusive=report.count(Status.INCONCLUSIVE),
+        outcomes={outcome.value: counts[outcome] for outcome in Outcome},
+    )
+
+
+def _platform(row: PlatformRow, report: Report) -> PlatformDocument:
+    reasons = row.reasons or (None,) * len(row.statuses)
+    platform = row.platform
+    return PlatformDocument(
+        name=platform.name,
+        stop_signal=platform.stop_signal,
+        default_timeout_s=platform.default_timeout_s,
+        note=platform.note,
+        source=platform.source,
+        checked=platform.checked,
+        scenarios=tuple(
+            PlatformStatusDocument(scenario.name, status, reason)
+            for scenario, status, reason in zip(report.scenarios, row.statuses, reasons, strict=True)
+        ),
+    )
+
+
+def _scenario(scenario: Scenario) -> ScenarioDocument:
+    return ScenarioDocument(
+        name=scenario.name,
+        description=scenario.description,
+        source=scenario.source,
+        image=scenario.subject.image,
+        build_directory=scenario.subject.build_directory,
+    )
+
+
+def _trial(result: TrialResult) -> TrialDocument:
+    seen, verdict, facts = result.observation, result.verdict, result.verdict.facts
+    return TrialDocument(
+        trial_id=seen.trial_id,
+        scenario=seen.scenario,
+        engine=seen.engine.name,
+        engine_version=seen.engine.version,
+        stop_timeout_s=seen.stop_timeout_ns / 1e9,
+        stop_after_s=seen.stop_after_ns / 1e9,
+        repetition=seen.repetition,
+        started_at=seen.started_at,
+        stop_signal=_signal_name(seen.stop_signal),
+        stop_signal_source=seen.stop_signal_source,
+        outcome=verdict.outcome,
+        status=verdict.status,
+        reason=verdict.reason,
+        sigkill_evidence=facts.sigkill_evidence,
+        sigkill_reason=facts.sigkill_reason,
+        exit_code=seen.exit_code,
+        exit_signal=_signal_name(seen.exit_signal),
+        oom_killed=seen.oom_killed,
+        shutdown_duration_s=to_seconds(facts.shutdown_duration_ns),
+        shutdown_duration_source=facts.duration_source,
+        shutdown_duration_error_s=to_seconds(facts.duration_error_ns),
+        sigkill_after_s=to_seconds(facts.sigkill_after_ns),
+        exited_before_stop=seen.exited_before_stop,
+        complete=seen.complete,
+        findings=tuple(FindingDocument(item.rule, item.severity, item.message) for item in verdict.findings),
+        timeline=timeline(seen),
+        processes=_processes(seen),
+        lost_processes=seen.lost_processes,
+        problem=ProblemDocument(seen.problem.kind, seen.problem.message) if seen.problem else None,
+        log_tail=seen.logs.text,
+        log_truncated=seen.logs.truncated,
+        load_average=seen.load_average,
+    )
+
+
+def timeline(seen: Observation) -> tuple[EventDocument, ...]:
+    """The events in recorded order, each with its distance to the stop signal on its own clock where that clock
+    stamped it, else to the stop request, else to the clock's first event."""
+    references = {clock: _reference(seen.events, clock) for clock in {event.clock for event in seen.events}}
+    return tuple(
+        EventDocument(
+            event=event.kind,
+            at_s=round((event.at_ns - references[event.clock].at_ns) / 1e9, 6),
+            relative_to=references[event.clock].kind,
+            clock=event.clock,
+            source=event.source,
+            signal=_signal_name(event.signal),
+        )
+        for event in seen.events
+    )
+
+
+def _reference(events: tuple[Event, ...], clock: Clock) -> Event:
+    """The event that one clock's times are counted from."""
+    own = [event for event in events if event.clock is clock]
+    for kind in (EventKind.SIGNAL_SENT, EventKind.STOP_REQUESTED):
+        found = [event for event in own if event.kind is kind]
+        if found:
+            return min(found, key=lambda event: event.at_ns)
+    return min(own, key=lambda event: event.at_ns)
+
+
+def _processes(seen: Observation) -> tuple[ProcessDocument, ...] | None:
+    if seen.processes is None:
+        return None
+    return tuple(_process(process, seen.stop_signal) for process in seen.processes)
+
+
+def _process(process: ProcessInfo, stop_signal: int | None) -> ProcessDocument:
+    disposition = None if stop_signal is None else process.disposition(stop_signal)
+    return ProcessDocument(process.pid, process.parent_pid, process.command, disposition)
+
+
+def _signal_name(number: int | None) -> str | None:
+    return None if number is None else signals.name(number)

@@ -1,0 +1,356 @@
+"""What the command line prints: plain text with optional ANSI colour, in no markup language that names could inject."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import groupby
+
+from harness import signals
+from harness.model import (
+    Compliance,
+    ComplianceStatus,
+    Outcome,
+    Report,
+    Severity,
+    SigkillEvidence,
+    Status,
+    TrialResult,
+)
+from harness.wording import (
+    ASCII_MARKS,
+    COMPLIANCE_MARKS,
+    COMPLIANCE_WORDS,
+    OUTCOME_WORDS,
+    STATUS_MARKS,
+    compliance_headline,
+    count_of,
+    expectation_headline,
+    one_line,
+    precise_seconds,
+    printable,
+    run_duration_ns,
+    seconds,
+    subject_name,
+    timeout,
+    trial_title,
+)
+
+MAX_PROBLEMS = 20
+"""Failed and inconclusive trials that the summary explains; a terminal is no place for more."""
+LOG_LINES = 5
+_NAME_WIDTH = 24
+_MIN_WIDTH = 40
+
+_GREEN, _RED, _YELLOW, _DIM, _BOLD = "32", "31", "33", "2", "1"
+_STATUS_COLOURS = {Status.PASS: _GREEN, Status.FAIL: _RED, Status.INCONCLUSIVE: _YELLOW}
+_COMPLIANCE_COLOURS = {
+    ComplianceStatus.COMPLIANT: _GREEN,
+    ComplianceStatus.NON_COMPLIANT: _RED,
+    ComplianceStatus.INCONCLUSIVE: _YELLOW,
+}
+
+_Paint = Callable[[str, str], str]
+
+
+def summary(report: Report, *, width: int = 80, colour: bool = False, unicode: bool = True) -> str:
+    """The end of a run: every scenario, the counts, and every trial that did not pass with its reason."""
+    width, paint = max(width, _MIN_WIDTH), _painter(colour)
+    warnings = [f"{item.message} {item.advice}" for item in report.warnings]
+    blocks = [
+        _scenario_lines(report, width, paint),
+        [line for item in report.skipped for line in _hanging("skipped", f"{item.scenario}: {item.reason}", width)],
+        [line for text in warnings for line in _hanging("warning", text, width, paint, _YELLOW)],
+        _problem_lines(report, width, paint),
+        [
+            *_wrapped(compliance_headline(report), width),
+            *_wrapped(expectation_headline(report) + _run_time(report), width),
+        ],
+    ]
+    text = "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+    return text if unicode else _ascii(text)
+
+
+def trial_line(result: TrialResult) -> str:
+    """One line of progress: `pass          drains-5s, stop timeout 10 s: graceful after 5.0 s`."""
+    seen, verdict = result.observation, result.verdict
+    line = f"{verdict.status:<12}  {one_line(seen.scenario)}, {_trial_name(result)}: {_outcome_text(result)}"
+    return line if verdict.status is Status.PASS else f"{line}: {one_line(verdict.reason)}"
+
+
+def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unicode: bool = True) -> str:
+    """The answer to `check IMAGE`: the verdict, one line per stop timeout, how we know, and what to look at."""
+    width, paint = max(width, _MIN_WIDTH), _painter(colour)
+    lines: list[str] = []
+    for row, scenario in zip(report.compliance, report.scenarios, strict=True):
+        results = report.of_scenario(row.scenario)
+        headline = f"{COMPLIANCE_MARKS[row.status]} {_verdict_sentence(row, results, subject_name(scenario))}"
+        lines += [paint(line, _COMPLIANCE_COLOURS[row.status]) for line in _wrapped(headline, width, indent="  ")]
+        lines += ["", *_timeout_lines(results, paint)]
+        lines += ["", *_evidence_lines(results, width)] if results else []
+        lines += _finding_lines(results, width, paint)
+        lines += _log_lines(results, width, paint)
+    text = "\n".join(lines) + "\n"
+    return text if unicode else _ascii(text)
+
+
+# ── summary ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _scenario_lines(report: Report, width: int, paint: _Paint) -> list[str]:
+    """Per scenario: its status, its name, what each stop timeout came to, its compliance; wrapped under the name."""
+    compliance = {row.scenario: row for row in report.compliance}
+    skipped = {item.scenario for item in report.skipped}
+    names = [scenario.name for scenario in report.scenarios if scenario.name not in skipped]
+    column = min(max((_cells(one_line(name)) for name in names), default=0), _NAME_WIDTH, width // 3)
+    lines = []
+    for name in names:
+        results = report.of_scenario(name)
+        parts = [(part, "") for part in _timeout_parts(results)]
+        parts.append((_compliance_text(compliance[name]), _COMPLIANCE_COLOURS[compliance[name].status]))
+        status = _worst_status(results)
+        mark, colour = (STATUS_MARKS[status], _STATUS_COLOURS[status]) if status else ("-", _YELLOW)
+        lines += _flow(paint(mark, colour), _fit(one_line(name), column), parts, width, paint)
+    return lines
+
+
+def _worst_status(results: tuple[TrialResult, ...]) -> Status | None:
+    """None: no trial was run."""
+    found = {result.verdict.status for result in results}
+    return next((status for status in (Status.FAIL, Status.INCONCLUSIVE, Status.PASS) if status in found), None)
+
+
+def _timeout_parts(results: tuple[TrialResult, ...]) -> list[str]:
+    """`2 s killed`, `10 s, 30 s graceful (5.0 s)`: neighbouring stop timeouts with the same outcomes together. With
+    repetitions `30 s graceful ×3 (5.0 to 5.2 s)` or `30 s graceful ×2, killed ×1`."""
+    parts = []
+    by_timeout = [
+        (limit, list(group)) for limit, group in groupby(results, key=lambda result: result.observation.stop_timeout_ns)
+    ]
+    for outcomes, group in groupby(by_timeout, key=lambda item: _outcomes(item[1])):
+        same = list(group)
+        limits = ", ".join(timeout(limit) for limit, _ in same)
+        parts.append(f"{limits} {outcomes}{_range([trial for _, trials in same for trial in trials])}")
+    return parts
+
+
+def _outcomes(trials: list[TrialResult]) -> str:
+    """`graceful`; of several trials `graceful ×2, killed ×1`."""
+    counts = Counter(OUTCOME_WORDS[trial.verdict.outcome] for trial in trials)
+    if len(trials) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{outcome} ×{number}" for outcome, number in counts.most_common())
+
+
+def _range(trials: list[TrialResult]) -> str:
+    """` (5.0 s)` or ` (5.0 to 5.2 s)`; nothing where no duration is known, the outcomes differ, or SIGKILL set it."""
+    outcomes = {trial.verdict.outcome for trial in trials}
+    durations = [duration for trial in trials if (duration := trial.verdict.facts.shutdown_duration_ns) is not None]
+    if not durations or len(outcomes) > 1 or Outcome.KILLED in outcomes:
+        return ""
+    low, high = seconds(min(durations)), seconds(max(durations))
+    return f" ({high})" if low == high else f" ({low.removesuffix(' s')} to {high})"
+
+
+def _compliance_text(row: Compliance) -> str:
+    if row.status is ComplianceStatus.INCONCLUSIVE:
+        return "compliance unclear"  # beside an outcome that may itself read "inconclusive"
+    spare = f", {seconds(row.headroom_ns)} to spare" if row.headroom_ns is not None else ""
+    return f"{COMPLIANCE_WORDS[row.status]}{spare}"
+
+
+def _flow(mark: str, name: str, parts: Iterable[tuple[str, str]], width: int, paint: _Paint) -> list[str]:
+    """Parts beside the mark (one column, painted) and the name, two spaces apart, as many on a line as fit."""
+    indent = 2 + _cells(name) + 2
+    lines, used = [f"{mark} {name}  "], indent
+    for text, colour in parts:
+        if used > indent and used + 2 + _cells(text) > width:
+            lines.append(" " * indent)
+            used = indent
+        gap = "  " if used > indent else ""
+        lines[-1] += gap + paint(text, colour)
+        used += len(gap) + _cells(text)
+    return [line.rstrip() for line in lines]
+
+
+def _problem_lines(report: Report, width: int, paint: _Paint) -> list[str]:
+    """Trials that failed, then trials that say nothing, with their reasons; those with the same reason together."""
+    lines, left = [], MAX_PROBLEMS
+    for status in (Status.FAIL, Status.INCONCLUSIVE):
+        problems = [result for result in report.results if result.verdict.status is status]
+        for (scenario, reason), group in groupby(problems, key=_scenario_and_reason):
+            if not left:
+                return [*lines, "  … and more; the report lists them all"]
+            left -= 1
+            names = _listed([_trial_name(result) for result in group])
+            text = f"{scenario}, {names}: {reason}"
+            lines += _hanging(f"{STATUS_MARKS[status]} {status}", text, width, paint, _STATUS_COLOURS[status])
+    return lines
+
+
+def _scenario_and_reason(result: TrialResult) -> tuple[str, str]:
+    return result.observation.scenario, result.verdict.reason
+
+
+def _listed(names: list[str]) -> str:
+    """The first of the names, and how many more there are."""
+    first = ", ".join(names[:1] + [name.removeprefix("stop timeout ") for name in names[1:4]])
+    return first if len(names) <= 4 else f"{first} and {count_of(len(names) - 4, 'more trial')}"
+
+
+def _run_time(report: Report) -> str:
+    took = run_duration_ns(report.run)
+    return "" if took is None else f" The run took {precise_seconds(took)}."
+
+
+# ── check ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _verdict_sentence(row: Compliance, results: tuple[TrialResult, ...], subject: str) -> str:
+    """The one sentence of `check`. `subject` is the container's name."""
+    signal = _stop_signal(results)
+    if row.status is ComplianceStatus.COMPLIANT and row.headroom_ns is not None:
+        left = precise_seconds(row.default_timeout_ns - row.headroom_ns)
+        at_most = "at most " if len(results) > 1 else ""
+        spare = f"{precise_seconds(row.headroom_ns)} before ECS would have sent SIGKILL"
+        return f"compliant: {subject} left {at_most}{left} after {signal}, {spare}."
+    if row.status is ComplianceStatus.INCONCLUSIVE:
+        return f"inconclusive: {subject}: {one_line(row.reason)}"
+    killed = [result for result in results if result.verdict.outcome is Outcome.KILLED]
+    worst = max(killed, key=lambda result: result.observation.stop_timeout_ns, default=None)
+    if worst is None or worst.observation.stop_timeout_ns < row.default_timeout_ns:
+        return f"not compliant: {subject}: {one_line(row.reason)}"
+    engine, evidence = worst.observation.engine.product, worst.verdict.facts.sigkill_evidence
+    waited = timeout(worst.observation.stop_timeout_ns)
+    return (
+        f"not compliant: {subject} was still running {waited} after {signal}; "
+        f"{one_line(engine)} sent SIGKILL ({evidence.value.replace('_', ' ')})."
+    )
+
+
+def _stop_signal(results: tuple[TrialResult, ...]) -> str:
+    """The signal that stopped the trials; `the stop signal` where it is not known or not always the same."""
+    sent = {result.observation.stop_signal for result in results}
+    number = sent.pop() if len(sent) == 1 else None
+    return "the stop signal" if number is None else signals.name(number)
+
+
+def _timeout_lines(results: tuple[TrialResult, ...], paint: _Paint) -> list[str]:
+    limits = [timeout(result.observation.stop_timeout_ns) for result in results]
+    column = max(map(len, limits), default=0)
+    return [
+        f"  stop timeout {limit:>{column}}: {paint(_outcome_text(result), _outcome_colour(result))}{_exit_text(result)}"
+        for limit, result in zip(limits, results, strict=True)
+    ]
+
+
+def _outcome_text(result: TrialResult) -> str:
+    """`graceful after 5.0 s`, `killed after 10.0 s`, `not running`."""
+    duration = result.verdict.facts.shutdown_duration_ns
+    return OUTCOME_WORDS[result.verdict.outcome] + ("" if duration is None else f" after {seconds(duration)}")
+
+
+def _outcome_colour(result: TrialResult) -> str:
+    if result.verdict.outcome is Outcome.INCONCLUSIVE:
+        return _YELLOW
+    return _GREEN if result.verdict.outcome is Outcome.GRACEFUL else _RED
+
+
+def _exit_text(result: TrialResult) -> str:
+    seen = result.observation
+    moment = f", stopped {timeout(seen.stop_after_ns)} after ready" if seen.stop_after_ns else ""
+    ended = "" if seen.exit_code is None else f", exit code {seen.exit_code}"
+    if seen.exit_signal is not None:
+        ended = f", ended by {signals.name(seen.exit_signal)}"
+    return ended + moment
+
+
+def _evidence_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
+    """How we know: the sources of the trial with the longest stop timeout."""
+    facts = results[-1].verdict.facts
+    sigkill = {
+        SigkillEvidence.OBSERVED: "SIGKILL was observed",
+        SigkillEvidence.INFERRED: "SIGKILL is inferred",
+        SigkillEvidence.NOT_SENT: "no SIGKILL was sent",
+        SigkillEvidence.UNKNOWN: "whether SIGKILL was sent is not known",
+    }[facts.sigkill_evidence]
+    text = sigkill + (f": {facts.sigkill_reason.rstrip('.')}" if facts.sigkill_reason else "")
+    if facts.duration_source:
+        error = "" if facts.duration_error_ns is None else f", ± {precise_seconds(facts.duration_error_ns)}"
+        text += f"; time: {facts.duration_source}{error}"
+    return _hanging("evidence", f"{text}.", width)
+
+
+def _finding_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint) -> list[str]:
+    """Every finding once, gravest first."""
+    findings = list(dict.fromkeys(finding for result in results for finding in result.verdict.findings))
+    order = list(Severity)
+    colours = {Severity.ERROR: _RED, Severity.WARNING: _YELLOW, Severity.NOTE: _DIM}
+    return [
+        line
+        for finding in sorted(findings, key=lambda finding: order.index(finding.severity))
+        for line in _hanging(
+            finding.severity, f"{finding.message} [{finding.rule}]", width, paint, colours[finding.severity]
+        )
+    ]
+
+
+def _log_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint) -> list[str]:
+    """The end of the log of the longest bad stop; a graceful one needs no log."""
+    bad = [result for result in results if result.verdict.outcome is not Outcome.GRACEFUL]
+    logs = printable(bad[-1].observation.logs.text).rstrip("\n") if bad else ""
+    if not logs:
+        return []
+    last = [_fit(line.expandtabs(), width - 4).rstrip() for line in logs.split("\n")[-LOG_LINES:]]
+    title = f"last lines of the log at stop timeout {timeout(bad[-1].observation.stop_timeout_ns)}:"
+    return ["", f"  {title}", *(paint(f"    {line}".rstrip(), _DIM) for line in last)]
+
+
+# ── Text ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _trial_name(result: TrialResult) -> str:
+    """Its title, without "repetition 1": most runs have no other."""
+    return trial_title(result.observation).removesuffix(", repetition 1")
+
+
+def _plain(text: str, _colour: str) -> str:
+    return text
+
+
+def _coloured(text: str, colour: str) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m" if colour and text else text
+
+
+def _painter(colour: bool) -> _Paint:
+    return _coloured if colour else _plain
+
+
+def _hanging(label: str, text: str, width: int, paint: _Paint = _plain, colour: str = "") -> list[str]:
+    """`label  text`, the following lines indented under the text."""
+    first, *rest = _wrapped(one_line(text), width - _cells(label) - 4) or [""]
+    indent = " " * (_cells(label) + 4)
+    return [f"  {paint(label, colour)}  {first}".rstrip(), *(indent + line for line in rest)]
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    return textwrap.wrap(text, max(width, 20), subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _cells(text: str) -> int:
+    """Columns that a terminal gives the text: East Asian characters take two, combining ones none."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _fit(text: str, width: int) -> str:
+    """Exactly `width` columns: padded, or cut with an ellipsis."""
+    from rich.cells import set_cell_size
+
+    return set_cell_size(text, width) if _cells(text) <= width else set_cell_size(text, width - 1) + "…"
+
+
+def _ascii(text: str) -> str:
+    return text.translate(ASCII_MARKS).encode("ascii", "replace").decode("ascii")
