@@ -1,0 +1,558 @@
+"""The embedded engine: the scenario's command as PID 1 of its own PID namespace on this machine, no set-up needed.
+
+Each trial has its own small helper process (`pid_namespace_shim.py`), which is the subject's parent and does all the
+timing. Where the kernel gives no namespaces (macOS, many CI containers) the command runs in a process group, and `info`
+says that the rules of PID 1 are not reproduced. Limits: USER and RUN of a Dockerfile have no effect, files lie where
+this machine has them, and with a port among the readiness conditions the subject sees a loopback network only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import platform
+import pwd
+import re
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import dockerfile
+from harness.dockerfile import ImageDefaults
+from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
+from harness.errors import BuildError, EngineError
+from harness.model import (
+    NS_PER_S,
+    Clock,
+    EngineInfo,
+    Event,
+    EventKind,
+    LogTail,
+    Problem,
+    ProblemKind,
+    ProcessInfo,
+    Readiness,
+    Scenario,
+    Subject,
+    Trial,
+)
+
+SHIM_START = "import sys; sys.path.append(sys.argv[1]); import pid_namespace_shim as shim; shim.main()"
+"""Imported rather than run as a file, so that Python takes the compiled code from its cache: 10 ms less."""
+
+REPLY_PATIENCE_NS = 60 * NS_PER_S
+"""How much later than due a reply may come before the helper counts as stuck; the machine may be loaded."""
+
+CLOSE_PATIENCE_S = 10
+"""For the helper to end after its input did; it then only has to SIGKILL and reap."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the kernel gives. `user_namespace`: only by way of one. `reason`: why no PID namespace, None if there is."""
+
+    pid_namespace: bool
+    user_namespace: bool
+    network_namespace: bool
+    reason: str | None = None
+
+
+def probe(python: str = sys.executable) -> Probe:
+    """Try it: 20 to 40 ms. Nothing is left behind."""
+    if sys.platform != "linux":
+        return Probe(False, False, False, f"{platform.system()} has no PID namespaces")
+    reason = "unknown"
+    for network in (True, False):
+        shim = ShimProcess("probe", python)
+        try:
+            reply = shim.ask(_start_request(argv=(), namespaces=True, network=network))
+        finally:
+            shim.close()
+        if "pid" in reply:
+            return Probe(True, bool(reply["user_namespace"]), network)
+        reason = str(reply["message"])
+    return Probe(False, False, False, f"the kernel refuses namespaces: {reason}")
+
+
+class PidNamespaceEngine:
+    """`Engine` on this machine. `force_process_group`: do without namespaces even where there are some.
+
+    `python` runs the helper processes.
+    """
+
+    def __init__(self, run_id: str, *, force_process_group: bool = False, python: str = sys.executable) -> None:
+        self._run_id = run_id
+        self._python = python
+        self._force_process_group = force_process_group
+        self._probe: Probe | None = None
+        self._lock = threading.Lock()
+        self._subjects: set[ProcessSubject] = set()
+        self._ports: dict[int, threading.Lock] = {}
+        self._images: dict[Subject, ImageDefaults] = {}
+
+    def info(self) -> EngineInfo:
+        """Always answers; `caveats` say what is missing."""
+        probed = self._probed()
+        caveats = ["No image, file system or cgroup isolation: the command runs on this machine's own files."]
+        if not probed.pid_namespace:
+            caveats.append(
+                "The rules of PID 1 are not reproduced: a stop signal without a handler ends the process here and "
+                f"would be dropped in a container ({probed.reason})."
+            )
+        if not probed.network_namespace:
+            caveats.append("Trials share this machine's network, those that need the same port take turns.")
+        return EngineInfo(
+            name="process",
+            product="embedded process engine",
+            version=platform.release(),
+            host="this machine",
+            pid1_rules=probed.pid_namespace,
+            whole_seconds=False,
+            observes_sigkill=True,
+            reports_oom=False,
+            runs_images=False,
+            caveats=tuple(caveats),
+        )
+
+    def cannot_run(self, scenario: Scenario) -> str | None:
+        """What this engine lacks for the scenario. A program that is not installed here is a failed start instead."""
+        subject = scenario.subject
+        if subject.build_directory is None:
+            return "the process engine runs no images, only `build:` directories with this machine's programs"
+        if subject.init:
+            return "the process engine has no init"
+        if subject.memory_bytes is not None:
+            return "the process engine cannot limit memory"
+        if scenario.readiness.healthcheck:
+            return "the process engine runs no health checks"
+        if subject.user is not None and not _is_present_user(subject.user):
+            return f"the process engine cannot change to user {subject.user!r}"
+        with contextlib.suppress(BuildError):
+            if not _program(subject, self._image(subject)):
+                return "no command is known: neither the scenario nor the Dockerfile names one"
+        return None
+
+    def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
+        """Read the Dockerfiles. Raises BuildError for one that cannot be read."""
+        for scenario in scenarios:
+            progress(scenario.name, "reading the Dockerfile")
+            self._image(scenario.subject)
+
+    def start(self, trial: Trial) -> ProcessSubject:
+        """Start the command. Raises SubjectFailed or EngineError as `Engine.start` says."""
+        scenario = trial.scenario
+        image = self._image(scenario.subject)
+        stop_signal = _stop_signal(scenario.stop.signal, image.stop_signal)
+        probed = self._probed()
+        ports = tuple(sorted(set(scenario.readiness.ports)))
+        own_network = bool(ports) and probed.network_namespace
+        with contextlib.ExitStack() as cleanup:
+            for port in () if own_network else ports:
+                cleanup.enter_context(self._port_lock(port))
+            shim = ShimProcess(f"{self._run_id}/{trial.trial_id}", self._python)
+            cleanup.callback(shim.close)
+            request = _start_request(
+                argv=_on_this_machine(_program(scenario.subject, image), image, scenario.subject),
+                namespaces=probed.pid_namespace,
+                network=own_network,
+                directory=_directory(scenario.subject, image),
+                environment=_environment(scenario.subject, image),
+                ports=ports,
+                log=scenario.readiness.log,
+            )
+            _check_started(shim.ask(request), request)
+            subject = ProcessSubject(self, shim, scenario.readiness, stop_signal, cleanup.pop_all())
+        with self._lock:
+            self._subjects.add(subject)
+        return subject
+
+    def forget(self, subject: ProcessSubject) -> None:
+        """A subject was removed."""
+        with self._lock:
+            self._subjects.discard(subject)
+
+    def close(self) -> None:
+        """Remove what still runs."""
+        with self._lock:
+            subjects = tuple(self._subjects)
+        for subject in subjects:
+            subject.remove()
+
+    def _probed(self) -> Probe:
+        with self._lock:
+            if self._force_process_group:
+                self._probe = Probe(False, False, False, "a process group was asked for")
+            if self._probe is None:
+                self._probe = probe(self._python)
+            return self._probe
+
+    def _port_lock(self, port: int) -> threading.Lock:
+        with self._lock:
+            return self._ports.setdefault(port, threading.Lock())
+
+    def _image(self, subject: Subject) -> ImageDefaults:
+        """What the subject's Dockerfile sets, nothing where there is none; read once."""
+        with self._lock:
+            if subject not in self._images:
+                self._images[subject] = _read_dockerfile(subject)
+            return self._images[subject]
+
+
+# ── One subject ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ProcessSubject:
+    """`RunningSubject`: every method is one request to the helper process."""
+
+    def __init__(
+        self,
+        engine: PidNamespaceEngine,
+        shim: ShimProcess,
+        readiness: Readiness,
+        stop_signal: tuple[int, str],
+        cleanup: contextlib.ExitStack,
+    ) -> None:
+        self.stop_signal: int | None = stop_signal[0]
+        self.stop_signal_source: str | None = stop_signal[1]
+        self._engine = engine
+        self._shim = shim
+        self._readiness = readiness
+        self._cleanup = cleanup
+        self._aborted = False
+
+    def wait_ready(self) -> None:
+        """As `RunningSubject` says; the conditions are checked from inside the subject's network namespace."""
+        readiness = self._readiness
+        http = [(readiness.http_port, readiness.http_path)] if readiness.http_port is not None else []
+        tcp = [readiness.tcp_port] if readiness.tcp_port is not None else []
+        reply = self._shim.ask(
+            {
+                "do": "wait_ready",
+                "tcp": tcp,
+                "http": http,
+                "delay_ns": readiness.delay_ns,
+                "timeout_ns": readiness.timeout_ns,
+            },
+            readiness.timeout_ns + readiness.delay_ns,
+        )
+        if self._aborted:
+            raise SubjectFailed(Problem(ProblemKind.INTERRUPTED, "aborted before it was ready"))
+        if reply["exited"]:
+            raise SubjectFailed(None, self.record().exit_code)
+        if reply["waiting"]:
+            seconds = readiness.timeout_ns / NS_PER_S
+            message = f"not ready within {seconds:g} s; waited for {' and '.join(reply['waiting'])}"
+            raise SubjectFailed(Problem(ProblemKind.NOT_READY, message + self._last_lines()))
+
+    def _last_lines(self) -> str:
+        lines = [line for line in self.logs().text.splitlines() if line.strip()][-5:]
+        return "; last output: " + " | ".join(lines) if lines else "; it wrote nothing"
+
+    def sleep(self, duration_ns: int) -> None:
+        """Returns early once the subject is gone."""
+        self._shim.ask({"do": "sleep", "duration_ns": duration_ns}, duration_ns)
+
+    def is_running(self) -> bool:
+        """Whether PID 1 has not been reaped."""
+        return bool(self._shim.ask({"do": "running"})["running"])
+
+    def processes(self) -> tuple[ProcessInfo, ...] | None:
+        """From `/proc/PID/status`, PID 1 first; pids as inside the namespace, the parent of PID 1 is 0."""
+        rows = self._shim.ask({"do": "processes"})["rows"]
+        if rows is None:
+            return None
+        inside = {row["host_pid"]: row["pid"] for row in rows}
+        return tuple(
+            ProcessInfo(
+                pid=row["pid"],
+                parent_pid=inside.get(row["host_parent"], 0),
+                command=row["command"],
+                caught=row["caught"],
+                ignored=row["ignored"],
+                blocked=row["blocked"],
+            )
+            for row in rows
+        )
+
+    def stop(self, stop_timeout_ns: int) -> None:
+        """The helper signals, waits and kills by its own clock; this thread only waits for the end of it."""
+        self._shim.ask({"do": "stop", "signal": self.stop_signal, "timeout_ns": stop_timeout_ns}, stop_timeout_ns)
+
+    def record(self) -> StopRecord:
+        """The exit is the wait status of waitpid(2), so exit code and signal are told apart."""
+        reply = self._shim.ask({"do": "record"})
+        status = reply["wait_status"]
+        by_signal = os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else None
+        return StopRecord(
+            events=tuple(
+                Event(EventKind(kind), at_ns, Clock.KERNEL, source, number)
+                for kind, at_ns, source, number in reply["events"]
+            ),
+            exit_code=None if status is None else 128 + by_signal if by_signal else os.WEXITSTATUS(status),
+            exit_signal=by_signal,
+            oom_killed=None,
+            complete=True,
+            lost_processes=None if reply["lost"] is None else tuple(reply["lost"]),
+        )
+
+    def logs(self) -> LogTail:
+        """The last 16 KiB of standard output and error together."""
+        reply = self._shim.ask({"do": "logs"})
+        return LogTail(reply["text"], reply["truncated"])
+
+    def abort(self) -> None:
+        """SIGKILL; the record says that it was ours."""
+        self._aborted = True
+        self._shim.tell({"do": "kill"})
+
+    def remove(self) -> None:
+        """End the helper, and with it the subject."""
+        self._cleanup.close()
+        self._engine.forget(self)
+
+
+class ShimProcess:
+    """The harness's end of one helper process. One thread asks; `tell` may be called from any."""
+
+    def __init__(self, label: str, python: str) -> None:
+        command = [python, "-IS", "-c", SHIM_START, str(Path(__file__).parent), f"stop-harness:{label}"]
+        pipe = subprocess.PIPE
+        try:
+            # A session of its own: Ctrl-C at the terminal must not hit it.
+            self._process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True
+            )
+        except OSError as error:
+            raise EngineError(f"the process engine's helper does not start: {error}") from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests, self._replies = self._process.stdin, self._process.stdout
+        self._poll = select.poll()
+        self._poll.register(self._replies, select.POLLIN)
+        self._unread = b""
+        self._lock = threading.Lock()
+        self._closed = False
+        self._subject_pidfd: int | None = None
+
+    def tell(self, request: dict[str, Any]) -> None:
+        """Send without waiting for a reply; nothing happens if the helper is gone."""
+        with self._lock, contextlib.suppress(BrokenPipeError):
+            line = b"" if self._closed else json.dumps(request).encode() + b"\n"
+            while line:
+                line = line[self._requests.write(line) or 0 :]
+
+    def ask(self, request: dict[str, Any], takes_ns: int = 0) -> dict[str, Any]:
+        """Send and return the reply, due after `takes_ns`. Raises EngineError if the helper fails or is stuck."""
+        self.tell(request)
+        deadline_ns = time.monotonic_ns() + takes_ns + REPLY_PATIENCE_NS
+        while b"\n" not in self._unread:
+            left_ms = (deadline_ns - time.monotonic_ns()) / 1_000_000
+            if left_ms <= 0 or self._closed or not self._poll.poll(left_ms):
+                self._process.kill()
+                raise EngineError(f"the process engine's helper did not answer {request['do']!r} in time")
+            piece = os.read(self._replies.fileno(), 65536)
+            if not piece:
+                raise EngineError(f"the process engine's helper died: {self._last_words()}")
+            self._unread += piece
+        line, _, self._unread = self._unread.partition(b"\n")
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            raise EngineError(f"the process engine failed: {reply['error']}")
+        self._watch(reply.get("pid"))
+        return reply
+
+    def _watch(self, pid: int | None) -> None:
+        """Keep hold of a subject for the case that somebody kills the helper alone.
+
+        The kernel then kills the subject (PDEATHSIG), unless it has changed its user id meanwhile: prctl(2).
+        """
+        if pid is not None and hasattr(os, "pidfd_open"):
+            with contextlib.suppress(OSError):
+                self._subject_pidfd = os.pidfd_open(pid)
+
+    def _last_words(self) -> str:
+        assert self._process.stderr is not None
+        code = self._process.wait(CLOSE_PATIENCE_S)
+        text = self._process.stderr.read().decode(errors="replace").strip()
+        return text.splitlines()[-1] if text else f"exit status {code}"
+
+    def close(self) -> None:
+        """End the helper, which kills and reaps the subject. Idempotent."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._requests.close()
+        try:
+            self._process.wait(CLOSE_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._subject_pidfd is not None:
+            if self._process.returncode != 0:
+                with contextlib.suppress(OSError):
+                    signal.pidfd_send_signal(self._subject_pidfd, signal.SIGKILL)
+            os.close(self._subject_pidfd)
+        for end in (self._process.stdout, self._process.stderr):
+            if end is not None:
+                end.close()
+
+
+# ── From scenario and Dockerfile to a start request ──────────────────────────────────────────────────────────────────
+
+
+def _start_request(
+    *,
+    argv: tuple[str, ...],
+    namespaces: bool,
+    network: bool,
+    directory: str = "/",
+    environment: tuple[tuple[str, str], ...] = (),
+    ports: tuple[int, ...] = (),
+    log: str | None = None,
+) -> dict[str, Any]:
+    return {
+        "do": "start",
+        "argv": argv,
+        "namespaces": namespaces,
+        "network": network,
+        "directory": directory,
+        "environment": environment,
+        "ports": ports,
+        "log": log,
+    }
+
+
+def _check_started(reply: dict[str, Any], request: dict[str, Any]) -> None:
+    """Raise what a failed start means; 127 and 126 as a shell and Docker number them."""
+    if "failed" not in reply:
+        return
+    stage, number, message, program = reply["failed"], reply["errno"], reply["message"], request["argv"][0]
+    if stage == "exec" and number in (errno.ENOENT, errno.ENOTDIR):
+        text = f"{program!r} is not on this machine (or its interpreter is not): {message}"
+        raise SubjectFailed(Problem(ProblemKind.COMMAND_NOT_FOUND, text), 127)
+    if stage == "exec" and number in (errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.EISDIR):
+        text = f"{program!r} cannot be executed: {message}"
+        raise SubjectFailed(Problem(ProblemKind.COMMAND_NOT_FOUND, text), 126)
+    if stage == "namespaces":
+        raise EngineError(f"the kernel refused the trial its namespaces: {message}")
+    texts = {
+        "port": f"port {message} is already taken on this machine, so its answer would say nothing about the subject",
+        "directory": f"cannot change to the working directory {request['directory']}: {message}",
+    }
+    raise SubjectFailed(Problem(ProblemKind.START_FAILED, texts.get(stage, f"cannot start {program!r}: {message}")))
+
+
+def _read_dockerfile(subject: Subject) -> ImageDefaults:
+    """A missing Dockerfile is an error only where the scenario names it: a directory and a command are enough here."""
+    path = Path(subject.build_directory or ".", subject.dockerfile or "Dockerfile")
+    try:
+        return dockerfile.read(path.read_text(encoding="utf-8"), subject.build_args, _host_environment())
+    except FileNotFoundError as error:
+        if subject.dockerfile is None and Path(subject.build_directory or ".").is_dir():
+            return ImageDefaults()
+        raise BuildError(f"{path}: there is no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BuildError(f"{path}: cannot be read: {error}") from error
+    except BuildError as error:
+        raise BuildError(f"{path}: {error}") from error
+
+
+def _program(subject: Subject, image: ImageDefaults) -> tuple[str, ...]:
+    """ENTRYPOINT and CMD as Docker joins them: a scenario's entrypoint drops the image's command, too."""
+    entrypoint = image.entrypoint if subject.entrypoint is None else subject.entrypoint
+    inherited = image.command if subject.entrypoint is None else None
+    command = inherited if subject.command is None else subject.command
+    return (*(entrypoint or ()), *(command or ()))
+
+
+_PATH_IN_TEXT = re.compile(r"(?<![^\s'\"`=:;&|()<>])/[^\s'\"`=:;&|()<>]+")
+
+
+def _on_this_machine(words: tuple[str, ...], image: ImageDefaults, subject: Subject) -> tuple[str, ...]:
+    """The image's paths within `words` (also in shell text) as paths in the build directory, where the file exists."""
+    return tuple(_located(word, image, subject) for word in words)
+
+
+def _located(word: str, image: ImageDefaults, subject: Subject) -> str:
+    build_directory = os.path.abspath(subject.build_directory or ".")
+
+    def find(path: str) -> str:
+        places = (os.path.join(build_directory, place) for place in image.in_context(path))
+        return next((os.path.normpath(place) for place in places if os.path.exists(place)), path)
+
+    if find(word) != word:
+        return find(word)
+    is_shell_text = re.search(r"\s", word) is not None
+    return _PATH_IN_TEXT.sub(lambda m: shlex.quote(find(m[0])) if is_shell_text else find(m[0]), word)
+
+
+def _directory(subject: Subject, image: ImageDefaults) -> str:
+    """The build directory stands for WORKDIR; a `working_directory` inside it for the place below."""
+    build_directory = os.path.abspath(subject.build_directory or ".")
+    wanted = subject.working_directory
+    if wanted is None:
+        return build_directory
+    if not wanted.startswith("/"):
+        return os.path.join(build_directory, wanted)
+    return _located(wanted, image, subject)
+
+
+def _host_environment() -> tuple[tuple[str, str], ...]:
+    """PATH, HOME and LANG of this machine; PATH without our own virtual environment, which is not the subject's."""
+    ours = {os.path.join(place, "bin") for place in (os.environ.get("VIRTUAL_ENV"),) if place}
+    if sys.prefix != sys.base_prefix:
+        ours.add(os.path.join(sys.prefix, "bin"))
+    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    kept = os.pathsep.join(place for place in path if place.rstrip("/") not in ours)
+    others = tuple((name, os.environ[name]) for name in ("HOME", "LANG") if name in os.environ)
+    return (("PATH", kept), *others)
+
+
+def _environment(subject: Subject, image: ImageDefaults) -> tuple[tuple[str, str], ...]:
+    of_image = ((name, _located(value, image, subject)) for name, value in image.environment)
+    return tuple((dict(_host_environment()) | dict(of_image) | dict(subject.environment)).items())
+
+
+def _is_present_user(user: str) -> bool:
+    name = user.partition(":")[0]
+    if name.isdigit():
+        return int(name) == os.geteuid()
+    try:
+        return pwd.getpwnam(name).pw_uid == os.geteuid()
+    except KeyError:
+        return False
+
+
+def _stop_signal(of_scenario: str | None, of_image: str | None) -> tuple[int, str]:
+    """The stop signal's number and where it comes from. Raises SubjectFailed for a name that is none."""
+    for name, source in ((of_scenario, "scenario"), (of_image, "image")):
+        if name is not None:
+            number = signal_number(name)
+            if number is None:
+                text = f"{name!r} ({source}) is not a signal of this machine"
+                raise SubjectFailed(Problem(ProblemKind.START_FAILED, text))
+            return number, source
+    return int(signal.SIGTERM), "default"
+
+
+def signal_number(name: str) -> int | None:
+    """`SIGTERM`, `term`, `15` or `SIGRTMIN+3` as a number, None if there is no such signal here."""
+    text = name.strip().upper()
+    if text.isdigit():
+        return int(text) if int(text) in signal.valid_signals() else None
+    parts = re.fullmatch(r"(?:SIG)?([A-Z0-9]+)((?<=RTMIN)\+\d+|(?<=RTMAX)-\d+)?", text)
+    known = getattr(signal, f"SIG{parts[1]}", None) if parts else None
+    if parts is None or not isinstance(known, signal.Signals):
+        return None
+    number = int(known) + int(parts[2] or 0)
+    return number if number in signal.valid_signals() else None

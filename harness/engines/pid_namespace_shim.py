@@ -1,0 +1,519 @@
+"""The waiting parent of one subject: starts it as PID 1, signals it, waits for it, all on one clock in one process.
+
+Run by `pid_namespace.py` as its own process, one per trial, so that many trials in the harness do not disturb each
+other's measurement. Standard library only. Requests come in on standard input, one JSON object a line; each gets one
+reply on standard output, except `kill`. The end of standard input means that the harness died: the subject is killed.
+
+Times are CLOCK_MONOTONIC in ns. A *wait status* is what waitpid(2) gives. Single-threaded for good reason: after
+unshare(CLONE_NEWPID) the kernel refuses new threads (clone(2), EINVAL).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import resource
+import select
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False  # the typing module costs 3 ms of each start
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from harness.engines import pid_namespace_kernel as kernel
+else:  # run from its own directory, not as part of the package, whose __init__ may import much
+    import pid_namespace_kernel as kernel
+
+LINUX = sys.platform == "linux"
+NS_PER_MS = 1_000_000
+REQUESTS, REPLIES = 0, 1
+
+LOG_TAIL_BYTES = 16 * 1024
+"""What `logs` gives at most."""
+READ_BYTES = 64 * 1024
+"""One read of the subject's output: the capacity of a pipe, pipe(7)."""
+SEARCH_OVERLAP_CHARACTERS = 8 * 1024
+"""How much text before a new piece is searched again for the readiness pattern: a match may be this long."""
+READY_INTERVAL_NS = 5 * NS_PER_MS
+"""Between two looks at a port. A refused connect on the loopback costs about 20 µs."""
+HTTP_ANSWER_NS = 5_000 * NS_PER_MS
+"""After this long without an answer a readiness request is made anew."""
+LOOK_INTERVAL_NS = 20 * NS_PER_MS
+"""Longest time between two looks at the namespace's other processes during a stop; the first come after 1, 2, 4… ms."""
+
+
+class SetupError(Exception):
+    """One step of a start failed; `stage` names it for the harness."""
+
+    def __init__(self, stage: str, number: int, message: str) -> None:
+        super().__init__(f"{stage}: {message}")
+        self.reply = {"failed": stage, "errno": number, "message": message}
+
+
+# ── Readiness ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class PortCheck:
+    """Asks whether something accepts connections on a loopback port and, with `path`, answers a GET below 400.
+
+    Never blocks: `holds` goes one step further with each call, so that output is read and the harness heard meanwhile.
+    """
+
+    def __init__(self, port: int, path: str | None = None) -> None:
+        self.port = port
+        self.path = path
+        self.name = f"tcp port {port}" if path is None else f"http port {port} path {path}"
+        self._families = [("AF_INET", "127.0.0.1"), ("AF_INET6", "::1")]
+        self._socket: Any = None
+        self._connected = False
+        self._answer = b""
+        self._give_up_ns = 0
+
+    def holds(self) -> bool:
+        """One step; True once the condition has been seen to hold."""
+        try:
+            if self._socket is not None and time.monotonic_ns() > self._give_up_ns:
+                raise TimeoutError
+            if not self._connected and not self._connect():
+                return False
+            if self.path is None or self._status_below_400():
+                self.close()
+                return True
+        except BlockingIOError:
+            return False
+        except OSError:
+            self.close()
+            self._families.reverse()
+        return False
+
+    def _connect(self) -> bool:
+        import socket
+
+        family, host = self._families[0]
+        if self._socket is None:
+            self._socket = socket.socket(getattr(socket, family), socket.SOCK_STREAM)
+            self._socket.setblocking(False)
+            self._answer = b""
+            self._give_up_ns = time.monotonic_ns() + HTTP_ANSWER_NS
+        code = self._socket.connect_ex((host, self.port))
+        if code in (errno.EINPROGRESS, errno.EALREADY):
+            return False
+        if code not in (0, errno.EISCONN):
+            raise OSError(code, os.strerror(code))
+        # A connect to a free port of the ephemeral range can meet itself: TCP simultaneous open, RFC 9293, 3.5.
+        if self._socket.getsockname() == self._socket.getpeername():
+            raise OSError(errno.ECONNREFUSED, "met itself")
+        self._connected = True
+        if self.path is not None:
+            request = f"GET {self.path} HTTP/1.1\r\nHost: localhost:{self.port}\r\nConnection: close\r\n\r\n"
+            self._socket.sendall(request.encode())
+        return True
+
+    def _status_below_400(self) -> bool:
+        piece = self._socket.recv(4096)
+        self._answer += piece
+        line = re.match(rb"HTTP/\d\S* (\d{3})", self._answer)
+        if line and int(line[1]) < 400:
+            return True
+        if line or not piece:
+            raise OSError(errno.EPROTO, "no answer below 400")
+        return False
+
+    def close(self) -> None:
+        """Drop the connection; the next `holds` makes a new one."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket, self._connected = None, False
+
+
+class Output:
+    """What the subject wrote: its end in memory, and whether the readiness pattern has occurred since the start."""
+
+    def __init__(self, pattern: str | None) -> None:
+        self.pattern = re.compile(pattern, re.MULTILINE) if pattern is not None else None
+        self.matched = False
+        self.total = 0
+        self._tail = b""
+        self._searched = ""
+
+    def add(self, piece: bytes) -> None:
+        """Keep the end, search the new piece."""
+        self.total += len(piece)
+        self._tail = (self._tail + piece)[-LOG_TAIL_BYTES:]
+        if self.pattern is None or self.matched:
+            return
+        text = self._searched + piece.decode(errors="replace")
+        self.matched = self.pattern.search(text) is not None
+        if len(text) > SEARCH_OVERLAP_CHARACTERS:
+            # Cut at a line's start where there is one, so that `^` keeps its meaning.
+            text = text[-SEARCH_OVERLAP_CHARACTERS:]
+            text = text.partition("\n")[2] or text
+        self._searched = text
+
+    def tail(self) -> dict[str, Any]:
+        """Shape of `LogTail`."""
+        return {"text": self._tail.decode(errors="replace"), "truncated": self.total > len(self._tail)}
+
+
+# ── The subject ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def become_subject(request: dict[str, Any], output: int, trouble: int) -> NoReturn:
+    """In the forked child: turn into the subject. What goes wrong is written to `trouble`, which exec closes."""
+    stage = "setup"
+    try:
+        if LINUX:
+            kernel.kill_when_parent_dies()
+        os.write(trouble, b" ")  # fails if the parent died before the line above took effect
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        if request["namespaces"]:
+            stage = "namespaces"
+            kernel.mount_proc()
+        if not request["argv"]:  # a probe: all that can be refused has been tried
+            os._exit(0)
+        stage = "directory"
+        os.chdir(request["directory"])
+        # A crash must not leave a core file among the user's sources.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        stage = "exec"
+        restore_signals()
+        os.execvpe(request["argv"][0], request["argv"], dict(request["environment"]))
+    except OSError as error:
+        reply = {"failed": stage, "errno": error.errno or 0, "message": error.strerror or str(error)}
+        os.write(trouble, json.dumps(reply).encode())
+    except BaseException as error:  # noqa: BLE001 - the child must never return into the parent's code
+        reply = {"failed": stage, "errno": 0, "message": repr(error)}
+        os.write(trouble, json.dumps(reply).encode())
+    os._exit(127)
+
+
+def restore_signals() -> None:
+    """Default dispositions and an empty mask, as a container's first process has them.
+
+    Python ignores SIGPIPE and SIGXFSZ, `nohup` SIGHUP, and exec hands ignored signals on.
+    """
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+class Shim:
+    """One subject from start to exit. Public methods answer the request of the same name with a reply."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.events: list[tuple[str, int, str, int | None]] = []
+        self.child: int | None = None
+        self.wait_status: int | None = None
+        self.lost: list[str] | None = None
+        self._own_group = False
+        self._output = Output(None)
+        self._output_end = -1
+        self._unread = b""
+        self._woken, wake = os.pipe()
+        for end in (self._woken, wake):
+            os.set_blocking(end, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler there is no wake-up
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._poll = select.poll()
+        for end in (self._woken, REQUESTS):
+            self._poll.register(end, select.POLLIN)
+
+    # Waiting
+
+    @property
+    def exited(self) -> bool:
+        """Whether PID 1 is gone and reaped."""
+        return self.wait_status is not None
+
+    def pump(self, until_ns: int | None = None) -> None:
+        """Wait for something to happen, at most until `until_ns`, and deal with it; an exit first, as it is timed."""
+        timeout_ms = None if until_ns is None else max(0.0, (until_ns - time.monotonic_ns()) / NS_PER_MS)
+        ready = [end for end, _ in self._poll.poll(timeout_ms)]
+        if self._woken in ready:
+            os.read(self._woken, 4096)
+            self._reap()
+        if REQUESTS in ready:
+            self._take_requests()
+        if self._output_end in ready:
+            self._read_output()
+
+    def pass_time(self, until_ns: int) -> None:
+        """Pump until that time or the exit, whichever comes first."""
+        while not self.exited and time.monotonic_ns() < until_ns:
+            self.pump(until_ns)
+
+    def _reap(self) -> None:
+        """Take the status of every child that has ended; in a process group orphans are children, too."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self.child and not self.exited:
+                self.events.append(("exited", time.monotonic_ns(), "waitpid(2) by the waiting parent", None))
+                self.wait_status = status
+                if self._own_group:
+                    self._end_group()
+
+    def _take_requests(self) -> None:
+        piece = os.read(REQUESTS, READ_BYTES)
+        if not piece:
+            self.die()
+        *lines, self._unread = (self._unread + piece).split(b"\n")
+        for line in lines:
+            request = json.loads(line)
+            if request["do"] != "kill":
+                self.requests.append(request)
+            elif self.child is not None and not self.exited:
+                self._send(signal.SIGKILL, "kill(2) by the waiting parent, trial aborted")
+
+    def _read_output(self) -> bool:
+        """One read; False once there is nothing more for now."""
+        try:
+            piece = os.read(self._output_end, READ_BYTES)
+        except BlockingIOError:
+            return False
+        if piece:
+            self._output.add(piece)
+            return True
+        self._poll.unregister(self._output_end)
+        os.close(self._output_end)
+        self._output_end = -1
+        return False
+
+    def _drain(self) -> None:
+        """Read what is left once the subject is gone: at most a few pipes full, in case somebody outside writes on."""
+        for _ in range(64):
+            if self._output_end < 0 or not self._read_output():
+                return
+
+    # Ending
+
+    def _send(self, number: int, source: str) -> None:
+        """Signal PID 1 by its host pid, noting the time just before. SIGKILL goes to a whole process group."""
+        assert self.child is not None
+        at_ns = time.monotonic_ns()
+        if self._own_group and number == signal.SIGKILL:
+            os.killpg(self.child, number)
+        else:
+            os.kill(self.child, number)
+        self.events.append(("signal_sent", at_ns, source, number))
+
+    def _end_group(self) -> None:
+        """Do to the rest of a process group what the kernel does to the rest of a PID namespace."""
+        assert self.child is not None
+        if LINUX:
+            self.lost = self._living_orphans()
+        # macOS says EPERM where only zombies are left.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.child, signal.SIGKILL)
+        while LINUX and (orphans := self._orphans()):
+            for pid in orphans:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                return
+
+    @staticmethod
+    def _orphans() -> list[int]:
+        """All that the subject left behind: as a subreaper we have inherited it."""
+        try:
+            return kernel.descendants_of(os.getpid())
+        except OSError:
+            return []
+
+    def _living_orphans(self) -> list[str] | None:
+        """Who still lived when the subject had left; as PID 1 it would have taken them with it."""
+        try:
+            pids = kernel.descendants_of(os.getpid())
+        except OSError:
+            return None
+        return [label for label in map(kernel.label_of, pids) if label]
+
+    def die(self) -> NoReturn:
+        """The harness is gone or has had enough: leave nothing behind."""
+        if self.child is not None and not self.exited:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self.child, signal.SIGKILL)
+                os.waitpid(self.child, 0)
+            if self._own_group:
+                self._end_group()
+        os._exit(0)
+
+    # Requests
+
+    def start(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Start `argv` (empty: only try whether it could be) in `directory` with `environment`.
+
+        `namespaces`, `network`: whether to make them; `ports`: must be free; `log`: pattern to look for from the start.
+        """
+        self._output = Output(request["log"])
+        self._own_group = not request["namespaces"]
+        within_user_namespace = False
+        if request["namespaces"]:
+            try:
+                within_user_namespace = kernel.enter_namespaces(request["network"])
+            except OSError as error:
+                raise SetupError("namespaces", error.errno or 0, str(error)) from error
+        elif LINUX:
+            kernel.adopt_orphans()
+        if not request["network"]:
+            refuse_taken_ports(request["ports"])
+        self._output_end, output = os.pipe()
+        os.set_blocking(self._output_end, False)
+        trouble_end, trouble = os.pipe()
+        self.child = os.fork()
+        if self.child == 0:
+            become_subject(request, output, trouble)
+        os.close(output)
+        os.close(trouble)
+        with open(trouble_end, "rb") as file:
+            failure = file.read().strip()  # ends when exec closes the other end
+        started_ns = time.monotonic_ns()
+        self._poll.register(self._output_end, select.POLLIN)
+        if failure:
+            os.waitpid(self.child, 0)
+            self.child = None
+            return dict(json.loads(failure))
+        self.events.append(("started", started_ns, "exec(2) in the child", None))
+        return {"pid": self.child, "user_namespace": within_user_namespace}
+
+    def wait_ready(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Wait until all conditions have held, then `delay_ns`. `waiting`: what did not hold within `timeout_ns`."""
+        deadline_ns = time.monotonic_ns() + request["timeout_ns"]
+        checks = [PortCheck(port) for port in request["tcp"]] + [PortCheck(*http) for http in request["http"]]
+        while not self.exited:
+            checks = [check for check in checks if not check.holds()]
+            waiting = [check.name for check in checks]
+            if self._output.pattern is not None and not self._output.matched:
+                waiting.append(f"log line matching {self._output.pattern.pattern!r}")
+            now_ns = time.monotonic_ns()
+            if not waiting:
+                self.pass_time(now_ns + request["delay_ns"])
+                break
+            if now_ns >= deadline_ns:
+                return {"exited": False, "waiting": waiting}
+            self.pump(min(deadline_ns, now_ns + READY_INTERVAL_NS) if checks else deadline_ns)
+        self._reap()
+        if not self.exited:
+            self.events.append(("ready", time.monotonic_ns(), "readiness seen by the waiting parent", None))
+        return {"exited": self.exited, "waiting": []}
+
+    def sleep(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Let `duration_ns` pass, less if the subject ends."""
+        self.pass_time(time.monotonic_ns() + request["duration_ns"])
+        return {}
+
+    def running(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Whether PID 1 still runs."""
+        self._reap()
+        return {"running": self.child is not None and not self.exited}
+
+    def processes(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The process table, PID 1 first; `rows` None where there is no /proc."""
+        if not LINUX or self.child is None:
+            return {"rows": None}
+        try:
+            pids = [self.child, *kernel.descendants_of(self.child)]
+        except OSError:
+            return {"rows": None}
+        return {"rows": [row for row in map(kernel.process_row, pids) if row]}
+
+    def stop(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The stop path: `signal`, wait `timeout_ns`, SIGKILL. Like Docker, timeout 0 still sends the stop signal."""
+        witness = None if self._own_group or self.child is None else kernel.Witness(self.child)
+        if witness is not None:
+            witness.look()
+        self._reap()
+        if self.exited:
+            return {}
+        self._send(request["signal"], "kill(2) by the waiting parent")
+        sent_ns = self.events[-1][1]
+        self._wait_and_look(sent_ns, sent_ns + request["timeout_ns"], witness)
+        self._reap()
+        if not self.exited:
+            self._send(signal.SIGKILL, "kill(2) by the waiting parent, stop timeout over")
+        while not self.exited:
+            self.pump()
+        if witness is not None:
+            self.lost = witness.lost(self.events[-1][1])
+        return {}
+
+    def _wait_and_look(self, sent_ns: int, deadline_ns: int, witness: kernel.Witness | None) -> None:
+        """Wait for the exit; look at the others after 1, 2, 4… ms, then every LOOK_INTERVAL_NS."""
+        pause_ns = NS_PER_MS
+        while witness is not None and not self.exited:
+            look_ns = time.monotonic_ns() + pause_ns
+            if look_ns >= deadline_ns:
+                break
+            self.pass_time(look_ns)
+            before_ns = time.monotonic_ns()
+            witness.look()
+            cost_ns = time.monotonic_ns() - before_ns
+            pause_ns = max(min(2 * pause_ns, LOOK_INTERVAL_NS), 20 * cost_ns)
+        self.pass_time(deadline_ns)
+
+    def record(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Everything that happened so far."""
+        self._reap()
+        return {"events": self.events, "wait_status": self.wait_status, "lost": self.lost}
+
+    def logs(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The end of the output."""
+        self._drain()
+        return self._output.tail()
+
+
+def refuse_taken_ports(ports: list[int]) -> None:
+    """Raise SetupError where somebody on this machine already accepts connections: readiness would mean them."""
+    import socket
+
+    for port in ports:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            continue
+        raise SetupError("port", errno.EADDRINUSE, str(port))
+
+
+def main() -> NoReturn:
+    """Serve requests until standard input ends."""
+    shim = Shim()
+    answer = {
+        name: getattr(shim, name)
+        for name in ("start", "wait_ready", "sleep", "running", "processes", "stop", "record", "logs")
+    }
+    while True:
+        while not shim.requests:
+            shim.pump()
+        request = shim.requests.pop(0)
+        try:
+            reply = answer[request["do"]](request)
+        except SetupError as error:
+            reply = error.reply
+        except OSError as error:
+            reply = {"error": f"{request['do']}: {error}"}
+        line = json.dumps(reply).encode() + b"\n"
+        try:
+            while line:
+                line = line[os.write(REPLIES, line) :]
+        except BrokenPipeError:
+            shim.die()
+
+
+if __name__ == "__main__":
+    main()
