@@ -1,0 +1,97 @@
+"""Paths → Scenarios: which files are scenarios, and what only a look at the disk can tell of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from harness import scenario as scenario_format
+from harness.errors import ScenarioError, UsageError
+from harness.model import Scenario
+
+_CARRIES_VERSION = re.compile(r"^version\s*:", re.MULTILINE)
+_IS_COMPOSE = re.compile(r"^services\s*:", re.MULTILINE)
+
+MAX_FILE_BYTES = 1 << 20
+
+
+def load(paths: tuple[Path, ...]) -> tuple[Scenario, ...]:
+    """Every scenario under `paths`, in the order of the paths and, within a folder, of the file names.
+
+    Raises UsageError where there is nothing to load, and ScenarioError with the mistakes of all files together.
+    """
+    problems: list[str] = []
+    scenarios: dict[str, Scenario] = {}
+    for file in _files(paths):
+        try:
+            text = _read(file)
+            scenario = scenario_format.parse(text, str(file))
+            _check_disk(scenario, text)
+        except ScenarioError as error:
+            problems += error.problems
+            continue
+        twin = scenarios.setdefault(scenario.name, scenario)
+        if twin is not scenario:
+            where = scenario_format.location(text, str(file), ("name",))
+            problems.append(f"{where}: name: {scenario.name!r} is also the name of {twin.source}; names are unique")
+    if problems:
+        raise ScenarioError(tuple(problems))
+    return tuple(scenarios.values())
+
+
+def _files(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Files named are taken as they are; folders are searched for *.yaml and *.yml that carry `version:`."""
+    files: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            found = [
+                file for file in sorted(path.rglob("*.y*ml")) if file.suffix in {".yaml", ".yml"} and file.is_file()
+            ]
+            scenarios = [file for file in found if _is_scenario(file)]
+            if not scenarios:
+                raise UsageError(
+                    f"{path}: no scenario in this folder (looked for *.yaml and *.yml with a `version:` key); "
+                    "`stop-harness init` writes one to start from"
+                )
+            files.update(dict.fromkeys(scenarios))
+        elif path.exists():
+            files[path] = None
+        else:
+            raise UsageError(f"{path}: no such file or folder")
+    return tuple(files)
+
+
+def _is_scenario(file: Path) -> bool:
+    try:
+        text = file.read_bytes()[:MAX_FILE_BYTES].decode("utf-8", errors="replace")
+    except OSError:
+        return True  # reading it again gives the error its message
+    return bool(_CARRIES_VERSION.search(text)) and not _IS_COMPOSE.search(text)
+
+
+def _read(file: Path) -> str:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ScenarioError((f"{file}:1:1: cannot be read: {error.strerror}",)) from None
+    if len(data) > MAX_FILE_BYTES:
+        raise ScenarioError((f"{file}:1:1: larger than {MAX_FILE_BYTES >> 20} MiB; this is not a scenario",))
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ScenarioError((f"{file}:{line}:1: not UTF-8 text",)) from None
+
+
+def _check_disk(scenario: Scenario, text: str) -> None:
+    directory = scenario.subject.build_directory
+    if directory is None or scenario.source is None:
+        return
+    dockerfile = scenario.subject.dockerfile
+    if not Path(directory).is_dir():
+        where = scenario_format.location(text, scenario.source, ("subject", "build"))
+        raise ScenarioError((f"{where}: subject.build: {directory} is not a folder",))
+    if not (Path(directory) / (dockerfile or "Dockerfile")).is_file():
+        key = "dockerfile" if dockerfile else "build"
+        where = scenario_format.location(text, scenario.source, ("subject", key))
+        raise ScenarioError((f"{where}: subject.{key}: there is no {dockerfile or 'Dockerfile'} in {directory}",))

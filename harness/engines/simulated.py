@@ -1,0 +1,192 @@
+"""The simulated engine: scripted subjects in virtual time, so that a test of 120 s timeouts takes microseconds.
+
+It follows the real stop sequence and puts on record what the engine it imitates would: that is what the tests of the
+pipeline need. It proves nothing about any container.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness import signals
+from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
+from harness.errors import EngineError
+from harness.model import (
+    NS_PER_MS,
+    NS_PER_S,
+    Clock,
+    EngineInfo,
+    Event,
+    EventKind,
+    LogTail,
+    Problem,
+    ProblemKind,
+    ProcessInfo,
+    Scenario,
+    Trial,
+)
+
+EXIT_CODE_SIGKILL = 128 + signals.SIGKILL
+
+
+@dataclass(frozen=True)
+class Script:
+    """How a simulated subject behaves.
+
+    `leaves_after_ns`: stop signal → exit, None: never by itself. `ready_after_ns` None: never ready. `runs_for_ns`:
+    leaves by itself that long after its start, None: not before it is stopped. `oom_after_ns`: the OOM killer strikes
+    that long after the stop signal. `start_problem` and `dies_at_stop` are the engine's failures.
+    """
+
+    leaves_after_ns: int | None = 0
+    exit_code: int = 0
+    exit_signal: int | None = None
+    ready_after_ns: int | None = 0
+    runs_for_ns: int | None = None
+    oom_after_ns: int | None = None
+    lost_processes: tuple[str, ...] | None = None
+    log: str = ""
+    start_problem: Problem | None = None
+    dies_at_stop: bool = False
+
+
+class SimulatedEngine:
+    """Runs the scripts given by scenario name; a scenario without one behaves well."""
+
+    def __init__(
+        self,
+        scripts: Mapping[str, Script] | None = None,
+        *,
+        observes_sigkill: bool = True,
+        whole_seconds: bool = False,
+    ) -> None:
+        self._scripts = dict(scripts or {})
+        self._observes_sigkill, self._whole_seconds = observes_sigkill, whole_seconds
+        self.living: set[str] = set()
+        """Trials whose subject has not been removed: empty after every run, or something was left behind."""
+
+    def info(self) -> EngineInfo:
+        """A perfect engine, or one that keeps its SIGKILL to itself."""
+        return EngineInfo(
+            name="simulated",
+            product="simulated engine",
+            version="1",
+            host="virtual time",
+            pid1_rules=True,
+            whole_seconds=self._whole_seconds,
+            observes_sigkill=self._observes_sigkill,
+            reports_oom=True,
+            runs_images=True,
+            caveats=("nothing ran: the subject is a script",),
+        )
+
+    def cannot_run(self, scenario: Scenario) -> str | None:
+        """Always None."""
+        return None
+
+    def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
+        """Nothing to build."""
+
+    def start(self, trial: Trial) -> SimulatedSubject:
+        """A subject at virtual time zero."""
+        script = self._scripts.get(trial.scenario.name, Script())
+        if script.start_problem is not None:
+            raise SubjectFailed(script.start_problem)
+        self.living.add(trial.trial_id)
+        return SimulatedSubject(trial, script, self)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class SimulatedSubject:
+    """One run of a script."""
+
+    def __init__(self, trial: Trial, script: Script, engine: SimulatedEngine) -> None:
+        self._trial, self._script, self._engine = trial, script, engine
+        self._now_ns = 0
+        self._events = [self._event(EventKind.STARTED, "script")]
+        self._exit: tuple[int, int | None] | None = None
+        self._oom = False
+        asked = trial.scenario.stop.signal
+        self.stop_signal: int | None = signals.number(asked) if asked else signals.SIGTERM
+        self.stop_signal_source: str | None = "scenario" if asked else "default"
+
+    def wait_ready(self) -> None:
+        """Advance to the moment of readiness."""
+        script, readiness = self._script, self._trial.scenario.readiness
+        if script.ready_after_ns is None or script.ready_after_ns > readiness.timeout_ns:
+            self._advance(readiness.timeout_ns)
+            problem = Problem(ProblemKind.NOT_READY, f"not ready after {readiness.timeout_ns / NS_PER_S:g} s")
+            raise SubjectFailed(problem)
+        self._advance(script.ready_after_ns + readiness.delay_ns)
+        self._events.append(self._event(EventKind.READY, "script"))
+
+    def sleep(self, duration_ns: int) -> None:
+        """Advance the virtual clock."""
+        self._advance(duration_ns)
+
+    def is_running(self) -> bool:
+        """Whether the script has not left by itself."""
+        return self._exit is None
+
+    def processes(self) -> tuple[ProcessInfo, ...] | None:
+        """A script has no processes."""
+        return None
+
+    def stop(self, stop_timeout_ns: int) -> None:
+        """The stop sequence: signal, wait up to the timeout, SIGKILL."""
+        script = self._script
+        self._events.append(self._event(EventKind.STOP_REQUESTED, "stop call"))
+        if script.dies_at_stop:
+            raise EngineError("the simulated engine died")
+        if self._engine.info().observes_sigkill:
+            self._events.append(self._event(EventKind.SIGNAL_SENT, "script", self.stop_signal))
+        leaves_ns = script.leaves_after_ns
+        if script.oom_after_ns is not None and script.oom_after_ns <= stop_timeout_ns:
+            self._now_ns += script.oom_after_ns
+            self._events.append(self._event(EventKind.OOM, "script"))
+            self._oom = True
+            leaves_ns = None if leaves_ns is None else max(0, leaves_ns - script.oom_after_ns)
+            stop_timeout_ns -= script.oom_after_ns
+        if leaves_ns is not None and leaves_ns <= stop_timeout_ns:
+            self._now_ns += leaves_ns
+            self._leave(script.exit_code, script.exit_signal)
+        else:
+            self._now_ns += stop_timeout_ns
+            if self._engine.info().observes_sigkill:
+                self._events.append(self._event(EventKind.SIGNAL_SENT, "script", signals.SIGKILL))
+            self._now_ns += NS_PER_MS
+            self._leave(EXIT_CODE_SIGKILL, signals.SIGKILL)
+        self._events.append(self._event(EventKind.STOP_RETURNED, "stop call"))
+
+    def record(self) -> StopRecord:
+        """What the script recorded."""
+        code, signal = self._exit if self._exit is not None else (None, None)
+        lost = self._script.lost_processes if code != EXIT_CODE_SIGKILL else None
+        return StopRecord(tuple(self._events), code, signal, self._oom, complete=True, lost_processes=lost)
+
+    def logs(self) -> LogTail:
+        """The script's log."""
+        return LogTail(self._script.log)
+
+    def abort(self) -> None:
+        """Virtual time never blocks."""
+
+    def remove(self) -> None:
+        """Off the list of the living."""
+        self._engine.living.discard(self._trial.trial_id)
+
+    def _advance(self, duration_ns: int) -> None:
+        self._now_ns += duration_ns
+        lives_ns = self._script.runs_for_ns
+        if lives_ns is not None and self._now_ns >= lives_ns and self._exit is None:
+            self._leave(self._script.exit_code, self._script.exit_signal)
+
+    def _leave(self, code: int, signal: int | None) -> None:
+        self._exit = (code, signal)
+        self._events.append(self._event(EventKind.EXITED, "script"))
+
+    def _event(self, kind: EventKind, source: str, signal: int | None = None) -> Event:
+        return Event(kind, self._now_ns, Clock.VIRTUAL, source, signal)
