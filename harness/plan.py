@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 from dataclasses import dataclass
 
@@ -45,10 +46,12 @@ def expand(
     skipped: tuple[SkippedScenario, ...] = (),
     repeat: int | None = None,
     shard: Shard | None = None,
+    seed: int | None = None,
 ) -> Plan:
     """Every trial of the scenarios that are not skipped, longest stop timeouts first so that they overlap the rest.
 
-    `repeat` None: as each scenario says.
+    `repeat` None: as each scenario says. `seed` None: trials of equal length stay in the order of the scenarios, else
+    they are shuffled by it.
     """
     left_out = {skip.scenario for skip in skipped}
     trials = [
@@ -67,6 +70,8 @@ def expand(
     ]
     if shard is not None:
         trials = [trial for trial in trials if shard.holds(trial.trial_id)]
+    if seed is not None:
+        random.Random(seed).shuffle(trials)
     trials.sort(key=longest_ns, reverse=True)
     return Plan(tuple(trials), skipped)
 

@@ -1,0 +1,288 @@
+"""The conductor: choose an engine, plan, prepare, run trials, judge, report. No printing, no options, no policy."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from harness import plan, report, scenario, scheduler, store, trial, verdict
+from harness._version import VERSION
+from harness.engines import selection
+from harness.engines.interface import Engine
+from harness.errors import BaseImageMissing, HarnessBug, ScenarioError
+from harness.model import (
+    Observation,
+    Plan,
+    Report,
+    RunInfo,
+    Scenario,
+    SkippedScenario,
+    Status,
+    StoredRun,
+    Trial,
+    TrialResult,
+    Verdict,
+)
+
+HTML_FILE = "report.html"
+JUNIT_FILE = "junit.xml"
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the command line asks for. `repeat` None: as each scenario says; `junitxml` None: only in the run directory."""
+
+    scenarios: tuple[Scenario, ...]
+    name: str
+    report_dir: Path
+    engine: str = "auto"
+    jobs: str = "auto"
+    repeat: int | None = None
+    shard: plan.Shard | None = None
+    seed: int | None = None
+    fail_fast: bool = False
+    keep: bool = False
+    junitxml: Path | None = None
+    base_image: str | None = None
+    command_line: tuple[str, ...] = ()
+
+
+class Listener(Protocol):
+    """Hears what happens while it happens; the terminal is one. Called from several threads."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know: a fallback, a kept container."""
+
+    def preparing(self, what: str, state: str) -> None:
+        """An image is pulled or built."""
+
+    def planned(self, planned: Plan, jobs: int, engine: Engine) -> None:
+        """The trials are about to begin."""
+
+    def step(self, running: Trial, step: str) -> None:
+        """A trial begins a step."""
+
+    def ended(self, result: TrialResult) -> None:
+        """A trial is judged and in the journal."""
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """A finished run: what it says and where it lies."""
+
+    report: Report
+    directory: Path
+
+
+def run(
+    request: RunRequest,
+    listener: Listener,
+    interruption: trial.Interruption,
+    open_engine: Callable[[str, str], selection.Chosen] | None = None,
+) -> RunOutcome:
+    """Do a whole run. `open_engine` (name, run id) replaces the choice of an engine, for tests.
+
+    Raises the errors of `harness.errors` for what keeps a run from starting; from the first trial on, everything that
+    happens is in the report.
+    """
+    run_id = new_run_id()
+    directory = store.RunDirectory.create(request.report_dir, request.name)
+    opener = open_engine or (lambda name, run: selection.open_engine(name, run, base_image=request.base_image))
+    try:
+        engine, planned = _ready_engine(request, run_id, listener, opener)
+    except BaseException:
+        directory.remove_if_empty()
+        raise
+    run_info = _run_info(request, run_id, engine)
+    stored = StoredRun(run_info, request.scenarios, (), len(planned.trials), planned.skipped)
+    try:
+        _write_run_file(directory, stored)
+        results = _run_trials(request, planned, engine, directory, listener, interruption)
+    finally:
+        engine.close()
+    finished = replace(run_info, finished_at=_now(), interrupted=interruption.requested)
+    stored = replace(stored, run=finished, observations=tuple(result.observation for result in results))
+    _write_run_file(directory, stored)
+    built = report.build(stored, tuple(result.verdict for result in results))
+    write_report(built, directory, junitxml=request.junitxml)
+    directory.mark_latest()
+    return RunOutcome(built, directory.path)
+
+
+def plan_only(request: RunRequest) -> tuple[Plan, int]:
+    """(what would run, predicted wall time in ns) without asking any engine."""
+    planned = plan.expand(request.scenarios, repeat=request.repeat, shard=request.shard, seed=request.seed)
+    jobs = scheduler.parse_jobs(request.jobs, len(planned.trials))
+    return planned, plan.predicted_wall_time_ns(planned, jobs=jobs, start_slots=scheduler.start_slots())
+
+
+def judge(stored: StoredRun) -> tuple[Verdict, ...]:
+    """Today's verdicts on a stored run."""
+    scenarios = {item.name: item for item in stored.scenarios}
+    return tuple(verdict.judge(seen, scenarios[seen.scenario]) for seen in stored.observations)
+
+
+def report_of(stored: StoredRun) -> Report:
+    """A stored run, judged by today's rules, as a report."""
+    return report.build(stored, judge(stored))
+
+
+def write_report(built: Report, directory: store.RunDirectory, *, junitxml: Path | None = None) -> None:
+    """Every format into the run directory. Raises StoreError if it cannot be written."""
+    from harness.renderers import csv_table, html, junit, markdown, plots, results_json
+
+    directory.write("results.json", results_json.render(built))
+    directory.write(JUNIT_FILE, junit.render(built))
+    directory.write("results.csv", csv_table.render(built))
+    directory.write("summary.md", markdown.render(built))
+    pictures = plots.render_all(built)
+    for name, svg in pictures.items():
+        directory.write(f"plots/{name}.svg", svg)
+    directory.write(HTML_FILE, html.render(built, pictures))
+    if junitxml is not None:
+        store.RunDirectory(junitxml.parent).write(junitxml.name, junit.render(built))
+
+
+def new_run_id() -> str:
+    """Unique, and readable in `docker ps --filter label=…`."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+# ── stages ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _ready_engine(
+    request: RunRequest, run_id: str, listener: Listener, opener: Callable[[str, str], selection.Chosen]
+) -> tuple[Engine, Plan]:
+    """An engine with every image at hand, and the plan for it."""
+    chosen = opener(request.engine, run_id)
+    engine = chosen.engine
+    if chosen.fallback_reason is not None:
+        listener.note(_fallback_note(chosen.fallback_reason, engine))
+    try:
+        planned = _plan(request, engine)
+        engine.prepare(_needed(planned), listener.preparing)
+    except BaseImageMissing as missing:
+        engine.close()
+        if request.engine != "auto":
+            raise
+        engine = selection.fall_back(run_id)
+        listener.note(_fallback_note(str(missing).splitlines()[0], engine))
+        planned = _plan(request, engine)
+        engine.prepare(_needed(planned), listener.preparing)
+    except BaseException:
+        engine.close()
+        raise
+    return engine, planned
+
+
+def _fallback_note(reason: str, engine: Engine) -> str:
+    info = engine.info()
+    return f"no container engine ({reason}); using the embedded `process` engine: {'; '.join(info.caveats)}"
+
+
+def _plan(request: RunRequest, engine: Engine) -> Plan:
+    if engine.info().whole_seconds:
+        _refuse_fractional_timeouts(request.scenarios)
+    reasons = ((item.name, engine.cannot_run(item)) for item in request.scenarios)
+    skipped = tuple(SkippedScenario(name, reason) for name, reason in reasons if reason is not None)
+    return plan.expand(
+        request.scenarios, skipped=skipped, repeat=request.repeat, shard=request.shard, seed=request.seed
+    )
+
+
+def _refuse_fractional_timeouts(scenarios: tuple[Scenario, ...]) -> None:
+    problems = []
+    for item in scenarios:
+        problem = plan.whole_seconds_problem(item)
+        if problem is None:
+            continue
+        where = f"scenario {item.name}"
+        if item.source is not None and Path(item.source).is_file():
+            where = scenario.location(Path(item.source).read_text(), item.source, ("stop", "timeouts"))
+        problems.append(f"{where}: stop.timeouts: {problem}")
+    if problems:
+        raise ScenarioError(tuple(problems))
+
+
+def _needed(planned: Plan) -> tuple[Scenario, ...]:
+    """The scenarios of which at least one trial will run, in their own order of appearance."""
+    return tuple({item.scenario.name: item.scenario for item in planned.trials}.values())
+
+
+def _run_trials(
+    request: RunRequest,
+    planned: Plan,
+    engine: Engine,
+    directory: store.RunDirectory,
+    listener: Listener,
+    interruption: trial.Interruption,
+) -> list[TrialResult]:
+    jobs = scheduler.parse_jobs(request.jobs, len(planned.trials))
+    starts = threading.BoundedSemaphore(scheduler.start_slots())
+    scenarios = {item.name: item for item in request.scenarios}
+    failed = threading.Event()
+    listener.planned(planned, jobs, engine)
+
+    def judged(seen: Observation) -> Verdict:
+        return verdict.judge(seen, scenarios[seen.scenario])
+
+    def keep(seen: Observation) -> bool:
+        return request.keep and judged(seen).status is not Status.PASS and not interruption.requested
+
+    def work(item: Trial) -> TrialResult:
+        seen = trial.perform(item, engine, interruption, start_slot=starts, step=listener.step, keep_if=keep)
+        return TrialResult(seen, judged(seen))
+
+    results = []
+    for result in scheduler.run_all(
+        planned.trials,
+        work,
+        jobs=jobs,
+        interrupted=lambda: interruption.requested or (request.fail_fast and failed.is_set()),
+        on_interrupt=lambda: _end_running(interruption),
+    ):
+        directory.append(result)
+        results.append(result)
+        if result.verdict.status is Status.FAIL:
+            failed.set()
+        listener.ended(result)
+    if not interruption.requested and not request.fail_fast and len(results) != len(planned.trials):
+        raise HarnessBug(f"{len(planned.trials)} trials were planned and {len(results)} came back")
+    return results
+
+
+def _end_running(interruption: trial.Interruption) -> None:
+    interruption.request()
+    interruption.abort_running()
+
+
+def _write_run_file(directory: store.RunDirectory, stored: StoredRun) -> None:
+    directory.write_run(
+        store.RunFile(store.FORMAT_VERSION, stored.run, stored.scenarios, stored.trials_planned, stored.skipped)
+    )
+
+
+def _run_info(request: RunRequest, run_id: str, engine: Engine) -> RunInfo:
+    return RunInfo(
+        run_id=run_id,
+        name=request.name,
+        started_at=_now(),
+        engine=engine.info(),
+        harness_version=VERSION,
+        machine=f"{platform.system()} {platform.release()} {platform.machine()}, Python {platform.python_version()}",
+        cpu_count=os.cpu_count() or 1,
+        command_line=request.command_line,
+        shard=str(request.shard) if request.shard else None,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
