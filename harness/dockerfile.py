@@ -239,11 +239,12 @@ def _copies(
     rest: str, working_directory: str, variables: Mapping[str, str], escape: str
 ) -> tuple[tuple[str, str], ...]:
     """(container path, context path) of each source; empty for what does not come from the context or has wildcards."""
-    words = list(_exec_form(rest) or _words(rest, escape))
-    while words and words[0].startswith("--"):
-        if words.pop(0).startswith("--from"):
+    while rest.startswith("--"):
+        flag, _, rest = rest.partition(" ")
+        rest = rest.lstrip()
+        if flag.startswith("--from"):
             return ()
-    words = [_expand(word, variables, escape) for word in words]
+    words = [_expand(word, variables, escape) for word in _exec_form(rest) or _words(rest, escape)]
     if len(words) < 2 or any(re.search(r"[*?\[]|^<<|://", word) for word in words[:-1]):
         return ()
     *sources, target = words

@@ -10,25 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import platform
 import pwd
 import re
-import select
 import shlex
-import signal
-import subprocess
 import sys
 import threading
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import dockerfile
+from harness import dockerfile, signals
 from harness.dockerfile import ImageDefaults
 from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
+from harness.engines.pid_namespace_client import Probe, ShimProcess, probe, start_request
 from harness.errors import BuildError, EngineError
 from harness.model import (
     NS_PER_S,
@@ -46,41 +41,8 @@ from harness.model import (
     Trial,
 )
 
-SHIM_START = "import sys; sys.path.append(sys.argv[1]); import pid_namespace_shim as shim; shim.main()"
-"""Imported rather than run as a file, so that Python takes the compiled code from its cache: 10 ms less."""
-
-REPLY_PATIENCE_NS = 60 * NS_PER_S
-"""How much later than due a reply may come before the helper counts as stuck; the machine may be loaded."""
-
-CLOSE_PATIENCE_S = 10
-"""For the helper to end after its input did; it then only has to SIGKILL and reap."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What the kernel gives. `user_namespace`: only by way of one. `reason`: why no PID namespace, None if there is."""
-
-    pid_namespace: bool
-    user_namespace: bool
-    network_namespace: bool
-    reason: str | None = None
-
-
-def probe(python: str = sys.executable) -> Probe:
-    """Try it: 20 to 40 ms. Nothing is left behind."""
-    if sys.platform != "linux":
-        return Probe(False, False, False, f"{platform.system()} has no PID namespaces")
-    reason = "unknown"
-    for network in (True, False):
-        shim = ShimProcess("probe", python)
-        try:
-            reply = shim.ask(_start_request(argv=(), namespaces=True, network=network))
-        finally:
-            shim.close()
-        if "pid" in reply:
-            return Probe(True, bool(reply["user_namespace"]), network)
-        reason = str(reply["message"])
-    return Probe(False, False, False, f"the kernel refuses namespaces: {reason}")
+PORT_PATIENCE_S = 600
+"""How long a trial waits for its turn at a port of this machine; longer than a stop with the longest timeout."""
 
 
 class PidNamespaceEngine:
@@ -157,10 +119,10 @@ class PidNamespaceEngine:
         own_network = bool(ports) and probed.network_namespace
         with contextlib.ExitStack() as cleanup:
             for port in () if own_network else ports:
-                cleanup.enter_context(self._port_lock(port))
+                cleanup.callback(self._take_turn(port).release)
             shim = ShimProcess(f"{self._run_id}/{trial.trial_id}", self._python)
             cleanup.callback(shim.close)
-            request = _start_request(
+            request = start_request(
                 argv=_on_this_machine(_program(scenario.subject, image), image, scenario.subject),
                 namespaces=probed.pid_namespace,
                 network=own_network,
@@ -195,9 +157,13 @@ class PidNamespaceEngine:
                 self._probe = probe(self._python)
             return self._probe
 
-    def _port_lock(self, port: int) -> threading.Lock:
+    def _take_turn(self, port: int) -> threading.Lock:
         with self._lock:
-            return self._ports.setdefault(port, threading.Lock())
+            turn = self._ports.setdefault(port, threading.Lock())
+        if not turn.acquire(timeout=PORT_PATIENCE_S):
+            text = f"port {port} of this machine has been held by another trial for {PORT_PATIENCE_S} s"
+            raise SubjectFailed(Problem(ProblemKind.START_FAILED, text))
+        return turn
 
     def _image(self, subject: Subject) -> ImageDefaults:
         """What the subject's Dockerfile sets, nothing where there is none; read once."""
@@ -302,6 +268,7 @@ class ProcessSubject:
             oom_killed=None,
             complete=True,
             lost_processes=None if reply["lost"] is None else tuple(reply["lost"]),
+            exited_before_stop=reply["exited_before_stop"],
         )
 
     def logs(self) -> LogTail:
@@ -320,116 +287,7 @@ class ProcessSubject:
         self._engine.forget(self)
 
 
-class ShimProcess:
-    """The harness's end of one helper process. One thread asks; `tell` may be called from any."""
-
-    def __init__(self, label: str, python: str) -> None:
-        command = [python, "-IS", "-c", SHIM_START, str(Path(__file__).parent), f"stop-harness:{label}"]
-        pipe = subprocess.PIPE
-        try:
-            # A session of its own: Ctrl-C at the terminal must not hit it.
-            self._process = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True
-            )
-        except OSError as error:
-            raise EngineError(f"the process engine's helper does not start: {error}") from error
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._requests, self._replies = self._process.stdin, self._process.stdout
-        self._poll = select.poll()
-        self._poll.register(self._replies, select.POLLIN)
-        self._unread = b""
-        self._lock = threading.Lock()
-        self._closed = False
-        self._subject_pidfd: int | None = None
-
-    def tell(self, request: dict[str, Any]) -> None:
-        """Send without waiting for a reply; nothing happens if the helper is gone."""
-        with self._lock, contextlib.suppress(BrokenPipeError):
-            line = b"" if self._closed else json.dumps(request).encode() + b"\n"
-            while line:
-                line = line[self._requests.write(line) or 0 :]
-
-    def ask(self, request: dict[str, Any], takes_ns: int = 0) -> dict[str, Any]:
-        """Send and return the reply, due after `takes_ns`. Raises EngineError if the helper fails or is stuck."""
-        self.tell(request)
-        deadline_ns = time.monotonic_ns() + takes_ns + REPLY_PATIENCE_NS
-        while b"\n" not in self._unread:
-            left_ms = (deadline_ns - time.monotonic_ns()) / 1_000_000
-            if left_ms <= 0 or self._closed or not self._poll.poll(left_ms):
-                self._process.kill()
-                raise EngineError(f"the process engine's helper did not answer {request['do']!r} in time")
-            piece = os.read(self._replies.fileno(), 65536)
-            if not piece:
-                raise EngineError(f"the process engine's helper died: {self._last_words()}")
-            self._unread += piece
-        line, _, self._unread = self._unread.partition(b"\n")
-        reply: dict[str, Any] = json.loads(line)
-        if "error" in reply:
-            raise EngineError(f"the process engine failed: {reply['error']}")
-        self._watch(reply.get("pid"))
-        return reply
-
-    def _watch(self, pid: int | None) -> None:
-        """Keep hold of a subject for the case that somebody kills the helper alone.
-
-        The kernel then kills the subject (PDEATHSIG), unless it has changed its user id meanwhile: prctl(2).
-        """
-        if pid is not None and hasattr(os, "pidfd_open"):
-            with contextlib.suppress(OSError):
-                self._subject_pidfd = os.pidfd_open(pid)
-
-    def _last_words(self) -> str:
-        assert self._process.stderr is not None
-        code = self._process.wait(CLOSE_PATIENCE_S)
-        text = self._process.stderr.read().decode(errors="replace").strip()
-        return text.splitlines()[-1] if text else f"exit status {code}"
-
-    def close(self) -> None:
-        """End the helper, which kills and reaps the subject. Idempotent."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            self._requests.close()
-        try:
-            self._process.wait(CLOSE_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._subject_pidfd is not None:
-            if self._process.returncode != 0:
-                with contextlib.suppress(OSError):
-                    signal.pidfd_send_signal(self._subject_pidfd, signal.SIGKILL)
-            os.close(self._subject_pidfd)
-        for end in (self._process.stdout, self._process.stderr):
-            if end is not None:
-                end.close()
-
-
 # ── From scenario and Dockerfile to a start request ──────────────────────────────────────────────────────────────────
-
-
-def _start_request(
-    *,
-    argv: tuple[str, ...],
-    namespaces: bool,
-    network: bool,
-    directory: str = "/",
-    environment: tuple[tuple[str, str], ...] = (),
-    ports: tuple[int, ...] = (),
-    log: str | None = None,
-) -> dict[str, Any]:
-    return {
-        "do": "start",
-        "argv": argv,
-        "namespaces": namespaces,
-        "network": network,
-        "directory": directory,
-        "environment": environment,
-        "ports": ports,
-        "log": log,
-    }
 
 
 def _check_started(reply: dict[str, Any], request: dict[str, Any]) -> None:
@@ -537,22 +395,9 @@ def _stop_signal(of_scenario: str | None, of_image: str | None) -> tuple[int, st
     """The stop signal's number and where it comes from. Raises SubjectFailed for a name that is none."""
     for name, source in ((of_scenario, "scenario"), (of_image, "image")):
         if name is not None:
-            number = signal_number(name)
-            if number is None:
-                text = f"{name!r} ({source}) is not a signal of this machine"
-                raise SubjectFailed(Problem(ProblemKind.START_FAILED, text))
-            return number, source
-    return int(signal.SIGTERM), "default"
-
-
-def signal_number(name: str) -> int | None:
-    """`SIGTERM`, `term`, `15` or `SIGRTMIN+3` as a number, None if there is no such signal here."""
-    text = name.strip().upper()
-    if text.isdigit():
-        return int(text) if int(text) in signal.valid_signals() else None
-    parts = re.fullmatch(r"(?:SIG)?([A-Z0-9]+)((?<=RTMIN)\+\d+|(?<=RTMAX)-\d+)?", text)
-    known = getattr(signal, f"SIG{parts[1]}", None) if parts else None
-    if parts is None or not isinstance(known, signal.Signals):
-        return None
-    number = int(known) + int(parts[2] or 0)
-    return number if number in signal.valid_signals() else None
+            try:
+                return signals.number(name), source
+            except ValueError as error:
+                problem = Problem(ProblemKind.START_FAILED, f"stop signal of the {source}: {error}")
+                raise SubjectFailed(problem) from error
+    return signals.SIGTERM, "default"

@@ -10,7 +10,6 @@ unshare(CLONE_NEWPID) the kernel refuses new threads (clone(2), EINVAL).
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -23,6 +22,7 @@ import time
 
 TYPE_CHECKING = False  # the typing module costs 3 ms of each start
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
     from harness.engines import pid_namespace_kernel as kernel
@@ -215,6 +215,7 @@ class Shim:
         self.child: int | None = None
         self.wait_status: int | None = None
         self.lost: list[str] | None = None
+        self.exited_before_stop = False
         self._own_group = False
         self._output = Output(None)
         self._output_end = -1
@@ -316,13 +317,10 @@ class Shim:
         assert self.child is not None
         if LINUX:
             self.lost = self._living_orphans()
-        # macOS says EPERM where only zombies are left.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.child, signal.SIGKILL)
+        kill_if_there(os.killpg, self.child)
         while LINUX and (orphans := self._orphans()):
             for pid in orphans:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+                kill_if_there(os.kill, pid)
             try:
                 os.waitpid(-1, 0)
             except ChildProcessError:
@@ -347,8 +345,7 @@ class Shim:
     def die(self) -> NoReturn:
         """The harness is gone or has had enough: leave nothing behind."""
         if self.child is not None and not self.exited:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(self.child, signal.SIGKILL)
+            if kill_if_there(os.kill, self.child):
                 os.waitpid(self.child, 0)
             if self._own_group:
                 self._end_group()
@@ -440,6 +437,7 @@ class Shim:
             witness.look()
         self._reap()
         if self.exited:
+            self.exited_before_stop = True
             return {}
         self._send(request["signal"], "kill(2) by the waiting parent")
         sent_ns = self.events[-1][1]
@@ -470,12 +468,26 @@ class Shim:
     def record(self, request: dict[str, Any]) -> dict[str, Any]:
         """Everything that happened so far."""
         self._reap()
-        return {"events": self.events, "wait_status": self.wait_status, "lost": self.lost}
+        return {
+            "events": self.events,
+            "wait_status": self.wait_status,
+            "lost": self.lost,
+            "exited_before_stop": self.exited_before_stop,
+        }
 
     def logs(self, request: dict[str, Any]) -> dict[str, Any]:
         """The end of the output."""
         self._drain()
         return self._output.tail()
+
+
+def kill_if_there(kill: Callable[[int, int], None], pid: int) -> bool:
+    """SIGKILL; False if it is gone or not ours. macOS says EPERM where only zombies are left in a group."""
+    try:
+        kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def refuse_taken_ports(ports: list[int]) -> None:
