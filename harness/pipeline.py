@@ -6,7 +6,7 @@ import os
 import platform
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from harness import plan, report, scenario, scheduler, store, trial, verdict
 from harness._version import VERSION
 from harness.engines import selection
 from harness.engines.interface import Engine
-from harness.errors import BaseImageMissing, HarnessBug, ScenarioError
+from harness.errors import BaseImageMissing, ScenarioError
 from harness.model import (
     Observation,
     Plan,
@@ -37,11 +37,15 @@ JUNIT_FILE = "junit.xml"
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What the command line asks for. `repeat` None: as each scenario says; `junitxml` None: only in the run directory."""
+    """What the command line asks for.
+
+    `report_dir` None: nothing is written. `repeat` None: as each scenario says. `junitxml` None: only in the run
+    directory.
+    """
 
     scenarios: tuple[Scenario, ...]
     name: str
-    report_dir: Path
+    report_dir: Path | None
     engine: str = "auto"
     jobs: str = "auto"
     repeat: int | None = None
@@ -75,10 +79,10 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """A finished run: what it says and where it lies."""
+    """A finished run: what it says and where it lies (None: it was not to be written)."""
 
     report: Report
-    directory: Path
+    directory: Path | None
 
 
 def run(
@@ -93,27 +97,35 @@ def run(
     happens is in the report.
     """
     run_id = new_run_id()
-    directory = store.RunDirectory.create(request.report_dir, request.name)
+    directory = store.RunDirectory.create(request.report_dir, request.name) if request.report_dir else None
     opener = open_engine or (lambda name, run: selection.open_engine(name, run, base_image=request.base_image))
     try:
         engine, planned = _ready_engine(request, run_id, listener, opener)
     except BaseException:
-        directory.remove_if_empty()
+        if directory is not None:
+            directory.remove_if_empty()
         raise
-    run_info = _run_info(request, run_id, engine)
-    stored = StoredRun(run_info, request.scenarios, (), len(planned.trials), planned.skipped)
+    stored = StoredRun(_run_info(request, run_id, engine), request.scenarios, (), len(planned.trials), planned.skipped)
+    results: list[TrialResult] = []
     try:
         _write_run_file(directory, stored)
-        results = _run_trials(request, planned, engine, directory, listener, interruption)
+        for result in _trial_results(request, planned, engine, listener, interruption):
+            if directory is not None:
+                directory.append(result)
+            results.append(result)
+            listener.ended(result)
     finally:
         engine.close()
-    finished = replace(run_info, finished_at=_now(), interrupted=interruption.requested)
+    finished = replace(stored.run, finished_at=_now(), interrupted=interruption.requested)
     stored = replace(stored, run=finished, observations=tuple(result.observation for result in results))
     _write_run_file(directory, stored)
     built = report.build(stored, tuple(result.verdict for result in results))
-    write_report(built, directory, junitxml=request.junitxml)
-    directory.mark_latest()
-    return RunOutcome(built, directory.path)
+    if directory is not None:
+        write_report(built, directory)
+        directory.mark_latest()
+    if request.junitxml is not None:
+        write_junit(built, request.junitxml)
+    return RunOutcome(built, directory.path if directory else None)
 
 
 def plan_only(request: RunRequest) -> tuple[Plan, int]:
@@ -134,20 +146,32 @@ def report_of(stored: StoredRun) -> Report:
     return report.build(stored, judge(stored))
 
 
-def write_report(built: Report, directory: store.RunDirectory, *, junitxml: Path | None = None) -> None:
+def write_report(built: Report, directory: store.RunDirectory) -> None:
     """Every format into the run directory. Raises StoreError if it cannot be written."""
-    from harness.renderers import csv_table, html, junit, markdown, plots, results_json
+    from harness.renderers import csv_table, html, markdown, plots, results_json
 
     directory.write("results.json", results_json.render(built))
-    directory.write(JUNIT_FILE, junit.render(built))
+    write_junit(built, directory.path / JUNIT_FILE)
     directory.write("results.csv", csv_table.render(built))
     directory.write("summary.md", markdown.render(built))
     pictures = plots.render_all(built)
     for name, svg in pictures.items():
         directory.write(f"plots/{name}.svg", svg)
     directory.write(HTML_FILE, html.render(built, pictures))
-    if junitxml is not None:
-        store.RunDirectory(junitxml.parent).write(junitxml.name, junit.render(built))
+
+
+def write_stored(stored: StoredRun, built: Report, directory: store.RunDirectory) -> None:
+    """A merged run as a run directory of its own, so that it can be judged and reported again."""
+    _write_run_file(directory, stored)
+    for result in built.results:
+        directory.append(result)
+
+
+def write_junit(built: Report, path: Path) -> None:
+    """JUnit XML at a place of its own. Raises StoreError."""
+    from harness.renderers import junit
+
+    store.RunDirectory(path.parent).write(path.name, junit.render(built))
 
 
 def new_run_id() -> str:
@@ -217,46 +241,33 @@ def _needed(planned: Plan) -> tuple[Scenario, ...]:
     return tuple({item.scenario.name: item.scenario for item in planned.trials}.values())
 
 
-def _run_trials(
-    request: RunRequest,
-    planned: Plan,
-    engine: Engine,
-    directory: store.RunDirectory,
-    listener: Listener,
-    interruption: trial.Interruption,
-) -> list[TrialResult]:
+def _trial_results(
+    request: RunRequest, planned: Plan, engine: Engine, listener: Listener, interruption: trial.Interruption
+) -> Iterator[TrialResult]:
+    """Each trial, judged, as it ends."""
     jobs = scheduler.parse_jobs(request.jobs, len(planned.trials))
     starts = threading.BoundedSemaphore(scheduler.start_slots())
-    scenarios = {item.name: item for item in request.scenarios}
     failed = threading.Event()
     listener.planned(planned, jobs, engine)
 
-    def judged(seen: Observation) -> Verdict:
-        return verdict.judge(seen, scenarios[seen.scenario])
-
-    def keep(seen: Observation) -> bool:
-        return request.keep and judged(seen).status is not Status.PASS and not interruption.requested
-
     def work(item: Trial) -> TrialResult:
-        seen = trial.perform(item, engine, interruption, start_slot=starts, step=listener.step, keep_if=keep)
-        return TrialResult(seen, judged(seen))
+        def keep(seen: Observation) -> bool:
+            passed = verdict.judge(seen, item.scenario).status is Status.PASS
+            return request.keep and not passed and not interruption.requested
 
-    results = []
+        seen = trial.perform(item, engine, interruption, start_slot=starts, step=listener.step, keep_if=keep)
+        return TrialResult(seen, verdict.judge(seen, item.scenario))
+
     for result in scheduler.run_all(
         planned.trials,
         work,
         jobs=jobs,
-        interrupted=lambda: interruption.requested or (request.fail_fast and failed.is_set()),
+        interrupted=lambda: interruption.requested or failed.is_set(),
         on_interrupt=lambda: _end_running(interruption),
     ):
-        directory.append(result)
-        results.append(result)
-        if result.verdict.status is Status.FAIL:
+        if request.fail_fast and result.verdict.status is Status.FAIL:
             failed.set()
-        listener.ended(result)
-    if not interruption.requested and not request.fail_fast and len(results) != len(planned.trials):
-        raise HarnessBug(f"{len(planned.trials)} trials were planned and {len(results)} came back")
-    return results
+        yield result
 
 
 def _end_running(interruption: trial.Interruption) -> None:
@@ -264,10 +275,11 @@ def _end_running(interruption: trial.Interruption) -> None:
     interruption.abort_running()
 
 
-def _write_run_file(directory: store.RunDirectory, stored: StoredRun) -> None:
-    directory.write_run(
-        store.RunFile(store.FORMAT_VERSION, stored.run, stored.scenarios, stored.trials_planned, stored.skipped)
-    )
+def _write_run_file(directory: store.RunDirectory | None, stored: StoredRun) -> None:
+    if directory is not None:
+        directory.write_run(
+            store.RunFile(store.FORMAT_VERSION, stored.run, stored.scenarios, stored.trials_planned, stored.skipped)
+        )
 
 
 def _run_info(request: RunRequest, run_id: str, engine: Engine) -> RunInfo:

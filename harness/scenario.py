@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import posixpath
 import re
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -240,6 +241,18 @@ def parse(text: str, source: str = "<text>") -> Scenario:
         found = sorted((_position(marks, _where(detail)), _explain(detail)) for detail in error.errors())
         raise ScenarioError(tuple(f"{source}:{line}:{column}: {what}" for (line, column), what in found)) from None
     return _scenario(file, source)
+
+
+def from_data(data: dict[Any, Any], source: str) -> Scenario:
+    """A scenario from plain data of the same form, for commands that need no file; `source` only names it in messages.
+
+    `subject.build` is taken relative to the working directory. Raises ScenarioError.
+    """
+    try:
+        file = ScenarioFile.model_validate(data)
+    except ValidationError as error:
+        raise ScenarioError(tuple(f"{source}: {_explain(detail)}" for detail in error.errors())) from None
+    return replace(_scenario(file, ""), source=None)
 
 
 def location(text: str, source: str, path: Path) -> str:

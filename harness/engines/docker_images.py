@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,9 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}|\$(\w+)")
 
 @dataclass(frozen=True)
 class Build:
-    """One image to build. `scenario` is the first that needs it, for messages."""
+    """One image to build. `scenario` is the first that needs it, for messages; scenarios of one folder share it."""
 
-    scenario: str
+    scenario: str = field(compare=False)
     directory: Path
     dockerfile: str
     arguments: tuple[tuple[str, str], ...]

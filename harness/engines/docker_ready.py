@@ -66,7 +66,9 @@ class LogStreamWait(LogMessageWaitStrategy):
         try:
             for chunk in stream:
                 window = (window + chunk)[-LOG_WINDOW_BYTES:]
-                if self._bytes.search(window.replace(b"\r\n", b"\n")):
+                # Whole lines only: `^ready$` must not match the beginning of "ready soon".
+                lines = window[: window.rfind(b"\n") + 1].replace(b"\r\n", b"\n")
+                if self._bytes.search(lines):
                     return
         finally:
             timer.cancel()

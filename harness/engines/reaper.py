@@ -78,6 +78,22 @@ def remove_run(run_id: str | None, *, keep_living: bool = False) -> tuple[int, l
     return len(doomed) - len(problems), problems
 
 
+def remove_images() -> int:
+    """Remove the images that the harness built and no container uses, and say how many."""
+    import docker
+
+    client = docker.from_env(timeout=60)
+    removed = 0
+    for image in client.images.list(filters={"label": RUN_LABEL}):
+        try:
+            client.images.remove(image.id, force=True)
+            removed += 1
+        except docker.errors.APIError:  # in use by somebody's container
+            continue
+    client.close()
+    return removed
+
+
 def owner() -> str:
     """This process as the owner label writes it."""
     return f"{os.uname().nodename}/{os.getpid()}/{_start_time(os.getpid())}"

@@ -1,0 +1,149 @@
+"""`check` without a file: options → Scenario; and the texts of `init` and `doctor`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness import compose, scenario
+from harness.errors import UsageError
+from harness.model import DoctorLine, Scenario
+
+COMMENTED_SCENARIO = """\
+# A stop-harness scenario. Reference: docs/scenarios.md
+version: 1
+name: my-service
+description: What a correct stop of this container looks like.
+
+subject:
+  image: my-service:latest        # or build: path/to/folder/with/Dockerfile
+  # command: ["python3", "server.py"]
+  # environment: {LOG_LEVEL: info}
+  # init: true                    # run under an init, as `docker run --init`
+  # memory: 256MiB
+
+# When is it ready to be stopped? All conditions given must hold. Without any: 1 s after its start.
+ready:
+  log: "listening"                # regular expression in the output
+  # tcp: 8000
+  # http: {port: 8000, path: /healthz}
+  # healthcheck: true
+  timeout: 30s
+
+stop:
+  timeouts: [10s, 30s]            # one trial each: Docker's default and that of Amazon ECS
+  # signal: SIGTERM               # default: the image's STOPSIGNAL, else SIGTERM
+
+repeat: 1
+
+expect:
+  - {outcome: graceful, within: 10s}
+  # - {timeout: 10s, outcome: killed}   # a timeout may have an expectation of its own
+"""
+
+
+def scenario_of(given: Mapping[str, Any], command: tuple[str, ...], environment: Mapping[str, str]) -> Scenario:
+    """The scenario that the options of `check` describe. Raises UsageError or ScenarioError."""
+    sources = [key for key in ("image", "build", "compose") if given[key]]
+    if len(sources) > 1:
+        raise UsageError(f"check takes one of IMAGE, --build and --compose, not {' and '.join(sources)}")
+    if not sources and not command:
+        raise UsageError("check needs an IMAGE, --build DIR, --compose FILE SERVICE, or a command behind `--`")
+    if given["compose"]:
+        data = _compose_data(*given["compose"], environment)
+    else:
+        data = {"version": 1, "name": _name(given, command), "subject": _source(given)}
+    subject, stop = data["subject"], data.setdefault("stop", {})
+    _put(subject, "command", list(command) or None)
+    _put(subject, "environment", {**subject.get("environment", {}), **_pairs(given["env"])} or None)
+    _put(subject, "init", given["init"] or None)
+    _put(subject, "memory", given["memory"])
+    _put(stop, "timeouts", list(dict.fromkeys(given["timeouts"])) or None)
+    _put(stop, "signal", given["stop_signal"])
+    data["ready"] = _ready(given)
+    expectation: dict[str, Any] = {}
+    _put(expectation, "within", given["within"])
+    _put(expectation, "exit_codes", list(given["exit_codes"]) or None)
+    data["expect"] = [expectation]
+    if not sources:
+        subject["build"] = "."
+    made = scenario.from_data(data, "check")
+    return made if sources else _bare(made)
+
+
+def describe_engine(line: DoctorLine) -> str:
+    """A paragraph of `doctor`."""
+    info = line.info
+    if info is None:
+        return f"{line.name}: does not answer\n  " + line.message.replace("\n", "\n  ") + "\n"
+    sigkill = "observed (its own record)" if info.observes_sigkill else "inferred from exit code 137 at the timeout"
+    facts = [
+        f"{line.name}: {line.message}",
+        f"  SIGKILL: {sigkill}",
+        f"  OOM kills: {'reported' if info.reports_oom else 'not reported'}",
+        f"  PID 1 rules of the kernel: {'apply' if info.pid1_rules else 'not reproduced'}",
+        f"  images, memory limits, init: {'yes' if info.runs_images else 'no'}",
+        *(f"  note: {caveat}" for caveat in info.caveats),
+    ]
+    return "\n".join(facts) + "\n"
+
+
+def _bare(made: Scenario) -> Scenario:
+    """A command without an image runs where the user stands, Dockerfile or not."""
+    subject = replace(made.subject, build_directory=str(Path.cwd()), entrypoint=())
+    return replace(made, subject=subject)
+
+
+def _compose_data(file: str, service: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: cannot be read: {error}") from None
+    return compose.service_data(text, service, file, environment)
+
+
+def _source(given: Mapping[str, Any]) -> dict[str, Any]:
+    if given["build"]:
+        if not (Path(given["build"]) / "Dockerfile").is_file():
+            raise UsageError(f"--build {given['build']}: there is no Dockerfile in that folder")
+        return {"build": given["build"]}
+    return {"image": given["image"]} if given["image"] else {}
+
+
+def _name(given: Mapping[str, Any], command: tuple[str, ...]) -> str:
+    text = given["image"] or (given["build"] and Path(given["build"]).resolve().name) or Path(command[0]).name
+    slug = re.sub(r"[^a-z0-9._-]+", "-", text.lower().rpartition("/")[2]).strip("-._")
+    return slug[:60] or "subject"
+
+
+def _pairs(items: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for item in items:
+        key, sign, value = item.partition("=")
+        if not key or not sign:
+            raise UsageError(f"--env {item!r} is not of the form KEY=VALUE")
+        pairs[key] = value
+    return pairs
+
+
+def _ready(given: Mapping[str, Any]) -> dict[str, Any]:
+    ready: dict[str, Any] = {}
+    _put(ready, "log", given["ready_log"])
+    _put(ready, "tcp", given["ready_tcp"])
+    if given["ready_http"]:
+        port, slash, path = given["ready_http"].partition("/")
+        if not port.isdigit():
+            raise UsageError(f"--ready-http {given['ready_http']!r} is not of the form PORT or PORT/PATH")
+        ready["http"] = {"port": int(port), "path": slash + path or "/"}
+    _put(ready, "healthcheck", given["ready_healthcheck"] or None)
+    _put(ready, "delay", given["ready_delay"])
+    _put(ready, "timeout", given["ready_timeout"])
+    return ready
+
+
+def _put(section: dict[str, Any], key: str, value: Any) -> None:
+    if value is not None:
+        section[key] = value

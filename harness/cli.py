@@ -1,0 +1,429 @@
+"""The command line: options, files, exit codes. No logic, and nothing heavy imported until a command needs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from harness._version import VERSION
+from harness.errors import StopHarnessError, UsageError
+
+if TYPE_CHECKING:
+    from harness.model import Report, Scenario
+    from harness.pipeline import RunOutcome, RunRequest
+    from harness.progress import LiveProgress, PlainProgress
+    from harness.trial import Interruption
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PASS, FAIL, USAGE, INCONCLUSIVE, HARNESS, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+EXIT_CODES = """\b
+Exit codes: 0 every expectation met, 1 a container failed, 2 bad usage or bad
+scenario, 3 inconclusive, 4 engine unreachable or harness fault, 130 interrupted."""
+
+ENVIRONMENT_PREFIX = "STOP_HARNESS_"
+SETTINGS = frozenset(
+    {"engine", "report_dir", "jobs", "repeat", "junitxml", "fail_fast", "keep", "seed", "base_image", "color"}
+)
+"""Options that `[tool.stop-harness]` and the environment may set."""
+
+
+def option(*names: str, **kwargs: Any) -> Callable[[Command], Command]:
+    """A click option that `STOP_HARNESS_<NAME>` sets too, where it is one of the settings."""
+    name = names[0].removeprefix("--").replace("-", "_")
+    if name in SETTINGS:
+        kwargs.update(envvar=ENVIRONMENT_PREFIX + name.upper(), show_envvar=True)
+    return click.option(*names, **kwargs)
+
+
+def options(*several: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Put several options on a command, in reading order."""
+
+    def decorate(command: Command) -> Command:
+        for each in reversed(several):
+            command = each(command)
+        return command
+
+    return decorate
+
+
+ENGINE = option("--engine", default="auto", metavar="NAME", help="auto, docker or process.  [default: auto]")
+COLOR = option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Coloured output.")
+BASE_IMAGE = option("--base-image", metavar="IMAGE", help="Base image for Dockerfiles with ARG BASE_IMAGE.")
+REPEAT = option("--repeat", type=click.IntRange(1, 10_000), metavar="N", help="Repetitions of each stop.")
+JOBS = option("--jobs", default="auto", metavar="N|auto", help="Trials at once.  [default: auto]")
+REPORT_DIR = option("--report-dir", type=click.Path(path_type=Path, file_okay=False), help="Where runs are written.")
+JUNITXML = option("--junitxml", type=click.Path(path_type=Path, dir_okay=False), help="JUnit XML here as well.")
+SHARD = option("--shard", metavar="I/N", help="Run part I of N, the same part on every machine.")
+SEED = option("--seed", type=int, metavar="N", help="Shuffle trials of equal length.")
+KEEP = option("--keep", is_flag=True, help="Leave containers of trials that did not pass.")
+FAIL_FAST = option("--fail-fast", is_flag=True, help="End the run at the first failure.")
+PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+
+
+class CheckCommand(click.Command):
+    """Takes everything behind `--` as the subject's command, whatever it looks like."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Split at the first `--`."""
+        if "--" in args:
+            at = args.index("--")
+            args, ctx.meta["command"] = args[:at], args[at + 1 :]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+)
+@click.version_option(VERSION, prog_name="stop-harness")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Does my container shut down gracefully, and if not, why?"""
+    from harness import settings
+
+    found = settings.load(Path.cwd(), SETTINGS)
+    context.default_map = dict.fromkeys(cli.commands, found)
+
+
+# ── run, check ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@cli.command(epilog=EXIT_CODES)
+@PATHS
+@options(ENGINE, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, KEEP, REPORT_DIR, JUNITXML, BASE_IMAGE, COLOR)
+def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
+    """Run every scenario in PATHS (files, or folders of them) and write a report."""
+    from harness import discovery
+
+    scenarios = discovery.load(paths)
+    name = scenarios[0].name if len(scenarios) == 1 else paths[0].resolve().name
+    settings["report_dir"] = settings["report_dir"] or Path("reports")
+    request = _request(scenarios, name, settings)
+    report = _run_and_summarise(request, color)
+    sys.exit(_exit_code(report))
+
+
+@cli.command(cls=CheckCommand, epilog=EXIT_CODES, short_help="Stop one image or command and judge it; no file needed.")
+@click.argument("image", required=False)
+@click.option("--build", metavar="DIR", help="Build this folder instead of naming an image.")
+@click.option("--compose", nargs=2, metavar="FILE SERVICE", help="Take a service of a Compose file.")
+@click.option(
+    "--timeout", "timeouts", multiple=True, metavar="DURATION", help="Stop timeout; repeatable. [default: 30s]"
+)
+@click.option("--signal", "stop_signal", metavar="SIGNAL", help="Stop signal instead of the image's own.")
+@click.option("--env", multiple=True, metavar="KEY=VALUE", help="Environment variable; repeatable.")
+@click.option("--init", is_flag=True, help="Run under the engine's init.")
+@click.option("--memory", metavar="SIZE", help="Memory limit, such as 128MiB.")
+@click.option("--ready-log", metavar="REGEX", help="Ready when the output matches.")
+@click.option("--ready-tcp", type=int, metavar="PORT", help="Ready when the port accepts connections.")
+@click.option("--ready-http", metavar="PORT[/PATH]", help="Ready when a GET answers below 400.")
+@click.option("--ready-healthcheck", is_flag=True, help="Ready when the image's HEALTHCHECK says healthy.")
+@click.option("--ready-delay", metavar="DURATION", help="Wait this long then. [default: 1s without a condition]")
+@click.option("--ready-timeout", metavar="DURATION", help="Give up after this long. [default: 30s]")
+@click.option("--within", metavar="DURATION", help="Fail if the shutdown takes longer.")
+@click.option("--exit-code", "exit_codes", multiple=True, type=int, help="Accepted exit code; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print results.json instead of sentences.")
+@options(ENGINE, JOBS, REPEAT, KEEP, REPORT_DIR, JUNITXML, BASE_IMAGE, COLOR)
+@click.pass_context
+def check(context: click.Context, color: str, as_json: bool, **given: Any) -> None:
+    """Stop IMAGE (or a build, a Compose service, or the COMMAND behind `--`) and say whether that was graceful.
+
+    \b
+    stop-harness check nginx:latest
+    stop-harness check --build . --ready-tcp 8000 --timeout 10s --timeout 30s
+    stop-harness check -- python3 server.py
+    """
+    from harness import pipeline
+    from harness.check import scenario_of
+
+    command = tuple(context.meta.get("command", ()))
+    scenario = scenario_of(given, command, dict(os.environ))
+    if scenario.subject.image is None and not given["build"] and not given["compose"]:
+        given["engine"] = "process"  # a bare command has no image
+    request = _request((scenario,), scenario.name, given)
+    outcome = _run(request, color)
+    _print_check(outcome.report, color, as_json)
+    if outcome.directory is not None:
+        click.echo(f"\nreport: {outcome.directory / pipeline.HTML_FILE}", err=as_json)
+    sys.exit(_exit_code(outcome.report))
+
+
+def _request(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any]) -> RunRequest:
+    from harness.pipeline import RunRequest
+    from harness.plan import Shard
+
+    shard = settings.get("shard")
+    return RunRequest(
+        scenarios=scenarios,
+        name=name,
+        report_dir=settings["report_dir"],
+        engine=settings["engine"],
+        jobs=settings["jobs"],
+        repeat=settings["repeat"],
+        shard=Shard.parse(shard) if shard else None,
+        seed=settings.get("seed"),
+        fail_fast=settings.get("fail_fast", False),
+        keep=settings["keep"],
+        junitxml=settings["junitxml"],
+        base_image=settings["base_image"],
+        command_line=("stop-harness", *sys.argv[1:]),
+    )
+
+
+def _run_and_summarise(request: RunRequest, color: str) -> Report:
+    from harness import pipeline
+    from harness.renderers import terminal
+
+    outcome = _run(request, color)
+    click.echo(terminal.summary(outcome.report, width=_width(), colour=_coloured(color), unicode=_unicode()), nl=False)
+    assert outcome.directory is not None
+    click.echo(f"\nreport: {outcome.directory / pipeline.HTML_FILE}")
+    return outcome.report
+
+
+def _run(request: RunRequest, color: str) -> RunOutcome:
+    """A run with progress on standard error, Ctrl-C and SIGTERM ending it cleanly, a second one at once."""
+    from harness import pipeline
+    from harness.trial import Interruption
+
+    progress = _progress(color)
+    interruption = Interruption()
+    _Interrupts(interruption, progress).install()
+    try:
+        return pipeline.run(request, progress, interruption)
+    finally:
+        progress.close()
+
+
+class _Interrupts:
+    """First Ctrl-C or SIGTERM: no new trials, those in flight end now. Second: leave; the reaper cleans up."""
+
+    def __init__(self, interruption: Interruption, progress: PlainProgress | LiveProgress) -> None:
+        self._interruption, self._progress = interruption, progress
+
+    def install(self) -> None:
+        """Take over SIGINT and SIGTERM."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self._interruption.requested:
+            os._exit(INTERRUPTED)
+        self._interruption.request()
+        if not self._progress.trials_begun:
+            raise KeyboardInterrupt
+        os.write(2, b"\ninterrupted: ending the trials in flight; once more to leave at once\n")
+
+
+def _progress(color: str) -> PlainProgress | LiveProgress:
+    from harness.progress import LiveProgress, PlainProgress
+
+    live = sys.stderr.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
+    return LiveProgress(colour=_coloured(color)) if live else PlainProgress()
+
+
+def _print_check(report: Report, color: str, as_json: bool) -> None:
+    from harness.renderers import results_json, terminal
+
+    if as_json:
+        click.echo(results_json.render(report), nl=False)
+    else:
+        text = terminal.check_verdict(report, width=_width(), colour=_coloured(color), unicode=_unicode())
+        click.echo(text, nl=False)
+
+
+def _exit_code(report: Report) -> int:
+    """The whole run in one number: failures count before doubts, and a run that was cut short is not a pass."""
+    from harness.model import Status
+
+    if report.run.interrupted:
+        return INTERRUPTED
+    if report.count(Status.FAIL):
+        return FAIL
+    if report.count(Status.PASS) != report.trials_planned or not report.results:
+        return INCONCLUSIVE
+    return PASS
+
+
+# ── files and stored runs ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@cli.command()
+@PATHS
+def validate(paths: tuple[Path, ...]) -> None:
+    """Check scenario files; every mistake with file:line:column."""
+    from harness import discovery
+
+    scenarios = discovery.load(paths)
+    click.echo(f"{len(scenarios)} scenario{'s are' if len(scenarios) != 1 else ' is'} valid")
+
+
+@cli.command()
+@PATHS
+@options(JOBS, REPEAT, SHARD, SEED)
+def plan(paths: tuple[Path, ...], **settings: Any) -> None:
+    """Show what `run` would do and about how long it takes, without any engine."""
+    from harness import discovery, pipeline, units
+    from harness.model import NS_PER_S
+
+    empty = {"report_dir": None, "engine": "auto", "keep": False, "junitxml": None, "base_image": None}
+    request = _request(discovery.load(paths), "plan", {**empty, **settings})
+    planned, wall_ns = pipeline.plan_only(request)
+    for item in planned.trials:
+        click.echo(item.trial_id)
+    seconds = units.format_duration(wall_ns // NS_PER_S * NS_PER_S)
+    click.echo(f"{len(planned.trials)} trials, at most about {seconds} if every stop lasts its whole timeout", err=True)
+
+
+@cli.command(epilog=EXIT_CODES)
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@COLOR
+def judge(run_dir: Path, color: str) -> None:
+    """Judge a stored run again with today's rules; says what changed, writes nothing."""
+    from harness import pipeline, store
+    from harness.renderers import terminal
+
+    stored, then = store.read(run_dir)
+    report = pipeline.report_of(stored)
+    click.echo(terminal.summary(report, width=_width(), colour=_coloured(color), unicode=_unicode()), nl=False)
+    now = pipeline.judge(stored)
+    changed = [(old, new) for old, new in zip(then, now, strict=True) if old != new]
+    for old, new in changed:
+        click.echo(f"changed: {new.trial_id}: {old.outcome} ({old.status}) is now {new.outcome} ({new.status})")
+    click.echo(f"\n{len(now) - len(changed)} of {len(now)} verdicts are as they were")
+    sys.exit(_exit_code(report))
+
+
+@cli.command(epilog=EXIT_CODES)
+@click.argument("run_dirs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@REPORT_DIR
+def report(run_dirs: tuple[Path, ...], report_dir: Path | None) -> None:
+    """Write the report of a stored run again, or merge the shards of several into a new one."""
+    from harness import pipeline, store
+
+    stored = store.merge(tuple(store.read(path)[0] for path in run_dirs))
+    built = pipeline.report_of(stored)
+    if len(run_dirs) == 1 and report_dir is None:
+        directory = store.RunDirectory(run_dirs[0])
+    else:
+        directory = store.RunDirectory.create(report_dir or run_dirs[0].resolve().parent, f"{stored.run.name}-merged")
+        pipeline.write_stored(stored, built, directory)
+    pipeline.write_report(built, directory)
+    click.echo(f"report: {directory.path / pipeline.HTML_FILE}")
+    sys.exit(_exit_code(built))
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path), default=Path("stop-harness.yaml"))
+@click.option("--force", is_flag=True, help="Overwrite the file.")
+def init(path: Path, force: bool) -> None:
+    """Write a commented scenario to start from."""
+    from harness.check import COMMENTED_SCENARIO
+
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists; name another file, or --force")
+    try:
+        path.write_text(COMMENTED_SCENARIO, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+    click.echo(f"wrote {path}; edit it, then: stop-harness run {path}")
+
+
+@cli.command()
+@click.option("--results", is_flag=True, help="The schema of results.json instead.")
+def schema(results: bool) -> None:
+    """Print the JSON Schema of scenario files."""
+    import json
+
+    from harness import scenario
+    from harness.renderers import results_json
+
+    click.echo(json.dumps(results_json.schema() if results else scenario.schema(), indent=2))
+
+
+# ── engines ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@cli.command()
+def doctor() -> None:
+    """Say which engines answer here and what each could prove."""
+    from harness.check import describe_engine
+    from harness.engines import selection
+
+    lines = selection.survey()
+    for line in lines:
+        click.echo(describe_engine(line))
+    used = next(line.name for line in lines if line.info is not None)
+    click.echo(f"--engine auto would use: {used}")
+
+
+@cli.command()
+@click.option("--all", "everything", is_flag=True, help="Also containers of runs that may still be alive.")
+@click.option("--images", is_flag=True, help="Also images that the harness built.")
+def clean(everything: bool, images: bool) -> None:
+    """Remove what dead runs left on the engine."""
+    from harness.engines import docker_host, reaper
+
+    os.environ["DOCKER_HOST"] = docker_host.find().url
+    removed, problems = reaper.remove_run(None, keep_living=not everything)
+    click.echo(f"removed {removed} container{'' if removed == 1 else 's'}")
+    if images:
+        click.echo(f"removed {reaper.remove_images()} images")
+    for problem in problems:
+        click.echo(f"could not remove {problem}", err=True)
+    sys.exit(HARNESS if problems else PASS)
+
+
+# ── the terminal ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _coloured(choice: str) -> bool:
+    """`--color`, then NO_COLOR (no-color.org: any non-empty value), then whether standard output is a terminal."""
+    if choice != "auto":
+        return choice == "always"
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") in {"utf8", "utf16"}
+
+
+def _width() -> int:
+    import shutil
+
+    return min(120, shutil.get_terminal_size((80, 24)).columns)
+
+
+def main() -> None:
+    """The entry point: errors become messages and exit codes, never tracebacks."""
+    try:
+        cli.main(prog_name="stop-harness", standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(USAGE)
+    except StopHarnessError as error:
+        click.echo(f"stop-harness: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\ninterrupted", err=True)
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)  # image builds under way would otherwise be waited for
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader left; nothing more can be said to it
+        sys.exit(PASS)
+
+
+if __name__ == "__main__":
+    main()
