@@ -1,0 +1,560 @@
+"""The process engine, on real processes: what it starts, how it stops, what it records and what it leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.engines.interface import StopRecord, SubjectFailed
+from harness.engines.pid_namespace import PidNamespaceEngine, ProcessSubject
+from harness.engines.pid_namespace_client import probe
+from harness.errors import BuildError
+from harness.model import (
+    NS_PER_MS,
+    NS_PER_S,
+    Clock,
+    EventKind,
+    ProblemKind,
+    Readiness,
+    Scenario,
+    SignalDisposition,
+    StopPlan,
+    Subject,
+    Trial,
+)
+
+ROOT = Path(__file__).parent.parent
+PYTHON = os.path.realpath(sys.executable)
+PROBE = probe()
+NEEDS_NAMESPACES = [
+    pytest.mark.namespaces,
+    pytest.mark.skipif(not PROBE.pid_namespace, reason=f"no PID namespace: {PROBE.reason}"),
+]
+READY = Readiness(log="^ready$", timeout_ns=20 * NS_PER_S)
+
+HANDLER = """
+import signal, sys, time
+def now(): return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+def leave(*_):
+    print("TERM", now(), flush=True)
+    time.sleep(0.2)
+    print("EXIT", now(), flush=True)
+    import os; os._exit(0)
+signal.signal(signal.SIGTERM, leave)
+print("ready", flush=True)
+while True: signal.pause()
+"""
+NO_HANDLER = "import time; print('ready', flush=True); time.sleep(1000)"
+SERVER = """
+import http.server, signal, sys
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(int(sys.argv[2])); self.end_headers()
+    def log_message(self, *_): pass
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
+"""
+
+
+def python(code: str, *arguments: str) -> tuple[str, ...]:
+    """A command that runs `code`."""
+    return (PYTHON, "-S", "-c", code, *arguments)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    """Return once it holds; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.01)
+
+
+def is_alive(token: str) -> bool:
+    """Whether any process of the machine has `token` in its command line."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if token.encode() in entry.read_bytes() and entry.parent.name != str(os.getpid()):
+                return True
+    return False
+
+
+class Bench:
+    """Starts subjects in a build directory and removes them at the end of the test."""
+
+    def __init__(self, directory: Path, engine: PidNamespaceEngine) -> None:
+        self.directory = directory
+        self.engine = engine
+
+    def trial(
+        self, command: tuple[str, ...] | None, readiness: Readiness = READY, signal_name: str | None = None
+    ) -> Trial:
+        """A trial of `command`; None leaves it to the Dockerfile."""
+        subject = Subject(build_directory=str(self.directory), command=command)
+        scenario = Scenario("test", subject, readiness=readiness, stop=StopPlan(signal=signal_name))
+        return Trial("test-1", scenario, 0, 0, 1)
+
+    def ready(
+        self, command: tuple[str, ...] | None, readiness: Readiness = READY, signal_name: str | None = None
+    ) -> ProcessSubject:
+        """A started subject that is ready."""
+        subject = self.engine.start(self.trial(command, readiness, signal_name))
+        subject.wait_ready()
+        return subject
+
+    def stopped(self, command: tuple[str, ...] | None, timeout_ms: int, **others: str) -> StopRecord:
+        """The record of a whole stop."""
+        subject = self.ready(command, signal_name=others.get("signal_name"))
+        subject.stop(timeout_ms * NS_PER_MS)
+        record = subject.record()
+        subject.remove()
+        return record
+
+
+@pytest.fixture(params=[pytest.param("namespaces", marks=NEEDS_NAMESPACES), "process group"])
+def any_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """Both ways to run a subject."""
+    engine = PidNamespaceEngine("test", force_process_group=request.param == "process group")
+    yield Bench(tmp_path, engine)
+    engine.close()
+
+
+@pytest.fixture(params=[pytest.param("namespaces", marks=NEEDS_NAMESPACES)])
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """Subjects as PID 1 of a namespace."""
+    engine = PidNamespaceEngine("test")
+    yield Bench(tmp_path, engine)
+    engine.close()
+
+
+@pytest.fixture
+def group_bench(tmp_path: Path) -> Iterator[Bench]:
+    """Subjects in a process group, as on macOS."""
+    engine = PidNamespaceEngine("test", force_process_group=True)
+    yield Bench(tmp_path, engine)
+    engine.close()
+
+
+def signals_of(record: StopRecord) -> list[int | None]:
+    """Signals sent, in order."""
+    return [event.signal for event in record.events if event.kind is EventKind.SIGNAL_SENT]
+
+
+def at_ns(record: StopRecord, kind: EventKind, number: int | None = None) -> int:
+    """When it happened."""
+    return next(e.at_ns for e in record.events if e.kind is kind and number in (None, e.signal))
+
+
+# ── The stop ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_handler_that_exits_is_recorded_without_sigkill(any_bench: Bench) -> None:
+    """A subject with a handler leaves by itself: one signal, exit code 0, no signal of death."""
+    record = any_bench.stopped(python(HANDLER), 10_000)
+    assert signals_of(record) == [signal.SIGTERM]
+    assert (record.exit_code, record.exit_signal, record.oom_killed) == (0, None, None)
+    assert record.complete
+    assert {event.clock for event in record.events} == {Clock.KERNEL}
+    assert [e.kind for e in record.events] == ["started", "ready", "signal_sent", "exited"]
+
+
+def test_duration_agrees_with_the_subjects_own_clock(any_bench: Bench) -> None:
+    """Signal sent comes before the handler runs, exited after its last line, each by little."""
+    subject = any_bench.ready(python(HANDLER))
+    subject.stop(10 * NS_PER_S)
+    record, lines = subject.record(), dict(line.split() for line in subject.logs().text.splitlines()[1:])
+    delivery_ns = int(lines["TERM"]) - at_ns(record, EventKind.SIGNAL_SENT)
+    notice_ns = at_ns(record, EventKind.EXITED) - int(lines["EXIT"])
+    assert 0 <= delivery_ns < 500 * NS_PER_MS
+    assert 0 <= notice_ns < 500 * NS_PER_MS
+
+
+def test_pid_one_without_a_handler_needs_sigkill(bench: Bench) -> None:
+    """The kernel drops the default action for PID 1, so the stop timeout passes and SIGKILL ends it."""
+    record = bench.stopped(python(NO_HANDLER), 300)
+    assert signals_of(record) == [signal.SIGTERM, signal.SIGKILL]
+    assert (record.exit_code, record.exit_signal) == (137, signal.SIGKILL)
+    waited = at_ns(record, EventKind.SIGNAL_SENT, 9) - at_ns(record, EventKind.SIGNAL_SENT, 15)
+    assert 300 * NS_PER_MS <= waited < 2 * NS_PER_S
+
+
+def test_process_group_without_a_handler_dies_of_the_stop_signal(group_bench: Bench) -> None:
+    """Without a namespace the default action applies, and the engine says that it does."""
+    record = group_bench.stopped(python(NO_HANDLER), 10_000)
+    assert (record.exit_code, record.exit_signal) == (143, signal.SIGTERM)
+    info = group_bench.engine.info()
+    assert not info.pid1_rules
+    assert any("PID 1" in caveat for caveat in info.caveats)
+
+
+def test_ignored_signal_needs_sigkill(any_bench: Bench) -> None:
+    """SIG_IGN swallows the stop signal."""
+    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + NO_HANDLER
+    assert signals_of(any_bench.stopped(python(code), 200)) == [signal.SIGTERM, signal.SIGKILL]
+
+
+def test_timeout_zero_sends_the_stop_signal_and_then_sigkill(any_bench: Bench) -> None:
+    """As Docker does it: the stop signal is sent even when no time is given to obey."""
+    record = any_bench.stopped(python(HANDLER), 0)
+    assert signals_of(record) == [signal.SIGTERM, signal.SIGKILL]
+    assert record.exit_signal == signal.SIGKILL
+
+
+def test_exit_code_137_is_told_apart_from_sigkill(any_bench: Bench) -> None:
+    """A program may exit with 137 by itself; the wait status knows."""
+    record = any_bench.stopped(python(HANDLER.replace("_exit(0)", "_exit(137)")), 10_000)
+    assert (record.exit_code, record.exit_signal) == (137, None)
+
+
+def test_crash_on_stop_is_recorded_with_its_signal(any_bench: Bench) -> None:
+    """A fault in the handler gives 128 + 11, the signal itself, and no core file among the sources."""
+    code = HANDLER.replace("time.sleep(0.2)", "import ctypes; ctypes.string_at(0)")
+    record = any_bench.stopped(python(code), 10_000)
+    assert (record.exit_code, record.exit_signal) == (139, signal.SIGSEGV)
+    assert not list(any_bench.directory.glob("core*"))
+
+
+def test_signals_have_their_defaults_in_the_subject(bench: Bench) -> None:
+    """Python and nohup ignore some signals and exec hands that on; a container starts with all at default."""
+    subject = bench.ready(("/bin/sh", "-c", "echo ready; exec sleep 1000"))
+    wait_until(lambda: any(row.command == "sleep 1000" for row in subject.processes() or ()))
+    (row,) = subject.processes() or ()
+    assert (row.pid, row.parent_pid, row.ignored, row.blocked) == (1, 0, 0, 0)
+    subject.remove()
+
+
+def test_process_table_shows_what_each_does_with_the_signal(bench: Bench) -> None:
+    """PIDs are the namespace's own; a shell without a trap does nothing, python below it has a handler."""
+    subject = bench.ready(("/bin/sh", "-c", '"$0" -S -c "$1"; true', PYTHON, HANDLER))
+    shell, below = subject.processes() or ()
+    assert (shell.pid, shell.disposition(15)) == (1, SignalDisposition.DEFAULT)
+    assert (below.parent_pid, below.disposition(15)) == (1, SignalDisposition.CAUGHT)
+    subject.remove()
+
+
+@pytest.mark.parametrize(("name", "number"), [("INT", 2), ("SIGUSR1", 10), ("12", 12), ("SIGRTMIN+3", 37)])
+def test_stop_signal_of_the_scenario(any_bench: Bench, name: str, number: int) -> None:
+    """Names with and without SIG, numbers and real-time signals."""
+    subject = any_bench.ready(python(HANDLER.replace("signal.SIGTERM", str(number))), signal_name=name)
+    assert (subject.stop_signal, subject.stop_signal_source) == (number, "scenario")
+    subject.stop(10 * NS_PER_S)
+    assert subject.record().exit_code == 0
+
+
+def test_stop_of_a_subject_that_has_left_sends_nothing(any_bench: Bench) -> None:
+    """What is gone cannot be stopped, and the record says that it had left before."""
+    subject = any_bench.engine.start(any_bench.trial(("/bin/sh", "-c", "exit 7"), Readiness()))
+    wait_until(lambda: not subject.is_running())
+    subject.stop(NS_PER_S)
+    record = subject.record()
+    assert (signals_of(record), record.exit_code, record.exited_before_stop) == ([], 7, True)
+
+
+# ── Who else was there ───────────────────────────────────────────────────────────────────────────────────────────────
+
+LEAVES_CHILD = "trap 'exit 0' TERM; sleep 1000 & echo ready; wait"
+TAKES_CHILD_ALONG = "sleep 1000 & child=$!; trap 'kill $child; wait; exit 0' TERM; echo ready; wait"
+
+
+def test_child_that_outlives_pid_one_is_lost(any_bench: Bench) -> None:
+    """PID 1 leaves in order, the kernel SIGKILLs the rest: a stop that only looks clean."""
+    record = any_bench.stopped(("/bin/sh", "-c", LEAVES_CHILD), 10_000)
+    assert record.exit_code == 0
+    if record.lost_processes is None:
+        pytest.skip("this kernel does not tell how strangers ended (PIDFD_GET_INFO, Linux 6.15)")
+    assert len(record.lost_processes) == 1
+    assert record.lost_processes[0].startswith("sleep (PID ")
+
+
+def test_child_that_left_by_itself_is_not_lost(any_bench: Bench) -> None:
+    """Ended by PID 1 with SIGTERM and waited for: nothing was lost, or we say that we do not know."""
+    assert not any_bench.stopped(("/bin/sh", "-c", TAKES_CHILD_ALONG), 10_000).lost_processes
+
+
+def test_subject_alone_loses_nobody(any_bench: Bench) -> None:
+    """No other process was ever there."""
+    assert any_bench.stopped(python(HANDLER), 10_000).lost_processes == ()
+
+
+def test_process_group_leaves_no_daemon_behind(group_bench: Bench) -> None:
+    """A child in a session of its own is out of the group, and still goes with the subject."""
+    token = f"token-{os.getpid()}-daemon"
+    code = f"import os, time; print('ready', flush=True) or time.sleep(1000) # {token}"
+    subject = group_bench.ready(("/bin/sh", "-c", 'setsid "$0" -c "$1" & exec sleep 1000', PYTHON, code))
+    assert is_alive(token)
+    subject.stop(NS_PER_S)
+    assert not is_alive(token)
+
+
+# ── Start and readiness ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("no-such-program", 127), ("/no/such/program", 127), ("./data", 126), ("./text", 126)]
+)
+def test_command_that_cannot_run(any_bench: Bench, command: str, code: int) -> None:
+    """Not found is 127, found but not executable 126, as shells and Docker number them."""
+    (any_bench.directory / "data").write_text("x")
+    (any_bench.directory / "text").write_text("no interpreter line")
+    (any_bench.directory / "text").chmod(0o755)
+    with pytest.raises(SubjectFailed) as caught:
+        any_bench.engine.start(any_bench.trial((command,)))
+    assert caught.value.problem is not None
+    assert (caught.value.problem.kind, caught.value.exit_code) == (ProblemKind.COMMAND_NOT_FOUND, code)
+    assert command in caught.value.problem.message
+
+
+def test_unknown_stop_signal_is_a_failed_start(any_bench: Bench) -> None:
+    """A Dockerfile may name a signal that does not exist."""
+    (any_bench.directory / "Dockerfile").write_text('FROM x\nSTOPSIGNAL SIGNONE\nCMD ["sleep", "9"]')
+    with pytest.raises(SubjectFailed, match="SIGNONE"):
+        any_bench.engine.start(any_bench.trial(None))
+
+
+def test_never_ready_says_what_was_waited_for_and_what_it_wrote(any_bench: Bench) -> None:
+    """The message alone must be enough to mend the scenario."""
+    readiness = Readiness(log="never", tcp_port=8123, timeout_ns=300 * NS_PER_MS)
+    subject = any_bench.engine.start(any_bench.trial(("/bin/sh", "-c", "echo hello; exec sleep 1000"), readiness))
+    with pytest.raises(SubjectFailed) as caught:
+        subject.wait_ready()
+    problem = caught.value.problem
+    assert problem is not None
+    assert problem.kind is ProblemKind.NOT_READY
+    for part in ("0.3 s", "tcp port 8123", "'never'", "hello"):
+        assert part in problem.message
+
+
+def test_exit_before_ready_carries_the_exit_code(any_bench: Bench) -> None:
+    """It left while we waited: no problem of the start, but an exit code on record."""
+    subject = any_bench.engine.start(any_bench.trial(("/bin/sh", "-c", "exit 3")))
+    with pytest.raises(SubjectFailed) as caught:
+        subject.wait_ready()
+    assert (caught.value.problem, caught.value.exit_code) == (None, 3)
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_two_subjects_use_the_same_port_at_the_same_time(bench: Bench) -> None:
+    """Each has its own loopback, where readiness is checked from inside."""
+    if not PROBE.network_namespace:
+        pytest.skip("no network namespace")
+    port = free_port()
+    subjects = [
+        bench.ready(python(SERVER, str(port), "200"), Readiness(http_port=port, tcp_port=port)) for _ in range(2)
+    ]
+    assert all(subject.is_running() for subject in subjects)
+    for subject in subjects:
+        subject.stop(10 * NS_PER_S)
+        assert subject.record().exit_code == 0
+
+
+def test_http_answer_of_400_or_more_is_not_ready(any_bench: Bench) -> None:
+    """An error page means that it is not ready yet."""
+    port = free_port()
+    readiness = Readiness(http_port=port, http_path="/health", timeout_ns=NS_PER_S)
+    subject = any_bench.engine.start(any_bench.trial(python(SERVER, str(port), "503"), readiness))
+    with pytest.raises(SubjectFailed, match="path /health"):
+        subject.wait_ready()
+
+
+def test_taken_port_of_the_machine_is_a_failed_start(group_bench: Bench) -> None:
+    """Without a network of its own the subject's readiness would be somebody else's answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(SubjectFailed, match=f"port {port} is already taken"):
+            group_bench.engine.start(group_bench.trial(("sleep", "9"), Readiness(tcp_port=port)))
+
+
+def test_trials_take_turns_at_a_port_of_the_machine(group_bench: Bench) -> None:
+    """The second starts when the first has been removed."""
+    port = free_port()
+    readiness = Readiness(tcp_port=port)
+    first = group_bench.ready(python(SERVER, str(port), "200"), readiness)
+    started = threading.Event()
+
+    def second() -> None:
+        group_bench.engine.start(group_bench.trial(python(SERVER, str(port), "200"), readiness))
+        started.set()
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    assert not started.wait(0.3)
+    first.remove()
+    assert started.wait(20)
+    thread.join()
+
+
+# ── The Dockerfile's part ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_dockerfile_gives_command_environment_and_stop_signal(any_bench: Bench) -> None:
+    """The same `build:` scenario means the same here as on Docker, with paths of the image found in the directory."""
+    (any_bench.directory / "app.py").write_text(HANDLER.replace("signal.SIGTERM", "signal.SIGINT"))
+    (any_bench.directory / "start.sh").write_text('#!/bin/sh\nexec "$PY" -S "$1"\n')
+    (any_bench.directory / "start.sh").chmod(0o755)
+    (any_bench.directory / "Dockerfile").write_text(
+        f"FROM x\nWORKDIR /app\nENV PY={PYTHON}\nCOPY start.sh /start.sh\nCOPY . .\nSTOPSIGNAL SIGINT\n"
+        'ENTRYPOINT ["/start.sh"]\nCMD ["/app/app.py"]\n'
+    )
+    subject = any_bench.ready(None)
+    assert (subject.stop_signal, subject.stop_signal_source) == (2, "image")
+    subject.stop(10 * NS_PER_S)
+    assert subject.record().exit_code == 0
+
+
+def test_shell_form_finds_the_files_of_the_image(any_bench: Bench) -> None:
+    """Paths within shell text are found, too."""
+    (any_bench.directory / "hello.sh").write_text("echo ready; exec sleep 1000\n")
+    (any_bench.directory / "Dockerfile").write_text("FROM x\nWORKDIR /app\nCMD exec sh /app/hello.sh")
+    assert any_bench.ready(None).is_running()
+
+
+def test_missing_dockerfile_that_is_named_is_a_build_error(any_bench: Bench) -> None:
+    """The file's path is in the message."""
+    scenario = Scenario("s", Subject(build_directory=str(any_bench.directory), dockerfile="Other"))
+    with pytest.raises(BuildError, match="Other"):
+        any_bench.engine.prepare((scenario,), lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("subject", "readiness", "word"),
+    [
+        (Subject(image="nginx"), READY, "image"),
+        (Subject(build_directory="/", command=("x",), init=True), READY, "init"),
+        (Subject(build_directory="/", command=("x",), memory_bytes=1), READY, "memory"),
+        (Subject(build_directory="/", command=("x",), user="no-such-user"), READY, "user"),
+        (Subject(build_directory="/", command=("x",)), Readiness(healthcheck=True), "health"),
+        (Subject(build_directory="/"), READY, "command"),
+    ],
+)
+def test_what_it_cannot_run_it_says(subject: Subject, readiness: Readiness, word: str) -> None:
+    """A reason for people instead of a wrong measurement."""
+    reason = PidNamespaceEngine("test").cannot_run(Scenario("s", subject, readiness=readiness))
+    assert reason is not None
+    assert word in reason
+
+
+def test_present_user_and_plain_command_can_run() -> None:
+    """The user who runs the harness is no obstacle, by name or number."""
+    subject = Subject(build_directory="/", command=("sleep", "1"), user=f"{os.geteuid()}:{os.getegid()}")
+    assert PidNamespaceEngine("test").cannot_run(Scenario("s", subject)) is None
+
+
+# ── Output ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_hundred_megabytes_of_output_neither_block_nor_pile_up(any_bench: Bench) -> None:
+    """The end is kept, 16 KiB of it, and a line after the flood is still found."""
+    code = "import sys\nfor _ in range(1600): sys.stdout.write('x' * 65535 + '\\n')\n" + HANDLER
+    subject = any_bench.ready(python(code))
+    logs = subject.logs()
+    assert logs.truncated
+    assert logs.text.endswith("ready\n")
+    assert len(logs.text) == 16 * 1024
+    subject.stop(10 * NS_PER_S)
+    assert subject.record().exit_code == 0
+
+
+def test_binary_output_is_kept_readable(any_bench: Bench) -> None:
+    """Bytes that are no UTF-8 become replacement characters, and readiness is still found."""
+    logs = any_bench.ready(("/bin/sh", "-c", r"printf '\377\000\nready\n'; exec sleep 1000")).logs()
+    assert logs.text == "\ufffd\0\nready\n"
+    assert not logs.truncated
+
+
+# ── Leaving nothing behind ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_abort_ends_a_blocked_stop(any_bench: Bench) -> None:
+    """Another thread may end a stop that would last for ever."""
+    code = "import signal; signal.signal(signal.SIGTERM, lambda *_: print('TERM', flush=True));" + (
+        "print('ready', flush=True)\nwhile True: signal.pause()"
+    )
+    subject = any_bench.ready(python(code))
+    thread = threading.Thread(target=subject.stop, args=(1000 * NS_PER_S,))
+    thread.start()
+    subject.abort()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert subject.record().exit_signal == signal.SIGKILL
+
+
+def test_remove_leaves_no_process_and_no_open_file(any_bench: Bench) -> None:
+    """Twice is no error; what was open before is open after, nothing more."""
+    token = f"token-{os.getpid()}-remove"
+    any_bench.engine.info()
+    before = sorted(os.listdir("/proc/self/fd"))
+    subject = any_bench.ready(python(HANDLER, token))
+    subject.remove()
+    subject.remove()
+    assert not is_alive(token)
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+HARNESS = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from harness.engines.pid_namespace import PidNamespaceEngine
+from harness.model import *
+engine = PidNamespaceEngine(sys.argv[2], force_process_group=sys.argv[3] == "group")
+command = ("/bin/sh", "-c", "trap '' TERM; sleep 1000 & echo ready; while :; do sleep 1000; done", sys.argv[2])
+subject = engine.start(Trial("t", Scenario("s", Subject(build_directory="/", command=command)), 0, 0, 1))
+print(engine.info().pid1_rules, flush=True)
+subject.stop(1_000_000_000 * int(sys.argv[4]))
+record = subject.record()
+print([event.signal for event in record.events], record.exit_signal, flush=True)
+engine.close()
+"""
+
+
+@pytest.mark.parametrize("way", ["namespaces", "group"])
+def test_kill_nine_of_the_harness_leaves_nothing(way: str) -> None:
+    """The helper sees its input end, SIGKILLs the subject and goes."""
+    token = f"token-{os.getpid()}-harness-{way}"
+    command = [sys.executable, "-c", HARNESS, str(ROOT), token, way, "1000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as harness:
+        assert harness.stdout is not None
+        assert harness.stdout.readline()
+        assert is_alive(token)
+        harness.kill()
+        harness.wait()
+    wait_until(lambda: not is_alive(token))
+
+
+def test_kill_nine_of_the_helper_takes_the_subject_along(bench: Bench) -> None:
+    """PID 1 has its helper's death as its own; the rest goes with PID 1."""
+    token = f"token-{os.getpid()}-helper"
+    bench.ready(python(HANDLER, token))
+    (entry,) = [
+        path for path in Path("/proc").glob("[0-9]*/cmdline") if b"stop-harness:test/test-1" in path.read_bytes()
+    ]
+    os.kill(int(entry.parent.name), signal.SIGKILL)
+    wait_until(lambda: not is_alive(token))
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv")
+@pytest.mark.skipif(not os.access("/usr/bin/python3", os.X_OK), reason="needs a python that others may run")
+def test_without_root_a_user_namespace_gives_the_same_rules() -> None:
+    """An ordinary user gets PID 1's rules, too, where the kernel lets him."""
+    token = f"token-{os.getpid()}-rootless"
+    user = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    command = [*user, "/usr/bin/python3", "-B", "-c", HARNESS, str(ROOT), token, "namespaces", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd="/")
+    if done.stdout.startswith("False"):
+        pytest.skip("this kernel refuses user namespaces to users")
+    assert done.stdout.splitlines() == ["True", "[None, 15, 9, None] 9"], done.stderr
+    assert not is_alive(token)
