@@ -1,0 +1,63 @@
+# `make run` and `make test` need Python 3.11 or newer with venv, and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help run test test-fast lint format docs benchmark base-image example clean
+
+help:
+	@echo "make run         set up .venv, run the shipped scenarios, write a report"
+	@echo "make test        set up .venv and run the tests (Docker tests are skipped where no engine answers)"
+	@echo "make test-fast   the tests that start no container"
+	@echo "make lint        ruff and mypy --strict"
+	@echo "make docs        write the generated parts of docs/ again"
+	@echo "make example     write reports/example again from the shipped scenarios"
+	@echo "make base-image  make a base image from Debian's packages (needs mmdebstrap and Docker, no registry)"
+	@echo "make benchmark   measure against plain docker commands; slow"
+
+run: $(VENV)/.installed
+	@$(BIN)/stop-harness run scenarios/
+
+test: $(VENV)/.installed-dev
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.installed-dev
+	@$(BIN)/pytest -m "not docker" $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.installed-dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed-dev
+	@$(BIN)/python docs/generate.py
+
+example: $(VENV)/.installed
+	@$(BIN)/python docs/make_example.py
+
+benchmark: $(VENV)/.installed-dev
+	@$(BIN)/python benchmarks/run.py
+
+base-image:
+	mmdebstrap --variant=minbase --include=python3 bookworm - | docker import - debian:bookworm-slim
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with make PYTHON=…")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/pip pyproject.toml
+	@echo "setting up $(VENV) (once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "setting up the test tools in $(VENV) (once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
