@@ -341,7 +341,7 @@ def _results(report: Report) -> ResultsDocument:
         ),
         platforms=tuple(_platform(row, report) for row in report.platforms),
         scenarios=tuple(_scenario(scenario) for scenario in report.scenarios),
-        trials=tuple(_trial(result) for result in report.results),
+        trials=tuple(trial(result) for result in report.results),
         skipped=tuple(SkippedDocument(skip.scenario, skip.reason) for skip in report.skipped),
         warnings=tuple(WarningDocument(item.rule, item.message, item.advice) for item in report.warnings),
     )
@@ -406,7 +406,8 @@ def _scenario(scenario: Scenario) -> ScenarioDocument:
     )
 
 
-def _trial(result: TrialResult) -> TrialDocument:
+def trial(result: TrialResult) -> TrialDocument:
+    """One trial as the document has it."""
     seen, verdict, facts = result.observation, result.verdict, result.verdict.facts
     return TrialDocument(
         trial_id=seen.trial_id,

@@ -176,7 +176,8 @@ def _flow(mark: str, name: str, parts: Iterable[tuple[str, str]], width: int, pa
 
 def _problem_lines(report: Report, width: int, paint: _Paint) -> list[str]:
     """Trials that failed, then trials that say nothing, with their reasons; those with the same reason together."""
-    lines, left = [], MAX_PROBLEMS
+    lines: list[str] = []
+    left = MAX_PROBLEMS
     for status in (Status.FAIL, Status.INCONCLUSIVE):
         problems = [result for result in report.results if result.verdict.status is status]
         for (scenario, reason), group in groupby(problems, key=_scenario_and_reason):

@@ -1,0 +1,328 @@
+"""report.html: one file that shows a run to people, without fetching anything.
+
+The trials travel as JSON and `templates/report.js` draws the rows on screen, so that 10,000 trials open at once. Text
+that came from containers or scenario files has passed `wording.printable` and is escaped by jinja, or drawn as text.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shlex
+from importlib import resources
+from typing import Any
+
+from harness.model import (
+    ECS_STOP_TIMEOUT_S,
+    Compliance,
+    ComplianceStatus,
+    EngineInfo,
+    Outcome,
+    Report,
+    Scenario,
+    Status,
+    TrialResult,
+)
+from harness.renderers import plots, results_json
+from harness.wording import (
+    COMPLIANCE_MARKS,
+    COMPLIANCE_WORDS,
+    OUTCOME_MEANINGS,
+    OUTCOME_WORDS,
+    STATUS_MARKS,
+    compliance_headline,
+    count_of,
+    expectation_headline,
+    one_line,
+    precise_seconds,
+    printable,
+    run_duration_ns,
+    seconds,
+    subject_name,
+    timeout,
+    to_seconds,
+)
+
+MAX_DETAILS = 500
+"""Trials with everything that was recorded. With more trials than this, those that did not pass come first, the rest is
+a sample; a trial takes about 2 kB, and log tails more."""
+MAX_PLAIN_ROWS = 200
+"""Rows of the table for readers without script."""
+
+
+def render(report: Report) -> str:
+    """The page. Its Content-Security-Policy allows the one script by hash and no request to anywhere."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("harness.renderers", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(line=one_line, text=printable)
+    script, style = (
+        resources.files("harness.renderers").joinpath("templates", name).read_text("utf-8")
+        for name in ("report.js", "report.css")
+    )
+    return environment.get_template("report.html.j2").render(
+        **_view(report),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        style=Markup(style),
+        data=Markup(_embedded(_data(report))),
+        plots=[Markup(_inline(svg)) for svg in plots.render_all(report).values()],
+    )
+
+
+def _embedded(value: object) -> str:
+    """JSON that cannot end the `<script>` element around it, nor open a comment in it."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _inline(svg: str) -> str:
+    """An SVG file as part of a page: no prologue, the page's neutral colour, no style rules for the whole page."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
+    # Plots share ids such as `axes_1`, which nothing refers to; the others carry a hash.
+    body = re.sub(r' id="(?:figure|axes|patch|line2d|text|matplotlib\.axis|xtick|ytick|legend)_\d+"', "", body)
+    return re.sub(r"<svg ", '<svg role="img" ', body, count=1).replace(plots.INK, "var(--ink)")
+
+
+# ── What the template shows ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _view(report: Report) -> dict[str, Any]:
+    """Everything but the trials, as the template names it."""
+    return {
+        "report": report,
+        "run": report.run,
+        "title": one_line(report.run.name) or "stop-harness",
+        "headline": compliance_headline(report),
+        "expectation": expectation_headline(report),
+        "tally": _tally(report),
+        "facts": _run_facts(report),
+        "proofs": _proofs(report.run.engine),
+        "compliance": [
+            _compliance_row(row, scenario, report)
+            for row, scenario in zip(report.compliance, report.scenarios, strict=True)
+        ],
+        "platforms": _platform_heads(report),
+        "platform_rows": _platform_rows(report),
+        "outcomes": [
+            (outcome.value, OUTCOME_WORDS[outcome], OUTCOME_MEANINGS[outcome], plots.OUTCOME_COLOURS[outcome])
+            for outcome in Outcome
+        ],
+        "statuses": [status.value for status in Status],
+        "plain_rows": [_plain_row(result) for result in report.results[:MAX_PLAIN_ROWS]],
+        "detailed": min(len(report.results), MAX_DETAILS),
+        "default_s": ECS_STOP_TIMEOUT_S,
+    }
+
+
+def _tally(report: Report) -> list[tuple[int, str, str, str]]:
+    """Number, mark, word and style class of each compliance status that occurs."""
+    statuses = [row.status for row in report.compliance]
+    return [
+        (statuses.count(status), COMPLIANCE_MARKS[status], COMPLIANCE_WORDS[status], status.value)
+        for status in ComplianceStatus
+        if status in statuses
+    ]
+
+
+def _run_facts(report: Report) -> list[tuple[str, str]]:
+    """Label and value, for people."""
+    run, took = report.run, run_duration_ns(report.run)
+    engine = run.engine
+    ran = f"{len(report.results):,} of {count_of(report.trials_planned, 'planned trial')}"
+    facts = [
+        ("Engine", f"{engine.name}: {engine.product} {engine.version}, {engine.host}"),
+        ("Started", run.started_at),
+        ("Duration", "did not end by itself" if took is None else precise_seconds(took)),
+        ("Trials", ran),
+        ("Machine", f"{run.machine}, {count_of(run.cpu_count, 'CPU')}"),
+        ("Command", shlex.join(run.command_line)),
+        ("Shard", run.shard or ""),
+        ("Run", run.run_id),
+        ("stop-harness", run.harness_version),
+    ]
+    return [(label, one_line(value)) for label, value in facts if value]
+
+
+def _proofs(engine: EngineInfo) -> list[str]:
+    """What this engine can prove and what it cannot, then its own caveats."""
+    return [
+        "The container's first process is PID 1: the kernel drops signals it has no handler for."
+        if engine.pid1_rules
+        else "The container's first process is not PID 1: a missing handler shows as a prompt exit here.",
+        "SIGKILL is observed: the engine reports its own."
+        if engine.observes_sigkill
+        else "SIGKILL is inferred from exit code and time: the engine does not report its own.",
+        "OOM kills are reported by the engine." if engine.reports_oom else "The engine cannot tell an OOM kill.",
+        *(["Stop timeouts are whole seconds."] if engine.whole_seconds else []),
+        *(
+            []
+            if engine.runs_images
+            else ["It runs commands, not images: no memory limit, no init, no network of its own."]
+        ),
+        *(one_line(caveat) for caveat in engine.caveats),
+    ]
+
+
+def _compliance_row(row: Compliance, scenario: Scenario, report: Report) -> dict[str, Any]:
+    durations = [
+        result.verdict.facts.shutdown_duration_ns
+        for result in report.of_scenario(row.scenario)
+        if result.verdict.outcome is Outcome.GRACEFUL and result.verdict.facts.shutdown_duration_ns is not None
+    ]
+    return {
+        "scenario": one_line(row.scenario),
+        "subject": subject_name(scenario),
+        "description": one_line(scenario.description),
+        "status": row.status.value,
+        "mark": COMPLIANCE_MARKS[row.status],
+        "word": COMPLIANCE_WORDS[row.status],
+        "longest": seconds(max(durations)) if durations else "–",
+        "headroom": "–" if row.headroom_ns is None else seconds(row.headroom_ns),
+        "reason": one_line(row.reason),
+    }
+
+
+def _platform_heads(report: Report) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": row.platform.name,
+            "signal": row.platform.stop_signal,
+            "default": f"{row.platform.default_timeout_s} s",
+            "note": row.platform.note,
+            "source": row.platform.source,
+            "checked": row.platform.checked,
+        }
+        for row in report.platforms
+    ]
+
+
+def _platform_rows(report: Report) -> list[dict[str, Any]]:
+    """One row a scenario, its cells in the order of `_platform_heads`."""
+    return [
+        {
+            "scenario": one_line(scenario.name),
+            "cells": [
+                {
+                    "status": row.statuses[index].value,
+                    "mark": COMPLIANCE_MARKS[row.statuses[index]],
+                    "word": COMPLIANCE_WORDS[row.statuses[index]],
+                    "reason": one_line(row.reasons[index]) if row.reasons else "",
+                }
+                for row in report.platforms
+            ],
+        }
+        for index, scenario in enumerate(report.scenarios)
+    ]
+
+
+def _plain_row(result: TrialResult) -> tuple[str, ...]:
+    seen, verdict = result.observation, result.verdict
+    duration = verdict.facts.shutdown_duration_ns
+    return (
+        one_line(seen.trial_id),
+        f"{STATUS_MARKS[verdict.status]} {verdict.status}",
+        one_line(seen.scenario),
+        timeout(seen.stop_timeout_ns),
+        OUTCOME_WORDS[verdict.outcome],
+        "–" if duration is None else seconds(duration),
+        one_line(verdict.reason),
+    )
+
+
+# ── What the script draws ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _data(report: Report) -> dict[str, Any]:
+    """The trials, and the words for their codes."""
+    detailed = _detailed(report)
+    return {
+        "outcomes": {outcome.value: OUTCOME_WORDS[outcome] for outcome in Outcome},
+        "marks": {status.value: STATUS_MARKS[status] for status in Status},
+        "trials": [_trial(result, result.observation.trial_id in detailed) for result in report.results],
+    }
+
+
+def _detailed(report: Report) -> set[str]:
+    """Ids of the trials that carry their details: all, or those that did not pass and an even sample of the others."""
+    ids = [result.observation.trial_id for result in report.results]
+    if len(ids) <= MAX_DETAILS:
+        return set(ids)
+    bad = [result.observation.trial_id for result in report.results if result.verdict.status is not Status.PASS][
+        :MAX_DETAILS
+    ]
+    good = [result.observation.trial_id for result in report.results if result.verdict.status is Status.PASS]
+    room = MAX_DETAILS - len(bad)
+    return {*bad, *(good[:: max(1, len(good) // room)][:room] if room else ())}
+
+
+def _trial(result: TrialResult, detailed: bool) -> dict[str, Any]:
+    """One trial for the script; `details` is absent where it is not embedded."""
+    seen, verdict = result.observation, result.verdict
+    row: dict[str, Any] = {
+        "id": one_line(seen.trial_id),
+        "scenario": one_line(seen.scenario),
+        "timeout": seen.stop_timeout_ns / 1e9,
+        "after": seen.stop_after_ns / 1e9,
+        "repetition": seen.repetition,
+        "outcome": verdict.outcome.value,
+        "status": verdict.status.value,
+        "duration": to_seconds(verdict.facts.shutdown_duration_ns),
+        "exit": seen.exit_code,
+        "reason": one_line(verdict.reason),
+    }
+    if detailed:
+        row["details"] = _details(result)
+    return row
+
+
+def _details(result: TrialResult) -> dict[str, Any]:
+    """What opens under a trial."""
+    seen, facts = result.observation, result.verdict.facts
+    trial = results_json.trial(result)
+    error = f" ± {precise_seconds(facts.duration_error_ns)}" if facts.duration_error_ns is not None else ""
+    load = "" if seen.load_average is None else f"{seen.load_average:.1f}"
+    labelled = {
+        "SIGKILL": f"{trial.sigkill_evidence.replace('_', ' ')}: {trial.sigkill_reason}".rstrip(": "),
+        "Time taken from": f"{facts.duration_source}{error}" if facts.duration_source else "",
+        "Stop signal": " from ".join(part for part in (trial.stop_signal, trial.stop_signal_source) if part),
+        "Ended by": trial.exit_signal or "",
+        "Lost processes": ", ".join(seen.lost_processes or ()),
+        "Problem": f"{seen.problem.kind.replace('_', ' ')}: {seen.problem.message}" if seen.problem else "",
+        "Record": "" if seen.complete else "incomplete: a missing event proves nothing",
+        "Engine": f"{seen.engine.name}: {seen.engine.product} {seen.engine.version}",
+        "Started": seen.started_at,
+        "Load average": load,
+    }
+    return {
+        "facts": [[label, one_line(value)] for label, value in labelled.items() if value],
+        "findings": [[item.severity.value, one_line(item.rule), one_line(item.message)] for item in trial.findings],
+        "killedAfter": trial.sigkill_after_s,
+        "events": [
+            [
+                item.event.value,
+                item.signal or "",
+                item.at_s,
+                item.relative_to.value,
+                item.clock.value,
+                one_line(item.source),
+            ]
+            for item in trial.timeline
+        ],
+        "processes": [
+            [item.pid, item.parent_pid, item.stop_signal_disposition or "", one_line(item.command)]
+            for item in trial.processes or ()
+        ],
+        "log": printable(trial.log_tail),
+        "logTruncated": trial.log_truncated,
+    }

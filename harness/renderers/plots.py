@@ -1,0 +1,334 @@
+"""Plots as SVG text: transparent, in mid-tones that read on light and on dark, the same bytes for the same report.
+
+Text stays text, in the reader's sans-serif font. `INK` is the one neutral colour, so that a page can replace it by its
+own (`html.py` does).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from io import StringIO
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from harness import statistics
+from harness.model import ECS_STOP_TIMEOUT_S, NS_PER_S, Outcome, Report, TrialResult
+from harness.wording import OUTCOME_WORDS, one_line, seconds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+INK = "#767676"
+"""Contrast 4.5:1 on white and 4.6:1 on black: the grey that both themes can read."""
+OUTCOME_COLOURS = {
+    Outcome.GRACEFUL: "#009e73",
+    Outcome.LOSSY: "#e69f00",
+    Outcome.KILLED: "#d55e00",
+    Outcome.CRASHED: "#cc79a7",
+    Outcome.OOM_KILLED: "#0072b2",
+    Outcome.NOT_RUNNING: "#56b4e9",
+    Outcome.INCONCLUSIVE: "#999999",
+}
+"""Okabe and Ito's palette, told apart with every common kind of colour blindness."""
+OUTCOME_MARKERS = {
+    Outcome.GRACEFUL: "o",
+    Outcome.LOSSY: "D",
+    Outcome.KILLED: "^",
+    Outcome.CRASHED: "X",
+    Outcome.OOM_KILLED: "s",
+    Outcome.NOT_RUNNING: "v",
+    Outcome.INCONCLUSIVE: "P",
+}
+
+MAX_TIMELINES = 60
+MAX_MATRIX_ROWS = 60
+MAX_VECTOR_POINTS = 1500
+"""More points than this are drawn as one picture inside the SVG: the file stays small and no trial is left out."""
+_SHORTEST_S = 0.01
+"""Where the logarithmic axis of durations starts; what is shorter is drawn here."""
+_WIDTH = 9.0
+"""Inches; at 72 points an inch a plot is 648 wide and scales from there."""
+
+
+def render_all(report: Report) -> dict[str, str]:
+    """Name of the file without suffix → SVG text. A plot with nothing to show is left out."""
+    figures: dict[str, Callable[[Report], Figure | None]] = {
+        "outcomes": _outcome_matrix,
+        "shutdown-durations": _durations,
+        "timelines": _timelines,
+    }
+    drawn = {name: _svg(draw, report, name) for name, draw in figures.items()}
+    return {name: text for name, text in drawn.items() if text is not None}
+
+
+def _svg(draw: Callable[[Report], Figure | None], report: Report, name: str) -> str | None:
+    """One figure as SVG without date, so that the same report gives the same bytes."""
+    import matplotlib
+
+    settings: dict[Any, Any] = {
+        "svg.hashsalt": name,
+        "svg.fonttype": "none",
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "axes.unicode_minus": False,
+        "text.parse_math": False,  # a `$` in a name is a dollar sign
+    }
+    with matplotlib.rc_context(settings):
+        figure = draw(report)
+        if figure is None:
+            return None
+        text = StringIO()
+        figure.savefig(
+            text, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Type": None, "Format": None}
+        )
+    return _tidy(text.getvalue())
+
+
+def _tidy(svg: str) -> str:
+    """Fonts of the reader's system in place of the one matplotlib measured with, which is wider than most."""
+    return re.sub(r"(\d+(?:\.\d+)?px) [^;\"]*sans-serif", r"\1 system-ui, 'DejaVu Sans', sans-serif", svg)
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    """An empty plot on the Agg canvas: no display, no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.tick_params(colors=INK, length=3)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(INK)
+        spine.set_linewidth(0.6)
+    return figure, axes
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", color=INK, fontsize=10, pad=12)
+
+
+def _legend(axes: Axes, handles: Sequence[Line2D]) -> None:
+    """What the marks mean, under the plot."""
+    axes.get_figure(root=True).legend(  # type: ignore[union-attr]
+        handles=handles, loc="outside lower left", ncols=5, frameon=False, labelcolor=INK, handletextpad=0.5
+    )
+
+
+def _outcome_handles(results: Sequence[TrialResult], markers: dict[Outcome, str]) -> list[Line2D]:
+    """One legend entry for every outcome that occurs."""
+    from matplotlib.lines import Line2D
+
+    found = {result.verdict.outcome for result in results}
+    return [
+        Line2D([], [], linestyle="", label=OUTCOME_WORDS[outcome], **_marker(outcome, markers))
+        for outcome in Outcome
+        if outcome in found
+    ]
+
+
+def _marker(outcome: Outcome, markers: dict[Outcome, str]) -> dict[str, Any]:
+    """Killed is hollow: its duration was cut off."""
+    colour, killed = OUTCOME_COLOURS[outcome], outcome is Outcome.KILLED
+    return {
+        "marker": markers[outcome],
+        "markersize": 6,
+        "markerfacecolor": "none" if killed else colour,
+        "markeredgecolor": colour,
+        "markeredgewidth": 1.4 if killed else 0,
+    }
+
+
+# ── Shutdown duration against stop timeout ───────────────────────────────────────────────────────────────────────────
+
+
+def _durations(report: Report) -> Figure | None:
+    """One point a trial; killed trials stand at their stop timeout and point up, for the true duration is longer."""
+    points = [result for result in report.results if result.verdict.facts.shutdown_duration_ns is not None]
+    if not points:
+        return None
+    figure, axes = _figure(4.6)
+    limits = sorted({max(_timeout_s(result), _SHORTEST_S) for result in points})
+    longest = max(*(_plotted_s(result) for result in points), ECS_STOP_TIMEOUT_S, *limits)
+    axes.set(xscale="log", yscale="log")
+    axes.set_xlim(limits[0] / 1.8, limits[-1] * 1.8)
+    axes.set_ylim(_SHORTEST_S, longest * 2)
+    lines = _reference_lines(axes)
+    few, raster = len(points) < 200, len(points) > MAX_VECTOR_POINTS
+    for outcome in Outcome:
+        drawn = [(x, y) for result, x, y in _spread(points, limits) if result.verdict.outcome is outcome]
+        if drawn:
+            style = {**_marker(outcome, OUTCOME_MARKERS), "markersize": 5.5 if few else 3.5}
+            axes.plot(*zip(*drawn, strict=True), linestyle="", alpha=0.85 if few else 0.6, rasterized=raster, **style)
+    _second_ticks(axes, limits)
+    axes.set_xlabel("stop timeout", color=INK)
+    axes.set_ylabel("stop signal to exit", color=INK)
+    _title(axes, "Shutdown duration against stop timeout, one point a trial")
+    _legend(axes, [*_outcome_handles(points, OUTCOME_MARKERS), *lines])
+    return figure
+
+
+def _reference_lines(axes: Axes) -> list[Line2D]:
+    """The diagonal, where SIGKILL comes, and the default of Amazon ECS; explained in the legend."""
+    low, high = axes.get_xlim()
+    style: dict[str, Any] = {"color": INK, "linewidth": 0.8, "zorder": 1}
+    (diagonal,) = axes.plot([low, high], [low, high], linestyle=(0, (4, 3)), label="stop timeout (SIGKILL)", **style)
+    default = axes.axhline(ECS_STOP_TIMEOUT_S, label=f"{ECS_STOP_TIMEOUT_S} s, Amazon ECS default", **style)
+    return [diagonal, default]
+
+
+def _spread(points: list[TrialResult], limits: list[float]) -> list[tuple[TrialResult, float, float]]:
+    """Each trial with its place: trials of one stop timeout stand side by side in report order, so that a scenario's
+    trials stay together and none hides another."""
+    placed = []
+    half_width = _half_column(limits)
+    for limit in limits:
+        column = [result for result in points if max(_timeout_s(result), _SHORTEST_S) == limit]
+        for index, result in enumerate(column):
+            share = (index + 0.5) / len(column) * 2 - 1
+            placed.append((result, limit * half_width**share, _plotted_s(result)))
+    return placed
+
+
+def _half_column(limits: list[float]) -> float:
+    """Factor from the middle of a column to its edge, narrow enough that neighbouring columns stay apart."""
+    gaps = [high / low for low, high in pairwise(limits)]
+    return float(min([*gaps, 3.0]) ** 0.32)
+
+
+def _plotted_s(result: TrialResult) -> float:
+    """Where the trial stands on the axis of durations."""
+    if result.verdict.outcome is Outcome.KILLED:
+        return max(_timeout_s(result), _SHORTEST_S)
+    return max((result.verdict.facts.shutdown_duration_ns or 0) / NS_PER_S, _SHORTEST_S)
+
+
+def _timeout_s(result: TrialResult) -> float:
+    return result.observation.stop_timeout_ns / NS_PER_S
+
+
+def _second_ticks(axes: Axes, limits: list[float]) -> None:
+    """Ticks where people look: the stop timeouts that were tried, and decades of seconds."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    for axis, places in ((axes.xaxis, limits), (axes.yaxis, [0.01, 0.1, 1, 10, 100, 1000])):
+        axis.set_major_locator(FixedLocator(places))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
+        axis.set_minor_locator(NullLocator())
+    axes.grid(visible=True, axis="y", color=INK, alpha=0.2, linewidth=0.5)
+
+
+# ── Outcome matrix ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _outcome_matrix(report: Report) -> Figure | None:
+    """Scenario × stop timeout; an empty cell was not tried."""
+    from matplotlib.patches import Rectangle
+
+    table = statistics.summary_table(report)
+    if table.empty:
+        return None
+    names = list(dict.fromkeys(table["scenario"]))
+    shown = names[:MAX_MATRIX_ROWS]
+    limits = sorted(set(table["stop_timeout_s"]))
+    figure, axes = _figure(0.27 * len(shown) + 1.1)
+    for cell in table[table["scenario"].isin(shown)].itertuples():
+        x, y = limits.index(cell.stop_timeout_s), shown.index(str(cell.scenario))
+        outcome = Outcome(str(cell.outcome))
+        axes.add_patch(Rectangle((x + 0.02, y + 0.05), 0.96, 0.9, color=OUTCOME_COLOURS[outcome], linewidth=0))
+        share = f" {cell.agreeing}/{cell.trials}" if cell.trials != 1 else ""
+        axes.text(
+            x + 0.5,
+            y + 0.5,
+            OUTCOME_WORDS[outcome] + share,
+            ha="center",
+            va="center",
+            fontsize=8,
+            color=_text_on(OUTCOME_COLOURS[outcome]),
+        )
+    axes.set(xlim=(0, len(limits)), ylim=(len(shown), 0))
+    axes.set_xticks([index + 0.5 for index in range(len(limits))], [f"{limit:g} s" for limit in limits])
+    axes.set_yticks([index + 0.5 for index in range(len(shown))], [_label(name) for name in shown])
+    axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
+    axes.spines[:].set_visible(False)
+    note = f" (first {len(shown)} of {len(names)} scenarios)" if len(shown) < len(names) else ""
+    _title(axes, f"Outcome by scenario and stop timeout{note}")
+    return figure
+
+
+def _text_on(colour: str) -> str:
+    """Black or white, whichever stands out more (WCAG relative luminance)."""
+    channels = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"
+
+
+def _label(name: str) -> str:
+    line = one_line(name)
+    return line if len(line) <= 32 else line[:31] + "…"
+
+
+# ── Timelines ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+_TIMELINE_MARKERS = {**OUTCOME_MARKERS, Outcome.KILLED: "x"}
+"""Here a killed trial ends in a cross where SIGKILL was seen, else where the process exited."""
+
+
+def _timelines(report: Report) -> Figure | None:
+    """One bar a trial from stop signal to exit, with its deadline."""
+    from matplotlib.lines import Line2D
+
+    measured = [result for result in report.results if result.verdict.facts.shutdown_duration_ns is not None]
+    if not measured:
+        return None
+    # The first repetitions come first: where not all fit, every scenario and stop timeout should.
+    chosen = {result.observation.trial_id for result in sorted(measured, key=_repetition)[:MAX_TIMELINES]}
+    shown = [result for result in measured if result.observation.trial_id in chosen][:MAX_TIMELINES]
+    figure, axes = _figure(0.19 * len(shown) + 1.4)
+    for place, result in enumerate(shown):
+        _timeline(axes, place, result)
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    longest = max(axes.get_xlim()[1], ECS_STOP_TIMEOUT_S)
+    axes.set_xlim(-0.01 * longest, longest)
+    axes.set_yticks(range(len(shown)), [_timeline_label(shown, index) for index in range(len(shown))], fontsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.axvline(ECS_STOP_TIMEOUT_S, color=INK, linewidth=0.8)
+    axes.set_xlabel(f"seconds after the stop signal (line: {ECS_STOP_TIMEOUT_S} s, the Amazon ECS default)", color=INK)
+    axes.grid(visible=True, axis="x", color=INK, alpha=0.2, linewidth=0.5)
+    note = f" ({len(shown)} of {len(report.results):,} trials)" if len(shown) < len(report.results) else ""
+    _title(axes, f"From stop signal to exit{note}")
+    deadline = Line2D([], [], color=INK, marker="|", linestyle="", markersize=9, label="stop timeout")
+    _legend(axes, [*_outcome_handles(shown, _TIMELINE_MARKERS), deadline])
+    return figure
+
+
+def _repetition(result: TrialResult) -> int:
+    return result.observation.repetition
+
+
+def _timeline(axes: Axes, place: int, result: TrialResult) -> None:
+    """The bar of one trial at row `place`."""
+    outcome, facts = result.verdict.outcome, result.verdict.facts
+    colour, end = OUTCOME_COLOURS[outcome], (facts.shutdown_duration_ns or 0) / NS_PER_S
+    axes.plot([0, end], [place, place], color=colour, linewidth=4, solid_capstyle="butt", alpha=0.55)
+    deadline = _timeout_s(result)
+    axes.plot([deadline, deadline], [place - 0.36, place + 0.36], color=INK, linewidth=1.2)
+    mark = end if facts.sigkill_after_ns is None else facts.sigkill_after_ns / NS_PER_S
+    axes.plot([mark], [place], clip_on=False, **_marker(outcome, _TIMELINE_MARKERS))
+    # The durations stand in a column of their own at the right: beside the bars they would cover the deadlines.
+    text, right = seconds(facts.shutdown_duration_ns or 0), axes.get_yaxis_transform()
+    axes.text(1.06, place, text, transform=right, ha="right", va="center", color=INK, fontsize=8)
+
+
+def _timeline_label(shown: list[TrialResult], index: int) -> str:
+    """The scenario's name once per group, and the stop timeout on every line."""
+    seen = shown[index].observation
+    first = index == 0 or shown[index - 1].observation.scenario != seen.scenario
+    return f"{_label(seen.scenario) + '   ' if first else ''}{_timeout_s(shown[index]):g} s"

@@ -1,0 +1,250 @@
+"use strict";
+// Draws the trials: filter, sort, one page of rows, details on demand. Every text goes in as a text node.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const trials = data.trials;
+  const PAGE = 100, PRINTED = 1000;
+  const byId = (id) => document.getElementById(id);
+  const open = new Set();
+  let shown = trials, page = 0, sort = { key: null, down: false }, printing = false;
+
+  const make = (tag, properties = {}, ...children) => {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(properties)) {
+      if (value === undefined || value === false) continue;
+      element.setAttribute(name, value === true ? "" : value);
+    }
+    element.append(...children.filter((child) => child !== null && child !== undefined));
+    return element;
+  };
+  const seconds = (value) => {
+    const digits = Math.abs(value) < 0.01 ? 3 : Math.abs(value) < 1 ? 2 : 1;
+    return value.toFixed(digits) + " s";
+  };
+  const words = (name) => name.replaceAll("_", " ");
+  const number = (value) => value.toLocaleString("en");
+
+  const order = Object.keys(data.outcomes);
+  trials.forEach((trial, index) => {
+    trial.index = index;
+    trial.text = [trial.id, trial.scenario, trial.reason, data.outcomes[trial.outcome]].join("\n").toLowerCase();
+  });
+  const columns = [
+    { label: "Status", value: (trial) => ["fail", "inconclusive", "pass"].indexOf(trial.status) },
+    { label: "Scenario", value: (trial) => trial.index },
+    { label: "Stop timeout", value: (trial) => trial.timeout, number: true },
+    { label: "Outcome", value: (trial) => order.indexOf(trial.outcome) },
+    { label: "Shutdown", value: (trial) => trial.duration, number: true },
+    { label: "Exit code", value: (trial) => trial.exit, number: true },
+    { label: "Why", value: null },
+  ];
+
+  function head() {
+    const row = make("tr", { role: "row" });
+    for (const column of columns) {
+      const th = make("th", { role: "columnheader", scope: "col", class: column.number && "number" });
+      if (column.value) {
+        const button = make("button", { type: "button" }, column.label);
+        button.addEventListener("click", () => {
+          sort = { key: column, down: sort.key === column && !sort.down };
+          update();
+        });
+        th.append(button);
+      } else {
+        th.append(column.label);
+      }
+      column.th = th;
+      row.append(th);
+    }
+    byId("trials").tHead.replaceChildren(row);
+  }
+
+  function update() {
+    const text = byId("search").value.trim().toLowerCase();
+    const outcome = byId("outcome").value, status = byId("status").value;
+    shown = trials.filter((trial) =>
+      (!outcome || trial.outcome === outcome) && (!status || trial.status === status) && trial.text.includes(text));
+    if (sort.key) {
+      const value = sort.key.value, sign = sort.down ? -1 : 1;
+      // Unknown values stand last in both directions.
+      shown.sort((a, b) => {
+        const x = value(a), y = value(b);
+        if (x === null || y === null) return (x === null) - (y === null) || a.index - b.index;
+        return sign * (x - y) || a.index - b.index;
+      });
+    }
+    for (const column of columns) {
+      if (column === sort.key) column.th.setAttribute("aria-sort", sort.down ? "descending" : "ascending");
+      else column.th.removeAttribute("aria-sort");
+    }
+    page = 0;
+    draw();
+  }
+
+  function draw() {
+    const size = printing ? PRINTED : PAGE;
+    const pages = Math.max(1, Math.ceil(shown.length / size));
+    page = Math.min(page, pages - 1);
+    const rows = [];
+    for (const trial of shown.slice(page * size, (page + 1) * size)) {
+      rows.push(row(trial));
+      if (open.has(trial.id)) rows.push(detailRow(trial));
+    }
+    byId("trials").tBodies[0].replaceChildren(...rows);
+    byId("count").textContent = shown.length === trials.length
+      ? `${number(trials.length)} trial${trials.length === 1 ? "" : "s"}`
+      : `${number(shown.length)} of ${number(trials.length)} trials`;
+    const nav = byId("pages");
+    nav.hidden = pages === 1;
+    const turn = (label, by, disabled) => {
+      const button = make("button", { type: "button", disabled }, label);
+      button.addEventListener("click", () => { page += by; draw(); byId("trials-title").scrollIntoView(); });
+      return button;
+    };
+    const last = Math.min((page + 1) * size, shown.length);
+    nav.replaceChildren(
+      turn("Previous", -1, page === 0), turn("Next", 1, page === pages - 1),
+      `${number(page * size + 1)} to ${number(last)} of ${number(shown.length)}`);
+  }
+
+  function row(trial) {
+    const expanded = open.has(trial.id);
+    const toggle = make("button", { type: "button", class: "toggle", "aria-expanded": String(expanded) }, trial.scenario);
+    const tr = make("tr", { role: "row", class: "trial", id: trial.id });
+    toggle.addEventListener("click", () => {
+      const now = !open.has(trial.id);
+      if (now) { open.add(trial.id); tr.after(detailRow(trial)); }
+      else { open.delete(trial.id); tr.nextElementSibling.remove(); }
+      toggle.setAttribute("aria-expanded", String(now));
+    });
+    const cell = (label, content, name) => make("td", { role: "cell", "data-label": label, class: name }, content);
+    const after = trial.after ? ` after ${trial.after} s` : "";
+    const repetition = trial.repetition > 1 ? ` #${trial.repetition}` : "";
+    const outcome = make("span", {});
+    outcome.append(swatch(trial.outcome), data.outcomes[trial.outcome]);
+    const status = make("td", { role: "cell", "data-label": "Status", class: `verdict ${trial.status}` },
+      make("span", { "aria-hidden": "true" }, data.marks[trial.status]), " " + trial.status);
+    tr.append(
+      status,
+      make("th", { role: "rowheader", scope: "row", "data-label": "Scenario" }, toggle, repetition),
+      cell("Stop timeout", `${trial.timeout} s${after}`, "number"),
+      cell("Outcome", outcome),
+      cell("Shutdown", trial.duration === null ? "–" : seconds(trial.duration), "number"),
+      cell("Exit code", trial.exit === null ? "–" : String(trial.exit), "number"),
+      cell("Why", trial.reason));
+    return tr;
+  }
+
+  function swatch(outcome) {
+    const element = make("i", { class: "swatch" });
+    element.style.background = colours[outcome];
+    return element;
+  }
+
+  function detailRow(trial) {
+    const cell = make("td", { role: "cell", colspan: columns.length });
+    const details = trial.details;
+    cell.append(bar(trial));
+    if (!details) {
+      cell.append(make("p", { class: "muted" }, "The details of this trial are in results.json."));
+    } else {
+      for (const [severity, rule, message] of details.findings) {
+        cell.append(make("p", { class: `finding ${severity}` }, make("b", {}, severity), ` ${message} `,
+          make("span", { class: "muted" }, rule)));
+      }
+      cell.append(facts(details.facts));
+      if (details.events.length) cell.append(...table("Events", ["Event", "At", "Counted from", "Clock", "Source"],
+        details.events.map(([event, signal, at, from, clock, source]) => [
+          words(event) + (signal ? ` ${signal}` : ""), `${at < 0 ? "−" : "+"}${Math.abs(at).toFixed(3)} s`,
+          words(from), clock, source]), 1));
+      if (details.processes.length) cell.append(...table("Processes before the stop",
+        ["PID", "Parent", "Stop signal is", "Command"], details.processes, -1));
+      if (details.log) {
+        const title = details.logTruncated ? "End of the log (there was more)" : "Log";
+        cell.append(make("h4", {}, title), make("pre", { tabindex: "0" }, details.log));
+      }
+    }
+    const link = make("a", { href: "#" + encodeURIComponent(trial.id) }, trial.id);
+    cell.append(make("h4", {}, "Link to this trial"), link);
+    return make("tr", { role: "row", class: "details" }, cell);
+  }
+
+  function facts(pairs) {
+    const list = make("dl", { class: "facts" });
+    for (const [label, value] of pairs) list.append(make("div", {}, make("dt", {}, label), make("dd", {}, value)));
+    return list;
+  }
+
+  function table(title, heads, rows, numeric) {
+    const style = (index) => ({ class: index === numeric && "number" });
+    const body = make("tbody", {}, ...rows.map((cells) =>
+      make("tr", {}, ...cells.map((cell, index) => make("td", style(index), String(cell))))));
+    const top = make("thead", {}, make("tr", {}, ...heads.map((text, index) =>
+      make("th", { scope: "col", ...style(index) }, text))));
+    return [make("h4", {}, title), make("table", {}, top, body)];
+  }
+
+  // From stop signal to exit, with the stop timeout and SIGKILL; drawn to scale, described in words.
+  function bar(trial) {
+    if (trial.duration === null) return "";
+    const killed = trial.details ? trial.details.killedAfter : null;
+    const end = Math.max(trial.timeout, trial.duration, killed ?? 0) || 1;
+    const line = make("i", {});
+    line.style.width = `${(100 * trial.duration) / end}%`;
+    line.style.background = colours[trial.outcome];
+    const marks = [[trial.duration, `exit ${seconds(trial.duration)}`]];
+    if (killed !== null) marks[0] = [killed, `SIGKILL ${seconds(killed)}, exit ${seconds(trial.duration)}`];
+    // Two marks closer than their texts are wide share one text.
+    if (Math.abs(trial.timeout - marks[0][0]) / end < 0.3) marks[0][1] += ` (stop timeout ${trial.timeout} s)`;
+    else marks.push([trial.timeout, `stop timeout ${trial.timeout} s`]);
+    const text = `Stop signal at 0, exit after ${seconds(trial.duration)}, stop timeout ${trial.timeout} s` +
+      (killed === null ? "" : `, SIGKILL after ${seconds(killed)}`);
+    const box = make("div", { class: "bar", role: "img", "aria-label": text }, line);
+    for (const [at, label] of marks) {
+      const mark = make("b", { class: at / end > 0.5 && "right" }, make("span", {}, label));
+      mark.style.left = `${(100 * at) / end}%`;
+      box.append(mark);
+    }
+    return box;
+  }
+
+  const colours = {};
+  for (const item of document.querySelectorAll("[data-colour]")) colours[item.dataset.outcome] = item.dataset.colour;
+
+  function follow() {
+    let id;
+    try { id = decodeURIComponent(location.hash.slice(1)); } catch { return; }
+    const trial = trials.find((item) => item.id === id);
+    if (!trial) return;
+    if (!shown.includes(trial)) {
+      byId("search").value = byId("outcome").value = byId("status").value = "";
+      update();
+    }
+    open.add(id);
+    page = Math.floor(shown.indexOf(trial) / PAGE);
+    draw();
+    byId(id).classList.add("target");
+    byId(id).scrollIntoView();
+  }
+
+  function theme() {
+    const button = byId("theme"), root = document.documentElement;
+    const dark = () => root.dataset.theme ? root.dataset.theme === "dark"
+      : matchMedia("(prefers-color-scheme: dark)").matches;
+    const label = () => { button.textContent = dark() ? "Light" : "Dark"; };
+    button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; label(); });
+    button.hidden = false;
+    label();
+  }
+
+  theme();
+  head();
+  byId("filters").hidden = byId("trials").hidden = trials.length === 0;
+  byId("filters").addEventListener("submit", (event) => event.preventDefault());
+  for (const id of ["search", "outcome", "status"]) byId(id).addEventListener("input", update);
+  addEventListener("hashchange", follow);
+  addEventListener("beforeprint", () => { printing = true; draw(); });
+  addEventListener("afterprint", () => { printing = false; draw(); });
+  update();
+  follow();
+})();
