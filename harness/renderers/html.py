@@ -75,7 +75,7 @@ def render(report: Report) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=Markup(style),
         data=Markup(_embedded(_data(report))),
-        plots=[Markup(_inline(svg)) for svg in plots.render_all(report).values()],
+        plots=[Markup(_inline(name, svg)) for name, svg in plots.render_all(report).items()],
     )
 
 
@@ -85,13 +85,15 @@ def _embedded(value: object) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _inline(svg: str) -> str:
+def _inline(name: str, svg: str) -> str:
     """An SVG file as part of a page: no prologue, the page's neutral colour, no style rules for the whole page."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
     # Plots share ids such as `axes_1`, which nothing refers to; the others carry a hash.
     body = re.sub(r' id="(?:figure|axes|patch|line2d|text|matplotlib\.axis|xtick|ytick|legend)_\d+"', "", body)
-    return re.sub(r"<svg ", '<svg role="img" ', body, count=1).replace(plots.INK, "var(--ink)")
+    return body.replace("<svg ", f'<svg role="img" aria-label="{name.replace("-", " ")}" ', 1).replace(
+        plots.INK, "var(--ink)"
+    )
 
 
 # ── What the template shows ──────────────────────────────────────────────────────────────────────────────────────────
