@@ -53,7 +53,8 @@ def scenario_of(given: Mapping[str, Any], command: tuple[str, ...], environment:
     if not sources and not command:
         raise UsageError("check needs an IMAGE, --build DIR, --compose FILE SERVICE, or a command behind `--`")
     if given["compose"]:
-        data = _compose_data(*given["compose"], environment)
+        file, service = given["compose"]
+        data = _compose_data(file, service, environment)
     else:
         data = {"version": 1, "name": _name(given, command), "subject": _source(given)}
     subject, stop = data["subject"], data.setdefault("stop", {})

@@ -135,7 +135,7 @@ def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of sentences.")
 @options(ENGINE, JOBS, REPEAT, KEEP, REPORT_DIR, JUNITXML, BASE_IMAGE, COLOR)
 @click.pass_context
-def check(context: click.Context, color: str, as_json: bool, **given: Any) -> None:
+def check(context: click.Context, /, color: str, as_json: bool, **given: Any) -> None:
     """Stop IMAGE (or a build, a Compose service, or the COMMAND behind `--`) and say whether that was graceful.
 
     \b

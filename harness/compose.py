@@ -65,10 +65,11 @@ def service_data(text: str, service: str, source: str, environment: Mapping[str,
 def _build(build: Any, folder: str) -> dict[str, Any]:
     if build is None:
         return {}
-    parts = {"context": build} if isinstance(build, str) else dict(build)
-    arguments = parts.get("args") or {}
-    if isinstance(arguments, list):
-        arguments = dict(str(item).partition("=")[::2] for item in arguments)
+    parts: dict[str, Any] = {"context": build} if isinstance(build, str) else dict(build)
+    given = parts.get("args") or {}
+    arguments: dict[str, Any] = (
+        dict(str(item).partition("=")[::2] for item in given) if isinstance(given, list) else dict(given)
+    )
     result = {
         "build": posixpath.normpath(posixpath.join(folder, str(parts.get("context", ".")))),
         "dockerfile": parts.get("dockerfile"),

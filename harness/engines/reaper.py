@@ -86,7 +86,7 @@ def remove_images() -> int:
     removed = 0
     for image in client.images.list(filters={"label": RUN_LABEL}):
         try:
-            client.images.remove(image.id, force=True)
+            client.images.remove(str(image.id), force=True)
             removed += 1
         except docker.errors.APIError:  # in use by somebody's container
             continue
