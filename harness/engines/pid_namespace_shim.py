@@ -365,7 +365,7 @@ class Shim:
             try:
                 within_user_namespace = kernel.enter_namespaces(request["network"])
             except OSError as error:
-                raise SetupError("namespaces", error.errno or 0, str(error)) from error
+                raise SetupError("namespaces", error.errno or 0, f"{error.filename}: {error.strerror}") from error
         elif LINUX:
             kernel.adopt_orphans()
         if not request["network"]:
