@@ -282,6 +282,15 @@ def test_child_that_left_by_itself_is_not_lost(any_bench: Bench) -> None:
     assert not any_bench.stopped(("/bin/sh", "-c", TAKES_CHILD_ALONG), 10_000).lost_processes
 
 
+def test_child_that_its_own_supervisor_kills_is_lost_and_told_apart(bench: Bench) -> None:
+    """A SIGKILL from inside is as silent as the kernel's; the record says that it came first."""
+    script = """trap 'kill -9 $!; sleep 0.3; exit 0' TERM; "$0" -S -c "$1" & wait"""
+    record = bench.stopped(("/bin/sh", "-c", script, PYTHON, NO_HANDLER), 10_000)
+    if record.lost_processes is None:
+        pytest.skip("this kernel does not tell how strangers ended (PIDFD_GET_INFO, Linux 6.15)")
+    assert [True] == ["by another process" in text for text in record.lost_processes]
+
+
 def test_subject_alone_loses_nobody(any_bench: Bench) -> None:
     """No other process was ever there."""
     assert any_bench.stopped(python(HANDLER), 10_000).lost_processes == ()

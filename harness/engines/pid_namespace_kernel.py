@@ -251,7 +251,10 @@ class Witness:
             return True
 
     def lost(self, exited_ns: int) -> list[str] | None:
-        """Who was SIGKILLed, once PID 1 is gone; None where that cannot be proved either way."""
+        """Who was SIGKILLed, once PID 1 is gone; None where that cannot be proved either way.
+
+        One that was gone at a look before was killed by a process of the container; its text says so.
+        """
         lost: list[str] = []
         for seen in self.all:
             status = exit_status_of(seen.pidfd)
@@ -261,7 +264,7 @@ class Witness:
                 lost.append(seen.label)
             elif status & 0x7F == signal.SIGKILL and seen.gone_ns is not None:
                 before_ms = (exited_ns - seen.gone_ns) // NS_PER_MS
-                lost.append(f"{seen.label}, SIGKILLed from inside {before_ms} ms before PID 1 left")
+                lost.append(f"{seen.label}, by another process of the container {before_ms} ms before PID 1 left")
             os.close(seen.pidfd)
         self.all.clear()
         return lost if lost or not self.unsure else None
