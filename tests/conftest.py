@@ -1,0 +1,76 @@
+"""Engines for the tests, and the guard that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+
+from harness.engines import docker_host
+from harness.engines.docker_host import DockerHost
+from harness.engines.pid_namespace import PidNamespaceEngine
+from harness.errors import EngineError
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """CI sets STOP_HARNESS_REQUIRE_DOCKER: then a missing engine is a failure, before any test can be skipped."""
+    if os.environ.get("STOP_HARNESS_REQUIRE_DOCKER") and isinstance(_docker(), str):
+        raise pytest.UsageError(f"STOP_HARNESS_REQUIRE_DOCKER is set, but {_docker()}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this machine cannot do, with the engine's or the kernel's own reason."""
+    if item.get_closest_marker("docker") and isinstance(_docker(), str):
+        pytest.skip(str(_docker()))
+    if item.get_closest_marker("namespaces") and (reason := _no_namespaces()):
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def docker_engine_host() -> DockerHost:
+    """The Docker or Podman engine that the tests run on."""
+    host = _docker()
+    assert isinstance(host, DockerHost)
+    return host
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """After the whole suite no container of a test run is left on the engine."""
+    before = _our_containers()
+    yield
+    left = _our_containers() - before
+    assert not left, f"containers left on the engine: {left}"
+
+
+@cache
+def _docker() -> DockerHost | str:
+    try:
+        return docker_host.find()
+    except EngineError as error:
+        return str(error)
+
+
+@cache
+def _no_namespaces() -> str | None:
+    engine = PidNamespaceEngine("probe")
+    try:
+        return None if engine.info().pid1_rules else "this kernel gives no PID namespace here"
+    finally:
+        engine.close()
+
+
+def _our_containers() -> set[str]:
+    host = _docker()
+    if isinstance(host, str):
+        return set()
+    import docker
+
+    client = docker.DockerClient(base_url=host.url, version=host.api_version)
+    try:
+        found = client.api.containers(all=True, filters={"label": "stop-harness.run"})
+        return {str(item["Id"]) for item in found}
+    finally:
+        client.close()

@@ -1,0 +1,213 @@
+"""One contract for all engines: the same subject comes to the same outcome, with evidence each engine can give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from harness import discovery, pipeline
+from harness.engines import selection
+from harness.engines.interface import Engine
+from harness.engines.simulated import Script, SimulatedEngine
+from harness.model import (
+    NS_PER_S,
+    Expectation,
+    Outcome,
+    Problem,
+    ProblemKind,
+    Readiness,
+    Scenario,
+    SigkillEvidence,
+    StopPlan,
+    Subject,
+    TrialResult,
+)
+from harness.trial import Interruption
+from tests.silence import Silence
+
+SAMPLES = Path(__file__).parent.parent / "scenarios"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A subject, how long it is given, what it must come to, and how the simulated engine plays it."""
+
+    name: str
+    scenario: Scenario
+    outcome: Outcome
+    exit_code: int | None
+    killed: bool
+    script: Script
+    took_s: tuple[float, float] | None = None
+
+
+def _shipped() -> dict[str, Scenario]:
+    return {scenario.name: scenario for scenario in discovery.load((SAMPLES,))}
+
+
+def _cases() -> tuple[Case, ...]:
+    shipped = _shipped()
+
+    def sample(name: str, timeout_s: int, **changes: str) -> Scenario:
+        scenario = shipped[name]
+        environment = tuple({**dict(scenario.subject.environment), **changes}.items())
+        return replace(
+            scenario,
+            subject=replace(scenario.subject, environment=environment),
+            stop=replace(scenario.stop, timeouts_ns=(timeout_s * NS_PER_S,)),
+            expectations=tuple(replace(item, stop_timeout_ns=None) for item in scenario.expectations[:1]),
+        )
+
+    def command(*words: str, log: str | None = "^ready$") -> Scenario:
+        base = shipped["handles-sigterm"]
+        return Scenario(
+            name="command",
+            subject=Subject(build_directory=base.subject.build_directory, entrypoint=(), command=words),
+            readiness=Readiness(log=log, timeout_ns=2 * NS_PER_S),
+            stop=StopPlan((5 * NS_PER_S,)),
+        )
+
+    never_ready = replace(command("sleep", "60"), readiness=Readiness(log="^never$", timeout_ns=NS_PER_S))
+    exits_137 = (
+        "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(137)); "
+        "print('ready', flush=True); signal.pause()"
+    )
+    graceful, killed = Outcome.GRACEFUL, Outcome.KILLED
+    never = Script(leaves_after_ns=None)
+    missing = Problem(ProblemKind.COMMAND_NOT_FOUND, "not found")
+    return (
+        Case("leaves at once", sample("handles-sigterm", 5), graceful, 0, False, Script(), (0, 2)),
+        Case(
+            "drains within its timeout",
+            sample("drains-5s", 10, DRAIN_SECONDS="1"),
+            graceful,
+            0,
+            False,
+            Script(leaves_after_ns=NS_PER_S),
+            (0.9, 4),
+        ),
+        Case(
+            "drains longer than its timeout",
+            sample("drains-5s", 1, DRAIN_SECONDS="30"),
+            killed,
+            137,
+            True,
+            Script(leaves_after_ns=30 * NS_PER_S),
+            (0.95, 3),
+        ),
+        Case("PID 1 without a handler", sample("pid1-without-handler", 1), killed, 137, True, never, (0.95, 3)),
+        Case("no time at all", sample("pid1-without-handler", 0), killed, 137, True, never, (0, 2)),
+        Case("SIG_IGN", sample("ignores-sigterm", 1), killed, 137, True, never, (0.95, 3)),
+        Case("shell form", sample("shell-form", 1), killed, 137, True, never),
+        Case("entrypoint without exec", sample("entrypoint-without-exec", 1), killed, 137, True, never),
+        Case("entrypoint with exec", sample("entrypoint-with-exec", 5), graceful, 0, False, Script()),
+        Case("custom stop signal", sample("custom-stop-signal", 10), graceful, 0, False, Script()),
+        Case("stop signal nobody handles", sample("wrong-stop-signal", 1), killed, 137, True, never),
+        Case("handler that crashes", sample("crashes-on-stop", 5), Outcome.CRASHED, 1, False, Script(exit_code=1)),
+        Case("code 3 accepted", sample("exits-with-3", 5), graceful, 3, False, Script(exit_code=3)),
+        Case(
+            "code 3 not accepted",
+            replace(sample("exits-with-3", 5), expectations=(Expectation(),)),
+            Outcome.CRASHED,
+            3,
+            False,
+            Script(exit_code=3),
+        ),
+        Case(
+            "exit code 137 of its own",
+            command("python3", "-c", exits_137),
+            Outcome.CRASHED,
+            137,
+            False,
+            Script(exit_code=137),
+        ),
+        Case(
+            "exited before the stop",
+            sample("exits-before-the-stop", 5),
+            Outcome.NOT_RUNNING,
+            0,
+            False,
+            Script(runs_for_ns=0),
+        ),
+        Case(
+            "command not found",
+            command("no-such-command"),
+            Outcome.NOT_RUNNING,
+            None,
+            False,
+            Script(start_problem=missing),
+        ),
+        Case("never ready", never_ready, Outcome.INCONCLUSIVE, None, False, Script(ready_after_ns=None)),
+    )
+
+
+CASES = {case.name: case for case in _cases()}
+
+
+def _scenarios() -> tuple[Scenario, ...]:
+    return tuple(replace(case.scenario, name=f"case-{number}") for number, case in enumerate(CASES.values(), start=1))
+
+
+def _run_all(open_engine: Callable[[str], Engine]) -> dict[str, TrialResult]:
+    request = pipeline.RunRequest(scenarios=_scenarios(), name="contract", report_dir=None)
+    outcome = pipeline.run(
+        request, Silence(), Interruption(), lambda _name, run_id: selection.Chosen(open_engine(run_id))
+    )
+    by_scenario = {result.observation.scenario: result for result in outcome.report.results}
+    return {name: by_scenario[f"case-{number}"] for number, name in enumerate(CASES, start=1)}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "simulated",
+        pytest.param("process", marks=pytest.mark.namespaces),
+        pytest.param("docker", marks=pytest.mark.docker),
+    ],
+)
+def results(request: pytest.FixtureRequest) -> dict[str, TrialResult]:
+    """Every case on one engine, in one run."""
+    if request.param == "simulated":
+        scripts = {f"case-{number}": case.script for number, case in enumerate(CASES.values(), start=1)}
+        return _run_all(lambda _run_id: SimulatedEngine(scripts))
+    name = str(request.param)
+    return _run_all(lambda run_id: selection.open_engine(name, run_id).engine)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_same_subject_same_outcome(results: dict[str, TrialResult], name: str) -> None:
+    """Every engine comes to the same outcome, exit code and SIGKILL for the same subject."""
+    case, result = CASES[name], results[name]
+    assert result.verdict.outcome is case.outcome, result.verdict.reason
+    if case.exit_code is not None:
+        assert result.observation.exit_code == case.exit_code
+    evidence = result.verdict.facts.sigkill_evidence
+    if case.killed:
+        observed = result.observation.engine.observes_sigkill
+        assert evidence is (SigkillEvidence.OBSERVED if observed else SigkillEvidence.INFERRED)
+    elif case.outcome is not Outcome.INCONCLUSIVE:
+        assert evidence in {SigkillEvidence.NOT_SENT, SigkillEvidence.UNKNOWN}
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.took_s])
+def test_duration_is_the_subjects_own(results: dict[str, TrialResult], name: str) -> None:
+    """The shutdown duration is the time the subject took, within what a busy machine adds."""
+    bounds, result = CASES[name].took_s, results[name]
+    assert bounds is not None
+    duration_ns = result.verdict.facts.shutdown_duration_ns
+    assert duration_ns is not None
+    assert bounds[0] <= duration_ns / NS_PER_S <= bounds[1]
+
+
+def test_every_observation_says_where_it_came_from(results: dict[str, TrialResult]) -> None:
+    """Each trial names its engine and, where it was stopped, the signal and who chose it."""
+    for name, result in results.items():
+        seen = result.observation
+        assert seen.engine.version
+        if result.verdict.outcome in {Outcome.GRACEFUL, Outcome.KILLED, Outcome.CRASHED}:
+            assert seen.stop_signal, name
+            assert seen.stop_signal_source in {"scenario", "image", "default"}, name
+            assert result.verdict.facts.duration_source, name
