@@ -1,0 +1,249 @@
+"""Write the parts of docs/ that follow from the code: outcomes.md and the two JSON Schemas.
+
+python docs/generate.py            write them
+python docs/generate.py --check    exit with 1 if one of them is stale, and say which
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from harness import cli, scenario
+from harness.model import NS_PER_MS, Clock, ComplianceStatus, Outcome, Severity, SigkillEvidence, Status
+from harness.platforms import PLATFORMS
+from harness.renderers import results_json
+from harness.stop_sequence import DEADLINE_TOLERANCE_NS, DURATION_ERROR_NS, LATE_EXIT_NS
+from harness.verdict import RULES
+
+DOCS = Path(__file__).resolve().parent
+
+Member = TypeVar("Member", bound=StrEnum)
+
+OUTCOMES = {
+    Outcome.GRACEFUL: "PID 1 left by itself within the stop timeout, with an accepted exit code, and nothing that was "
+    "watched got lost.",
+    Outcome.LOSSY: "PID 1 left in time and without the engine's SIGKILL, but processes were still at work, and the "
+    "kernel killed them. Proved by the `process` engine; the `docker` engine does not see single exits.",
+    Outcome.KILLED: "It was still running at the stop timeout, and the engine had to send SIGKILL. Also: the stop "
+    "signal itself is SIGKILL.",
+    Outcome.CRASHED: "PID 1 left by itself, but by a fault (SIGSEGV, SIGABRT, …) or with an exit code that is not "
+    "accepted.",
+    Outcome.OOM_KILLED: "The OOM killer struck during the stop, whatever the exit code says: 137, or 0 if its victim "
+    "was a helper.",
+    Outcome.NOT_RUNNING: "There was nothing to stop: it had exited before the stop, before it was ready, or the "
+    "command does not exist.",
+    Outcome.INCONCLUSIVE: "Evidence is missing or contradicts itself, the container never became ready, or the engine "
+    "failed. Never a pass of the container and never its failure.",
+}
+
+EVIDENCE = {
+    SigkillEvidence.OBSERVED: "The engine's own record of signal 9 *and* an exit that fits it: death by signal 9, or "
+    "exit code 137 at the stop timeout.",
+    SigkillEvidence.INFERRED: "Exit code 137 at the stop timeout or later, from an engine that reports no kills "
+    "(Podman), or whose event stream broke.",
+    SigkillEvidence.NOT_SENT: "PID 1 left by itself: another exit code, or 137 well before the stop timeout, or 137 "
+    "from an engine that would have recorded its SIGKILL and did not.",
+    SigkillEvidence.UNKNOWN: "No exit on record, or a record that contradicts itself, such as a SIGKILL and then exit "
+    "code 0.",
+}
+
+STATUSES = {
+    Status.PASS: "The outcome is one that the scenario's `expect` accepts, and the shutdown took no longer than "
+    "`within`.",
+    Status.FAIL: "Another outcome, or a longer shutdown.",
+    Status.INCONCLUSIVE: "The outcome is `inconclusive`, or `within` is given and the duration could not be measured. "
+    "(`outcome: inconclusive` in `expect` accepts it.)",
+}
+
+COMPLIANCE = {
+    ComplianceStatus.COMPLIANT: "At least one graceful stop, all of them within the limit, and no trial that proves "
+    "or leaves open the opposite. *Headroom* is the limit minus the longest graceful stop.",
+    ComplianceStatus.NON_COMPLIANT: "At least one trial was still running at the limit, crashed, lost work, was "
+    "struck by the OOM killer, or left gracefully but later than the limit. One such trial outweighs all others.",
+    ComplianceStatus.INCONCLUSIVE: "At least one trial leaves it open: inconclusive, not running, or killed at a "
+    "*shorter* stop timeout and in no other trial seen to leave; or every trial was skipped.",
+}
+
+EXIT_CODES = (
+    (cli.PASS, "Every trial met its expectation. Subjects that are expected to be killed and are killed count as met."),
+    (cli.FAIL, "At least one trial failed. Failures count before doubts."),
+    (cli.USAGE, "Bad usage: an option, a scenario, an image or a Dockerfile; also when no scenario was found."),
+    (
+        cli.INCONCLUSIVE,
+        "No failure, but a trial is inconclusive, or none could be run.",
+    ),
+    (cli.HARNESS, "The engine cannot be reached, or the harness itself is at fault."),
+    (cli.INTERRUPTED, "Interrupted by SIGINT (Ctrl-C) or SIGTERM. What had been measured is in the report."),
+)
+
+
+PAGE = """\
+# Outcomes, rules and exit codes
+
+<!-- Written by docs/generate.py from the code; change it there, then `make docs`. -->
+
+A trial is one stop of one fresh container. Its record is judged afterwards by pure rules, and can be judged again at
+any time: `stop-harness judge RUN_DIR`. Doubt lowers a verdict and never raises it.
+
+## Outcome
+
+Exactly one for each trial. It says what happened, not whether that is good.
+
+{outcomes}
+
+The first of these that holds decides: the trial could not be measured · it was not running · evidence is missing · the
+OOM killer struck · SIGKILL ended it · it left, but implausibly late · by its exit code, fault and lost processes.
+
+## SIGKILL evidence
+
+How it is known whether SIGKILL ended the stop. Exit code 137 alone proves nothing: the OOM killer and `exit(137)` look
+the same.
+
+{evidence}
+
+"At the stop timeout" begins {tolerance:g} ms before it, because clocks of engines run that far apart under load. An exit
+more than {late:g} ms after it without SIGKILL contradicts the stop sequence and is inconclusive.
+
+## Shutdown duration
+
+From the stop signal to the exit of PID 1, both stamped by one clock. `results.json` names the two sources in
+`shutdown_duration_source` and the error bound in `shutdown_duration_error_s`.
+
+{durations}
+
+After a SIGKILL the duration is a lower bound of what the container needed. [Engines](engines.md) says which engine has
+which clock.
+
+## Status
+
+The outcome against the scenario's [expectation](scenarios.md#expect).
+
+{statuses}
+
+## Compliance
+
+A scenario against a stop timeout that a platform sets by default: first of all the 30 s of Amazon ECS. It does not
+depend on what the scenario expects: one that expects `killed`, and gets it, passes and is not compliant.
+
+{compliance}
+
+A trial that was killed at 2 s does not count against 30 s if another trial of the same scenario left gracefully later
+than that, or with 30 s or more to do it in. Have 30 s among `stop.timeouts`, or the answer stays open.
+
+The same is said for the other platforms below. One that always sends a signal of its own is inconclusive where the
+trials used another signal.
+
+{platforms}
+
+## Rules
+
+A finding names the rule that applied. An *error* decides an outcome or a status, a *warning* deserves a look, a *note*
+explains.
+
+{rules}
+
+## Exit codes of the command
+
+{exit_codes}
+"""
+
+
+def outcomes() -> str:
+    """The page on outcomes, evidence, status, compliance, rules and exit codes."""
+    return PAGE.format(
+        outcomes=_meanings("outcome", OUTCOMES, Outcome),
+        evidence=_meanings("evidence", EVIDENCE, SigkillEvidence),
+        statuses=_meanings("status", STATUSES, Status),
+        compliance=_meanings("status", COMPLIANCE, ComplianceStatus),
+        tolerance=DEADLINE_TOLERANCE_NS / NS_PER_MS,
+        late=LATE_EXIT_NS / NS_PER_MS,
+        durations=_table(
+            ("clock", "from", "to", "worst error, idle machine"),
+            (
+                (clock, start.replace("_", " "), end.replace("_", " "), f"{error_ns / NS_PER_MS:g} ms")
+                for (clock, start, end), error_ns in DURATION_ERROR_NS.items()
+                if clock is not Clock.VIRTUAL
+            ),
+        ),
+        platforms=_table(
+            ("platform", "stop signal", "default", "note", "compared with its page"),
+            (
+                (
+                    f"[{item.name}]({item.source})",
+                    item.stop_signal,
+                    f"{item.default_timeout_s} s",
+                    item.note,
+                    item.checked or "not checked",
+                )
+                for item in PLATFORMS
+            ),
+        ),
+        rules=_table(
+            ("rule", "severity", "requirement", "why", "source"),
+            (
+                (f"`{rule.id}`", rule.severity, rule.requirement, rule.why, rule.source)
+                for severity in Severity
+                for rule in RULES.values()
+                if rule.severity is severity
+            ),
+        ),
+        exit_codes=_table(("code", "meaning"), EXIT_CODES),
+    )
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """File name → JSON Schema."""
+    return {"scenario.schema.json": scenario.schema(), "results.schema.json": results_json.schema()}
+
+
+def documents() -> dict[Path, str]:
+    """Every generated file with what it must hold."""
+    texts = {DOCS / "outcomes.md": outcomes()}
+    for name, schema in schemas().items():
+        texts[DOCS / name] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return texts
+
+
+def stale() -> list[str]:
+    """Names of the generated files that are not what the code says today."""
+    return [
+        path.name
+        for path, text in documents().items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    """Write, or check."""
+    if arguments == ["--check"]:
+        old = stale()
+        for name in old:
+            print(f"docs/{name} is stale: run `make docs`", file=sys.stderr)
+        return 1 if old else 0
+    if arguments:
+        print(__doc__, file=sys.stderr)
+        return 2
+    for path, text in documents().items():
+        path.write_text(text, encoding="utf-8")
+        print(f"wrote docs/{path.name}")
+    return 0
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _meanings(head: str, texts: dict[Member, str], members: Iterable[Member]) -> str:
+    """A table in the enum's order; a member without a text is a mistake here."""
+    return _table((head, "meaning"), ((f"`{member}`", texts[member]) for member in members))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
