@@ -7,6 +7,7 @@ own (`html.py` does).
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from io import StringIO
 from itertools import pairwise
@@ -80,10 +81,11 @@ def _svg(draw: Callable[[Report], Figure | None], report: Report, name: str) -> 
         figure = draw(report)
         if figure is None:
             return None
-        text = StringIO()
-        figure.savefig(
-            text, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Type": None, "Format": None}
-        )
+        text, metadata = StringIO(), {"Date": None, "Creator": None, "Type": None, "Format": None}
+        with warnings.catch_warnings():
+            # Text stays text: a character that the measuring font lacks is the reader's font's business.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+            figure.savefig(text, format="svg", transparent=True, metadata=metadata)
     return _tidy(text.getvalue())
 
 

@@ -42,6 +42,8 @@ MAX_PROBLEMS = 20
 LOG_LINES = 5
 _NAME_WIDTH = 24
 _MIN_WIDTH = 40
+_NARROW = 72
+"""Below this the name of a scenario has a line of its own."""
 
 _GREEN, _RED, _YELLOW, _DIM, _BOLD = "32", "31", "33", "2", "1"
 _STATUS_COLOURS = {Status.PASS: _GREEN, Status.FAIL: _RED, Status.INCONCLUSIVE: _YELLOW}
@@ -161,16 +163,20 @@ def _compliance_text(row: Compliance) -> str:
 
 
 def _flow(mark: str, name: str, parts: Iterable[tuple[str, str]], width: int, paint: _Paint) -> list[str]:
-    """Parts beside the mark (one column, painted) and the name, two spaces apart, as many on a line as fit."""
-    indent = 2 + _cells(name) + 2
-    lines, used = [f"{mark} {name}  "], indent
+    """Parts beside the mark (one column, painted) and the name, two spaces apart, as many on a line as fit; on a narrow
+    terminal under the name."""
+    lines, indent = [f"{mark} {name}  "], 2 + _cells(name) + 2
+    if width < _NARROW:
+        lines, indent = [f"{mark} {name}", " " * 4], 4
+    used = indent
     for text, colour in parts:
-        if used > indent and used + 2 + _cells(text) > width:
-            lines.append(" " * indent)
-            used = indent
-        gap = "  " if used > indent else ""
-        lines[-1] += gap + paint(text, colour)
-        used += len(gap) + _cells(text)
+        for piece in _wrapped(text, width - indent):
+            if used > indent and used + 2 + _cells(piece) > width:
+                lines.append(" " * indent)
+                used = indent
+            gap = "  " if used > indent else ""
+            lines[-1] += gap + paint(piece, colour)
+            used += len(gap) + _cells(piece)
     return [line.rstrip() for line in lines]
 
 

@@ -1,0 +1,548 @@
+"""Every format of the report: what it must hold, and that no text from a container or a scenario file breaks it."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import fields, is_dataclass, replace
+from html.parser import HTMLParser
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from harness import wording
+from harness.model import NS_PER_S, Outcome, Report, Status
+from harness.renderers import csv_table, html, junit, markdown, plots, results_json, terminal
+from tests.reports_factory import (
+    SAMPLES,
+    Sample,
+    hostile_report,
+    large_report,
+    realistic_report,
+    report_of,
+    scenario,
+    trial,
+)
+
+EMPTY = report_of([], ())
+HOSTILE = (
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    "<img src=x onerror=alert(1)>&amp;",
+    "]]>\x00\x0b\ufffe\ud800",
+    "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J",
+    "=cmd|'/C calc'!A0",
+    "a|b\n| c | `d` **e** @team",
+    "{{ 7 * 7 }} {% raw %}",
+    "[bold]x[/bold] $x^2$ \\frac",
+    "\u202egpj.exe\u2066",
+    "日本語 " * 40,
+    "",
+)
+
+any_text = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(exclude_categories=()), max_size=60))
+
+
+@pytest.fixture(scope="module")
+def realistic() -> Report:
+    return realistic_report()
+
+
+@pytest.fixture(scope="module")
+def page(realistic: Report) -> str:
+    return html.render(realistic)
+
+
+def sample_named(name: str) -> Sample:
+    return next(sample for sample in SAMPLES if sample.name == name)
+
+
+def report_on(name: str) -> Report:
+    """A report on one sample, as `check` makes it."""
+    sample = sample_named(name)
+    return report_of([trial(sample, limit) for limit in sample.timeouts_s], (scenario(sample),))
+
+
+# ── JSON ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("made", [realistic_report(repeat=2), EMPTY], ids=["realistic", "empty"])
+def test_the_json_document_is_valid_against_its_schema(made: Report) -> None:
+    """The schema is generated from the records that write the document."""
+    schema = results_json.schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(json.loads(results_json.render(made)), schema)
+
+
+def test_the_schema_refuses_an_unknown_outcome(realistic: Report) -> None:
+    """Outcomes and statuses are enumerations, not any string."""
+    document = json.loads(results_json.render(realistic))
+    document["trials"][0]["outcome"] = "splendid"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, results_json.schema())
+
+
+def test_the_schema_describes_its_fields() -> None:
+    """A reader of the schema learns what null means without reading Python."""
+    definitions = results_json.schema()["$defs"]
+    assert (
+        "null where one end is missing"
+        in definitions["TrialDocument"]["properties"]["shutdown_duration_s"]["description"]
+    )
+    assert all("description" in definition for definition in definitions.values())
+
+
+def test_every_record_of_the_document_has_a_docstring() -> None:
+    """The records are the documentation of the format."""
+    records = [item for item in vars(results_json).values() if is_dataclass(item) and isinstance(item, type)]
+    assert len(records) >= 12
+    assert all(record.__doc__ for record in records if record.__module__ == results_json.__name__)
+
+
+def test_the_json_summary_counts_the_trials(realistic: Report) -> None:
+    """Statuses and outcomes each add up to the trials that were run."""
+    summary = json.loads(results_json.render(realistic))["summary"]
+    assert summary["trials_run"] == summary["pass"] + summary["fail"] + summary["inconclusive"] == 45
+    assert sum(summary["outcomes"].values()) == 45
+    assert summary["outcomes"].keys() == {outcome.value for outcome in Outcome}
+
+
+def test_event_times_count_from_the_stop_signal_on_the_same_clock(realistic: Report) -> None:
+    """The engine's clock from its kill event; the harness's clock, which saw no signal, from the stop request."""
+    trials = json.loads(results_json.render(realistic))["trials"]
+    timeline = next(item["timeline"] for item in trials if item["trial_id"] == "drains-5s.t30s.r1")
+    by_event = {event["event"]: event for event in timeline}
+    assert (by_event["signal_sent"]["at_s"], by_event["signal_sent"]["signal"]) == (0, "SIGTERM")
+    assert by_event["exited"]["at_s"] == pytest.approx(5.036)
+    assert by_event["stop_returned"]["relative_to"] == "stop_requested"
+
+
+def test_unknown_numbers_are_null_and_never_nan(realistic: Report) -> None:
+    """NaN is not JSON."""
+    text = results_json.render(realistic)
+    assert "NaN" not in text
+    trials = json.loads(text, parse_constant=pytest.fail)["trials"]
+    assert next(item for item in trials if item["outcome"] == "inconclusive")["shutdown_duration_s"] is None
+
+
+@given(any_text)
+@settings(max_examples=30, deadline=None)
+def test_json_keeps_any_text_as_it_was(text: str) -> None:
+    """What was recorded comes back unchanged, and the file can be written as UTF-8."""
+    document = json.loads(results_json.render(hostile_report(text)).encode("utf-8"))
+    assert document["trials"][0]["log_tail"] == text
+    assert document["trials"][0]["reason"] == text
+
+
+# ── JUnit ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_junit_has_a_suite_a_scenario_and_a_case_a_trial(realistic: Report) -> None:
+    """Counts in the root, the suites and the cases agree."""
+    root = ET.fromstring(junit.render(realistic))
+    assert len(root.findall("testsuite")) == 18
+    assert len(root.findall(".//testcase")) == 46 == int(root.get("tests", ""))
+    assert len(root.findall(".//failure")) == realistic.count(Status.FAIL) == int(root.get("failures", ""))
+    assert len(root.findall(".//error")) == realistic.count(Status.INCONCLUSIVE) == int(root.get("errors", ""))
+    assert len(root.findall(".//skipped")) == 1 == int(root.get("skipped", ""))
+
+
+def test_junit_tells_failure_from_inconclusive(realistic: Report) -> None:
+    """A failure is typed by its outcome, doubt is an error of type inconclusive."""
+    root = ET.fromstring(junit.render(realistic))
+    failure = root.find("testsuite[@name='crash-on-stop']/testcase/failure")
+    error = root.find("testsuite[@name='never-ready']/testcase/error")
+    assert failure is not None
+    assert error is not None
+    assert (failure.get("type"), error.get("type")) == ("crashed", "inconclusive")
+
+
+def test_junit_names_a_case_by_its_stop_timeout(realistic: Report) -> None:
+    """The name is stable from run to run; the class name is the scenario."""
+    case = ET.fromstring(junit.render(realistic)).find(".//testcase[@classname='drains-5s']")
+    assert case is not None
+    assert case.get("name") == "stop timeout 2 s, repetition 1"
+    assert case.findtext("system-out") == "SIGTERM received, draining\ndrained\n"
+
+
+@given(any_text)
+@settings(max_examples=60, deadline=None)
+def test_junit_is_well_formed_xml_whatever_the_text(text: str) -> None:
+    """Characters that XML 1.0 cannot hold are replaced; the rest is escaped."""
+    root = ET.fromstring(junit.render(hostile_report(text)).encode("utf-8"))
+    assert len(root.findall(".//testcase")) == 4
+    log = root.findtext(".//system-out") or ""
+    assert log == wording.printable(text)
+
+
+# ── CSV ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_csv_has_one_row_a_trial_and_seconds(realistic: Report) -> None:
+    """Read back with a plain CSV reader."""
+    rows = list(csv.DictReader(io.StringIO(csv_table.render(realistic))))
+    assert len(rows) == 45
+    row = next(row for row in rows if row["trial_id"] == "drains-5s.t30s.r1")
+    assert (row["stop_timeout_s"], row["shutdown_duration_s"], row["exit_code"]) == ("30.0", "5.036", "0")
+
+
+def test_csv_summary_has_one_row_per_scenario_and_stop_timeout() -> None:
+    """Repetitions share a row."""
+    rows = list(csv.DictReader(io.StringIO(csv_table.render_summary(realistic_report(repeat=3)))))
+    assert len(rows) == 45
+    assert {row["trials"] for row in rows} == {"3"}
+
+
+def test_csv_of_an_empty_run_is_a_header() -> None:
+    """A spreadsheet opens it all the same."""
+    assert csv_table.render(EMPTY).startswith("trial_id,scenario,")
+
+
+@given(any_text)
+@settings(max_examples=60, deadline=None)
+@example("\t=1+1")
+@example("-2+3")
+def test_no_csv_cell_is_a_formula(text: str) -> None:
+    """A cell of text never starts with a character that a spreadsheet computes."""
+    for render in (csv_table.render, csv_table.render_summary):
+        rows = list(csv.reader(io.StringIO(render(hostile_report(text)))))
+        for cell in (cell for row in rows[1:] for cell in row):
+            assert not cell.startswith(("=", "+", "@", "\t", "\r"))
+            assert not cell.startswith("-") or float(cell) < 0
+        assert len({len(row) for row in rows}) == 1
+
+
+# ── Markdown ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_markdown_starts_with_the_verdict(realistic: Report) -> None:
+    """The first sentence answers the question; the tables follow."""
+    text = markdown.render(realistic)
+    assert "**7 of 18 scenarios are compliant with the Amazon ECS default of 30 s; 7 are not" in text
+    assert "| ✔ compliant | drains-5s | 25.0 s |" in text
+    assert "- Skipped: needs-images" in text
+
+
+def test_markdown_stays_small_and_shows_what_did_not_pass_first() -> None:
+    """GitHub cuts a step summary at 1 MiB; trials that passed are left out before those that did not."""
+    text = markdown.render(large_report(5000))
+    assert len(text.encode()) < 100_000
+    assert "200 of 4,995 trials" in text
+    assert "| ✔ pass |" not in text
+
+
+@given(any_text)
+@settings(max_examples=60, deadline=None)
+def test_markdown_tables_keep_their_columns_whatever_the_text(text: str) -> None:
+    """Every row of a table has as many unescaped bars as its header, and no HTML but ours."""
+    made = markdown.render(hostile_report(text))
+    widths: set[int] = set()
+    for line in made.splitlines():
+        if line.startswith("|"):
+            widths.add(len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)))
+        else:
+            assert len(widths) <= 1
+            widths = set()
+    assert set(re.findall(r"<[^>]*>", made)) <= {
+        "<details>",
+        "<summary>",
+        "</summary>",
+        "</details>",
+        "<sub>",
+        "</sub>",
+    }
+    assert "@team" not in made
+
+
+# ── Terminal ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_SGR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_summary_fits_the_terminal(realistic: Report, width: int) -> None:
+    """No line is wider than the terminal, so none is wrapped by it."""
+    text = terminal.summary(realistic, width=width, colour=True)
+    assert max(terminal._cells(_SGR.sub("", line)) for line in text.splitlines()) <= width
+
+
+def test_the_summary_says_what_each_stop_timeout_came_to(realistic: Report) -> None:
+    """Neighbouring stop timeouts with the same outcome stand together."""
+    text = terminal.summary(realistic, width=120, colour=False)
+    assert "✔ drains-5s          2 s killed  10 s, 30 s graceful (5.0 s)  compliant, 25.0 s to spare" in text
+    assert "7 of 18 scenarios are compliant" in text
+    assert "skipped  needs-images" in text
+
+
+def test_trials_that_fail_for_the_same_reason_are_explained_once(realistic: Report) -> None:
+    """Three stop timeouts, one crash: one paragraph."""
+    text = terminal.summary(realistic, width=120, colour=False)
+    assert text.count("segmentation fault") == 1
+    assert "crash-on-stop, stop timeout 2 s, 10 s, 30 s:" in text
+
+
+def test_colour_changes_nothing_but_colour(realistic: Report) -> None:
+    """Without its escape sequences the coloured text is the plain text."""
+    for render in (terminal.summary, terminal.check_verdict):
+        assert _SGR.sub("", render(realistic, width=80, colour=True)) == render(realistic, width=80, colour=False)
+
+
+def test_the_ascii_fallback_is_ascii(realistic: Report) -> None:
+    """For terminals that cannot show the marks."""
+    assert terminal.summary(realistic, unicode=False).isascii()
+    assert terminal.check_verdict(realistic, unicode=False).isascii()
+
+
+@given(any_text)
+@settings(max_examples=60, deadline=None)
+def test_no_text_controls_the_terminal(text: str) -> None:
+    """Without colour there is no control character in the output but the line feed."""
+    made = hostile_report(text)
+    lines = [terminal.trial_line(result) for result in made.results]
+    whole = "\n".join([terminal.summary(made, width=60), terminal.check_verdict(made, width=60), *lines])
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", whole)
+    assert all("\n" not in line for line in lines)
+    whole.encode("utf-8")
+
+
+def test_check_says_compliant_in_one_sentence() -> None:
+    """Who, how long, and how much time was left."""
+    first = terminal.check_verdict(report_on("handles-sigterm"), width=200).splitlines()[0]
+    assert first == (
+        "✔ compliant: handles-sigterm:latest left at most 0.148 s after SIGTERM, "
+        "29.85 s before ECS would have sent SIGKILL."
+    )
+
+
+def test_check_says_who_sent_sigkill_and_how_we_know() -> None:
+    """The stop timeout, the engine and the evidence; then findings and the end of the log."""
+    text = terminal.check_verdict(report_on("shell-form"), width=200)
+    assert text.startswith(
+        "✘ not compliant: shell-form:latest was still running 30 s after SIGTERM; "
+        "Docker Engine sent SIGKILL (observed)."
+    )
+    assert "stop timeout 30 s: killed after 30.0 s, exit code 137" in text
+    assert "evidence  SIGKILL was observed" in text
+    assert "[shell-is-pid1]" in text
+    assert "INFO listening on 0.0.0.0:8000" in text
+
+
+def test_check_does_not_claim_what_it_does_not_know() -> None:
+    """Never ready: inconclusive, with the reason."""
+    text = terminal.check_verdict(report_on("never-ready"), width=200)
+    assert text.startswith("? inconclusive: never-ready:latest: It was not ready within 20 s")
+
+
+def test_a_progress_line_is_one_line_and_gives_a_reason_only_where_needed(realistic: Report) -> None:
+    """pass needs no reason."""
+    lines = {result.observation.trial_id: terminal.trial_line(result) for result in realistic.results}
+    assert lines["drains-5s.t30s.r1"] == "pass          drains-5s, stop timeout 30 s: graceful after 5.0 s"
+    assert lines["oom-on-stop.t2s.r1"].endswith("oom killed after 0.43 s: The OOM killer struck during the stop.")
+
+
+# ── Plots ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_same_report_gives_the_same_plots(realistic: Report) -> None:
+    """No date, no random ids: a committed report does not change for nothing."""
+    first = plots.render_all(realistic)
+    assert first == plots.render_all(realistic_report())
+    assert first.keys() == {"outcomes", "shutdown-durations", "timelines"}
+    for svg in first.values():
+        ET.fromstring(svg)
+        assert "<dc:date>" not in svg
+
+
+def test_plots_stay_small_with_thousands_of_trials() -> None:
+    """Points become one picture; timelines are limited and say so."""
+    drawn = plots.render_all(large_report(5000))
+    assert all(len(svg) < 500_000 for svg in drawn.values())
+    assert "(60 of 4,995 trials)" in drawn["timelines"]
+
+
+def test_a_plot_with_nothing_to_show_is_left_out() -> None:
+    """No trials, no plots; trials without durations, an outcome matrix only."""
+    assert plots.render_all(EMPTY) == {}
+    assert plots.render_all(report_on("never-ready")).keys() == {"outcomes"}
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_plots_are_well_formed_whatever_the_names(text: str) -> None:
+    """Names are text, never markup or mathematics."""
+    for svg in plots.render_all(hostile_report(text)).values():
+        ET.fromstring(svg)
+
+
+def test_plots_take_extreme_stop_timeouts() -> None:
+    """A stop timeout of 0 on a logarithmic axis, and one of an hour."""
+    sample = Sample("extreme", "", 3000.0, timeouts_s=(0, 0.001, 3600))
+    made = report_of([trial(sample, limit) for limit in sample.timeouts_s], (scenario(sample),))
+    assert len(plots.render_all(made)) == 3
+
+
+# ── HTML ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_VOID = {"area", "br", "hr", "img", "input", "link", "meta", "use", "path", "image", "wbr"}
+
+
+class Page(HTMLParser):
+    """Elements, attributes and the text of scripts, read the way a browser reads them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append("")
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in _VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+
+
+def embedded(text: str) -> dict[str, Any]:
+    """The data that the page's script reads."""
+    data: dict[str, Any] = json.loads(Page(text).scripts[0])
+    return data
+
+
+def test_the_page_answers_first_and_shows_every_part(page: str) -> None:
+    """Headline, run, compliance, plots, platforms, trials, in this order."""
+    places = [
+        page.index(f">{title}")
+        for title in ("7 of 18", "The run<", "Against the Amazon", "Plots<", "Against the defaults", "Trials</h2>")
+    ]
+    assert places == sorted(places)
+
+
+def test_the_page_fetches_nothing(page: str) -> None:
+    """No element that loads anything, no address in the style; links are the platforms' sources."""
+    parsed = Page(page)
+    assert not {"link", "iframe", "object", "embed", "base"} & {tag for tag, _ in parsed.elements}
+    for tag, attributes in parsed.elements:
+        assert "src" not in attributes
+        assert tag == "a" or "href" not in attributes or str(attributes["href"]).startswith("#")
+        address = attributes.get("xlink:href") or "#"
+        assert address.startswith(("#", "data:image/png"))
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page)
+
+
+def test_the_policy_allows_this_script_and_no_other(page: str) -> None:
+    """The hash in the Content-Security-Policy is that of the inline script, byte for byte."""
+    parsed = Page(page)
+    policy = next(str(item["content"]) for tag, item in parsed.elements if tag == "meta" and "http-equiv" in item)
+    digest = base64.b64encode(hashlib.sha256(parsed.scripts[-1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in policy
+    assert policy.startswith("default-src 'none';")
+    assert not any(name.startswith("on") for _, item in parsed.elements for name in item)
+
+
+def test_every_trial_is_on_the_page_with_its_details(page: str, realistic: Report) -> None:
+    """Up to 500 trials carry everything that was recorded."""
+    trials = embedded(page)["trials"]
+    assert [item["id"] for item in trials] == [result.observation.trial_id for result in realistic.results]
+    assert all("details" in item for item in trials)
+    crash = next(item for item in trials if item["outcome"] == "crashed")
+    assert crash["details"]["log"] == "SIGTERM\n*** ␀ abort\n"
+
+
+def test_with_many_trials_the_details_are_of_those_that_did_not_pass() -> None:
+    """The page says how many carry their details; each has its row."""
+    made = large_report(900)
+    text = html.render(made)
+    trials = embedded(text)["trials"]
+    assert len(trials) == 900
+    assert sum("details" in item for item in trials) == html.MAX_DETAILS
+    assert all("details" in item for item in trials if item["status"] != "pass")
+    assert "500 of 900 trials carry their details" in text
+
+
+def test_a_run_without_trials_still_gives_a_page() -> None:
+    """Nothing was run: the page says so."""
+    assert "No scenario was run." in html.render(EMPTY)
+
+
+@given(any_text)
+@settings(max_examples=20, deadline=None)
+@example(HOSTILE[0])
+@example(HOSTILE[1])
+def test_no_text_breaks_out_of_the_page(text: str) -> None:
+    """Two scripts, balanced elements, no element that a name or a log brought along."""
+    made = html.render(hostile_report(text))
+    parsed = Page(made)
+    assert len(parsed.scripts) == 2
+    assert parsed.open == []
+    assert "alert(1)" not in parsed.scripts[1]
+    assert "img" not in {tag for tag, _ in parsed.elements}
+    made.encode("utf-8")
+
+
+# ── Words ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("duration_ns", "shown", "precise"),
+    [
+        (4_000_000, "0.004 s", "0.004 s"),
+        (123_456_789, "0.12 s", "0.123 s"),
+        (5 * NS_PER_S, "5.0 s", "5 s"),
+        (30_020_000_000, "30.0 s", "30.02 s"),
+        (-500_000_000, "-0.50 s", "-0.500 s"),
+    ],
+)
+def test_durations_are_written_for_tables_and_for_sentences(duration_ns: int, shown: str, precise: str) -> None:
+    """A table rounds; a sentence about a limit of 30 s must not round 30.02 s away."""
+    assert (wording.seconds(duration_ns), wording.precise_seconds(duration_ns)) == (shown, precise)
+
+
+def test_the_length_of_a_run_is_unknown_where_its_times_are() -> None:
+    """Interrupted, or not ISO 8601."""
+    run = realistic_report().run
+    assert wording.run_duration_ns(run) == 221 * NS_PER_S
+    assert wording.run_duration_ns(replace(run, finished_at=None)) is None
+    assert wording.run_duration_ns(replace(run, started_at="yesterday")) is None
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_printable_text_is_printable_and_stays_so(text: str) -> None:
+    """No control characters but line feed and tab, and a second pass changes nothing."""
+    safe = wording.printable(text)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", safe)
+    assert wording.printable(safe) == safe
+
+
+def test_a_long_unfinished_escape_sequence_does_not_take_for_ever() -> None:
+    """A container can write a million escape characters."""
+    assert wording.printable("\x1b]" * 500_000) == ""
+    assert "␛" in wording.printable("\x1b[" * 200_000)
+
+
+def test_the_words_cover_every_outcome() -> None:
+    """A new outcome needs a word, a meaning, a colour and a marker."""
+    for table in (wording.OUTCOME_WORDS, wording.OUTCOME_MEANINGS, plots.OUTCOME_COLOURS, plots.OUTCOME_MARKERS):
+        assert set(table) == set(Outcome)
+    assert all(field.name for field in fields(results_json.TrialDocument))

@@ -1,0 +1,92 @@
+"""Tables over the trials of a report."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import statistics
+from harness.model import Outcome, Report, TrialResult
+from tests.reports_factory import SAMPLES, Sample, nanoseconds, realistic_report, report_of, scenario, trial
+
+DRAINS = next(sample for sample in SAMPLES if sample.name == "drains-5s")
+
+
+def with_durations(*durations_s: float | None) -> Report:
+    """Trials of one scenario at 30 s with these shutdown durations."""
+    results = []
+    for repetition, duration in enumerate(durations_s, start=1):
+        made = trial(DRAINS, 30, repetition)
+        taken = None if duration is None else nanoseconds(duration)
+        facts = replace(made.verdict.facts, shutdown_duration_ns=taken)
+        results.append(TrialResult(made.observation, replace(made.verdict, facts=facts)))
+    return report_of(results, (scenario(DRAINS),))
+
+
+def test_the_trials_table_has_one_row_a_trial_in_report_order() -> None:
+    """Row n is result n."""
+    made = realistic_report(repeat=2)
+    table = statistics.trials_table(made)
+    assert list(table["trial_id"]) == [result.observation.trial_id for result in made.results]
+
+
+def test_exit_codes_stay_whole_numbers_beside_unknown_ones() -> None:
+    """143 must not become 143.0 because another trial has no exit code."""
+    table = statistics.trials_table(realistic_report())
+    assert table["exit_code"].dtype == "Int64"
+    assert table["exit_code"].isna().any()
+
+
+def test_the_summary_describes_the_measured_durations() -> None:
+    """Median, minimum, maximum and the 95th percentile of 1, 2 and 6 seconds."""
+    (row,) = statistics.summary_table(with_durations(1, 2, 6)).to_dict("records")
+    assert (row["trials"], row["measured"], row["median_s"], row["min_s"], row["max_s"]) == (3, 3, 2, 1, 6)
+    assert math.isclose(row["p95_s"], 5.6)
+
+
+def test_a_killed_trial_has_no_duration_of_its_own() -> None:
+    """It was cut off: its 2 s say when SIGKILL came, not how long the stop takes."""
+    made = report_of([trial(DRAINS, 2)], (scenario(DRAINS),))
+    (row,) = statistics.summary_table(made).to_dict("records")
+    assert (row["measured"], row["sigkills"], row["outcome"]) == (0, 1, "killed")
+    assert pd.isna(row["median_s"])
+    assert pd.isna(row["p95_s"])
+
+
+def test_the_summary_names_the_most_frequent_outcome_and_the_worse_of_equals() -> None:
+    """Two graceful and one killed: graceful 2/3. One each: killed."""
+    kills = Sample("drains-5s", "", None)
+    three = [trial(DRAINS, 30, 1), trial(DRAINS, 30, 2), trial(kills, 30, 3)]
+    (row,) = statistics.summary_table(report_of(three, (scenario(DRAINS),))).to_dict("records")
+    assert (row["outcome"], row["agreeing"], row["outcomes"]) == ("graceful", 2, "graceful 2, killed 1")
+    (row,) = statistics.summary_table(report_of(three[1:], (scenario(DRAINS),))).to_dict("records")
+    assert (row["outcome"], row["agreeing"]) == ("killed", 1)
+
+
+def test_a_run_without_trials_gives_empty_tables_with_their_columns() -> None:
+    """The CSV of an empty run still has its header."""
+    made = report_of([], ())
+    assert statistics.trials_table(made).empty
+    assert statistics.summary_table(made).empty
+    assert "median_s" in statistics.summary_table(made).columns
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0.001, 29)), min_size=1, max_size=8))
+def test_the_summary_counts_every_trial_and_keeps_its_order_of_size(durations: list[float | None]) -> None:
+    """Minimum ≤ median ≤ 95th percentile ≤ maximum, over the trials whose duration is known."""
+    (row,) = statistics.summary_table(with_durations(*durations)).to_dict("records")
+    known = [duration for duration in durations if duration is not None]
+    assert (row["trials"], row["measured"]) == (len(durations), len(known))
+    if known:
+        assert row["min_s"] <= row["median_s"] + 1e-9
+        assert row["median_s"] <= row["p95_s"] + 1e-9
+        assert row["p95_s"] <= row["max_s"] + 1e-9
+
+
+def test_every_outcome_has_a_rank() -> None:
+    """A new outcome must be placed among the others."""
+    assert set(statistics._WORST_FIRST) == set(Outcome)
