@@ -21,10 +21,13 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
+from yaml.constructor import ConstructorError
 
 from harness import signals, units
 from harness.errors import ScenarioError
@@ -78,8 +81,8 @@ def _signal(value: object) -> str:
 def _regular_expression(value: str) -> str:
     try:
         re.compile(value)
-    except re.error as error:
-        raise ValueError(f"{value!r} is not a regular expression: {error}") from None
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"{value[:60]!r} is not a regular expression: {error}") from None
     return value
 
 
@@ -94,7 +97,11 @@ def _argv(value: object) -> object:
 
 
 def _ports(value: object) -> object:
-    return dict.fromkeys(value) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    if any(isinstance(port, list | dict) for port in value):
+        raise ValueError("write a list of ports, such as [8000], or a mapping to host ports, such as {8000: 18000}")
+    return dict.fromkeys(value)
 
 
 DURATION_SCHEMA = {"type": ["string", "integer"], "examples": ["500ms", "2s", "1m30s"]}
@@ -205,19 +212,21 @@ class ScenarioFile(_Section):
     repeat: Annotated[int, Field(ge=1, le=10_000)] = Field(1, description="Repetitions, each in a fresh container.")
     expect: Annotated[list[ExpectSection], BeforeValidator(_one_or_list), Field(min_length=1)] = [ExpectSection()]
 
-    @model_validator(mode="after")
-    def _expectations_fit(self) -> ScenarioFile:
-        named = [section.timeout for section in self.expect]
+    @field_validator("expect")
+    @classmethod
+    def _expectations_fit(cls, expect: list[ExpectSection], info: ValidationInfo) -> list[ExpectSection]:
+        named = [section.timeout for section in expect]
+        stop: StopSection | None = info.data.get("stop")  # None: it has mistakes of its own
         for timeout in named:
             if named.count(timeout) > 1:
                 where = "without `timeout`" if timeout is None else f"for timeout {units.format_duration(timeout)}"
-                raise ValueError(f"`expect` has two entries {where}; one is enough")
-            if timeout is not None and timeout not in self.stop.timeouts:
-                known = ", ".join(units.format_duration(value) for value in self.stop.timeouts)
+                raise ValueError(f"two entries {where}; one is enough")
+            if timeout is not None and stop is not None and timeout not in stop.timeouts:
+                known = ", ".join(units.format_duration(value) for value in stop.timeouts)
                 raise ValueError(
-                    f"`expect` names timeout {units.format_duration(timeout)}, which `stop.timeouts` does not ({known})"
+                    f"names timeout {units.format_duration(timeout)}, which `stop.timeouts` does not ({known})"
                 )
-        return self
+        return expect
 
 
 def schema() -> dict[str, Any]:
@@ -324,7 +333,7 @@ def _tuple(words: list[str] | None) -> tuple[str, ...] | None:
 
 def _compose(text: str, source: str) -> tuple[dict[Key, Any], dict[Path, yaml.Mark]]:
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
             raise ScenarioError((f"{source}:1:1: the file is empty; `stop-harness init` writes one to start from",))
@@ -345,6 +354,15 @@ def _compose(text: str, source: str) -> tuple[dict[Key, Any], dict[Path, yaml.Ma
         raise ScenarioError(tuple(reader.problems))
     assert isinstance(data, dict)
     return data, reader.marks
+
+
+class _Loader(yaml.SafeLoader):
+    """Merge keys (`<<`) double what they merge, so that they are bounded while they are merged."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > MAX_NODES:
+            raise ConstructorError(None, None, f"merged into more than {MAX_NODES} values", node.start_mark)
 
 
 class _Reader:
@@ -368,11 +386,22 @@ class _Reader:
             return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
         if path[:-1] in RAW_TEXT and node.tag != "tag:yaml.org,2002:null":
             return node.value
-        return self.loader.construct_object(node)
+        return self._construct(node)
+
+    def _construct(self, node: yaml.Node) -> Any:
+        """A plain value. PyYAML lets its own mistakes through for `2020-13-45` or `!!bool maybe`."""
+        try:
+            return self.loader.construct_object(node)
+        except (ValueError, KeyError, AttributeError):
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{_show(node.value)} does not read as {kind}; put it in quotes if text is meant"
+            raise ConstructorError(None, None, problem, node.start_mark) from None
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[Key, Any]:
         seen: dict[Key, yaml.Mark] = {}
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConstructorError(None, None, "a key is one word, not a list or a mapping", key_node.start_mark)
             key = key_node.value
             if key in seen and key != "<<":
                 mark = key_node.start_mark
@@ -384,7 +413,7 @@ class _Reader:
         self.loader.flatten_mapping(node)
         result: dict[Key, Any] = {}
         for key_node, value_node in node.value:
-            key = self.loader.construct_object(key_node)
+            key = self._construct(key_node)
             if not isinstance(key, str | int):
                 key = str(key_node.value)
             self.marks[(*path, key)] = key_node.start_mark
@@ -397,7 +426,8 @@ class _Reader:
 
 def _where(detail: ErrorDetails) -> Path:
     """The path of the offending key; pydantic appends "[key]" where a mapping's key itself is wrong."""
-    return tuple(part for part in detail["loc"] if part != "[key]")
+    path = detail["loc"]
+    return path[:-1] if path[-1:] == ("[key]",) and detail["type"] != "extra_forbidden" else path
 
 
 def _position(marks: dict[Path, yaml.Mark], path: Path) -> tuple[int, int]:
@@ -411,7 +441,7 @@ def _explain(detail: ErrorDetails) -> str:
     path = _where(detail)
     key = ".".join(str(part) for part in path) or "scenario"
     kind, context, value = detail["type"], detail.get("ctx", {}), detail["input"]
-    if kind == "extra_forbidden":
+    if kind in {"extra_forbidden", "invalid_key"}:
         return f"{key}: unknown key{_did_you_mean(str(path[-1]), _allowed_keys(path[:-1]))}"
     if kind == "missing":
         return f"{key}: this key is required"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 NUMBERS = {
     name: number
     for number, name in enumerate(
@@ -29,22 +31,27 @@ def number(text: str) -> int:
     if name in NUMBERS:
         return NUMBERS[name]
     value = 0
-    if name.isascii() and name.isdigit():
+    if re.fullmatch(r"[0-9]{1,2}", name):
         value = int(name)
-    elif name.startswith("RTMIN") and (name == "RTMIN" or (name[5] == "+" and name[6:].isdigit())):
-        value = RTMIN + int(name[6:] or 0)
-    elif name.startswith("RTMAX") and (name == "RTMAX" or (name[5] == "-" and name[6:].isdigit())):
-        value = RTMAX - int(name[6:] or 0)
+    elif match := re.fullmatch(r"RTMIN(?:\+([0-9]{1,2}))?", name):
+        value = RTMIN + int(match[1] or 0)
+    elif match := re.fullmatch(r"RTMAX(?:-([0-9]{1,2}))?", name):
+        value = RTMAX - int(match[1] or 0)
     if 1 <= value <= RTMAX:
         return value
     raise ValueError(f"{text!r} is not a signal; write a name such as SIGTERM or SIGRTMIN+3, or a number 1 to 64")
 
 
 def name(value: int) -> str:
-    """`SIGTERM` for 15; `SIGRTMIN+3` for 37; `signal 99` for a number that is none."""
+    """`SIGTERM` for 15; `SIGRTMIN+3` for 37; `SIG32` for one of the two that the C library keeps to itself.
+
+    `number` reads it back. `signal 99` for a number that is none.
+    """
     for text, known in NUMBERS.items():
         if known == value:
             return f"SIG{text}"
     if RTMIN <= value <= RTMAX:
         return "SIGRTMIN" if value == RTMIN else f"SIGRTMIN+{value - RTMIN}"
+    if max(NUMBERS.values()) < value < RTMIN:
+        return f"SIG{value}"
     return f"signal {value}"

@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from harness.model import NS_PER_MS
+from harness.model import NS_PER_MS, NS_PER_S
+
+MAX_DURATION_NS = 500 * 3600 * NS_PER_S
+"""500h. Waiting goes through poll(2), which takes no more than 2**31 ms (24.8 days)."""
+
+MAX_TEXT = 40
+"""Python refuses to read numbers of thousands of digits, with a message of its own."""
 
 _DURATION_UNITS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600)}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+", re.ASCII)
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SIZE_UNITS = {
     **dict.fromkeys(("", "b"), 1),
@@ -24,14 +30,16 @@ def parse_duration(text: str) -> int:
     stripped = text.strip()
     if stripped == "0":
         return 0
-    if not _DURATION.fullmatch(stripped):
+    if len(stripped) > MAX_TEXT or not _DURATION.fullmatch(stripped):
         if stripped.startswith("-"):
             raise ValueError(f"{text!r} is negative; a duration is 0 or more, such as 500ms, 2s or 1m30s")
-        raise ValueError(f"{text!r} is not a duration; write a number with a unit, such as 500ms, 2s or 1m30s")
+        raise ValueError(f"{text[:MAX_TEXT]!r} is not a duration; write a number with a unit, such as 500ms, 2s or 1m30s")
     parts = _DURATION_PART.findall(stripped)
     milliseconds = sum(Fraction(number) * _DURATION_UNITS[unit] for number, unit in parts) * 1000
     if milliseconds.denominator != 1:
         raise ValueError(f"{text!r} is finer than a millisecond, which no engine can promise")
+    if milliseconds * NS_PER_MS > MAX_DURATION_NS:
+        raise ValueError(f"{text!r} is longer than {MAX_DURATION_NS // NS_PER_S // 3600}h")
     return int(milliseconds) * NS_PER_MS
 
 
@@ -49,7 +57,7 @@ def format_duration(duration_ns: int) -> str:
 
 def parse_size(text: str) -> int:
     """Bytes of `64MiB`, `64m`, `1g`. Raises ValueError with what is allowed."""
-    match = re.fullmatch(r"(\d+)\s*([a-z]*)", text.strip().lower())
+    match = re.fullmatch(r"([0-9]{1,15})\s*([a-z]*)", text.strip().lower())
     if match is None or match[2] not in _SIZE_UNITS:
         raise ValueError(f"{text!r} is not a size; write a whole number with a unit, such as 64MiB or 1GiB")
     return int(match[1]) * _SIZE_UNITS[match[2]]
