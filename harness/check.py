@@ -136,7 +136,7 @@ def _ready(given: Mapping[str, Any]) -> dict[str, Any]:
     _put(ready, "tcp", given["ready_tcp"])
     if given["ready_http"]:
         port, slash, path = given["ready_http"].partition("/")
-        if not port.isdigit():
+        if not re.fullmatch("[0-9]{1,5}", port):
             raise UsageError(f"--ready-http {given['ready_http']!r} is not of the form PORT or PORT/PATH")
         ready["http"] = {"port": int(port), "path": slash + path or "/"}
     _put(ready, "healthcheck", given["ready_healthcheck"] or None)

@@ -28,7 +28,7 @@ def parse_jobs(text: str, trials: int) -> int:
     """Trials in flight at once for `--jobs auto` or `--jobs N`. Raises UsageError."""
     if text == "auto":
         return max(1, min(trials, AUTO_JOBS_PER_CPU * (os.cpu_count() or 1)))
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_JOBS:
+    if text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_JOBS:
         return int(text)
     raise UsageError(f"--jobs {text!r} is neither `auto` nor a number from 1 to {MAX_JOBS}")
 

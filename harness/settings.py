@@ -20,12 +20,21 @@ def load(start: Path, known: frozenset[str]) -> dict[str, Any]:
 
 def _read(file: Path, known: frozenset[str]) -> dict[str, Any]:
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("stop-harness", {})
+        table: Any = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{file}: cannot be read: {error}") from None
+    for key in ("tool", "stop-harness"):
+        table = table.get(key, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"{file}: {key}: a table is needed, such as [tool.stop-harness]")
     settings = {str(key).replace("-", "_"): value for key, value in table.items()}
     unknown = sorted(set(settings) - known)
     if unknown:
         allowed = ", ".join(sorted(name.replace("_", "-") for name in known))
         raise UsageError(f"{file}: [tool.stop-harness] {unknown[0].replace('_', '-')}: unknown key; allowed: {allowed}")
-    return settings
+    for name, value in settings.items():
+        if not isinstance(value, str | int | float):
+            key = name.replace("_", "-")
+            raise UsageError(f"{file}: [tool.stop-harness] {key}: one value is needed, not {value!r}")
+    # Numbers become text, as they would be on the command line; a flag stays true or false.
+    return {name: value if isinstance(value, bool) else str(value) for name, value in settings.items()}
