@@ -20,13 +20,12 @@ from harness.model import (
     Report,
     RunWarning,
     Scenario,
-    SkippedScenario,
     StoredRun,
     TrialResult,
     Verdict,
 )
 from harness.platforms import IMAGE_SIGNAL, PLATFORMS
-from harness.wording import count_of, precise_seconds, timeout
+from harness.wording import count_of, precise_seconds, sentence, timeout
 
 OVERLOAD = 1.5
 """Runnable processes per CPU (1-minute load average) above which durations are suspect: each process then waits for a
@@ -40,21 +39,28 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
     by_scenario: dict[str, list[TrialResult]] = defaultdict(list)
     for result in results:
         by_scenario[result.observation.scenario].append(result)
-    skipped = {skip.scenario: skip for skip in stored.skipped}
+    absent = _absent(stored)
     ecs = ECS_STOP_TIMEOUT_S * NS_PER_S
     return Report(
         run=stored.run,
         scenarios=scenarios,
         results=results,
         compliance=tuple(
-            compliance(scenario.name, by_scenario[scenario.name], ecs, skipped.get(scenario.name))
-            for scenario in scenarios
+            compliance(scenario.name, by_scenario[scenario.name], ecs, absent[scenario.name]) for scenario in scenarios
         ),
-        platforms=tuple(_platform_row(platform, scenarios, by_scenario, skipped) for platform in PLATFORMS),
+        platforms=tuple(_platform_row(platform, scenarios, by_scenario, absent) for platform in PLATFORMS),
         trials_planned=stored.trials_planned,
         skipped=stored.skipped,
         warnings=_warnings(stored, results),
     )
+
+
+def _absent(stored: StoredRun) -> dict[str, str]:
+    """For each scenario the sentence that says why it has no trials, should it have none."""
+    shard = stored.run.shard
+    reason = f"None of its trials is in shard {shard}." if shard else "No trial of it was run."
+    skipped = {item.scenario: f"It was skipped: {item.reason.rstrip('.')}." for item in stored.skipped}
+    return {scenario.name: skipped.get(scenario.name, reason) for scenario in stored.scenarios}
 
 
 def _sorted_results(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> tuple[TrialResult, ...]:
@@ -73,7 +79,9 @@ def _report_order(result: TrialResult) -> tuple[object, ...]:
 def _natural(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
     """Sort key under which `drains-5s` stands before `drains-15s`; the name itself breaks ties."""
     parts = re.split(r"([0-9]+)", name)
-    return tuple((int(part) if part.isdigit() and part.isascii() else 0, part) for part in parts), name
+    return tuple(
+        (int(part) if part.isdigit() and part.isascii() and len(part) < 20 else 0, part) for part in parts
+    ), name
 
 
 # ── Compliance ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -89,9 +97,9 @@ class _Evidence:
 
 
 def compliance(
-    scenario: str, results: list[TrialResult], limit_ns: int, skipped: SkippedScenario | None = None
+    scenario: str, results: list[TrialResult], limit_ns: int, absent: str = "No trial of it was run."
 ) -> Compliance:
-    """One scenario against a stop timeout of `limit_ns`.
+    """One scenario against a stop timeout of `limit_ns`. `absent` is the reason where it has no trials.
 
     One trial that would have been killed, lost work or crashed is proof against; it outweighs everything. A trial that
     says nothing (inconclusive, not running, killed at a shorter timeout and never seen to end) is doubt, and doubt
@@ -104,8 +112,7 @@ def compliance(
             in_time = sum(item.left_after_ns is not None for item in evidence)
             return Compliance(scenario, limit_ns, status, _one_reason(reasons, in_time))
     if not evidence:
-        reason = f"It was skipped: {skipped.reason.rstrip('.')}." if skipped else "No trial of it was run."
-        return Compliance(scenario, limit_ns, ComplianceStatus.INCONCLUSIVE, reason)
+        return Compliance(scenario, limit_ns, ComplianceStatus.INCONCLUSIVE, absent)
     # A killed trial at a shorter timeout that another trial explains supports without a duration of its own.
     longest = max(item.left_after_ns for item in evidence if item.left_after_ns is not None)
     return Compliance(
@@ -141,14 +148,14 @@ def _evidence(result: TrialResult, others: list[TrialResult], limit_ns: int) -> 
         case Outcome.NOT_RUNNING:
             return _Evidence(doubt, "It was not running when the stop came.")
         case Outcome.INCONCLUSIVE:
-            return _Evidence(doubt, verdict.reason)
+            return _Evidence(doubt, sentence(verdict.reason))
         case _ if duration is not None and duration > limit_ns:
             # Lossy or crashed, but later than the limit: the platform's SIGKILL would have come first.
             return _Evidence(
                 against, f"It took {precise_seconds(duration)} to leave and would have been killed at {limit}."
             )
         case _:
-            return _Evidence(against, verdict.reason)
+            return _Evidence(against, sentence(verdict.reason))
 
 
 def _graceful_evidence(duration_ns: int | None, tried_ns: int, limit_ns: int) -> _Evidence:
@@ -185,13 +192,13 @@ def _platform_row(
     platform: Platform,
     scenarios: tuple[Scenario, ...],
     by_scenario: dict[str, list[TrialResult]],
-    skipped: dict[str, SkippedScenario],
+    absent: dict[str, str],
 ) -> PlatformRow:
     """Every scenario against one platform's default."""
     limit_ns = platform.default_timeout_s * NS_PER_S
     judged = [
         _other_signal(platform, scenario.name, by_scenario[scenario.name], limit_ns)
-        or compliance(scenario.name, by_scenario[scenario.name], limit_ns, skipped.get(scenario.name))
+        or compliance(scenario.name, by_scenario[scenario.name], limit_ns, absent[scenario.name])
         for scenario in scenarios
     ]
     return PlatformRow(

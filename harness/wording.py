@@ -132,6 +132,12 @@ def expectation_headline(report: Report) -> str:
     return f"{whole}; {', '.join(others)}." if others else f"{whole}."
 
 
+def sentence(fragment: str) -> str:
+    """A verdict's reason as a sentence of its own: `left with exit code 0` → `Left with exit code 0.`"""
+    text = one_line(fragment)
+    return text if not text else f"{text[0].upper()}{text[1:].rstrip('.')}."
+
+
 def subject_name(scenario: Scenario) -> str:
     """What people call the container: its image, its build folder, else the scenario's name."""
     return one_line(scenario.subject.image or scenario.subject.build_directory or scenario.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from harness import report
+from harness import report, signals
 from harness.model import (
     NS_PER_MS,
     NS_PER_S,
@@ -192,15 +192,16 @@ def _verdict(sample: Sample, seen: Observation, outcome: Outcome, duration: int 
             (*sample.expected, Outcome.KILLED) if sample.needs_s and sample.needs_s > timeout_s else sample.expected
         )
         status = Status.PASS if outcome in expected else Status.FAIL
+    name = signals.name(sample.signal)
     took = f"{(duration or 0) / NS_PER_S:.2f} s"
     reason = {
-        Outcome.GRACEFUL: f"It left by itself {took} after the stop signal, with exit code {seen.exit_code}.",
-        Outcome.KILLED: f"It was still running {timeout_s:g} s after the stop signal; the engine sent SIGKILL.",
-        Outcome.CRASHED: "It died of a segmentation fault (exit code 139) while it stopped.",
-        Outcome.OOM_KILLED: "The OOM killer struck during the stop.",
-        Outcome.LOSSY: "PID 1 left, and the kernel killed 1 process that was still working: python3 worker.py.",
-        Outcome.NOT_RUNNING: "It had exited with code 0 before the stop; there was nothing to stop.",
-        Outcome.INCONCLUSIVE: "It was not ready within 20 s: port 8000 was not open after 20 s.",
+        Outcome.GRACEFUL: f"left with exit code {seen.exit_code} {took} after {name}",
+        Outcome.KILLED: f"still running {timeout_s:g} s after {name}; ended by SIGKILL (observed: kill event)",
+        Outcome.CRASHED: f"crashed with SIGSEGV, exit code 139, {took} after {name}",
+        Outcome.OOM_KILLED: f"the OOM killer struck during the stop; exit code 137 {took} after {name}",
+        Outcome.LOSSY: f"left with exit code 143 {took} after {name}, while the kernel killed python3 worker.py",
+        Outcome.NOT_RUNNING: "had already exited with code 0 before the stop",
+        Outcome.INCONCLUSIVE: "not ready within 20 s: port 8000 was not open",
     }[outcome]
     facts = StopFacts(
         sigkill_evidence=SigkillEvidence.OBSERVED

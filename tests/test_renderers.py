@@ -283,10 +283,10 @@ def test_the_summary_says_what_each_stop_timeout_came_to(realistic: Report) -> N
 
 
 def test_trials_that_fail_for_the_same_reason_are_explained_once(realistic: Report) -> None:
-    """Three stop timeouts, one crash: one paragraph."""
+    """Two stop timeouts, one reason: one paragraph."""
     text = terminal.summary(realistic, width=120, colour=False)
-    assert text.count("segmentation fault") == 1
-    assert "crash-on-stop, stop timeout 2 s, 10 s, 30 s:" in text
+    assert text.count("had already exited") == 1
+    assert "daemonised, stop timeout 10 s, 30 s:" in text
 
 
 def test_colour_changes_nothing_but_colour(realistic: Report) -> None:
@@ -338,14 +338,14 @@ def test_check_says_who_sent_sigkill_and_how_we_know() -> None:
 def test_check_does_not_claim_what_it_does_not_know() -> None:
     """Never ready: inconclusive, with the reason."""
     text = terminal.check_verdict(report_on("never-ready"), width=200)
-    assert text.startswith("? inconclusive: never-ready:latest: It was not ready within 20 s")
+    assert text.startswith("? inconclusive: never-ready:latest. Not ready within 20 s")
 
 
 def test_a_progress_line_is_one_line_and_gives_a_reason_only_where_needed(realistic: Report) -> None:
     """pass needs no reason."""
     lines = {result.observation.trial_id: terminal.trial_line(result) for result in realistic.results}
     assert lines["drains-5s.t30s.r1"] == "pass          drains-5s, stop timeout 30 s: graceful after 5.0 s"
-    assert lines["oom-on-stop.t2s.r1"].endswith("oom killed after 0.43 s: The OOM killer struck during the stop.")
+    assert lines["daemonised.t10s.r1"].endswith("not running: had already exited with code 0 before the stop")
 
 
 # ── Plots ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -147,10 +147,13 @@ def test_the_reason_of_a_mixed_scenario_says_how_often_it_applied() -> None:
 
 
 def test_a_scenario_without_trials_is_inconclusive_and_says_why() -> None:
-    """A skipped scenario says why it was skipped."""
+    """Skipped, in another shard, or just not run."""
     assert judged() == (INCONCLUSIVE, "No trial of it was run.")
-    skipped = SkippedScenario("web", "no images here.")
-    assert report.compliance("web", [], ECS, skipped).reason == "It was skipped: no images here."
+    web = Scenario("web", Subject(image="web:1"))
+    stored = stored_of([], (web,), (SkippedScenario("web", "no images here."),))
+    assert report.build(stored, ()).compliance[0].reason == "It was skipped: no images here."
+    stored = replace(stored, skipped=(), run=replace(stored.run, shard="2/4"))
+    assert report.build(stored, ()).compliance[0].reason == "None of its trials is in shard 2/4."
 
 
 _trials = st.builds(

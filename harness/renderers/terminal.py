@@ -105,7 +105,8 @@ def _scenario_lines(report: Report, width: int, paint: _Paint) -> list[str]:
     compliance = {row.scenario: row for row in report.compliance}
     skipped = {item.scenario for item in report.skipped}
     names = [scenario.name for scenario in report.scenarios if scenario.name not in skipped]
-    column = min(max((_cells(one_line(name)) for name in names), default=0), _NAME_WIDTH, width // 3)
+    widest = width - 2 if width < _NARROW else _NAME_WIDTH
+    column = min(max((_cells(one_line(name)) for name in names), default=0), widest)
     lines = []
     for name in names:
         results = report.of_scenario(name)
@@ -223,11 +224,11 @@ def _verdict_sentence(row: Compliance, results: tuple[TrialResult, ...], subject
         spare = f"{precise_seconds(row.headroom_ns)} before ECS would have sent SIGKILL"
         return f"compliant: {subject} left {at_most}{left} after {signal}, {spare}."
     if row.status is ComplianceStatus.INCONCLUSIVE:
-        return f"inconclusive: {subject}: {one_line(row.reason)}"
+        return f"inconclusive: {subject}. {one_line(row.reason)}"
     killed = [result for result in results if result.verdict.outcome is Outcome.KILLED]
     worst = max(killed, key=lambda result: result.observation.stop_timeout_ns, default=None)
     if worst is None or worst.observation.stop_timeout_ns < row.default_timeout_ns:
-        return f"not compliant: {subject}: {one_line(row.reason)}"
+        return f"not compliant: {subject}. {one_line(row.reason)}"
     engine, evidence = worst.observation.engine.product, worst.verdict.facts.sigkill_evidence
     waited = timeout(worst.observation.stop_timeout_ns)
     return (
@@ -290,13 +291,13 @@ def _evidence_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
 
 
 def _finding_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint) -> list[str]:
-    """Every finding once, gravest first."""
-    findings = list(dict.fromkeys(finding for result in results for finding in result.verdict.findings))
+    """Every rule once, in the words of the trial with the longest stop timeout, gravest first."""
+    findings = {finding.rule: finding for result in results for finding in result.verdict.findings}
     order = list(Severity)
     colours = {Severity.ERROR: _RED, Severity.WARNING: _YELLOW, Severity.NOTE: _DIM}
     return [
         line
-        for finding in sorted(findings, key=lambda finding: order.index(finding.severity))
+        for finding in sorted(findings.values(), key=lambda finding: order.index(finding.severity))
         for line in _hanging(
             finding.severity, f"{finding.message} [{finding.rule}]", width, paint, colours[finding.severity]
         )

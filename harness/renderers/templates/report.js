@@ -49,7 +49,8 @@
           sort = { key: column, down: sort.key === column && !sort.down };
           update();
         });
-        th.append(button);
+        // Browsers leave buttons out where they repeat the head of a table on the next sheet of paper.
+        th.append(button, make("span", { class: "printed", "aria-hidden": "true" }, column.label));
       } else {
         th.append(column.label);
       }
