@@ -56,8 +56,10 @@ def timeout(duration_ns: int) -> str:
 
 
 def seconds(duration_ns: int) -> str:
-    """A measured duration, for tables: `0.004 s`, `0.12 s`, `5.0 s`."""
+    """A measured duration, for tables: `<0.001 s`, `0.004 s`, `0.12 s`, `5.0 s`."""
     value = duration_ns / NS_PER_S
+    if 0 <= value < 0.0005:
+        return "<0.001 s"
     digits = 3 if abs(value) < 0.01 else 2 if abs(value) < 1 else 1
     return f"{value:.{digits}f} s"
 
@@ -65,7 +67,9 @@ def seconds(duration_ns: int) -> str:
 def precise_seconds(duration_ns: int) -> str:
     """A measured duration, for sentences, where 30.02 s must not read as 30.0 s: `0.123 s`, `5.02 s`, `30 s`."""
     value = duration_ns / NS_PER_S
-    return f"{value:.3f} s" if abs(value) < 1 else f"{value:.2f}".rstrip("0").rstrip(".") + " s"
+    if 0 <= value < 1:
+        return "less than 0.001 s" if value < 0.0005 else f"{value:.3f} s"
+    return f"{value:.2f}".rstrip("0").rstrip(".") + " s"
 
 
 def count_of(number: int, noun: str) -> str:

@@ -18,7 +18,6 @@ from harness.model import (
     ECS_STOP_TIMEOUT_S,
     Compliance,
     ComplianceStatus,
-    EngineInfo,
     Outcome,
     Report,
     Scenario,
@@ -109,7 +108,7 @@ def _view(report: Report) -> dict[str, Any]:
         "expectation": expectation_headline(report),
         "tally": _tally(report),
         "facts": _run_facts(report),
-        "proofs": _proofs(report.run.engine),
+        "proofs": _proofs(report),
         "compliance": [
             _compliance_row(row, scenario, report)
             for row, scenario in zip(report.compliance, report.scenarios, strict=True)
@@ -156,8 +155,10 @@ def _run_facts(report: Report) -> list[tuple[str, str]]:
     return [(label, one_line(value)) for label, value in facts if value]
 
 
-def _proofs(engine: EngineInfo) -> list[str]:
+def _proofs(report: Report) -> list[str]:
     """What this engine can prove and what it cannot, then its own caveats."""
+    engine = report.run.engine
+    watched = any(result.observation.lost_processes is not None for result in report.results)
     return [
         "The container's first process is PID 1: the kernel drops signals it has no handler for."
         if engine.pid1_rules
@@ -166,6 +167,10 @@ def _proofs(engine: EngineInfo) -> list[str]:
         if engine.observes_sigkill
         else "SIGKILL is inferred from exit code and time: the engine does not report its own.",
         "OOM kills are reported by the engine." if engine.reports_oom else "The engine cannot tell an OOM kill.",
+        "It sees processes that are killed silently when PID 1 leaves before them."
+        if watched
+        else "It does not see processes that are killed silently when PID 1 leaves before them: a stop can look graceful "
+        "and lose work.",
         *(["Stop timeouts are whole seconds."] if engine.whole_seconds else []),
         *(
             []

@@ -287,6 +287,8 @@ def _evidence_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
     if facts.duration_source:
         error = "" if facts.duration_error_ns is None else f", ± {precise_seconds(facts.duration_error_ns)}"
         text += f"; time: {facts.duration_source}{error}"
+    if results[-1].verdict.outcome is Outcome.GRACEFUL and results[-1].observation.lost_processes is None:
+        text += "; whether other processes were killed when PID 1 left was not seen"
     return _hanging("evidence", f"{text}.", width)
 
 

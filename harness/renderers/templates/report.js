@@ -18,6 +18,7 @@
     return element;
   };
   const seconds = (value) => {
+    if (value >= 0 && value < 0.0005) return "<0.001 s";
     const digits = Math.abs(value) < 0.01 ? 3 : Math.abs(value) < 1 ? 2 : 1;
     return value.toFixed(digits) + " s";
   };
