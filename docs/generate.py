@@ -106,8 +106,8 @@ the same.
 
 {evidence}
 
-"At the stop timeout" begins {tolerance:g} ms before it, because clocks of engines run that far apart under load. An exit
-more than {late:g} ms after it without SIGKILL contradicts the stop sequence and is inconclusive.
+"At the stop timeout" begins {tolerance:g} ms before it, because clocks of engines run that far apart under load. An
+exit more than {late:g} ms after it without SIGKILL contradicts the stop sequence and is inconclusive.
 
 ## Shutdown duration
 
