@@ -33,7 +33,8 @@ def parse_duration(text: str) -> int:
     if len(stripped) > MAX_TEXT or not _DURATION.fullmatch(stripped):
         if stripped.startswith("-"):
             raise ValueError(f"{text!r} is negative; a duration is 0 or more, such as 500ms, 2s or 1m30s")
-        raise ValueError(f"{text[:MAX_TEXT]!r} is not a duration; write a number with a unit, such as 500ms, 2s or 1m30s")
+        shown = text[:MAX_TEXT]
+        raise ValueError(f"{shown!r} is not a duration; write a number with a unit, such as 500ms, 2s or 1m30s")
     parts = _DURATION_PART.findall(stripped)
     milliseconds = sum(Fraction(number) * _DURATION_UNITS[unit] for number, unit in parts) * 1000
     if milliseconds.denominator != 1:
