@@ -28,14 +28,25 @@ def service_data(text: str, service: str, source: str, environment: Mapping[str,
     """
     try:
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:  # see scenario._Reader
         raise UsageError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
     services = data.get("services") if isinstance(data, dict) else None
     if not isinstance(services, dict) or not services:
         raise UsageError(f"{source}: not a Compose file: it has no `services`")
     if service not in services:
         raise UsageError(f"{source}: no service {service!r}; services: {', '.join(map(str, services))}")
-    found = _substitute(services[service] or {}, environment)
+    if not isinstance(services[service] or {}, dict):
+        raise UsageError(f"{source}: services.{service}: a mapping of keys is needed")
+    try:
+        return _data(_substitute(services[service] or {}, environment), service, source, environment)
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        # The shapes of a Compose file are Compose's to explain in full.
+        raise UsageError(
+            f"{source}: services.{service} is not as Compose has it ({error}); see `docker compose config`"
+        ) from None
+
+
+def _data(found: dict[str, Any], service: str, source: str, environment: Mapping[str, str]) -> dict[str, Any]:
     subject = {
         "image": None if "build" in found else found.get("image"),
         **_build(found.get("build"), posixpath.dirname(source)),
