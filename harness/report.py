@@ -105,7 +105,8 @@ def compliance(
     says nothing (inconclusive, not running, killed at a shorter timeout and never seen to end) is doubt, and doubt
     outweighs graceful stops. Compliant needs at least one graceful stop and neither proof against nor doubt.
     """
-    evidence = [_evidence(result, results, limit_ns) for result in results]
+    longest_seen = _longest_seen(results)
+    evidence = [_evidence(result, longest_seen, limit_ns) for result in results]
     for status in (ComplianceStatus.NON_COMPLIANT, ComplianceStatus.INCONCLUSIVE):
         reasons = [item.reason for item in evidence if item.status is status]
         if reasons:
@@ -132,7 +133,7 @@ def _one_reason(reasons: list[str], in_time: int) -> str:
     return f"{reasons[-1].rstrip('.')} ({count_of(len(reasons), 'trial')}; {in_time} left in time)."
 
 
-def _evidence(result: TrialResult, others: list[TrialResult], limit_ns: int) -> _Evidence:
+def _evidence(result: TrialResult, longest_seen: dict[int, _LongestSeen], limit_ns: int) -> _Evidence:
     """What one trial, seen beside the others of its scenario, says about `limit_ns`."""
     against, doubt = ComplianceStatus.NON_COMPLIANT, ComplianceStatus.INCONCLUSIVE
     seen, verdict = result.observation, result.verdict
@@ -142,7 +143,7 @@ def _evidence(result: TrialResult, others: list[TrialResult], limit_ns: int) -> 
             return _graceful_evidence(duration, tried, limit_ns)
         case Outcome.KILLED if tried >= limit_ns:
             return _Evidence(against, f"It was still running {timeout(tried)} after the stop signal and was killed.")
-        case Outcome.KILLED if _seen_to_end(result, others, limit_ns):
+        case Outcome.KILLED if _seen_to_end(result, longest_seen, limit_ns):
             return _Evidence(ComplianceStatus.COMPLIANT)
         case Outcome.KILLED:
             return _Evidence(doubt, f"It was killed at {timeout(tried)} and never seen to leave within {limit}.")
@@ -172,17 +173,34 @@ def _graceful_evidence(duration_ns: int | None, tried_ns: int, limit_ns: int) ->
     return _Evidence(ComplianceStatus.COMPLIANT, left_after_ns=left_after)
 
 
-def _seen_to_end(killed: TrialResult, others: list[TrialResult], limit_ns: int) -> bool:
+@dataclass(frozen=True)
+class _LongestSeen:
+    """The longest stop timeout and the longest duration among the graceful trials of one stop moment; 0: none."""
+
+    timeout_ns: int = 0
+    duration_ns: int = 0
+
+
+def _longest_seen(results: list[TrialResult]) -> dict[int, _LongestSeen]:
+    """By stop moment, so that the thousands of trials of a scenario need not be compared pair by pair."""
+    longest: dict[int, _LongestSeen] = {}
+    for result in results:
+        if result.verdict.outcome is Outcome.GRACEFUL:
+            seen = result.observation
+            known = longest.get(seen.stop_after_ns, _LongestSeen())
+            longest[seen.stop_after_ns] = _LongestSeen(
+                max(known.timeout_ns, seen.stop_timeout_ns),
+                max(known.duration_ns, result.verdict.facts.shutdown_duration_ns or 0),
+            )
+    return longest
+
+
+def _seen_to_end(killed: TrialResult, longest_seen: dict[int, _LongestSeen], limit_ns: int) -> bool:
     """Whether a graceful trial, stopped at the same moment, shows what the killed one would have done with more time:
     it had at least `limit_ns`, or it left only after the killed one's timeout."""
-    return any(
-        other.verdict.outcome is Outcome.GRACEFUL
-        and other.observation.stop_after_ns == killed.observation.stop_after_ns
-        and (
-            other.observation.stop_timeout_ns >= limit_ns
-            or (other.verdict.facts.shutdown_duration_ns or 0) >= killed.observation.stop_timeout_ns
-        )
-        for other in others
+    longest = longest_seen.get(killed.observation.stop_after_ns)
+    return longest is not None and (
+        longest.timeout_ns >= limit_ns or longest.duration_ns >= killed.observation.stop_timeout_ns
     )
 
 

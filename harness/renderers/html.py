@@ -169,8 +169,8 @@ def _proofs(report: Report) -> list[str]:
         "OOM kills are reported by the engine." if engine.reports_oom else "The engine cannot tell an OOM kill.",
         "It sees processes that are killed silently when PID 1 leaves before them."
         if watched
-        else "It does not see processes that are killed silently when PID 1 leaves before them: a stop can look graceful "
-        "and lose work.",
+        else "It does not see processes that are killed silently when PID 1 leaves before them: "
+        "a stop can look graceful and lose work.",
         *(["Stop timeouts are whole seconds."] if engine.whole_seconds else []),
         *(
             []
