@@ -165,7 +165,8 @@ class DockerSubject:
         for what, strategy in docker_ready.strategies(readiness, published=not self._host.local):
             while True:
                 try:
-                    strategy.with_startup_timeout(docker_ready.slice_of(deadline - time.monotonic()))  # type: ignore[arg-type]
+                    patience_s = docker_ready.patience_s(strategy, deadline - time.monotonic())
+                    strategy.with_startup_timeout(patience_s)  # type: ignore[arg-type] # a float works, int is declared
                     strategy.wait_until_ready(self._tc)
                     break
                 except TimeoutError:

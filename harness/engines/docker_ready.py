@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from testcontainers.core.waiting_utils import WaitStrategy, WaitStrategyTarget
 
 POLL_S = 0.01
-LOG_WINDOW_BYTES = 1 << 20
-"""How much of the log a ready pattern is searched in at a time; a line longer than this is not a ready line."""
+LONGEST_LINE_BYTES = 64 * 1024
+"""A line longer than this is not a ready line; only its end is looked at."""
 
 HANG_UP_S = 0.05
 """docker-proxy accepts before it knows whether anybody listens, and hangs up at once if nobody does."""
@@ -62,14 +62,14 @@ class LogStreamWait(LogMessageWaitStrategy):
         timer = threading.Timer(self._startup_timeout, stream.close)
         timer.daemon = True
         timer.start()
-        window = b""
+        rest = b""
         try:
             for chunk in stream:
-                window = (window + chunk)[-LOG_WINDOW_BYTES:]
                 # Whole lines only: `^ready$` must not match the beginning of "ready soon".
-                lines = window[: window.rfind(b"\n") + 1].replace(b"\r\n", b"\n")
-                if self._bytes.search(lines):
+                lines, newline, tail = chunk.rpartition(b"\n")
+                if newline and self._bytes.search((rest + lines).replace(b"\r\n", b"\n").rstrip(b"\r")):
                     return
+                rest = tail if newline else (rest + tail)[-LONGEST_LINE_BYTES:]
         finally:
             timer.cancel()
             stream.close()
@@ -112,9 +112,12 @@ class HttpWait(HttpWaitStrategy):
             return False
 
 
-def slice_of(remaining_s: float) -> float:
-    """How long one strategy may wait before the container is looked at again."""
-    return min(0.5, max(0.0, remaining_s))
+def patience_s(strategy: WaitStrategy, remaining_s: float) -> float:
+    """How long a strategy may wait before the container is looked at again.
+
+    A log that is followed ends with its container; the others would wait for a container that has left.
+    """
+    return max(0.0, remaining_s if isinstance(strategy, LogStreamWait) else min(0.5, remaining_s))
 
 
 def _bypass_proxy(url: str) -> None:
