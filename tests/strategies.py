@@ -1,0 +1,327 @@
+"""Hypothesis strategies shared by the tests of the pure parts: scenarios and the timelines of stops."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from hypothesis import strategies as st
+
+from harness import signals, units
+from harness.model import (
+    NS_PER_MS,
+    NS_PER_S,
+    Clock,
+    EngineInfo,
+    Event,
+    EventKind,
+    Expectation,
+    Observation,
+    Outcome,
+    Readiness,
+    Scenario,
+    StopPlan,
+    Subject,
+)
+
+SOURCE = "folder/file.yaml"
+"""Where the generated scenarios are said to stand."""
+
+SIGKILL_CODE = 128 + signals.SIGKILL
+
+
+# ── Scenarios ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def durations_ns(min_ms: int = 0, max_ms: int = 3_600_000) -> st.SearchStrategy[int]:
+    """Whole milliseconds, in nanoseconds."""
+    return st.integers(min_ms, max_ms).map(lambda value: value * NS_PER_MS)
+
+
+names = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True)
+texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
+ports = st.integers(1, 65535)
+words = st.lists(texts, min_size=1, max_size=4).map(tuple)
+pairs = st.dictionaries(texts, st.text(st.characters(codec="utf-8"), max_size=20), max_size=3).map(
+    lambda mapping: tuple(mapping.items())
+)
+signal_names = st.integers(1, signals.RTMAX).map(signals.name)
+
+
+@st.composite
+def subjects(draw: st.DrawFn) -> Subject:
+    """An image, or a build below the scenario's folder."""
+    built = draw(st.booleans())
+    return Subject(
+        image=None if built else draw(texts),
+        build_directory=f"folder/{draw(names.filter(lambda name: name.strip('.')))}" if built else None,
+        dockerfile=draw(st.none() | texts) if built else None,
+        build_args=draw(pairs) if built else (),
+        entrypoint=draw(st.none() | words),
+        command=draw(st.none() | words),
+        environment=draw(pairs),
+        user=draw(st.none() | texts),
+        working_directory=draw(st.none() | texts),
+        ports=tuple(draw(st.dictionaries(ports, st.none() | ports, max_size=3)).items()),
+        init=draw(st.booleans()),
+        memory_bytes=draw(st.none() | st.integers(1, 2**40)),
+    )
+
+
+@st.composite
+def stop_plans(draw: st.DrawFn) -> StopPlan:
+    """One to four stop timeouts, one to three moments."""
+    return StopPlan(
+        timeouts_ns=tuple(draw(st.lists(durations_ns(), min_size=1, max_size=4, unique=True))),
+        signal=draw(st.none() | signal_names),
+        after_ns=tuple(draw(st.lists(durations_ns(), min_size=1, max_size=3, unique=True))),
+    )
+
+
+@st.composite
+def expectations(draw: st.DrawFn, timeouts_ns: tuple[int, ...]) -> tuple[Expectation, ...]:
+    """At most one for each stop timeout and one for all others."""
+    named = draw(st.lists(st.sampled_from([None, *timeouts_ns]), min_size=1, unique=True))
+    return tuple(
+        Expectation(
+            outcomes=tuple(draw(st.lists(st.sampled_from(Outcome), min_size=1, max_size=3))),
+            stop_timeout_ns=timeout_ns,
+            within_ns=draw(st.none() | durations_ns()),
+            exit_codes=draw(st.none() | st.lists(st.integers(0, 255), max_size=3).map(tuple)),
+        )
+        for timeout_ns in named
+    )
+
+
+@st.composite
+def readinesses(draw: st.DrawFn) -> Readiness:
+    """Any combination of conditions."""
+    http = draw(st.none() | ports)
+    return Readiness(
+        log=draw(st.none() | texts.map(re.escape)),
+        tcp_port=draw(st.none() | ports),
+        http_port=http,
+        http_path="/" if http is None else "/" + draw(texts),
+        healthcheck=draw(st.booleans()),
+        delay_ns=draw(durations_ns()),
+        timeout_ns=draw(durations_ns()),
+    )
+
+
+@st.composite
+def scenarios(draw: st.DrawFn) -> Scenario:
+    """Anything that a scenario file can say."""
+    stop = draw(stop_plans())
+    return Scenario(
+        name=draw(names),
+        subject=draw(subjects()),
+        description=draw(texts.map(str.strip)),
+        readiness=draw(readinesses()),
+        stop=stop,
+        repeat=draw(st.integers(1, 10_000)),
+        expectations=draw(expectations(stop.timeouts_ns)),
+        source=SOURCE,
+    )
+
+
+def yaml_of(scenario: Scenario) -> str:
+    """The file that a person would write for it; written from the reference, not from the parser."""
+    subject, ready, stop = scenario.subject, scenario.readiness, scenario.stop
+    data = {
+        "version": 1,
+        "name": scenario.name,
+        "description": scenario.description,
+        "subject": _present(
+            image=subject.image,
+            build=subject.build_directory and subject.build_directory.removeprefix("folder/"),
+            dockerfile=subject.dockerfile,
+            build_args=dict(subject.build_args) or None,
+            entrypoint=subject.entrypoint and list(subject.entrypoint),
+            command=subject.command and list(subject.command),
+            environment=dict(subject.environment) or None,
+            user=subject.user,
+            working_directory=subject.working_directory,
+            ports=dict(subject.ports) or None,
+            init=subject.init or None,
+            memory=subject.memory_bytes,
+        ),
+        "ready": _present(
+            log=ready.log,
+            tcp=ready.tcp_port,
+            http=None if ready.http_port is None else {"port": ready.http_port, "path": ready.http_path},
+            healthcheck=ready.healthcheck or None,
+            delay=units.format_duration(ready.delay_ns),
+            timeout=units.format_duration(ready.timeout_ns),
+        ),
+        "stop": _present(
+            timeouts=[units.format_duration(value) for value in stop.timeouts_ns],
+            signal=stop.signal,
+            after=[units.format_duration(value) for value in stop.after_ns],
+        ),
+        "repeat": scenario.repeat,
+        "expect": [
+            _present(
+                outcome=[str(outcome) for outcome in item.outcomes],
+                timeout=None if item.stop_timeout_ns is None else units.format_duration(item.stop_timeout_ns),
+                within=None if item.within_ns is None else units.format_duration(item.within_ns),
+                exit_codes=None if item.exit_codes is None else list(item.exit_codes),
+            )
+            for item in scenario.expectations
+        ],
+    }
+    return yaml.safe_dump(data, sort_keys=False)
+
+
+def _present(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+# ── Stops ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def engine(
+    name: str, *, observes_sigkill: bool = True, reports_oom: bool = True, pid1_rules: bool = True
+) -> EngineInfo:
+    """An engine by what it can prove."""
+    return EngineInfo(
+        name=name,
+        product=name,
+        version="1",
+        host="here",
+        pid1_rules=pid1_rules,
+        whole_seconds=False,
+        observes_sigkill=observes_sigkill,
+        reports_oom=reports_oom,
+        runs_images=True,
+    )
+
+
+DOCKER = engine("docker")
+PODMAN = engine("podman", observes_sigkill=False)
+PROCESS = engine("process", reports_oom=False)
+ENGINES = (DOCKER, PODMAN, PROCESS)
+
+STAMP_ERROR_NS = 10 * NS_PER_MS
+"""Docker stamps its `kill` event up to 10 ms after the signal; see `stop_sequence.DEADLINE_TOLERANCE_NS`."""
+EARLY_EXIT_STAMP_NS = 5 * NS_PER_MS
+"""Podman's `FinishedAt` runs up to 5 ms early."""
+SIGKILL_DELAY_NS = (10 * NS_PER_MS, 35 * NS_PER_MS)
+"""Engines send SIGKILL this long after the deadline."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """A subject, whatever stop timeout it is given.
+
+    `leaves_after_ns` None: never by itself. `oom_after_ns`: the OOM killer ends PID 1 that long after the stop signal,
+    if it is still there.
+    """
+
+    leaves_after_ns: int | None
+    exit_code: int = 0
+    oom_after_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """How far the stamps of one stop are off, within what was measured."""
+
+    signal_stamp_ns: int = 0
+    exit_stamp_ns: int = 0
+    sigkill_delay_ns: int = SIGKILL_DELAY_NS[0]
+    sigkill_stamp_ns: int = 0
+    call_late_ns: int = 0
+    dies_after_ns: int = NS_PER_MS
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A stop as it really went, and what the engine put on record of it."""
+
+    observation: Observation
+    ended_by_sigkill: bool
+    ended_by_oom: bool
+    really_took_ns: int
+
+
+behaviours = st.builds(
+    Behaviour,
+    leaves_after_ns=st.none() | durations_ns(0, 40_000),
+    exit_code=st.sampled_from([0, 1, 3, 137, 139, 143, 255]) | st.integers(0, 255),
+    oom_after_ns=st.none() | st.none() | durations_ns(0, 40_000),
+)
+jitters = st.builds(
+    Jitter,
+    signal_stamp_ns=st.integers(0, STAMP_ERROR_NS),
+    exit_stamp_ns=st.integers(-EARLY_EXIT_STAMP_NS, 0),
+    sigkill_delay_ns=st.integers(*SIGKILL_DELAY_NS),
+    sigkill_stamp_ns=st.integers(0, STAMP_ERROR_NS),
+    call_late_ns=st.integers(14 * NS_PER_MS, 115 * NS_PER_MS),
+    dies_after_ns=st.integers(0, 5 * NS_PER_MS),
+)
+stop_timeouts_ns = durations_ns(0, 40_000)
+
+
+def really(behaviour: Behaviour, stop_timeout_ns: int, jitter: Jitter) -> tuple[int, int, bool, bool]:
+    """(when PID 1 ended after the stop signal, exit code, by the engine's SIGKILL, by the OOM killer)."""
+    ends = [(stop_timeout_ns + jitter.sigkill_delay_ns + jitter.dies_after_ns, SIGKILL_CODE, True, False)]
+    if behaviour.leaves_after_ns is not None:
+        ends.append((behaviour.leaves_after_ns, behaviour.exit_code, False, False))
+    if behaviour.oom_after_ns is not None:
+        ends.append((behaviour.oom_after_ns, SIGKILL_CODE, False, True))
+    return min(ends, key=lambda end: end[0])
+
+
+def stop(behaviour: Behaviour, stop_timeout_ns: int, engine: EngineInfo, jitter: Jitter) -> Stop:
+    """The stop sequence as every engine runs it, recorded as this engine records it."""
+    took_ns, code, sigkill, oom = really(behaviour, stop_timeout_ns, jitter)
+    kernel = engine.name == "process"
+    signalled_ns = 1_000 * NS_PER_S
+    sigkill_ns = stop_timeout_ns + jitter.sigkill_delay_ns
+    clock = Clock.KERNEL if kernel else Clock.ENGINE
+    blur = Jitter() if kernel else jitter
+    events = [
+        Event(EventKind.STOP_REQUESTED, 5 * NS_PER_S, Clock.HARNESS, "stop call"),
+        Event(
+            EventKind.STOP_RETURNED, 5 * NS_PER_S + took_ns + jitter.call_late_ns, Clock.HARNESS, "stop call returned"
+        ),
+        Event(EventKind.EXITED, signalled_ns + took_ns + blur.exit_stamp_ns, clock, "exit"),
+    ]
+    if not kernel:
+        events.append(Event(EventKind.STOP_REQUESTED, signalled_ns - 10 * NS_PER_MS, clock, "stop call"))
+    if engine.observes_sigkill:
+        at_ns = signalled_ns + blur.signal_stamp_ns
+        events.append(Event(EventKind.SIGNAL_SENT, at_ns, clock, "kill event", signals.SIGTERM))
+        if sigkill_ns < took_ns or sigkill:
+            at_ns = signalled_ns + sigkill_ns + blur.sigkill_stamp_ns
+            events.append(Event(EventKind.SIGNAL_SENT, at_ns, clock, "kill event", signals.SIGKILL))
+    if oom and engine.reports_oom:
+        events.append(Event(EventKind.OOM, signalled_ns + took_ns, clock, "oom event"))
+    observation = Observation(
+        trial_id="a@1s#1",
+        scenario="a",
+        engine=engine,
+        stop_timeout_ns=stop_timeout_ns,
+        stop_after_ns=0,
+        repetition=1,
+        started_at="2026-11-23T12:00:00.000+00:00",
+        stop_signal=signals.SIGTERM,
+        events=tuple(sorted(events, key=lambda event: (event.clock, event.at_ns))),
+        exit_code=code,
+        exit_signal=signals.SIGKILL if kernel and (sigkill or oom) else None,
+        oom_killed=oom if engine.reports_oom else None,
+    )
+    return Stop(observation, sigkill, oom, took_ns)
+
+
+@st.composite
+def stops(draw: st.DrawFn, engines: tuple[EngineInfo, ...] = ENGINES) -> Stop:
+    """Any stop that the stop sequence allows, on any kind of engine; half of them near the deadline."""
+    timeout_ns = draw(stop_timeouts_ns)
+    behaviour = draw(behaviours)
+    if draw(st.booleans()):
+        near_ns = max(0, timeout_ns + draw(st.integers(-60, 60)) * NS_PER_MS)
+        behaviour = Behaviour(near_ns, behaviour.exit_code, behaviour.oom_after_ns)
+    return stop(behaviour, timeout_ns, draw(st.sampled_from(engines)), draw(jitters))
