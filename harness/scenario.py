@@ -114,8 +114,17 @@ Pattern = Annotated[str, AfterValidator(_regular_expression)]
 Argv = Annotated[list[str], BeforeValidator(_argv), Field(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Text = Annotated[str, StringConstraints(min_length=1)]
-Outcomes = Annotated[list[Annotated[Outcome, Field(strict=False)]], BeforeValidator(_one_or_list), Field(min_length=1)]
-Durations = Annotated[list[Duration], BeforeValidator(_one_or_list), Field(min_length=1)]
+RawText = Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean"]})]
+AnOutcome = Annotated[Outcome, Field(strict=False)]
+ExitCode = Annotated[int, Field(ge=0, le=255)]
+OutcomeList = Annotated[list[AnOutcome], Field(min_length=1)]
+Outcomes = Annotated[OutcomeList, BeforeValidator(_one_or_list, json_schema_input_type=OutcomeList | AnOutcome)]
+DurationList = Annotated[list[Duration], Field(min_length=1)]
+Durations = Annotated[DurationList, BeforeValidator(_one_or_list, json_schema_input_type=DurationList | Duration)]
+ExitCodes = Annotated[list[ExitCode], BeforeValidator(_one_or_list, json_schema_input_type=list[ExitCode] | ExitCode)]
+Ports = Annotated[
+    dict[Port, Port | None], BeforeValidator(_ports, json_schema_input_type=dict[Port, Port | None] | list[Port])
+]
 
 
 # ── The file ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -131,15 +140,13 @@ class SubjectSection(_Section):
     image: Text | None = Field(None, description="Image to run; pulled when it is not there. Either this or `build`.")
     build: Text | None = Field(None, description="Folder with a Dockerfile, relative to the scenario file.")
     dockerfile: Text | None = Field(None, description="Dockerfile within the `build` folder. Default: Dockerfile.")
-    build_args: dict[str, str] = Field({}, description="Build arguments of the Dockerfile.")
+    build_args: dict[str, RawText] = Field({}, description="Build arguments of the Dockerfile.")
     entrypoint: Argv | None = Field(None, description="Replaces the image's ENTRYPOINT.")
     command: Argv | None = Field(None, description="Replaces the image's CMD.")
-    environment: dict[str, str] = Field({}, description="Environment variables.")
+    environment: dict[str, RawText] = Field({}, description="Environment variables.")
     user: Text | None = Field(None, description="User to run as.")
     working_directory: Text | None = Field(None, description="Working directory in the container.")
-    ports: Annotated[dict[Port, Port | None], BeforeValidator(_ports)] = Field(
-        {}, description="Container ports to publish, with a fixed host port or none for a free one."
-    )
+    ports: Ports = Field({}, description="Container ports to publish, with a fixed host port or none for a free one.")
     init: bool = Field(False, description="Run under the engine's init (`docker run --init`).")
     memory: Size | None = Field(None, description="Memory limit; swap is not given on top.")
 
@@ -193,9 +200,11 @@ class ExpectSection(_Section):
     outcome: Outcomes = Field([Outcome.GRACEFUL], description="One outcome or a list of accepted ones.")
     timeout: Duration | None = Field(None, description="Applies to this stop timeout only. Default: to all others.")
     within: Duration | None = Field(None, description="Longest accepted shutdown duration.")
-    exit_codes: Annotated[list[Annotated[int, Field(ge=0, le=255)]], BeforeValidator(_one_or_list)] | None = Field(
-        None, description="Accepted exit codes. Default: 0 and 128 + stop signal."
-    )
+    exit_codes: ExitCodes | None = Field(None, description="Accepted exit codes. Default: 0 and 128 + stop signal.")
+
+
+ExpectList = Annotated[list[ExpectSection], Field(min_length=1)]
+Expectations = Annotated[ExpectList, BeforeValidator(_one_or_list, json_schema_input_type=ExpectList | ExpectSection)]
 
 
 class ScenarioFile(_Section):
@@ -210,7 +219,7 @@ class ScenarioFile(_Section):
     ready: ReadySection = ReadySection()
     stop: StopSection = StopSection()
     repeat: Annotated[int, Field(ge=1, le=10_000)] = Field(1, description="Repetitions, each in a fresh container.")
-    expect: Annotated[list[ExpectSection], BeforeValidator(_one_or_list), Field(min_length=1)] = [ExpectSection()]
+    expect: Expectations = [ExpectSection()]
 
     @field_validator("expect")
     @classmethod

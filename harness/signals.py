@@ -39,7 +39,7 @@ def number(text: str) -> int:
         value = RTMAX - int(match[1] or 0)
     if 1 <= value <= RTMAX:
         return value
-    raise ValueError(f"{text!r} is not a signal; write a name such as SIGTERM or SIGRTMIN+3, or a number 1 to 64")
+    raise ValueError(f"{text[:40]!r} is not a signal; write a name such as SIGTERM or SIGRTMIN+3, or a number 1 to 64")
 
 
 def name(value: int) -> str:

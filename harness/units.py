@@ -60,5 +60,5 @@ def parse_size(text: str) -> int:
     """Bytes of `64MiB`, `64m`, `1g`. Raises ValueError with what is allowed."""
     match = re.fullmatch(r"([0-9]{1,15})\s*([a-z]*)", text.strip().lower())
     if match is None or match[2] not in _SIZE_UNITS:
-        raise ValueError(f"{text!r} is not a size; write a whole number with a unit, such as 64MiB or 1GiB")
+        raise ValueError(f"{text[:MAX_TEXT]!r} is not a size; write a whole number with a unit, such as 64MiB or 1GiB")
     return int(match[1]) * _SIZE_UNITS[match[2]]
