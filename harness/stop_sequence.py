@@ -32,6 +32,9 @@ DEADLINE_TOLERANCE_NS = 50 * NS_PER_MS
 """An exit this little before the stop timeout counts as "at" it: `FinishedAt` of Podman runs up to 5 ms early and the
 `kill` event's stamp up to 10 ms late under load."""
 
+SIGNAL_STAMP_LATE_NS = 10 * NS_PER_MS
+"""How far the `kill` event's stamp lies behind the signal under load: what seems to come just before it came after."""
+
 LATE_EXIT_NS = NS_PER_S // 2
 """An exit this long after the stop timeout without SIGKILL contradicts the stop sequence: engines send SIGKILL 10 to
 35 ms after the deadline."""
@@ -84,10 +87,12 @@ def _duration(observation: Observation) -> tuple[int, str, int | None] | None:
     """(shutdown duration, its two sources, its error), None if no clock saw both ends."""
     if observation.exited_before_stop:
         return None
+    escalation = sigkill_event(observation)
     for start_kind, end_kind in DURATION_ENDS:
         for clock in CLOCKS_BY_WORTH:
             start, end = first(observation, start_kind, clock), first(observation, end_kind, clock)
-            if start is not None and end is not None:
+            # A SIGKILL without its stop signal on record is not where the shutdown began.
+            if start is not None and end is not None and start is not escalation:
                 # The kill event is stamped after the signal was delivered, so a fast exit can precede it.
                 length = max(0, end.at_ns - start.at_ns)
                 source = f"{start.source} → {end.source} ({clock} clock)"
@@ -156,12 +161,12 @@ def _sigkill_after(observation: Observation) -> int | None:
 
 
 def _oom_during_stop(observation: Observation) -> bool | None:
-    """The OOM flag, unless every OOM event came before the stop signal. None: the engine cannot tell."""
+    """The OOM flag, unless every OOM event is known and came before the stop signal. None: the engine cannot tell."""
     if not observation.oom_killed:
         return observation.oom_killed
     events = [event for event in observation.events if event.kind is EventKind.OOM]
-    if not events:
+    if not events or not observation.complete:
         return True
     clock = events[0].clock
     begun = first(observation, EventKind.SIGNAL_SENT, clock) or first(observation, EventKind.STOP_REQUESTED, clock)
-    return begun is None or any(event.at_ns >= begun.at_ns for event in events)
+    return begun is None or any(event.at_ns >= begun.at_ns - SIGNAL_STAMP_LATE_NS for event in events)

@@ -218,6 +218,9 @@ def _by_exit(observation: Observation, expectation: Expectation, after: str) -> 
     if observation.lost_processes:
         names = ", ".join(observation.lost_processes)
         return Outcome.LOSSY, "lost-process", f"left with exit code {code}{after}, while the kernel killed {names}"
+    if not after:
+        text = f"left with exit code {code}, but no clock saw both the stop and the exit: it may have been late"
+        return Outcome.INCONCLUSIVE, "evidence-missing", text
     return Outcome.GRACEFUL, None, f"left with exit code {code}{after}"
 
 
