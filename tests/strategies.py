@@ -317,7 +317,9 @@ def stop(behaviour: Behaviour, stop_timeout_ns: int, engine: EngineInfo, jitter:
 
 
 @st.composite
-def stops(draw: st.DrawFn, engines: tuple[EngineInfo, ...] = ENGINES) -> Stop:
+def stops(
+    draw: st.DrawFn, engines: tuple[EngineInfo, ...] = ENGINES, behaviours: st.SearchStrategy[Behaviour] = behaviours
+) -> Stop:
     """Any stop that the stop sequence allows, on any kind of engine; half of them near the deadline."""
     timeout_ns = draw(stop_timeouts_ns)
     behaviour = draw(behaviours)

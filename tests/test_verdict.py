@@ -1,0 +1,413 @@
+"""Stop sequence and verdict: every timeline that a stop can leave gets exactly one outcome, and doubt never helps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from harness import signals, stop_sequence, verdict
+from harness.model import (
+    NS_PER_MS,
+    NS_PER_S,
+    Clock,
+    EngineInfo,
+    Event,
+    EventKind,
+    Expectation,
+    Observation,
+    Outcome,
+    Problem,
+    ProblemKind,
+    Scenario,
+    SigkillEvidence,
+    Status,
+    Subject,
+    Verdict,
+)
+from tests.strategies import (
+    DOCKER,
+    ENGINES,
+    PODMAN,
+    PROCESS,
+    SIGKILL_CODE,
+    STAMP_ERROR_NS,
+    Behaviour,
+    Jitter,
+    Stop,
+    behaviours,
+    durations_ns,
+    engine,
+    jitters,
+    stop,
+    stop_timeouts_ns,
+    stops,
+)
+
+PLAIN = Scenario("a", Subject(image="a"))
+ANY_CODE = replace(PLAIN, expectations=(Expectation(exit_codes=tuple(range(256))),))
+"""Accepts every exit code, 137 too: only the evidence is left to tell."""
+
+T_NS = 10 * NS_PER_S
+"""The stop timeout of the examples."""
+
+
+def judged(observation: Observation, scenario: Scenario = PLAIN) -> Verdict:
+    """The verdict, by the scenario's expectation."""
+    return verdict.judge(observation, scenario)
+
+
+def outcome(observation: Observation, scenario: Scenario = PLAIN) -> Outcome:
+    """The outcome alone."""
+    return judged(observation, scenario).outcome
+
+
+def without(observation: Observation, *kinds: EventKind, signal: int | None = None) -> Observation:
+    """The same record with events of these kinds missing."""
+    kept = (event for event in observation.events if event.kind not in kinds or signal not in {None, event.signal})
+    return replace(observation, events=tuple(kept))
+
+
+def stopped(leaves_s: float | None, code: int = 0, on: EngineInfo = DOCKER, oom_s: float | None = None) -> Observation:
+    """A stop at 10 s on an engine, with stamps that are not off."""
+    behaviour = Behaviour(
+        None if leaves_s is None else round(leaves_s * NS_PER_S),
+        code,
+        None if oom_s is None else round(oom_s * NS_PER_S),
+    )
+    return stop(behaviour, T_NS, on, Jitter()).observation
+
+
+# ── Every timeline ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(stops(), st.sampled_from([PLAIN, ANY_CODE]))
+@settings(max_examples=300)
+def test_a_container_that_sigkill_ended_is_never_graceful(seen: Stop, scenario: Scenario) -> None:
+    """Not even where the scenario accepts exit code 137, and not on an engine that keeps its SIGKILL to itself."""
+    assume(seen.ended_by_sigkill)
+    assert outcome(seen.observation, scenario) is Outcome.KILLED
+
+
+@given(
+    durations_ns(0, 40_000),
+    durations_ns(1, 5_000),
+    st.sampled_from([0, 143, 137, 139, 3]),
+    st.sampled_from(ENGINES),
+    jitters,
+    st.sampled_from([PLAIN, ANY_CODE]),
+)
+@settings(max_examples=300)
+def test_a_container_that_left_in_time_is_never_called_killed(  # noqa: PLR0917: hypothesis draws them
+    leaves_ns: int, spare_ns: int, code: int, on: EngineInfo, jitter: Jitter, scenario: Scenario
+) -> None:
+    """It left by itself before the deadline, further from it than stamps can be off, whatever its exit code."""
+    timeout_ns = leaves_ns + stop_sequence.DEADLINE_TOLERANCE_NS + STAMP_ERROR_NS + spare_ns
+    seen = stop(Behaviour(leaves_ns, code), timeout_ns, on, jitter).observation
+    accepted = code in (0, 128 + signals.SIGTERM) or scenario is ANY_CODE
+    assert outcome(seen, scenario) is (Outcome.GRACEFUL if accepted else Outcome.CRASHED)
+
+
+hungry = st.builds(
+    Behaviour, leaves_after_ns=st.none() | st.just(NS_PER_S), oom_after_ns=st.integers(0, NS_PER_S - NS_PER_MS)
+)
+
+
+@given(stops((DOCKER, PODMAN), hungry))
+def test_a_container_that_the_oom_killer_ended_is_called_so(seen: Stop) -> None:
+    """On every engine with an OOM flag, near the deadline too, although its exit code is 137."""
+    assume(seen.ended_by_oom)
+    assert outcome(seen.observation) is Outcome.OOM_KILLED
+
+
+@given(
+    behaviours,
+    st.lists(stop_timeouts_ns, min_size=2, max_size=2),
+    st.sampled_from(ENGINES),
+    jitters,
+    st.sampled_from([PLAIN, ANY_CODE]),
+)
+@settings(max_examples=300)
+def test_a_longer_stop_timeout_never_turns_graceful_into_killed(
+    behaviour: Behaviour, timeouts_ns: list[int], on: EngineInfo, jitter: Jitter, scenario: Scenario
+) -> None:
+    """What leaves in time with a short stop timeout leaves in time with a longer one."""
+    short, long = (outcome(stop(behaviour, value, on, jitter).observation, scenario) for value in sorted(timeouts_ns))
+    assert not (short is Outcome.GRACEFUL and long is Outcome.KILLED)
+
+
+@given(stops(), st.data(), st.booleans())
+@settings(max_examples=500)
+def test_a_missing_event_never_raises_a_verdict(seen: Stop, data: st.DataObject, incomplete: bool) -> None:
+    """What is not graceful does not become graceful because a record of it is lost.
+
+    Left out is the race at the deadline, in which PID 1 leaves by itself after the engine sent its SIGKILL: two records
+    contradict each other there (inconclusive), and one alone cannot show it.
+    """
+    whole = replace(seen.observation, complete=not incomplete)
+    assume(outcome(whole) is not Outcome.GRACEFUL)
+    escalated = stop_sequence.sigkill_event(whole) is not None
+    assume(not escalated or seen.ended_by_sigkill)
+    dropped = data.draw(st.sets(st.sampled_from(whole.events), min_size=1))
+    kept = tuple(event for event in whole.events if event not in dropped)
+    assert outcome(replace(whole, events=kept)) is not Outcome.GRACEFUL
+
+
+@given(stops(), st.data())
+@settings(max_examples=300)
+def test_without_its_events_sigkill_is_never_taken_for_a_graceful_stop(seen: Stop, data: st.DataObject) -> None:
+    """A broken event stream: even with 137 accepted the verdict is killed or inconclusive."""
+    assume(seen.ended_by_sigkill)
+    kept = data.draw(st.sets(st.sampled_from(seen.observation.events)))
+    events = tuple(event for event in seen.observation.events if event in kept)
+    blind = replace(seen.observation, events=events, exit_signal=None, complete=False)
+    assert outcome(blind, ANY_CODE) in {Outcome.KILLED, Outcome.INCONCLUSIVE} or stop_sequence.exit_is_exact(blind)
+
+
+events = st.builds(
+    Event,
+    st.sampled_from(EventKind),
+    st.integers(0, 20 * NS_PER_S),
+    st.sampled_from(Clock),
+    st.just("somewhere"),
+    st.none() | st.sampled_from([9, 15]) | st.integers(1, 64),
+)
+observations = st.builds(
+    Observation,
+    trial_id=st.just("a@10s#1"),
+    scenario=st.just("a"),
+    engine=st.builds(
+        engine, st.just("any"), observes_sigkill=st.booleans(), reports_oom=st.booleans(), pid1_rules=st.booleans()
+    ),
+    stop_timeout_ns=stop_timeouts_ns,
+    stop_after_ns=st.just(0),
+    repetition=st.just(1),
+    started_at=st.just("2026-11-23T12:00:00+00:00"),
+    stop_signal=st.none() | st.integers(1, 64),
+    events=st.lists(events, max_size=8).map(tuple),
+    exit_code=st.none() | st.integers(0, 255),
+    exit_signal=st.none() | st.integers(1, 64),
+    oom_killed=st.none() | st.booleans(),
+    exited_before_stop=st.booleans(),
+    complete=st.booleans(),
+    lost_processes=st.none() | st.just(()) | st.just(("worker",)),
+    problem=st.none() | st.none() | st.builds(Problem, st.sampled_from(ProblemKind), st.just("it broke")),
+)
+
+
+@given(observations, st.sampled_from(Outcome))
+@settings(max_examples=500)
+def test_any_record_at_all_gets_one_verdict(seen: Observation, expected: Outcome) -> None:
+    """Contradictory, incomplete, out of order: one outcome with a reason, and `pass` only for what was expected."""
+    scenario = replace(PLAIN, expectations=(Expectation((expected,)),))
+    found = judged(seen, scenario)
+    assert found.outcome in Outcome
+    assert found.reason
+    assert (found.status is Status.PASS) is (found.outcome is expected)
+    assert all(finding.rule in verdict.RULES for finding in found.findings)
+    assert judged(seen, scenario) == found
+    if found.outcome is Outcome.GRACEFUL:
+        assert seen.exit_code is not None
+        assert found.facts.sigkill_evidence is SigkillEvidence.NOT_SENT
+        assert found.facts.shutdown_duration_ns is not None
+        assert not found.facts.oom_during_stop
+        assert not seen.lost_processes
+    elif found.outcome is not Outcome.INCONCLUSIVE:
+        assert any(verdict.RULES[finding.rule].severity == "error" for finding in found.findings)
+
+
+@given(stops())
+def test_the_measured_duration_is_off_by_no_more_than_the_stamps(seen: Stop) -> None:
+    """Both ends come from one clock, so that the duration is right to within the error of two stamps."""
+    facts = stop_sequence.facts(seen.observation)
+    assert facts.shutdown_duration_ns is not None
+    assert abs(facts.shutdown_duration_ns - seen.really_took_ns) <= 2 * STAMP_ERROR_NS
+    assert facts.shutdown_duration_ns >= 0
+
+
+# ── Known stops ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("seen", "wanted"),
+    [
+        (stopped(0.1), Outcome.GRACEFUL),
+        (stopped(9.9, 143), Outcome.GRACEFUL),
+        (stopped(0.1, 3), Outcome.CRASHED),
+        (stopped(0.1, 139), Outcome.CRASHED),
+        (stopped(0.1, 130), Outcome.CRASHED),
+        (stopped(0.1, 137), Outcome.CRASHED),
+        (stopped(0.1, 137, PODMAN), Outcome.CRASHED),
+        (stopped(0.1, 137, PROCESS), Outcome.CRASHED),
+        (stopped(None), Outcome.KILLED),
+        (stopped(None, on=PODMAN), Outcome.KILLED),
+        (stopped(None, on=PROCESS), Outcome.KILLED),
+        (stopped(40), Outcome.KILLED),
+        (stopped(None, oom_s=0.2), Outcome.OOM_KILLED),
+        (stopped(None, on=PODMAN, oom_s=0.2), Outcome.OOM_KILLED),
+        (replace(stopped(0.1), lost_processes=("worker",)), Outcome.LOSSY),
+        (replace(stopped(0.1), lost_processes=()), Outcome.GRACEFUL),
+        (replace(stopped(0.1), exited_before_stop=True), Outcome.NOT_RUNNING),
+        (replace(stopped(0.1), exit_code=None), Outcome.INCONCLUSIVE),
+        (replace(stopped(None), exit_code=None), Outcome.INCONCLUSIVE),
+        (replace(stopped(0.1), oom_killed=True), Outcome.OOM_KILLED),
+    ],
+)
+def test_known_stops_have_their_known_outcome(seen: Observation, wanted: Outcome) -> None:
+    """At once, late, never, by fault, by the OOM killer, leaving work behind, already gone, without an exit."""
+    assert outcome(seen) is wanted
+
+
+@pytest.mark.parametrize(
+    ("seen", "evidence"),
+    [
+        (stopped(0.1), SigkillEvidence.NOT_SENT),
+        (stopped(None), SigkillEvidence.OBSERVED),
+        (stopped(None, on=PODMAN), SigkillEvidence.INFERRED),
+        (stopped(0.1, 137, PODMAN), SigkillEvidence.NOT_SENT),
+        (stopped(None, on=PROCESS), SigkillEvidence.OBSERVED),
+        (stopped(9.98, 137), SigkillEvidence.NOT_SENT),
+        (stopped(9.98, 137, PODMAN), SigkillEvidence.INFERRED),
+        (replace(without(stopped(None), EventKind.SIGNAL_SENT, signal=9), complete=False), SigkillEvidence.INFERRED),
+        (replace(stopped(0.1, 137), complete=False), SigkillEvidence.UNKNOWN),
+        (without(stopped(None, on=PODMAN), EventKind.EXITED, EventKind.STOP_RETURNED), SigkillEvidence.UNKNOWN),
+        (replace(stopped(None), exit_code=0), SigkillEvidence.UNKNOWN),
+    ],
+)
+def test_how_sigkill_is_known_is_on_record(seen: Observation, evidence: SigkillEvidence) -> None:
+    """Observed from the engine's record, inferred from 137 at the deadline, not sent, or unknown."""
+    found = stop_sequence.facts(seen)
+    assert found.sigkill_evidence is evidence
+    assert found.sigkill_reason
+
+
+def test_137_well_before_the_deadline_is_a_doubt_on_an_engine_without_an_oom_flag() -> None:
+    """It may have been the OOM killer."""
+    blind = replace(stopped(0.1, 137, PODMAN), engine=engine("podman", observes_sigkill=False, reports_oom=False))
+    assert outcome(blind) is Outcome.INCONCLUSIVE
+
+
+def test_an_oom_kill_before_the_stop_is_not_held_against_it() -> None:
+    """A worker that was killed an hour ago leaves the flag on the container for ever."""
+    seen = stopped(0.1)
+    early = Event(EventKind.OOM, 1, Clock.ENGINE, "oom event")
+    assert outcome(replace(seen, oom_killed=True, events=(early, *seen.events))) is Outcome.GRACEFUL
+    late = replace(early, at_ns=1_000 * NS_PER_S + 50 * NS_PER_MS)
+    assert outcome(replace(seen, oom_killed=True, events=(early, *seen.events, late))) is Outcome.OOM_KILLED
+    lost = replace(seen, oom_killed=True, events=(early, *seen.events), complete=False)
+    assert outcome(lost) is Outcome.OOM_KILLED
+
+
+def test_leaving_long_after_the_deadline_without_sigkill_is_a_doubt() -> None:
+    """The stop sequence does not allow it: the engine did not do what it says."""
+    seen = without(stopped(10.005), EventKind.EXITED)
+    late = Event(EventKind.EXITED, 1_000 * NS_PER_S + T_NS + NS_PER_S, Clock.ENGINE, "State.FinishedAt")
+    assert outcome(replace(seen, events=(*seen.events, late))) is Outcome.INCONCLUSIVE
+
+
+def test_an_exit_whose_time_nobody_knows_is_a_doubt() -> None:
+    """Exit code 0, no SIGKILL, and no clock that saw both ends: it may have been late."""
+    seen = without(stopped(0.1), EventKind.EXITED, EventKind.STOP_RETURNED)
+    assert outcome(seen) is Outcome.INCONCLUSIVE
+    assert outcome(replace(seen, exit_code=139)) is Outcome.CRASHED
+
+
+def test_a_lost_stop_signal_does_not_make_the_shutdown_look_short() -> None:
+    """The engine's SIGKILL is not the start of the shutdown."""
+    seen = without(stopped(None), EventKind.SIGNAL_SENT, signal=15)
+    found = stop_sequence.facts(seen)
+    assert found.shutdown_duration_ns is not None
+    assert found.shutdown_duration_ns >= T_NS
+    assert outcome(seen) is Outcome.KILLED
+
+
+def test_a_stop_signal_of_sigkill_is_never_graceful() -> None:
+    """Nothing can handle it; no grace period was given."""
+    seen = replace(stopped(None), stop_signal=signals.SIGKILL)
+    sent = Event(EventKind.SIGNAL_SENT, 1_000 * NS_PER_S, Clock.ENGINE, "kill event", signals.SIGKILL)
+    seen = replace(seen, events=(sent, *without(seen, EventKind.SIGNAL_SENT).events))
+    assert outcome(seen) is Outcome.KILLED
+    assert "SIGKILL, which nothing can handle" in judged(seen).reason
+
+
+def test_death_by_default_outside_a_pid_namespace_proves_nothing() -> None:
+    """PID 1 of a container would have ignored the signal."""
+    group = engine("process", pid1_rules=False)
+    seen = replace(stopped(0.1, 143, PROCESS), engine=group)
+    assert outcome(replace(seen, exit_signal=signals.SIGTERM)) is Outcome.INCONCLUSIVE
+    handled = judged(replace(seen, exit_code=0))
+    assert handled.outcome is Outcome.GRACEFUL
+    assert "pid1-rules-not-reproduced" in {finding.rule for finding in handled.findings}
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        (kind, Outcome.NOT_RUNNING if kind is ProblemKind.COMMAND_NOT_FOUND else Outcome.INCONCLUSIVE)
+        for kind in ProblemKind
+    ],
+)
+@pytest.mark.parametrize("code", [None, 0, 137])
+def test_what_kept_a_trial_from_being_measured_decides(kind: ProblemKind, wanted: Outcome, code: int | None) -> None:
+    """Whatever else is on record; the message is the reason."""
+    seen = replace(stopped(0.1), problem=Problem(kind, "it broke"), exit_code=code)
+    assert outcome(seen) is wanted
+    assert judged(seen).reason == "it broke"
+
+
+# ── Expectations ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("expectation", "status"),
+    [
+        (Expectation(), Status.PASS),
+        (Expectation((Outcome.KILLED,)), Status.FAIL),
+        (Expectation((Outcome.KILLED, Outcome.GRACEFUL)), Status.PASS),
+        (Expectation(within_ns=5 * NS_PER_S), Status.PASS),
+        (Expectation(within_ns=5 * NS_PER_S - 1), Status.FAIL),
+        (Expectation(exit_codes=(0,)), Status.PASS),
+        (Expectation(exit_codes=(3,)), Status.FAIL),
+        (Expectation(exit_codes=()), Status.FAIL),
+    ],
+)
+def test_the_status_is_the_outcome_against_the_expectation(expectation: Expectation, status: Status) -> None:
+    """A stop that took 5 s and ended with exit code 0."""
+    assert judged(stopped(5), replace(PLAIN, expectations=(expectation,))).status is status
+
+
+def test_too_slow_is_said_with_both_numbers() -> None:
+    """The finding names what it took and what was expected."""
+    found = judged(stopped(5), replace(PLAIN, expectations=(Expectation(within_ns=1_500 * NS_PER_MS),)))
+    assert [(item.rule, item.message) for item in found.findings] == [("slow-stop", "took 5 s, expected within 1.5 s")]
+
+
+def test_inconclusive_is_neither_pass_nor_fail_unless_it_was_expected() -> None:
+    """A trial that proves nothing is no failure of the container."""
+    seen = replace(stopped(0.1), exit_code=None)
+    assert judged(seen).status is Status.INCONCLUSIVE
+    assert judged(seen, replace(PLAIN, expectations=(Expectation((Outcome.INCONCLUSIVE,)),))).status is Status.PASS
+
+
+def test_an_expectation_for_one_stop_timeout_applies_to_it_alone() -> None:
+    """The general one applies to the others."""
+    scenario = replace(PLAIN, expectations=(Expectation(), Expectation((Outcome.KILLED,), stop_timeout_ns=T_NS)))
+    assert judged(stopped(None), scenario).status is Status.PASS
+    assert judged(stopped(0.1), scenario).status is Status.FAIL
+    other = stop(Behaviour(0), 2 * NS_PER_S, DOCKER, Jitter()).observation
+    assert judged(other, scenario).status is Status.PASS
+
+
+@given(stops())
+@example(stop(Behaviour(T_NS + 12 * NS_PER_MS), T_NS, DOCKER, Jitter()))
+def test_sigkill_code_with_a_kill_event_is_observed_never_inferred(seen: Stop) -> None:
+    """`inferred` is for engines without a kill event."""
+    evidence = stop_sequence.facts(seen.observation).sigkill_evidence
+    if seen.observation.engine.observes_sigkill:
+        assert evidence is not SigkillEvidence.INFERRED
+    else:
+        assert evidence is not SigkillEvidence.OBSERVED
+    if seen.observation.exit_code != SIGKILL_CODE:
+        assert evidence in {SigkillEvidence.NOT_SENT, SigkillEvidence.UNKNOWN}
