@@ -162,7 +162,8 @@ class DockerSubject:
         assert self._tc is not None
         readiness = self._trial.scenario.readiness
         deadline = time.monotonic() + readiness.timeout_ns / NS_PER_S
-        for what, strategy in docker_ready.strategies(readiness, published=not self._host.local):
+        published, podman = not self._host.local, self._host.podman
+        for what, strategy in docker_ready.strategies(readiness, published=published, podman=podman):
             while True:
                 try:
                     patience_s = docker_ready.patience_s(strategy, deadline - time.monotonic())

@@ -26,15 +26,20 @@ POLL_S = 0.01
 LONGEST_LINE_BYTES = 64 * 1024
 """A line longer than this is not a ready line; only its end is looked at."""
 
+LOG_POLL_S = 0.05
+POLLED_LINES = 500
+"""A log that grows faster than this between two polls is not that of a container that waits to be stopped."""
+
 HANG_UP_S = 0.05
 """docker-proxy accepts before it knows whether anybody listens, and hangs up at once if nobody does."""
 
 
-def strategies(readiness: Readiness, *, published: bool) -> list[tuple[str, WaitStrategy]]:
+def strategies(readiness: Readiness, *, published: bool, podman: bool) -> list[tuple[str, WaitStrategy]]:
     """(what is waited for, how) for each condition. `published`: ports are reached through docker-proxy."""
     result: list[tuple[str, WaitStrategy]] = []
     if readiness.log is not None:
-        result.append((f"log line matching {readiness.log!r}", LogStreamWait(readiness.log)))
+        log: WaitStrategy = LogPollWait(readiness.log) if podman else LogStreamWait(readiness.log)
+        result.append((f"log line matching {readiness.log!r}", log))
     if readiness.tcp_port is not None:
         port = PublishedPortWait(readiness.tcp_port) if published else PortWaitStrategy(readiness.tcp_port)
         result.append((f"TCP port {readiness.tcp_port}", port))
@@ -74,6 +79,25 @@ class LogStreamWait(LogMessageWaitStrategy):
             timer.cancel()
             stream.close()
         raise TimeoutError
+
+
+class LogPollWait(LogMessageWaitStrategy):
+    """Reads the last lines again and again, for Podman: its follow call does not return before there is output."""
+
+    def __init__(self, pattern: str) -> None:
+        super().__init__(re.compile(pattern, re.MULTILINE))
+        self._bytes = re.compile(pattern.encode(), re.MULTILINE)
+
+    def wait_until_ready(self, container: WaitStrategyTarget) -> None:
+        """Return when the pattern appears; TimeoutError when the time is up."""
+        deadline = time.monotonic() + self._startup_timeout
+        while True:
+            output = container.get_wrapped_container().logs(tail=POLLED_LINES)
+            if self._bytes.search(output.replace(b"\r\n", b"\n")):
+                return
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+            time.sleep(LOG_POLL_S)
 
 
 class PublishedPortWait(PortWaitStrategy):
