@@ -71,11 +71,15 @@ class RunDirectory:
         self.write(RUN_FILE, _dump(RunFile, file, indent=2))
 
     def append(self, result: TrialResult) -> None:
-        """One line of the journal, on disk before the call returns."""
-        with (self.path / JOURNAL_FILE).open("a", encoding="utf-8") as journal:
-            journal.write(_dump(TrialResult, result) + "\n")
-            journal.flush()
-            os.fsync(journal.fileno())
+        """One line of the journal, on disk before the call returns. Raises StoreError."""
+        path = self.path / JOURNAL_FILE
+        try:
+            with path.open("a", encoding="utf-8") as journal:
+                journal.write(_dump(TrialResult, result) + "\n")
+                journal.flush()
+                os.fsync(journal.fileno())
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}") from None
 
     def write(self, name: str, text: str) -> Path:
         """A file of the report, whole or not at all. Raises StoreError."""
@@ -114,7 +118,8 @@ def read(path: Path) -> tuple[StoredRun, tuple[Verdict, ...]]:
     try:
         file = _load(RunFile, (path / RUN_FILE).read_text(encoding="utf-8"))
         journal = path / JOURNAL_FILE
-        lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
+        # Bytes, because the cut may fall into a letter; and not `splitlines`, to which U+2028 in a log is a line's end.
+        lines = journal.read_bytes().removesuffix(b"\n").split(b"\n") if journal.exists() else []
     except OSError as error:
         raise StoreError(f"{path} is not a run directory: {RUN_FILE}: {error.strerror}") from None
     except ValueError as error:
@@ -150,8 +155,9 @@ def merge(runs: tuple[StoredRun, ...]) -> StoredRun:
             if scenarios.setdefault(scenario.name, scenario) != scenario:
                 raise StoreError(f"the runs hold two different scenarios of the name {scenario.name!r}")
         for observation in stored.observations:
-            if observations.setdefault(observation.trial_id, observation) != observation:
+            if observation.trial_id in observations:
                 raise StoreError(f"the runs hold trial {observation.trial_id} twice; merge shards of one run only")
+            observations[observation.trial_id] = observation
     return StoredRun(
         run=first.run,
         scenarios=tuple(scenarios.values()),
@@ -168,7 +174,7 @@ def elapsed_s(run: RunInfo) -> float | None:
     return (datetime.fromisoformat(run.finished_at) - datetime.fromisoformat(run.started_at)).total_seconds()
 
 
-def _adapter(kind: type[Record]) -> tuple[Callable[..., bytes], Callable[[str], Record]]:
+def _adapter(kind: type[Record]) -> tuple[Callable[..., bytes], Callable[[str | bytes], Record]]:
     if kind not in _ADAPTERS:
         from pydantic import TypeAdapter
 
@@ -177,14 +183,14 @@ def _adapter(kind: type[Record]) -> tuple[Callable[..., bytes], Callable[[str], 
     return _ADAPTERS[kind]  # type: ignore[return-value]
 
 
-_ADAPTERS: dict[type, tuple[Callable[..., bytes], Callable[[str], object]]] = {}
+_ADAPTERS: dict[type, tuple[Callable[..., bytes], Callable[[str | bytes], object]]] = {}
 
 
 def _dump(kind: type[Record], record: Record, indent: int | None = None) -> str:
     return _adapter(kind)[0](record, indent=indent).decode()
 
 
-def _load(kind: type[Record], text: str) -> Record:
+def _load(kind: type[Record], text: str | bytes) -> Record:
     return _adapter(kind)[1](text)
 
 
