@@ -100,7 +100,7 @@ def test_a_container_that_sigkill_ended_is_never_graceful(seen: Stop, scenario: 
     st.sampled_from([PLAIN, ANY_CODE]),
 )
 @settings(max_examples=300)
-def test_a_container_that_left_in_time_is_never_called_killed(  # noqa: PLR0917: hypothesis draws them
+def test_a_container_that_left_in_time_is_never_called_killed(  # noqa: PLR0917
     leaves_ns: int, spare_ns: int, code: int, on: EngineInfo, jitter: Jitter, scenario: Scenario
 ) -> None:
     """It left by itself before the deadline, further from it than stamps can be off, whatever its exit code."""
