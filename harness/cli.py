@@ -217,7 +217,7 @@ class _Interrupts:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self._interruption.requested:
+        if self._interruption.by_user:
             os._exit(INTERRUPTED)
         self._interruption.request()
         if not self._progress.trials_begun:

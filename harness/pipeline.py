@@ -116,7 +116,7 @@ def run(
             listener.ended(result)
     finally:
         engine.close()
-    finished = replace(stored.run, finished_at=_now(), interrupted=interruption.requested)
+    finished = replace(stored.run, finished_at=_now(), interrupted=interruption.by_user)
     stored = replace(stored, run=finished, observations=tuple(result.observation for result in results))
     _write_run_file(directory, stored)
     built = report.build(stored, tuple(result.verdict for result in results))
@@ -271,7 +271,7 @@ def _trial_results(
 
 
 def _end_running(interruption: trial.Interruption) -> None:
-    interruption.request()
+    interruption.end_trials()
     interruption.abort_running()
 
 

@@ -22,16 +22,27 @@ class Interruption:
 
     def __init__(self) -> None:
         self._requested = threading.Event()
+        self._by_user = threading.Event()
         self._lock = threading.Lock()
         self._running: set[RunningSubject] = set()
 
     @property
     def requested(self) -> bool:
-        """Whether the run was asked to end."""
+        """Whether the trials were asked to end."""
         return self._requested.is_set()
 
+    @property
+    def by_user(self) -> bool:
+        """Whether it was the user who asked, not `--fail-fast`."""
+        return self._by_user.is_set()
+
     def request(self) -> None:
-        """Ask every trial to end. Safe in a signal handler: it takes no lock and does no I/O."""
+        """The user asks every trial to end. Safe in a signal handler: it does no I/O and never waits."""
+        self._by_user.set()
+        self._requested.set()
+
+    def end_trials(self) -> None:
+        """The run itself asks every trial to end."""
         self._requested.set()
 
     def abort_running(self) -> None:

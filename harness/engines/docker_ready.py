@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from testcontainers.core.wait_strategies import (
@@ -26,10 +27,8 @@ POLL_S = 0.01
 LONGEST_LINE_BYTES = 64 * 1024
 """A line longer than this is not a ready line; only its end is looked at."""
 
-LOG_POLL_S = 0.05
-POLLED_LINES = 500
-"""A log that grows faster than this between two polls is not that of a container that waits to be stopped."""
-
+LOG_POLL_S = 0.25
+"""Podman spends 20 ms of CPU on each look; a faster poll starves the containers it looks at."""
 HANG_UP_S = 0.05
 """docker-proxy accepts before it knows whether anybody listens, and hangs up at once if nobody does."""
 
@@ -62,39 +61,39 @@ class LogStreamWait(LogMessageWaitStrategy):
 
     def wait_until_ready(self, container: WaitStrategyTarget) -> None:
         """Return when the pattern appears; TimeoutError when the time is up or the container has left."""
-        wrapped = container.get_wrapped_container()
-        stream = wrapped.logs(stream=True, follow=True)
+        stream = container.get_wrapped_container().logs(stream=True, follow=True)
         timer = threading.Timer(self._startup_timeout, stream.close)
         timer.daemon = True
         timer.start()
-        rest = b""
         try:
-            for chunk in stream:
-                # Whole lines only: `^ready$` must not match the beginning of "ready soon".
-                lines, newline, tail = chunk.rpartition(b"\n")
-                if newline and self._bytes.search((rest + lines).replace(b"\r\n", b"\n").rstrip(b"\r")):
-                    return
-                rest = tail if newline else (rest + tail)[-LONGEST_LINE_BYTES:]
+            found = self._found_in(stream)
         finally:
             timer.cancel()
             stream.close()
-        raise TimeoutError
+        if not found:
+            raise TimeoutError
+
+    def _found_in(self, stream: Iterable[bytes]) -> bool:
+        """Whether a whole line of the stream matches: `^ready$` must not match the beginning of "ready soon"."""
+        rest = b""
+        for chunk in stream:
+            lines, newline, tail = chunk.rpartition(b"\n")
+            if newline and self._bytes.search((rest + lines).replace(b"\r\n", b"\n").rstrip(b"\r")):
+                return True
+            rest = tail if newline else (rest + tail)[-LONGEST_LINE_BYTES:]
+        return False
 
 
-class LogPollWait(LogMessageWaitStrategy):
-    """Reads the last lines again and again, for Podman: its follow call does not return before there is output."""
+class LogPollWait(LogStreamWait):
+    """Reads the log again and again, for Podman 4: its follow call does not return before there is output.
 
-    def __init__(self, pattern: str) -> None:
-        super().__init__(re.compile(pattern, re.MULTILINE))
-        self._bytes = re.compile(pattern.encode(), re.MULTILINE)
+    All of the log, because its `tail` joins lines that were written in parts.
+    """
 
     def wait_until_ready(self, container: WaitStrategyTarget) -> None:
         """Return when the pattern appears; TimeoutError when the time is up."""
         deadline = time.monotonic() + self._startup_timeout
-        while True:
-            output = container.get_wrapped_container().logs(tail=POLLED_LINES)
-            if self._bytes.search(output.replace(b"\r\n", b"\n")):
-                return
+        while not self._found_in(container.get_wrapped_container().logs(stream=True, follow=False)):
             if time.monotonic() >= deadline:
                 raise TimeoutError
             time.sleep(LOG_POLL_S)
@@ -141,7 +140,7 @@ def patience_s(strategy: WaitStrategy, remaining_s: float) -> float:
 
     A log that is followed ends with its container; the others would wait for a container that has left.
     """
-    return max(0.0, remaining_s if isinstance(strategy, LogStreamWait) else min(0.5, remaining_s))
+    return max(0.0, remaining_s if type(strategy) is LogStreamWait else min(0.5, remaining_s))
 
 
 def _bypass_proxy(url: str) -> None:
