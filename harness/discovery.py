@@ -63,15 +63,21 @@ def _files(paths: tuple[Path, ...]) -> tuple[Path, ...]:
 
 def _is_scenario(file: Path) -> bool:
     try:
-        text = file.read_bytes()[:MAX_FILE_BYTES].decode("utf-8", errors="replace")
+        text = _beginning(file).decode("utf-8-sig", errors="replace")
     except OSError:
         return True  # reading it again gives the error its message
     return bool(_CARRIES_VERSION.search(text)) and not _IS_COMPOSE.search(text)
 
 
+def _beginning(file: Path) -> bytes:
+    """One byte more than is allowed: a device may have no end."""
+    with file.open("rb") as opened:
+        return opened.read(MAX_FILE_BYTES + 1)
+
+
 def _read(file: Path) -> str:
     try:
-        data = file.read_bytes()
+        data = _beginning(file)
     except OSError as error:
         raise ScenarioError((f"{file}:1:1: cannot be read: {error.strerror}",)) from None
     if len(data) > MAX_FILE_BYTES:
