@@ -76,6 +76,65 @@ class Readiness:
         return tuple(port for port in (self.tcp_port, self.http_port) if port is not None)
 
 
+class TrafficKind(StrEnum):
+    """What a traffic client does."""
+
+    HTTP = "http"
+    """Requests one after the other on fresh connections, the last of them in flight when the stop comes."""
+    TCP = "tcp"
+    """A conversation in raw bytes, the last answer outstanding when the stop comes."""
+    IDLE = "idle"
+    """A connection that is opened, optionally greeted, and then only held."""
+    KEEP_ALIVE = "keep_alive"
+    """A connection with one finished HTTP request, and a second one after the stop signal."""
+    STREAM = "stream"
+    """An HTTP answer that never ends."""
+    NEW_CONNECTIONS = "new_connections"
+    """A fresh connection with one HTTP request, again and again during the drain."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One step of a raw conversation: bytes sent, then a pattern that the answer must contain. None: nothing sent, or
+    no answer awaited."""
+
+    send: bytes | None = None
+    expect: bytes | None = None
+
+
+@dataclass(frozen=True)
+class TrafficClient:
+    """One kind of traffic against one port of the subject, by `clients` clients at once.
+
+    `think_ns`: pause between two requests of a client. `lead_ns`: how long before the stop the request (or the last
+    exchange) is sent that is to be in flight. `every_ns`: pause between new connections. `tls`: speak TLS, without
+    checking the certificate unless `verify`. `timeout_ns`: an answer that takes longer counts as timed out.
+    """
+
+    kind: TrafficKind
+    port: int
+    path: str = "/"
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    exchanges: tuple[Exchange, ...] = ()
+    clients: int = 1
+    think_ns: int = 0
+    lead_ns: int = 500 * NS_PER_MS
+    every_ns: int = 100 * NS_PER_MS
+    tls: bool = False
+    verify: bool = False
+    timeout_ns: int = 60 * NS_PER_S
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A step between readiness and the stop: a command in the container, or a log line to wait for."""
+
+    execute: tuple[str, ...] | None = None
+    log: str | None = None
+
+
 @dataclass(frozen=True)
 class StopPlan:
     """How the subject is stopped. `signal` None means the image's STOPSIGNAL, else SIGTERM."""
@@ -110,6 +169,8 @@ class Scenario:
     stop: StopPlan = StopPlan()
     repeat: int = 1
     expectations: tuple[Expectation, ...] = (Expectation(),)
+    traffic: tuple[TrafficClient, ...] = ()
+    before_stop: tuple[Preparation, ...] = ()
     source: str | None = None
 
     def expectation_at(self, stop_timeout_ns: int) -> Expectation:
@@ -282,6 +343,56 @@ class ProcessInfo:
         return SignalDisposition.DEFAULT
 
 
+class RequestFate(StrEnum):
+    """What became of one request or connection."""
+
+    COMPLETED = "completed"
+    """The whole answer arrived."""
+    TRUNCATED = "truncated"
+    """The answer began and was cut."""
+    RESET = "reset"
+    """Accepted, then reset by the peer before any answer."""
+    NO_ANSWER = "no_answer"
+    """Accepted, then closed by the peer without an answer."""
+    REFUSED = "refused"
+    """The connection was never accepted."""
+    TIMED_OUT = "timed_out"
+    """No end within the client's own timeout, or still open when the trial ended."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request (or held connection) and its fate.
+
+    Times are nanoseconds relative to the stop call, on the harness's monotonic clock; None: it did not come to that.
+    `connected_at_ns`: the connection was accepted. `sent_at_ns`: the request was written whole. `status`: HTTP status.
+    `detail`: what the client saw, for people.
+    """
+
+    kind: TrafficKind
+    client: int
+    fate: RequestFate
+    connected_at_ns: int | None = None
+    sent_at_ns: int | None = None
+    first_byte_at_ns: int | None = None
+    ended_at_ns: int | None = None
+    status: int | None = None
+    detail: str = ""
+
+
+class Vantage(StrEnum):
+    """Where the traffic came from; it decides which fates can be blamed on the container."""
+
+    CONTAINER_ADDRESS = "container_address"
+    """Straight to the container's own address: what its kernel refuses is refused."""
+    NETWORK_NAMESPACE = "network_namespace"
+    """From inside the subject's network namespace."""
+    PUBLISHED_PORT = "published_port"
+    """Through the engine's proxy, which accepts new connections for a container that no longer does."""
+    HOST_NETWORK = "host_network"
+    """The subject shares the network of this machine."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """Everything one trial recorded; nothing in it says "graceful".
@@ -289,8 +400,11 @@ class Observation:
     `exit_code` is the container's (128 + n after signal n; Docker: `State.ExitCode`), None where it is not known or
     the container never ran. `exit_signal` is the signal that ended PID 1 where the engine can tell it from an exit
     code (the `process` engine: wait status), else None. `oom_killed` None: the engine cannot tell.
-    `stop_signal` None: not known. `processes` None: not looked at or unreadable. `lost_processes`: processes the
-    kernel or the engine ended by SIGKILL because PID 1 left before them; None where nobody looked.
+    `stop_signal` None: not known. `processes` (just before the stop) and `processes_after_signal` (a moment after the
+    stop signal) None: not looked at or unreadable. `lost_processes`: processes ended by SIGKILL, though not by the
+    engine's own, as the kernel's record proves; None where nobody could look. `suspected_processes`: seen alive just
+    before PID 1 left, without proof of how they ended. `requests` None: there was no traffic. `cut_short`: the
+    evidence on which `--fast` ended the trial before its stop timeout, None for a stop that ran its course.
     `complete` False: the engine's record has a gap (the event stream broke), so a missing event proves nothing.
     """
 
@@ -310,7 +424,12 @@ class Observation:
     exited_before_stop: bool = False
     complete: bool = True
     processes: tuple[ProcessInfo, ...] | None = None
+    processes_after_signal: tuple[ProcessInfo, ...] | None = None
     lost_processes: tuple[str, ...] | None = None
+    suspected_processes: tuple[str, ...] = ()
+    requests: tuple[Request, ...] | None = None
+    vantage: Vantage | None = None
+    cut_short: str | None = None
     problem: Problem | None = None
     logs: LogTail = LogTail()
     load_average: float | None = None
@@ -372,8 +491,17 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
+class Cause:
+    """Why a stop was not graceful: an id from `diagnosis.CAUSES` and the evidence in one sentence. `unknown` is one."""
+
+    id: str
+    evidence: str
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """The judgement of one observation. `reason` is one sentence that a person understands."""
+    """The judgement of one observation. `reason` is one sentence that a person understands. `cause` None: graceful, or
+    not measured."""
 
     trial_id: str
     outcome: Outcome
@@ -381,6 +509,7 @@ class Verdict:
     reason: str
     facts: StopFacts
     findings: tuple[Finding, ...] = ()
+    cause: Cause | None = None
 
 
 # ── 5. What is reported ──────────────────────────────────────────────────────────────────────────────────────────────

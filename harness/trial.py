@@ -7,11 +7,16 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 
+from harness import traffic
 from harness.engines.interface import Engine, RunningSubject, StopRecord, SubjectFailed
 from harness.errors import EngineError
 from harness.model import LogTail, Observation, Problem, ProblemKind, ProcessInfo, Trial
+
+SECOND_LOOK_S = 0.3
+"""A handler that ends its process at once has done so by then; measured: 60 ms are enough on an idle machine."""
 
 Step = Callable[[Trial, str], None]
 """Called as (trial, step) when a step begins: starting, waiting, stopping, removing."""
@@ -110,15 +115,62 @@ def _stop_and_record(
 ) -> Observation:
     step(trial, "waiting until ready")
     subject.wait_ready()
+    _prepare(trial, subject)
     subject.sleep(trial.stop_after_ns)
     running = subject.is_running()
     processes = subject.processes() if running else None
+    flow, look = traffic.Flow(trial.scenario.traffic, subject), _SecondLook(subject)
     if running and not interruption.requested:
+        flow.begin()
         step(trial, "stopping")
-        subject.stop(trial.stop_timeout_ns)
+        flow.mark_stop()
+        look.begin()
+        try:
+            subject.stop(trial.stop_timeout_ns)
+        finally:
+            look.end()
+            flow.end()
     if interruption.requested:
         return notes.observation(subject, problem=_interrupted())
-    return notes.observation(subject, subject.record(), processes=processes, was_running=running)
+    observation = notes.observation(subject, subject.record(), processes=processes, was_running=running)
+    return replace(observation, processes_after_signal=look.processes, requests=flow.requests, vantage=flow.vantage)
+
+
+def _prepare(trial: Trial, subject: RunningSubject) -> None:
+    """The scenario's steps between readiness and the stop. Raises SubjectFailed if one does not succeed."""
+    for preparation in trial.scenario.before_stop:
+        if preparation.execute is not None:
+            code = subject.execute(preparation.execute)
+            if code != 0:
+                text = f"`{' '.join(preparation.execute)}` before the stop left with exit code {code}"
+                raise SubjectFailed(Problem(ProblemKind.NOT_READY, text))
+        if preparation.log is not None:
+            subject.wait_log(preparation.log, trial.scenario.readiness.timeout_ns)
+
+
+class _SecondLook:
+    """The process table a moment after the stop signal, taken beside the stop call, which blocks."""
+
+    def __init__(self, subject: RunningSubject) -> None:
+        self._subject = subject
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.processes: tuple[ProcessInfo, ...] | None = None
+
+    def begin(self) -> None:
+        """Look in `SECOND_LOOK_S`, unless the stop is over by then: who is gone needs no look."""
+        self._thread = threading.Thread(target=self._look, name="second look", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """The stop is over."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(timeout=SECOND_LOOK_S + 5)
+
+    def _look(self) -> None:
+        if not self._over.wait(SECOND_LOOK_S):
+            self.processes = self._subject.processes()
 
 
 class _Notes:
@@ -165,6 +217,7 @@ class _Notes:
             complete=record.complete if record else True,
             processes=processes,
             lost_processes=record.lost_processes if record else None,
+            suspected_processes=record.suspected_processes if record else (),
             problem=problem,
             logs=subject.logs() if subject and engine_answers else LogTail(),
             load_average=os.getloadavg()[0],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness import signals, stop_sequence
+from harness import diagnosis, signals, stop_sequence
 from harness.model import (
     NS_PER_S,
     Expectation,
@@ -15,11 +15,15 @@ from harness.model import (
     Observation,
     Outcome,
     ProblemKind,
+    Request,
+    RequestFate,
     Scenario,
     Severity,
     SigkillEvidence,
     Status,
     StopFacts,
+    TrafficKind,
+    Vantage,
     Verdict,
 )
 
@@ -71,6 +75,20 @@ RULES = {
             Severity.ERROR,
             "No process is still at work when PID 1 leaves.",
             "The kernel SIGKILLs everything left in a PID namespace when its PID 1 exits, whatever the exit code says.",
+            "pid_namespaces(7)",
+        ),
+        Rule(
+            "lost-request",
+            Severity.ERROR,
+            "Every request that was accepted is answered whole.",
+            "An exit code of 0 says nothing about the clients: what was cut has to be repeated, or is lost.",
+            "gunicorn#2529, uvicorn#2757",
+        ),
+        Rule(
+            "suspected-process",
+            Severity.WARNING,
+            "Nobody was seen at work just before PID 1 left.",
+            "The kernel SIGKILLs what PID 1 leaves behind; without its record it is not known whether that happened.",
             "pid_namespaces(7)",
         ),
         Rule(
@@ -159,7 +177,44 @@ def judge(observation: Observation, scenario: Scenario) -> Verdict:
     if status is Status.FAIL and outcome in expectation.outcomes and expectation.within_ns is not None:
         text = f"took {_seconds(facts.shutdown_duration_ns)}, expected within {_seconds(expectation.within_ns)}"
         findings.append(_finding("slow-stop", text))
-    return Verdict(observation.trial_id, outcome, status, reason, facts, tuple(findings))
+    cause = diagnosis.cause(observation, facts, outcome)
+    return Verdict(observation.trial_id, outcome, status, reason, facts, tuple(findings), cause)
+
+
+CUT = frozenset({RequestFate.TRUNCATED, RequestFate.RESET, RequestFate.NO_ANSWER})
+"""Accepted, then cut. A refused connection was never accepted, and a time-out may be the client's impatience."""
+
+
+def lost_requests(observation: Observation) -> tuple[Request, ...]:
+    """Requests that were accepted, sent whole, and then cut.
+
+    Not counted: held connections and endless streams, which somebody has to close; the second request on a kept-alive
+    connection, which HTTP lets the server close at any time (RFC 9112, 9.3.1); new connections through the engine's
+    proxy, which accepts them on behalf of a container that is gone.
+    """
+    counted = {TrafficKind.HTTP, TrafficKind.TCP}
+    if observation.vantage is not Vantage.PUBLISHED_PORT:
+        counted.add(TrafficKind.NEW_CONNECTIONS)
+    requests = observation.requests or ()
+    return tuple(
+        request
+        for request in requests
+        if request.kind in counted and request.fate in CUT and request.sent_at_ns is not None
+    )
+
+
+def losses(observation: Observation) -> tuple[str, ...]:
+    """What was lost, as parts of a sentence; empty if nothing is known to be."""
+    parts = []
+    if requests := lost_requests(observation):
+        fates = ", ".join(sorted({request.fate.replace("_", " ") for request in requests}))
+        of = sum(request.kind in {item.kind for item in requests} for request in observation.requests or ())
+        parts.append(f"{len(requests)} of {of} requests were lost ({fates})")
+    if observation.lost_processes:
+        names = ", ".join(observation.lost_processes)
+        verb = "was" if len(observation.lost_processes) == 1 else "were"
+        parts.append(f"{names} {verb} killed")
+    return tuple(parts)
 
 
 def accepted_exit_codes(expectation: Expectation, stop_signal: int | None) -> frozenset[int]:
@@ -215,13 +270,11 @@ def _by_exit(observation: Observation, expectation: Expectation, after: str) -> 
             text = f"exit code 137{after}, but neither the engine nor the OOM killer sent SIGKILL"
             return Outcome.CRASHED, "exit-code-not-accepted", text
         return Outcome.CRASHED, "exit-code-not-accepted", f"left with exit code {code}{after}, which is not accepted"
-    if observation.lost_processes:
-        names = ", ".join(observation.lost_processes)
-        return Outcome.LOSSY, "lost-process", f"left with exit code {code}{after}, while the kernel killed {names}"
-    if not after:
-        text = f"left with exit code {code}, but no clock saw both the stop and the exit: it may have been late"
-        return Outcome.INCONCLUSIVE, "evidence-missing", text
-    return Outcome.GRACEFUL, None, f"left with exit code {code}{after}"
+    lost = losses(observation)
+    if lost:
+        rule = "lost-request" if lost_requests(observation) else "lost-process"
+        return Outcome.LOSSY, rule, f"left with exit code {code},{after}, but {' and '.join(lost)}"
+    return Outcome.GRACEFUL, None, f"left with exit code {code}{after and ',' + after}"
 
 
 def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> list[Finding]:
@@ -231,6 +284,9 @@ def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> li
         remarks.append(_finding("sigkill-inferred", facts.sigkill_reason))
     if outcome is Outcome.GRACEFUL and observation.exit_code:
         remarks.append(_finding("non-zero-exit", f"exit code {observation.exit_code}"))
+    if observation.suspected_processes and outcome is Outcome.GRACEFUL:
+        names = ", ".join(observation.suspected_processes)
+        remarks.append(_finding("suspected-process", f"{names}: seen alive just before PID 1 left"))
     if not observation.engine.pid1_rules and outcome is not Outcome.INCONCLUSIVE:
         text = "it ran in a plain process group; as PID 1 of a container it may behave differently"
         remarks.append(_finding("pid1-rules-not-reproduced", text))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
 import threading
 import time
 from datetime import UTC, datetime
@@ -37,8 +38,10 @@ from harness.model import (
     Problem,
     ProblemKind,
     ProcessInfo,
+    Readiness,
     Scenario,
     Trial,
+    Vantage,
 )
 
 HTTP_TIMEOUT_S = 60
@@ -158,9 +161,16 @@ class DockerSubject:
         self.stop_signal_source = "scenario" if asked else "image" if own else "default"
 
     def wait_ready(self) -> None:
-        """Wait for each condition in turn, looking in between whether the container still runs."""
-        assert self._tc is not None
+        """Wait for each condition in turn, then for the delay."""
         readiness = self._trial.scenario.readiness
+        self._wait_for(readiness)
+        self.sleep(readiness.delay_ns)
+        self._raise_if_gone()
+        self._harness_event(EventKind.READY, "readiness conditions")
+
+    def _wait_for(self, readiness: Readiness) -> None:
+        """Every condition, looking in between whether the container still runs."""
+        assert self._tc is not None
         deadline = time.monotonic() + readiness.timeout_ns / NS_PER_S
         published, podman = not self._host.local, self._host.podman
         for what, strategy in docker_ready.strategies(readiness, published=published, podman=podman):
@@ -181,9 +191,6 @@ class DockerSubject:
                 if time.monotonic() >= deadline:
                     seconds = readiness.timeout_ns / NS_PER_S
                     raise _not_ready(f"not ready after {seconds:g} s: waited for {what}", self.logs())
-        self.sleep(readiness.delay_ns)
-        self._raise_if_gone()
-        self._harness_event(EventKind.READY, "readiness conditions")
 
     def sleep(self, duration_ns: int) -> None:
         """Wait; an abort ends it."""
@@ -203,6 +210,26 @@ class DockerSubject:
         except (docker.errors.DockerException, *_CONNECTION_ERRORS):
             return None
         return _process_table(table)
+
+    def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
+        """Straight to the container's address on a local engine, else through the published port."""
+        assert self._tc is not None
+        address = (self._tc.get_container_host_ip(), int(self._tc.get_exposed_port(port)))
+        vantage = Vantage.CONTAINER_ADDRESS if self._tc.address else Vantage.PUBLISHED_PORT
+        return socket.create_connection(address, timeout=timeout_s), vantage
+
+    def wait_log(self, pattern: str, timeout_ns: int) -> None:
+        """Follow the log from its beginning."""
+        self._wait_for(Readiness(log=pattern, timeout_ns=timeout_ns))
+
+    def execute(self, command: tuple[str, ...]) -> int:
+        """`docker exec`."""
+        try:
+            created = self._api.exec_create(self.container_id, list(command))
+            self._api.exec_start(created["Id"])
+            return int(self._api.exec_inspect(created["Id"])["ExitCode"])
+        except (docker.errors.DockerException, *_CONNECTION_ERRORS) as error:
+            raise EngineError(f"`{' '.join(command)}` cannot be run in the container: {_one_line(error)}") from None
 
     def stop(self, stop_timeout_ns: int) -> None:
         """The engine's own stop call. `t` is always given: Podman 4 without it kills at once."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.model import EngineInfo, Event, LogTail, Problem, ProcessInfo, Scenario, Trial
+from harness.model import EngineInfo, Event, LogTail, Problem, ProcessInfo, Scenario, Trial, Vantage
 
 PrepareProgress = Callable[[str, str], None]
 """Called as (scenario name or image, what is being done), from any thread."""
@@ -25,6 +26,7 @@ class StopRecord:
     oom_killed: bool | None
     complete: bool
     lost_processes: tuple[str, ...] | None = None
+    suspected_processes: tuple[str, ...] = ()
     exited_before_stop: bool = False
 
 
@@ -57,6 +59,15 @@ class RunningSubject(Protocol):
 
     def processes(self) -> tuple[ProcessInfo, ...] | None:
         """The process table with signal masks; None where it cannot be read."""
+
+    def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
+        """A connected TCP socket to a port of the subject from the best vantage there is. Raises OSError."""
+
+    def wait_log(self, pattern: str, timeout_ns: int) -> None:
+        """Return when a line of the whole output matches. Raises SubjectFailed when none does in time."""
+
+    def execute(self, command: tuple[str, ...]) -> int:
+        """Run a command inside the subject and return its exit code. Raises EngineError where it cannot be done."""
 
     def stop(self, stop_timeout_ns: int) -> None:
         """The stop path: stop signal, wait, SIGKILL. Returns when the engine says it is over."""

@@ -6,6 +6,8 @@ pipeline need. It proves nothing about any container.
 
 from __future__ import annotations
 
+import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -25,6 +27,7 @@ from harness.model import (
     ProcessInfo,
     Scenario,
     Trial,
+    Vantage,
 )
 
 EXIT_CODE_SIGKILL = 128 + signals.SIGKILL
@@ -134,6 +137,19 @@ class SimulatedSubject:
     def processes(self) -> tuple[ProcessInfo, ...] | None:
         """A script has no processes."""
         return None
+
+    def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
+        """A script listens nowhere."""
+        raise ConnectionRefusedError(f"a simulated subject does not listen on port {port}")
+
+    def wait_log(self, pattern: str, timeout_ns: int) -> None:
+        """The script's log is there from the beginning."""
+        if not re.search(pattern, self._script.log, re.MULTILINE):
+            raise SubjectFailed(Problem(ProblemKind.NOT_READY, f"no log line matches {pattern!r}"))
+
+    def execute(self, command: tuple[str, ...]) -> int:
+        """Every command succeeds at once."""
+        return 0
 
     def stop(self, stop_timeout_ns: int) -> None:
         """The stop sequence: signal, wait up to the timeout, SIGKILL."""
