@@ -26,8 +26,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PASS, FAIL, USAGE, INCONCLUSIVE, HARNESS, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 EXIT_CODES = """\b
-Exit codes: 0 every expectation met, 1 a container failed, 2 bad usage or bad
-scenario, 3 inconclusive, 4 engine unreachable or harness fault, 130 interrupted."""
+Exit codes: 0 every expectation met, 1 a container failed, 2 bad usage or
+bad scenario, 3 inconclusive, 4 engine unreachable or harness fault,
+130 interrupted."""
 
 ENVIRONMENT_PREFIX = "STOP_HARNESS_"
 SETTINGS = frozenset(
@@ -159,9 +160,11 @@ def check(context: click.Context, /, color: str, as_json: bool, **given: Any) ->
 
 
 def _request(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any]) -> RunRequest:
+    from harness import scheduler
     from harness.pipeline import RunRequest
     from harness.plan import Shard
 
+    scheduler.parse_jobs(settings["jobs"], 1)  # a mistake is refused before anything starts
     shard = settings.get("shard")
     return RunRequest(
         scenarios=scenarios,
@@ -185,7 +188,7 @@ def _run_and_summarise(request: RunRequest, color: str) -> Report:
     from harness.renderers import terminal
 
     outcome = _run(request, color)
-    click.echo(terminal.summary(outcome.report, width=_width(), colour=_coloured(color), unicode=_unicode()), nl=False)
+    _echo(terminal.summary(outcome.report, width=_width(), colour=_coloured(color), unicode=_unicode()), color)
     assert outcome.directory is not None
     click.echo(f"\nreport: {outcome.directory / pipeline.HTML_FILE}")
     return outcome.report
@@ -239,7 +242,7 @@ def _print_check(report: Report, color: str, as_json: bool) -> None:
         click.echo(results_json.render(report), nl=False)
     else:
         text = terminal.check_verdict(report, width=_width(), colour=_coloured(color), unicode=_unicode())
-        click.echo(text, nl=False)
+        _echo(text, color)
 
 
 def _exit_code(report: Report) -> int:
@@ -295,7 +298,7 @@ def judge(run_dir: Path, color: str) -> None:
 
     stored, then = store.read(run_dir)
     report = pipeline.report_of(stored)
-    click.echo(terminal.summary(report, width=_width(), colour=_coloured(color), unicode=_unicode()), nl=False)
+    _echo(terminal.summary(report, width=_width(), colour=_coloured(color), unicode=_unicode()), color)
     now = pipeline.judge(stored)
     changed = [(old, new) for old, new in zip(then, now, strict=True) if old != new]
     for old, new in changed:
@@ -392,6 +395,11 @@ def _coloured(choice: str) -> bool:
     if choice != "auto":
         return choice == "always"
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _echo(text: str, choice: str) -> None:
+    """Click takes colours out for what is not a terminal, even where they were asked for."""
+    click.echo(text, nl=False, color=_coloured(choice))
 
 
 def _unicode() -> bool:
