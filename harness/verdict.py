@@ -274,7 +274,10 @@ def _by_exit(observation: Observation, expectation: Expectation, after: str) -> 
     if lost:
         rule = "lost-request" if lost_requests(observation) else "lost-process"
         return Outcome.LOSSY, rule, f"left with exit code {code},{after}, but {' and '.join(lost)}"
-    return Outcome.GRACEFUL, None, f"left with exit code {code}{after and ',' + after}"
+    if not after:
+        text = f"left with exit code {code}, but no clock saw both the stop and the exit: it may have been late"
+        return Outcome.INCONCLUSIVE, "evidence-missing", text
+    return Outcome.GRACEFUL, None, f"left with exit code {code},{after}"
 
 
 def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> list[Finding]:
