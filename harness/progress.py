@@ -11,7 +11,7 @@ from harness import units
 from harness.engines.interface import Engine
 from harness.model import NS_PER_S, EngineInfo, Plan, Status, Trial, TrialResult
 from harness.renderers import terminal
-from harness.wording import printable
+from harness.wording import count_of, printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -24,6 +24,12 @@ REFRESH_PER_S = 4
 def describe(info: EngineInfo) -> str:
     """`Docker Engine 20.10.24 at unix:///var/run/docker.sock`."""
     return f"{info.product} {info.version} ({info.host})"
+
+
+def announcement(planned: Plan, jobs: int, engine: Engine) -> str:
+    """What begins now, and on what."""
+    trials = count_of(len(planned.trials), "trial")
+    return f"{describe(engine.info())}: {trials}, up to {jobs} at once"
 
 
 class PlainProgress:
@@ -46,7 +52,7 @@ class PlainProgress:
         """What begins now, and on what."""
         self.trials_begun = True
         self._total = len(planned.trials)
-        self._line(f"{describe(engine.info())}: {self._total} trials, up to {jobs} at once")
+        self._line(announcement(planned, jobs, engine))
         for skip in planned.skipped:
             self._line(f"skipped       {skip.scenario}: {skip.reason}")
 
@@ -97,7 +103,7 @@ class LiveProgress:
         with self._lock:
             self._preparing.clear()
             self._total = len(planned.trials)
-        self._print(f"{describe(engine.info())}: {self._total} trials, up to {jobs} at once")
+        self._print(announcement(planned, jobs, engine))
         self._start()
 
     def step(self, running: Trial, step: str) -> None:

@@ -385,7 +385,8 @@ def _start_failure(error: Any) -> SubjectFailed:
     text = _one_line(error.explanation or error)
     for code, pattern in _COMMAND_ERRORS:
         if pattern.search(text) and ("exec" in text or "runtime" in text):
-            return SubjectFailed(Problem(ProblemKind.COMMAND_NOT_FOUND, text), exit_code=code)
+            reason = text.rpartition("container process: ")[2].removesuffix(": unknown")
+            return SubjectFailed(Problem(ProblemKind.COMMAND_NOT_FOUND, f"it never ran: {reason}"), exit_code=code)
     return SubjectFailed(Problem(ProblemKind.START_FAILED, text))
 
 
