@@ -15,6 +15,7 @@ import platform
 import pwd
 import re
 import shlex
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -39,6 +40,7 @@ from harness.model import (
     Scenario,
     Subject,
     Trial,
+    Vantage,
 )
 
 PORT_PATIENCE_S = 600
@@ -248,6 +250,18 @@ class ProcessSubject:
             )
             for row in rows
         )
+
+    def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
+        """As `RunningSubject` says."""
+        return socket.create_connection(("127.0.0.1", port), timeout_s), Vantage.HOST_NETWORK
+
+    def wait_log(self, pattern: str, timeout_ns: int) -> None:
+        """As `RunningSubject` says."""
+        raise EngineError("the process engine cannot wait for log lines before the stop yet")
+
+    def execute(self, command: tuple[str, ...]) -> int:
+        """As `RunningSubject` says."""
+        raise EngineError("the process engine cannot execute commands yet")
 
     def stop(self, stop_timeout_ns: int) -> None:
         """The helper signals, waits and kills by its own clock; this thread only waits for the end of it."""
