@@ -321,7 +321,9 @@ class ProcessInfo:
     """One process of the container just before the stop.
 
     Source: `GET /containers/ID/top` with the signal-mask columns, or `/proc/PID/status`. Bit n-1 of a mask stands
-    for signal n. `pid` is as the engine prints it: the host's for Docker, the container's for Podman.
+    for signal n. `pid` is as the engine prints it: the host's for Docker, the container's for Podman. `pending`: sent
+    to the process and not taken yet. `state`: `R`, `S`, `D`, `T`, `Z`. `waits_in`: the kernel function in which the
+    main thread sleeps. `threads`: how many. None and the empty string: not known.
     """
 
     pid: int
@@ -330,6 +332,10 @@ class ProcessInfo:
     caught: int
     ignored: int
     blocked: int
+    pending: int | None = None
+    state: str = ""
+    waits_in: str = ""
+    threads: int | None = None
 
     def disposition(self, signal: int) -> SignalDisposition:
         """What this process does with `signal`."""
@@ -400,8 +406,9 @@ class Observation:
     `exit_code` is the container's (128 + n after signal n; Docker: `State.ExitCode`), None where it is not known or
     the container never ran. `exit_signal` is the signal that ended PID 1 where the engine can tell it from an exit
     code (the `process` engine: wait status), else None. `oom_killed` None: the engine cannot tell.
-    `stop_signal` None: not known. `processes` (just before the stop) and `processes_after_signal` (a moment after the
-    stop signal) None: not looked at or unreadable. `lost_processes`: processes ended by SIGKILL, though not by the
+    `stop_signal` None: not known. `processes` (just before the stop), `processes_after_signal` (a moment after the
+    stop signal) and `processes_late` (a second or so after it) None: not looked at or unreadable. `log_after_signal`:
+    what it wrote from the stop on, None where that cannot be told from what it wrote before. `lost_processes`: processes ended by SIGKILL, though not by the
     engine's own, as the kernel's record proves; None where nobody could look. `suspected_processes`: seen alive just
     before PID 1 left, without proof of how they ended. `requests` None: there was no traffic. `cut_short`: the
     evidence on which `--fast` ended the trial before its stop timeout, None for a stop that ran its course.
@@ -425,6 +432,8 @@ class Observation:
     complete: bool = True
     processes: tuple[ProcessInfo, ...] | None = None
     processes_after_signal: tuple[ProcessInfo, ...] | None = None
+    processes_late: tuple[ProcessInfo, ...] | None = None
+    log_after_signal: str | None = None
     lost_processes: tuple[str, ...] | None = None
     suspected_processes: tuple[str, ...] = ()
     requests: tuple[Request, ...] | None = None

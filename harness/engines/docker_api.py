@@ -55,6 +55,8 @@ LOG_READ_BYTES = 4 * 1024 * 1024
 LOG_LINES = 200
 
 NEVER = "0001-01-01"
+_PS_COLUMNS = "pid,ppid,nlwp,blocked,ignored,caught,pending,stat,wchan:32,args"
+"""For the engine's `ps` (procps). The last one may hold spaces, the others never do."""
 _COMMAND_ERRORS = (
     (127, re.compile(r"executable file not found|no such file or directory|not found in \$PATH", re.IGNORECASE)),
     (126, re.compile(r"permission denied|exec format error|is a directory", re.IGNORECASE)),
@@ -206,7 +208,7 @@ class DockerSubject:
     def processes(self) -> tuple[ProcessInfo, ...] | None:
         """`GET /containers/ID/top` with signal masks; None where the engine's `ps` cannot do it."""
         try:
-            table = self._api.top(self.container_id, ps_args="-eo pid,ppid,blocked,ignored,caught,args")
+            table = self._api.top(self.container_id, ps_args=f"-eo {_PS_COLUMNS}")
         except (docker.errors.DockerException, *_CONNECTION_ERRORS):
             return None
         return _process_table(table)
@@ -400,13 +402,17 @@ def _process_table(table: dict[str, Any]) -> tuple[ProcessInfo, ...] | None:
     """Rows of `top`; Podman gives each row as one string."""
     processes = []
     for row in table.get("Processes") or ():
-        words = row if len(row) > 1 else str(row[0]).split(None, 5)
+        words = row if len(row) > 1 else str(row[0]).split(None, _PS_COLUMNS.count(","))
         try:
-            pid, parent = int(words[0]), int(words[1])
-            blocked, ignored, caught = (int(word, 16) for word in words[2:5])
+            pid, parent, threads = (int(word) for word in words[0:3])
+            blocked, ignored, caught, pending = (int(word, 16) for word in words[3:7])
+            state, waits_in, command = (str(word) for word in words[7:])
         except (ValueError, IndexError):
             return None
-        processes.append(ProcessInfo(pid, parent, str(words[5]), caught, ignored, blocked))
+        waits_in = "" if waits_in in {"-", "0"} else waits_in
+        processes.append(
+            ProcessInfo(pid, parent, command, caught, ignored, blocked, pending, state[:1], waits_in, threads)
+        )
     return tuple(processes)
 
 
