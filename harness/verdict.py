@@ -237,7 +237,7 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
         return Outcome.NOT_RUNNING, "not-running", f"{gone} before the stop"
     if evidence is SigkillEvidence.UNKNOWN or code is None:
         return Outcome.INCONCLUSIVE, "evidence-missing", facts.sigkill_reason
-    after = "" if took is None else f" {_seconds(took)} after {signal}"
+    after = "" if took is None else f", {_seconds(took)} after {signal}"
     if facts.oom_during_stop:
         return Outcome.OOM_KILLED, "oom-during-stop", f"the OOM killer struck during the stop; exit code {code}{after}"
     if evidence in {SigkillEvidence.OBSERVED, SigkillEvidence.INFERRED}:
@@ -247,7 +247,7 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
         text = f"still running {waited} after {signal}; ended by SIGKILL ({evidence}: {facts.sigkill_reason})"
         return Outcome.KILLED, "sigkill-needed", text
     if stop_sequence.left_late(observation, took):
-        text = f"left{after}, later than the stop timeout, yet without SIGKILL"
+        text = f"left {after.removeprefix(', ')}, later than the stop timeout, yet without SIGKILL"
         return Outcome.INCONCLUSIVE, "evidence-missing", text
     if not observation.engine.pid1_rules and observation.exit_signal == observation.stop_signal:
         text = f"{signal} ended it by default, which the kernel does not do to PID 1 of a container"
@@ -261,7 +261,7 @@ def _by_exit(observation: Observation, expectation: Expectation, after: str) -> 
     if code not in accepted_exit_codes(expectation, observation.stop_signal):
         fault = observation.exit_signal or (code - 128 if code and code > 128 else 0)
         if fault in signals.FAULTS:
-            text = f"crashed with {signals.name(fault)}, exit code {code},{after}"
+            text = f"crashed with {signals.name(fault)}, exit code {code}{after}"
             return Outcome.CRASHED, "crash-on-stop", text
         if code == stop_sequence.EXIT_CODE_SIGKILL and not stop_sequence.exit_is_exact(observation):
             if not observation.engine.reports_oom:
@@ -273,11 +273,11 @@ def _by_exit(observation: Observation, expectation: Expectation, after: str) -> 
     lost = losses(observation)
     if lost:
         rule = "lost-request" if lost_requests(observation) else "lost-process"
-        return Outcome.LOSSY, rule, f"left with exit code {code},{after}, but {' and '.join(lost)}"
+        return Outcome.LOSSY, rule, f"left with exit code {code}{after}, but {' and '.join(lost)}"
     if not after:
         text = f"left with exit code {code}, but no clock saw both the stop and the exit: it may have been late"
         return Outcome.INCONCLUSIVE, "evidence-missing", text
-    return Outcome.GRACEFUL, None, f"left with exit code {code},{after}"
+    return Outcome.GRACEFUL, None, f"left with exit code {code}{after}"
 
 
 def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> list[Finding]:
@@ -315,6 +315,8 @@ def _seconds(duration_ns: int | None) -> str:
     if duration_ns is None:
         return "an unknown time"
     seconds = duration_ns / NS_PER_S
+    if seconds < 0.001:
+        return "less than 0.001 s"
     if seconds < 1:
         return f"{seconds:.3f} s"
     return f"{seconds:.2f}".rstrip("0").rstrip(".") + " s"
