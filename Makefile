@@ -3,14 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test test-fast lint format docs benchmark base-image example clean
+.PHONY: help run test test-fast test-known-stops lint format docs known-stops benchmark base-image example clean
 
 help:
 	@echo "make run         set up .venv, run the shipped scenarios, write a report"
 	@echo "make test        set up .venv and run the tests (Docker tests are skipped where no engine answers)"
 	@echo "make test-fast   the tests that start no container"
+	@echo "make test-known-stops  the tests on images whose stops were measured; STOP_HARNESS_KNOWN_STOPS names their folder"
 	@echo "make lint        ruff and mypy --strict"
 	@echo "make docs        write the generated parts of docs/ again"
+	@echo "make known-stops  stop those images and write docs/known-stops.md and the README's table again"
 	@echo "make example     write reports/example again from the shipped scenarios"
 	@echo "make base-image  make a base image from Debian's packages (needs mmdebstrap and Docker, no registry)"
 	@echo "make benchmark   measure against plain docker commands; slow"
@@ -24,6 +26,9 @@ test: $(VENV)/.installed-dev
 test-fast: $(VENV)/.installed-dev
 	@$(BIN)/pytest -m "not docker" $(PYTEST_ARGS)
 
+test-known-stops: $(VENV)/.installed-dev
+	@$(BIN)/pytest --known-stops tests/test_known_stops.py $(PYTEST_ARGS)
+
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -35,6 +40,9 @@ format: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-dev
 	@$(BIN)/python docs/generate.py
+
+known-stops: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.known_stops --write
 
 example: $(VENV)/.installed
 	@$(BIN)/python docs/make_example.py

@@ -14,6 +14,21 @@ from harness.engines.pid_namespace import PidNamespaceEngine
 from harness.errors import EngineError
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--known-stops` adds the suite that builds and stops dozens of images."""
+    parser.addoption("--known-stops", action="store_true", help="also run the tests marked known_stops")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the known stops out unless they are asked for."""
+    if config.getoption("--known-stops"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("known_stops")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """CI sets STOP_HARNESS_REQUIRE_DOCKER: then a missing engine is a failure, before any test can be skipped."""
     if os.environ.get("STOP_HARNESS_REQUIRE_DOCKER") and isinstance(_docker(), str):
