@@ -608,14 +608,15 @@ class StoredRun:
     observations: tuple[Observation, ...]
     trials_planned: int
     skipped: tuple[SkippedScenario, ...] = ()
+    remedies: tuple[RemedyTrial, ...] = ()
 
 
 @dataclass(frozen=True)
 class Report:
     """Everything a report says, and nothing of how it looks.
 
-    `results` are sorted by scenario, timeout, moment,
-    repetition; `compliance` and `scenarios` are in the same order as each other.
+    `results` are sorted by scenario, timeout, moment, repetition; `compliance`, `advice` and `scenarios` are in the
+    same order as each other. `remedies` are empty where none were tried, the best of each scenario first.
     """
 
     run: RunInfo
@@ -626,6 +627,8 @@ class Report:
     trials_planned: int
     skipped: tuple[SkippedScenario, ...] = ()
     warnings: tuple[RunWarning, ...] = ()
+    remedies: tuple[TriedRemedy, ...] = ()
+    advice: tuple[TimeoutAdvice, ...] = ()
 
     def count(self, status: Status) -> int:
         """Number of trials with this status."""
@@ -644,3 +647,108 @@ class DoctorLine:
     info: EngineInfo | None
     message: str
     advice: str = ""
+
+
+# ── 6. What would help ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class TimeoutAdvice:
+    """The stop timeout that a scenario's graceful stops suggest. None: too few of them, or not all were graceful;
+    `basis` says in a sentence what it rests on or what is missing."""
+
+    scenario: str
+    recommended_ns: int | None
+    basis: str
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a container runs and how it is stopped: the image's settings with the scenario's in their place.
+
+    `stop_signal` None: nobody names one, so SIGTERM is sent.
+    """
+
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    stop_signal: str | None = None
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What PID 1 is started with."""
+        return self.entrypoint + self.command
+
+
+class RemedyKind(StrEnum):
+    """What can be changed from outside, without touching the program."""
+
+    INIT = "init"
+    STOP_SIGNAL = "stop_signal"
+    EXEC_FORM = "exec_form"
+    STOP_TIMEOUT = "stop_timeout"
+
+
+@dataclass(frozen=True)
+class Paste:
+    """Lines to copy into the file of `place`, such as `Dockerfile` or `Compose`."""
+
+    place: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A change, or two together. What is None, or False for `init`, stays as it is.
+
+    `entrypoint` and `command` replace the image's as a scenario's would: an entrypoint without a command drops the
+    image's command. `assumption`: what the trial had to take for granted, for people; empty if nothing.
+    """
+
+    id: str
+    kinds: tuple[RemedyKind, ...]
+    title: str
+    init: bool = False
+    stop_signal: str | None = None
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    stop_timeout_ns: int | None = None
+    assumption: str = ""
+    lines: tuple[Paste, ...] = ()
+
+
+@dataclass(frozen=True)
+class RemedyTrial:
+    """What happened when the bad stop `trial_id` was repeated with a remedy; kept so that it can be judged again."""
+
+    scenario: str
+    trial_id: str
+    remedy: Remedy
+    observation: Observation
+
+
+class RemedyEffect(StrEnum):
+    """What a remedy did."""
+
+    CURES = "cures"
+    LOSES_WORK = "loses_work"
+    """In time, but processes or requests were cut off."""
+    UNPROVED = "unproved"
+    """It looks graceful, but processes were left behind and nobody saw how they ended."""
+    FAILS = "fails"
+    NOT_MEASURED = "not_measured"
+
+
+@dataclass(frozen=True)
+class TriedRemedy:
+    """A remedy with today's verdict on its trial. `note`: what speaks against a cure, or explains; may be empty."""
+
+    trial_id: str
+    remedy: Remedy
+    result: TrialResult
+    effect: RemedyEffect
+    note: str = ""
+
+    @property
+    def scenario(self) -> str:
+        """The scenario whose bad stop was repeated."""
+        return self.result.observation.scenario
