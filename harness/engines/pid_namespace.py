@@ -3,7 +3,7 @@
 Each trial has its own small helper process (`pid_namespace_shim.py`), which is the subject's parent and does all the
 timing. Where the kernel gives no namespaces (macOS, many CI containers) the command runs in a process group, and `info`
 says that the rules of PID 1 are not reproduced. Limits: USER and RUN of a Dockerfile have no effect, files lie where
-this machine has them, and with a port among the readiness conditions the subject sees a loopback network only.
+this machine has them, and with a port in its readiness or traffic the subject sees a loopback network only.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import shlex
 import socket
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from harness import dockerfile, signals
 from harness.dockerfile import ImageDefaults
 from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
 from harness.engines.pid_namespace_client import Probe, ShimProcess, probe, start_request
+from harness.engines.pid_namespace_connect import connect
 from harness.errors import BuildError, EngineError
 from harness.model import (
     NS_PER_S,
@@ -45,6 +48,9 @@ from harness.model import (
 
 PORT_PATIENCE_S = 600
 """How long a trial waits for its turn at a port of this machine; longer than a stop with the longest timeout."""
+
+EXECUTE_PATIENCE_S = 600
+"""For a command beside the subject, which has no timeout of its own."""
 
 
 class PidNamespaceEngine:
@@ -117,12 +123,12 @@ class PidNamespaceEngine:
         image = self._image(scenario.subject)
         stop_signal = _stop_signal(scenario.stop.signal, image.stop_signal)
         probed = self._probed()
-        ports = tuple(sorted(set(scenario.readiness.ports)))
+        ports = tuple(sorted({*scenario.readiness.ports, *(client.port for client in scenario.traffic)}))
         own_network = bool(ports) and probed.network_namespace
         with contextlib.ExitStack() as cleanup:
             for port in () if own_network else ports:
                 cleanup.callback(self._take_turn(port).release)
-            shim = ShimProcess(f"{self._run_id}/{trial.trial_id}", self._python)
+            shim = ShimProcess(f"{self._run_id}/{trial.trial_id}", self._python, own_network=own_network)
             cleanup.callback(shim.close)
             request = start_request(
                 argv=_on_this_machine(_program(scenario.subject, image), image, scenario.subject),
@@ -134,7 +140,10 @@ class PidNamespaceEngine:
                 log=scenario.readiness.log,
             )
             _check_started(shim.ask(request), request)
-            subject = ProcessSubject(self, shim, scenario.readiness, stop_signal, cleanup.pop_all())
+            locate = partial(_on_this_machine, image=image, subject=scenario.subject)
+            subject = ProcessSubject(
+                self, shim, scenario.readiness, stop_signal=stop_signal, locate=locate, cleanup=cleanup.pop_all()
+            )
         with self._lock:
             self._subjects.add(subject)
         return subject
@@ -179,14 +188,19 @@ class PidNamespaceEngine:
 
 
 class ProcessSubject:
-    """`RunningSubject`: every method is one request to the helper process."""
+    """`RunningSubject`: nearly every method is one request to the helper process.
+
+    `connect`, `processes` and `abort` may be called from any thread, also while `stop` blocks another.
+    """
 
     def __init__(
         self,
         engine: PidNamespaceEngine,
         shim: ShimProcess,
         readiness: Readiness,
+        *,
         stop_signal: tuple[int, str],
+        locate: Callable[[tuple[str, ...]], tuple[str, ...]],
         cleanup: contextlib.ExitStack,
     ) -> None:
         self.stop_signal: int | None = stop_signal[0]
@@ -194,6 +208,7 @@ class ProcessSubject:
         self._engine = engine
         self._shim = shim
         self._readiness = readiness
+        self._locate = locate
         self._cleanup = cleanup
         self._aborted = False
 
@@ -212,13 +227,16 @@ class ProcessSubject:
             },
             readiness.timeout_ns + readiness.delay_ns,
         )
+        self._check_waited(reply, readiness.timeout_ns)
+
+    def _check_waited(self, reply: dict[str, Any], timeout_ns: int) -> None:
+        """Raise what an end of waiting means that is none."""
         if self._aborted:
-            raise SubjectFailed(Problem(ProblemKind.INTERRUPTED, "aborted before it was ready"))
+            raise SubjectFailed(Problem(ProblemKind.INTERRUPTED, "aborted before it was stopped"))
         if reply["exited"]:
             raise SubjectFailed(None, self.record().exit_code)
         if reply["waiting"]:
-            seconds = readiness.timeout_ns / NS_PER_S
-            message = f"not ready within {seconds:g} s; waited for {' and '.join(reply['waiting'])}"
+            message = f"not ready within {timeout_ns / NS_PER_S:g} s; waited for {' and '.join(reply['waiting'])}"
             raise SubjectFailed(Problem(ProblemKind.NOT_READY, message + self._last_lines()))
 
     def _last_lines(self) -> str:
@@ -234,34 +252,39 @@ class ProcessSubject:
         return bool(self._shim.ask({"do": "running"})["running"])
 
     def processes(self) -> tuple[ProcessInfo, ...] | None:
-        """From `/proc/PID/status`, PID 1 first; pids as inside the namespace, the parent of PID 1 is 0."""
-        rows = self._shim.ask({"do": "processes"})["rows"]
+        """From `/proc/PID`, PID 1 first; pids as inside the namespace, the parent of PID 1 is 0."""
+        rows = self._shim.process_rows()
         if rows is None:
             return None
-        inside = {row["host_pid"]: row["pid"] for row in rows}
-        return tuple(
-            ProcessInfo(
-                pid=row["pid"],
-                parent_pid=inside.get(row["host_parent"], 0),
-                command=row["command"],
-                caught=row["caught"],
-                ignored=row["ignored"],
-                blocked=row["blocked"],
-            )
-            for row in rows
-        )
+        inside = {row.pop("host_pid"): row["pid"] for row in rows}
+        return tuple(ProcessInfo(parent_pid=inside.get(row.pop("host_parent"), 0), **row) for row in rows)
 
     def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
-        """As `RunningSubject` says."""
-        return socket.create_connection(("127.0.0.1", port), timeout_s), Vantage.HOST_NETWORK
+        """From the subject's network namespace if it has its own, which it has if the scenario names a port."""
+        vantage = Vantage.NETWORK_NAMESPACE if self._shim.sockets else Vantage.HOST_NETWORK
+        return connect(self._shim.sockets, port, timeout_s), vantage
 
     def wait_log(self, pattern: str, timeout_ns: int) -> None:
-        """As `RunningSubject` says."""
-        raise EngineError("the process engine cannot wait for log lines before the stop yet")
+        """As `RunningSubject` says; of the output so far the last 256 KiB are searched."""
+        reply = self._shim.ask({"do": "wait_log", "pattern": pattern, "timeout_ns": timeout_ns}, timeout_ns)
+        self._check_waited(reply, timeout_ns)
 
     def execute(self, command: tuple[str, ...]) -> int:
-        """As `RunningSubject` says."""
-        raise EngineError("the process engine cannot execute commands yet")
+        """Like `docker exec`: in the subject's namespaces, not below PID 1, and gone when PID 1 is.
+
+        Its output is dropped; 127 and 126 as a shell numbers them. Raises SubjectFailed if the subject leaves.
+        """
+        text = f"`{' '.join(command)}`"
+        request = {"do": "execute", "argv": self._locate(command), "timeout_ns": EXECUTE_PATIENCE_S * NS_PER_S}
+        reply = self._shim.ask(request, EXECUTE_PATIENCE_S * NS_PER_S)
+        if "failed" in reply:
+            if reply["failed"] != "exec":
+                raise EngineError(f"{text} cannot be run beside the subject ({reply['failed']}): {reply['message']}")
+            return 127 if reply["errno"] in _NOT_FOUND else 126
+        self._check_waited(reply | {"waiting": []}, 0)
+        if reply["wait_status"] is None:
+            raise EngineError(f"{text} beside the subject did not end within {EXECUTE_PATIENCE_S} s")
+        return _exit_code(reply["wait_status"])
 
     def stop(self, stop_timeout_ns: int) -> None:
         """The helper signals, waits and kills by its own clock; this thread only waits for the end of it."""
@@ -271,17 +294,17 @@ class ProcessSubject:
         """The exit is the wait status of waitpid(2), so exit code and signal are told apart."""
         reply = self._shim.ask({"do": "record"})
         status = reply["wait_status"]
-        by_signal = os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else None
         return StopRecord(
             events=tuple(
                 Event(EventKind(kind), at_ns, Clock.KERNEL, source, number)
                 for kind, at_ns, source, number in reply["events"]
             ),
-            exit_code=None if status is None else 128 + by_signal if by_signal else os.WEXITSTATUS(status),
-            exit_signal=by_signal,
+            exit_code=None if status is None else _exit_code(status),
+            exit_signal=os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else None,
             oom_killed=None,
             complete=True,
             lost_processes=None if reply["lost"] is None else tuple(reply["lost"]),
+            suspected_processes=tuple(reply["suspected"]),
             exited_before_stop=reply["exited_before_stop"],
         )
 
@@ -301,7 +324,15 @@ class ProcessSubject:
         self._engine.forget(self)
 
 
+def _exit_code(wait_status: int) -> int:
+    """As a shell and a container number it: 128 + n after signal n."""
+    return 128 + os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else os.WEXITSTATUS(wait_status)
+
+
 # ── From scenario and Dockerfile to a start request ──────────────────────────────────────────────────────────────────
+
+
+_NOT_FOUND = (errno.ENOENT, errno.ENOTDIR)
 
 
 def _check_started(reply: dict[str, Any], request: dict[str, Any]) -> None:
@@ -309,7 +340,7 @@ def _check_started(reply: dict[str, Any], request: dict[str, Any]) -> None:
     if "failed" not in reply:
         return
     stage, number, message, program = reply["failed"], reply["errno"], reply["message"], request["argv"][0]
-    if stage == "exec" and number in (errno.ENOENT, errno.ENOTDIR):
+    if stage == "exec" and number in _NOT_FOUND:
         text = f"{program!r} is not on this machine (or its interpreter is not): {message}"
         raise SubjectFailed(Problem(ProblemKind.COMMAND_NOT_FOUND, text), 127)
     if stage == "exec" and number in (errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.EISDIR):

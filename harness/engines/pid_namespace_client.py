@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import marshal
 import os
 import platform
 import select
@@ -16,11 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.engines import pid_namespace_kernel as kernel
+from harness.engines.pid_namespace_connect import NamespaceSockets
 from harness.errors import EngineError
 from harness.model import NS_PER_MS, NS_PER_S
 
 SHIM_START = "import sys; sys.path.append(sys.argv[1]); import pid_namespace_shim as shim; shim.main()"
 """Imported rather than run as a file, so that Python takes the compiled code from its cache: 10 ms less."""
+
+LENGTH_BYTES = 4
+"""Before each message; the rest of it is a marshalled dict, as both ends are one Python."""
 
 REPLY_PATIENCE_NS = 60 * NS_PER_S
 """How much later than due a reply may come before the helper counts as stuck; the machine may be loaded."""
@@ -57,63 +62,93 @@ def probe(python: str = sys.executable) -> Probe:
 
 
 class ShimProcess:
-    """One helper process. One thread asks; `tell` may be called from any."""
+    """One helper process. Threads that ask take turns; `tell`, `process_rows` and `sockets` wait for nobody.
 
-    def __init__(self, label: str, python: str) -> None:
-        command = [python, "-IS", "-c", SHIM_START, str(Path(__file__).parent), f"stop-harness:{label}"]
+    `own_network`: the helper will have a network namespace, so `sockets` are to be had from it.
+    """
+
+    def __init__(self, label: str, python: str, *, own_network: bool = False) -> None:
+        self.sockets = NamespaceSockets() if own_network else None
+        far_end = self.sockets.far_end.fileno() if self.sockets else -1
+        command = [python, "-IS", "-c", SHIM_START, str(Path(__file__).parent), f"stop-harness:{label}", str(far_end)]
         pipe = subprocess.PIPE
         try:
             # A session of its own: Ctrl-C at the terminal must not hit it.
             self._process = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True
+                command,
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
+                bufsize=0,
+                start_new_session=True,
+                pass_fds=(far_end,) if self.sockets else (),
             )
         except OSError as error:
+            if self.sockets:
+                self.sockets.close()
             raise EngineError(f"the process engine's helper does not start: {error}") from error
+        if self.sockets:
+            self.sockets.far_end.close()  # so that the helper's end of it ends with the helper
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._requests, self._replies = self._process.stdin, self._process.stdout
         self._poll = select.poll()
         self._poll.register(self._replies, select.POLLIN)
         self._unread = b""
-        self._lock = threading.Lock()
+        self._lock, self._asking = threading.Lock(), threading.Lock()
         self._closed = False
+        self._subject: int | None = None
         self._subject_pidfd: int | None = None
 
     def tell(self, request: dict[str, Any]) -> None:
         """Send without waiting for a reply; nothing happens if the helper is gone."""
         with self._lock, contextlib.suppress(BrokenPipeError):
-            line = b"" if self._closed else json.dumps(request).encode() + b"\n"
-            while line:
-                line = line[self._requests.write(line) or 0 :]
+            message = marshal.dumps(request)
+            message = b"" if self._closed else len(message).to_bytes(LENGTH_BYTES, "little") + message
+            while message:
+                message = message[self._requests.write(message) or 0 :]
 
     def ask(self, request: dict[str, Any], takes_ns: int = 0) -> dict[str, Any]:
         """Send and return the reply, due after `takes_ns`. Raises EngineError if the helper fails or is stuck."""
-        self.tell(request)
-        deadline_ns = time.monotonic_ns() + takes_ns + REPLY_PATIENCE_NS
-        while b"\n" not in self._unread:
-            left_ms = (deadline_ns - time.monotonic_ns()) / NS_PER_MS
-            if left_ms <= 0 or self._closed or not self._poll.poll(left_ms):
-                self._process.kill()
-                raise EngineError(f"the process engine's helper did not answer {request['do']!r} in time")
-            piece = os.read(self._replies.fileno(), 65536)
-            if not piece:
-                raise EngineError(f"the process engine's helper died: {self._last_words()}")
-            self._unread += piece
-        line, _, self._unread = self._unread.partition(b"\n")
-        reply: dict[str, Any] = json.loads(line)
+        with self._asking:
+            self.tell(request)
+            deadline_ns = time.monotonic_ns() + takes_ns + REPLY_PATIENCE_NS
+            length = int.from_bytes(self._read(LENGTH_BYTES, deadline_ns, request["do"]), "little")
+            reply: dict[str, Any] = marshal.loads(self._read(length, deadline_ns, request["do"]))
         if "error" in reply:
             raise EngineError(f"the process engine failed: {reply['error']}")
         self._watch(reply.get("pid"))
         return reply
+
+    def _read(self, length: int, deadline_ns: int, what: str) -> bytes:
+        while len(self._unread) < length:
+            left_ms = (deadline_ns - time.monotonic_ns()) / NS_PER_MS
+            if left_ms <= 0 or self._closed or not self._poll.poll(left_ms):
+                self._process.kill()
+                raise EngineError(f"the process engine's helper did not answer {what!r} in time")
+            piece = os.read(self._replies.fileno(), 65536)
+            if not piece:
+                raise EngineError(f"the process engine's helper died: {self._last_words()}")
+            self._unread += piece
+        message, self._unread = self._unread[:length], self._unread[length:]
+        return message
+
+    def process_rows(self) -> list[dict[str, Any]] | None:
+        """The subject's process table, read here so that it can be had during a stop and costs the helper nothing."""
+        if sys.platform != "linux" or self._subject is None:
+            return None
+        return kernel.process_table(self._subject, self._process.pid)
 
     def _watch(self, pid: int | None) -> None:
         """Keep hold of a subject for the case that somebody kills the helper alone.
 
         The kernel then kills the subject (PDEATHSIG), unless it has changed its user id meanwhile: prctl(2).
         """
-        if pid is not None and hasattr(os, "pidfd_open"):
-            with contextlib.suppress(OSError):
-                self._subject_pidfd = os.pidfd_open(pid)
+        if pid is not None:
+            self._subject = pid
+            if hasattr(os, "pidfd_open"):
+                with contextlib.suppress(OSError):
+                    self._subject_pidfd = os.pidfd_open(pid)
 
     def _last_words(self) -> str:
         assert self._process.stderr is not None
@@ -138,6 +173,8 @@ class ShimProcess:
                 with contextlib.suppress(OSError):
                     signal.pidfd_send_signal(self._subject_pidfd, signal.SIGKILL)
             os.close(self._subject_pidfd)
+        if self.sockets:
+            self.sockets.close()
         for end in (self._process.stdout, self._process.stderr):
             if end is not None:
                 end.close()

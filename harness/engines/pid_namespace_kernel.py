@@ -90,6 +90,13 @@ def mount_proc() -> None:
     libc_call("mount", b"proc", b"/proc", b"proc", ctypes.c_ulong(MS_NOSUID | MS_NODEV | MS_NOEXEC), None)
 
 
+def enter_mounts_of(pid: int) -> None:
+    """The mount namespace of another process, with its /proc; the working directory becomes the root."""
+    mounts = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY)
+    libc_call("setns", mounts, CLONE_NEWNS)
+    os.close(mounts)
+
+
 def exit_status_of(pidfd: int) -> int | None:
     """The wait status of a reaped process that is not our child; None where the kernel is older than 6.15."""
     info = bytearray(PIDFD_INFO_BYTES)
@@ -155,20 +162,38 @@ def process_row(pid: int) -> dict[str, Any] | None:
     for thread in threads_of(pid):
         mask = status_of(f"/proc/{pid}/task/{thread}").get("SigBlk")
         blocked &= int(mask, 16) if mask else blocked
-    try:
-        with open(f"/proc/{pid}/cmdline", errors="replace") as file:
-            command = file.read().rstrip("\0").replace("\0", " ")
-    except OSError:
-        command = ""
+    waits_in = text_of(f"/proc/{pid}/wchan")
     return {
         "host_pid": pid,
         "host_parent": int(status["PPid"]),
         "pid": int(status.get("NSpid", str(pid)).split()[-1]),
-        "command": command or f"[{status['Name']}]",
+        "command": text_of(f"/proc/{pid}/cmdline").rstrip("\0").replace("\0", " ") or f"[{status['Name']}]",
         "caught": int(status["SigCgt"], 16),
         "ignored": int(status["SigIgn"], 16),
         "blocked": blocked,
+        "pending": int(status["ShdPnd"], 16),
+        "state": status["State"][0],
+        "waits_in": "" if waits_in == "0" else waits_in,
+        "threads": int(status["Threads"]),
     }
+
+
+def text_of(path: str) -> str:
+    """A small file of /proc; empty where it cannot be read."""
+    try:
+        with open(path, errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def process_table(pid_one: int, parent: int) -> list[dict[str, Any]] | None:
+    """A row for each process of the subject, PID 1 first; None where it cannot be read or `parent` has reaped PID 1."""
+    try:
+        rows = [row for row in map(process_row, [pid_one, *descendants_of(pid_one)]) if row]
+    except OSError:
+        return None
+    return rows if rows and rows[0]["host_parent"] == parent else None
 
 
 def label_of(pid: int) -> str | None:
@@ -250,21 +275,24 @@ class Witness:
         except OSError:
             return True
 
-    def lost(self, exited_ns: int) -> list[str] | None:
-        """Who was SIGKILLed, once PID 1 is gone; None where that cannot be proved either way.
+    def lost(self, exited_ns: int) -> tuple[list[str] | None, list[str]]:
+        """Once PID 1 is gone: who was SIGKILLed, None where that cannot be proved either way, and who is suspected.
 
-        One that was gone at a look before was killed by a process of the container; its text says so.
+        One that was gone at a look before was killed by a process of the container; its text says so. Suspected is who
+        was there at the last look and whose end the kernel does not tell.
         """
         lost: list[str] = []
+        suspected: list[str] = []
         for seen in self.all:
             status = exit_status_of(seen.pidfd)
-            if status is None:
-                self.unsure = self.unsure or seen.gone_ns is None
-            elif status & 0x7F == signal.SIGKILL and seen.gone_ns is None:
+            if status is None and seen.gone_ns is None:
+                suspected.append(seen.label)
+            elif status is not None and status & 0x7F == signal.SIGKILL and seen.gone_ns is None:
                 lost.append(seen.label)
-            elif status & 0x7F == signal.SIGKILL and seen.gone_ns is not None:
+            elif status is not None and status & 0x7F == signal.SIGKILL and seen.gone_ns is not None:
                 before_ms = (exited_ns - seen.gone_ns) // NS_PER_MS
                 lost.append(f"{seen.label}, by another process of the container {before_ms} ms before PID 1 left")
             os.close(seen.pidfd)
         self.all.clear()
-        return lost if lost or not self.unsure else None
+        known = lost or not (self.unsure or suspected)
+        return (lost if known else None), suspected

@@ -1,8 +1,10 @@
 """The waiting parent of one subject: starts it as PID 1, signals it, waits for it, all on one clock in one process.
 
 Run by `pid_namespace.py` as its own process, one per trial, so that many trials in the harness do not disturb each
-other's measurement. Standard library only. Requests come in on standard input, one JSON object a line; each gets one
-reply on standard output, except `kill`. The end of standard input means that the harness died: the subject is killed.
+other's measurement. Standard library only. Requests come in on standard input, each gets one reply on standard output,
+except `kill`; both are marshalled dicts behind their length (json would cost 5 ms of each start). The end of standard
+input means that the harness died: the subject is killed. A second channel, where there is one, hands out sockets of the
+subject's network namespace.
 
 Times are CLOCK_MONOTONIC in ns. A *wait status* is what waitpid(2) gives. Single-threaded for good reason: after
 unshare(CLONE_NEWPID) the kernel refuses new threads (clone(2), EINVAL).
@@ -11,9 +13,8 @@ unshare(CLONE_NEWPID) the kernel refuses new threads (clone(2), EINVAL).
 from __future__ import annotations
 
 import errno
-import json
+import marshal
 import os
-import resource
 import select
 import signal
 import sys
@@ -25,18 +26,22 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from harness.engines import pid_namespace_kernel as kernel
+    from harness.engines.pid_namespace_child import LINUX, become_companion, become_subject, trouble_of
     from harness.engines.pid_namespace_ready import NS_PER_MS, READ_BYTES, Output, PortCheck
 else:  # run from its own directory, not as part of the package, whose __init__ may import much
     import pid_namespace_kernel as kernel
+    from pid_namespace_child import LINUX, become_companion, become_subject, trouble_of
     from pid_namespace_ready import NS_PER_MS, READ_BYTES, Output, PortCheck
 
-LINUX = sys.platform == "linux"
 REQUESTS, REPLIES = 0, 1
+LENGTH_BYTES = 4
 
 READY_INTERVAL_NS = 5 * NS_PER_MS
 """Between two looks at a port. A refused connect on the loopback costs about 20 µs."""
 LOOK_INTERVAL_NS = 20 * NS_PER_MS
 """Longest time between two looks at the namespace's other processes during a stop; the first come after 1, 2, 4… ms."""
+LEAVING_NS = 1_000 * NS_PER_MS
+"""For PID 1 to be gone once the kernel refuses its namespace new processes."""
 
 
 class SetupError(Exception):
@@ -50,71 +55,36 @@ class SetupError(Exception):
 # ── The subject ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def become_subject(request: dict[str, Any], output: int, trouble: int) -> NoReturn:
-    """In the forked child: turn into the subject. What goes wrong is written to `trouble`, which exec closes."""
-    stage = "setup"
-    try:
-        if LINUX:
-            kernel.kill_when_parent_dies()
-        os.write(trouble, b" ")  # fails if the parent died before the line above took effect
-        os.setsid()
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        if request["namespaces"]:
-            stage = "namespaces"
-            kernel.mount_proc()
-        if not request["argv"]:  # a probe: all that can be refused has been tried
-            os._exit(0)
-        stage = "directory"
-        os.chdir(request["directory"])
-        # A crash must not leave a core file among the user's sources.
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-        stage = "exec"
-        restore_signals()
-        os.execvpe(request["argv"][0], request["argv"], dict(request["environment"]))
-    except OSError as error:
-        reply = {"failed": stage, "errno": error.errno or 0, "message": error.strerror or str(error)}
-        os.write(trouble, json.dumps(reply).encode())
-    except BaseException as error:  # noqa: BLE001 - the child must never return into the parent's code
-        reply = {"failed": stage, "errno": 0, "message": repr(error)}
-        os.write(trouble, json.dumps(reply).encode())
-    os._exit(127)
-
-
-def restore_signals() -> None:
-    """Default dispositions and an empty mask, as a container's first process has them.
-
-    Python ignores SIGPIPE and SIGXFSZ, `nohup` SIGHUP, and exec hands ignored signals on.
-    """
-    signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
 class Shim:
-    """One subject from start to exit. Public methods answer the request of the same name with a reply."""
+    """One subject from start to exit. Public methods answer the request of the same name with a reply.
 
-    def __init__(self) -> None:
+    `sockets`: the channel on which the harness asks for sockets, -1 for none.
+    """
+
+    def __init__(self, sockets: int) -> None:
         self.requests: list[dict[str, Any]] = []
         self.events: list[tuple[str, int, str, int | None]] = []
         self.child: int | None = None
         self.wait_status: int | None = None
         self.lost: list[str] | None = None
+        self.suspected: list[str] = []
         self.exited_before_stop = False
+        self._started: dict[str, Any] = {}
         self._own_group = False
-        self._output = Output(None)
+        self._companions: dict[int, int | None] = {}
+        self._output = Output()
         self._output_end = -1
         self._unread = b""
+        self._sockets = sockets
         self._woken, wake = os.pipe()
         for end in (self._woken, wake):
             os.set_blocking(end, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler there is no wake-up
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._poll = select.poll()
-        for end in (self._woken, REQUESTS):
-            self._poll.register(end, select.POLLIN)
+        for end in (self._woken, REQUESTS, sockets):
+            if end >= 0:
+                self._poll.register(end, select.POLLIN)
 
     # Waiting
 
@@ -132,6 +102,8 @@ class Shim:
             self._reap()
         if REQUESTS in ready:
             self._take_requests()
+        if self._sockets in ready:
+            self._give_socket()
         if self._output_end in ready:
             self._read_output()
 
@@ -149,6 +121,8 @@ class Shim:
                 return
             if pid == 0:
                 return
+            if pid in self._companions:
+                self._companions[pid] = status
             if pid == self.child and not self.exited:
                 self.events.append(("exited", time.monotonic_ns(), "waitpid(2) by the waiting parent", None))
                 self.wait_status = status
@@ -159,13 +133,32 @@ class Shim:
         piece = os.read(REQUESTS, READ_BYTES)
         if not piece:
             self.die()
-        *lines, self._unread = (self._unread + piece).split(b"\n")
-        for line in lines:
-            request = json.loads(line)
+        self._unread += piece
+        while len(self._unread) >= LENGTH_BYTES:
+            end = LENGTH_BYTES + int.from_bytes(self._unread[:LENGTH_BYTES], "little")
+            if len(self._unread) < end:
+                return
+            request = marshal.loads(self._unread[LENGTH_BYTES:end])
+            self._unread = self._unread[end:]
             if request["do"] != "kill":
                 self.requests.append(request)
             elif self.child is not None and not self.exited:
                 self._send(signal.SIGKILL, "kill(2) by the waiting parent to abort the trial")
+
+    def _give_socket(self) -> None:
+        """A fresh socket, not connected: to connect takes time, and this process has none. About 50 µs."""
+        import socket
+
+        with socket.socket(fileno=os.dup(self._sockets)) as channel:
+            wanted = channel.recv(1)
+            if not wanted:
+                self._poll.unregister(self._sockets)
+                return
+            try:
+                with socket.socket(socket.AF_INET6 if wanted == b"6" else socket.AF_INET) as fresh:
+                    socket.send_fds(channel, [b"\0"], [fresh.fileno()])
+            except OSError as error:
+                channel.send(bytes([(error.errno or 0) & 0xFF]))
 
     def _read_output(self) -> bool:
         """One read; False once there is nothing more for now."""
@@ -197,14 +190,15 @@ class Shim:
             os.killpg(self.child, number)
         else:
             os.kill(self.child, number)
-        self.events.append(("signal_sent", at_ns, source, number))
+        self.events.append(("signal_sent", at_ns, source, int(number)))  # marshal takes no enum
 
     def _end_group(self) -> None:
         """Do to the rest of a process group what the kernel does to the rest of a PID namespace."""
         assert self.child is not None
         if LINUX:
             self.lost = self._living_orphans()
-        kill_if_there(os.killpg, self.child)
+        for group in (self.child, *(pid for pid, status in self._companions.items() if status is None)):
+            kill_if_there(os.killpg, group)
         while LINUX and (orphans := self._orphans()):
             for pid in orphans:
                 kill_if_there(os.kill, pid)
@@ -233,7 +227,9 @@ class Shim:
         """The harness is gone or has had enough: leave nothing behind."""
         if self.child is not None and not self.exited:
             if kill_if_there(os.kill, self.child):
-                os.waitpid(self.child, 0)
+                # Any child: PID 1 is not gone before its whole namespace is reaped, companions included.
+                while os.waitpid(-1, 0)[0] != self.child:
+                    pass
             if self._own_group:
                 self._end_group()
         os._exit(0)
@@ -245,7 +241,7 @@ class Shim:
 
         `namespaces`, `network`: whether to make them; `ports`: must be free; `log`: pattern to look for from the start.
         """
-        self._output = Output(request["log"])
+        self._started = request
         self._own_group = not request["namespaces"]
         within_user_namespace = False
         if request["namespaces"]:
@@ -265,15 +261,16 @@ class Shim:
             become_subject(request, output, trouble)
         os.close(output)
         os.close(trouble)
-        with open(trouble_end, "rb") as file:
-            failure = file.read().strip()  # ends when exec closes the other end
+        failure = trouble_of(trouble_end)
         started_ns = time.monotonic_ns()
         self._poll.register(self._output_end, select.POLLIN)
         if failure:
             os.waitpid(self.child, 0)
             self.child = None
-            return dict(json.loads(failure))
+            return failure
         self.events.append(("started", started_ns, "exec(2) in the child", None))
+        if request["log"] is not None:
+            self._output.look_for(request["log"])
         return {"pid": self.child, "user_namespace": within_user_namespace}
 
     def wait_ready(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -297,6 +294,44 @@ class Shim:
             self.events.append(("ready", time.monotonic_ns(), "readiness seen by the waiting parent", None))
         return {"exited": self.exited, "waiting": []}
 
+    def wait_log(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Wait until a whole line of the output, old or new, matches `pattern`. Replies as `wait_ready`."""
+        deadline_ns = time.monotonic_ns() + request["timeout_ns"]
+        self._output.look_for(request["pattern"])
+        while not self.exited and not self._output.matched and time.monotonic_ns() < deadline_ns:
+            self.pump(deadline_ns)
+        self._reap()
+        waiting = [] if self._output.matched else [f"log line matching {request['pattern']!r}"]
+        return {"exited": self.exited, "waiting": waiting}
+
+    def execute(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Run `argv` beside the subject; `wait_status` None: not ended within `timeout_ns`."""
+        self._reap()
+        if self.child is None or self.exited:
+            return {"exited": True}
+        deadline_ns = time.monotonic_ns() + request["timeout_ns"]
+        trouble_end, trouble = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError:  # ENOMEM: PID 1 is about to leave
+            os.close(trouble_end)
+            os.close(trouble)
+            self.pass_time(time.monotonic_ns() + LEAVING_NS)
+            if self.exited:
+                return {"exited": True}
+            raise
+        if pid == 0:
+            become_companion(self._started, request["argv"], self.child, trouble)
+        os.close(trouble)
+        self._companions[pid] = None
+        failure = trouble_of(trouble_end)
+        while self._companions[pid] is None and not self.exited and time.monotonic_ns() < deadline_ns:
+            self.pump(deadline_ns)
+        status = self._companions.pop(pid)
+        if status is None and not self.exited:
+            kill_if_there(os.killpg, pid)
+        return failure or {"exited": status is None and self.exited, "wait_status": status}
+
     def sleep(self, request: dict[str, Any]) -> dict[str, Any]:
         """Let `duration_ns` pass, less if the subject ends."""
         self.pass_time(time.monotonic_ns() + request["duration_ns"])
@@ -306,16 +341,6 @@ class Shim:
         """Whether PID 1 still runs."""
         self._reap()
         return {"running": self.child is not None and not self.exited}
-
-    def processes(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The process table, PID 1 first; `rows` None where there is no /proc."""
-        if not LINUX or self.child is None:
-            return {"rows": None}
-        try:
-            pids = [self.child, *kernel.descendants_of(self.child)]
-        except OSError:
-            return {"rows": None}
-        return {"rows": [row for row in map(kernel.process_row, pids) if row]}
 
     def stop(self, request: dict[str, Any]) -> dict[str, Any]:
         """The stop path: `signal`, wait `timeout_ns`, SIGKILL. Like Docker, timeout 0 still sends the stop signal."""
@@ -335,7 +360,7 @@ class Shim:
         while not self.exited:
             self.pump()
         if witness is not None:
-            self.lost = witness.lost(self.events[-1][1])
+            self.lost, self.suspected = witness.lost(self.events[-1][1])
         return {}
 
     def _wait_and_look(self, sent_ns: int, deadline_ns: int, witness: kernel.Witness | None) -> None:
@@ -359,6 +384,7 @@ class Shim:
             "events": self.events,
             "wait_status": self.wait_status,
             "lost": self.lost,
+            "suspected": self.suspected,
             "exited_before_stop": self.exited_before_stop,
         }
 
@@ -390,12 +416,13 @@ def refuse_taken_ports(ports: list[int]) -> None:
 
 
 def main() -> NoReturn:
-    """Serve requests until standard input ends."""
-    shim = Shim()
-    answer = {
-        name: getattr(shim, name)
-        for name in ("start", "wait_ready", "sleep", "running", "processes", "stop", "record", "logs")
-    }
+    """Serve requests until standard input ends. Arguments: see `ShimProcess`."""
+    sockets = int(sys.argv[3])
+    if sockets >= 0:
+        os.set_inheritable(sockets, False)
+    shim = Shim(sockets)
+    names = ("start", "wait_ready", "wait_log", "execute", "sleep", "running", "stop", "record", "logs")
+    answer = {name: getattr(shim, name) for name in names}
     while True:
         while not shim.requests:
             shim.pump()
@@ -406,10 +433,11 @@ def main() -> NoReturn:
             reply = error.reply
         except OSError as error:
             reply = {"error": f"{request['do']}: {error}"}
-        line = json.dumps(reply).encode() + b"\n"
+        message = marshal.dumps(reply)
+        message = len(message).to_bytes(LENGTH_BYTES, "little") + message
         try:
-            while line:
-                line = line[os.write(REPLIES, line) :]
+            while message:
+                message = message[os.write(REPLIES, message) :]
         except BrokenPipeError:
             shim.die()
 
