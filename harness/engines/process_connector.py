@@ -1,0 +1,476 @@
+"""The kernel's process connector: every fork and exit on this machine as it happens, with wait statuses.
+
+One listener for a whole run. It answers, for a container whose PID 1 is known by its host pid: which of the other
+processes were ended by SIGKILL while it stopped. Linux, root in the initial namespaces. Pids are the host's unless said
+otherwise, times CLOCK_MONOTONIC in ns, a *wait status* is what waitpid(2) gives.
+
+Sources: <linux/cn_proc.h>, <linux/connector.h>, connector.rst and drivers/connector/cn_proc.c of the kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import select
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.model import NS_PER_MS
+
+NETLINK_CONNECTOR, CN_IDX_PROC, CN_VAL_PROC = 11, 1, 1
+PROC_CN_MCAST_LISTEN, PROC_CN_MCAST_IGNORE = 1, 2
+ACKNOWLEDGED, FORKED, EXECUTED, NAMED, EXITED = 0, 0x1, 0x2, 0x200, 0x80000000
+SO_RCVBUFFORCE = 33
+PF_EXITING = 4  # <linux/sched.h>, the flags field of /proc/PID/stat
+
+REQUEST = struct.Struct("=IHHII IIIIHH I")
+EVENT = struct.Struct("=24xII4xIIQ6I")
+"""sequence number, acknowledged one, what, CPU, time in ns, then up to six numbers that depend on `what`."""
+
+RECEIVE_BUFFER_BYTES = 64 << 20
+"""The kernel charges about 0.8 KiB for an event: 80 000 of them, or 5 s of two busy fork loops (measured)."""
+BATCH = 256
+"""Events taken with one call. One by one would mean one wait for Python's global lock each."""
+EVENT_BYTES = 128
+IDLE_NAP_S = 0.02
+"""Between two reads while no container is watched."""
+ACKNOWLEDGE_PATIENCE_S = 1.0
+EXIT_PATIENCE_S = 2.0
+"""From the end of the stop until every exit is on record; measured below 1 ms, the rest is for a busy machine."""
+MOST_PROCESSES = 20_000
+"""Kept of one container. One that starts more during its stop is not followed any further."""
+MOST_LOOKS = 8
+
+
+# ── What the kernel sends ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class ProcessEvent:
+    """One event. `numbers` of a fork: parent thread and process, child thread and process; of an exit: thread,
+    process, wait status; of an exec or a new name: thread and process."""
+
+    sequence: int
+    acknowledged: int
+    what: int
+    cpu: int
+    at_ns: int
+    numbers: tuple[int, ...]
+
+
+def parse(datagram: bytes | bytearray | memoryview, offset: int = 0) -> ProcessEvent:
+    """Read one datagram. Raises struct.error when it is too short."""
+    sequence, acknowledged, what, cpu, at_ns, *numbers = EVENT.unpack_from(datagram, offset)
+    return ProcessEvent(sequence, acknowledged, what, cpu, at_ns, tuple(numbers))
+
+
+class _Vector(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class _Header(ctypes.Structure):
+    """struct msghdr of recvmsg(2)."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint32),
+        ("vectors", ctypes.POINTER(_Vector)),
+        ("vector_count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Message(ctypes.Structure):
+    """struct mmsghdr of recvmmsg(2)."""
+
+    _fields_ = (("header", _Header), ("received", ctypes.c_uint))
+
+
+class _Listener:
+    """The netlink socket. `read` raises OSError with ENOBUFS when the kernel had to drop events."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_CONNECTOR)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+            self._socket.bind((0, CN_IDX_PROC))
+            self._buffer = (ctypes.c_char * (BATCH * EVENT_BYTES))()
+            start = ctypes.addressof(self._buffer)
+            self._vectors = (_Vector * BATCH)(*((start + n * EVENT_BYTES, EVENT_BYTES) for n in range(BATCH)))
+            self._messages = (_Message * BATCH)()
+            for message, vector in zip(self._messages, self._vectors, strict=True):
+                message.header.vectors, message.header.vector_count = ctypes.pointer(vector), 1
+            self._receive = ctypes.CDLL(None, use_errno=True).recvmmsg
+            self._ask(PROC_CN_MCAST_LISTEN)
+            self._await_acknowledgement()
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        """For poll(2)."""
+        return self._socket.fileno()
+
+    def read(self) -> Iterator[ProcessEvent]:
+        """What has come so far, at most `BATCH` events."""
+        count = self._receive(self._socket.fileno(), self._messages, BATCH, socket.MSG_DONTWAIT, None)
+        if count < 0:
+            number = ctypes.get_errno()
+            if number == errno.EAGAIN:
+                return iter(())
+            raise OSError(number, os.strerror(number))
+        data = memoryview(self._buffer).cast("B")
+        return (parse(data, n * EVENT_BYTES) for n in range(count) if self._messages[n].received >= EVENT.size)
+
+    def close(self) -> None:
+        """Kernels before 6.6 count listeners, so each takes its leave."""
+        with contextlib.suppress(OSError):
+            self._ask(PROC_CN_MCAST_IGNORE)
+        self._socket.close()
+
+    def _ask(self, operation: int) -> None:
+        own_id = self._socket.getsockname()[0]
+        done = 3  # NLMSG_DONE
+        request = (REQUEST.size, done, 0, 0, own_id, CN_IDX_PROC, CN_VAL_PROC, 0, own_id, 4, 0, operation)
+        self._socket.send(REQUEST.pack(*request))
+
+    def _await_acknowledgement(self) -> None:
+        """Outside the initial PID and user namespaces the kernel ignores the request without a word."""
+        deadline = time.monotonic() + ACKNOWLEDGE_PATIENCE_S
+        expected = (self._socket.getsockname()[0] + 1) & 0xFFFFFFFF
+        while (left_s := deadline - time.monotonic()) > 0:
+            if select.select([self._socket], [], [], left_s)[0]:
+                for event in self.read():
+                    if event.what == ACKNOWLEDGED and event.acknowledged == expected:
+                        if event.numbers[0]:
+                            raise OSError(event.numbers[0], os.strerror(event.numbers[0]))
+                        return
+        raise OSError(errno.ETIMEDOUT, "the kernel does not answer (not in the initial namespaces?)")
+
+
+def unavailable() -> str | None:
+    """Why this machine's kernel cannot be listened to from here; None if it can."""
+    try:
+        _Listener().close()
+    except (OSError, AttributeError) as error:  # AttributeError: no netlink, not Linux
+        return f"process connector: {error.strerror if isinstance(error, OSError) else 'needs Linux'}"
+    return None
+
+
+# ── Who was killed ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Process:
+    """A living process of a watched container. `threaded`: it has, or had, more than one thread."""
+
+    __slots__ = ("ended", "label", "since_ns", "threaded")
+
+    def __init__(self, label: str, since_ns: int) -> None:
+        self.label, self.since_ns = label, since_ns
+        self.threaded = self.ended = False
+
+
+@dataclass(frozen=True)
+class _Killed:
+    """A process that SIGKILL ended. `within`: PID 1 was seen still at work after that, so it was not the teardown."""
+
+    label: str
+    at_ns: int
+    within: bool
+
+
+class Watch:
+    """One container during its stop. Filled by the connector's thread; ask it once the stop is over."""
+
+    def __init__(self, connector: ProcessConnector, pid_one: int, depth: int) -> None:
+        self._connector, self.pid_one, self.depth = connector, pid_one, depth
+        self.processes: dict[int, _Process] = {}
+        self.killed: dict[int, _Killed] = {}
+        self.pid_one_left_ns: int | None = None
+        self.complete = True
+
+    def over(self) -> bool:
+        """Whether every exit is on record, or never will be. PID 1 leaves last: the kernel makes it wait."""
+        living = any(not process.ended for process in self.processes.values())
+        return not self.complete or (self.pid_one_left_ns is not None and not living)
+
+    def lost(self) -> tuple[str, ...] | None:
+        """Who was SIGKILLed, PID 1 aside, earliest first; None where events are missing. Ends the watch."""
+        return self._connector.finish(self)
+
+    def labels(self) -> tuple[str, ...]:
+        """`python3 (PID 7)` for each process that was killed; the text says so if it was not PID 1's leaving."""
+        assert self.pid_one_left_ns is not None
+        labels = []
+        for killed in sorted(self.killed.values(), key=lambda killed: killed.at_ns):
+            before_ms = (self.pid_one_left_ns - killed.at_ns) // NS_PER_MS
+            how = f", by another process of the container {before_ms} ms before PID 1 left" if killed.within else ""
+            labels.append(killed.label + how)
+        return tuple(labels)
+
+
+class ProcessConnector:
+    """Listens in a thread from its making to `close`. Raises OSError where the kernel does not allow it."""
+
+    def __init__(self) -> None:
+        self._listener = _Listener()
+        self._changed = threading.Condition()
+        self._owner: dict[int, Watch] = {}
+        self._unnamed: set[int] = set()
+        self._next_sequence: dict[int, int] = {}
+        self._broken = False
+        self._woken, self._wake = os.pipe()
+        self._thread = threading.Thread(target=self._listen, name="process connector", daemon=True)
+        self._thread.start()
+
+    def watch(self, pid_one: int, *, jobs: bool = True) -> Watch | None:
+        """Follow the container whose PID 1 has this host pid, from now to the end of its stop. None: it is gone, or is
+        not the first process of a PID namespace on this machine.
+
+        `jobs`: whether what was started from outside (`docker exec`) counts, too; a health check must not.
+        """
+        numbers = _namespace_pids(_status(pid_one))
+        if len(numbers) < 2 or numbers[-1] != 1:
+            return None
+        watch = Watch(self, pid_one, len(numbers) - 1)
+        with self._changed:
+            watch.complete = not self._broken
+            self._owner[pid_one] = watch
+        try:
+            for _ in range(MOST_LOOKS):
+                if not self._take_in(watch, jobs):
+                    return watch
+        except OSError:
+            self._drop(watch)
+            return None
+        watch.complete = False  # it starts processes faster than we look
+        return watch
+
+    def finish(self, watch: Watch) -> tuple[str, ...] | None:
+        """See `Watch.lost`."""
+        with self._changed:
+            self._changed.wait_for(watch.over, timeout=EXIT_PATIENCE_S)
+            complete = watch.over() and watch.complete
+        self._drop(watch)
+        return watch.labels() if complete else None
+
+    def close(self) -> None:
+        """End the thread. Idempotent."""
+        if not self._thread.is_alive() and self._wake < 0:
+            return
+        os.close(self._wake)
+        self._wake = -1
+        self._thread.join(timeout=2)
+        self._listener.close()
+        os.close(self._woken)
+
+    def _drop(self, watch: Watch) -> None:
+        with self._changed:
+            self._owner = {pid: owner for pid, owner in self._owner.items() if owner is not watch}
+
+    # Before the stop: who is there
+
+    def _take_in(self, watch: Watch, jobs: bool) -> int:
+        """Add the living processes of the namespace that are not known yet, and return how many there were.
+
+        Those that a known one starts are added by its fork event; so once a look finds nobody new, nobody is missing.
+        """
+        new = 0
+        for pid in _living(watch, jobs):
+            with self._changed:
+                if pid in self._owner:
+                    continue
+                process = self._add(watch, pid, f"PID {pid} of the host", time.monotonic_ns())
+            # Read after it was added: if it still lives now, its exit event is yet to come.
+            status = _status(pid)
+            with self._changed:
+                if _is_dead(status):
+                    watch.processes.pop(pid, None)
+                    self._owner.pop(pid, None)
+                else:
+                    process.label = _label(status, watch.depth)
+                    process.threaded = status["Threads"] != "1"
+                    new += 1
+        return new
+
+    def _add(self, watch: Watch, pid: int, label: str, since_ns: int) -> _Process:
+        process = _Process(label, since_ns)
+        if len(watch.processes) >= MOST_PROCESSES:
+            watch.complete = False
+        else:
+            watch.processes[pid] = process
+            self._owner[pid] = watch
+        return process
+
+    # During the stop: what happens
+
+    def _listen(self) -> None:
+        poll = select.poll()
+        for end in (self._woken, self._listener.fileno()):
+            poll.register(end, select.POLLIN)
+        while not any(end == self._woken for end, _ in poll.poll()):
+            try:
+                events = tuple(self._listener.read())
+            except OSError as error:
+                self._miss(broken=error.errno != errno.ENOBUFS)
+                if error.errno != errno.ENOBUFS:
+                    return
+                continue
+            with self._changed:
+                for event in events:
+                    self._take(event)
+                self._name()
+                self._changed.notify_all()
+            if not self._owner and len(events) < BATCH:
+                time.sleep(IDLE_NAP_S)
+
+    def _miss(self, *, broken: bool = False) -> None:
+        """Events were dropped: nothing is proved about the stops in flight."""
+        with self._changed:
+            self._broken = self._broken or broken
+            for watch in self._owner.values():
+                watch.complete = False
+            self._changed.notify_all()
+
+    def _take(self, event: ProcessEvent) -> None:
+        if event.what == ACKNOWLEDGED:  # somebody began to listen; it carries his number
+            return
+        if event.sequence != self._next_sequence.get(event.cpu, event.sequence):
+            self._miss()
+        self._next_sequence[event.cpu] = (event.sequence + 1) & 0xFFFFFFFF
+        if event.what == EXITED:
+            watch = self._owner.get(event.numbers[1])
+            if watch is not None:
+                self._exited(watch, event)
+        elif event.what == FORKED:
+            watch = self._owner.get(event.numbers[1])
+            if watch is not None:
+                self._forked(watch, event)
+        elif event.what in {EXECUTED, NAMED} and event.numbers[1] in self._owner:
+            self._unnamed.add(event.numbers[1])
+
+    def _forked(self, watch: Watch, event: ProcessEvent) -> None:
+        """A new process, or a new thread, which carries its process's number."""
+        _, parent, thread, child = event.numbers[:4]
+        known = watch.processes.get(child)
+        if thread == child and child not in self._owner:
+            before = watch.processes.get(parent)
+            name = before.label.rpartition(" (")[0] if before else "a process"
+            self._add(watch, child, f"{name} (host PID {child})", event.at_ns)
+            self._unnamed.add(child)
+        elif thread != child and known is not None:
+            known.threaded = True
+
+    def _exited(self, watch: Watch, event: ProcessEvent) -> None:
+        """The end of a process, or of one of its threads: SIGKILL ends all of them with the same status.
+
+        The first thread may leave before the others do, or another one may take its place in exec: so a process with
+        threads is kept to the end.
+        """
+        thread, pid, status = event.numbers[:3]
+        if pid == watch.pid_one:
+            if thread == pid:
+                watch.pid_one_left_ns = event.at_ns
+            return
+        process = watch.processes.get(pid)
+        if process is None or event.at_ns < process.since_ns:
+            return  # an earlier process that had this pid
+        process.ended = process.ended or thread == pid
+        if status & 0x7F == signal.SIGKILL:
+            if pid not in watch.killed:
+                watch.killed[pid] = _Killed(process.label, event.at_ns, not _is_leaving(watch.pid_one))
+        elif not process.threaded:
+            del watch.processes[pid], self._owner[pid]
+
+    def _name(self) -> None:
+        """Read names and inner pids of what is new, after a whole batch: most short-lived ones are gone by then."""
+        for pid in self._unnamed:
+            watch = self._owner.get(pid)
+            if watch is not None and pid in watch.processes and pid not in watch.killed:
+                status = _status(pid)
+                if not _is_dead(status):
+                    watch.processes[pid].label = _label(status, watch.depth)
+        self._unnamed.clear()
+
+
+# ── Reading /proc ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _living(watch: Watch, jobs: bool) -> list[int]:
+    """Processes in the PID namespace of PID 1, and the children of each, who may have one of their own. Raises OSError
+    where that cannot be read."""
+    namespace = _namespace(watch.pid_one)
+    pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
+    found = {pid: _status(pid) for pid in pids if _namespace(pid) == namespace}
+    roots = [watch.pid_one]
+    if jobs:
+        outside = (pid for pid, status in found.items() if int(status.get("PPid", "0")) not in found)
+        roots += [pid for pid in outside if not found[pid].get("Name", "").startswith("runc:[")]
+    tree = list(dict.fromkeys(roots))
+    for pid in tree:
+        tree += [child for child in _children(pid) if child not in tree]
+    return tree
+
+
+def _namespace(pid: int) -> int | None:
+    """The number of a process's PID namespace; None once it is gone, or where it has more rights than we have and is in
+    no other namespace than ours. Raises PermissionError where it may be in any."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/pid").st_ino
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    except PermissionError:
+        if len(_namespace_pids(_status(pid))) > 1:
+            raise
+        return None
+
+
+def _children(pid: int) -> list[int]:
+    """Children of all threads; empty once it is gone."""
+    children: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                children += [int(word) for word in file.read().split()]
+    return children
+
+
+def _status(pid: int) -> dict[str, str]:
+    """The lines of /proc/PID/status; empty once the process is gone."""
+    try:
+        with open(f"/proc/{pid}/status", errors="replace") as file:
+            return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    except OSError:
+        return {}
+
+
+def _is_dead(status: dict[str, str]) -> bool:
+    return status.get("State", "X").startswith(("Z", "X")) or "Threads" not in status
+
+
+def _namespace_pids(status: dict[str, str]) -> list[int]:
+    """The pid in each PID namespace that the process belongs to, the host's first."""
+    return [int(word) for word in status.get("NSpid", "").split()]
+
+
+def _label(status: dict[str, str], depth: int) -> str:
+    """`python3 (PID 7)`, the pid as inside the container."""
+    return f"{status['Name']} (PID {_namespace_pids(status)[depth]})"
+
+
+def _is_leaving(pid: int) -> bool:
+    """Whether a process has begun to exit; True once it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return bool(int(file.read().rpartition(b")")[2].split()[6]) & PF_EXITING)
+    except OSError:
+        return True
