@@ -42,7 +42,7 @@ docs: $(VENV)/.installed-dev
 	@$(BIN)/python docs/generate.py
 
 known-stops: $(VENV)/.installed-dev
-	@$(BIN)/python -m tests.known_stops --write
+	@$(BIN)/python -m tests.known_stops --write --under-load 3
 
 example: $(VENV)/.installed
 	@$(BIN)/python docs/make_example.py

@@ -45,9 +45,18 @@ def counts(measurement: Measurement) -> dict[str, tuple[int, int]]:
     return table
 
 
-def write(measurement: Measurement) -> None:
+def wrong_outcomes(measurement: Measurement) -> list[str]:
+    """Trials whose outcome is wrong, not merely undecided."""
+    return [
+        measured.result.observation.trial_id
+        for measured in measurement.stops
+        if "outcome" in measured.wrong() and not measured.inconclusive
+    ]
+
+
+def write(measurement: Measurement, loaded: Measurement | None) -> None:
     """Write the page, and the README's block where it has one."""
-    PAGE.write_text(_page(measurement), encoding="utf-8")
+    PAGE.write_text(_page(measurement, loaded), encoding="utf-8")
     text = README.read_text(encoding="utf-8")
     if BEGIN in text:
         before, _, rest = text.partition(BEGIN)
@@ -55,7 +64,7 @@ def write(measurement: Measurement) -> None:
         README.write_text(before + block + rest.partition(END)[2], encoding="utf-8")
 
 
-def _page(measurement: Measurement) -> str:
+def _page(measurement: Measurement, loaded: Measurement | None) -> str:
     parts = [
         INTRODUCTION.format(
             images=len({measured.stop.case for measured in measurement.stops}),
@@ -68,6 +77,7 @@ def _page(measurement: Measurement) -> str:
         "## Outcomes\n\n" + _matrix(measurement),
         "## Causes\n\n" + _causes(measurement),
         "## What is wrong\n\n" + _wrong(measurement),
+        "## Under load\n\n" + _load(loaded),
         "## Every stop\n\n" + _every(measurement),
         NOTES,
     ]
@@ -131,6 +141,19 @@ def _wrong(measurement: Measurement) -> str:
     if not rows:
         return "Nothing in this run.\n"
     return "\n".join(["| stop | question | known | said |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def _load(loaded: Measurement | None) -> str:
+    if loaded is None:
+        return "Not measured.\n"
+    wrong, undecided = wrong_outcomes(loaded), sum(measured.inconclusive for measured in loaded.stops)
+    repetitions = max(measured.result.observation.repetition for measured in loaded.stops)
+    right = len(loaded.stops) - len(wrong) - undecided
+    text = (
+        f"Each stop {repetitions} times on the same machine beside two busy loops: of {len(loaded.stops)} outcomes "
+        f"{right} are right, {undecided} `inconclusive`, {len(wrong)} wrong"
+    )
+    return text + (f": {', '.join(wrong)}.\n" if wrong else ".\n")
 
 
 def _every(measurement: Measurement) -> str:
