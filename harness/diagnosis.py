@@ -1,12 +1,393 @@
-"""Process table, requests and facts → why a stop was not graceful. Pure. Unknown stays unknown."""
+"""Process tables, requests, log and facts → why a stop was not graceful. Pure. Unknown stays unknown.
+
+One stop has one cause: the first that its evidence supports, in the order of `cause`. No rule knows an image, a server
+or a path.
+"""
 
 from __future__ import annotations
 
-from harness.model import Cause, Observation, Outcome, StopFacts
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness import log_hints, process_tree, signals
+from harness.diagnosis_handler import Scene, handler_cause
+from harness.model import (
+    NS_PER_S,
+    Cause,
+    Observation,
+    Outcome,
+    ProblemKind,
+    ProcessInfo,
+    RequestFate,
+    StopFacts,
+    TrafficKind,
+)
+from harness.prediction import foreground_child
+from harness.process_tree import Reaction, Tree, quoted, reaction
+
+
+@dataclass(frozen=True)
+class KnownCause:
+    """A cause with its id, as listed in `docs/outcomes.md`."""
+
+    id: str
+    meaning: str
+    cure: str
+    source: str
+
+
+CAUSES = {
+    each.id: each
+    for each in (
+        KnownCause(
+            "pid1-no-handler",
+            "PID 1 has no handler for the stop signal, and the kernel drops a signal's default action for PID 1.",
+            "Handle the signal in the program, or run it under an init (`docker run --init`, `init: true`, tini).",
+            "pid_namespaces(7)",
+        ),
+        KnownCause(
+            "shell-not-forwarding",
+            "PID 1 is a shell that waits for the program and passes no signal on to it.",
+            'Exec form (`CMD ["program", "argument"]`), or `exec program` as the last command of the script.',
+            "Dockerfile reference, shell form; moby#3766",
+        ),
+        KnownCause(
+            "handler-delayed",
+            "A shell with a trap runs it only after its foreground command has ended.",
+            "Run the command in the background and `wait` for it, or `exec` it.",
+            "POSIX, trap; bash(1), SIGNALS",
+        ),
+        KnownCause(
+            "waits-for-clients",
+            "The program has begun to stop and waits for a peer that keeps its connection.",
+            "Limit the drain in the program's settings, or send the stop signal of its faster shutdown.",
+            "postgres(1); uvicorn#2757",
+        ),
+        KnownCause(
+            "wrapper-swallows-signal",
+            "A wrapper catches the signal, stays, and does not pass it on.",
+            "Start the program itself instead of the wrapper.",
+            "npm/cli#6684",
+        ),
+        KnownCause(
+            "pid1-handler-noop",
+            "The handler that the runtime brings along resets itself and raises the signal again, which PID 1 drops.",
+            "Handle the signal in the program, or run it under an init.",
+            "nodejs/docker-node, best practices",
+        ),
+        KnownCause(
+            "reraise-lost",
+            "The program's handler restores the default action and raises the signal again, which PID 1 drops.",
+            "Leave by `exit` at the end of the handler, or run the program under an init.",
+            "pid_namespaces(7); signal(7)",
+        ),
+        KnownCause(
+            "handler-hangs",
+            "The handler began and waits for something that never comes.",
+            "Only set a flag in the handler; do the work of the shutdown in the main loop.",
+            "signal-safety(7); Python library, socketserver: shutdown()",
+        ),
+        KnownCause(
+            "handler-too-slow",
+            "The handler returned, but the program looks at what it noted only after a long sleep.",
+            "Wait on something that the handler can wake: an event, a pipe, a condition.",
+            "PEP 475: sleep is resumed after a handler",
+        ),
+        KnownCause(
+            "handler-swallowed",
+            "The handler ran, and the program went on: its exception was caught, or it decides nothing.",
+            "Do not catch what the handler raises (`except:`, `except BaseException`).",
+            "Python language reference, SystemExit",
+        ),
+        KnownCause(
+            "exit-blocked",
+            "The program has decided to leave, and a thread that goes on keeps its process alive.",
+            "Make such threads daemon threads, or end and join them first.",
+            "Python library, threading: daemon threads",
+        ),
+        KnownCause(
+            "grace-too-short",
+            "The shutdown was under way and not finished at the stop timeout.",
+            "A longer stop timeout (`--stop-timeout`, `stopTimeout`, `terminationGracePeriodSeconds`), or less to do.",
+            "docker stop; Amazon ECS, stopTimeout",
+        ),
+        KnownCause(
+            "signal-ignored",
+            "The process ignores the signal, or keeps it blocked; both are inherited through exec.",
+            "Restore the default before exec, or handle the signal.",
+            "signal(7), execve(2)",
+        ),
+        KnownCause(
+            "wrong-stopsignal",
+            "The stop signal is one that nobody handles.",
+            "Set STOPSIGNAL to the signal that the program handles.",
+            "Dockerfile reference, STOPSIGNAL",
+        ),
+        KnownCause(
+            "immediate-kill",
+            "The stop signal itself is SIGKILL.",
+            "Set STOPSIGNAL to a signal that can be handled.",
+            "Dockerfile reference, STOPSIGNAL",
+        ),
+        KnownCause(
+            "crash-on-stop",
+            "A fault or an error in the shutdown path.",
+            "Mend what the log shows.",
+            "signal(7)",
+        ),
+        KnownCause(
+            "oom-on-stop",
+            "The OOM killer struck during the stop.",
+            "More memory, or a shutdown that needs less.",
+            "Docker: `State.OOMKilled`",
+        ),
+        KnownCause(
+            "exited-before-stop",
+            "PID 1 had left when the stop came.",
+            "Run the program in the foreground.",
+            "Docker Engine API: 304 on stop",
+        ),
+        KnownCause(
+            "child-killed-by-teardown",
+            "PID 1, or the child of the init, left first, and the kernel SIGKILLed the rest.",
+            "`exec` the program, or pass the signal on and wait for it to leave.",
+            "pid_namespaces(7)",
+        ),
+        KnownCause(
+            "inner-kill",
+            "A wrapper or supervisor inside the container sent SIGKILL by its own clock.",
+            "Give it a longer timeout than the program needs, or start the program without it.",
+            "su(1), timeout(1)",
+        ),
+        KnownCause(
+            "fast-drop",
+            "The program left promptly and cut what was in flight.",
+            "Finish what was accepted before leaving; for many servers another stop signal does that.",
+            "gunicorn, signals: TERM and QUIT",
+        ),
+        KnownCause(
+            "partial-drop",
+            "What was running was finished, what was queued was cut.",
+            "Stop accepting first, then answer what is in the queue.",
+            "gunicorn#2529",
+        ),
+        KnownCause(
+            "command-not-found",
+            "The command does not exist in the image or is not executable.",
+            "Name a command that exists in the image.",
+            "exit codes 127 and 126",
+        ),
+        KnownCause("unknown", "The evidence does not tell.", "Look at the log and at the process table.", ""),
+    )
+}
+
+PROMPT_NS = 2 * NS_PER_S
+"""A program that leaves sooner than this while a request is cut did not wait for it."""
+
+UNKNOWN = "the evidence does not tell"
 
 
 def cause(observation: Observation, facts: StopFacts, outcome: Outcome) -> Cause | None:
     """The one cause of a stop that was not graceful, with its evidence; None for a graceful or unmeasured one."""
-    if outcome in {Outcome.GRACEFUL, Outcome.INCONCLUSIVE}:
+    find = _BY_OUTCOME.get(outcome)
+    if find is None:
         return None
-    return Cause("unknown", "the evidence does not tell")
+    return find(observation, facts) or Cause("unknown", UNKNOWN)
+
+
+# ── Not killed by the engine ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _not_running(seen: Observation, _facts: StopFacts) -> Cause:
+    if seen.problem is not None and seen.problem.kind is ProblemKind.COMMAND_NOT_FOUND:
+        return Cause("command-not-found", seen.problem.message)
+    last = log_hints.last_line(seen.logs.text)
+    words = f"; its last words: {log_hints.shown(last)}" if last else ""
+    if seen.exit_code in {126, 127}:
+        return Cause("command-not-found", f"PID 1 left with exit code {seen.exit_code}{words}")
+    code = "" if seen.exit_code is None else f" with exit code {seen.exit_code}"
+    return Cause("exited-before-stop", f"PID 1 had left{code} before the stop signal{words}")
+
+
+def _oom(seen: Observation, _facts: StopFacts) -> Cause:
+    helper = seen.exit_code not in {None, 128 + signals.SIGKILL}
+    victim = f"a process below PID 1, which left with exit code {seen.exit_code}" if helper else "PID 1"
+    return Cause("oom-on-stop", f"the kernel's OOM killer ended {victim}, during the stop")
+
+
+def _crashed(seen: Observation, facts: StopFacts) -> Cause:
+    code, took = seen.exit_code, _after(facts)
+    number = seen.exit_signal or (code - 128 if code and code > 128 else 0)
+    if number in signals.FAULTS:
+        return Cause("crash-on-stop", f"{signals.name(number)} ended PID 1{took} (exit code {code})")
+    tree = Tree(seen.processes or ())
+    pid1 = tree.pid1
+    if number == signals.SIGKILL and pid1 is not None and tree.children(pid1):
+        text = f"{quoted(pid1)} left with exit code {code}{took}: the code of a child ended by SIGKILL"
+        return Cause("inner-kill", f"{text}, which neither the engine nor the OOM killer sent")
+    line = log_hints.fault(seen.log_after_signal) or log_hints.last_line(seen.log_after_signal)
+    words = f"; after the signal it wrote {log_hints.shown(line)}" if line else ""
+    return Cause("crash-on-stop", f"PID 1 left with exit code {code}{took}{words}")
+
+
+def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
+    tree, signal = Tree(seen.processes or ()), seen.stop_signal
+    lost = seen.lost_processes or ()
+    if lost:
+        names = ", ".join(lost)
+        if any("inner" in item for item in lost):
+            return Cause("inner-kill", f"SIGKILL from inside the container ended {names}{_after(facts)}")
+        return Cause("child-killed-by-teardown", f"{_leaver(tree, signal)} left first{_after(facts)}: {names}")
+    fates = [request.fate for request in seen.requests or () if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}]
+    cut = sum(fate not in {RequestFate.COMPLETED, RequestFate.REFUSED} for fate in fates)
+    dropped = _dropped_below(tree, signal) if seen.lost_processes is None else None
+    if dropped is not None:
+        return dropped
+    finished = sum(
+        request.fate is RequestFate.COMPLETED and (request.ended_at_ns or 0) > 0
+        for request in seen.requests or ()
+        if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}
+    )
+    if finished and cut:
+        text = f"{finished} of the requests in flight {'was' if finished == 1 else 'were'} answered after the signal"
+        return Cause("partial-drop", f"{text}, {cut} {'was' if cut == 1 else 'were'} cut")
+    if facts.shutdown_duration_ns is None or facts.shutdown_duration_ns < PROMPT_NS or cut:
+        return Cause("fast-drop", f"{_reacts(tree, signal)} left{_after(facts)} with requests in flight")
+    return None
+
+
+def _leaver(tree: Tree, signal: int | None) -> str:
+    """Who left although others were still at work: the child that an init passes the signal on to, else PID 1."""
+    pid1 = tree.pid1
+    if pid1 is None or signal is None:
+        return "PID 1"
+    if not process_tree.is_init(pid1, signal) or not tree.children(pid1):
+        return f"PID 1, {quoted(pid1)},"
+    child = tree.children(pid1)[0]
+    how = "" if reaction(child, signal) is not Reaction.DEFAULT else f", which {signals.name(signal)} ended by default,"
+    return f"{quoted(child)}{how}"
+
+
+def _dropped_below(tree: Tree, signal: int | None) -> Cause | None:
+    """Without the kernel's record: an init's child that the signal ended by default, with somebody at work below."""
+    pid1 = tree.pid1
+    if pid1 is None or signal is None or not process_tree.is_init(pid1, signal):
+        return None
+    for child in tree.children(pid1)[:1]:
+        below = tree.descendants(child)
+        if below and reaction(child, signal) is Reaction.DEFAULT:
+            text = f"{signals.name(signal)} ended {quoted(child)} by default, and {tree.name(below[0])} was still there"
+            return Cause("child-killed-by-teardown", text)
+    return None
+
+
+def _reacts(tree: Tree, signal: int | None) -> str:
+    """Who got the signal and what it does with it."""
+    pid1 = tree.pid1
+    if pid1 is None or signal is None:
+        return "PID 1"
+    target = pid1
+    if process_tree.is_init(pid1, signal) and tree.children(pid1):
+        target = tree.children(pid1)[0]
+    name = signals.name(signal)
+    if reaction(target, signal) is Reaction.DEFAULT:
+        return f"{quoted(target)} has no handler: {name} ended it by default; it"
+    return f"{quoted(target)} handles {name} and"
+
+
+def _after(facts: StopFacts) -> str:
+    took = facts.shutdown_duration_ns
+    return "" if took is None else f" {took / NS_PER_S:.2f} s after the signal"
+
+
+# ── Killed by the engine ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _killed(seen: Observation, _facts: StopFacts) -> Cause | None:
+    signal = seen.stop_signal
+    if signal == signals.SIGKILL:
+        return Cause("immediate-kill", "the stop signal is SIGKILL, which nothing can handle")
+    before = Tree(seen.processes or ())
+    pid1 = before.pid1
+    if pid1 is None or signal is None:
+        return None
+    late = Tree(seen.processes_late or seen.processes_after_signal or ())
+    target, via = _who_should_react(before, pid1, signal)
+    scene = Scene(seen, before, late, target, via, signal)
+    match reaction(target, signal):
+        case Reaction.IGNORED:
+            return Cause("signal-ignored", f"{scene.called} ignores {scene.signal_name}")
+        case Reaction.BLOCKED if scene.still_pending:
+            text = f"{scene.called} blocks {scene.signal_name}, which is still pending {scene.looked_after}"
+            return Cause("signal-ignored", text)
+        case Reaction.DEFAULT:
+            return _no_handler(scene)
+        case Reaction.CAUGHT if process_tree.is_shell(target):
+            return _trap(scene) or handler_cause(scene)
+    return handler_cause(scene)
+
+
+def _who_should_react(tree: Tree, pid1: ProcessInfo, signal: int) -> tuple[ProcessInfo, str]:
+    """(the process that the engine's signal is meant for, how it gets there): PID 1, or the child of its init."""
+    children = tree.children(pid1)
+    if process_tree.is_init(pid1, signal) and children:
+        return children[0], f"the init {quoted(pid1)} passes {signals.name(signal)} on; "
+    return pid1, ""
+
+
+def _no_handler(scene: Scene) -> Cause | None:
+    """The default action: dropped for PID 1, and for a signal whose default action is none."""
+    signal, target, tree = scene.signal, scene.target, scene.before
+    below = tree.descendants(target)
+    handlers = [each for each in below if reaction(each, signal) is Reaction.CAUGHT]
+    if process_tree.is_shell(target) and below:
+        text = f"{scene.called} does not pass signals on; "
+        if handlers:
+            text += f"{tree.name(handlers[0])} has a handler but never got {scene.signal_name}"
+        else:
+            text += f"{tree.name(below[0])} never got {scene.signal_name}"
+        return Cause("shell-not-forwarding", text)
+    if scene.via and signal not in process_tree.IGNORED_BY_DEFAULT:
+        return None  # it should have ended by default: the init did not pass it on, or the table is too old
+    other = _other_handler(scene)
+    if other is not None:
+        name = signals.name(other)
+        return Cause("wrong-stopsignal", f"{scene.called} has a handler for {name}, but is sent {scene.signal_name}")
+    if scene.seen.stop_signal_source in {"image", "scenario"} and signal not in _USUAL and not handlers:
+        return Cause("wrong-stopsignal", f"nobody in the container has a handler for {scene.signal_name}")
+    late = scene.target_late
+    if late is not None and reaction(late, signal) is Reaction.CAUGHT:
+        text = f"{scene.called} had no handler yet when {scene.signal_name} came, and got one after it"
+        return Cause("pid1-no-handler", text)
+    lone = f"; {tree.name(handlers[0])} has one but never got the signal" if handlers else ""
+    text = f"{scene.called} has no handler for {scene.signal_name}, and the kernel drops it for PID 1{lone}"
+    return Cause("pid1-no-handler", text)
+
+
+_USUAL = frozenset(signals.NUMBERS[name] for name in ("TERM", "INT", "HUP", "QUIT"))
+
+
+def _other_handler(scene: Scene) -> int | None:
+    """SIGTERM, if the target or somebody below handles that instead of the signal that was chosen."""
+    if scene.signal == signals.SIGTERM or scene.seen.stop_signal_source not in {"image", "scenario"}:
+        return None
+    caught = reaction(scene.target, signals.SIGTERM) is Reaction.CAUGHT
+    return signals.SIGTERM if caught else None
+
+
+def _trap(scene: Scene) -> Cause | None:
+    """A shell with a trap: it waits for its foreground command first."""
+    foreground = foreground_child(scene.before, scene.target)
+    if foreground is None or scene.late.find(foreground) is None:
+        return None
+    text = f"{scene.called} has a trap for {scene.signal_name}, which runs only after {scene.before.name(foreground)}"
+    return Cause("handler-delayed", f"{text} has ended; that went on")
+
+
+_BY_OUTCOME: dict[Outcome, Callable[[Observation, StopFacts], Cause | None]] = {
+    Outcome.NOT_RUNNING: _not_running,
+    Outcome.OOM_KILLED: _oom,
+    Outcome.CRASHED: _crashed,
+    Outcome.LOSSY: _lossy,
+    Outcome.KILLED: _killed,
+}

@@ -5,18 +5,31 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from harness import traffic
+from harness import prediction, traffic
 from harness.engines.interface import Engine, RunningSubject, StopRecord, SubjectFailed
 from harness.errors import EngineError
-from harness.model import LogTail, Observation, Problem, ProblemKind, ProcessInfo, Trial
+from harness.model import NS_PER_S, LogTail, Observation, Problem, ProblemKind, ProcessInfo, Trial
 
 SECOND_LOOK_S = 0.3
 """A handler that ends its process at once has done so by then; measured: 60 ms are enough on an idle machine."""
+
+LATE_LOOK_S = 1.2
+"""Event loops that unblock signals only for an instant have done so by then; measured: 1 s was enough."""
+
+MIN_CUT_SHORT_S = 1.0
+"""`--fast` ends nothing before that, even if the stop timeout is so short that the late look came early."""
+
+LATE_LOOK_MARGIN_S = 0.2
+"""How long before the stop timeout the late look has to come, so that SIGKILL does not overtake it."""
+
+LOG_ANCHOR_LENGTH = 400
+"""Characters of the log before the stop by which its place in the log after the stop is found."""
 
 Step = Callable[[Trial, str], None]
 """Called as (trial, step) when a step begins: starting, waiting, stopping, removing."""
@@ -80,8 +93,9 @@ def perform(
     start_slot: AbstractContextManager[object] | None = None,
     step: Step = lambda _trial, _step: None,
     keep_if: Callable[[Observation], bool] = lambda _observation: False,
+    fast: bool = False,
 ) -> Observation:
-    """Start, make ready, stop, record, remove.
+    """Start, make ready, stop, record, remove. `fast`: without the rest of a stop whose end is beyond doubt.
 
     `start_slot` is held while the container starts, so that starts do not crowd out measurements. `keep_if` decides on
     the finished observation whether the container is left on the engine. Raises nothing but bugs: an engine that fails
@@ -97,7 +111,7 @@ def perform(
         with start_slot or contextlib.nullcontext():
             subject = engine.start(trial)
         with interruption.watching(subject):
-            observation = _stop_and_record(trial, subject, notes, interruption, step)
+            observation = _stop_and_record(trial, subject, notes, interruption, step, fast=fast)
     except SubjectFailed as failure:
         observation = notes.failed(subject, failure)
     except EngineError as error:
@@ -111,29 +125,40 @@ def perform(
 
 
 def _stop_and_record(
-    trial: Trial, subject: RunningSubject, notes: _Notes, interruption: Interruption, step: Step
+    trial: Trial, subject: RunningSubject, notes: _Notes, interruption: Interruption, step: Step, *, fast: bool
 ) -> Observation:
     step(trial, "waiting until ready")
     subject.wait_ready()
     _prepare(trial, subject)
     subject.sleep(trial.stop_after_ns)
     running = subject.is_running()
-    processes = subject.processes() if running else None
-    flow, look = traffic.Flow(trial.scenario.traffic, subject), _SecondLook(subject)
+    flow, looks = traffic.Flow(trial.scenario.traffic, subject), _Looks(subject, trial, fast=fast)
+    log_before = LogTail()
     if running and not interruption.requested:
         flow.begin()
+        log_before = subject.logs()
+        looks.before = subject.processes()
         step(trial, "stopping")
         flow.mark_stop()
-        look.begin()
+        looks.begin()
         try:
             subject.stop(trial.stop_timeout_ns)
         finally:
-            look.end()
+            looks.end()
             flow.end()
     if interruption.requested:
         return notes.observation(subject, problem=_interrupted())
-    observation = notes.observation(subject, subject.record(), processes=processes, was_running=running)
-    return replace(observation, processes_after_signal=look.processes, requests=flow.requests, vantage=flow.vantage)
+    observation = notes.observation(subject, subject.record(), was_running=running)
+    return replace(
+        observation,
+        processes=looks.before,
+        processes_after_signal=looks.second,
+        processes_late=looks.late,
+        log_after_signal=_written_since(log_before, observation.logs) if running else None,
+        cut_short=looks.cut_short,
+        requests=flow.requests,
+        vantage=flow.vantage,
+    )
 
 
 def _prepare(trial: Trial, subject: RunningSubject) -> None:
@@ -148,29 +173,67 @@ def _prepare(trial: Trial, subject: RunningSubject) -> None:
             subject.wait_log(preparation.log, trial.scenario.readiness.timeout_ns)
 
 
-class _SecondLook:
-    """The process table a moment after the stop signal, taken beside the stop call, which blocks."""
+class _Looks:
+    """The process table after the stop signal, taken beside the stop call, which blocks.
 
-    def __init__(self, subject: RunningSubject) -> None:
-        self._subject = subject
+    With `fast`, the subject is ended as soon as the looks prove that it would not have left by itself.
+    """
+
+    def __init__(self, subject: RunningSubject, trial: Trial, *, fast: bool) -> None:
+        self._subject, self._trial, self._fast = subject, trial, fast
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        self.processes: tuple[ProcessInfo, ...] | None = None
+        self.before: tuple[ProcessInfo, ...] | None = None
+        self.second: tuple[ProcessInfo, ...] | None = None
+        self.late: tuple[ProcessInfo, ...] | None = None
+        self.cut_short: str | None = None
 
     def begin(self) -> None:
-        """Look in `SECOND_LOOK_S`, unless the stop is over by then: who is gone needs no look."""
-        self._thread = threading.Thread(target=self._look, name="second look", daemon=True)
+        """Look now and then until the stop is over: who is gone needs no look."""
+        self._thread = threading.Thread(target=self._look, name="looks", daemon=True)
         self._thread.start()
 
     def end(self) -> None:
         """The stop is over."""
         self._over.set()
         if self._thread is not None:
-            self._thread.join(timeout=SECOND_LOOK_S + 5)
+            self._thread.join(timeout=LATE_LOOK_S + 5)
 
     def _look(self) -> None:
-        if not self._over.wait(SECOND_LOOK_S):
-            self.processes = self._subject.processes()
+        begun = time.monotonic()
+        if self._over.wait(SECOND_LOOK_S):
+            return
+        self.second = self._subject.processes()
+        timeout_s = self._trial.stop_timeout_ns / NS_PER_S
+        late_s = min(LATE_LOOK_S, timeout_s - LATE_LOOK_MARGIN_S)
+        wait_s = begun + late_s - time.monotonic()
+        if late_s <= SECOND_LOOK_S or self._over.wait(wait_s):
+            return
+        self.late = self._subject.processes()
+        took_s = time.monotonic() - begun
+        if self._fast and took_s + LATE_LOOK_MARGIN_S < timeout_s and not self._over.is_set():
+            self._cut_short(took_s)
+
+    def _cut_short(self, after_s: float) -> None:
+        """End the subject if the looks leave no doubt."""
+        signal = self._subject.stop_signal
+        evidence = prediction.beyond_doubt(self.before, self.second, self.late, signal) if signal else None
+        if evidence is not None and after_s >= MIN_CUT_SHORT_S:
+            self.cut_short = f"cut short {after_s:.1f} s after the stop signal: {evidence}"
+            self._subject.end_now()
+
+
+def _written_since(before: LogTail, after: LogTail) -> str | None:
+    """What `after` has more than `before`; None where that cannot be told."""
+    if not before.truncated and after.text.startswith(before.text):
+        return after.text[len(before.text) :]
+    anchor = before.text[-LOG_ANCHOR_LENGTH:]
+    if not anchor or not after.truncated:
+        return None
+    head, found, rest = after.text.rpartition(anchor)
+    if found and anchor in head:
+        return None  # the same lines again and again
+    return rest if found else after.text
 
 
 class _Notes:
@@ -192,7 +255,6 @@ class _Notes:
         record: StopRecord | None = None,
         *,
         problem: Problem | None = None,
-        processes: tuple[ProcessInfo, ...] | None = None,
         exit_code: int | None = None,
         was_running: bool = True,
     ) -> Observation:
@@ -215,7 +277,6 @@ class _Notes:
             oom_killed=record.oom_killed if record else None,
             exited_before_stop=not was_running or (record is not None and record.exited_before_stop),
             complete=record.complete if record else True,
-            processes=processes,
             lost_processes=record.lost_processes if record else None,
             suspected_processes=record.suspected_processes if record else (),
             problem=problem,

@@ -31,6 +31,7 @@ from harness.errors import EngineError
 from harness.model import (
     NS_PER_S,
     Clock,
+    Configuration,
     EngineInfo,
     Event,
     EventKind,
@@ -91,6 +92,13 @@ class DockerEngine:
     def cannot_run(self, scenario: Scenario) -> str | None:
         """Always None: this engine runs every scenario."""
         return None
+
+    def configuration(self, scenario: Scenario) -> Configuration:
+        """The image's `Config`, with the scenario's settings in place of its own."""
+        try:
+            return self._images.configuration(scenario)
+        except (docker.errors.DockerException, *_CONNECTION_ERRORS) as error:
+            raise EngineError(f"{self._host.url}: the image cannot be inspected: {_one_line(error)}") from None
 
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
         """Pull and build; then start listening and arm the reaper."""
@@ -249,6 +257,11 @@ class DockerSubject:
         except _CONNECTION_ERRORS as error:
             raise EngineError(f"{self._host.url}: the engine stopped answering: {_one_line(error)}") from None
         self._harness_event(EventKind.STOP_RETURNED, "return of the stop call")
+
+    def end_now(self) -> None:
+        """`docker kill`. A failure only means that the stop runs its course."""
+        with contextlib.suppress(docker.errors.DockerException, *_CONNECTION_ERRORS):
+            self._api.kill(self.container_id, signal="SIGKILL")
 
     def record(self) -> StopRecord:
         """Events of this container, then `State`: FinishedAt, ExitCode, OOMKilled."""

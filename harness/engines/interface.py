@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.model import EngineInfo, Event, LogTail, Problem, ProcessInfo, Scenario, Trial, Vantage
+from harness.model import Configuration, EngineInfo, Event, LogTail, Problem, ProcessInfo, Scenario, Trial, Vantage
 
 PrepareProgress = Callable[[str, str], None]
 """Called as (scenario name or image, what is being done), from any thread."""
@@ -72,6 +72,10 @@ class RunningSubject(Protocol):
     def stop(self, stop_timeout_ns: int) -> None:
         """The stop path: stop signal, wait, SIGKILL. Returns when the engine says it is over."""
 
+    def end_now(self) -> None:
+        """SIGKILL for PID 1 while `stop` waits in another thread, which then returns; the record stays whole. Used
+        where the rest of a stop is beyond doubt. Does nothing where the engine cannot do it or PID 1 is gone."""
+
     def record(self) -> StopRecord:
         """Everything the engine recorded, from start to exit. Call after `stop`, or once it has exited."""
 
@@ -94,6 +98,9 @@ class Engine(Protocol):
     def cannot_run(self, scenario: Scenario) -> str | None:
         """Why this engine cannot run the scenario, None if it can. No side effects."""
 
+    def configuration(self, scenario: Scenario) -> Configuration:
+        """What the scenario's container runs and how it is stopped. Call after `prepare`. Raises EngineError."""
+
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
         """Build and pull what the scenarios need, once. Raises BuildError or EngineError."""
 
@@ -105,3 +112,17 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Remove everything of this run and end helpers. Idempotent."""
+
+
+def configure(
+    scenario: Scenario, entrypoint: tuple[str, ...], command: tuple[str, ...], stop_signal: str | None
+) -> Configuration:
+    """An image's settings with the scenario's in their place; a scenario's entrypoint drops the image's command."""
+    subject = scenario.subject
+    if subject.entrypoint is not None:
+        entrypoint, command = subject.entrypoint, () if subject.entrypoint else command
+    return Configuration(
+        entrypoint=entrypoint,
+        command=command if subject.command is None else subject.command,
+        stop_signal=scenario.stop.signal or stop_signal or None,
+    )

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness import signals
-from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
+from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed, configure
 from harness.errors import EngineError
 from harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Clock,
+    Configuration,
     EngineInfo,
     Event,
     EventKind,
@@ -87,6 +88,10 @@ class SimulatedEngine:
     def cannot_run(self, scenario: Scenario) -> str | None:
         """Always None."""
         return None
+
+    def configuration(self, scenario: Scenario) -> Configuration:
+        """What the scenario says, and nothing else."""
+        return configure(scenario, (), (), None)
 
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
         """Nothing to build."""
@@ -176,6 +181,9 @@ class SimulatedSubject:
             self._now_ns += NS_PER_MS
             self._leave(EXIT_CODE_SIGKILL, signals.SIGKILL)
         self._events.append(self._event(EventKind.STOP_RETURNED, "stop call"))
+
+    def end_now(self) -> None:
+        """A script shows no processes, so nobody is sure enough to ask."""
 
     def record(self) -> StopRecord:
         """What the script recorded."""

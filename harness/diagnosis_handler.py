@@ -1,0 +1,248 @@
+"""Why a process that got the stop signal, or has a handler for it, is still there at the stop timeout. Pure.
+
+From outside such stops look the same: exit code 137. What tells them apart is what changed after the signal: the
+process table, where the main thread sleeps, connections still held, and the program's own words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness import log_hints, process_tree, signals
+from harness.model import NS_PER_S, Cause, Observation, ProcessInfo, Request, RequestFate, TrafficKind
+from harness.process_tree import Reaction, Tree, quoted, reaction
+
+HELD_NS = NS_PER_S
+"""A connection that is open this long after the signal was not closed because of it."""
+
+OPEN_AT_DEADLINE_NS = NS_PER_S // 2
+"""A request that ends this close to the stop timeout, or after it, was ended by SIGKILL."""
+
+_HELD_KINDS = frozenset({TrafficKind.IDLE, TrafficKind.KEEP_ALIVE, TrafficKind.STREAM})
+_SLEEPS = ("nanosleep",)
+_LOCKS = ("futex",)
+_CHILDREN = ("do_wait", "kernel_wait", "wait4")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One killed stop seen from the process that should have reacted. `late`: the last look after the signal, empty if
+    there was none. `via`: how the signal got to `target`, as the beginning of a sentence."""
+
+    seen: Observation
+    before: Tree
+    late: Tree
+    target: ProcessInfo
+    via: str
+    signal: int
+
+    @property
+    def called(self) -> str:
+        """`PID 1 is …, which`: the beginning of the evidence."""
+        if self.via:
+            return f"{self.via}{quoted(self.target)}"
+        kind = "a shell that" if process_tree.is_shell(self.target) else "which"
+        return f"PID 1 is {quoted(self.target)}, {kind}"
+
+    @property
+    def signal_name(self) -> str:
+        return signals.name(self.signal)
+
+    @property
+    def target_late(self) -> ProcessInfo | None:
+        """The target in the last look."""
+        return self.late.find(self.target)
+
+    @property
+    def looked_after(self) -> str:
+        """When the last look was, in words."""
+        return "a second later" if self.seen.processes_late is not None else "a moment later"
+
+    @property
+    def still_pending(self) -> bool:
+        """The signal was sent, and nobody has taken it."""
+        late = self.target_late
+        return late is not None and bool((late.pending or 0) & (1 << (self.signal - 1)))
+
+
+def handler_cause(scene: Scene) -> Cause | None:
+    """The first of these that the evidence supports; None if none is."""
+    for rule in (
+        _no_time,
+        _handler_gone,
+        _held_connection,
+        _wrapper,
+        _work_in_flight,
+        _swallowed,
+        _exit_blocked,
+        _own_words,
+        _children_leave,
+        _hangs,
+        _sleeps_on,
+    ):
+        found = rule(scene)
+        if found is not None:
+            return found
+    return None
+
+
+def _no_time(scene: Scene) -> Cause | None:
+    if scene.seen.stop_timeout_ns >= NS_PER_S:
+        return None
+    text = f"has a handler for {scene.signal_name}, and a stop timeout of {scene.seen.stop_timeout_ns / NS_PER_S:g} s"
+    return Cause("grace-too-short", f"{scene.called} {text} leaves it no time")
+
+
+def _handler_gone(scene: Scene) -> Cause | None:
+    """Caught before, default now: the handler reset itself and raised the signal again."""
+    late = scene.target_late
+    if late is None or reaction(scene.target, scene.signal) is not Reaction.CAUGHT or scene.via:
+        return None
+    if reaction(late, scene.signal) is not Reaction.DEFAULT:
+        return None
+    text = f"had a handler for {scene.signal_name} that is gone {scene.looked_after}: it reset itself and raised the"
+    text = f"{scene.called} {text} signal again, which the kernel drops for PID 1"
+    runtime = process_tree.program(scene.target) in {"node", "nodejs"}
+    if runtime and not (scene.seen.log_after_signal or "").strip():
+        return Cause("pid1-handler-noop", f"{text}; the handler was the runtime's own")
+    return Cause("reraise-lost", text)
+
+
+def _held_connection(scene: Scene) -> Cause | None:
+    """It stops accepting and waits for a peer that keeps its connection."""
+    held = [request for request in scene.seen.requests or () if request.kind in _HELD_KINDS and _held(request, scene)]
+    if held:
+        kind = held[0].kind.value.replace("_", "-")
+        text = f"a client still held its {kind} connection when SIGKILL came"
+        return Cause("waits-for-clients", f"{scene.called} handles {scene.signal_name}, and {text}")
+    line = log_hints.waits_for_clients(scene.seen.log_after_signal)
+    if line is not None:
+        return Cause("waits-for-clients", f"{scene.called} wrote {log_hints.shown(line)} after the signal")
+    return None
+
+
+def _held(request: Request, scene: Scene) -> bool:
+    """Open long after the signal and until the end, not closed by the server in the meantime."""
+    if request.connected_at_ns is None or request.connected_at_ns > 0:
+        return False
+    ended = request.ended_at_ns
+    return ended is None or ended >= max(HELD_NS, scene.seen.stop_timeout_ns - OPEN_AT_DEADLINE_NS)
+
+
+def _wrapper(scene: Scene) -> Cause | None:
+    """It catches the signal and stays, and what it started never got it."""
+    target, tree = scene.target, scene.before
+    children = tree.children(target)
+    if not children or process_tree.is_shell(target):
+        return None
+    late = scene.target_late
+    waits = late is not None and target.waits_in.startswith(_CHILDREN) and late.waits_in.startswith(_CHILDREN)
+    if process_tree.program(target) not in process_tree.WRAPPERS and not (waits and len(children) == 1):
+        return None
+    below = tree.descendants(target)
+    if scene.late.processes and any(scene.late.find(each) is None for each in below):
+        return None
+    if any(reaction(each, scene.signal) is Reaction.IGNORED for each in children):
+        return None
+    workers = [each for each in below if not process_tree.is_shell(each)] or list(below)
+    text = f"catches {scene.signal_name} and does not pass it on; {tree.name(workers[-1])} is still there"
+    return Cause("wrapper-swallows-signal", f"{scene.called} {text} {scene.looked_after}")
+
+
+def _work_in_flight(scene: Scene) -> Cause | None:
+    """A request that was being worked on until SIGKILL."""
+    open_until_end = [
+        request
+        for request in scene.seen.requests or ()
+        if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}
+        and request.fate is not RequestFate.COMPLETED
+        and request.sent_at_ns is not None
+        and _held(request, scene)
+    ]
+    if not open_until_end:
+        return None
+    text = f"and a request was still without its answer {scene.seen.stop_timeout_ns / NS_PER_S:g} s later"
+    return Cause("grace-too-short", f"{scene.called} handles {scene.signal_name}, {text}")
+
+
+def _swallowed(scene: Scene) -> Cause | None:
+    """It wrote of an error after the signal and went on."""
+    line = log_hints.fault(scene.seen.log_after_signal)
+    late = scene.target_late
+    if line is None or late is None or reaction(late, scene.signal) is not Reaction.CAUGHT:
+        return None
+    if late.waits_in != scene.target.waits_in and late.waits_in.startswith(_LOCKS):
+        return None
+    text = f"has a handler for {scene.signal_name}, wrote {log_hints.shown(line)} after it, and went on"
+    return Cause("handler-swallowed", f"{scene.called} {text}")
+
+
+def _exit_blocked(scene: Scene) -> Cause | None:
+    """The main thread is done, or waits for another thread, and that one goes on."""
+    late = scene.target_late
+    if late is None or (late.threads or 1) < 2:
+        return None
+    others = f"{(late.threads or 2) - 1} other thread{'s' if (late.threads or 2) > 2 else ''} kept it alive"
+    if late.state == "Z":
+        return Cause("exit-blocked", f"{scene.called} has ended its main thread; {others}")
+    if not late.waits_in.startswith(_LOCKS):
+        return None
+    moved = scene.target.waits_in and not scene.target.waits_in.startswith(_LOCKS)
+    line = log_hints.says_it_exits(scene.seen.log_after_signal)
+    if moved or (line and process_tree.program(late) in process_tree.RUNTIMES - {"java"}):
+        text = f"got {scene.signal_name}, and its main thread waits for a lock {scene.looked_after}; {others}"
+        words = f" (it wrote {log_hints.shown(line)})" if line else ""
+        return Cause("exit-blocked", f"{scene.called} {text}{words}")
+    return None
+
+
+def _own_words(scene: Scene) -> Cause | None:
+    """It says that its shutdown is under way."""
+    line = log_hints.works_on_shutdown(scene.seen.log_after_signal)
+    if line is None:
+        return None
+    text = f"wrote {log_hints.shown(line)} after {scene.signal_name} and was not done at the stop timeout"
+    return Cause("grace-too-short", f"{scene.called} {text}")
+
+
+def _children_leave(scene: Scene) -> Cause | None:
+    """Some of its processes have left since the signal, so the shutdown goes on."""
+    below = scene.before.descendants(scene.target)
+    gone = [each for each in below if scene.late.find(each) is None]
+    left = [each for each in below if scene.late.find(each) is not None]
+    if not scene.late.processes or not gone or not left:
+        return None
+    text = f"{len(gone)} of its {len(below)} processes left after {scene.signal_name}, and {scene.before.name(left[0])}"
+    return Cause("grace-too-short", f"{scene.called} handles {scene.signal_name}: {text} was still at work")
+
+
+def _hangs(scene: Scene) -> Cause | None:
+    """The handler waits: for a lock that nobody else can release, for a child, or it spins."""
+    late = scene.target_late
+    if late is None or not late.waits_in and late.state != "R":
+        return None
+    start = f"{scene.called} got {scene.signal_name}, and {scene.looked_after}"
+    moved = bool(scene.target.waits_in) and late.waits_in != scene.target.waits_in
+    if late.state == "R" and scene.target.state != "R":
+        return Cause("handler-hangs", f"{start} it is busy and does not leave")
+    if late.waits_in.startswith(_LOCKS) and (moved or late.threads == 1):
+        return Cause("handler-hangs", f"{start} its only thread waits for a lock, which nobody is left to release")
+    if late.waits_in.startswith(_CHILDREN) and moved:
+        children = scene.late.children(late)
+        whom = f" {scene.late.name(children[0])}," if children else " a child,"
+        return Cause("handler-hangs", f"{start} it waits for{whom} which stays")
+    if (late.threads or 0) > (scene.target.threads or 0) > 0 and late.waits_in.startswith(_LOCKS):
+        return Cause("handler-hangs", f"{start} its handler runs in a thread of its own and does not end")
+    return None
+
+
+def _sleeps_on(scene: Scene) -> Cause | None:
+    """It sleeps as before: a flag that is looked at after the sleep, or not at all."""
+    late = scene.target_late
+    if late is None or not any(word in late.waits_in for word in _SLEEPS):
+        return None
+    if not any(word in scene.target.waits_in for word in _SLEEPS):
+        text = f"got {scene.signal_name}, and {scene.looked_after} it sleeps where it did not before"
+        return Cause("handler-too-slow", f"{scene.called} {text}")
+    text = f"has a handler for {scene.signal_name}, and {scene.looked_after} it sleeps as before"
+    return Cause("handler-too-slow", f"{scene.called} {text}")

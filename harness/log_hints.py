@@ -1,0 +1,58 @@
+"""What a program's own words during the stop give away. Pure; words of logs in general, of no product."""
+
+from __future__ import annotations
+
+import re
+
+_FAULT = re.compile(
+    r"traceback \(most recent call last\)|^\s*panic:|\bunhandled\b|\buncaught\b|segmentation fault|core dumped"
+    r"|\bfatal\b|\bexception\b|\w(?:Error|Exception)\b|\berror\b|\bfailed\b|\bfailure\b|assertion|\babort(?:ed|ing)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+_WORKS_ON_SHUTDOWN = re.compile(
+    r"warm shutdown|\bdrain|\bwaiting\b|\bwait for\b|\bfinish(?:ing)?\b|in[- ]flight|still running|clean(?:ing)?[- ]?up"
+    r"|\bflushing\b|\bsaving\b|\bgraceful|\bwill (?:stop|exit|shut)\b.*\bafter\b",
+    re.IGNORECASE,
+)
+_WAITS_FOR_CLIENTS = re.compile(
+    r"\bwait\w*\b.{0,30}\b(?:connections?|clients?|sessions?)\b"
+    r"|\b(?:connections?|clients?|sessions?)\b.{0,30}\b(?:to (?:close|disconnect|finish)|still open)\b",
+    re.IGNORECASE,
+)
+_EXITS = re.compile(r"\bexit(?:ing|\(\d*\))?\b|\bbye\b|\bquit\b", re.IGNORECASE)
+
+
+def fault(text: str | None) -> str | None:
+    """The first line that speaks of an error."""
+    return _line(_FAULT, text)
+
+
+def works_on_shutdown(text: str | None) -> str | None:
+    """The first line that says that the program is at its shutdown and what it still has to do."""
+    return _line(_WORKS_ON_SHUTDOWN, text)
+
+
+def waits_for_clients(text: str | None) -> str | None:
+    """The first line that says that the program waits for its peers to leave."""
+    return _line(_WAITS_FOR_CLIENTS, text)
+
+
+def says_it_exits(text: str | None) -> str | None:
+    """The first line that says that the program means to leave."""
+    return _line(_EXITS, text)
+
+
+def last_line(text: str | None) -> str | None:
+    """The last line that is not empty."""
+    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    return lines[-1] if lines else None
+
+
+def shown(line: str) -> str:
+    """A line of a log inside a sentence."""
+    text = " ".join(line.split()).replace('"', "'")
+    return f'"{text if len(text) <= 100 else text[:99] + "…"}"'
+
+
+def _line(pattern: re.Pattern[str], text: str | None) -> str | None:
+    return next((line.strip() for line in (text or "").splitlines() if pattern.search(line)), None)

@@ -1,0 +1,147 @@
+"""The process table of one look, read as a tree. Pure.
+
+Programs are recognised by the name of their command only where their way with signals is a property of the program
+itself: shells, inits, language runtimes and wrappers that only start something else.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from harness import signals
+from harness.model import ProcessInfo, SignalDisposition
+
+SHELLS = frozenset({"sh", "dash", "bash", "ash", "zsh", "ksh", "mksh", "rbash"})
+INITS = frozenset(
+    "init tini tini-static docker-init podman-init dumb-init catatonit systemd s6-svscan s6-linux-init".split()
+)
+WRAPPERS = frozenset("su runuser sudo doas gosu timeout npm npx yarn pnpm".split())
+RUNTIMES = frozenset({"python", "pypy", "node", "nodejs", "ruby", "java", "perl", "php"})
+PLAIN = frozenset({"sleep", "tail", "cat", "yes", "tee"})
+"""Programs that handle no signal at all, neither by a handler nor by waiting for one."""
+
+IGNORED_BY_DEFAULT = frozenset(signals.NUMBERS[name] for name in ("CHLD", "CONT", "URG", "WINCH"))
+"""Signals whose default action is none, in any process: signal(7)."""
+
+BACKGROUND = (1 << signals.NUMBERS["INT"] - 1) | (1 << signals.NUMBERS["QUIT"] - 1)
+"""A shell without job control starts `command &` with both ignored: POSIX, "Asynchronous Lists"."""
+
+_NAME_LENGTH = 70
+
+
+class Reaction(StrEnum):
+    """What the stop signal meets in a process, as far as one look can tell."""
+
+    CAUGHT = "caught"
+    AWAITED = "awaited"
+    """The main thread sleeps in sigwait(3) or a relative; the kernel shows the signal as default meanwhile."""
+    IGNORED = "ignored"
+    BLOCKED = "blocked"
+    """Blocked: taken later through signalfd(2), sigwait(3) or an unblocked moment, or never."""
+    DEFAULT = "default"
+
+
+def reaction(process: ProcessInfo, signal: int) -> Reaction:
+    """What `signal` meets in `process`."""
+    seen = process.disposition(signal)
+    if seen is SignalDisposition.DEFAULT and "sigtimedwait" in process.waits_in:
+        return Reaction.AWAITED
+    return Reaction(seen.value)
+
+
+def program(process: ProcessInfo) -> str:
+    """The name by which a program is known: `python` for `/usr/bin/python3.11 -u app.py`, `npm` for `node …/npm run`.
+
+    A process may write its own title (`worker: idle`); then it is the first word of that.
+    """
+    words = process.command.split()
+    if not words:
+        return ""
+    name = _base(words[0])
+    if name == "busybox" and len(words) > 1:
+        name = words[1]
+    if re.fullmatch(r"(?:python|pypy|ruby|perl|php)[0-9.]+", name):
+        name = name.rstrip("0123456789.")
+    if name in {"node", "nodejs"} and len(words) > 1:
+        script = _base(words[1]).removesuffix(".js").removesuffix("-cli")
+        if script in WRAPPERS:
+            return script
+    return name
+
+
+def _base(word: str) -> str:
+    return word.rpartition("/")[2].lstrip("-").rstrip(":")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The processes of one look, in the order of the table."""
+
+    processes: tuple[ProcessInfo, ...]
+
+    @property
+    def pid1(self) -> ProcessInfo | None:
+        """PID 1 of the container: its pid where the engine prints the container's, else the first whose parent is not
+        in the container. A command run by `exec` has such a parent too, but came later."""
+        known = {process.pid for process in self.processes}
+        roots = [process for process in self.processes if process.parent_pid not in known]
+        return next((process for process in self.processes if process.pid == 1), roots[0] if roots else None)
+
+    def children(self, process: ProcessInfo) -> tuple[ProcessInfo, ...]:
+        """Direct children that are alive."""
+        return tuple(
+            other
+            for other in self.processes
+            if other.parent_pid == process.pid and other is not process and other.state != "Z"
+        )
+
+    def descendants(self, process: ProcessInfo) -> tuple[ProcessInfo, ...]:
+        """Everything below, nearest first."""
+        found: list[ProcessInfo] = []
+        layer = self.children(process)
+        while layer:
+            found += layer
+            layer = tuple(
+                child for parent in layer for child in self.children(parent) if child not in found and child != process
+            )
+        return tuple(found)
+
+    def find(self, process: ProcessInfo) -> ProcessInfo | None:
+        """The same process in this look; None if it is gone or a zombie."""
+        return next((other for other in self.processes if other.pid == process.pid and not _dead(other)), None)
+
+    def name(self, process: ProcessInfo) -> str:
+        """`python3 server.py` (PID 7), for sentences. Docker prints the pids of its machine, not the container's."""
+        pid1 = self.pid1
+        if pid1 is not None and process.pid == pid1.pid:
+            return f"PID 1, {quoted(process)},"
+        inside = pid1 is not None and pid1.pid == 1
+        return f"{quoted(process)} ({'PID' if inside else 'PID on the host'} {process.pid})"
+
+
+def _dead(process: ProcessInfo) -> bool:
+    """A zombie without further threads: it has left, nobody has reaped it."""
+    return process.state == "Z" and (process.threads or 1) <= 1
+
+
+def quoted(process: ProcessInfo) -> str:
+    """The command, on one line and not longer than a sentence bears."""
+    text = " ".join(process.command.replace("`", "'").split())
+    return f"`{text if len(text) <= _NAME_LENGTH else text[: _NAME_LENGTH - 1] + '…'}`"
+
+
+def is_shell(process: ProcessInfo) -> bool:
+    """Whether it is a shell: it waits for its child and passes no signal on."""
+    return program(process) in SHELLS
+
+
+def is_init(process: ProcessInfo, signal: int) -> bool:
+    """Whether it passes signals on and waits for them: by its name, or because that is what it does right now."""
+    return program(process) in INITS and reaction(process, signal) not in {Reaction.IGNORED}
+
+
+def is_background(process: ProcessInfo) -> bool:
+    """Whether a shell started it with `&`: then a trap is run at once, else after this process has ended."""
+    return process.ignored & BACKGROUND == BACKGROUND
