@@ -15,9 +15,9 @@ import docker
 import requests
 from docker.utils import exclude_paths, parse_repository_tag
 
-from harness.engines.interface import PrepareProgress
+from harness.engines.interface import PrepareProgress, configure
 from harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
-from harness.model import Scenario, Subject
+from harness.model import Configuration, Scenario, Subject
 
 BASE_IMAGE_ARGUMENT = "BASE_IMAGE"
 """Build argument by which the shipped samples name their base image; set from STOP_HARNESS_BASE_IMAGE."""
@@ -72,6 +72,12 @@ class Images:
     def of(self, scenario: Scenario) -> str:
         """The image that `prepare` found or made for this scenario."""
         return self._resolved[self._key(scenario)]
+
+    def configuration(self, scenario: Scenario) -> Configuration:
+        """Image and scenario together, joined as the engine joins them. Raises DockerException."""
+        image = self._client.api.inspect_image(self.of(scenario))["Config"] or {}
+        own = (tuple(image.get(key) or ()) for key in ("Entrypoint", "Cmd"))
+        return configure(scenario, *own, image.get("StopSignal"))
 
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
         """Find, pull or build everything. Raises ImageError, BuildError, BaseImageMissing or EngineError."""

@@ -25,13 +25,14 @@ from typing import Any
 
 from harness import dockerfile, signals
 from harness.dockerfile import ImageDefaults
-from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
+from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed, configure
 from harness.engines.pid_namespace_client import Probe, ShimProcess, probe, start_request
 from harness.engines.pid_namespace_connect import connect
 from harness.errors import BuildError, EngineError
 from harness.model import (
     NS_PER_S,
     Clock,
+    Configuration,
     EngineInfo,
     Event,
     EventKind,
@@ -110,6 +111,11 @@ class PidNamespaceEngine:
             if not _program(subject, self._image(subject)):
                 return "no command is known: neither the scenario nor the Dockerfile names one"
         return None
+
+    def configuration(self, scenario: Scenario) -> Configuration:
+        """What the Dockerfile sets, with the scenario's settings in its place."""
+        image = self._image(scenario.subject)
+        return configure(scenario, image.entrypoint or (), image.command or (), image.stop_signal)
 
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
         """Read the Dockerfiles. Raises BuildError for one that cannot be read."""

@@ -1,0 +1,110 @@
+"""Tries remedies: repeats each bad stop with one change after the other, through the same trial as any stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from harness import remedies, scheduler
+from harness.engines.interface import Engine
+from harness.errors import EngineError
+from harness.model import Configuration, Observation, Remedy, RemedyEffect, RemedyTrial, Scenario, Trial, TrialResult
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One remedy for one bad stop."""
+
+    bad: TrialResult
+    scenario: Scenario
+    remedy: Remedy
+
+    @property
+    def trial(self) -> Trial:
+        """The bad stop again, with the remedy."""
+        seen = self.bad.observation
+        changed = remedies.apply(self.scenario, self.remedy, seen.stop_timeout_ns)
+        return Trial(
+            trial_id=f"{seen.trial_id}/{self.remedy.id}",
+            scenario=changed,
+            stop_timeout_ns=changed.stop.timeouts_ns[0],
+            stop_after_ns=seen.stop_after_ns,
+            repetition=1,
+        )
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search needs: the engine, how a trial is performed there, and whom to tell."""
+
+    engine: Engine
+    perform: Callable[[Trial], Observation]
+    jobs: int
+    note: Callable[[str], None]
+    interrupted: Callable[[], bool]
+    on_interrupt: Callable[[], None]
+
+
+def run(results: tuple[TrialResult, ...], scenarios: tuple[Scenario, ...], search: Search) -> Iterator[RemedyTrial]:
+    """Each attempt as it ends: first every single change, then pairs for the stops that no single one cured."""
+    by_name = {scenario.name: scenario for scenario in scenarios}
+    bad = {item.observation.scenario: item for item in remedies.bad_stops(results)}
+    known = {name: _configuration(by_name[name], search) for name in bad}
+    singles = {
+        name: remedies.candidates(by_name[name], bad[name], configuration)
+        for name, configuration in known.items()
+        if configuration is not None
+    }
+    for name in bad.keys() - {name for name, found in singles.items() if found}:
+        search.note(f"{name}: no change from outside fits this stop")
+    cured = set()
+    for tried in _wave([(bad[name], by_name[name], item) for name in singles for item in singles[name]], search):
+        if remedies.judged(tried, by_name[tried.scenario], _timeout_ns(bad[tried.scenario])).effect is (
+            RemedyEffect.CURES
+        ):
+            cured.add(tried.scenario)
+        yield tried
+    pairs = [
+        (bad[name], by_name[name], item)
+        for name, found in singles.items()
+        if name not in cured
+        for item in remedies.combinations(found, bad[name], known[name] or Configuration())
+    ]
+    yield from _wave(pairs, search)
+
+
+def _timeout_ns(bad: TrialResult) -> int:
+    return bad.observation.stop_timeout_ns
+
+
+def _configuration(scenario: Scenario, search: Search) -> Configuration | None:
+    """None, and a note, where the engine cannot say what the image runs."""
+    try:
+        return search.engine.configuration(scenario)
+    except EngineError as error:
+        search.note(f"{scenario.name}: no remedies were tried: {error}")
+        return None
+
+
+def _wave(wanted: list[tuple[TrialResult, Scenario, Remedy]], search: Search) -> Iterator[RemedyTrial]:
+    """Attempts side by side; those that the engine cannot run are left out, with its reason."""
+    attempts: dict[str, _Attempt] = {}
+    for bad, scenario, remedy in wanted:
+        attempt = _Attempt(bad, scenario, remedy)
+        reason = search.engine.cannot_run(attempt.trial.scenario)
+        if reason is None:
+            attempts[attempt.trial.trial_id] = attempt
+        else:
+            search.note(f"{scenario.name}: {remedy.title} was not tried: {reason}")
+    trials = tuple(sorted((item.trial for item in attempts.values()), key=lambda item: -item.stop_timeout_ns))
+    if trials:
+        search.note(f"trying {len(trials)} changes on {len({item.scenario.name for item in trials})} scenarios")
+    for seen in scheduler.run_all(
+        trials,
+        search.perform,
+        jobs=search.jobs,
+        interrupted=search.interrupted,
+        on_interrupt=search.on_interrupt,
+    ):
+        attempt = attempts[seen.trial_id]
+        yield RemedyTrial(seen.scenario, attempt.bad.observation.trial_id, attempt.remedy, seen)
