@@ -67,6 +67,7 @@ SHARD = option("--shard", metavar="I/N", help="Run part I of N, the same part on
 SEED = option("--seed", type=int, metavar="N", help="Shuffle trials of equal length.")
 KEEP = option("--keep", is_flag=True, help="Leave containers of trials that did not pass.")
 FAIL_FAST = option("--fail-fast", is_flag=True, help="End the run at the first failure.")
+TRY_FIXES = option("--try-fixes", is_flag=True, help="Repeat bad stops with changes that may cure them.")
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 
 
@@ -101,7 +102,7 @@ def cli(context: click.Context) -> None:
 
 @cli.command(epilog=EXIT_CODES)
 @PATHS
-@options(ENGINE, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, KEEP, REPORT_DIR, JUNITXML, BASE_IMAGE, COLOR)
+@options(ENGINE, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, BASE_IMAGE, COLOR)
 def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
     """Run every scenario in PATHS (files, or folders of them) and write a report."""
     from harness import discovery
@@ -134,7 +135,7 @@ def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
 @click.option("--within", metavar="DURATION", help="Fail if the shutdown takes longer.")
 @click.option("--exit-code", "exit_codes", multiple=True, type=int, help="Accepted exit code; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of sentences.")
-@options(ENGINE, JOBS, REPEAT, KEEP, REPORT_DIR, JUNITXML, BASE_IMAGE, COLOR)
+@options(ENGINE, JOBS, REPEAT, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, BASE_IMAGE, COLOR)
 @click.pass_context
 def check(context: click.Context, /, color: str, as_json: bool, **given: Any) -> None:
     """Stop IMAGE (or a build, a Compose service, or the COMMAND behind `--`) and say whether that was graceful.
@@ -177,6 +178,7 @@ def _request(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any
         seed=settings.get("seed"),
         fail_fast=settings.get("fail_fast", False),
         keep=settings["keep"],
+        try_fixes=settings.get("try_fixes", False),
         junitxml=settings["junitxml"],
         base_image=settings["base_image"],
         command_line=("stop-harness", *sys.argv[1:]),

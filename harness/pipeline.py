@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from harness import plan, report, scenario, scheduler, store, trial, verdict
+from harness import plan, remedy_search, report, scenario, scheduler, store, trial, verdict
 from harness._version import VERSION
 from harness.engines import selection
 from harness.engines.interface import Engine
@@ -20,6 +20,7 @@ from harness.errors import BaseImageMissing, ScenarioError
 from harness.model import (
     Observation,
     Plan,
+    RemedyTrial,
     Report,
     RunInfo,
     Scenario,
@@ -53,6 +54,7 @@ class RunRequest:
     seed: int | None = None
     fail_fast: bool = False
     keep: bool = False
+    try_fixes: bool = False
     junitxml: Path | None = None
     base_image: str | None = None
     command_line: tuple[str, ...] = ()
@@ -107,6 +109,7 @@ def run(
         raise
     stored = StoredRun(_run_info(request, run_id, engine), request.scenarios, (), len(planned.trials), planned.skipped)
     results: list[TrialResult] = []
+    tried: list[RemedyTrial] = []
     try:
         _write_run_file(directory, stored)
         for result in _trial_results(request, planned, engine, listener, interruption):
@@ -114,10 +117,18 @@ def run(
                 directory.append(result)
             results.append(result)
             listener.ended(result)
+        if request.try_fixes and not interruption.requested:
+            for attempt in remedy_search.run(
+                tuple(results), request.scenarios, _search(request, engine, listener, interruption)
+            ):
+                if directory is not None:
+                    directory.append_remedy(attempt)
+                tried.append(attempt)
     finally:
         engine.close()
     finished = replace(stored.run, finished_at=_now(), interrupted=interruption.by_user)
     stored = replace(stored, run=finished, observations=tuple(result.observation for result in results))
+    stored = replace(stored, remedies=tuple(tried))
     _write_run_file(directory, stored)
     built = report.build(stored, tuple(result.verdict for result in results))
     if directory is not None:
@@ -165,6 +176,8 @@ def write_stored(stored: StoredRun, built: Report, directory: store.RunDirectory
     _write_run_file(directory, stored)
     for result in built.results:
         directory.append(result)
+    for tried in stored.remedies:
+        directory.append_remedy(tried)
 
 
 def write_junit(built: Report, path: Path) -> None:
@@ -268,6 +281,21 @@ def _trial_results(
         if request.fail_fast and result.verdict.status is Status.FAIL:
             failed.set()
         yield result
+
+
+def _search(
+    request: RunRequest, engine: Engine, listener: Listener, interruption: trial.Interruption
+) -> remedy_search.Search:
+    """Remedies are tried as trials are run, with the same limits."""
+    starts = threading.BoundedSemaphore(scheduler.start_slots())
+    return remedy_search.Search(
+        engine=engine,
+        perform=lambda item: trial.perform(item, engine, interruption, start_slot=starts, step=listener.step),
+        jobs=scheduler.parse_jobs(request.jobs, scheduler.MAX_JOBS),
+        note=listener.note,
+        interrupted=lambda: interruption.requested,
+        on_interrupt=lambda: _end_running(interruption),
+    )
 
 
 def _end_running(interruption: trial.Interruption) -> None:

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from harness import signals
+from harness import remedies, signals
 from harness.errors import HarnessBug
 from harness.model import (
     ECS_STOP_TIMEOUT_S,
@@ -22,6 +22,7 @@ from harness.model import (
     Scenario,
     StoredRun,
     TrialResult,
+    TriedRemedy,
     Verdict,
 )
 from harness.platforms import IMAGE_SIGNAL, PLATFORMS
@@ -52,7 +53,20 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
         trials_planned=stored.trials_planned,
         skipped=stored.skipped,
         warnings=_warnings(stored, results),
+        remedies=_remedies(stored),
     )
+
+
+def _remedies(stored: StoredRun) -> tuple[TriedRemedy, ...]:
+    """Every remedy that was tried, with today's verdict: by scenario, the best first."""
+    scenarios = {scenario.name: scenario for scenario in stored.scenarios}
+    timeouts = {seen.trial_id: seen.stop_timeout_ns for seen in stored.observations}
+    judged = [
+        remedies.judged(tried, scenarios[tried.scenario], timeouts[tried.trial_id])
+        for tried in stored.remedies
+        if tried.trial_id in timeouts
+    ]
+    return tuple(sorted(remedies.best_first(judged), key=lambda item: _natural(item.scenario)))
 
 
 def _absent(stored: StoredRun) -> dict[str, str]:

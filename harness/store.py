@@ -14,6 +14,7 @@ from typing import TypeVar
 from harness.errors import StoreError
 from harness.model import (
     Observation,
+    RemedyTrial,
     RunInfo,
     Scenario,
     SkippedScenario,
@@ -23,7 +24,7 @@ from harness.model import (
 )
 
 FORMAT_VERSION = 1
-RUN_FILE, JOURNAL_FILE, LATEST = "run.json", "trials.jsonl", "latest"
+RUN_FILE, JOURNAL_FILE, REMEDIES_FILE, LATEST = "run.json", "trials.jsonl", "remedies.jsonl", "latest"
 
 Record = TypeVar("Record")
 
@@ -72,10 +73,17 @@ class RunDirectory:
 
     def append(self, result: TrialResult) -> None:
         """One line of the journal, on disk before the call returns. Raises StoreError."""
-        path = self.path / JOURNAL_FILE
+        self._append(JOURNAL_FILE, _dump(TrialResult, result))
+
+    def append_remedy(self, tried: RemedyTrial) -> None:
+        """One line of the remedies' journal, as `append`."""
+        self._append(REMEDIES_FILE, _dump(RemedyTrial, tried))
+
+    def _append(self, name: str, line: str) -> None:
+        path = self.path / name
         try:
             with path.open("a", encoding="utf-8") as journal:
-                journal.write(_dump(TrialResult, result) + "\n")
+                journal.write(line + "\n")
                 journal.flush()
                 os.fsync(journal.fileno())
         except OSError as error:
@@ -117,30 +125,39 @@ def read(path: Path) -> tuple[StoredRun, tuple[Verdict, ...]]:
     """
     try:
         file = _load(RunFile, (path / RUN_FILE).read_text(encoding="utf-8"))
-        journal = path / JOURNAL_FILE
-        # Bytes, because the cut may fall into a letter; and not `splitlines`, to which U+2028 in a log is a line's end.
-        lines = journal.read_bytes().removesuffix(b"\n").split(b"\n") if journal.exists() else []
     except OSError as error:
         raise StoreError(f"{path} is not a run directory: {RUN_FILE}: {error.strerror}") from None
     except ValueError as error:
         raise StoreError(f"{path / RUN_FILE} cannot be read: {_first_line(error)}") from None
     if file.format_version != FORMAT_VERSION:
         raise StoreError(f"{path / RUN_FILE} has format {file.format_version}; this version reads {FORMAT_VERSION}")
-    results = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            results.append(_load(TrialResult, line))
-        except ValueError as error:
-            if number < len(lines):
-                raise StoreError(f"{journal}:{number}: not a trial: {_first_line(error)}") from None
+    results = _read_journal(path / JOURNAL_FILE, TrialResult)
     stored = StoredRun(
         run=file.run,
         scenarios=file.scenarios,
         observations=tuple(result.observation for result in results),
         trials_planned=file.trials_planned,
         skipped=file.skipped,
+        remedies=_read_journal(path / REMEDIES_FILE, RemedyTrial),
     )
     return stored, tuple(result.verdict for result in results)
+
+
+def _read_journal(journal: Path, kind: type[Record]) -> tuple[Record, ...]:
+    """Every whole line of a journal; none where there is no file."""
+    try:
+        # Bytes, because the cut may fall into a letter; and not `splitlines`, to which U+2028 in a log is a line's end.
+        lines = journal.read_bytes().removesuffix(b"\n").split(b"\n") if journal.exists() else []
+    except OSError as error:
+        raise StoreError(f"{journal} cannot be read: {error.strerror}") from None
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(_load(kind, line))
+        except ValueError as error:
+            if number < len(lines):
+                raise StoreError(f"{journal}:{number}: not a trial: {_first_line(error)}") from None
+    return tuple(records)
 
 
 def merge(runs: tuple[StoredRun, ...]) -> StoredRun:
@@ -164,6 +181,7 @@ def merge(runs: tuple[StoredRun, ...]) -> StoredRun:
         observations=tuple(observations.values()),
         trials_planned=sum(stored.trials_planned for stored in runs),
         skipped=tuple(dict.fromkeys(skip for stored in runs for skip in stored.skipped)),
+        remedies=tuple(tried for stored in runs for tried in stored.remedies),
     )
 
 

@@ -12,12 +12,14 @@ from harness.model import (
     Compliance,
     ComplianceStatus,
     Outcome,
+    RemedyEffect,
     Report,
     Severity,
     SigkillEvidence,
     Status,
     TrialResult,
 )
+from harness.renderers import remedy_text
 from harness.wording import (
     ASCII_MARKS,
     COMPLIANCE_MARKS,
@@ -52,6 +54,9 @@ _COMPLIANCE_COLOURS = {
     ComplianceStatus.NON_COMPLIANT: _RED,
     ComplianceStatus.INCONCLUSIVE: _YELLOW,
 }
+_REMEDY_COLOURS = {RemedyEffect.CURES: _GREEN, RemedyEffect.LOSES_WORK: _RED, RemedyEffect.FAILS: _DIM}
+SHOWN_CURES = 2
+"""Cures of one stop whose lines are printed; results.json and the HTML report have those of all."""
 
 _Paint = Callable[[str, str], str]
 
@@ -65,6 +70,7 @@ def summary(report: Report, *, width: int = 80, colour: bool = False, unicode: b
         [line for item in report.skipped for line in _hanging("skipped", f"{item.scenario}: {item.reason}", width)],
         [line for text in warnings for line in _hanging("warning", text, width, paint, _YELLOW)],
         _problem_lines(report, width, paint),
+        [line for section in remedy_text.sections(report) for line in _remedy_summary(section, width, paint)],
         [
             *_wrapped(compliance_headline(report), width),
             *_wrapped(expectation_headline(report) + _run_time(report), width),
@@ -93,6 +99,8 @@ def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unic
         lines += ["", *_evidence_lines(results, width)] if results else []
         lines += _finding_lines(results, width, paint)
         lines += _log_lines(results, width, paint)
+    for section in remedy_text.sections(report):
+        lines += ["", *_remedy_lines(section, width, paint)]
     text = "\n".join(lines) + "\n"
     return text if unicode else _ascii(text)
 
@@ -315,6 +323,29 @@ def _log_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint) -> l
     last = [_fit(line.expandtabs(), width - 4).rstrip() for line in logs.split("\n")[-LOG_LINES:]]
     title = f"last lines of the log at stop timeout {timeout(bad[-1].observation.stop_timeout_ns)}:"
     return ["", f"  {title}", *(paint(f"    {line}".rstrip(), _DIM) for line in last)]
+
+
+def _remedy_lines(section: remedy_text.RemedySection, width: int, paint: _Paint) -> list[str]:
+    """Everything that was tried, the best first, with lines to paste for the first cures."""
+    lines = _wrapped(f"{section.headline} Each was tried on a fresh container:", width)
+    for number, remedy in enumerate(section.remedies):
+        colour = _REMEDY_COLOURS.get(remedy.effect, _YELLOW)
+        lines += _hanging(remedy.mark, f"{remedy.title}: {remedy.result}", width, paint, colour)
+        lines += [line for note in remedy.notes for line in _hanging("   note", note, width, paint, _YELLOW)]
+        for paste in remedy.lines if number < SHOWN_CURES else ():
+            first, *rest = printable(paste.text).split("\n")
+            lines += [f"       {paste.place + ':':<21}{first}", *(" " * 28 + line for line in rest)]
+    return lines
+
+
+def _remedy_summary(section: remedy_text.RemedySection, width: int, paint: _Paint) -> list[str]:
+    """`cure  shell-form: exec form: graceful after 0.031 s, exit code 0`, or that there is none."""
+    cures = [item for item in section.remedies if item.effect is RemedyEffect.CURES]
+    if not cures:
+        return _hanging("no cure", f"{section.scenario}: {section.headline}", width, paint, _YELLOW)
+    more = f" (and {count_of(len(cures) - 1, 'other')})" if len(cures) > 1 else ""
+    text = f"{section.scenario}: {cures[0].title}: {cures[0].result}{more}"
+    return _hanging("cure", text, width, paint, _GREEN)
 
 
 # ── Text ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,100 @@
+"""What was tried against bad stops, in the words that every format shares. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.model import NS_PER_S, Paste, RemedyEffect, Report, TriedRemedy
+from harness.wording import OUTCOME_WORDS, one_line, precise_seconds, sentence, timeout
+
+MARKS = {
+    RemedyEffect.CURES: "✔",
+    RemedyEffect.LOSES_WORK: "✘",
+    RemedyEffect.UNPROVED: "?",
+    RemedyEffect.FAILS: "✘",
+    RemedyEffect.NOT_MEASURED: "?",
+}
+WORDS = {
+    RemedyEffect.CURES: "cures",
+    RemedyEffect.LOSES_WORK: "quick, but loses work",
+    RemedyEffect.UNPROVED: "not proved",
+    RemedyEffect.FAILS: "no cure",
+    RemedyEffect.NOT_MEASURED: "not measured",
+}
+
+QUICK_NS = 3 * NS_PER_S
+"""Up to here a lossy stop is called quick: that it is, is what makes it look like a cure."""
+
+
+@dataclass(frozen=True)
+class RemedyText:
+    """One remedy: its mark, what it is, what it did, what has to be said beside it, and lines to paste if it cures."""
+
+    effect: RemedyEffect
+    mark: str
+    title: str
+    result: str
+    notes: tuple[str, ...]
+    lines: tuple[Paste, ...]
+
+
+@dataclass(frozen=True)
+class RemedySection:
+    """Everything tried for one scenario, the best first."""
+
+    scenario: str
+    headline: str
+    remedies: tuple[RemedyText, ...]
+
+
+def sections(report: Report) -> tuple[RemedySection, ...]:
+    """One for each scenario with a bad stop for which something was tried, in report order."""
+    found: dict[str, list[TriedRemedy]] = {}
+    for tried in report.remedies:
+        found.setdefault(tried.scenario, []).append(tried)
+    return tuple(
+        RemedySection(one_line(name), _headline(tried), tuple(_text(item) for item in tried))
+        for name, tried in found.items()
+    )
+
+
+def _headline(tried: list[TriedRemedy]) -> str:
+    """`2 of 5 changes that were tried cure it.`"""
+    cures = sum(item.effect is RemedyEffect.CURES for item in tried)
+    changes = "change" if len(tried) == 1 else "changes"
+    if not cures:
+        return f"None of {len(tried)} {changes} that were tried cures it."
+    verb = "cures" if cures == 1 else "cure"
+    return f"{cures} of {len(tried)} {changes} that were tried {verb} it."
+
+
+def _text(tried: TriedRemedy) -> RemedyText:
+    cures = tried.effect is RemedyEffect.CURES
+    notes = (*([sentence(tried.note)] if tried.note else []), *([tried.remedy.assumption] if cures else []))
+    return RemedyText(
+        effect=tried.effect,
+        mark=MARKS[tried.effect],
+        title=one_line(tried.remedy.title),
+        result=_result(tried),
+        notes=tuple(one_line(note) for note in notes if note),
+        lines=tried.remedy.lines if cures else (),
+    )
+
+
+def _result(tried: TriedRemedy) -> str:
+    """`graceful after 0.031 s, exit code 0`; `quick, but loses work: …`."""
+    seen, verdict = tried.result.observation, tried.result.verdict
+    took = verdict.facts.shutdown_duration_ns
+    outcome = OUTCOME_WORDS[verdict.outcome] + ("" if took is None else f" after {precise_seconds(took)}")
+    code = "" if seen.exit_code is None else f", exit code {seen.exit_code}"
+    if tried.effect is RemedyEffect.CURES:
+        return outcome + code
+    if tried.effect is RemedyEffect.LOSES_WORK:
+        word = WORDS[tried.effect] if took is not None and took <= QUICK_NS else "loses work"
+        return f"{word}: {one_line(verdict.reason)}"
+    if tried.effect is RemedyEffect.UNPROVED:
+        return f"{outcome}{code}, but not proved"
+    if tried.effect is RemedyEffect.NOT_MEASURED:
+        return f"not measured: {one_line(verdict.reason)}"
+    limit = f" (stop timeout {timeout(seen.stop_timeout_ns)})" if took is None else ""
+    return f"no cure: {outcome}{code}{limit}"
