@@ -224,7 +224,8 @@ class EngineInfo:
     `pid1_rules`: the subject is PID 1 of a PID namespace, so the kernel drops signals without a handler.
     `whole_seconds`: stop timeouts must be whole seconds. `observes_sigkill`: the engine reports its own SIGKILL.
     `reports_oom`: the engine's OOM flag can be trusted. `runs_images`: container images, memory limits and an init
-    are available. `host` is how it was reached, for people.
+    are available. `host` is how it was reached, for people. `proves_lost_processes`: it tells which processes PID 1 or
+    others of the container took down with SIGKILL.
     """
 
     name: str
@@ -237,6 +238,7 @@ class EngineInfo:
     reports_oom: bool
     runs_images: bool
     caveats: tuple[str, ...] = ()
+    proves_lost_processes: bool = False
 
 
 class Clock(StrEnum):
