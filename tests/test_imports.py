@@ -83,6 +83,7 @@ def engine_of(module: str) -> str | None:
     prefixes = {
         "docker_": "docker",
         "reaper": "docker",
+        "process_connector": "docker",
         "pid_namespace": "process",
         "simulated": "simulated",
         "ecs": "ecs",

@@ -21,11 +21,12 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
 from harness import signals
-from harness.engines import docker_ready
+from harness.engines import docker_processes, docker_ready
 from harness.engines.docker_events import EventStream
 from harness.engines.docker_host import DockerHost, find
 from harness.engines.docker_images import Images
 from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
+from harness.engines.process_connector import ProcessConnector, Watch
 from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, Reaper, owner, remove_run
 from harness.errors import EngineError
 from harness.model import (
@@ -56,8 +57,6 @@ LOG_READ_BYTES = 4 * 1024 * 1024
 LOG_LINES = 200
 
 NEVER = "0001-01-01"
-_PS_COLUMNS = "pid,ppid,nlwp,blocked,ignored,caught,pending,stat,wchan:32,args"
-"""For the engine's `ps` (procps). The last one may hold spaces, the others never do."""
 _COMMAND_ERRORS = (
     (127, re.compile(r"executable file not found|no such file or directory|not found in \$PATH", re.IGNORECASE)),
     (126, re.compile(r"permission denied|exec format error|is a directory", re.IGNORECASE)),
@@ -83,6 +82,7 @@ class DockerEngine:
         self._run_id = run_id
         self._events: EventStream | None = None
         self._reaper: Reaper | None = None
+        self._connector: ProcessConnector | None = None
         self._keep = False
 
     def info(self) -> EngineInfo:
@@ -107,13 +107,16 @@ class DockerEngine:
             label = f"{RUN_LABEL}={self._run_id}"
             self._reaper = Reaper(self._run_id, self._host.url)
             self._events = EventStream(self._host.url, self._host.api_version, label)
+            if self._host.info.proves_lost_processes:
+                with contextlib.suppress(OSError):  # then nothing is proved: lost_processes is None
+                    self._connector = ProcessConnector()
         except _CONNECTION_ERRORS as error:
             raise EngineError(f"{self._host.url}: the engine stopped answering: {error}") from None
 
     def start(self, trial: Trial) -> DockerSubject:
         """Create and start the trial's container."""
         assert self._events is not None, "prepare comes first"
-        subject = DockerSubject(trial, self._host, self._events)
+        subject = DockerSubject(trial, self._host, self._events, self._connector)
         try:
             subject.start(self._images.of(trial.scenario), self._labels)
         except BaseException:
@@ -133,6 +136,8 @@ class DockerEngine:
                 remove_run(self._run_id)
         if self._events is not None:
             self._events.close()
+        if self._connector is not None:
+            self._connector.close()
         if self._reaper is not None:
             self._reaper.dismiss()
         self._client.close()
@@ -141,10 +146,14 @@ class DockerEngine:
 class DockerSubject:
     """One container."""
 
-    def __init__(self, trial: Trial, host: DockerHost, events: EventStream) -> None:
-        self._trial, self._host, self._events = trial, host, events
+    def __init__(self, trial: Trial, host: DockerHost, events: EventStream, connector: ProcessConnector | None) -> None:
+        self._trial, self._host, self._events, self._connector = trial, host, events, connector
         self._tc: _Container | None = None
         self._timeline: list[Event] = []
+        self._looks: list[tuple[int, tuple[ProcessInfo, ...]]] = []
+        self._pid_one, self._health_checked = 0, False
+        self._watch: Watch | None = None
+        self._lost: tuple[str, ...] | None = None
         self._aborted = threading.Event()
         self.container_id = ""
         self.stop_signal: int | None = None
@@ -165,6 +174,8 @@ class DockerSubject:
         self._harness_event(EventKind.STARTED, "return of the start call")
         state = self._inspect()
         self._tc.address = _address(state) if self._host.local else None
+        self._pid_one = int(state["State"].get("Pid") or 0)
+        self._health_checked = bool(state["State"].get("Health"))
         own = state["Config"].get("StopSignal")
         self.stop_signal = signals.number(str(own)) if own else signals.SIGTERM
         asked = self._trial.scenario.stop.signal is not None
@@ -216,10 +227,13 @@ class DockerSubject:
     def processes(self) -> tuple[ProcessInfo, ...] | None:
         """`GET /containers/ID/top` with signal masks; None where the engine's `ps` cannot do it."""
         try:
-            table = self._api.top(self.container_id, ps_args=f"-eo {_PS_COLUMNS}")
+            answer = self._api.top(self.container_id, ps_args=f"-eo {docker_processes.PS_COLUMNS}")
         except (docker.errors.DockerException, *_CONNECTION_ERRORS):
             return None
-        return _process_table(table)
+        table = docker_processes.table(answer)
+        if table is not None:
+            self._looks.append((time.monotonic_ns(), table))
+        return table
 
     def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
         """Straight to the container's address on a local engine, else through the published port."""
@@ -243,6 +257,8 @@ class DockerSubject:
 
     def stop(self, stop_timeout_ns: int) -> None:
         """The engine's own stop call. `t` is always given: Podman 4 without it kills at once."""
+        if self._connector is not None:
+            self._watch = self._connector.watch(self._pid_one, jobs=not self._health_checked)
         wall = time.time_ns()
         self._harness_event(EventKind.STOP_REQUESTED, "stop call")
         if self._host.local:
@@ -275,6 +291,8 @@ class DockerSubject:
         if exited:
             at_ns = _timestamp_ns(finished)
             timeline.append(Event(EventKind.EXITED, at_ns, Clock.ENGINE, "State.FinishedAt"))
+        if self._watch is not None:
+            self._lost, self._watch = self._watch.lost(), None
         stopped = any(event.kind is EventKind.STOP_REQUESTED for event in timeline)
         signalled = any(event.kind is EventKind.SIGNAL_SENT for event in timeline)
         return StopRecord(
@@ -283,8 +301,18 @@ class DockerSubject:
             exit_signal=None,
             oom_killed=bool(state.get("OOMKilled")) if self._host.info.reports_oom else None,
             complete=complete,
+            lost_processes=self._lost,
+            suspected_processes=self._suspected() if self._lost is None else (),
             exited_before_stop=exited and stopped and complete and bool(patience) and not signalled,
         )
+
+    def _suspected(self) -> tuple[str, ...]:
+        """Where nobody could look into the kernel: by the process table, as the looks during the stop saw it."""
+        ours = {event.kind: event.at_ns for event in self._timeline if event.clock is Clock.HARNESS}
+        sent_ns, left_ns = ours.get(EventKind.STOP_REQUESTED), ours.get(EventKind.STOP_RETURNED)
+        if sent_ns is None or left_ns is None or self.stop_signal is None:
+            return ()
+        return docker_processes.suspected(self._looks, self.stop_signal, sent_ns, left_ns)
 
     def logs(self) -> LogTail:
         """The last lines, at most `LOG_KEEP_BYTES` of them, reading at most `LOG_READ_BYTES`."""
@@ -313,6 +341,9 @@ class DockerSubject:
 
     def remove(self) -> None:
         """Forced remove with its anonymous volumes; gone already is as good. What fails here is the reaper's."""
+        if self._watch is not None:
+            self._watch.abandon()
+            self._watch = None
         if self._tc is None:
             return
         if self.container_id:
@@ -409,24 +440,6 @@ def _not_ready(what: str, logs: LogTail) -> SubjectFailed:
     tail = "\n  ".join(logs.text.splitlines()[-5:])
     shown = f"; its last output:\n  {tail}" if tail else "; it wrote nothing"
     return SubjectFailed(Problem(ProblemKind.NOT_READY, what + shown))
-
-
-def _process_table(table: dict[str, Any]) -> tuple[ProcessInfo, ...] | None:
-    """Rows of `top`; Podman gives each row as one string."""
-    processes = []
-    for row in table.get("Processes") or ():
-        words = row if len(row) > 1 else str(row[0]).split(None, _PS_COLUMNS.count(","))
-        try:
-            pid, parent, threads = (int(word) for word in words[0:3])
-            blocked, ignored, caught, pending = (int(word, 16) for word in words[3:7])
-            state, waits_in, command = (str(word) for word in words[7:])
-        except (ValueError, IndexError):
-            return None
-        waits_in = "" if waits_in in {"-", "0"} else waits_in
-        processes.append(
-            ProcessInfo(pid, parent, command, caught, ignored, blocked, pending, state[:1], waits_in, threads)
-        )
-    return tuple(processes)
 
 
 def _timestamp_ns(text: str) -> int:

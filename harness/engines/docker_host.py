@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.engines import process_connector
 from harness.errors import EngineError
 from harness.model import EngineInfo
 
@@ -96,6 +97,9 @@ def _describe(url: str, version: dict[str, Any], info: dict[str, Any], api_versi
         and not rootless
     )
     caveats = []
+    blind = process_connector.unavailable() if local else None
+    if blind:
+        caveats.append(f"processes killed silently when PID 1 leaves are only suspected: {blind}")
     if podman:
         caveats.append("reports no kill events: SIGKILL is inferred from exit code 137 at the stop timeout")
         if major < OLDEST_PODMAN_REPORTING_OOM:
@@ -113,6 +117,7 @@ def _describe(url: str, version: dict[str, Any], info: dict[str, Any], api_versi
         reports_oom=not podman or major >= OLDEST_PODMAN_REPORTING_OOM,
         runs_images=True,
         caveats=tuple(caveats),
+        proves_lost_processes=local and blind is None,
     )
     return DockerHost(url, api_version, engine, local, podman)
 

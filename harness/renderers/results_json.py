@@ -64,6 +64,8 @@ class EngineDocument(_Documented):
     runs_images: bool
     """It runs container images."""
     caveats: tuple[str, ...]
+    proves_lost_processes: bool
+    """It proves which processes were ended by SIGKILL although PID 1 left by itself."""
 
 
 @dataclass(frozen=True)
