@@ -78,6 +78,11 @@ def exit_is_exact(observation: Observation) -> bool:
     )
 
 
+def was_cut_short(observation: Observation) -> bool:
+    """Whether `--fast` ended the stop: it says so, and PID 1 did not leave by itself in the last moment."""
+    return observation.cut_short is not None and _died_of_sigkill(observation) is not False
+
+
 def left_late(observation: Observation, duration_ns: int | None) -> bool:
     """Whether PID 1 left so long after the deadline that SIGKILL must have been due, yet none ended it."""
     return duration_ns is not None and duration_ns > observation.stop_timeout_ns + LATE_EXIT_NS
@@ -85,7 +90,7 @@ def left_late(observation: Observation, duration_ns: int | None) -> bool:
 
 def _duration(observation: Observation) -> tuple[int, str, int | None] | None:
     """(shutdown duration, its two sources, its error), None if no clock saw both ends."""
-    if observation.exited_before_stop:
+    if observation.exited_before_stop or was_cut_short(observation):
         return None
     escalation = sigkill_event(observation)
     for start_kind, end_kind in DURATION_ENDS:
@@ -106,6 +111,8 @@ def _sigkill(observation: Observation, duration_ns: int | None) -> tuple[Sigkill
         return SigkillEvidence.NOT_SENT, "it was not running when the stop came"
     if observation.exit_code is None:
         return SigkillEvidence.UNKNOWN, "no exit was recorded"
+    if was_cut_short(observation):
+        return SigkillEvidence.INFERRED, str(observation.cut_short)
     died_of_sigkill = _died_of_sigkill(observation)
     event = sigkill_event(observation)
     if event is not None:
@@ -155,7 +162,7 @@ def _died_of_sigkill(observation: Observation) -> bool | None:
 
 
 def _sigkill_after(observation: Observation) -> int | None:
-    kill = sigkill_event(observation)
+    kill = None if was_cut_short(observation) else sigkill_event(observation)
     sent = first(observation, EventKind.SIGNAL_SENT, kill.clock) if kill else None
     return max(0, kill.at_ns - sent.at_ns) if kill and sent and sent is not kill else None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness import diagnosis, signals, stop_sequence
+from harness import diagnosis, log_hints, process_tree, signals, stop_sequence
 from harness.model import (
     NS_PER_S,
     Expectation,
@@ -20,12 +20,14 @@ from harness.model import (
     Scenario,
     Severity,
     SigkillEvidence,
+    SignalDisposition,
     Status,
     StopFacts,
     TrafficKind,
     Vantage,
     Verdict,
 )
+from harness.process_tree import Tree
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,10 @@ RULES = {
         Rule(
             "exit-code-not-accepted",
             Severity.ERROR,
-            "The exit code is 0, 128 + stop signal, or one that the scenario's `exit_codes` accepts.",
-            "Schedulers and step functions take any other code for a failure.",
+            "The exit code is 0, 128 + stop signal, or one that the scenario's `exit_codes` accepts; or it is 1 or 2, the "
+            "way a runtime ends by the stop signal as PID 1, where PID 1 caught it, left at once and wrote of no error.",
+            "Schedulers and step functions take any other code for a failure. As PID 1 ruby ends by SIGTERM with 1 and "
+            "Go with 2, because the signal that they raise again is dropped.",
             "ecs_exporter#104, puma#3639",
         ),
         Rule(
@@ -244,6 +248,8 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
         if observation.stop_signal == signals.SIGKILL:
             return Outcome.KILLED, "sigkill-needed", "the stop signal is SIGKILL, which nothing can handle"
         waited = _seconds(observation.stop_timeout_ns)
+        if observation.cut_short is not None:
+            return Outcome.KILLED, "sigkill-needed", f"would have been SIGKILLed at {waited}; {observation.cut_short}"
         text = f"still running {waited} after {signal}; ended by SIGKILL ({evidence}: {facts.sigkill_reason})"
         return Outcome.KILLED, "sigkill-needed", text
     if stop_sequence.left_late(observation, took):
@@ -252,25 +258,21 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
     if not observation.engine.pid1_rules and observation.exit_signal == observation.stop_signal:
         text = f"{signal} ended it by default, which the kernel does not do to PID 1 of a container"
         return Outcome.INCONCLUSIVE, "pid1-rules-not-reproduced", text
-    return _by_exit(observation, expectation, after)
+    return _by_exit(observation, facts, expectation, after)
 
 
-def _by_exit(observation: Observation, expectation: Expectation, after: str) -> tuple[Outcome, str | None, str]:
+def _by_exit(
+    observation: Observation, facts: StopFacts, expectation: Expectation, after: str
+) -> tuple[Outcome, str | None, str]:
     """PID 1 left by itself: with an accepted code, by a fault, or leaving work behind."""
-    code = observation.exit_code
-    if code not in accepted_exit_codes(expectation, observation.stop_signal):
-        fault = observation.exit_signal or (code - 128 if code and code > 128 else 0)
-        if fault in signals.FAULTS:
-            text = f"crashed with {signals.name(fault)}, exit code {code}{after}"
-            return Outcome.CRASHED, "crash-on-stop", text
-        if code == stop_sequence.EXIT_CODE_SIGKILL and not stop_sequence.exit_is_exact(observation):
-            if not observation.engine.reports_oom:
-                text = f"exit code 137{after}, and this engine does not tell the OOM killer from others"
-                return Outcome.INCONCLUSIVE, "evidence-missing", text
-            text = f"exit code 137{after}, but neither the engine nor the OOM killer sent SIGKILL"
-            return Outcome.CRASHED, "exit-code-not-accepted", text
-        return Outcome.CRASHED, "exit-code-not-accepted", f"left with exit code {code}{after}, which is not accepted"
-    lost = losses(observation)
+    code, lost = observation.exit_code, losses(observation)
+    accepted = code in accepted_exit_codes(expectation, observation.stop_signal)
+    if not accepted and not (expectation.exit_codes is None and _ended_by_the_signal(observation, facts)):
+        unaccepted = _unaccepted_exit(observation, after)
+        # A proved loss says more than a code that is merely unusual; a fault says more than a loss.
+        explains = expectation.exit_codes is not None or log_hints.fault(observation.log_after_signal)
+        if not lost or explains or unaccepted[1] != "exit-code-not-accepted" or code == 137:
+            return unaccepted
     if lost:
         rule = "lost-request" if lost_requests(observation) else "lost-process"
         return Outcome.LOSSY, rule, f"left with exit code {code}{after}, but {' and '.join(lost)}"
@@ -278,6 +280,52 @@ def _by_exit(observation: Observation, expectation: Expectation, after: str) -> 
         text = f"left with exit code {code}, but no clock saw both the stop and the exit: it may have been late"
         return Outcome.INCONCLUSIVE, "evidence-missing", text
     return Outcome.GRACEFUL, None, f"left with exit code {code}{after}"
+
+
+def _unaccepted_exit(observation: Observation, after: str) -> tuple[Outcome, str, str]:
+    """PID 1 left with a code that nobody accepts."""
+    code = observation.exit_code
+    fault = observation.exit_signal or (code - 128 if code and code > 128 else 0)
+    if fault in signals.FAULTS:
+        text = f"crashed with {signals.name(fault)}, exit code {code}{after}"
+        return Outcome.CRASHED, "crash-on-stop", text
+    if code == stop_sequence.EXIT_CODE_SIGKILL and not stop_sequence.exit_is_exact(observation):
+        if not observation.engine.reports_oom:
+            text = f"exit code 137{after}, and this engine does not tell the OOM killer from others"
+            return Outcome.INCONCLUSIVE, "evidence-missing", text
+        text = f"exit code 137{after}, but neither the engine nor the OOM killer sent SIGKILL"
+        return Outcome.CRASHED, "exit-code-not-accepted", text
+    return Outcome.CRASHED, "exit-code-not-accepted", f"left with exit code {code}{after}, which is not accepted"
+
+
+RUNTIME_ENDINGS = frozenset({1, 2})
+"""What runtimes leave with when the signal that they raise again at their end is dropped, as it is for PID 1: ruby 1,
+Go 2. Not for PID 1 they end by the signal itself: 143."""
+
+PROMPT_NS = NS_PER_S
+"""A runtime that only ends itself takes milliseconds; a program that fails in its own shutdown often takes longer."""
+
+
+def _ended_by_the_signal(observation: Observation, facts: StopFacts) -> bool:
+    """Whether exit code 1 or 2 is how a runtime ends by the stop signal, not the program's report of a failure.
+
+    All of this must be on record: PID 1 itself, no shell, caught the signal; what it wrote after it speaks of no error;
+    and it left at once, or after having answered what was in flight. A missing record is no evidence.
+    """
+    pid1, signal = Tree(observation.processes or ()).pid1, observation.stop_signal
+    if observation.exit_code not in RUNTIME_ENDINGS or not observation.engine.pid1_rules:
+        return False
+    if pid1 is None or signal is None or process_tree.is_shell(pid1):
+        return False
+    text, took = observation.log_after_signal, facts.shutdown_duration_ns
+    if pid1.disposition(signal) is not SignalDisposition.CAUGHT or text is None or log_hints.fault(text):
+        return False
+    answered = any(
+        request.fate is RequestFate.COMPLETED and (request.ended_at_ns or 0) > 0
+        for request in observation.requests or ()
+        if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}
+    )
+    return took is not None and (took < PROMPT_NS or answered)
 
 
 def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> list[Finding]:
