@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
@@ -76,6 +77,10 @@ class Readiness:
         return tuple(port for port in (self.tcp_port, self.http_port) if port is not None)
 
 
+_BYTES_AS_HEX: Any = {"ser_json_bytes": "hex", "val_json_bytes": "hex"}
+"""How a stored run writes bytes that need not be text."""
+
+
 class TrafficKind(StrEnum):
     """What a traffic client does."""
 
@@ -95,8 +100,10 @@ class TrafficKind(StrEnum):
 
 @dataclass(frozen=True)
 class Exchange:
-    """One step of a raw conversation: bytes sent, then a pattern that the answer must contain. None: nothing sent, or
-    no answer awaited."""
+    """One step of a raw conversation: bytes sent, then bytes that the answer must contain. None: nothing sent, or no
+    answer awaited."""
+
+    __pydantic_config__ = _BYTES_AS_HEX
 
     send: bytes | None = None
     expect: bytes | None = None
@@ -111,6 +118,8 @@ class TrafficClient:
     checking the certificate unless `verify`. `timeout_ns`: an answer that takes longer counts as timed out.
     """
 
+    __pydantic_config__ = _BYTES_AS_HEX
+
     kind: TrafficKind
     port: int
     path: str = "/"
@@ -119,7 +128,7 @@ class TrafficClient:
     body: bytes | None = None
     exchanges: tuple[Exchange, ...] = ()
     clients: int = 1
-    think_ns: int = 0
+    think_ns: int = 50 * NS_PER_MS
     lead_ns: int = 500 * NS_PER_MS
     every_ns: int = 100 * NS_PER_MS
     tls: bool = False
@@ -373,8 +382,9 @@ class Request:
     """One request (or held connection) and its fate.
 
     Times are nanoseconds relative to the stop call, on the harness's monotonic clock; None: it did not come to that.
-    `connected_at_ns`: the connection was accepted. `sent_at_ns`: the request was written whole. `status`: HTTP status.
-    `detail`: what the client saw, for people.
+    `connected_at_ns`: the connection was accepted. `sent_at_ns`: the request was written whole. `status`: HTTP status;
+    `status_before`: that of the same client's last answer before this request, None without one. `detail`: what the
+    client saw, for people.
     """
 
     kind: TrafficKind
@@ -385,6 +395,7 @@ class Request:
     first_byte_at_ns: int | None = None
     ended_at_ns: int | None = None
     status: int | None = None
+    status_before: int | None = None
     detail: str = ""
 
 

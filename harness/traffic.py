@@ -1,24 +1,220 @@
-"""Requests in flight while the stop happens, and what became of each."""
+"""Requests in flight while the stop happens, and what became of each.
+
+Every client of a trial runs on one event loop in a thread of its own: a thousand of them cost a thousand sockets, and
+nothing while they wait. Nothing of an answer is kept.
+"""
 
 from __future__ import annotations
 
-from harness.engines.interface import RunningSubject
-from harness.model import Request, TrafficClient, Vantage
+import asyncio
+import concurrent.futures
+import resource
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from functools import cache
+from typing import Any
+
+from harness.engines.interface import RunningSubject, SubjectFailed
+from harness.model import Problem, ProblemKind, Request, TrafficClient, Vantage
+from harness.traffic_clients import IN_FLIGHT, Client, Stage
+from harness.traffic_wire import Wire
+
+CONNECT_TIMEOUT_S = 5.0
+CONNECTING_AT_ONCE = 16
+"""Threads that connect; `RunningSubject.connect` blocks."""
+
+REFUSED_PATIENCE_S = 3.0
+"""A server may be ready by its log or by time a moment before it listens."""
+
+SET_UP_PATIENCE_S = 30.0
+"""For slow greetings, and for a thousand clients before a server with a short queue of connections."""
+
+NOTICE_S = 1.0
+"""From the end of the subject to the end of its connections: the kernel closes them when the process dies."""
+
+POLL_S = 0.01
+
+SPARE_FILES = 256
+"""File descriptors for everything but the traffic."""
 
 
 class Flow:
     """The traffic of one trial: begin, mark the stop, end; then `requests` and `vantage` are known."""
 
     def __init__(self, clients: tuple[TrafficClient, ...], subject: RunningSubject) -> None:
-        self._clients, self._subject = clients, subject
+        self._specs, self._subject = clients, subject
+        self._loop: _LoopThread | None = None
+        self._stage: Stage | None = None
+        self._clients: tuple[Client, ...] = ()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.requests: tuple[Request, ...] | None = None
         self.vantage: Vantage | None = None
 
     def begin(self) -> None:
-        """Start every client and return when all have in flight what is to be in flight at the stop."""
+        """Start every client and return when all have in flight what is to be in flight at the stop.
+
+        Raises SubjectFailed if one kind of traffic does not come about although the subject runs.
+        """
+        if not self._specs:
+            return
+        _allow_files(sum(spec.clients for spec in self._specs))
+        lead_ns = max((spec.lead_ns for spec in self._specs if spec.kind in IN_FLIGHT), default=0)
+        self._loop = _LoopThread()
+        try:
+            for in_flight in (False, True):  # what has to stand, then what has to be under way
+                self._loop.call(self._set_up(in_flight, lead_ns))
+                self._raise_if_blocked()
+            self._loop.call(self._raise_curtain())
+            self._subject.sleep(lead_ns)
+            self._loop.call(self._all_asked())
+            self._raise_if_blocked()
+        except BaseException:
+            self._close(0)
+            raise
 
     def mark_stop(self) -> None:
-        """The stop call is about to be made: time zero of every request."""
+        """The stop call is about to be made: time zero of every request; from now on no client begins one."""
+        if self._loop is not None and self._stage is not None:
+            self._stage.stop_ns = time.monotonic_ns()
+            self._loop.call_soon(self._stage.stopped.set)
 
     def end(self) -> None:
         """The subject is gone: wait for the clients to notice and collect what they saw."""
+        if self._loop is not None:
+            self._close(NOTICE_S)
+            self.requests = tuple(request for client in self._clients for request in client.requests())
+
+    def _close(self, patience_s: float) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.call(self._wind_up(patience_s))
+        finally:
+            self._loop.stop()
+
+    def _raise_if_blocked(self) -> None:
+        """If no client of one kind gets anywhere: a stop without it would not be what was asked for."""
+        for spec in self._specs:
+            clients = [client for client in self._clients if client.spec is spec]
+            if clients and all(client.blocked for client in clients) and self._subject.is_running():
+                obstacle = next((client.obstacle for client in clients if client.obstacle), "no answer")
+                text = f"{spec.kind.replace('_', '-')} traffic to port {spec.port} failed before the stop: {obstacle}"
+                raise SubjectFailed(Problem(ProblemKind.NOT_READY, text))
+
+    # ── On the event loop ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _set_up(self, in_flight: bool, lead_ns: int) -> None:
+        self._stage = self._stage or Stage(self._connect, lead_ns)
+        specs = [spec for spec in self._specs if (spec.kind in IN_FLIGHT) is in_flight for _ in range(spec.clients)]
+        known = len(self._clients)
+        clients = tuple(Client(self._stage, spec, number) for number, spec in enumerate(specs, start=known + 1))
+        self._clients += clients
+        self._tasks |= {asyncio.create_task(client.perform()) for client in clients}
+        began = time.monotonic()
+        while waiting := [client for client in clients if not client.ready.is_set()]:
+            waited_s = time.monotonic() - began
+            failing = all(client.obstacle for client in waiting)
+            if waited_s > (REFUSED_PATIENCE_S if failing else SET_UP_PATIENCE_S):
+                return
+            await asyncio.sleep(POLL_S)
+
+    async def _raise_curtain(self) -> None:
+        assert self._stage is not None
+        self._stage.curtain.set()
+
+    async def _all_asked(self) -> None:
+        """A busy machine may be late; what is not in flight by now was stopped for nothing."""
+        deadline = time.monotonic() + REFUSED_PATIENCE_S
+        while any(client.pending for client in self._clients) and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_S)
+
+    async def _wind_up(self, patience_s: float) -> None:
+        """Let the clients come to their ends, then end them. An error of theirs that is no fate is a bug and raised."""
+        if self._stage is not None:
+            self._stage.over.set()
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=patience_s)
+        for task in late:
+            task.cancel()
+        ends = await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # asyncio closes aborted connections in the next round of the loop
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
+
+    async def _connect(self, spec: TrafficClient, wire: Wire) -> None:
+        """A connection from the engine's best vantage, with TLS if asked for."""
+        assert self._loop is not None
+        connecting = self._loop.connectors.submit(self._subject.connect, spec.port, CONNECT_TIMEOUT_S)
+        try:
+            connection, vantage = await asyncio.wrap_future(connecting)
+        except asyncio.CancelledError:
+            connecting.add_done_callback(_close_unused)
+            raise
+        connection.setblocking(False)
+        self.vantage = vantage
+        tls: dict[str, Any] = {}
+        if spec.tls:
+            tls = {"ssl": _tls(spec.verify), "server_hostname": _host(spec), "ssl_handshake_timeout": CONNECT_TIMEOUT_S}
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: wire, sock=connection, **tls)
+        except BaseException:
+            connection.close()
+            raise
+
+
+class _LoopThread:
+    """An event loop in a thread of its own, and a few threads for what would block it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self.connectors = concurrent.futures.ThreadPoolExecutor(CONNECTING_AT_ONCE, thread_name_prefix="connect")
+        threading.Thread(target=self._run, name="traffic", daemon=True).start()
+
+    def call(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run it there and wait for it."""
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Run it there soon, without waiting."""
+        self._loop.call_soon_threadsafe(callback)
+
+    def stop(self) -> None:
+        """Nothing runs there any more."""
+        self.connectors.shutdown(wait=False, cancel_futures=True)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _run(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
+
+
+def _close_unused(connecting: concurrent.futures.Future[tuple[socket.socket, Vantage]]) -> None:
+    """A connection that came too late for the client that wanted it."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result()[0].close()
+
+
+@cache
+def _tls(verify: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context() if verify else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def _host(spec: TrafficClient) -> str:
+    """The name that the certificate is checked against: that of the Host header."""
+    named = [value for name, value in spec.headers if name.lower() == "host"]
+    return named[0].rpartition(":")[0] or named[0] if named else "localhost"
+
+
+def _allow_files(clients: int) -> None:
+    """Many clients need more file descriptors than the usual soft limit of 1024; the hard limit is ours to use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = min(clients + SPARE_FILES, hard) if hard != resource.RLIM_INFINITY else clients + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -1,0 +1,340 @@
+"""What each kind of client does before, at and after the stop; everything here runs on one event loop.
+
+Before the stop a client that fails tries again; what it sees then is an obstacle for people, not a fate. Fates are kept
+of what was open at the stop or begun after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+
+from harness.model import NS_PER_S, Request, RequestFate, TrafficClient, TrafficKind
+from harness.traffic_wire import Closed, HttpSpeaker, RawSpeaker, Speaker, Wire
+
+RETRY_S = 0.1
+"""Pause before a client that failed before the stop tries again."""
+
+SECOND_REQUEST_S = 0.1
+"""From the stop call to the second request of a keep-alive client: the signal has arrived by then (the call takes 10 to
+30 ms to send it), and a server that drains is not yet gone."""
+
+MAX_NEW_CONNECTIONS = 1000
+"""Of one client; a server that still accepts after that many is not known better by more."""
+
+FAILURES = (Closed, OSError, ValueError)
+"""What a conversation can end with. TimeoutError and ssl.SSLError are OSErrors."""
+
+RAW = frozenset({TrafficKind.TCP, TrafficKind.IDLE})
+IN_FLIGHT = frozenset({TrafficKind.HTTP, TrafficKind.TCP})
+"""Kinds whose request is sent a while before the stop; the others are set up before these begin."""
+
+
+@dataclass
+class Sheet:
+    """One request under way; times are monotonic, in ns, None: it has not come to that."""
+
+    connected_ns: int | None = None
+    sent_ns: int | None = None
+    first_byte_ns: int | None = None
+    ended_ns: int | None = None
+    fate: RequestFate | None = None
+    status: int | None = None
+    status_before: int | None = None
+    detail: str = ""
+
+    def end(self, error: BaseException | None, detail: str = "") -> None:
+        """The end of it: whole, or by an error."""
+        self.ended_ns = time.monotonic_ns()
+        self.fate = RequestFate.COMPLETED if error is None else self._fate_of(error)
+        self.detail = detail if error is None else describe(error)
+
+    def _fate_of(self, error: BaseException) -> RequestFate:
+        if self.connected_ns is None:
+            return RequestFate.REFUSED
+        if isinstance(error, TimeoutError | asyncio.CancelledError):
+            return RequestFate.TIMED_OUT
+        if self.first_byte_ns is not None:
+            return RequestFate.TRUNCATED
+        return RequestFate.RESET if isinstance(error, ConnectionError) else RequestFate.NO_ANSWER
+
+
+def describe(error: BaseException) -> str:
+    """What a client saw, for people."""
+    if isinstance(error, asyncio.CancelledError):
+        return "still open when the trial ended"
+    if isinstance(error, Closed):
+        return f"closed by the peer{f': {error}' if str(error) else ''}"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, ConnectionAbortedError):
+        return str(error)
+    if isinstance(error, ConnectionError):
+        return "reset by the peer"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: the certificate is not accepted: {error.verify_message}; `verify: false` takes any"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error}"
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+@dataclass
+class Stage:
+    """What all clients of a trial share.
+
+    `connect` connects a wire, or raises OSError. `stop_ns`: the stop call (monotonic, ns), None before it.
+    """
+
+    connect: Callable[[TrafficClient, Wire], Awaitable[None]]
+    longest_lead_ns: int
+    stop_ns: int | None = None
+    curtain: asyncio.Event = field(default_factory=asyncio.Event)
+    """Everybody is connected: requests may begin."""
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass
+class Line:
+    """An open connection and what is spoken on it."""
+
+    wire: Wire
+    speaker: Speaker
+    connected_ns: int
+
+
+class Client:
+    """One client: its set-up, its requests, and what is known of them."""
+
+    def __init__(self, stage: Stage, spec: TrafficClient, number: int) -> None:
+        self.stage, self.spec, self.number = stage, spec, number
+        self.ready = asyncio.Event()
+        """Set up as far as it can be before the curtain."""
+        self.obstacle: str | None = None
+        """Why its latest attempt before the stop failed; None: none did, or another succeeded since."""
+        self.pending = spec.kind in IN_FLIGHT
+        """Its first request is still to be sent."""
+        self._sheets: list[Sheet] = []
+        self._line: Line | None = None
+        self._status: int | None = None
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it got nowhere before the stop."""
+        return self.obstacle is not None or not self.ready.is_set()
+
+    async def perform(self) -> None:
+        """The whole life of the client; cancelled when the trial has ended and it did not notice."""
+        try:
+            await ACTS[self.spec.kind](self)
+        finally:
+            self._hang_up()
+
+    def requests(self) -> Iterator[Request]:
+        """What was open at the stop or begun after it, relative to it."""
+        stop_ns = self.stage.stop_ns
+        for sheet in self._sheets:
+            if sheet.fate is None or sheet.ended_ns is None or stop_ns is None or sheet.ended_ns < stop_ns:
+                continue
+            times = (sheet.connected_ns, sheet.sent_ns, sheet.first_byte_ns, sheet.ended_ns)
+            connected, sent, first_byte, ended = (None if at is None else at - stop_ns for at in times)
+            yield Request(
+                kind=self.spec.kind,
+                client=self.number,
+                fate=sheet.fate,
+                connected_at_ns=connected,
+                sent_at_ns=sent,
+                first_byte_at_ns=first_byte,
+                ended_at_ns=ended,
+                status=sheet.status,
+                status_before=sheet.status_before,
+                detail=sheet.detail,
+            )
+
+    # ── Acts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _request(self) -> None:
+        """HTTP and TCP: one request after the other until the stop. A raw connection is kept, as by a pool."""
+        while not self.stage.stopped.is_set():
+            with self._sheet() as sheet:
+                await self._open(sheet)
+                await self._wait_for_curtain()
+                if self.stage.stopped.is_set():
+                    return
+                await self._ask(sheet)
+                await self._answer(sheet)
+            if self.spec.kind is TrafficKind.HTTP:
+                self._hang_up()
+            await _within(self.stage.stopped, RETRY_S if self.obstacle else self.spec.think_ns / NS_PER_S)
+        await self._hold()
+
+    async def _idle(self) -> None:
+        """A held connection."""
+        while not self.stage.stopped.is_set():
+            with self._sheet() as sheet:
+                line = await self._open(sheet)
+                async with self._patience():
+                    await line.speaker.ask(line.wire)
+                    await line.speaker.answer(line.wire)
+                self._set_up()
+                await line.wire.until_over()
+            await _within(self.stage.stopped, RETRY_S)
+
+    async def _keep_alive(self) -> None:
+        """A finished request, and a second one on the same connection after the stop; then it is held."""
+        while self._line is None and not self.stage.stopped.is_set():
+            await self._whole_request()
+            await _within(self.stage.stopped, RETRY_S if self.obstacle else 0)
+        self._set_up()
+        await self.stage.stopped.wait()
+        await _within(self.stage.over, SECOND_REQUEST_S)
+        if self._line is not None:
+            with self._sheet(self._line) as sheet:
+                await self._ask(sheet)
+                await self._answer(sheet)
+        await self._hold()
+
+    async def _stream(self) -> None:
+        """An answer that has begun and goes on, for as long as it likes."""
+        while not self.stage.stopped.is_set():
+            with self._sheet() as sheet:
+                line = await self._open(sheet)
+                await self._ask(sheet)
+                async with self._patience():
+                    while not (line.wire.begun.is_set() or line.wire.over):
+                        await line.wire.change()
+                if line.wire.begun.is_set():
+                    self._set_up()
+                await self._answer(sheet, patient=False)
+            await _within(self.stage.stopped, RETRY_S)
+
+    async def _arrive(self) -> None:
+        """One request to see that it can be done; from the stop on fresh connections until none is accepted."""
+        while not self.ready.is_set() and not self.stage.stopped.is_set():
+            await self._whole_request()
+            self._hang_up()
+            if self.obstacle is None:
+                self._set_up()
+            else:
+                await _within(self.stage.stopped, RETRY_S)
+        await self.stage.stopped.wait()
+        while not self.stage.over.is_set() and len(self._sheets) < MAX_NEW_CONNECTIONS:
+            await self._whole_request()
+            self._hang_up()
+            if self._sheets[-1].fate is RequestFate.REFUSED:
+                return
+            await _within(self.stage.over, self.spec.every_ns / NS_PER_S)
+
+    # ── Steps that the acts are made of ──────────────────────────────────────────────────────────────────────────────
+
+    @contextlib.contextmanager
+    def _sheet(self, line: Line | None = None) -> Iterator[Sheet]:
+        """A request from its beginning to its end, on a connection that is there or on one to come."""
+        sheet = Sheet(connected_ns=line.connected_ns if line else None, status_before=self._status)
+        if self.stage.stop_ns is None:
+            self._sheets.clear()
+        self._sheets.append(sheet)
+        try:
+            yield sheet
+        except FAILURES as error:
+            sheet.end(error)
+            self.obstacle = sheet.detail
+            self._hang_up()
+        except asyncio.CancelledError as error:
+            sheet.end(error)
+            raise
+
+    async def _whole_request(self) -> None:
+        """On a fresh connection."""
+        with self._sheet() as sheet:
+            await self._open(sheet)
+            await self._ask(sheet)
+            await self._answer(sheet)
+
+    async def _open(self, sheet: Sheet) -> Line:
+        """The connection that is still there, or a fresh one with its preparation done."""
+        if self._line is not None and not self._line.wire.over:
+            sheet.connected_ns = self._line.connected_ns
+            return self._line
+        self._hang_up()
+        wire = Wire()
+        await self.stage.connect(self.spec, wire)
+        sheet.connected_ns = time.monotonic_ns()
+        speaker: Speaker = RawSpeaker(self.spec.exchanges) if self.spec.kind in RAW else HttpSpeaker(self.spec)
+        self._line = Line(wire, speaker, sheet.connected_ns)
+        async with self._patience():
+            await speaker.prepare(wire)
+        return self._line
+
+    async def _ask(self, sheet: Sheet) -> None:
+        assert self._line is not None
+        async with self._patience():
+            await self._line.speaker.ask(self._line.wire)
+        sheet.sent_ns, self.pending = time.monotonic_ns(), False
+
+    async def _answer(self, sheet: Sheet, *, patient: bool = True) -> None:
+        """The rest of the request."""
+        assert self._line is not None
+        wire, speaker = self._line.wire, self._line.speaker
+        try:
+            async with self._patience() if patient else contextlib.nullcontext():
+                detail = await speaker.answer(wire)
+        finally:
+            sheet.first_byte_ns, sheet.status = wire.first_byte_ns, speaker.status
+        sheet.end(None, detail)
+        self.obstacle, self._status = None, sheet.status
+
+    async def _wait_for_curtain(self) -> None:
+        """The first request of each client is sent its lead before the stop."""
+        if not self.ready.is_set():
+            self.ready.set()
+            await self.stage.curtain.wait()
+            await _within(self.stage.stopped, (self.stage.longest_lead_ns - self.spec.lead_ns) / NS_PER_S)
+
+    async def _hold(self) -> None:
+        """Keep the connection, if there is one, until the peer closes it or the trial is over."""
+        if self._line is None:
+            return
+        ended = asyncio.ensure_future(self._line.wire.until_over())
+        over = asyncio.ensure_future(self.stage.over.wait())
+        try:
+            await asyncio.wait((ended, over), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
+            over.cancel()
+            await asyncio.gather(ended, over, return_exceptions=True)
+
+    def _patience(self) -> asyncio.Timeout:
+        return asyncio.timeout(self.spec.timeout_ns / NS_PER_S)
+
+    def _set_up(self) -> None:
+        self.obstacle = None
+        self.ready.set()
+
+    def _hang_up(self) -> None:
+        if self._line is not None:
+            self._line.wire.close()
+            self._line = None
+
+
+ACTS: dict[TrafficKind, Callable[[Client], Awaitable[None]]] = {
+    TrafficKind.HTTP: Client._request,
+    TrafficKind.TCP: Client._request,
+    TrafficKind.IDLE: Client._idle,
+    TrafficKind.KEEP_ALIVE: Client._keep_alive,
+    TrafficKind.STREAM: Client._stream,
+    TrafficKind.NEW_CONNECTIONS: Client._arrive,
+}
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    """Sleep, less if the event comes."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, seconds)):
+            await event.wait()

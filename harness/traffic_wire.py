@@ -1,0 +1,229 @@
+"""One connection and what is spoken on it: bytes by asyncio, HTTP by h11. Nothing received is kept longer than needed.
+
+What arrives is handed out before the end of the connection is, so that an answer that came whole before a reset is
+whole; and the end says whether it was a FIN or a RST.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol, cast
+
+import h11
+
+from harness.model import Exchange, TrafficClient
+
+MAX_BUFFERED_BYTES = 256 * 1024
+"""Reading pauses beyond that; a server that sends faster than it is read waits, as with any client."""
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of the headers of an answer; curl stops at 300 KiB, nginx sends at most 8 KiB by default."""
+
+
+class Closed(Exception):
+    """The peer closed the connection (FIN) where an answer was awaited."""
+
+
+class Wire(asyncio.Protocol):
+    """One connection, with the time at which the answer to what was sent last began (monotonic, ns; None: not yet)."""
+
+    def __init__(self) -> None:
+        self.first_byte_ns: int | None = None
+        self.begun = asyncio.Event()
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._changed = asyncio.Event()
+        self._full = False
+        self._over = False
+        self._reset: Exception | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether the connection has ended, by whichever side."""
+        return self._over
+
+    async def send(self, data: bytes) -> None:
+        """Return when all is handed to the kernel. Raises ConnectionError or Closed if the connection ends first."""
+        assert self._transport is not None
+        self.first_byte_ns = None
+        self.begun.clear()
+        self._transport.write(data)
+        while self._full and not self._over:
+            await self.change()
+        self._raise_if_over()
+
+    async def receive(self) -> bytes:
+        """What has arrived; empty after a FIN. Raises ConnectionError after a RST."""
+        assert self._transport is not None
+        while not self._buffer and not self._over:
+            await self.change()
+        if not self._buffer:
+            if self._reset is not None:
+                raise ConnectionResetError(str(self._reset)) from None
+            return b""
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        self._transport.resume_reading()
+        return data
+
+    async def until_over(self) -> None:
+        """Wait for the end of the connection, throwing away what arrives. Raises Closed or ConnectionError."""
+        while await self.receive():
+            pass
+        self._raise_if_over()
+
+    def close(self) -> None:
+        """Close at once; what was not sent is dropped."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _raise_if_over(self) -> None:
+        if self._over:
+            raise ConnectionResetError(str(self._reset)) if self._reset else Closed()
+
+    async def change(self) -> None:
+        """Wait until something arrives, leaves or ends."""
+        self._changed.clear()
+        await self._changed.wait()
+
+    # ── asyncio.Protocol ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A write counts as done when nothing of it is left in our buffer."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=0)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        self.first_byte_ns = self.first_byte_ns or time.monotonic_ns()
+        self.begun.set()
+        self._buffer += data
+        if len(self._buffer) > MAX_BUFFERED_BYTES and self._transport is not None:
+            self._transport.pause_reading()
+        self._changed.set()
+
+    def pause_writing(self) -> None:
+        """Called by asyncio."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """Called by asyncio."""
+        self._full = False
+        self._changed.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio, after `eof_received` without an error. TLS that is cut without its goodbye is a FIN."""
+        self._over = True
+        self._reset = exc if isinstance(exc, ConnectionError) else None
+        self._changed.set()
+
+
+class Speaker(Protocol):
+    """What a client says and when an answer is whole; one for each connection."""
+
+    status: int | None
+
+    async def prepare(self, wire: Wire) -> None:
+        """What comes before the request."""
+
+    async def ask(self, wire: Wire) -> None:
+        """The request."""
+
+    async def answer(self, wire: Wire) -> str:
+        """Return when the answer is whole, with a remark for people. Raises Closed, ConnectionError or ValueError."""
+
+
+class HttpSpeaker:
+    """Requests of HTTP/1.1, one after the other on one connection."""
+
+    def __init__(self, client: TrafficClient) -> None:
+        self._client = client
+        self._state = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self.status: int | None = None
+
+    async def prepare(self, wire: Wire) -> None:
+        """HTTP needs no greeting."""
+
+    async def ask(self, wire: Wire) -> None:
+        """A second request needs a connection that both sides keep alive; Closed where they do not."""
+        if self._state.our_state is h11.MUST_CLOSE:
+            raise Closed
+        if self._state.our_state is h11.DONE:
+            self._state.start_next_cycle()
+        client, body = self._client, self._client.body
+        headers = list(client.headers)
+        if "host" not in {name.lower() for name, _ in headers}:
+            headers.insert(0, ("Host", f"localhost:{client.port}"))
+        if body is not None:
+            headers.append(("Content-Length", str(len(body))))
+        state, self.status = self._state, None
+        head = state.send(h11.Request(method=client.method, target=client.path, headers=headers)) or b""
+        data = (state.send(h11.Data(data=body)) or b"") if body else b""
+        await wire.send(head + data + (state.send(h11.EndOfMessage()) or b""))
+
+    async def answer(self, wire: Wire) -> str:
+        """The body is counted and dropped."""
+        remark, received = "", 0
+        while True:
+            try:
+                event = self._state.next_event()
+            except h11.RemoteProtocolError as error:
+                if wire.over:
+                    raise Closed(str(error)) from None
+                raise ValueError(f"the answer is not HTTP: {error}") from None
+            if event is h11.NEED_DATA:
+                self._state.receive_data(await wire.receive())
+            elif isinstance(event, h11.Response):
+                self.status = event.status_code
+                if (b"connection", b"close") in [(name, value.lower()) for name, value in event.headers]:
+                    remark = ", Connection: close"
+            elif isinstance(event, h11.Data):
+                received += len(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                return f"{self.status}{remark}, {received:,} bytes"
+            elif event is h11.PAUSED:  # 101: another protocol from here on
+                return "switched to another protocol"
+            elif isinstance(event, h11.ConnectionClosed):
+                raise Closed
+
+
+class RawSpeaker:
+    """A conversation in bytes: all exchanges but the last are the preparation, the last is the request."""
+
+    def __init__(self, exchanges: tuple[Exchange, ...]) -> None:
+        *self._greeting, self._request = exchanges or (Exchange(),)
+        self.status: int | None = None
+
+    async def prepare(self, wire: Wire) -> None:
+        """Every exchange but the last."""
+        for exchange in self._greeting:
+            await say(wire, exchange)
+            await hear(wire, exchange)
+
+    async def ask(self, wire: Wire) -> None:
+        """The last exchange's bytes."""
+        await say(wire, self._request)
+
+    async def answer(self, wire: Wire) -> str:
+        """Until the expected bytes have arrived."""
+        await hear(wire, self._request)
+        return "the expected answer"
+
+
+async def say(wire: Wire, exchange: Exchange) -> None:
+    """Send what the exchange sends, if anything."""
+    if exchange.send is not None:
+        await wire.send(exchange.send)
+
+
+async def hear(wire: Wire, exchange: Exchange) -> None:
+    """Wait for what the exchange expects, if anything, keeping no more than could be the beginning of it."""
+    if exchange.expect is None:
+        return
+    tail = b""
+    while exchange.expect not in tail:
+        data = await wire.receive()
+        if not data:
+            raise Closed
+        tail = tail[-len(exchange.expect) :] + data
