@@ -1,0 +1,212 @@
+"""Task definitions: what ECS refuses when one is registered, and the dependency graph it describes. Pure.
+
+Container definitions come as botocore's model of them, already of the right types (`wire`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.ecs_endpoint import grace
+from harness.ecs_endpoint.errors import client_exception, quoted
+from harness.ecs_endpoint.identifiers import is_name
+from harness.ecs_endpoint.records import Condition, ContainerSpec
+
+Json = dict[str, Any]
+
+FIRELENS = "awsfirelens"
+FARGATE = "FARGATE"
+WINDOWS = "WINDOWS"
+
+
+def validate(request: Json) -> None:
+    """Raise ClientException for what ECS, or this endpoint, does not take."""
+    if not is_name(request["family"]):
+        raise client_exception(
+            "Family contains invalid characters; up to 255 letters, numbers, hyphens and underscores are allowed."
+        )
+    _refuse_windows(request)
+    containers: list[Json] = request["containerDefinitions"]
+    if not containers:
+        raise client_exception("Container definitions should not be empty.")
+    for container in containers:
+        _validate_container(container, request)
+    names = [container["name"] for container in containers]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise client_exception(f"Container names must be unique; used more than once: {', '.join(sorted(twice))}")
+    if not any(container.get("essential", True) for container in containers):
+        raise client_exception("Task definition must have at least one essential container.")
+    _validate_dependencies(containers)
+    if FARGATE in request.get("requiresCompatibilities", ()):
+        _validate_fargate(request)
+
+
+def compatibilities(request: Json) -> list[str]:
+    """EC2 and EXTERNAL always; FARGATE where it was asked for or nothing speaks against it."""
+    asked = request.get("requiresCompatibilities") or []
+    if FARGATE in asked or any(problem for problem in _fargate_problems(request)):
+        return ["EC2", *([FARGATE] if FARGATE in asked else [])]
+    return ["EC2", FARGATE]
+
+
+def specs(
+    containers: list[Json], *, agent_stop_timeout: str | None = None, fargate: bool = False
+) -> tuple[ContainerSpec, ...]:
+    """What the lifecycle needs to know of each container."""
+    return tuple(
+        ContainerSpec(
+            name=container["name"],
+            essential=container.get("essential", True),
+            depends_on=edges(container, containers),
+            stop_timeout_s=grace.effective_stop_timeout_s(
+                container.get("stopTimeout"), agent_stop_timeout, fargate=fargate
+            ),
+            start_timeout_s=container.get("startTimeout"),
+            has_health_check=has_health_check(container),
+        )
+        for container in containers
+    )
+
+
+def edges(container: Json, containers: list[Json]) -> tuple[tuple[str, Condition], ...]:
+    """(name, condition) of `dependsOn`, and of what `links`, `volumesFrom` and FireLens imply (agent task.go)."""
+    found = [(item["containerName"], Condition(item["condition"])) for item in container.get("dependsOn", ())]
+    found += [(link.partition(":")[0], Condition.START) for link in container.get("links", ())]
+    found += [(item["sourceContainer"], Condition.CREATE) for item in container.get("volumesFrom", ())]
+    if container.get("logConfiguration", {}).get("logDriver") == FIRELENS:
+        named = {name for name, _ in found}
+        routers = [item["name"] for item in containers if "firelensConfiguration" in item]
+        found += [(name, Condition.START) for name in routers if name not in named and name != container["name"]]
+    return tuple(dict.fromkeys(found))
+
+
+def has_health_check(container: Json) -> bool:
+    """Only the definition's own counts: ECS ignores the image's HEALTHCHECK."""
+    command = container.get("healthCheck", {}).get("command") or ["NONE"]
+    return bool(command[0] != "NONE")
+
+
+def not_emulated(request: Json) -> list[str]:
+    """What of a definition this endpoint accepts and does not do, in sentences for people."""
+    notes = []
+    if (mode := request.get("networkMode", "bridge")) in {"awsvpc", "host"}:
+        notes.append(f"networkMode {mode}: the containers are on the engine's bridge network instead")
+    if request.get("taskRoleArn") or request.get("executionRoleArn"):
+        notes.append("roles: the containers get no AWS credentials")
+    for container in request["containerDefinitions"]:
+        ignored = [key for key in _IGNORED if container.get(key)]
+        if ignored:
+            notes.append(f"container {container['name']}: ignored: {', '.join(ignored)}")
+    return notes
+
+
+_IGNORED = (
+    "secrets",
+    "environmentFiles",
+    "logConfiguration",
+    "restartPolicy",
+    "repositoryCredentials",
+    "resourceRequirements",
+    "credentialSpecs",
+    "dockerSecurityOptions",
+    "disableNetworking",
+    "systemControls",
+)
+
+
+def _refuse_windows(request: Json) -> None:
+    family = request.get("runtimePlatform", {}).get("operatingSystemFamily", "LINUX")
+    if family.upper().startswith(WINDOWS):
+        raise client_exception(
+            f"operatingSystemFamily {quoted(family)}: Windows containers are not emulated. Windows has no stop signal; "
+            "its containers get CTRL_SHUTDOWN_EVENT, which cannot be sent or measured on a Linux engine."
+        )
+
+
+def _validate_container(container: Json, request: Json) -> None:
+    name = container.get("name") or ""
+    if not name:
+        raise client_exception("Container.name should not be null or empty.")
+    if not is_name(name):
+        raise client_exception(
+            f"Invalid container name {quoted(name)!r}; up to 255 letters, numbers, hyphens and underscores are allowed."
+        )
+    if not container.get("image"):
+        raise client_exception("Container.image should not be null or empty.")
+    if not request.get("memory") and not (container.get("memory") or container.get("memoryReservation")):
+        raise client_exception(
+            f"Invalid setting for container '{name}'. "
+            "At least one of 'memory' or 'memoryReservation' must be specified."
+        )
+    for key in ("stopTimeout", "startTimeout", "memory", "memoryReservation"):
+        if container.get(key, 0) < 0:
+            raise client_exception(f"Invalid setting for container '{name}'. '{key}' must not be negative.")
+    command = container.get("healthCheck", {}).get("command", ["NONE"])
+    if not command or command[0] not in {"CMD", "CMD-SHELL", "NONE"}:
+        raise client_exception(
+            f"Invalid setting for container '{name}'. The health check command must start with CMD or CMD-SHELL."
+        )
+
+
+def _validate_dependencies(containers: list[Json]) -> None:
+    by_name = {container["name"]: container for container in containers}
+    graph: dict[str, list[str]] = {}
+    for container in containers:
+        found = edges(container, containers)
+        graph[container["name"]] = [name for name, _ in found]
+        for name, condition in found:
+            target = by_name.get(name)
+            if target is None:
+                raise client_exception(f"Cannot depend on container + '{quoted(name)}' because it does not exist")
+            if condition in {Condition.SUCCESS, Condition.COMPLETE} and target.get("essential", True):
+                raise client_exception(
+                    "A dependency container with SUCCESS or COMPLETE condition cannot be an essential container"
+                )
+            if condition is Condition.HEALTHY and not has_health_check(target):
+                raise client_exception(f"Container '{name}' has no healthCheck; condition HEALTHY can never be met")
+    if cycle := find_cycle(graph):
+        raise client_exception(f"Container dependencies must not form a cycle: {' -> '.join(cycle)}")
+
+
+def find_cycle(graph: dict[str, list[str]]) -> list[str]:
+    """One cycle of a graph by name, its first node repeated at the end; empty if there is none."""
+    remaining = {name: set(targets) for name, targets in graph.items()}
+    while free := [name for name, targets in remaining.items() if not targets & remaining.keys()]:
+        for name in free:
+            del remaining[name]
+    path: list[str] = []
+    node = next(iter(remaining), None)
+    while node is not None and node not in path:
+        path.append(node)
+        node = min(remaining[node] & remaining.keys())
+    return [*path[path.index(node) :], node] if node is not None else []
+
+
+def _validate_fargate(request: Json) -> None:
+    for problem in _fargate_problems(request):
+        raise client_exception(problem)
+
+
+def _fargate_problems(request: Json) -> list[str]:
+    problems = []
+    if request.get("networkMode") != "awsvpc":
+        problems.append("Fargate only supports network mode ‘awsvpc’.")
+    problems += [
+        f"Fargate requires that '{key}' be defined at the task level."
+        for key in ("cpu", "memory")
+        if key not in request
+    ]
+    allowed = grace.FARGATE_STOP_TIMEOUT_S
+    for container in request["containerDefinitions"]:
+        timeout_s = container.get("stopTimeout", 0)
+        if timeout_s and timeout_s not in allowed:
+            problems.append(
+                f"Invalid setting for container '{container['name']}'. On Fargate 'stopTimeout' must be from "
+                f"{allowed.start} to {allowed.stop - 1} seconds, but was {timeout_s}."
+            )
+        problems += [
+            f"Invalid setting for container '{container['name']}'. '{key}' is not supported on Fargate."
+            for key in ("links", "privileged")
+            if container.get(key)
+        ]
+    return problems

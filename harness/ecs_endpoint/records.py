@@ -1,0 +1,258 @@
+"""The nouns of a task: what it is, what can happen to it, what can be done. Pure; `tasks` has the verbs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+NS_PER_S = 1_000_000_000
+
+RETENTION_NS = 3600 * NS_PER_S
+"""Stopped tasks can be described for at least one hour (API reference, DescribeTasks)."""
+
+
+class Status(StrEnum):
+    """`lastStatus` and `desiredStatus` of a task, and `lastStatus` of a container."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    STOPPING = "STOPPING"
+    STOPPED = "STOPPED"
+
+
+NEXT_STATUS = {
+    Status.PENDING: {Status.RUNNING, Status.STOPPING, Status.STOPPED},
+    Status.RUNNING: {Status.STOPPING, Status.STOPPED},
+    Status.STOPPING: {Status.STOPPED},
+    Status.STOPPED: set[Status](),
+}
+"""`lastStatus` of a task. ECS has five more; they belong to what is not here: network interfaces (PROVISIONING,
+DEPROVISIONING), load balancers (ACTIVATING, DEACTIVATING) and deletion."""
+
+
+class Phase(StrEnum):
+    """Where a container is for us; `lastStatus` shows less."""
+
+    WAITING = "waiting"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+SHOWN = {
+    Phase.WAITING: Status.PENDING,
+    Phase.STARTING: Status.PENDING,
+    Phase.RUNNING: Status.RUNNING,
+    Phase.STOPPING: Status.RUNNING,
+    Phase.STOPPED: Status.STOPPED,
+}
+"""A container's `lastStatus` by its phase."""
+
+
+class Condition(StrEnum):
+    """What a container waits for before it starts. CREATE is internal: `volumesFrom`."""
+
+    CREATE = "CREATE"
+    START = "START"
+    COMPLETE = "COMPLETE"
+    SUCCESS = "SUCCESS"
+    HEALTHY = "HEALTHY"
+
+
+class StopCode(StrEnum):
+    """Those of the API's stop codes that can happen here."""
+
+    TASK_FAILED_TO_START = "TaskFailedToStart"
+    ESSENTIAL_CONTAINER_EXITED = "EssentialContainerExited"
+    USER_INITIATED = "UserInitiated"
+    SERVICE_SCHEDULER_INITIATED = "ServiceSchedulerInitiated"
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """What the task definition says, as far as order and time are concerned.
+
+    `depends_on`: (name, condition), with the edges that `links`, `volumesFrom` and FireLens imply. `start_timeout_s`
+    limits how long others wait for this one to become COMPLETE, SUCCESS or HEALTHY; None: for ever.
+    """
+
+    name: str
+    essential: bool = True
+    depends_on: tuple[tuple[str, Condition], ...] = ()
+    stop_timeout_s: int = 30
+    start_timeout_s: int | None = None
+    has_health_check: bool = False
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container now. `exit_code` is None while it runs and for ever if it never ran.
+
+    `created`: the engine made it, even if its start then failed. `ran`: it was started.
+    `healthy` is None until the engine has said either.
+    """
+
+    spec: ContainerSpec
+    phase: Phase = Phase.WAITING
+    created: bool = False
+    ran: bool = False
+    healthy: bool | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+    started_at_ns: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the container definition."""
+        return self.spec.name
+
+    @property
+    def stopped(self) -> bool:
+        """`lastStatus` STOPPED."""
+        return self.phase is Phase.STOPPED
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task now, with the API's fields. Times are nanoseconds since the epoch, None until they happen."""
+
+    containers: tuple[Container, ...]
+    created_at_ns: int
+    desired: Status = Status.RUNNING
+    last: Status = Status.PENDING
+    version: int = 1
+    pull_started_at_ns: int | None = None
+    pull_stopped_at_ns: int | None = None
+    started_at_ns: int | None = None
+    stopping_at_ns: int | None = None
+    execution_stopped_at_ns: int | None = None
+    stopped_at_ns: int | None = None
+    stop_code: StopCode | None = None
+    stopped_reason: str | None = None
+
+    def container(self, name: str) -> Container:
+        """By name; KeyError if the task has none of that name."""
+        for container in self.containers:
+            if container.name == name:
+                return container
+        raise KeyError(name)
+
+    @property
+    def health(self) -> str:
+        """HEALTHY, UNHEALTHY or UNKNOWN, of the essential containers with a health check (task.go, healthStatus)."""
+        checked = [item for item in self.containers if item.spec.essential and item.spec.has_health_check]
+        if any(item.healthy is False for item in checked):
+            return "UNHEALTHY"
+        return "HEALTHY" if checked and all(item.healthy for item in checked) else "UNKNOWN"
+
+    def forgotten(self, now_ns: int) -> bool:
+        """Whether it stopped so long ago that the API no longer knows it."""
+        return self.stopped_at_ns is not None and now_ns - self.stopped_at_ns > RETENTION_NS
+
+
+def new_task(specs: tuple[ContainerSpec, ...], at_ns: int) -> Task:
+    """A task as RunTask answers it: PENDING, version 1."""
+    return Task(tuple(Container(spec) for spec in specs), created_at_ns=at_ns)
+
+
+# ── Events and actions ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, at `at_ns` of the endpoint's clock."""
+
+    at_ns: int
+
+
+@dataclass(frozen=True)
+class Tick(Event):
+    """Time passed: the agent accepted the task, or went on after answering StopTask, or a start timeout may be over."""
+
+
+@dataclass(frozen=True)
+class StopRequested(Event):
+    """StopTask, or the service scheduler. Changes what is desired, nothing else: the answer shows `lastStatus` as it
+    was. What follows from it begins with the next `Tick`."""
+
+    code: StopCode
+    reason: str
+
+
+@dataclass(frozen=True)
+class PullStarted(Event):
+    """The engine begins to fetch an image that it did not have."""
+
+
+@dataclass(frozen=True)
+class PullStopped(Event):
+    """The image is there, or cannot be had."""
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """A container runs."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class StartFailed(Event):
+    """A container was not pulled, created or started. `reason`: `<ErrorName>: <text>`; None: it was told to stop."""
+
+    name: str
+    reason: str | None
+    created: bool = False
+
+
+@dataclass(frozen=True)
+class Exited(Event):
+    """A container ended. `finished_at_ns` is the engine's own stamp, None if it has none; `exit_code` likewise."""
+
+    name: str
+    exit_code: int | None
+    finished_at_ns: int | None = None
+    oom_killed: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class StopFailed(Event):
+    """The engine answers, but could not stop the container in five attempts, or does not know it: declared STOPPED."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class HealthChanged(Event):
+    """The container's health check said something new."""
+
+    name: str
+    healthy: bool
+
+
+@dataclass(frozen=True)
+class Start:
+    """Pull, create and start the container."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Call the engine's stop with `t` = `stop_timeout_s`."""
+
+    name: str
+    stop_timeout_s: int
+
+
+@dataclass(frozen=True)
+class Wake:
+    """Send a `Tick` at this time: a start timeout ends."""
+
+    at_ns: int
+
+
+Action = Start | Stop | Wake

@@ -1,0 +1,303 @@
+"""One task: its lifecycle, and which container may start or stop when. Pure: time is passed in, nothing is done.
+
+    step(task, event) → (task, actions)
+
+An event is something that happened (StopTask was called, a container exited); an action is something that must now be
+done (start this container, stop that one with this timeout). The agent's own rules, in its order: what an event does
+is `_ON_EVENT`, what follows from the new state is `_RULES`, which statuses follow each other is `NEXT_STATUS`.
+
+Sources: amazon-ecs-agent `agent/engine/dependencygraph/graph.go`, `agent/api/task/task.go`,
+`agent/engine/task_manager.go`; Amazon ECS developer guide, "Task lifecycle".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from harness.ecs_endpoint.records import (
+    NEXT_STATUS,
+    NS_PER_S,
+    Action,
+    Condition,
+    Container,
+    Event,
+    Exited,
+    HealthChanged,
+    Phase,
+    PullStarted,
+    PullStopped,
+    Start,
+    Started,
+    StartFailed,
+    Status,
+    Stop,
+    StopCode,
+    StopFailed,
+    StopRequested,
+    Task,
+    Tick,
+    Wake,
+)
+
+SYNTHETIC_EXIT_CODE = 143
+"""What the agent reports for a container that never ran because its dependency cannot be met (task_manager.go:1220)."""
+
+STOPPED_BY_USER = "Task stopped by user"
+ESSENTIAL_EXITED = "Essential container in task exited"
+FAILED_TO_START = "Task failed to start"
+OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
+MAX_REASON_BYTES = 1024
+"""ecs_client.go:49: the agent cuts a container's reason here."""
+
+
+def step(task: Task, event: Event) -> tuple[Task, tuple[Action, ...]]:
+    """The task after an event, and what is to be done now. An event that comes too late or twice changes nothing."""
+    after = _ON_EVENT[type(event)](task, event)
+    actions: tuple[Action, ...] = ()
+    if not isinstance(event, StopRequested) and task.last is not Status.STOPPED:
+        for rule in _RULES:
+            after, more = rule(after, event.at_ns)
+            actions += more
+    if (after.desired, after.last, after.health) != (task.desired, task.last, task.health):
+        after = replace(after, version=after.version + 1)
+    return after, actions
+
+
+# ── What an event does by itself ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _nothing(task: Task, _event: Event) -> Task:
+    return task
+
+
+def _stop_requested(task: Task, event: StopRequested) -> Task:
+    return _desire_stop(task, event.code, event.reason, event.at_ns)
+
+
+def _pull_started(task: Task, event: PullStarted) -> Task:
+    return task if task.pull_started_at_ns is not None else replace(task, pull_started_at_ns=event.at_ns)
+
+
+def _pull_stopped(task: Task, event: PullStopped) -> Task:
+    return replace(task, pull_stopped_at_ns=event.at_ns)
+
+
+def _started(task: Task, event: Started) -> Task:
+    if task.container(event.name).phase is not Phase.STARTING:
+        return task
+    return _with(task, event.name, phase=Phase.RUNNING, created=True, ran=True, started_at_ns=event.at_ns)
+
+
+def _start_failed(task: Task, event: StartFailed) -> Task:
+    if task.container(event.name).phase is not Phase.STARTING:
+        return task
+    task = _with(task, event.name, created=event.created)
+    return _container_stopped(task, event.name, event.at_ns, exit_code=None, reason=event.reason)
+
+
+def _exited(task: Task, event: Exited) -> Task:
+    container = task.container(event.name)
+    if container.phase not in {Phase.STARTING, Phase.RUNNING, Phase.STOPPING}:
+        return task
+    # A container can be gone before its start was reported: it ran all the same.
+    task = _with(task, event.name, created=True, ran=True, started_at_ns=container.started_at_ns or event.at_ns)
+    reason = OUT_OF_MEMORY if event.oom_killed else event.reason
+    at_ns = event.at_ns if event.finished_at_ns is None else event.finished_at_ns
+    return _container_stopped(task, event.name, at_ns, exit_code=event.exit_code, reason=reason)
+
+
+def _stop_failed(task: Task, event: StopFailed) -> Task:
+    if task.container(event.name).phase is not Phase.STOPPING:
+        return task
+    return _container_stopped(task, event.name, event.at_ns, exit_code=None, reason=event.reason)
+
+
+def _health_changed(task: Task, event: HealthChanged) -> Task:
+    return task if task.container(event.name).stopped else _with(task, event.name, healthy=event.healthy)
+
+
+_ON_EVENT: dict[type[Event], Callable[[Task, Any], Task]] = {
+    Tick: _nothing,
+    StopRequested: _stop_requested,
+    PullStarted: _pull_started,
+    PullStopped: _pull_stopped,
+    Started: _started,
+    StartFailed: _start_failed,
+    Exited: _exited,
+    StopFailed: _stop_failed,
+    HealthChanged: _health_changed,
+}
+
+
+def _container_stopped(task: Task, name: str, at_ns: int, *, exit_code: int | None, reason: str | None) -> Task:
+    """STOPPED for good. The first error stays the reason; the first essential container stamps executionStoppedAt."""
+    container = task.container(name)
+    reason = container.reason or (_cut(reason) if reason else None)
+    task = _with(task, name, phase=Phase.STOPPED, exit_code=exit_code, reason=reason)
+    if container.spec.essential and task.execution_stopped_at_ns is None:
+        task = replace(task, execution_stopped_at_ns=at_ns)
+    return task
+
+
+def _desire_stop(task: Task, code: StopCode, reason: str, at_ns: int) -> Task:
+    """The first cause wins: a task that is to stop already keeps its reason and its stoppingAt."""
+    if task.desired is Status.STOPPED:
+        return task
+    return replace(task, desired=Status.STOPPED, stop_code=code, stopped_reason=reason, stopping_at_ns=at_ns)
+
+
+def _with(task: Task, name: str, **changes: Any) -> Task:
+    containers = tuple(replace(item, **changes) if item.name == name else item for item in task.containers)
+    return replace(task, containers=containers)
+
+
+def _cut(reason: str) -> str:
+    return reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+
+
+# ── What follows from the state ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _give_up_on_what_cannot_start(task: Task, at_ns: int) -> tuple[Task, tuple[Action, ...]]:
+    """A dependency that can never be met: STOPPED with a synthetic 143, and whatever waits for that one in turn."""
+    changed = task.desired is Status.RUNNING
+    while changed:
+        changed = False
+        for container in task.containers:
+            problem = _hopeless(task, container, at_ns) if container.phase is Phase.WAITING else None
+            if problem:
+                reason = f"CannotStartContainerError: dependency graph: {problem}"
+                task = _container_stopped(task, container.name, at_ns, exit_code=SYNTHETIC_EXIT_CODE, reason=reason)
+                changed = True
+    return task, ()
+
+
+def _stop_with_the_first_essential(task: Task, at_ns: int) -> tuple[Task, tuple[Action, ...]]:
+    """An essential container that stopped, whatever its exit code, takes the task with it."""
+    gone = [item for item in task.containers if item.spec.essential and item.stopped]
+    if not gone:
+        return task, ()
+    if any(item.ran for item in gone):
+        return _desire_stop(task, StopCode.ESSENTIAL_CONTAINER_EXITED, ESSENTIAL_EXITED, at_ns), ()
+    pull = next((item.reason for item in gone if item.reason and item.reason.startswith("CannotPull")), None)
+    return _desire_stop(task, StopCode.TASK_FAILED_TO_START, pull or FAILED_TO_START, at_ns), ()
+
+
+def _drop_what_never_started(task: Task, at_ns: int) -> tuple[Task, tuple[Action, ...]]:
+    """No engine call and no exit code for a container that waits when its task stops (task_manager.go:1425)."""
+    if task.desired is Status.STOPPED:
+        for container in task.containers:
+            if container.phase is Phase.WAITING:
+                task = _container_stopped(task, container.name, at_ns, exit_code=None, reason=None)
+    return task, ()
+
+
+def _start_what_may_start(task: Task, _at_ns: int) -> tuple[Task, tuple[Action, ...]]:
+    actions: tuple[Action, ...] = ()
+    if task.desired is Status.RUNNING:
+        for container in task.containers:
+            conditions = container.spec.depends_on
+            if container.phase is Phase.WAITING and all(_MET[how](task.container(name)) for name, how in conditions):
+                task = _with(task, container.name, phase=Phase.STARTING)
+                actions += (Start(container.name),)
+    return task, actions
+
+
+def _stop_what_may_stop(task: Task, _at_ns: int) -> tuple[Task, tuple[Action, ...]]:
+    """Everything that runs and that nothing alive depends on, at once (graph.go:506, verifyShutdownOrder)."""
+    actions: tuple[Action, ...] = ()
+    if task.desired is Status.STOPPED:
+        for container in task.containers:
+            if container.phase is Phase.RUNNING and not _live_dependents(task, container.name):
+                task = _with(task, container.name, phase=Phase.STOPPING)
+                actions += (Stop(container.name, container.spec.stop_timeout_s),)
+    return task, actions
+
+
+def _show_the_status(task: Task, at_ns: int) -> tuple[Task, tuple[Action, ...]]:
+    """`lastStatus` from the containers, with its time stamp."""
+    past_running = all(item.phase not in {Phase.WAITING, Phase.STARTING} for item in task.containers)
+    if (
+        task.last is Status.PENDING
+        and past_running
+        and all(item.ran for item in task.containers if item.spec.essential)
+    ):
+        task = replace(_move(task, Status.RUNNING), started_at_ns=at_ns)
+    if all(item.stopped for item in task.containers):
+        task = replace(_move(task, Status.STOPPED), stopped_at_ns=at_ns)
+    elif task.desired is Status.STOPPED and task.last is not Status.STOPPING:
+        task = _move(task, Status.STOPPING)
+    return task, ()
+
+
+def _move(task: Task, status: Status) -> Task:
+    assert status in NEXT_STATUS[task.last], f"{task.last} is never followed by {status}"
+    return replace(task, last=status)
+
+
+def _wake_at_start_timeouts(task: Task, at_ns: int) -> tuple[Task, tuple[Action, ...]]:
+    deadlines = {
+        deadline
+        for container in task.containers
+        if container.phase is Phase.WAITING
+        for name, condition in container.spec.depends_on
+        if (deadline := _start_deadline_ns(task.container(name), condition)) is not None and deadline > at_ns
+    }
+    return task, (Wake(min(deadlines)),) if deadlines else ()
+
+
+_RULES = (
+    _give_up_on_what_cannot_start,
+    _stop_with_the_first_essential,
+    _drop_what_never_started,
+    _start_what_may_start,
+    _stop_what_may_stop,
+    _show_the_status,
+    _wake_at_start_timeouts,
+)
+"""Applied in this order after every event. Each takes and gives (task, time), and what is to be done."""
+
+
+def _live_dependents(task: Task, name: str) -> bool:
+    """Whether a container that is not STOPPED names this one. On shutdown the condition does not matter."""
+    return any(
+        not item.stopped and name in {dependency for dependency, _ in item.spec.depends_on} for item in task.containers
+    )
+
+
+_MET: dict[Condition, Callable[[Container], bool]] = {
+    Condition.CREATE: lambda it: it.created,
+    Condition.START: lambda it: it.ran,  # also when it has stopped again (agent pull request 3927)
+    Condition.COMPLETE: lambda it: it.stopped and it.ran,
+    Condition.SUCCESS: lambda it: it.stopped and it.exit_code == 0,
+    Condition.HEALTHY: lambda it: it.healthy is True and not it.stopped,
+}
+"""Whether a dependency is in the state that a start waits for."""
+
+_TIMED = {Condition.COMPLETE, Condition.SUCCESS, Condition.HEALTHY}
+
+
+def _hopeless(task: Task, container: Container, now_ns: int) -> str | None:
+    """Why a waiting container will never start, None if it still may."""
+    for name, condition in container.spec.depends_on:
+        dependency = task.container(name)
+        if _MET[condition](dependency):
+            continue
+        edge = f"container ordering dependency [{name}] for target [{container.name}]"
+        if dependency.stopped:
+            how = "did not exit successfully" if condition is Condition.SUCCESS else f"cannot become {condition}"
+            return f"failed to resolve the {edge} as dependency {how}."
+        deadline_ns = _start_deadline_ns(dependency, condition)
+        if deadline_ns is not None and now_ns >= deadline_ns:
+            return f"{edge} has timed out."
+    return None
+
+
+def _start_deadline_ns(dependency: Container, condition: Condition) -> int | None:
+    """Until when a dependency may take; from its start, by its own `startTimeout`."""
+    timeout_s, started_ns = dependency.spec.start_timeout_s, dependency.started_at_ns
+    if condition not in _TIMED or not timeout_s or started_ns is None or dependency.stopped:
+        return None
+    return started_ns + timeout_s * NS_PER_S
