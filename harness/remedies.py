@@ -244,7 +244,8 @@ def best_first(tried: Iterable[TriedRemedy]) -> tuple[TriedRemedy, ...]:
 
     def rank(item: TriedRemedy) -> tuple[object, ...]:
         remedy = item.remedy
-        return order.index(item.effect), bool(item.note), len(remedy.kinds), bool(remedy.assumption)
+        code = item.result.observation.exit_code
+        return order.index(item.effect), bool(item.note), len(remedy.kinds), code != 0, bool(remedy.assumption)
 
     return tuple(sorted(tried, key=rank))
 
@@ -267,6 +268,9 @@ def _effect(seen: Observation, made: Verdict) -> tuple[RemedyEffect, str]:
     if left and seen.lost_processes is None:
         note = f"nobody saw how {left[0].command!r} ended, which the stop signal never reached"
         return RemedyEffect.UNPROVED, note
-    if felled and number and seen.exit_code == 128 + number:
-        return RemedyEffect.CURES, f"{signals.name(number)} ends the program where it stands: it finishes nothing"
+    if number and seen.exit_code == 128 + number:
+        name = signals.name(number)
+        if felled:
+            return RemedyEffect.CURES, f"{name} ends the program where it stands: it finishes nothing"
+        return RemedyEffect.CURES, f"the exit code says that {name} ended it; see that it does what it has to do before"
     return RemedyEffect.CURES, ""

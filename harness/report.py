@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from harness import remedies, signals
+from harness import remedies, signals, statistics
 from harness.errors import HarnessBug
 from harness.model import (
     ECS_STOP_TIMEOUT_S,
@@ -54,6 +54,9 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
         skipped=stored.skipped,
         warnings=_warnings(stored, results),
         remedies=_remedies(stored),
+        advice=tuple(
+            statistics.recommended_timeout(scenario.name, tuple(by_scenario[scenario.name])) for scenario in scenarios
+        ),
     )
 
 
@@ -155,6 +158,8 @@ def _evidence(result: TrialResult, longest_seen: dict[int, _LongestSeen], limit_
     match verdict.outcome:
         case Outcome.GRACEFUL:
             return _graceful_evidence(duration, tried, limit_ns)
+        case Outcome.KILLED if tried >= limit_ns and seen.cut_short is not None:
+            return _Evidence(against, sentence(verdict.reason))
         case Outcome.KILLED if tried >= limit_ns:
             return _Evidence(against, f"It was still running {timeout(tried)} after the stop signal and was killed.")
         case Outcome.KILLED if _seen_to_end(result, longest_seen, limit_ns):

@@ -9,8 +9,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from harness import signals
-from harness.model import Outcome, Report, TrialResult
-from harness.wording import OUTCOME_WORDS, to_seconds
+from harness.model import NS_PER_S, Outcome, Report, TimeoutAdvice, TrialResult
+from harness.wording import OUTCOME_WORDS, count_of, precise_seconds, timeout, to_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,47 @@ def trials_table(report: Report) -> pd.DataFrame:
     import pandas as pd
 
     return _typed(pd.DataFrame([_trial_row(result) for result in report.results], columns=list(_TRIAL_COLUMNS)))
+
+
+MIN_STOPS = 5
+"""Graceful stops from which a stop timeout is recommended; the longest of five lies above the median with 97 %."""
+MARGIN_FACTOR, MARGIN_NS = 1.5, NS_PER_S
+"""Room for a slower machine and for the platform's own clock: half as much again, and a second for short stops."""
+CONFIDENCE = 0.95
+
+
+def recommended_timeout(scenario: str, results: tuple[TrialResult, ...]) -> TimeoutAdvice:
+    """The stop timeout that would have been enough, with its basis in words.
+
+    The longest graceful stop is a distribution-free bound: with n stops it lies above the p-quantile of all stops with
+    confidence 1 - p**n (order statistics; Hahn and Meeker, Statistical Intervals, 1991, chapter 5).
+    """
+    graceful = [result for result in results if result.verdict.outcome is Outcome.GRACEFUL]
+    known = [took for result in graceful if (took := result.verdict.facts.shutdown_duration_ns) is not None]
+    longest = max(known, default=0)
+    bad = [result for result in results if result not in graceful and not _cut_early(result, longest)]
+    if not results:
+        return TimeoutAdvice(scenario, None, "No trial of it was run.")
+    if bad or not graceful:
+        trial = (bad or results)[-1]
+        text = f"{trial.observation.trial_id} was {OUTCOME_WORDS[trial.verdict.outcome]}"
+        return TimeoutAdvice(scenario, None, f"Not every stop with enough time was graceful: {text}.")
+    if len(known) < MIN_STOPS:
+        have, missing = count_of(len(known), "graceful stop"), MIN_STOPS - len(known)
+        return TimeoutAdvice(scenario, None, f"{have} measured, {MIN_STOPS} are needed: {missing} more (--repeat).")
+    quantile = (1 - CONFIDENCE) ** (1 / len(known))
+    basis = (
+        f"Longest of {len(known)} graceful stops {precise_seconds(longest)} × {MARGIN_FACTOR:g} + "
+        f"{timeout(MARGIN_NS)}, rounded up; with {CONFIDENCE:.0%} confidence at least {quantile:.0%} of all stops are "
+        "no longer than that longest one."
+    )
+    value_ns = -(-round(longest * MARGIN_FACTOR + MARGIN_NS) // NS_PER_S) * NS_PER_S
+    return TimeoutAdvice(scenario, value_ns, basis)
+
+
+def _cut_early(result: TrialResult, longest_ns: int) -> bool:
+    """Killed at a stop timeout that was shorter than a graceful stop took: that says nothing against a longer one."""
+    return result.verdict.outcome is Outcome.KILLED and result.observation.stop_timeout_ns <= longest_ns
 
 
 _TRIAL_COLUMNS = (
@@ -50,6 +91,7 @@ _TRIAL_COLUMNS = (
     "exit_signal",
     "oom_killed",
     "reason",
+    "cause",
     "findings",
     "started_at",
     "load_average",
@@ -78,6 +120,7 @@ def _trial_row(result: TrialResult) -> tuple[object, ...]:
         _signal_name(seen.exit_signal),
         seen.oom_killed,
         verdict.reason,
+        verdict.cause.id if verdict.cause else None,
         " ".join(finding.rule for finding in verdict.findings),
         seen.started_at,
         seen.load_average,

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 HARNESS = ROOT / "harness"
 
 PURE = {"scenario", "plan", "stop_sequence", "diagnosis", "verdict", "report", "compose", "dockerfile", "signals"}
+PURE |= {"remedies", "exec_form", "paste", "start_window", "process_tree"}
 PURE |= {"units", "wording", "statistics", "platforms", "model", "errors"}
 DOES_IO = {"os", "subprocess", "socket", "time", "pathlib", "threading", "docker", "requests", "shutil", "tempfile"}
 DOES_IO |= {"urllib", "http", "asyncio", "multiprocessing", "select", "signal", "sys", "platform"}

@@ -24,7 +24,7 @@ from harness.model import (
     Status,
     TrialResult,
 )
-from harness.renderers import plots, results_json
+from harness.renderers import plots, remedy_text, results_json
 from harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
@@ -112,6 +112,11 @@ def _view(report: Report) -> dict[str, Any]:
         "compliance": [
             _compliance_row(row, scenario, report)
             for row, scenario in zip(report.compliance, report.scenarios, strict=True)
+        ],
+        "remedies": remedy_text.sections(report),
+        "advice": [
+            (one_line(item.scenario), "–" if item.recommended_ns is None else timeout(item.recommended_ns), item.basis)
+            for item in report.advice
         ],
         "platforms": _platform_heads(report),
         "platform_rows": _platform_rows(report),
@@ -300,6 +305,7 @@ def _details(result: TrialResult) -> dict[str, Any]:
     error = f" ± {precise_seconds(facts.duration_error_ns)}" if facts.duration_error_ns is not None else ""
     load = "" if seen.load_average is None else f"{seen.load_average:.1f}"
     labelled = {
+        "Cause": f"{trial.cause.id}: {trial.cause.evidence}" if trial.cause else "",
         "SIGKILL": f"{trial.sigkill_evidence.replace('_', ' ')}: {trial.sigkill_reason}".rstrip(": "),
         "Time taken from": f"{facts.duration_source}{error}" if facts.duration_source else "",
         "Stop signal": " from ".join(part for part in (trial.stop_signal, trial.stop_signal_source) if part),

@@ -61,6 +61,8 @@ def _case(result: TrialResult) -> ET.Element:
         ET.SubElement(properties, "property", name=name, value=one_line(value))
     outcome, reason = OUTCOME_WORDS[verdict.outcome], one_line(verdict.reason)
     findings = "".join(f"\n{item.severity}: {item.rule}: {one_line(item.message)}" for item in verdict.findings)
+    if verdict.cause is not None:
+        findings = f"\ncause: {verdict.cause.id}: {one_line(verdict.cause.evidence)}{findings}"
     if verdict.status is Status.FAIL:
         ET.SubElement(case, "failure", type=outcome, message=reason).text = reason + findings
     elif verdict.status is Status.INCONCLUSIVE:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import chain, islice
 
 from harness.model import Report, Status, TrialResult
+from harness.renderers import remedy_text
 from harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
@@ -15,6 +16,7 @@ from harness.wording import (
     compliance_headline,
     expectation_headline,
     one_line,
+    printable,
     seconds,
     timeout,
 )
@@ -38,6 +40,8 @@ def render(report: Report) -> str:
         ),
         *_compliance(report),
         *_skipped(report),
+        *_remedies(report),
+        *_advice(report),
         *_trials(report),
         _footer(report),
     ]
@@ -71,6 +75,36 @@ def _skipped(report: Report) -> list[str]:
     return [*(f"- Skipped: {_cell(item.scenario)}: {_cell(item.reason)}" for item in report.skipped), ""]
 
 
+def _remedies(report: Report) -> list[str]:
+    """What was tried against bad stops; lines to paste for the first cure of each."""
+    lines = []
+    for section in islice(remedy_text.sections(report), MAX_SCENARIOS):
+        lines += [f"### {_cell(section.scenario)}: {section.headline}", ""]
+        for item in section.remedies:
+            lines.append(f"- {item.mark} **{_cell(item.title)}**: {_cell(item.result)}")
+            lines += [f"  {_cell(note)}" for note in item.notes]
+        first = section.remedies[0].lines
+        lines += [""] if first else []
+        for paste in first:
+            fence = "`" * (3 + max((len(run) for run in re.findall("`+", paste.text)), default=0))
+            lines += [f"{paste.place}:", "", fence, printable(paste.text), fence, ""]
+        lines += [] if first else [""]
+    return lines
+
+
+def _advice(report: Report) -> list[str]:
+    """Recommended stop timeouts, where there are any."""
+    rows = [
+        (_cell(item.scenario), timeout(item.recommended_ns), _cell(item.basis))
+        for item in islice(report.advice, MAX_SCENARIOS)
+        if item.recommended_ns is not None
+    ]
+    if not rows:
+        return []
+    heads = ("Scenario", "Stop timeout", "Basis")
+    return ["### Recommended stop timeouts", "", *_table(heads, (":--", "--:", ":--"), rows), ""]
+
+
 def _trials(report: Report) -> list[str]:
     """The trials in report order; where there are too many, those that did not pass come first."""
     results = report.results
@@ -102,7 +136,7 @@ def _trial_row(result: TrialResult) -> tuple[str, ...]:
         timeout(seen.stop_timeout_ns) + (f" (after {timeout(seen.stop_after_ns)})" if seen.stop_after_ns else ""),
         OUTCOME_WORDS[verdict.outcome],
         "–" if duration is None else seconds(duration),
-        _cell(verdict.reason),
+        _cell(verdict.reason + (f" [{verdict.cause.id}]" if verdict.cause else "")),
     )
 
 

@@ -23,6 +23,7 @@ from harness.model import (
     PlatformRow,
     ProblemKind,
     ProcessInfo,
+    RemedyEffect,
     Report,
     RunInfo,
     Scenario,
@@ -31,6 +32,7 @@ from harness.model import (
     SignalDisposition,
     Status,
     TrialResult,
+    TriedRemedy,
 )
 from harness.wording import run_duration_ns, to_seconds
 
@@ -136,6 +138,15 @@ class ProblemDocument(_Documented):
 
 
 @dataclass(frozen=True)
+class CauseDocument(_Documented):
+    """Why a stop was not graceful. Ids: docs/outcomes.md."""
+
+    id: str
+    evidence: str
+    """One sentence."""
+
+
+@dataclass(frozen=True)
 class TrialDocument(_Documented):
     """One stop of one fresh container."""
 
@@ -177,6 +188,10 @@ class TrialDocument(_Documented):
     exited_before_stop: bool
     complete: bool
     """false: the engine's record has a gap, so that a missing event proves nothing."""
+    cause: CauseDocument | None
+    """Why it was not graceful; null for a graceful or unmeasured stop."""
+    cut_short: str | None
+    """The evidence on which `--fast` ended the stop before its timeout; null for a stop that ran its course."""
     findings: tuple[FindingDocument, ...]
     timeline: tuple[EventDocument, ...]
     processes: tuple[ProcessDocument, ...] | None
@@ -239,6 +254,46 @@ class PlatformDocument(_Documented):
 
 
 @dataclass(frozen=True)
+class PasteDocument(_Documented):
+    """Lines to copy into a file."""
+
+    place: str
+    """Dockerfile, docker run, Compose, ECS task definition or Kubernetes."""
+    text: str
+
+
+@dataclass(frozen=True)
+class RemedyDocument(_Documented):
+    """A change that was tried against a bad stop, and what it did."""
+
+    scenario: str
+    bad_trial_id: str
+    """The trial that was repeated with the change."""
+    remedy: str
+    """Id of the change; two at once are joined by "+"."""
+    title: str
+    effect: RemedyEffect
+    """cures: graceful. loses_work: in time, but processes or requests were cut off. unproved: it looks graceful, but
+    processes were left behind and nobody saw how they ended."""
+    note: str
+    assumption: str
+    """What the trial had to take for granted; empty if nothing."""
+    lines: tuple[PasteDocument, ...]
+    """Ways to make the change."""
+    trial: TrialDocument
+
+
+@dataclass(frozen=True)
+class TimeoutAdviceDocument(_Documented):
+    """The stop timeout that a scenario's graceful stops suggest."""
+
+    scenario: str
+    recommended_timeout_s: float | None
+    """null: too few graceful stops, or not all were graceful; basis says which."""
+    basis: str
+
+
+@dataclass(frozen=True)
 class SkippedDocument(_Documented):
     """A scenario that the engine cannot run."""
 
@@ -284,6 +339,9 @@ class ResultsDocument(_Documented):
     platforms: tuple[PlatformDocument, ...]
     scenarios: tuple[ScenarioDocument, ...]
     trials: tuple[TrialDocument, ...]
+    remedies: tuple[RemedyDocument, ...]
+    """What was tried with --try-fixes, for each scenario the best first."""
+    recommended_timeouts: tuple[TimeoutAdviceDocument, ...]
     skipped: tuple[SkippedDocument, ...]
     warnings: tuple[WarningDocument, ...]
 
@@ -344,6 +402,10 @@ def _results(report: Report) -> ResultsDocument:
         platforms=tuple(_platform(row, report) for row in report.platforms),
         scenarios=tuple(_scenario(scenario) for scenario in report.scenarios),
         trials=tuple(trial(result) for result in report.results),
+        remedies=tuple(_remedy(tried) for tried in report.remedies),
+        recommended_timeouts=tuple(
+            TimeoutAdviceDocument(item.scenario, to_seconds(item.recommended_ns), item.basis) for item in report.advice
+        ),
         skipped=tuple(SkippedDocument(skip.scenario, skip.reason) for skip in report.skipped),
         warnings=tuple(WarningDocument(item.rule, item.message, item.advice) for item in report.warnings),
     )
@@ -408,6 +470,20 @@ def _scenario(scenario: Scenario) -> ScenarioDocument:
     )
 
 
+def _remedy(tried: TriedRemedy) -> RemedyDocument:
+    return RemedyDocument(
+        scenario=tried.scenario,
+        bad_trial_id=tried.trial_id,
+        remedy=tried.remedy.id,
+        title=tried.remedy.title,
+        effect=tried.effect,
+        note=tried.note,
+        assumption=tried.remedy.assumption,
+        lines=tuple(PasteDocument(line.place, line.text) for line in tried.remedy.lines),
+        trial=trial(tried.result),
+    )
+
+
 def trial(result: TrialResult) -> TrialDocument:
     """One trial as the document has it."""
     seen, verdict, facts = result.observation, result.verdict, result.verdict.facts
@@ -436,6 +512,8 @@ def trial(result: TrialResult) -> TrialDocument:
         sigkill_after_s=to_seconds(facts.sigkill_after_ns),
         exited_before_stop=seen.exited_before_stop,
         complete=seen.complete,
+        cause=CauseDocument(verdict.cause.id, verdict.cause.evidence) if verdict.cause else None,
+        cut_short=seen.cut_short,
         findings=tuple(FindingDocument(item.rule, item.severity, item.message) for item in verdict.findings),
         timeline=timeline(seen),
         processes=_processes(seen),

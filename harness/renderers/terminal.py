@@ -17,6 +17,7 @@ from harness.model import (
     Severity,
     SigkillEvidence,
     Status,
+    TimeoutAdvice,
     TrialResult,
 )
 from harness.renderers import remedy_text
@@ -97,7 +98,11 @@ def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unic
         lines += [paint(line, _COMPLIANCE_COLOURS[row.status]) for line in _wrapped(headline, width, indent="  ")]
         lines += ["", *_timeout_lines(results, paint)]
         lines += ["", *_evidence_lines(results, width)] if results else []
+        lines += _cause_lines(results, width)
         lines += _finding_lines(results, width, paint)
+        lines += [
+            line for item in report.advice if item.scenario == row.scenario for line in _advice_lines(item, width)
+        ]
         lines += _log_lines(results, width, paint)
     for section in remedy_text.sections(report):
         lines += ["", *_remedy_lines(section, width, paint)]
@@ -195,18 +200,20 @@ def _problem_lines(report: Report, width: int, paint: _Paint) -> list[str]:
     left = MAX_PROBLEMS
     for status in (Status.FAIL, Status.INCONCLUSIVE):
         problems = [result for result in report.results if result.verdict.status is status]
-        for (scenario, reason), group in groupby(problems, key=_scenario_and_reason):
+        for (scenario, reason, cause), group in groupby(problems, key=_scenario_and_reason):
             if not left:
                 return [*lines, "  … and more; the report lists them all"]
             left -= 1
             names = _listed([_trial_name(result) for result in group])
-            text = f"{scenario}, {names}: {reason}"
+            text = f"{scenario}, {names}: {reason}{cause}"
             lines += _hanging(f"{STATUS_MARKS[status]} {status}", text, width, paint, _STATUS_COLOURS[status])
     return lines
 
 
-def _scenario_and_reason(result: TrialResult) -> tuple[str, str]:
-    return result.observation.scenario, result.verdict.reason
+def _scenario_and_reason(result: TrialResult) -> tuple[str, str, str]:
+    cause = result.verdict.cause
+    why = f". Cause: {cause.evidence.rstrip('.')} [{cause.id}]" if cause else ""
+    return result.observation.scenario, result.verdict.reason, why
 
 
 def _listed(names: list[str]) -> str:
@@ -237,6 +244,8 @@ def _verdict_sentence(row: Compliance, results: tuple[TrialResult, ...], subject
     worst = max(killed, key=lambda result: result.observation.stop_timeout_ns, default=None)
     if worst is None or worst.observation.stop_timeout_ns < row.default_timeout_ns:
         return f"not compliant: {subject}. {one_line(row.reason)}"
+    if worst.verdict.facts.sigkill_reason == worst.observation.cut_short:
+        return f"not compliant: {subject} {one_line(worst.verdict.reason)}"
     engine, evidence = worst.observation.engine.product, worst.verdict.facts.sigkill_evidence
     waited = timeout(worst.observation.stop_timeout_ns)
     return (
@@ -300,6 +309,16 @@ def _evidence_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
     return _hanging("evidence", f"{text}.", width)
 
 
+def _cause_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
+    """Each cause once, in the words of the trial with the longest stop timeout."""
+    causes = {result.verdict.cause.id: result.verdict.cause for result in results if result.verdict.cause}
+    return [
+        line
+        for item in causes.values()
+        for line in _hanging("cause", f"{item.evidence.rstrip('.')}. [{item.id}]", width)
+    ]
+
+
 def _finding_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint) -> list[str]:
     """Every rule once, in the words of the trial with the longest stop timeout, gravest first."""
     findings = {finding.rule: finding for result in results for finding in result.verdict.findings}
@@ -323,6 +342,12 @@ def _log_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint) -> l
     last = [_fit(line.expandtabs(), width - 4).rstrip() for line in logs.split("\n")[-LOG_LINES:]]
     title = f"last lines of the log at stop timeout {timeout(bad[-1].observation.stop_timeout_ns)}:"
     return ["", f"  {title}", *(paint(f"    {line}".rstrip(), _DIM) for line in last)]
+
+
+def _advice_lines(advice: TimeoutAdvice, width: int) -> list[str]:
+    """The recommended stop timeout with its basis, or what it lacks."""
+    value = "" if advice.recommended_ns is None else f"{timeout(advice.recommended_ns)}. "
+    return _hanging("recommended stop timeout", f"{value or 'none. '}{advice.basis}", width)
 
 
 def _remedy_lines(section: remedy_text.RemedySection, width: int, paint: _Paint) -> list[str]:
