@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -12,13 +14,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.engines.interface import StopRecord, SubjectFailed
 from harness.engines.pid_namespace import PidNamespaceEngine, ProcessSubject
 from harness.engines.pid_namespace_client import probe
+from harness.engines.pid_namespace_ready import LONGEST_LINE_BYTES, Output
 from harness.errors import BuildError
 from harness.model import (
     NS_PER_MS,
@@ -31,7 +37,10 @@ from harness.model import (
     SignalDisposition,
     StopPlan,
     Subject,
+    TrafficClient,
+    TrafficKind,
     Trial,
+    Vantage,
 )
 
 ROOT = Path(__file__).parent.parent
@@ -98,12 +107,16 @@ class Bench:
         self.engine = engine
 
     def trial(
-        self, command: tuple[str, ...] | None, readiness: Readiness = READY, signal_name: str | None = None
+        self,
+        command: tuple[str, ...] | None,
+        readiness: Readiness = READY,
+        signal_name: str | None = None,
+        traffic: tuple[TrafficClient, ...] = (),
     ) -> Trial:
         """A trial of `command`; None leaves it to the Dockerfile."""
-        subject = Subject(build_directory=str(self.directory), command=command)
-        scenario = Scenario("test", subject, readiness=readiness, stop=StopPlan(signal=signal_name))
-        return Trial("test-1", scenario, 0, 0, 1)
+        subject = Subject(build_directory=str(self.directory), command=command, environment=(("COLOUR", "blue"),))
+        stop = StopPlan(signal=signal_name)
+        return Trial("test-1", Scenario("test", subject, readiness=readiness, stop=stop, traffic=traffic), 0, 0, 1)
 
     def ready(
         self, command: tuple[str, ...] | None, readiness: Readiness = READY, signal_name: str | None = None
@@ -275,6 +288,7 @@ def test_child_that_outlives_pid_one_is_lost(any_bench: Bench) -> None:
         pytest.skip("this kernel does not tell how strangers ended (PIDFD_GET_INFO, Linux 6.15)")
     assert len(record.lost_processes) == 1
     assert record.lost_processes[0].startswith("python")
+    assert record.suspected_processes == ()
 
 
 def test_child_that_left_by_itself_is_not_lost(any_bench: Bench) -> None:
@@ -304,6 +318,44 @@ def test_process_group_leaves_no_daemon_behind(group_bench: Bench) -> None:
     assert is_alive(token)
     subject.stop(NS_PER_S)
     assert not is_alive(token)
+
+
+OLD_KERNEL = """
+import ctypes, os, platform, struct, sys
+ioctl, machine = {"x86_64": (16, 0xC000003E), "aarch64": (29, 0xC00000B7)}[platform.machine()]
+def instruction(code, true, false, value): return struct.pack("HBBI", code, true, false, value)
+LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
+program = b"".join([
+    instruction(LOAD, 0, 0, 0), instruction(EQUAL, 0, 3, ioctl),
+    instruction(LOAD, 0, 0, 24), instruction(EQUAL, 0, 1, 0xC040FF0B),
+    instruction(RETURN, 0, 0, 0x00050000 | 25), instruction(RETURN, 0, 0, 0x7FFF0000)])
+buffer = ctypes.create_string_buffer(program, len(program))
+filter = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer)), 16)
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, filter, 0, 0) == 0, os.strerror(ctypes.get_errno())
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+"""Runs Python where ioctl(PIDFD_GET_INFO) fails with ENOTTY, as before Linux 6.13, by a seccomp filter."""
+
+
+def test_old_kernel_gives_suspects_instead_of_proof(tmp_path: Path) -> None:
+    """Who was there at the last look is suspected; who had left before is not."""
+    if not PROBE.pid_namespace or platform.machine() not in {"x86_64", "aarch64"}:
+        pytest.skip("needs namespaces and a known processor")
+    old_python = tmp_path / "old-python"
+    (tmp_path / "old.py").write_text(OLD_KERNEL)
+    old_python.write_text(f'#!/bin/sh\nexec {PYTHON} -S {tmp_path}/old.py "$@"\n')
+    old_python.chmod(0o755)
+    bench = Bench(tmp_path, PidNamespaceEngine("test", python=str(old_python)))
+    script = (
+        """trap 'kill -9 $gone; wait $gone; sleep 0.3; exit 0' TERM; sleep 1000 & gone=$!; "$0" -S -c "$1" & wait"""
+    )
+    record = bench.stopped(("/bin/sh", "-c", script, PYTHON, NO_HANDLER), 10_000)
+    assert record.exit_code == 0
+    assert record.lost_processes is None
+    assert sum(text.startswith("python") for text in record.suspected_processes) == 1
+    assert "sleep (PID 2)" not in record.suspected_processes
 
 
 # ── Start and readiness ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -433,6 +485,12 @@ def test_shell_form_finds_the_files_of_the_image(any_bench: Bench) -> None:
     assert any_bench.ready(None).is_running()
 
 
+def test_path_that_the_image_does_not_bring_keeps_its_meaning_to_the_shell(any_bench: Bench) -> None:
+    """Variables within a path are the shell's business."""
+    script = 'name=ready; test -e "/proc/$$/status" -a -e /proc/$$/status && echo $name; exec sleep 1000'
+    assert any_bench.ready(("sh", "-c", script)).is_running()
+
+
 def test_missing_dockerfile_that_is_named_is_a_build_error(any_bench: Bench) -> None:
     """The file's path is in the message."""
     scenario = Scenario("s", Subject(build_directory=str(any_bench.directory), dockerfile="Other"))
@@ -484,6 +542,287 @@ def test_binary_output_is_kept_readable(any_bench: Bench) -> None:
     logs = any_bench.ready(("/bin/sh", "-c", r"printf '\377\000\nready\n'; exec sleep 1000")).logs()
     assert logs.text == "\ufffd\0\nready\n"
     assert not logs.truncated
+
+
+@pytest.mark.parametrize("line", ["ready soon", "not ready", "ready"])
+def test_only_a_whole_line_counts_as_ready(any_bench: Bench, line: str) -> None:
+    """Neither the beginning of a longer line nor a line that has not ended."""
+    first, rest = line[:5], line[5:]
+    code = (
+        f"import sys, time\nprint({first!r}, end='', flush=True); time.sleep(0.2)\nprint({rest!r}, end='', flush=True)"
+    )
+    subject = any_bench.engine.start(
+        any_bench.trial(python(f"{code}\ntime.sleep(1000)"), Readiness(log="^ready$", timeout_ns=NS_PER_S))
+    )
+    with pytest.raises(SubjectFailed, match="waited for log line"):
+        subject.wait_ready()
+
+
+def test_line_that_comes_in_parts_counts_once_it_has_ended(any_bench: Bench) -> None:
+    """Many writes, one line, ended as Windows ends it."""
+    code = "import os, time\nfor c in b'ready\\r\\n': os.write(1, bytes([c])); time.sleep(0.01)\ntime.sleep(1000)"
+    assert any_bench.ready(python(code)).logs().text == "ready\r\n"
+
+
+def test_very_long_line_is_looked_at_by_its_end() -> None:
+    """Its beginning is dropped, the next line is whole again."""
+    for text, found in ((b"first" + b"x" * LONGEST_LINE_BYTES + b"\n", False), (b"x" * 400_000 + b" first\n", True)):
+        output = Output()
+        output.look_for("first")
+        for start in range(0, len(text), 5000):
+            output.add(text[start : start + 5000])
+        assert output.matched == found
+        output.look_for("^second$")
+        output.add(b"second\n")
+        assert output.matched
+
+
+@given(text=st.text("ab\n", max_size=60), cuts=st.lists(st.integers(0, 60)), asked_after=st.integers(0, 60))
+def test_match_does_not_depend_on_how_the_output_was_cut(text: str, cuts: list[int], asked_after: int) -> None:
+    """Nor on whether the pattern was known before or after the output came."""
+    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    output = Output()
+    for number, (start, end) in enumerate(itertools.pairwise(places)):
+        if number == asked_after:
+            output.look_for("^ab$")
+        output.add(text[start:end].encode())
+    if asked_after >= len(places) - 1:
+        output.look_for("^ab$")
+    assert output.matched == ("ab" in text.split("\n")[:-1])
+
+
+def test_wait_log_finds_what_was_written_before_and_what_comes(any_bench: Bench) -> None:
+    """Also a line before the readiness line, and one that is written during the wait."""
+    code = "import sys, time\nprint('early\\nready', flush=True)\n"
+    code += "for n in range(10**6): print('line', n, flush=True); time.sleep(0.02)"
+    subject = any_bench.ready(python(code))
+    subject.wait_log("^early$", 20 * NS_PER_S)
+    for pattern in (r"^line 7$", r"^line \d\d$"):
+        subject.wait_log(pattern, 20 * NS_PER_S)
+
+
+def test_wait_log_in_vain_says_what_was_waited_for(any_bench: Bench) -> None:
+    """As with readiness: the pattern, the time and the last lines."""
+    subject = any_bench.ready(python(NO_HANDLER))
+    with pytest.raises(
+        SubjectFailed, match=r"not ready within 0.2 s; waited for .*'never'.*last output: ready"
+    ) as caught:
+        subject.wait_log("never", 200 * NS_PER_MS)
+    assert caught.value.problem is not None
+    assert caught.value.problem.kind is ProblemKind.NOT_READY
+
+
+def test_wait_log_of_a_subject_that_leaves_carries_its_exit_code(any_bench: Bench) -> None:
+    """It left while we waited."""
+    subject = any_bench.ready(("/bin/sh", "-c", "echo ready; sleep 0.2; exit 5"))
+    with pytest.raises(SubjectFailed) as caught:
+        subject.wait_log("never", 20 * NS_PER_S)
+    assert (caught.value.problem, caught.value.exit_code) == (None, 5)
+
+
+# ── Connections ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ECHO = """
+import os, signal, socket, sys, threading, time
+server = socket.create_server((sys.argv[2], int(sys.argv[1])), family=int(sys.argv[3]), backlog=512)
+def drain(*_):
+    os.write(1, b"draining\\n")
+    time.sleep(float(sys.argv[4]))
+    os._exit(0)
+def accept():
+    while True:
+        connection, _ = server.accept()
+        connection.sendall(b"hello")
+        connection.close()
+for _ in range(4): threading.Thread(target=accept, daemon=True).start()
+signal.signal(signal.SIGTERM, drain)
+os.write(1, b"ready\\n")
+while True: signal.pause()
+"""
+
+
+def echo(bench: Bench, port: int, *, ipv6: bool = False, drain_s: float = 0) -> ProcessSubject:
+    """A server that greets; only the traffic names its port."""
+    where = ("::1", str(int(socket.AF_INET6))) if ipv6 else ("127.0.0.1", str(int(socket.AF_INET)))
+    client = TrafficClient(TrafficKind.TCP, port)
+    subject = bench.engine.start(bench.trial(python(ECHO, str(port), *where, str(drain_s)), traffic=(client,)))
+    subject.wait_ready()
+    return subject
+
+
+def greeting(subject: ProcessSubject, port: int) -> bytes:
+    """What a fresh connection is told."""
+    connection, _ = subject.connect(port, 10)
+    with connection:
+        return connection.recv(100, socket.MSG_WAITALL)
+
+
+def test_connection_reaches_the_subject_by_its_own_network(bench: Bench) -> None:
+    """Two subjects at one port, each answers for itself; the port is named by the traffic only."""
+    if not PROBE.network_namespace:
+        pytest.skip("no network namespace")
+    port = free_port()
+    for subject in [echo(bench, port) for _ in range(2)]:
+        connection, vantage = subject.connect(port, 10)
+        with connection:
+            assert (connection.recv(100), vantage) == (b"hello", Vantage.NETWORK_NAMESPACE)
+            assert not connection.get_inheritable()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 1)
+
+
+def test_connection_to_a_process_group_goes_by_the_machine(group_bench: Bench) -> None:
+    """There is no other network, and the vantage says so."""
+    port = free_port()
+    connection, vantage = echo(group_bench, port).connect(port, 10)
+    with connection:
+        assert (connection.recv(100), vantage) == (b"hello", Vantage.HOST_NETWORK)
+
+
+def test_server_on_ipv6_only_is_reached(any_bench: Bench) -> None:
+    """`::1` is tried where 127.0.0.1 refuses."""
+    port = free_port()
+    assert greeting(echo(any_bench, port, ipv6=True), port) == b"hello"
+
+
+def test_port_where_nobody_listens_refuses(any_bench: Bench) -> None:
+    """And a connection never meets itself, which the ephemeral range makes possible."""
+    port = free_port()
+    subject = echo(any_bench, port)
+    for other in range(40000, 40300):
+        with pytest.raises(ConnectionRefusedError):
+            subject.connect(other, 5)
+
+
+def test_a_thousand_connections_from_many_threads(any_bench: Bench) -> None:
+    """Every one is answered, and no file stays open."""
+    port = free_port()
+    subject = echo(any_bench, port)
+    before = len(os.listdir("/proc/self/fd"))
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: greeting(subject, port), range(1000))) == {b"hello"}
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_connections_during_the_stop_and_after_it(any_bench: Bench) -> None:
+    """While the subject drains they are answered, once it is gone refused, and the stop is measured as ever."""
+    port = free_port()
+    subject = echo(any_bench, port, drain_s=0.5)
+    with ThreadPoolExecutor(1) as pool:
+        stop = pool.submit(subject.stop, 20 * NS_PER_S)
+        answered = 0
+        with contextlib.suppress(OSError):
+            while not stop.done():
+                answered += greeting(subject, port) == b"hello"
+        stop.result(20)
+    assert answered > 10
+    record = subject.record()
+    assert (record.exit_code, signals_of(record)) == (0, [signal.SIGTERM])
+    with pytest.raises(ConnectionRefusedError):
+        subject.connect(port, 5)
+    subject.remove()
+    with pytest.raises(ConnectionRefusedError):
+        subject.connect(port, 5)
+
+
+def test_process_table_can_be_had_during_the_stop(any_bench: Bench) -> None:
+    """From another thread, while `stop` blocks; after the stop there is none."""
+    subject = any_bench.ready(python(HANDLER.replace("0.2", "1")))
+    thread = threading.Thread(target=subject.stop, args=(20 * NS_PER_S,))
+    thread.start()
+    wait_until(lambda: any(row.state == "S" and row.threads == 1 for row in subject.processes() or ()))
+    assert thread.is_alive()
+    thread.join(20)
+    assert subject.processes() is None
+    assert subject.record().exit_code == 0
+
+
+def test_end_now_ends_a_stop_and_the_record_stays_whole(any_bench: Bench) -> None:
+    """SIGKILL before its time, on record like any other."""
+    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + NO_HANDLER
+    subject = any_bench.ready(python(code))
+    thread = threading.Thread(target=subject.stop, args=(1000 * NS_PER_S,))
+    thread.start()
+    subject.end_now()
+    thread.join(20)
+    assert subject.record().exit_signal == signal.SIGKILL
+    subject.end_now()
+
+
+# ── Commands beside the subject ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (("/bin/sh", "-c", "exit 3"), 3),
+        (("sh", "-c", '[ "$COLOUR" = blue ] && [ -e here ]'), 0),
+        (("sh", "-c", "kill -9 $$"), 137),
+        (("no-such-program",), 127),
+        (("./here",), 126),
+    ],
+)
+def test_command_has_the_subjects_environment_and_directory(
+    any_bench: Bench, command: tuple[str, ...], code: int
+) -> None:
+    """And its exit code comes back, numbered as a shell does."""
+    (any_bench.directory / "here").touch()
+    subject = any_bench.ready(python(HANDLER))
+    assert subject.execute(command) == code
+    subject.stop(10 * NS_PER_S)
+    record = subject.record()
+    assert (record.exit_code, signals_of(record)) == (0, [signal.SIGTERM])
+
+
+def test_command_sees_the_processes_of_the_subject(bench: Bench) -> None:
+    """Its PID 1 is the subject, its /proc the subject's; it is no child of PID 1."""
+    subject = bench.ready(python(HANDLER.replace("SIGTERM", "SIGUSR1")))
+    assert subject.execute(("sh", "-c", "grep -q USR1 /proc/1/cmdline && grep -q '^PPid:.0$' /proc/$$/status")) == 0
+    assert subject.execute(("sh", "-c", "kill -USR1 1")) == 0
+    wait_until(lambda: not subject.is_running())
+    assert subject.record().exit_code == 0
+
+
+def test_command_that_outlives_the_subject_goes_with_it(any_bench: Bench) -> None:
+    """The subject's end is told, not the command's."""
+    token = f"token-{os.getpid()}-companion"
+    subject = any_bench.ready(("/bin/sh", "-c", "echo ready; sleep 0.5; exit 4"))
+    with pytest.raises(SubjectFailed) as caught:
+        subject.execute(python("import time; time.sleep(1000)", token))
+    assert (caught.value.problem, caught.value.exit_code) == (None, 4)
+    wait_until(lambda: not is_alive(token))
+    with pytest.raises(SubjectFailed):
+        subject.execute(("true",))
+
+
+def test_daemon_that_a_command_leaves_goes_with_the_subject(any_bench: Bench) -> None:
+    """Nothing that was started beside the subject stays."""
+    token = f"token-{os.getpid()}-left"
+    subject = any_bench.ready(python(NO_HANDLER))
+    daemon = 'setsid "$0" -S -c "import time; time.sleep(1000)" "$1" >/dev/null 2>&1 &'
+    assert subject.execute(("sh", "-c", daemon, PYTHON, token)) == 0
+    wait_until(lambda: is_alive(token))
+    subject.stop(100 * NS_PER_MS)
+    assert not is_alive(token)
+
+
+def test_abort_ends_a_command_that_hangs(any_bench: Bench) -> None:
+    """Ctrl-C does not have to wait for it, and removing leaves it not behind."""
+    token = f"token-{os.getpid()}-hangs"
+    subject = any_bench.ready(python(HANDLER))
+
+    def abort_once_it_runs() -> None:
+        wait_until(lambda: is_alive(token))
+        subject.abort()
+
+    timer = threading.Thread(target=abort_once_it_runs)
+    timer.start()
+    with pytest.raises(SubjectFailed) as caught:
+        subject.execute(python("import time; time.sleep(1000)", token))
+    timer.join()
+    assert caught.value.problem is not None
+    assert caught.value.problem.kind is ProblemKind.INTERRUPTED
+    wait_until(lambda: not is_alive(token))
 
 
 # ── Leaving nothing behind ───────────────────────────────────────────────────────────────────────────────────────────

@@ -322,6 +322,10 @@ class ProcessSubject:
     def abort(self) -> None:
         """SIGKILL; the record says that it was ours."""
         self._aborted = True
+        self.end_now()
+
+    def end_now(self) -> None:
+        """SIGKILL, also while `stop` blocks another thread."""
         self._shim.tell({"do": "kill"})
 
     def remove(self) -> None:
@@ -402,7 +406,13 @@ def _located(word: str, image: ImageDefaults, subject: Subject) -> str:
     if find(word) != word:
         return find(word)
     is_shell_text = re.search(r"\s", word) is not None
-    return _PATH_IN_TEXT.sub(lambda m: shlex.quote(find(m[0])) if is_shell_text else find(m[0]), word)
+
+    def replaced(match: re.Match[str]) -> str:
+        place = find(match[0])
+        # What is not found stays as it is: quoted, the `$` in /proc/$$/status would lose its meaning.
+        return shlex.quote(place) if is_shell_text and place != match[0] else place
+
+    return _PATH_IN_TEXT.sub(replaced, word)
 
 
 def _directory(subject: Subject, image: ImageDefaults) -> str:

@@ -5,7 +5,7 @@ Standard library only and imported by `pid_namespace_shim.py` in its own process
 
 from __future__ import annotations
 
-import marshal
+import json
 import os
 import resource
 import signal
@@ -63,18 +63,18 @@ def _become(request: dict[str, Any], output: int | None, trouble: int, enter: Ca
         os.execvpe(request["argv"][0], request["argv"], dict(request["environment"]))
     except OSError as error:
         reply = {"failed": stage, "errno": error.errno or 0, "message": error.strerror or str(error)}
-        os.write(trouble, marshal.dumps(reply))
+        os.write(trouble, json.dumps(reply).encode())
     except BaseException as error:  # noqa: BLE001 - the child must never return into the parent's code
         reply = {"failed": stage, "errno": 0, "message": repr(error)}
-        os.write(trouble, marshal.dumps(reply))
+        os.write(trouble, json.dumps(reply).encode())
     os._exit(127)
 
 
 def trouble_of(end: int) -> dict[str, Any] | None:
     """What a child wrote there before it gave up, None once it has called exec."""
     with open(end, "rb") as file:
-        failure = file.read()[1:]  # ends when exec closes the other end; the first byte is the sign of life
-    return dict(marshal.loads(failure)) if failure else None
+        failure = file.read().strip()  # ends when exec closes the other end; the blank is the sign of life
+    return dict(json.loads(failure)) if failure else None
 
 
 def restore_signals() -> None:

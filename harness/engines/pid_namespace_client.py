@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import marshal
+import json
 import os
 import platform
 import select
@@ -23,9 +23,6 @@ from harness.model import NS_PER_MS, NS_PER_S
 
 SHIM_START = "import sys; sys.path.append(sys.argv[1]); import pid_namespace_shim as shim; shim.main()"
 """Imported rather than run as a file, so that Python takes the compiled code from its cache: 10 ms less."""
-
-LENGTH_BYTES = 4
-"""Before each message; the rest of it is a marshalled dict, as both ends are one Python."""
 
 REPLY_PATIENCE_NS = 60 * NS_PER_S
 """How much later than due a reply may come before the helper counts as stuck; the machine may be loaded."""
@@ -103,35 +100,32 @@ class ShimProcess:
     def tell(self, request: dict[str, Any]) -> None:
         """Send without waiting for a reply; nothing happens if the helper is gone."""
         with self._lock, contextlib.suppress(BrokenPipeError):
-            message = marshal.dumps(request)
-            message = b"" if self._closed else len(message).to_bytes(LENGTH_BYTES, "little") + message
-            while message:
-                message = message[self._requests.write(message) or 0 :]
+            line = b"" if self._closed else json.dumps(request).encode() + b"\n"
+            while line:
+                line = line[self._requests.write(line) or 0 :]
 
     def ask(self, request: dict[str, Any], takes_ns: int = 0) -> dict[str, Any]:
         """Send and return the reply, due after `takes_ns`. Raises EngineError if the helper fails or is stuck."""
         with self._asking:
             self.tell(request)
-            deadline_ns = time.monotonic_ns() + takes_ns + REPLY_PATIENCE_NS
-            length = int.from_bytes(self._read(LENGTH_BYTES, deadline_ns, request["do"]), "little")
-            reply: dict[str, Any] = marshal.loads(self._read(length, deadline_ns, request["do"]))
+            reply: dict[str, Any] = json.loads(self._line(time.monotonic_ns() + takes_ns + REPLY_PATIENCE_NS, request))
         if "error" in reply:
             raise EngineError(f"the process engine failed: {reply['error']}")
         self._watch(reply.get("pid"))
         return reply
 
-    def _read(self, length: int, deadline_ns: int, what: str) -> bytes:
-        while len(self._unread) < length:
+    def _line(self, deadline_ns: int, request: dict[str, Any]) -> bytes:
+        while b"\n" not in self._unread:
             left_ms = (deadline_ns - time.monotonic_ns()) / NS_PER_MS
             if left_ms <= 0 or self._closed or not self._poll.poll(left_ms):
                 self._process.kill()
-                raise EngineError(f"the process engine's helper did not answer {what!r} in time")
+                raise EngineError(f"the process engine's helper did not answer {request['do']!r} in time")
             piece = os.read(self._replies.fileno(), 65536)
             if not piece:
                 raise EngineError(f"the process engine's helper died: {self._last_words()}")
             self._unread += piece
-        message, self._unread = self._unread[:length], self._unread[length:]
-        return message
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line
 
     def process_rows(self) -> list[dict[str, Any]] | None:
         """The subject's process table, read here so that it can be had during a stop and costs the helper nothing."""

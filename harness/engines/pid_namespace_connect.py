@@ -16,6 +16,10 @@ SOCKET_PATIENCE_S = 10
 """For the helper to hand out a socket; it takes 50 µs, or some ms while it looks at many processes."""
 
 
+_CLOSE_ON_EXEC = socket.MSG_CMSG_CLOEXEC if sys.platform == "linux" else 0
+_DESCRIPTOR_BYTES = 4
+
+
 class NamespaceSockets:
     """The harness's end of the channel on which a helper hands out sockets of its network namespace.
 
@@ -36,14 +40,15 @@ class NamespaceSockets:
                 raise ConnectionRefusedError(errno.ECONNREFUSED, "the subject has been removed")
             try:
                 self._channel.send(b"6" if family == socket.AF_INET6 else b"4")
-                answer, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1, _CLOSE_ON_EXEC)
+                # Not recv_fds(): that one loses the flags (seen with 3.11.7).
+                answer, ancillary, _, _ = self._channel.recvmsg(1, socket.CMSG_SPACE(_DESCRIPTOR_BYTES), _CLOSE_ON_EXEC)
             except TimeoutError:
                 self._shut()  # its answer may come yet and must not be taken for the next one's
                 raise
             except ConnectionError:
-                answer, descriptors = b"", []
-        if descriptors:
-            return socket.socket(fileno=descriptors[0])
+                answer, ancillary = b"", []
+        for _, _, data in ancillary:
+            return socket.socket(fileno=int.from_bytes(data[:_DESCRIPTOR_BYTES], sys.byteorder))
         if not answer:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "the subject's helper is gone")
         raise OSError(answer[0], "the helper could not make a socket")
@@ -57,9 +62,6 @@ class NamespaceSockets:
     def _shut(self) -> None:
         self._closed = True
         self._channel.close()
-
-
-_CLOSE_ON_EXEC = socket.MSG_CMSG_CLOEXEC if sys.platform == "linux" else 0
 
 
 def connect(sockets: NamespaceSockets | None, port: int, timeout_s: float) -> socket.socket:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import time
 
 TYPE_CHECKING = False  # the typing module costs 3 ms of each start
 if TYPE_CHECKING:
-    import re
     from typing import Any
 
 NS_PER_MS = 1_000_000
@@ -85,8 +85,6 @@ class PortCheck:
         return True
 
     def _status_below_400(self) -> bool:
-        import re
-
         piece = self._socket.recv(4096)
         self._answer += piece
         line = re.match(rb"HTTP/\d\S* (\d{3})", self._answer)
@@ -115,8 +113,6 @@ class Output:
 
     def look_for(self, pattern: str) -> None:
         """Look for another pattern, from the first whole line that is kept."""
-        import re  # 4 ms, by then beside the subject's own start
-
         self.pattern, self.matched = re.compile(pattern, re.MULTILINE), False
         dropped = self._total - len(self._kept)
         self._searched = dropped and dropped + self._kept.find(b"\n") + 1
