@@ -67,6 +67,7 @@ SHARD = option("--shard", metavar="I/N", help="Run part I of N, the same part on
 SEED = option("--seed", type=int, metavar="N", help="Shuffle trials of equal length.")
 KEEP = option("--keep", is_flag=True, help="Leave containers of trials that did not pass.")
 FAIL_FAST = option("--fail-fast", is_flag=True, help="End the run at the first failure.")
+FAST = option("--fast", is_flag=True, help="End a stop early where the process table leaves no doubt.")
 TRY_FIXES = option("--try-fixes", is_flag=True, help="Repeat bad stops with changes that may cure them.")
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 
@@ -102,7 +103,7 @@ def cli(context: click.Context) -> None:
 
 @cli.command(epilog=EXIT_CODES)
 @PATHS
-@options(ENGINE, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, BASE_IMAGE, COLOR)
+@options(ENGINE, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, FAST, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, BASE_IMAGE, COLOR)
 def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
     """Run every scenario in PATHS (files, or folders of them) and write a report."""
     from harness import discovery
@@ -135,9 +136,10 @@ def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
 @click.option("--within", metavar="DURATION", help="Fail if the shutdown takes longer.")
 @click.option("--exit-code", "exit_codes", multiple=True, type=int, help="Accepted exit code; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of sentences.")
-@options(ENGINE, JOBS, REPEAT, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, BASE_IMAGE, COLOR)
+@click.option("--predict", is_flag=True, help="Only forecast, from the signal masks; stops nothing.")
+@options(ENGINE, JOBS, REPEAT, FAST, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, BASE_IMAGE, COLOR)
 @click.pass_context
-def check(context: click.Context, /, color: str, as_json: bool, **given: Any) -> None:
+def check(context: click.Context, /, color: str, as_json: bool, predict: bool, **given: Any) -> None:
     """Stop IMAGE (or a build, a Compose service, or the COMMAND behind `--`) and say whether that was graceful.
 
     \b
@@ -153,6 +155,8 @@ def check(context: click.Context, /, color: str, as_json: bool, **given: Any) ->
     if scenario.subject.image is None and not given["build"] and not given["compose"]:
         given["engine"] = "process"  # a bare command has no image
     request = _request((scenario,), scenario.name, given)
+    if predict:
+        sys.exit(_predict(request, color, as_json))
     outcome = _run(request, color)
     _print_check(outcome.report, color, as_json)
     if outcome.directory is not None:
@@ -177,6 +181,7 @@ def _request(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any
         shard=Shard.parse(shard) if shard else None,
         seed=settings.get("seed"),
         fail_fast=settings.get("fail_fast", False),
+        fast=settings.get("fast", False),
         keep=settings["keep"],
         try_fixes=settings.get("try_fixes", False),
         junitxml=settings["junitxml"],
@@ -245,6 +250,24 @@ def _print_check(report: Report, color: str, as_json: bool) -> None:
     else:
         text = terminal.check_verdict(report, width=_width(), colour=_coloured(color), unicode=_unicode())
         _echo(text, color)
+
+
+def _predict(request: RunRequest, color: str, as_json: bool) -> int:
+    """Print the forecast; 0 would stop, 1 would be SIGKILLed, 3 unknown."""
+    from harness import pipeline
+    from harness.prediction import Expected
+    from harness.renderers import forecast
+    from harness.trial import Interruption
+
+    progress, interruption = _progress(color), Interruption()
+    _Interrupts(interruption, progress).install()
+    try:
+        found = pipeline.predict(request, progress, interruption)
+    finally:
+        progress.close()
+    text = forecast.render_json(found) if as_json else forecast.render(found, request.name, width=_width())
+    click.echo(text, nl=False)
+    return {Expected.STOPS: PASS, Expected.KILLED: FAIL, Expected.UNKNOWN: INCONCLUSIVE}[found.expected]
 
 
 def _exit_code(report: Report) -> int:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from harness import plan, remedy_search, report, scenario, scheduler, store, trial, verdict
+from harness import plan, prediction, remedy_search, report, scenario, scheduler, store, trial, verdict
 from harness._version import VERSION
 from harness.engines import selection
 from harness.engines.interface import Engine
@@ -53,6 +53,7 @@ class RunRequest:
     shard: plan.Shard | None = None
     seed: int | None = None
     fail_fast: bool = False
+    fast: bool = False
     keep: bool = False
     try_fixes: bool = False
     junitxml: Path | None = None
@@ -137,6 +138,26 @@ def run(
     if request.junitxml is not None:
         write_junit(built, request.junitxml)
     return RunOutcome(built, directory.path if directory else None)
+
+
+def predict(
+    request: RunRequest,
+    listener: Listener,
+    interruption: trial.Interruption,
+    open_engine: Callable[[str, str], selection.Chosen] | None = None,
+) -> prediction.Forecast:
+    """What the process table says will become of the first scenario's stop, without stopping anything.
+
+    The subject is started, made ready, looked at and removed. Raises the errors of `harness.errors`.
+    """
+    opener = open_engine or (lambda name, run: selection.open_engine(name, run, base_image=request.base_image))
+    engine, planned = _ready_engine(request, new_run_id(), listener, opener)
+    try:
+        for skipped in planned.skipped:
+            return prediction.Forecast(prediction.Expected.UNKNOWN, skipped.reason)
+        return trial.foresee(planned.trials[0], engine, interruption)
+    finally:
+        engine.close()
 
 
 def plan_only(request: RunRequest) -> tuple[Plan, int]:
@@ -268,7 +289,9 @@ def _trial_results(
             passed = verdict.judge(seen, item.scenario).status is Status.PASS
             return request.keep and not passed and not interruption.requested
 
-        seen = trial.perform(item, engine, interruption, start_slot=starts, step=listener.step, keep_if=keep)
+        seen = trial.perform(
+            item, engine, interruption, start_slot=starts, step=listener.step, keep_if=keep, fast=request.fast
+        )
         return TrialResult(seen, verdict.judge(seen, item.scenario))
 
     for result in scheduler.run_all(

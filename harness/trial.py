@@ -124,6 +124,22 @@ def perform(
     return observation
 
 
+def foresee(trial: Trial, engine: Engine, interruption: Interruption) -> prediction.Forecast:
+    """Start, make ready, look once, remove. What does not get ready cannot be foreseen. Raises EngineError."""
+    subject: RunningSubject | None = None
+    try:
+        subject = engine.start(trial)
+        with interruption.watching(subject):
+            subject.wait_ready()
+            _prepare(trial, subject)
+            return prediction.forecast(subject.processes(), subject.stop_signal)
+    except SubjectFailed as failure:
+        return prediction.Forecast(prediction.Expected.UNKNOWN, str(failure))
+    finally:
+        if subject is not None:
+            subject.remove()
+
+
 def _stop_and_record(
     trial: Trial, subject: RunningSubject, notes: _Notes, interruption: Interruption, step: Step, *, fast: bool
 ) -> Observation:

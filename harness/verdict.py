@@ -152,6 +152,13 @@ RULES = {
             "Podman's compatible API sends no kill events during a stop",
         ),
         Rule(
+            "cut-short",
+            Severity.NOTE,
+            "A stop is measured to its end.",
+            "`--fast` ends one whose process table leaves no doubt. How long it would have taken is not known.",
+            "kernel/signal.c, sig_ignored(): what PID 1 has no handler for is dropped",
+        ),
+        Rule(
             "non-zero-exit",
             Severity.NOTE,
             "An orderly stop ends with exit code 0.",
@@ -331,7 +338,9 @@ def _ended_by_the_signal(observation: Observation, facts: StopFacts) -> bool:
 def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> list[Finding]:
     """Findings that explain a verdict without deciding it."""
     remarks = []
-    if facts.sigkill_evidence is SigkillEvidence.INFERRED:
+    if facts.sigkill_reason == observation.cut_short:
+        remarks.append(_finding("cut-short", "`--fast` did not wait for the stop timeout; the outcome is inferred"))
+    elif facts.sigkill_evidence is SigkillEvidence.INFERRED:
         remarks.append(_finding("sigkill-inferred", facts.sigkill_reason))
     if outcome is Outcome.GRACEFUL and observation.exit_code:
         remarks.append(_finding("non-zero-exit", f"exit code {observation.exit_code}"))

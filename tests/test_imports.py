@@ -15,7 +15,8 @@ HARNESS = ROOT / "harness"
 
 PURE = {"scenario", "plan", "stop_sequence", "diagnosis", "verdict", "report", "compose", "dockerfile", "signals"}
 PURE |= {"remedies", "exec_form", "paste", "start_window", "process_tree"}
-PURE |= {"units", "wording", "statistics", "platforms", "model", "errors"}
+PURE |= {"units", "wording", "statistics", "platforms", "model", "errors", "diagnosis_handler", "log_hints"}
+PURE |= {"prediction", "process_tree"}
 DOES_IO = {"os", "subprocess", "socket", "time", "pathlib", "threading", "docker", "requests", "shutil", "tempfile"}
 DOES_IO |= {"urllib", "http", "asyncio", "multiprocessing", "select", "signal", "sys", "platform"}
 HEAVY = {"pandas", "matplotlib", "docker", "testcontainers", "boto3", "scipy", "numpy", "requests", "jinja2", "rich"}
