@@ -907,3 +907,36 @@ def test_without_root_a_user_namespace_gives_the_same_rules() -> None:
         pytest.skip("this kernel refuses user namespaces to users")
     assert done.stdout.splitlines() == ["True", "[None, 15, 9, None] 9"], done.stderr
     assert not is_alive(token)
+
+
+INSIDE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from harness.engines.pid_namespace import PidNamespaceEngine
+from harness.model import *
+engine = PidNamespaceEngine("test")
+if not engine.info().pid1_rules:
+    sys.exit("no namespaces")
+server = Subject(build_directory="/", command=(sys.executable, "-S", "-c", *sys.argv[2:]))
+scenario = Scenario("s", server, readiness=Readiness(log="^ready$"), traffic=(TrafficClient(TrafficKind.TCP, 8000),))
+subject = engine.start(Trial("t", scenario, 0, 0, 1))
+subject.wait_ready()
+connection, vantage = subject.connect(8000, 10)
+with connection:
+    print(connection.recv(5).decode(), vantage)
+print(subject.execute(("sh", "-c", "grep -q ready /proc/1/cmdline")))
+engine.close()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv")
+@pytest.mark.skipif(not os.access("/usr/bin/python3", os.X_OK), reason="needs a python that others may run")
+def test_without_root_the_inside_is_reached_all_the_same() -> None:
+    """Connections and commands need no right that the user namespace does not give."""
+    user = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    server = [ECHO, "8000", "127.0.0.1", str(int(socket.AF_INET)), "0"]
+    command = [*user, "/usr/bin/python3", "-B", "-c", INSIDE, str(ROOT), *server]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd="/")
+    if "no namespaces" in done.stderr:
+        pytest.skip("this kernel refuses user namespaces to users")
+    assert done.stdout.splitlines() == ["hello network_namespace", "0"], done.stderr
