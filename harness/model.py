@@ -60,7 +60,8 @@ class Readiness:
     """When the subject counts as ready to be stopped: every condition that is given holds, then `delay_ns` passes.
 
     `log` is a regular expression searched in standard output and standard error. `http_path` belongs to
-    `http_port`. Not ready within `timeout_ns` makes the trial inconclusive.
+    `http_port`. `handler`: PID 1, or the program below an init, takes the stop signal, by the process table. Not ready
+    within `timeout_ns` makes the trial inconclusive.
     """
 
     log: str | None = None
@@ -68,6 +69,7 @@ class Readiness:
     http_port: int | None = None
     http_path: str = "/"
     healthcheck: bool = False
+    handler: bool = False
     delay_ns: int = 0
     timeout_ns: int = 30 * NS_PER_S
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from harness import prediction, traffic
+from harness import handler_ready, prediction, traffic
 from harness.engines.interface import Engine, RunningSubject, StopRecord, SubjectFailed
 from harness.errors import EngineError
 from harness.model import NS_PER_S, LogTail, Observation, Problem, ProblemKind, ProcessInfo, Trial
@@ -109,7 +109,7 @@ def perform(
     observation: Observation | None = None
     try:
         with start_slot or contextlib.nullcontext():
-            subject = engine.start(trial)
+            subject = engine.start(handler_ready.for_engine(trial))
         with interruption.watching(subject):
             observation = _stop_and_record(trial, subject, notes, interruption, step, fast=fast)
     except SubjectFailed as failure:
@@ -128,7 +128,7 @@ def foresee(trial: Trial, engine: Engine, interruption: Interruption) -> predict
     """Start, make ready, look once, remove. What does not get ready cannot be foreseen. Raises EngineError."""
     subject: RunningSubject | None = None
     try:
-        subject = engine.start(trial)
+        subject = engine.start(handler_ready.for_engine(trial))
         with interruption.watching(subject):
             subject.wait_ready()
             _prepare(trial, subject)
@@ -145,6 +145,7 @@ def _stop_and_record(
 ) -> Observation:
     step(trial, "waiting until ready")
     subject.wait_ready()
+    handler_ready.wait(trial, subject)
     _prepare(trial, subject)
     subject.sleep(trial.stop_after_ns)
     running = subject.is_running()
