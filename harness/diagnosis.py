@@ -184,6 +184,15 @@ CAUSES = {
 PROMPT_NS = 2 * NS_PER_S
 """A program that leaves sooner than this while a request is cut did not wait for it."""
 
+OWN_CLOCK_NS = NS_PER_S
+"""Nobody who waits for others gives them less."""
+
+TIMED_SLEEP = "nanosleep"
+"""Part of the names of the kernel's functions in which sleep(3) and its relatives wait."""
+
+KILLED_FROM_INSIDE = "by another process of the container"
+"""What the engines write behind a process that was SIGKILLed while PID 1 still stayed."""
+
 UNKNOWN = "the evidence does not tell"
 
 
@@ -233,14 +242,17 @@ def _crashed(seen: Observation, facts: StopFacts) -> Cause:
 def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
     tree, signal = Tree(seen.processes or ()), seen.stop_signal
     lost = seen.lost_processes or ()
+    own_clock = _by_own_clock(seen, facts)
     if lost:
         names = ", ".join(lost)
-        if any("inner" in item for item in lost):
+        if own_clock is not None:
+            return own_clock
+        if any(KILLED_FROM_INSIDE in item for item in lost):
             return Cause("inner-kill", f"SIGKILL from inside the container ended {names}{_after(facts)}")
         return Cause("child-killed-by-teardown", f"{_leaver(tree, signal)} left first{_after(facts)}: {names}")
     fates = [request.fate for request in seen.requests or () if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}]
     cut = sum(fate not in {RequestFate.COMPLETED, RequestFate.REFUSED} for fate in fates)
-    dropped = _dropped_below(tree, signal) if seen.lost_processes is None else None
+    dropped = (own_clock or _dropped_below(tree, signal)) if seen.lost_processes is None else None
     if dropped is not None:
         return dropped
     finished = sum(
@@ -254,6 +266,19 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
     if facts.shutdown_duration_ns is None or facts.shutdown_duration_ns < PROMPT_NS or cut:
         return Cause("fast-drop", f"{_reacts(tree, signal)} left{_after(facts)} with requests in flight")
     return None
+
+
+def _by_own_clock(seen: Observation, facts: StopFacts) -> Cause | None:
+    """PID 1 began a timed sleep after the signal and left at its end, although somebody below was still at work."""
+    before, late = Tree(seen.processes or ()).pid1, Tree(seen.processes_late or seen.processes_after_signal or ())
+    took = facts.shutdown_duration_ns
+    if before is None or late.pid1 is None or took is None or took < OWN_CLOCK_NS:
+        return None
+    below = late.descendants(late.pid1)
+    if not below or TIMED_SLEEP not in late.pid1.waits_in or TIMED_SLEEP in before.waits_in:
+        return None
+    text = f"PID 1, {quoted(late.pid1)}, slept after the signal and left{_after(facts)}"
+    return Cause("inner-kill", f"{text}, while {late.name(below[0])} was still at work")
 
 
 def _leaver(tree: Tree, signal: int | None) -> str:
