@@ -18,6 +18,9 @@ HELD_NS = NS_PER_S
 OPEN_AT_DEADLINE_NS = NS_PER_S // 2
 """A request that ends this close to the stop timeout, or after it, was ended by SIGKILL."""
 
+MIN_NAPS = 2
+"""A program that goes on in short turns sleeps this often between the looks; one that resumes a long sleep does not."""
+
 _HELD_KINDS = frozenset({TrafficKind.IDLE, TrafficKind.KEEP_ALIVE, TrafficKind.STREAM})
 _SLEEPS = ("nanosleep",)
 _LOCKS = ("futex",)
@@ -71,6 +74,7 @@ def handler_cause(scene: Scene) -> Cause | None:
         _no_time,
         _handler_gone,
         _held_connection,
+        _child_ignores,
         _wrapper,
         _work_in_flight,
         _swallowed,
@@ -129,6 +133,18 @@ def _held(request: Request, scene: Scene) -> bool:
     return ended is None or ended >= max(HELD_NS, scene.seen.stop_timeout_ns - OPEN_AT_DEADLINE_NS)
 
 
+def _child_ignores(scene: Scene) -> Cause | None:
+    """A shell with a trap, or a wrapper, whose one child ignores what it is sent."""
+    children = scene.before.children(scene.target)
+    starts_others = process_tree.is_shell(scene.target) or process_tree.program(scene.target) in process_tree.WRAPPERS
+    if not starts_others or len(children) != 1 or scene.late.find(children[0]) is None:
+        return None
+    if reaction(children[0], scene.signal) is not Reaction.IGNORED:
+        return None
+    text = f"has a handler for {scene.signal_name}, but {scene.before.name(children[0])} ignores it"
+    return Cause("signal-ignored", f"{scene.called} {text}")
+
+
 def _wrapper(scene: Scene) -> Cause | None:
     """It catches the signal and stays, and what it started never got it."""
     target, tree = scene.target, scene.before
@@ -169,11 +185,23 @@ def _swallowed(scene: Scene) -> Cause | None:
     """It wrote of an error after the signal and went on."""
     line = log_hints.fault(scene.seen.log_after_signal)
     late = scene.target_late
+    if process_tree.is_shell(scene.target) and late is not None:
+        return _trap_without_end(scene)
     if line is None or late is None or reaction(late, scene.signal) is not Reaction.CAUGHT:
         return None
     if late.waits_in != scene.target.waits_in and late.waits_in.startswith(_LOCKS):
         return None
     text = f"has a handler for {scene.signal_name}, wrote {log_hints.shown(line)} after it, and went on"
+    return Cause("handler-swallowed", f"{scene.called} {text}")
+
+
+def _trap_without_end(scene: Scene) -> Cause | None:
+    """A shell has started another command since the signal, so its trap was run, and did not end it."""
+    then, now = scene.before.children(scene.target), scene.late.children(scene.target)
+    changed = then and now and not {each.pid for each in then} & {each.pid for each in now}
+    if not changed:
+        return None
+    text = f"has a trap for {scene.signal_name}; it went on to {scene.late.name(now[0])} {scene.looked_after}"
     return Cause("handler-swallowed", f"{scene.called} {text}")
 
 
@@ -219,7 +247,7 @@ def _children_leave(scene: Scene) -> Cause | None:
 def _hangs(scene: Scene) -> Cause | None:
     """The handler waits: for a lock that nobody else can release, for a child, or it spins."""
     late = scene.target_late
-    if late is None or not late.waits_in and late.state != "R":
+    if late is None or (not late.waits_in and late.state != "R"):
         return None
     start = f"{scene.called} got {scene.signal_name}, and {scene.looked_after}"
     moved = bool(scene.target.waits_in) and late.waits_in != scene.target.waits_in
@@ -244,5 +272,18 @@ def _sleeps_on(scene: Scene) -> Cause | None:
     if not any(word in scene.target.waits_in for word in _SLEEPS):
         text = f"got {scene.signal_name}, and {scene.looked_after} it sleeps where it did not before"
         return Cause("handler-too-slow", f"{scene.called} {text}")
+    naps = _naps(scene)
+    if naps is not None and naps >= MIN_NAPS:
+        text = f"has a handler for {scene.signal_name}, and went on: it slept {naps} times within the next second"
+        return Cause("handler-swallowed", f"{scene.called} {text}")
     text = f"has a handler for {scene.signal_name}, and {scene.looked_after} it sleeps as before"
-    return Cause("handler-too-slow", f"{scene.called} {text}")
+    uninterrupted = ", without having run once in between" if naps == 0 else ""
+    return Cause("handler-too-slow", f"{scene.called} {text}{uninterrupted}")
+
+
+def _naps(scene: Scene) -> int | None:
+    """How often the main thread went to sleep between the two looks after the signal; None where that is not known."""
+    late, second = scene.target_late, Tree(scene.seen.processes_after_signal or ()).find(scene.target)
+    if late is None or second is None or late is second or scene.seen.processes_late is None:
+        return None
+    return None if late.switches is None or second.switches is None else late.switches - second.switches

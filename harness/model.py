@@ -336,7 +336,8 @@ class ProcessInfo:
     Source: `GET /containers/ID/top` with the signal-mask columns, or `/proc/PID/status`. Bit n-1 of a mask stands
     for signal n. `pid` is as the engine prints it: the host's for Docker, the container's for Podman. `pending`: sent
     to the process and not taken yet. `state`: `R`, `S`, `D`, `T`, `Z`. `waits_in`: the kernel function in which the
-    main thread sleeps. `threads`: how many. None and the empty string: not known.
+    main thread sleeps. `threads`: how many. `switches`: how often the main thread has gone to sleep so far. None and
+    the empty string: not known.
     """
 
     pid: int
@@ -349,6 +350,7 @@ class ProcessInfo:
     state: str = ""
     waits_in: str = ""
     threads: int | None = None
+    switches: int | None = None
 
     def disposition(self, signal: int) -> SignalDisposition:
         """What this process does with `signal`."""
@@ -423,10 +425,11 @@ class Observation:
     code (the `process` engine: wait status), else None. `oom_killed` None: the engine cannot tell.
     `stop_signal` None: not known. `processes` (just before the stop), `processes_after_signal` (a moment after the
     stop signal) and `processes_late` (a second or so after it) None: not looked at or unreadable. `log_after_signal`:
-    what it wrote from the stop on, None where that cannot be told from what it wrote before. `lost_processes`: processes ended by SIGKILL, though not by the
-    engine's own, as the kernel's record proves; None where nobody could look. `suspected_processes`: seen alive just
-    before PID 1 left, without proof of how they ended. `requests` None: there was no traffic. `cut_short`: the
-    evidence on which `--fast` ended the trial before its stop timeout, None for a stop that ran its course.
+    what it wrote from the stop on, None where that cannot be told from what it wrote before. `lost_processes`:
+    processes ended by SIGKILL, though not by the engine's own, as the kernel's record proves; None where nobody could
+    look. `suspected_processes`: seen alive just before PID 1 left, without proof of how they ended. `requests` None:
+    there was no traffic. `cut_short`: the evidence on which `--fast` ended the trial before its stop timeout, None for
+    a stop that ran its course.
     `complete` False: the engine's record has a gap (the event stream broke), so a missing event proves nothing.
     """
 

@@ -25,6 +25,7 @@ from harness.engines import docker_processes, docker_ready
 from harness.engines.docker_events import EventStream
 from harness.engines.docker_host import DockerHost, find
 from harness.engines.docker_images import Images
+from harness.engines.docker_proc import with_switches
 from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
 from harness.engines.process_connector import ProcessConnector, Watch
 from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, Reaper, owner, remove_run
@@ -231,6 +232,8 @@ class DockerSubject:
         except (docker.errors.DockerException, *_CONNECTION_ERRORS):
             return None
         table = docker_processes.table(answer)
+        if table is not None and self._host.local and not self._host.podman:
+            table = with_switches(table)
         if table is not None:
             self._looks.append((time.monotonic_ns(), table))
         return table
