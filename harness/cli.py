@@ -136,10 +136,11 @@ def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
 @click.option("--within", metavar="DURATION", help="Fail if the shutdown takes longer.")
 @click.option("--exit-code", "exit_codes", multiple=True, type=int, help="Accepted exit code; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of sentences.")
+@click.option("--sweep-start", is_flag=True, help="Find the moments from its start on at which a stop signal is lost.")
 @click.option("--predict", is_flag=True, help="Only forecast, from the signal masks; stops nothing.")
 @options(ENGINE, JOBS, REPEAT, FAST, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, BASE_IMAGE, COLOR)
 @click.pass_context
-def check(context: click.Context, /, color: str, as_json: bool, predict: bool, **given: Any) -> None:
+def check(context: click.Context, /, color: str, as_json: bool, predict: bool, sweep_start: bool, **given: Any) -> None:
     """Stop IMAGE (or a build, a Compose service, or the COMMAND behind `--`) and say whether that was graceful.
 
     \b
@@ -157,6 +158,8 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, *
     request = _request((scenario,), scenario.name, given)
     if predict:
         sys.exit(_predict(request, color, as_json))
+    if sweep_start:
+        sys.exit(_sweep_start(request, color, as_json))
     outcome = _run(request, color)
     _print_check(outcome.report, color, as_json)
     if outcome.directory is not None:
@@ -268,6 +271,28 @@ def _predict(request: RunRequest, color: str, as_json: bool) -> int:
     text = forecast.render_json(found) if as_json else forecast.render(found, request.name, width=_width())
     click.echo(text, nl=False)
     return {Expected.STOPS: PASS, Expected.KILLED: FAIL, Expected.UNKNOWN: INCONCLUSIVE}[found.expected]
+
+
+def _sweep_start(request: RunRequest, color: str, as_json: bool) -> int:
+    """Print where stop signals are lost; 0 nowhere, 1 somewhere, 3 not known."""
+    from harness import pipeline
+    from harness.renderers import start_sweep_text
+    from harness.start_window import Fate
+    from harness.trial import Interruption
+
+    progress, interruption = _progress(color), Interruption()
+    _Interrupts(interruption, progress).install()
+    try:
+        sweep = pipeline.sweep_start(request, progress, interruption)
+    finally:
+        progress.close()
+    text = start_sweep_text.render_json(sweep) if as_json else start_sweep_text.render(sweep)
+    click.echo(text if _unicode() or as_json else text.encode("ascii", "replace").decode(), nl=False)
+    if interruption.by_user:
+        return INTERRUPTED
+    if sweep.window is not None:
+        return FAIL
+    return PASS if any(moment.fate is Fate.HEARD for moment in sweep.moments) else INCONCLUSIVE
 
 
 def _exit_code(report: Report) -> int:

@@ -12,11 +12,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from harness import plan, prediction, remedy_search, report, scenario, scheduler, store, trial, verdict
+from harness import (
+    plan,
+    prediction,
+    remedy_search,
+    report,
+    scenario,
+    scheduler,
+    start_sweep,
+    start_window,
+    store,
+    trial,
+    verdict,
+)
 from harness._version import VERSION
 from harness.engines import selection
 from harness.engines.interface import Engine
-from harness.errors import BaseImageMissing, ScenarioError
+from harness.errors import BaseImageMissing, ScenarioError, UsageError
 from harness.model import (
     Observation,
     Plan,
@@ -156,6 +168,26 @@ def predict(
         for skipped in planned.skipped:
             return prediction.Forecast(prediction.Expected.UNKNOWN, skipped.reason)
         return trial.foresee(planned.trials[0], engine, interruption)
+    finally:
+        engine.close()
+
+
+def sweep_start(request: RunRequest, listener: Listener, interruption: trial.Interruption) -> start_window.Sweep:
+    """Stops of the first scenario from its creation on. Raises the errors of `harness.errors`."""
+    engine, planned = _ready_engine(
+        request,
+        new_run_id(),
+        listener,
+        lambda name, run: selection.open_engine(name, run, base_image=request.base_image),
+    )
+    try:
+        for skipped in planned.skipped:
+            raise UsageError(f"{skipped.scenario}: {skipped.reason}")
+        # As many as may be starting at once: more would slow the very thing that is measured.
+        auto = request.jobs == "auto"
+        jobs = scheduler.start_slots() if auto else scheduler.parse_jobs(request.jobs, start_window.MAX_TRIALS)
+        bench = start_sweep.Bench(engine, interruption, listener.note, jobs)
+        return start_sweep.run(planned.trials[0].scenario, bench)
     finally:
         engine.close()
 

@@ -128,7 +128,7 @@ def foresee(trial: Trial, engine: Engine, interruption: Interruption) -> predict
     """Start, make ready, look once, remove. What does not get ready cannot be foreseen. Raises EngineError."""
     subject: RunningSubject | None = None
     try:
-        subject = engine.start(handler_ready.for_engine(trial))
+        subject = engine.start(trial)
         with interruption.watching(subject):
             subject.wait_ready()
             _prepare(trial, subject)
