@@ -8,38 +8,41 @@ from __future__ import annotations
 
 import difflib
 import posixpath
-import re
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
 from yaml.constructor import ConstructorError
 
-from harness import signals, units
+from harness import scenario_traffic, units
 from harness.errors import ScenarioError
-from harness.model import (
-    ECS_STOP_TIMEOUT_S,
-    NS_PER_S,
-    Expectation,
-    Outcome,
-    Readiness,
-    Scenario,
-    StopPlan,
-    Subject,
+from harness.model import ECS_STOP_TIMEOUT_S, NS_PER_S, Expectation, Outcome, Readiness, Scenario, StopPlan, Subject
+from harness.scenario_traffic import Preparations, PreparationSection, TrafficSection
+from harness.scenario_values import (
+    Argv,
+    Duration,
+    Durations,
+    ExitCodes,
+    Outcomes,
+    Pattern,
+    Port,
+    Ports,
+    RawText,
+    Section,
+    Signal,
+    Size,
+    Text,
+    one_or_list,
 )
 
 Key = str | int
@@ -54,87 +57,14 @@ MAX_DEPTH = 12
 RAW_TEXT = {("subject", "environment"), ("subject", "build_args")}
 """Mappings whose values are taken as written, so that `PORT: 8000` and `FLAG: yes` mean what they look like."""
 
-
-# ── Values ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _duration(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError("a duration is needed, such as 500ms, 2s or 1m30s")
-    if not isinstance(value, str) and value > 0:
-        raise ValueError(f"{value} has no unit; write {value}s or {value}ms")
-    return units.parse_duration(str(value))
-
-
-def _size(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError("a size is needed, such as 64MiB")
-    return units.parse_size(str(value))
-
-
-def _signal(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError("a signal is needed, such as SIGTERM")
-    return signals.name(signals.number(str(value)))
-
-
-def _regular_expression(value: str) -> str:
-    try:
-        re.compile(value)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"{value[:60]!r} is not a regular expression: {error}") from None
-    return value
-
-
-def _one_or_list(value: object) -> object:
-    return value if isinstance(value, list) else [value]
-
-
-def _argv(value: object) -> object:
-    if isinstance(value, str):
-        raise ValueError(f'write it as a list of words, such as ["/bin/sh", "-c", {value!r}]')
-    return value
-
-
-def _ports(value: object) -> object:
-    if not isinstance(value, list):
-        return value
-    if any(isinstance(port, list | dict) for port in value):
-        raise ValueError("write a list of ports, such as [8000], or a mapping to host ports, such as {8000: 18000}")
-    return dict.fromkeys(value)
-
-
-DURATION_SCHEMA = {"type": ["string", "integer"], "examples": ["500ms", "2s", "1m30s"]}
-Duration = Annotated[int, BeforeValidator(_duration), WithJsonSchema(DURATION_SCHEMA)]
-Size = Annotated[int, BeforeValidator(_size), WithJsonSchema({"type": ["string", "integer"], "examples": ["64MiB"]})]
-Signal = Annotated[
-    str, BeforeValidator(_signal), WithJsonSchema({"type": ["string", "integer"], "examples": ["SIGINT"]})
-]
-Pattern = Annotated[str, AfterValidator(_regular_expression)]
-Argv = Annotated[list[str], BeforeValidator(_argv), Field(min_length=1)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Text = Annotated[str, StringConstraints(min_length=1)]
-RawText = Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean"]})]
-AnOutcome = Annotated[Outcome, Field(strict=False)]
-ExitCode = Annotated[int, Field(ge=0, le=255)]
-OutcomeList = Annotated[list[AnOutcome], Field(min_length=1)]
-Outcomes = Annotated[OutcomeList, BeforeValidator(_one_or_list, json_schema_input_type=OutcomeList | AnOutcome)]
-DurationList = Annotated[list[Duration], Field(min_length=1)]
-Durations = Annotated[DurationList, BeforeValidator(_one_or_list, json_schema_input_type=DurationList | Duration)]
-ExitCodes = Annotated[list[ExitCode], BeforeValidator(_one_or_list, json_schema_input_type=list[ExitCode] | ExitCode)]
-Ports = Annotated[
-    dict[Port, Port | None], BeforeValidator(_ports, json_schema_input_type=dict[Port, Port | None] | list[Port])
-]
+HEADERS = ("traffic", "headers")
+"""First and last key of the path to such a mapping, whichever client it belongs to."""
 
 
 # ── The file ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class SubjectSection(_Section):
+class SubjectSection(Section):
     """The container to stop."""
 
     image: Text | None = Field(None, description="Image to run; pulled when it is not there. Either this or `build`.")
@@ -159,14 +89,14 @@ class SubjectSection(_Section):
         return self
 
 
-class HttpSection(_Section):
+class HttpSection(Section):
     """A request that must be answered with a status below 400."""
 
     port: Port
     path: Annotated[str, StringConstraints(pattern="^/")] = "/"
 
 
-class ReadySection(_Section):
+class ReadySection(Section):
     """When the container counts as ready; every condition given must hold, then `delay` passes."""
 
     log: Pattern | None = Field(None, description="Regular expression found in the output; ^ and $ match at lines.")
@@ -179,7 +109,7 @@ class ReadySection(_Section):
     timeout: Duration = Field(30 * NS_PER_S, description="Not ready by then: the trial is inconclusive.")
 
 
-class StopSection(_Section):
+class StopSection(Section):
     """How the container is stopped."""
 
     timeouts: Durations = Field([ECS_STOP_TIMEOUT_S * NS_PER_S], description="Stop timeouts; one trial each.")
@@ -194,7 +124,7 @@ class StopSection(_Section):
         return self
 
 
-class ExpectSection(_Section):
+class ExpectSection(Section):
     """What a trial must come to."""
 
     outcome: Outcomes = Field([Outcome.GRACEFUL], description="One outcome or a list of accepted ones.")
@@ -204,10 +134,10 @@ class ExpectSection(_Section):
 
 
 ExpectList = Annotated[list[ExpectSection], Field(min_length=1)]
-Expectations = Annotated[ExpectList, BeforeValidator(_one_or_list, json_schema_input_type=ExpectList | ExpectSection)]
+Expectations = Annotated[ExpectList, BeforeValidator(one_or_list, json_schema_input_type=ExpectList | ExpectSection)]
 
 
-class ScenarioFile(_Section):
+class ScenarioFile(Section):
     """A stop-harness scenario, version 1."""
 
     version: Literal[1]
@@ -217,9 +147,11 @@ class ScenarioFile(_Section):
     description: str = ""
     subject: SubjectSection
     ready: ReadySection = ReadySection()
+    before_stop: Preparations = Field([], description="What is done between readiness and the stop.")
+    traffic: TrafficSection = TrafficSection()
     stop: StopSection = StopSection()
     repeat: Annotated[int, Field(ge=1, le=10_000)] = Field(1, description="Repetitions, each in a fresh container.")
-    expect: Expectations = [ExpectSection()]
+    expect: Expectations = Field([ExpectSection()], description="What the trials must come to.")
 
     @field_validator("expect")
     @classmethod
@@ -311,6 +243,8 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             delay_ns=_ready_delay(ready),
             timeout_ns=ready.timeout,
         ),
+        before_stop=scenario_traffic.preparations(file.before_stop),
+        traffic=scenario_traffic.clients(file.traffic),
         stop=StopPlan(tuple(stop.timeouts), stop.signal, tuple(stop.after)),
         repeat=file.repeat,
         expectations=tuple(
@@ -393,7 +327,7 @@ class _Reader:
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
-        if path[:-1] in RAW_TEXT and node.tag != "tag:yaml.org,2002:null":
+        if (path[:-1] in RAW_TEXT or path[:1] + path[-2:-1] == HEADERS) and node.tag != "tag:yaml.org,2002:null":
             return node.value
         return self._construct(node)
 
@@ -440,9 +374,14 @@ def _where(detail: ErrorDetails) -> Path:
 
 
 def _position(marks: dict[Path, yaml.Mark], path: Path) -> tuple[int, int]:
-    while path and path not in marks:
-        path = path[:-1]
-    mark = marks[path]
+    """Of the key, or of the nearest one around it; a single value that stands for a list of one has no index."""
+    known: Path = ()
+    for part in path:
+        if (*known, part) in marks:
+            known = (*known, part)
+        elif part != 0:
+            break
+    mark = marks[known]
     return mark.line + 1, mark.column + 1
 
 
@@ -477,16 +416,26 @@ def _show(value: object) -> str:
 def _allowed_keys(path: Path) -> list[str]:
     """The keys of the section at `path`, found by walking the models as the data was walked."""
     model: Any = ScenarioFile
-    sections = {
+    for part in path:
+        model = _SECTIONS.get(model, {}).get(str(part), model)
+    return list(model.model_fields)
+
+
+_SECTIONS: dict[Any, dict[str, type[Section]]] = {
+    ScenarioFile: {
         "subject": SubjectSection,
         "ready": ReadySection,
-        "http": HttpSection,
+        "before_stop": PreparationSection,
+        "traffic": TrafficSection,
         "stop": StopSection,
         "expect": ExpectSection,
-    }
-    for part in path:
-        model = sections.get(str(part), model)
-    return list(model.model_fields)
+    },
+    ReadySection: {"http": HttpSection},
+    TrafficSection: scenario_traffic.SECTIONS,
+    scenario_traffic.TcpTraffic: {"exchanges": scenario_traffic.ExchangeSection},
+    scenario_traffic.IdleTraffic: {"exchanges": scenario_traffic.ExchangeSection},
+}
+"""Section, key → the section below."""
 
 
 def _did_you_mean(word: str, allowed: list[str]) -> str:

@@ -17,13 +17,17 @@ from harness.model import (
     EngineInfo,
     Event,
     EventKind,
+    Exchange,
     Expectation,
     Observation,
     Outcome,
+    Preparation,
     Readiness,
     Scenario,
     StopPlan,
     Subject,
+    TrafficClient,
+    TrafficKind,
 )
 
 SOURCE = "folder/file.yaml"
@@ -110,6 +114,45 @@ def readinesses(draw: st.DrawFn) -> Readiness:
     )
 
 
+some_bytes = st.binary(min_size=1, max_size=8)
+header_names = st.from_regex("X-[A-Za-z]{1,8}", fullmatch=True)
+header_values = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=8)
+
+
+@st.composite
+def traffic_clients(draw: st.DrawFn) -> TrafficClient:
+    """One client of any kind, with whatever applies to its kind."""
+    kind = draw(st.sampled_from(TrafficKind))
+    raw, tls = kind in {TrafficKind.TCP, TrafficKind.IDLE}, draw(st.booleans())
+    one_sided = st.builds(Exchange, some_bytes) | st.builds(Exchange, st.none(), some_bytes)
+    exchanges = draw(st.lists(one_sided | st.builds(Exchange, some_bytes, some_bytes), max_size=3)) if raw else []
+    if kind is TrafficKind.TCP:
+        exchanges.append(Exchange(draw(st.none() | some_bytes), draw(some_bytes)))
+    http: dict[str, Any] = {}
+    if not raw:
+        http["path"] = "/" + draw(st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=10))
+        http["method"] = draw(st.sampled_from(["GET", "POST"]))
+        http["headers"] = tuple(draw(st.dictionaries(header_names, header_values, max_size=2)).items())
+        http["body"] = draw(st.none() | st.binary(max_size=8))
+    pace: dict[str, Any] = {"think_ns": draw(durations_ns()), "lead_ns": draw(durations_ns())}
+    every: dict[str, Any] = {"every_ns": draw(durations_ns(min_ms=10))}
+    return TrafficClient(
+        kind,
+        draw(ports),
+        **http,
+        exchanges=tuple(exchanges),
+        clients=draw(st.integers(1, 5000)),
+        **(pace if kind in {TrafficKind.HTTP, TrafficKind.TCP} else {}),
+        **(every if kind is TrafficKind.NEW_CONNECTIONS else {}),
+        tls=tls,
+        verify=tls and draw(st.booleans()),
+        timeout_ns=draw(durations_ns()),
+    )
+
+
+preparations = st.builds(Preparation, words) | st.builds(Preparation, st.none(), texts.map(re.escape))
+
+
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
     """Anything that a scenario file can say."""
@@ -122,8 +165,14 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         stop=stop,
         repeat=draw(st.integers(1, 10_000)),
         expectations=draw(expectations(stop.timeouts_ns)),
+        traffic=tuple(sorted(draw(st.lists(traffic_clients(), max_size=3)), key=_place_in_file)),
+        before_stop=tuple(draw(st.lists(preparations, max_size=2))),
         source=SOURCE,
     )
+
+
+def _place_in_file(client: TrafficClient) -> int:
+    return list(TrafficKind).index(client.kind)
 
 
 def yaml_of(scenario: Scenario) -> str:
@@ -155,6 +204,13 @@ def yaml_of(scenario: Scenario) -> str:
             delay=units.format_duration(ready.delay_ns),
             timeout=units.format_duration(ready.timeout_ns),
         ),
+        "before_stop": [
+            _present(execute=step.execute and list(step.execute), log=step.log) for step in scenario.before_stop
+        ],
+        "traffic": {
+            str(kind): [_traffic(client) for client in scenario.traffic if client.kind is kind]
+            for kind in dict.fromkeys(client.kind for client in scenario.traffic)
+        },
         "stop": _present(
             timeouts=[units.format_duration(value) for value in stop.timeouts_ns],
             signal=stop.signal,
@@ -172,6 +228,33 @@ def yaml_of(scenario: Scenario) -> str:
         ],
     }
     return yaml.safe_dump(data, sort_keys=False)
+
+
+def _traffic(client: TrafficClient) -> dict[str, Any]:
+    """One entry below a kind of traffic; only keys that the kind has."""
+    raw, paced = client.kind in {TrafficKind.TCP, TrafficKind.IDLE}, {TrafficKind.HTTP, TrafficKind.TCP}
+    return _present(
+        port=client.port,
+        clients=client.clients,
+        tls=client.tls,
+        verify=client.verify,
+        timeout=units.format_duration(client.timeout_ns),
+        path=None if raw else client.path,
+        method=None if raw else client.method,
+        headers=None if raw else dict(client.headers),
+        body=None if client.body is None else {"hex": client.body.hex()},
+        exchanges=[
+            _present(
+                send=None if step.send is None else step.send.decode("latin-1"),
+                expect=None if step.expect is None else {"hex": step.expect.hex()},
+            )
+            for step in client.exchanges
+        ]
+        or None,
+        think=units.format_duration(client.think_ns) if client.kind in paced else None,
+        lead=units.format_duration(client.lead_ns) if client.kind in paced else None,
+        every=units.format_duration(client.every_ns) if client.kind is TrafficKind.NEW_CONNECTIONS else None,
+    )
 
 
 def _present(**values: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ HARNESS = ROOT / "harness"
 PURE = {"scenario", "plan", "stop_sequence", "diagnosis", "verdict", "report", "compose", "dockerfile", "signals"}
 PURE |= {"remedies", "exec_form", "paste", "start_window", "process_tree"}
 PURE |= {"units", "wording", "statistics", "platforms", "model", "errors", "diagnosis_handler", "log_hints"}
-PURE |= {"prediction", "process_tree"}
+PURE |= {"prediction", "process_tree", "scenario_values", "scenario_traffic"}
 DOES_IO = {"os", "subprocess", "socket", "time", "pathlib", "threading", "docker", "requests", "shutil", "tempfile"}
 DOES_IO |= {"urllib", "http", "asyncio", "multiprocessing", "select", "signal", "sys", "platform"}
 HEAVY = {"pandas", "matplotlib", "docker", "testcontainers", "boto3", "scipy", "numpy", "requests", "jinja2", "rich"}
@@ -85,7 +85,7 @@ def engine_of(module: str) -> str | None:
     prefixes = {
         "docker_": "docker",
         "reaper": "docker",
-        "process_connector": "docker",
+        "process_": "docker",
         "pid_namespace": "process",
         "simulated": "simulated",
         "ecs": "ecs",

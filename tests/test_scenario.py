@@ -22,7 +22,54 @@ SHIPPED = sorted((Path(__file__).parent.parent / "scenarios").glob("*.yaml"))
 START = "version: 1\nname: web\nsubject: {image: web}\n"
 """The three lines that every scenario needs; mistakes are put in line 4."""
 
+SCHEMA = jsonschema.Draft202012Validator(scenario.schema())
+
 MISTAKES = {
+    "unknown kind of traffic": ("traffic: {htp: {port: 1}}\n", "4:11: traffic.htp: unknown key; did you mean `http`?"),
+    "unknown key of traffic": (
+        "traffic:\n  http:\n    port: 1\n    pth: /\n",
+        "7:5: traffic.http.0.pth: unknown key; did you mean `path`?",
+    ),
+    "unknown key of an exchange": (
+        "traffic:\n  tcp: [{port: 1, exchanges: [{snd: a}]}]\n",
+        "5:32: traffic.tcp.0.exchanges.0.snd: unknown key; did you mean `send`? allowed: send, expect",
+    ),
+    "traffic without a port": ("traffic: {http: {path: /}}\n", "4:11: traffic.http.0.port: this key is required"),
+    "no byte": ('traffic: {tcp: {port: 1, send: "€"}}\n', "4:26: traffic.tcp.0.send: '€' is no byte; write bytes as {"),
+    "no hexadecimal": (
+        "traffic: {idle: {port: 1, send: {hex: xy}}}\n",
+        "4:27: traffic.idle.0.send: pairs of hexadecimal digits are needed",
+    ),
+    "nothing expected": ("traffic: {tcp: {port: 1, send: a}}\n", "4:11: traffic.tcp.0: the last step needs `expect`"),
+    "two conversations": (
+        "traffic: {idle: {port: 1, send: a, exchanges: [{send: a}]}}\n",
+        "4:11: traffic.idle.0: give either `exchanges` or `send` and `expect`",
+    ),
+    "space in a path": (
+        'traffic: {http: {port: 1, path: "/a b"}}\n',
+        "4:27: traffic.http.0.path: '/a b' does not match",
+    ),
+    "two lines in a header": (
+        'traffic: {http: {port: 1, headers: {X-A: "a\\nb"}}}\n',
+        "4:37: traffic.http.0.headers.X-A: 'a\\nb' does not match",
+    ),
+    "our own header": (
+        "traffic: {http: {port: 1, headers: {content-length: 1}}}\n",
+        "4:27: traffic.http.0.headers: content-length follows from `body`",
+    ),
+    "verify without tls": (
+        "traffic: {stream: {port: 1, verify: true}}\n",
+        "4:11: traffic.stream.0: `verify` goes with `tls: true`",
+    ),
+    "flood": (
+        "traffic: {new_connections: {port: 1, every: 1ms}}\n",
+        "4:38: traffic.new_connections.0.every: shorter than 10ms would be a load test",
+    ),
+    "empty step": ("before_stop: [{}]\n", "4:15: before_stop.0: give exactly one of `execute` and `log`"),
+    "step in words": (
+        "before_stop: {execute: touch x}\n",
+        "4:15: before_stop.0.execute: write it as a list of words",
+    ),
     "unknown key": ("redy: {}\n", "4:1: redy: unknown key; did you mean `ready`? allowed: version, name,"),
     "unknown key below": ("stop:\n  timeout: 2s\n", "5:3: stop.timeout: unknown key; did you mean `timeouts`?"),
     "unknown key in a list": (
@@ -35,7 +82,7 @@ MISTAKES = {
     ),
     "no near key": (
         "zzz: 1\n",
-        "4:1: zzz: unknown key; allowed: version, name, description, subject, ready, stop, rep",
+        "4:1: zzz: unknown key; allowed: version, name, description, subject, ready, before_st",
     ),
     "number as key": ("1: x\n", "4:1: 1: unknown key; allowed: version"),
     "key of pydantic's own": ('"[key]": x\n', "4:1: [key]: unknown key; allowed: version"),
@@ -74,11 +121,11 @@ MISTAKES = {
     "signal 0": ("stop: {signal: 0}\n", "4:8: stop.signal: '0' is not a signal"),
     "outcome": (
         "expect: {outcome: gracefull}\n",
-        "4:1: expect.0.outcome.0: 'gracefull' is not allowed; did you mean `grac",
+        "4:10: expect.0.outcome.0: 'gracefull' is not allowed; did you mean `grac",
     ),
     "exit code": (
         "expect: {exit_codes: 256}\n",
-        "4:1: expect.0.exit_codes.0: 256 is not allowed; needed: less than or eq",
+        "4:10: expect.0.exit_codes.0: 256 is not allowed; needed: less than or eq",
     ),
     "expected twice": ("expect:\n- {}\n- {}\n", "4:1: expect: two entries without `timeout`; one is enough"),
     "expected twice at": (
@@ -167,7 +214,7 @@ def test_a_scenario_written_as_yaml_reads_back_as_itself(wanted: Scenario) -> No
 @settings(max_examples=30)
 def test_whatever_the_parser_accepts_the_schema_accepts(wanted: Scenario) -> None:
     """An editor that uses the schema never marks a file that runs."""
-    jsonschema.validate(_json_keys(yaml.safe_load(yaml_of(wanted))), scenario.schema())
+    assert not list(SCHEMA.iter_errors(_json_keys(yaml.safe_load(yaml_of(wanted)))))
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
@@ -352,9 +399,10 @@ json_like = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
     max_leaves=8,
 )
-sections = ("version", "name", "description", "subject", "ready", "stop", "repeat", "expect")
+sections = ("version", "name", "description", "subject", "ready", "stop", "repeat", "expect", "traffic", "before_stop")
 keys = st.sampled_from((*sections, "image", "build", "command", "environment", "ports", "memory", "init", "entrypoint"))
 keys |= st.sampled_from(("log", "tcp", "http", "port", "path", "timeouts", "timeout", "signal", "after", "outcome"))
+keys |= st.sampled_from(("idle", "keep_alive", "stream", "exchanges", "send", "expect", "execute", "headers", "body"))
 
 
 @given(st.dictionaries(keys, json_like | st.dictionaries(keys, json_like, max_size=4), max_size=5))

@@ -1,0 +1,219 @@
+"""The sections `traffic` and `before_stop` of a scenario file, and the records they become. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+
+from harness.model import NS_PER_MS, NS_PER_S, Exchange, Preparation, TrafficClient, TrafficKind
+from harness.scenario_values import Argv, Bytes, Duration, Pattern, Port, RawText, Section, TextBytes, one_or_list
+
+OWN_HEADERS = frozenset({"content-length", "transfer-encoding"})
+"""Headers that follow from `body`."""
+
+DEFAULT = TrafficClient(TrafficKind.HTTP, 0)
+
+Target = Annotated[str, StringConstraints(pattern=r"^/[!-~]*$")]
+"""As it stands in the request line: what is not printable ASCII is percent-encoded."""
+
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+HeaderValue = Annotated[RawText, StringConstraints(pattern=r"^([!-~\x80-\xff]([ \t!-~\x80-\xff]*[!-~\x80-\xff])?)?$")]
+
+
+# ── The sections ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ClientSection(Section):
+    """What every kind of traffic has."""
+
+    port: Port = Field(description="Port of the container.")
+    clients: Annotated[int, Field(ge=1, le=5000)] = Field(1, description="How many clients do this at once.")
+    tls: bool = Field(False, description="Speak TLS.")
+    verify: bool = Field(False, description="Check the certificate, against the Host header's name or localhost.")
+    timeout: Duration = Field(60 * NS_PER_S, description="An answer that takes longer counts as timed out.")
+
+    @model_validator(mode="after")
+    def _verify_goes_with_tls(self) -> ClientSection:
+        if self.verify and not self.tls:
+            raise ValueError("`verify` goes with `tls: true`")
+        return self
+
+
+class HttpClientSection(ClientSection):
+    """An HTTP request."""
+
+    path: Target = Field("/", description="Path with query, percent-encoded.")
+    method: Annotated[str, StringConstraints(pattern="^[A-Z]+$")] = Field("GET", description="Such as POST.")
+    headers: dict[HeaderName, HeaderValue] = Field({}, description="Headers. Default: Host is localhost.")
+    body: TextBytes | None = Field(None, description="Body, as text (UTF-8) or {hex: …}.")
+
+    @field_validator("headers")
+    @classmethod
+    def _headers_are_not_ours(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name in headers:
+            if name.lower() in OWN_HEADERS:
+                raise ValueError(f"{name} follows from `body`; leave it out")
+        return headers
+
+
+class HttpTraffic(HttpClientSection):
+    """Requests one after the other, each on a fresh connection; one is in flight at the stop."""
+
+    think: Duration = Field(DEFAULT.think_ns, description="Pause between two requests of a client.")
+    lead: Duration = Field(DEFAULT.lead_ns, description="The first request is sent this long before the stop.")
+
+
+class KeepAliveTraffic(HttpClientSection):
+    """A connection with one finished request, and a second one just after the stop signal."""
+
+
+class StreamTraffic(HttpClientSection):
+    """An answer that never ends, such as an event stream."""
+
+
+class NewConnectionsTraffic(HttpClientSection):
+    """Fresh connections with one request each, from the stop until they are refused."""
+
+    every: Duration = Field(DEFAULT.every_ns, description="Pause in between, 10ms or more.")
+
+    @field_validator("every")
+    @classmethod
+    def _no_flood(cls, every: int) -> int:
+        if every < 10 * NS_PER_MS:
+            raise ValueError("shorter than 10ms would be a load test")
+        return every
+
+
+class ExchangeSection(Section):
+    """One step of a conversation."""
+
+    send: Bytes | None = Field(None, description="Bytes to send. Default: nothing is sent.")
+    expect: Bytes | None = Field(None, description="Bytes that the answer contains. Default: none is awaited.")
+
+
+class RawSection(ClientSection):
+    """A conversation in bytes: either `exchanges`, or `send` and `expect` where there is only one."""
+
+    send: Bytes | None = Field(None, description="Bytes to send.")
+    expect: Bytes | None = Field(None, description="Bytes that the answer contains.")
+    exchanges: list[ExchangeSection] = Field([], description="Several steps, one after the other.")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> RawSection:
+        if self.exchanges and (self.send is not None or self.expect is not None):
+            raise ValueError("give either `exchanges` or `send` and `expect`")
+        return self
+
+    def steps(self) -> tuple[Exchange, ...]:
+        """The conversation, whichever way it was written."""
+        sections = self.exchanges or [ExchangeSection(send=self.send, expect=self.expect)]
+        exchanges = (Exchange(section.send, section.expect) for section in sections)
+        return tuple(exchange for exchange in exchanges if exchange != Exchange())
+
+
+class TcpTraffic(RawSection):
+    """A conversation whose last answer is awaited at the stop."""
+
+    think: Duration = Field(DEFAULT.think_ns, description="Pause before the last step is repeated.")
+    lead: Duration = Field(DEFAULT.lead_ns, description="The last step is first taken this long before the stop.")
+
+    @model_validator(mode="after")
+    def _an_end(self) -> TcpTraffic:
+        if not self.steps() or self.steps()[-1].expect is None:
+            raise ValueError("the last step needs `expect`: it says when the answer is whole")
+        return self
+
+
+class IdleTraffic(RawSection):
+    """A connection that is opened, greeted if steps are given, and held."""
+
+
+HttpList = Annotated[list[HttpTraffic], Field(min_length=1)]
+TcpList = Annotated[list[TcpTraffic], Field(min_length=1)]
+IdleList = Annotated[list[IdleTraffic], Field(min_length=1)]
+KeepAliveList = Annotated[list[KeepAliveTraffic], Field(min_length=1)]
+StreamList = Annotated[list[StreamTraffic], Field(min_length=1)]
+NewConnectionsList = Annotated[list[NewConnectionsTraffic], Field(min_length=1)]
+
+
+class TrafficSection(Section):
+    """What clients do while the container is stopped; each key one mapping or a list of them."""
+
+    http: Annotated[HttpList | None, BeforeValidator(one_or_list, json_schema_input_type=HttpList | HttpTraffic)] = None
+    tcp: Annotated[TcpList | None, BeforeValidator(one_or_list, json_schema_input_type=TcpList | TcpTraffic)] = None
+    idle: Annotated[IdleList | None, BeforeValidator(one_or_list, json_schema_input_type=IdleList | IdleTraffic)] = None
+    keep_alive: Annotated[
+        KeepAliveList | None, BeforeValidator(one_or_list, json_schema_input_type=KeepAliveList | KeepAliveTraffic)
+    ] = None
+    stream: Annotated[
+        StreamList | None, BeforeValidator(one_or_list, json_schema_input_type=StreamList | StreamTraffic)
+    ] = None
+    new_connections: Annotated[
+        NewConnectionsList | None,
+        BeforeValidator(one_or_list, json_schema_input_type=NewConnectionsList | NewConnectionsTraffic),
+    ] = None
+
+
+class PreparationSection(Section):
+    """One step between readiness and the stop; one of the two."""
+
+    execute: Argv | None = Field(None, description="Command to run in the container; it has to leave with 0.")
+    log: Pattern | None = Field(None, description="Regular expression to wait for in the whole output.")
+
+    @model_validator(mode="after")
+    def _one_step(self) -> PreparationSection:
+        if (self.execute is None) == (self.log is None):
+            raise ValueError("give exactly one of `execute` and `log`")
+        return self
+
+
+PreparationList = list[PreparationSection]
+Preparations = Annotated[
+    PreparationList, BeforeValidator(one_or_list, json_schema_input_type=PreparationList | PreparationSection)
+]
+
+SECTIONS: dict[str, type[Section]] = {
+    "http": HttpTraffic,
+    "tcp": TcpTraffic,
+    "idle": IdleTraffic,
+    "keep_alive": KeepAliveTraffic,
+    "stream": StreamTraffic,
+    "new_connections": NewConnectionsTraffic,
+}
+
+
+# ── Sections → records ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def clients(section: TrafficSection) -> tuple[TrafficClient, ...]:
+    """Every kind of traffic that the section names, in the order of the reference."""
+    return tuple(_client(kind, given) for kind in TrafficKind for given in getattr(section, kind.value) or ())
+
+
+def preparations(sections: list[PreparationSection]) -> tuple[Preparation, ...]:
+    """The steps before the stop."""
+    return tuple(
+        Preparation(None if section.execute is None else tuple(section.execute), section.log) for section in sections
+    )
+
+
+def _client(kind: TrafficKind, given: ClientSection) -> TrafficClient:
+    http = given if isinstance(given, HttpClientSection) else HttpClientSection(port=given.port)
+    pace = given if isinstance(given, HttpTraffic | TcpTraffic) else HttpTraffic(port=given.port)
+    return TrafficClient(
+        kind=kind,
+        port=given.port,
+        path=http.path,
+        method=http.method,
+        headers=tuple(http.headers.items()),
+        body=http.body,
+        exchanges=given.steps() if isinstance(given, RawSection) else (),
+        clients=given.clients,
+        think_ns=pace.think,
+        lead_ns=pace.lead,
+        every_ns=given.every if isinstance(given, NewConnectionsTraffic) else DEFAULT.every_ns,
+        tls=given.tls,
+        verify=given.verify,
+        timeout_ns=given.timeout,
+    )
