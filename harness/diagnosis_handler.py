@@ -269,13 +269,13 @@ def _sleeps_on(scene: Scene) -> Cause | None:
     late = scene.target_late
     if late is None or not any(word in late.waits_in for word in _SLEEPS):
         return None
-    if not any(word in scene.target.waits_in for word in _SLEEPS):
-        text = f"got {scene.signal_name}, and {scene.looked_after} it sleeps where it did not before"
-        return Cause("handler-too-slow", f"{scene.called} {text}")
     naps = _naps(scene)
     if naps is not None and naps >= MIN_NAPS:
         text = f"has a handler for {scene.signal_name}, and went on: it slept {naps} times within the next second"
         return Cause("handler-swallowed", f"{scene.called} {text}")
+    if scene.target.waits_in and not any(word in scene.target.waits_in for word in _SLEEPS):
+        text = f"got {scene.signal_name}, and {scene.looked_after} it sleeps where it did not before"
+        return Cause("handler-too-slow", f"{scene.called} {text}")
     text = f"has a handler for {scene.signal_name}, and {scene.looked_after} it sleeps as before"
     uninterrupted = ", without having run once in between" if naps == 0 else ""
     return Cause("handler-too-slow", f"{scene.called} {text}{uninterrupted}")
