@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.engines import process_connector
+from harness.engines import process_events
 from harness.errors import EngineError
 from harness.model import EngineInfo
 
@@ -97,7 +97,7 @@ def _describe(url: str, version: dict[str, Any], info: dict[str, Any], api_versi
         and not rootless
     )
     caveats = []
-    blind = process_connector.unavailable() if local else None
+    blind = process_events.unavailable() if local else None
     if blind:
         caveats.append(f"processes killed silently when PID 1 leaves are only suspected: {blind}")
     if podman:

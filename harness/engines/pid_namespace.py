@@ -47,6 +47,9 @@ from harness.model import (
     Vantage,
 )
 
+TELLS_EXITS_SINCE = (6, 15)
+"""The Linux whose pidfds tell how any process ended: PIDFD_INFO_EXIT."""
+
 PORT_PATIENCE_S = 600
 """How long a trial waits for its turn at a port of this machine; longer than a stop with the longest timeout."""
 
@@ -92,6 +95,7 @@ class PidNamespaceEngine:
             reports_oom=False,
             runs_images=False,
             caveats=tuple(caveats),
+            proves_lost_processes=probed.pid_namespace and _linux() >= TELLS_EXITS_SINCE,
         )
 
     def cannot_run(self, scenario: Scenario) -> str | None:
@@ -332,6 +336,11 @@ class ProcessSubject:
         """End the helper, and with it the subject."""
         self._cleanup.close()
         self._engine.forget(self)
+
+
+def _linux() -> tuple[int, ...]:
+    """The kernel's version, as far as two numbers go."""
+    return tuple(int(number) for number in re.findall(r"\d+", platform.release())[:2])
 
 
 def _exit_code(wait_status: int) -> int:

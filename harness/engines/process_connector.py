@@ -1,172 +1,34 @@
-"""The kernel's process connector: every fork and exit on this machine as it happens, with wait statuses.
+"""Who was SIGKILLed while a container stopped: the kernel's process events of its processes, kept during the stop.
 
-One listener for a whole run. It answers, for a container whose PID 1 is known by its host pid: which of the other
-processes were ended by SIGKILL while it stopped. Linux, root in the initial namespaces. Pids are the host's unless said
-otherwise, times CLOCK_MONOTONIC in ns, a *wait status* is what waitpid(2) gives.
-
-Sources: <linux/cn_proc.h>, <linux/connector.h>, connector.rst and drivers/connector/cn_proc.c of the kernel.
+One listener for a whole run; each container is known by the host pid of its PID 1. Pids are the host's unless said
+otherwise, times CLOCK_MONOTONIC in ns.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import select
 import signal
-import socket
-import struct
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harness.engines.process_events import ACKNOWLEDGED, BATCH, EXECUTED, EXITED, FORKED, NAMED, Listener, ProcessEvent
 from harness.model import NS_PER_MS
 
-NETLINK_CONNECTOR, CN_IDX_PROC, CN_VAL_PROC = 11, 1, 1
-PROC_CN_MCAST_LISTEN, PROC_CN_MCAST_IGNORE = 1, 2
-ACKNOWLEDGED, FORKED, EXECUTED, NAMED, EXITED = 0, 0x1, 0x2, 0x200, 0x80000000
-SO_RCVBUFFORCE = 33
 PF_EXITING = 4  # <linux/sched.h>, the flags field of /proc/PID/stat
 
-REQUEST = struct.Struct("=IHHII IIIIHH I")
-EVENT = struct.Struct("=24xII4xIIQ6I")
-"""sequence number, acknowledged one, what, CPU, time in ns, then up to six numbers that depend on `what`."""
-
-RECEIVE_BUFFER_BYTES = 64 << 20
-"""The kernel charges about 0.8 KiB for an event: 80 000 of them, or 5 s of two busy fork loops (measured)."""
-BATCH = 256
-"""Events taken with one call. One by one would mean one wait for Python's global lock each."""
-EVENT_BYTES = 128
 IDLE_NAP_S = 0.02
 """Between two reads while no container is watched."""
-ACKNOWLEDGE_PATIENCE_S = 1.0
 EXIT_PATIENCE_S = 2.0
 """From the end of the stop until every exit is on record; measured below 1 ms, the rest is for a busy machine."""
 MOST_PROCESSES = 20_000
 """Kept of one container. One that starts more during its stop is not followed any further."""
 MOST_LOOKS = 8
-
-
-# ── What the kernel sends ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class ProcessEvent:
-    """One event. `numbers` of a fork: parent thread and process, child thread and process; of an exit: thread,
-    process, wait status; of an exec or a new name: thread and process."""
-
-    sequence: int
-    acknowledged: int
-    what: int
-    cpu: int
-    at_ns: int
-    numbers: tuple[int, ...]
-
-
-def parse(datagram: bytes | bytearray | memoryview, offset: int = 0) -> ProcessEvent:
-    """Read one datagram. Raises struct.error when it is too short."""
-    sequence, acknowledged, what, cpu, at_ns, *numbers = EVENT.unpack_from(datagram, offset)
-    return ProcessEvent(sequence, acknowledged, what, cpu, at_ns, tuple(numbers))
-
-
-class _Vector(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _Header(ctypes.Structure):
-    """struct msghdr of recvmsg(2)."""
-
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint32),
-        ("vectors", ctypes.POINTER(_Vector)),
-        ("vector_count", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _Message(ctypes.Structure):
-    """struct mmsghdr of recvmmsg(2)."""
-
-    _fields_ = (("header", _Header), ("received", ctypes.c_uint))
-
-
-class _Listener:
-    """The netlink socket. `read` raises OSError with ENOBUFS when the kernel had to drop events."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_CONNECTOR)
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
-            self._socket.bind((0, CN_IDX_PROC))
-            self._buffer = (ctypes.c_char * (BATCH * EVENT_BYTES))()
-            start = ctypes.addressof(self._buffer)
-            self._vectors = (_Vector * BATCH)(*(_Vector(start + n * EVENT_BYTES, EVENT_BYTES) for n in range(BATCH)))
-            self._messages = (_Message * BATCH)()
-            for message, vector in zip(self._messages, self._vectors, strict=True):
-                message.header.vectors, message.header.vector_count = ctypes.pointer(vector), 1
-            self._receive = ctypes.CDLL(None, use_errno=True).recvmmsg
-            self._ask(PROC_CN_MCAST_LISTEN)
-            self._await_acknowledgement()
-        except BaseException:
-            self._socket.close()
-            raise
-
-    def fileno(self) -> int:
-        """For poll(2)."""
-        return self._socket.fileno()
-
-    def read(self) -> Iterator[ProcessEvent]:
-        """What has come so far, at most `BATCH` events."""
-        count = self._receive(self._socket.fileno(), self._messages, BATCH, socket.MSG_DONTWAIT, None)
-        if count < 0:
-            number = ctypes.get_errno()
-            if number == errno.EAGAIN:
-                return iter(())
-            raise OSError(number, os.strerror(number))
-        data = memoryview(self._buffer).cast("B")
-        return (parse(data, n * EVENT_BYTES) for n in range(count) if self._messages[n].received >= EVENT.size)
-
-    def close(self) -> None:
-        """Kernels before 6.6 count listeners, so each takes its leave."""
-        with contextlib.suppress(OSError):
-            self._ask(PROC_CN_MCAST_IGNORE)
-        self._socket.close()
-
-    def _ask(self, operation: int) -> None:
-        own_id = self._socket.getsockname()[0]
-        done = 3  # NLMSG_DONE
-        request = (REQUEST.size, done, 0, 0, own_id, CN_IDX_PROC, CN_VAL_PROC, 0, own_id, 4, 0, operation)
-        self._socket.send(REQUEST.pack(*request))
-
-    def _await_acknowledgement(self) -> None:
-        """Outside the initial PID and user namespaces the kernel ignores the request without a word."""
-        deadline = time.monotonic() + ACKNOWLEDGE_PATIENCE_S
-        expected = (self._socket.getsockname()[0] + 1) & 0xFFFFFFFF
-        while (left_s := deadline - time.monotonic()) > 0:
-            if select.select([self._socket], [], [], left_s)[0]:
-                for event in self.read():
-                    if event.what == ACKNOWLEDGED and event.acknowledged == expected:
-                        if event.numbers[0]:
-                            raise OSError(event.numbers[0], os.strerror(event.numbers[0]))
-                        return
-        raise OSError(errno.ETIMEDOUT, "the kernel does not answer (not in the initial namespaces?)")
-
-
-def unavailable() -> str | None:
-    """Why this machine's kernel cannot be listened to from here; None if it can."""
-    try:
-        _Listener().close()
-    except (OSError, AttributeError) as error:  # AttributeError: no netlink, not Linux
-        return f"process connector: {error.strerror if isinstance(error, OSError) else 'needs Linux'}"
-    return None
-
-
-# ── Who was killed ───────────────────────────────────────────────────────────────────────────────────────────────────
+MOST_LAG_NS = 100 * NS_PER_MS
+"""What was lost this long ago can no longer be found out by a look."""
 
 
 class _Process:
@@ -226,7 +88,7 @@ class ProcessConnector:
     """Listens in a thread from its making to `close`. Raises OSError where the kernel does not allow it."""
 
     def __init__(self) -> None:
-        self._listener = _Listener()
+        self._listener = Listener()
         self._changed = threading.Condition()
         self._owner: dict[int, Watch] = {}
         self._unnamed: set[int] = set()
@@ -251,7 +113,7 @@ class ProcessConnector:
             self._owner[pid_one] = watch
         try:
             for _ in range(MOST_LOOKS):
-                if not self._take_in(watch, jobs):
+                if not self._take_in(watch, _living(_roots(pid_one, jobs))):
                     return watch
         except OSError:
             self.drop(watch)
@@ -284,17 +146,17 @@ class ProcessConnector:
 
     # Before the stop: who is there
 
-    def _take_in(self, watch: Watch, jobs: bool) -> int:
-        """Add the living processes of the namespace that are not known yet, and return how many there were.
+    def _take_in(self, watch: Watch, pids: list[int]) -> int:
+        """Add the living processes that are not known yet, and return how many there were.
 
         Those that a known one starts are added by its fork event; so once a look finds nobody new, nobody is missing.
         """
         new = 0
-        for pid in _living(watch, jobs):
+        for pid in pids:
             with self._changed:
                 if pid in self._owner:
                     continue
-                process = self._add(watch, pid, f"PID {pid} of the host", time.monotonic_ns())
+                process = self._add(watch, pid, f"a process (host PID {pid})", time.monotonic_ns())
             # Read after it was added: if it still lives now, its exit event is yet to come.
             status = _status(pid)
             with self._changed:
@@ -312,6 +174,7 @@ class ProcessConnector:
         if len(watch.processes) >= MOST_PROCESSES:
             watch.complete = False
         else:
+            self._unnamed.add(pid)
             watch.processes[pid] = process
             self._owner[pid] = watch
         return process
@@ -352,10 +215,11 @@ class ProcessConnector:
         if event.what == ACKNOWLEDGED:  # somebody began to listen; it carries his number
             return
         if event.sequence != self._next_sequence.get(event.cpu, event.sequence):
-            self._miss()
+            self._catch_up(event)
         self._next_sequence[event.cpu] = (event.sequence + 1) & 0xFFFFFFFF
         if event.what == EXITED:
-            watch = self._owner.get(event.numbers[1])
+            # One whose parent is known belongs to it, even if the event of its fork was lost.
+            watch = self._owner.get(event.numbers[1]) or self._owner.get(event.numbers[5])
             if watch is not None:
                 self._exited(watch, event)
         elif event.what == FORKED:
@@ -365,6 +229,18 @@ class ProcessConnector:
         elif event.what in {EXECUTED, NAMED} and event.numbers[1] in self._owner:
             self._unnamed.add(event.numbers[1])
 
+    def _catch_up(self, event: ProcessEvent) -> None:
+        """A few events were lost, short of memory: seen three times a minute with four fork loops on two CPUs.
+
+        The child of a lost fork is found now, or by its exit. A lost exit leaves a process without an end, and that
+        watch without an answer.
+        """
+        if time.monotonic_ns() - event.at_ns > MOST_LAG_NS:
+            self._miss()
+            return
+        for watch in set(self._owner.values()):
+            self._take_in(watch, _living([watch.pid_one, *watch.processes]))
+
     def _forked(self, watch: Watch, event: ProcessEvent) -> None:
         """A new process, or a new thread, which carries its process's number."""
         _, parent, thread, child = event.numbers[:4]
@@ -373,7 +249,6 @@ class ProcessConnector:
             before = watch.processes.get(parent)
             name = before.label.rpartition(" (")[0] if before else "a process"
             self._add(watch, child, f"{name} (host PID {child})", event.at_ns)
-            self._unnamed.add(child)
         elif thread != child and known is not None:
             known.threaded = True
 
@@ -388,15 +263,16 @@ class ProcessConnector:
             if thread == pid:
                 watch.pid_one_left_ns = event.at_ns
             return
-        process = watch.processes.get(pid)
-        if process is None or event.at_ns < process.since_ns:
+        process = watch.processes.get(pid) or self._add(watch, pid, f"a process (host PID {pid})", event.at_ns)
+        if event.at_ns < process.since_ns:
             return  # an earlier process that had this pid
         process.ended = process.ended or thread == pid
         if status & 0x7F == signal.SIGKILL:
             if pid not in watch.killed:
                 watch.killed[pid] = _Killed(process.label, event.at_ns, not _is_leaving(watch.pid_one))
         elif not process.threaded:
-            del watch.processes[pid], self._owner[pid]
+            watch.processes.pop(pid, None)
+            self._owner.pop(pid, None)
 
     def _name(self) -> None:
         """Read names and inner pids of what is new, after a whole batch: most short-lived ones are gone by then."""
@@ -412,20 +288,27 @@ class ProcessConnector:
 # ── Reading /proc ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _living(watch: Watch, jobs: bool) -> list[int]:
-    """Processes in the PID namespace of PID 1, and the children of each, who may have one of their own. Raises OSError
-    where that cannot be read."""
-    namespace = _namespace(watch.pid_one)
+def _roots(pid_one: int, jobs: bool) -> list[int]:
+    """PID 1, and with `jobs` what was started from outside in its PID namespace, except for the engine's own helper.
+    Raises OSError where that cannot be read."""
+    if not jobs:
+        return [pid_one]
+    namespace = _namespace(pid_one)
     pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
-    found = {pid: _status(pid) for pid in pids if _namespace(pid) == namespace}
-    roots = [watch.pid_one]
-    if jobs:
-        outside = (pid for pid, status in found.items() if int(status.get("PPid", "0")) not in found)
-        roots += [pid for pid in outside if not found[pid].get("Name", "").startswith("runc:[")]
-    tree = list(dict.fromkeys(roots))
-    for pid in tree:
-        tree += [child for child in _children(pid) if child not in tree]
-    return tree
+    inside = {pid: _status(pid) for pid in pids if _namespace(pid) == namespace}
+    from_outside = (pid for pid, status in inside.items() if int(status.get("PPid", "0")) not in inside)
+    return [pid_one, *(pid for pid in from_outside if not inside[pid].get("Name", "").startswith("runc:["))]
+
+
+def _living(roots: list[int]) -> list[int]:
+    """These and all below them, also those in PID namespaces of their own."""
+    tree = dict.fromkeys(roots)
+    unseen = list(tree)
+    while unseen:
+        children = [child for child in _children(unseen.pop()) if child not in tree]
+        tree.update(dict.fromkeys(children))
+        unseen += children
+    return list(tree)
 
 
 def _namespace(pid: int) -> int | None:

@@ -1,0 +1,408 @@
+"""Which processes a stop took down with it: the kernel's record, what is left without it, and no false claim."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import check, pipeline, verdict
+from harness.engines import docker_host, docker_processes, process_connector, process_events
+from harness.engines.docker_host import DockerHost
+from harness.engines.process_connector import ProcessConnector
+from harness.engines.process_events import EXITED, FORKED, Listener, parse
+from harness.model import (
+    NS_PER_S,
+    DoctorLine,
+    Expectation,
+    Observation,
+    Outcome,
+    ProcessInfo,
+    Readiness,
+    Scenario,
+    StopPlan,
+    Subject,
+    TrialResult,
+)
+from harness.signals import SIGTERM
+from harness.trial import Interruption
+from tests.silence import Silence
+from tests.strategies import DOCKER, Behaviour, Jitter, stop
+
+BASE_IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
+PROVED = replace(DOCKER, proves_lost_processes=True)
+needs_connector = pytest.mark.skipif(
+    process_events.unavailable() is not None, reason=process_events.unavailable() or "available"
+)
+
+# ── The kernel's datagrams, as recorded on Linux 6.18, x86-64 ────────────────────────────────────────────────────────
+
+FORK = bytes.fromhex(
+    "4c00000003000000230100000000000001000000010000002301000000000000280000000100000001000000d37bbc4098040000"
+    "fb580000fb58000024590000245900000000000000000000"
+)
+EXIT = bytes.fromhex(
+    "4c00000003000000250100000000000001000000010000002501000000000000280000000000008001000000d03ad14098040000"
+    "24590000245900000000000011000000fb580000fb580000"
+)
+
+
+def test_a_recorded_fork_is_read() -> None:
+    """Parent, child, CPU, sequence number and the kernel's time."""
+    event = parse(FORK)
+    assert (event.what, event.sequence, event.cpu, event.at_ns) == (FORKED, 291, 1, 5051967634387)
+    assert event.numbers[:4] == (22779, 22779, 22820, 22820)
+
+
+def test_a_recorded_exit_is_read() -> None:
+    """Thread, process, wait status, signal to the parent, parent."""
+    event = parse(b"\0" * 128 + EXIT, 128)
+    assert (event.what, event.sequence) == (EXITED, 293)
+    assert event.numbers == (22820, 22820, 0, 17, 22779, 22779)
+
+
+# ── Suspicion, where the kernel cannot be asked ──────────────────────────────────────────────────────────────────────
+
+TERM = 1 << (SIGTERM - 1)
+PID_ONE = ProcessInfo(100, 1, "/sbin/docker-init -- sh -c 'python3 app.py; true'", TERM, 0, 0)
+SHELL = ProcessInfo(101, 100, "sh -c python3 app.py; true", 0, 0, 0)
+APP = ProcessInfo(102, 101, "python3 app.py", TERM, 0, 0)
+
+
+def suspects(*looks: tuple[float, tuple[ProcessInfo, ...]], left_s: float) -> tuple[str, ...]:
+    """The suspects of a stop whose signal was sent at 0 s."""
+    timed = [(int(at_s * NS_PER_S), table) for at_s, table in looks]
+    return docker_processes.suspected(timed, SIGTERM, 0, int(left_s * NS_PER_S))
+
+
+def test_who_is_left_by_its_parent_is_suspected() -> None:
+    """A shell under an init dies of the signal, the init leaves, and nobody told the program."""
+    assert suspects((-0.1, (PID_ONE, SHELL, APP)), left_s=0.1) == ("python (PID on the host 102)",)
+    orphan = replace(APP, parent_pid=100)
+    looks = (-0.1, (PID_ONE, SHELL, APP)), (0.3, (PID_ONE, orphan))
+    assert suspects(*looks, left_s=0.5) == ("python (PID on the host 102)",)
+
+
+def test_who_may_have_been_waited_for_is_not_suspected() -> None:
+    """Workers with a handler under a parent with a handler; PID 1 alone; and a look that is too old."""
+    worker = replace(APP, parent_pid=100)
+    assert suspects((-0.1, (PID_ONE, worker)), (0.3, (PID_ONE, worker)), left_s=0.5) == ()
+    assert suspects((-0.1, (PID_ONE,)), left_s=0.1) == ()
+    assert suspects((-0.1, (PID_ONE, SHELL, APP)), left_s=5) == ()
+    assert suspects(left_s=5) == ()
+
+
+def test_who_is_deaf_and_still_there_is_suspected() -> None:
+    """Nobody passed the signal on, or it would be gone."""
+    sleeper = ProcessInfo(103, 100, "sleep 100", 0, 0, 0)
+    assert suspects((-0.1, (PID_ONE, sleeper)), left_s=0.1) == ()
+    assert suspects((0.3, (PID_ONE, sleeper)), left_s=0.5) == ("sleep (PID on the host 103)",)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        (["1", "0", "1", "0", "0", "4000", "0", "Ss", "do_sys_poll", "a b  c\td"],),
+        (["1 0 1 0 0 4000 0 Ss do_sys_poll a b  c\td"],),
+        (
+            ["1 0 1 0 0 4000 0 Ss do_sys_poll a b  c\td"],
+            [f"9 0 1 0 0 0 0 R - ps -eo {docker_processes.PS_COLUMNS}"],
+        ),
+    ],
+    ids=["Docker", "Podman", "Podman's own ps"],
+)
+def test_rows_of_top_are_read(rows: tuple[list[str], ...]) -> None:
+    """As a list or as one string; a command keeps what it is made of."""
+    table = docker_processes.table({"Processes": rows})
+    assert table is not None
+    assert [(row.pid, row.caught, row.state, row.command) for row in table] == [(1, 0x4000, "S", "a b  c\td")]
+
+
+@pytest.mark.parametrize("rows", [None, [], [["?"]], [["x"] * 10], [["1"] * 9]])
+def test_a_table_that_cannot_be_read_is_none(rows: list[list[str]] | None) -> None:
+    """The container died under the look, or its `ps` has other columns."""
+    assert docker_processes.table({"Processes": rows}) is None
+
+
+def test_a_gap_in_the_record_is_never_graceful() -> None:
+    """Where a loss would have been proved, not knowing is a doubt; without that, and for PID 1 alone, it is none."""
+
+    stopped = stop(Behaviour(NS_PER_S // 10, 0), 10 * NS_PER_S, PROVED, Jitter()).observation
+
+    def outcome(**changes: Any) -> Outcome:
+        observation = replace(stopped, **changes)
+        return verdict.judge(observation, Scenario("any", Subject(image="any"))).outcome
+
+    assert outcome(lost_processes=()) is Outcome.GRACEFUL
+    assert outcome(lost_processes=("python3 (PID 7)",)) is Outcome.LOSSY
+    assert outcome(lost_processes=None) is Outcome.INCONCLUSIVE
+    assert outcome(lost_processes=None, processes=(PID_ONE,)) is Outcome.GRACEFUL
+    assert outcome(lost_processes=None, engine=DOCKER) is Outcome.GRACEFUL
+
+
+def test_doctor_says_whether_silent_kills_are_proved() -> None:
+    """One line for each engine."""
+    assert "when PID 1 leaves: proved" in check.describe_engine(DoctorLine("docker", PROVED, ""))
+    assert "when PID 1 leaves: not proved" in check.describe_engine(DoctorLine("docker", DOCKER, ""))
+
+
+# ── The listener itself ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@needs_connector
+def test_a_process_that_is_no_pid_one_is_not_watched() -> None:
+    """A pid that means something else here proves nothing: another kernel's container, or one that is gone."""
+    with contextlib.closing(ProcessConnector()) as connector:
+        assert connector.watch(os.getpid()) is None
+        assert connector.watch(0) is None
+
+
+@needs_connector
+def test_lost_events_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel drops what does not fit the buffer, and says so: then nothing is claimed."""
+    monkeypatch.setattr(process_events, "RECEIVE_BUFFER_BYTES", 4096)
+    with contextlib.closing(Listener()) as listener:
+        for _ in range(50):
+            subprocess.run(["true"], check=True)
+        with pytest.raises(OSError, match="No buffer space"):
+            listener.read()
+
+
+@needs_connector
+def test_a_watch_that_missed_events_answers_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for a container that took nobody down."""
+    monkeypatch.setattr(process_events, "RECEIVE_BUFFER_BYTES", 4096)
+    pid_one = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "sleep", "60"])
+    try:
+        with contextlib.closing(ProcessConnector()) as connector:
+            watch = connector.watch(_only_child(pid_one.pid))
+            assert watch is not None
+            with connector._changed:  # the thread cannot read on
+                for _ in range(600):
+                    subprocess.run(["true"], check=True)
+            pid_one.kill()
+            assert watch.lost() is None
+    finally:
+        pid_one.kill()
+        pid_one.wait()
+
+
+def _only_child(pid: int) -> int:
+    """The container's first process under `unshare`, once it runs its program."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    deadline = time.monotonic() + 10
+    while not path.read_text().split():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return int(path.read_text().split()[0])
+
+
+# ── On a real engine ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+SLOW = "$|=1; $SIG{TERM}=sub{sleep 1; exit 0}; print qq(ready\\n); sleep 1 while 1"
+DEAF = "$SIG{TERM}=q(IGNORE); print qq(ready\\n); sleep 1 while 1"
+PREFORK = (
+    "my @k; for(1..4){my $p=fork; if(!$p){$SIG{TERM}=sub{sleep 1; exit 0}; sleep 1 while 1} push @k,$p} "
+    "$SIG{TERM}=sub{kill TERM=>@k; 1 while wait>0; exit 0}; $|=1; print qq(ready\\n); sleep 1 while 1"
+)
+SUPERVISOR = (
+    f"$|=1; my $p=fork; if(!$p){{{DEAF}}} $SIG{{TERM}}=sub{{kill TERM=>$p; sleep 1; kill KILL=>$p; waitpid($p,0); "
+    "select(undef,undef,undef,0.05); exit 0}; sleep 1 while 1"
+)
+FORKS_AT_THE_STOP = (
+    "$|=1; $SIG{TERM}=sub{if(!fork){exec qw(sleep 100)} select(undef,undef,undef,0.2); exit 0}; "
+    "print qq(ready\\n); sleep 1 while 1"
+)
+BY_ANOTHER = ", by another process of the container N ms before PID N left"
+
+
+def subject(*command: str, init: bool = False) -> Subject:
+    """A container of the base image."""
+    return Subject(image=BASE_IMAGE, command=command, init=init)
+
+
+CASES: dict[str, tuple[Subject, Outcome, tuple[str, ...] | None]] = {
+    "a shell under an init": (
+        subject("sh", "-c", f"perl -e '{SLOW}'; true", init=True),
+        Outcome.LOSSY,
+        ("perl (PID N)",),
+    ),
+    "a trap that waits for nobody": (
+        subject("sh", "-c", "trap 'exit 0' TERM; sleep 100 & echo ready; wait"),
+        Outcome.LOSSY,
+        ("sleep (PID N)",),
+    ),
+    "PID 1 waits for its child": (
+        subject("sh", "-c", f"trap 'kill $c; wait $c; exit 0' TERM; perl -e '{SLOW}' & c=$!; wait"),
+        Outcome.GRACEFUL,
+        (),
+    ),
+    "a pool of workers": (subject("perl", "-e", PREFORK), Outcome.GRACEFUL, ()),
+    "a supervisor that loses patience": (
+        subject("perl", "-e", SUPERVISOR),
+        Outcome.LOSSY,
+        ("perl (PID N)" + BY_ANOTHER,),
+    ),
+    "killed at the stop timeout": (subject("sh", "-c", "echo ready; sleep 100; true"), Outcome.KILLED, None),
+    "forked during the stop": (subject("perl", "-e", FORKS_AT_THE_STOP), Outcome.LOSSY, ("sleep (PID N)",)),
+}
+
+
+def run(cases: dict[str, Subject], repeat: int = 1, jobs: str = "auto") -> dict[str, list[TrialResult]]:
+    """Stop each, and sort the results."""
+    any_of = (Expectation(outcomes=(Outcome.GRACEFUL, Outcome.LOSSY, Outcome.KILLED)),)
+    scenarios = tuple(
+        Scenario(
+            name.replace(" ", "-").lower(),
+            asked,
+            readiness=Readiness(log="^ready$", timeout_ns=60 * NS_PER_S),
+            stop=StopPlan((4 * NS_PER_S,)),
+            repeat=repeat,
+            expectations=any_of,
+        )
+        for name, asked in cases.items()
+    )
+    request = pipeline.RunRequest(scenarios, "test", None, engine="docker", jobs=jobs)
+    results = pipeline.run(request, Silence(), Interruption()).report.results
+    return {
+        name: [result for result in results if result.observation.scenario == name.replace(" ", "-").lower()]
+        for name in cases
+    }
+
+
+def lost(observation: Observation) -> tuple[str, ...] | None:
+    """Without the numbers."""
+    if observation.lost_processes is None:
+        return None
+    return tuple(re.sub(r"\d+", "N", text) for text in observation.lost_processes)
+
+
+@pytest.fixture
+def proving_engine(docker_engine_host: DockerHost) -> DockerHost:
+    """An engine on this kernel, which lets us listen."""
+    if not docker_engine_host.info.proves_lost_processes:
+        pytest.skip(f"silent SIGKILLs cannot be proved here: {docker_engine_host.info.caveats}")
+    return docker_engine_host
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("proving_engine")
+def test_the_kernel_proves_who_was_killed_and_that_nobody_was() -> None:
+    """By the teardown or by a supervisor, with the pid as inside; never a process that ended by itself."""
+    results = run({name: case[0] for name, case in CASES.items()})
+    for name, (_, outcome, expected) in CASES.items():
+        (result,) = results[name]
+        assert result.verdict.outcome is outcome, f"{name}: {result.verdict.reason}"
+        if expected is not None:
+            assert lost(result.observation) == expected, name
+            assert not result.observation.suspected_processes
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("proving_engine")
+def test_many_stops_on_a_busy_machine_never_come_out_wrong() -> None:
+    """Twenty at once beside loops that do nothing but fork: an answer is right, or there is none."""
+    names = ("a shell under an init", "PID 1 waits for its child")
+    storm = [subprocess.Popen(["sh", "-c", "while :; do /bin/true; done"]) for _ in range(2)]
+    try:
+        results = run({name: CASES[name][0] for name in names}, repeat=10, jobs="20")
+    finally:
+        for process in storm:
+            process.kill()
+            process.wait()
+    for name in names:
+        _, outcome, expected = CASES[name]
+        assert {lost(result.observation) for result in results[name]} <= {expected, None}
+        allowed = {outcome, Outcome.INCONCLUSIVE, Outcome.KILLED}  # killed: a busy machine may take longer than 4 s
+        assert {result.verdict.outcome for result in results[name]} <= allowed
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("proving_engine")
+def test_a_health_check_in_flight_is_not_lost_work(tmp_path: Path) -> None:
+    """The engine started it, and it ends with the container by design."""
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {BASE_IMAGE}\nHEALTHCHECK --interval=1s --timeout=60s CMD sleep 50\n"
+        """CMD ["sh", "-c", "trap 'exit 0' TERM; sleep 3; echo ready; while :; do sleep 0.1; done"]\n"""
+    )
+    (result,) = run({"health": Subject(build_directory=str(tmp_path))})["health"]
+    assert any("sleep 50" in process.command for process in result.observation.processes or ())
+    assert (result.verdict.outcome, result.observation.lost_processes) == (Outcome.GRACEFUL, ())
+
+
+@pytest.fixture
+def tcp_engine(docker_engine_host: DockerHost) -> Iterator[str]:
+    """The same engine through TCP: its API without its kernel."""
+    if not docker_engine_host.url.startswith("unix://"):
+        pytest.skip("the engine is not behind a socket file")
+    path = docker_engine_host.url.removeprefix("unix://")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_forward_all, args=(server, path), daemon=True).start()
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def _forward_all(server: socket.socket, path: str) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            client, _ = server.accept()
+            engine = socket.socket(socket.AF_UNIX)
+            engine.connect(path)
+            for source, target in ((client, engine), (engine, client)):
+                threading.Thread(target=_forward, args=(source, target), daemon=True).start()
+
+
+def _forward(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while piece := source.recv(1 << 16):
+            target.sendall(piece)
+        target.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.docker
+def test_an_engine_without_its_kernel_only_suspects(tcp_engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/engines.md, "Docker Engine, remote or rootless": nothing is proved, the classic case is a warning."""
+    monkeypatch.setenv("DOCKER_HOST", tcp_engine)
+    host = docker_host.find()
+    assert (host.local, host.info.proves_lost_processes) == (False, False)
+    names = ("a shell under an init", "PID 1 waits for its child", "a pool of workers")
+    results = run({name: CASES[name][0] for name in names})
+    seen = {name: results[name][0] for name in names}
+    assert {result.observation.lost_processes for result in seen.values()} == {None}
+    assert {result.verdict.outcome for result in seen.values()} == {Outcome.GRACEFUL}
+    (suspect,) = seen[names[0]].observation.suspected_processes
+    assert re.fullmatch(r"perl \(PID on the host \d+\)", suspect)
+    assert [finding.rule for finding in seen[names[0]].verdict.findings][-1] == "suspected-process"
+    assert not any(seen[name].observation.suspected_processes for name in names[1:])
+
+
+@pytest.mark.docker
+def test_an_engine_that_may_not_listen_only_suspects(
+    docker_engine_host: DockerHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without root the same as without the kernel, and doctor says why."""
+
+    def refused() -> Listener:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(process_events, "Listener", refused)
+    monkeypatch.setattr(process_connector, "Listener", refused)
+    host = docker_host.probe(docker_engine_host.url)
+    assert not host.info.proves_lost_processes
+    if host.local:
+        assert any("Operation not permitted" in caveat for caveat in host.info.caveats)
+    monkeypatch.setenv("DOCKER_HOST", docker_engine_host.url)
+    name = "a shell under an init"
+    (result,) = run({name: CASES[name][0]})[name]
+    assert (result.verdict.outcome, result.observation.lost_processes) == (Outcome.GRACEFUL, None)
+    assert result.observation.suspected_processes
