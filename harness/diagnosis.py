@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from harness import log_hints, process_tree, signals
 from harness.diagnosis_handler import Scene, handler_cause
 from harness.model import (
+    NS_PER_MS,
     NS_PER_S,
     Cause,
     Observation,
@@ -249,12 +250,18 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
             return own_clock
         if any(KILLED_FROM_INSIDE in item for item in lost):
             return Cause("inner-kill", f"SIGKILL from inside the container ended {names}{_after(facts)}")
-        return Cause("child-killed-by-teardown", f"{_leaver(tree, signal)} left first{_after(facts)}: {names}")
+        text = f"{_leaver(tree, signal)} left first{_after(facts)}, and the kernel SIGKILLed {names}"
+        return Cause("child-killed-by-teardown", text)
     fates = [request.fate for request in seen.requests or () if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}]
     cut = sum(fate not in {RequestFate.COMPLETED, RequestFate.REFUSED} for fate in fates)
     dropped = (own_clock or _dropped_below(tree, signal)) if seen.lost_processes is None else None
     if dropped is not None:
         return dropped
+    if seen.suspected_processes:
+        text = f"{_leaver(tree, signal)} left{_after(facts)}, and just before {', '.join(seen.suspected_processes)}"
+        return Cause(
+            "child-killed-by-teardown", f"{text} {'was' if len(seen.suspected_processes) == 1 else 'were'} there"
+        )
     finished = sum(
         request.fate is RequestFate.COMPLETED and (request.ended_at_ns or 0) > 0
         for request in seen.requests or ()
@@ -322,7 +329,9 @@ def _reacts(tree: Tree, signal: int | None) -> str:
 
 def _after(facts: StopFacts) -> str:
     took = facts.shutdown_duration_ns
-    return "" if took is None else f" {took / NS_PER_S:.2f} s after the signal"
+    if took is None:
+        return ""
+    return f" {took / NS_PER_S:.2f} s after the signal" if took >= 5 * NS_PER_MS else " at once"
 
 
 # ── Killed by the engine ─────────────────────────────────────────────────────────────────────────────────────────────
