@@ -69,3 +69,10 @@ def effective_stop_timeout_s(stop_timeout_s: int | None, agent_value: str | None
     if stop_timeout_s is not None and stop_timeout_s > 0:
         return stop_timeout_s
     return DEFAULT_STOP_TIMEOUT_S if fargate else agent_stop_timeout_s(agent_value)
+
+
+def format_go_duration(seconds: int) -> str:
+    """As Go prints it: `30s`, `2m30s`, `1h0m0s`."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s" if minutes else f"{rest}s"

@@ -1,0 +1,219 @@
+"""Makes tasks happen: feeds what the engine says to the pure lifecycle and does what that answers.
+
+One thread for each container from its pull to its exit, one for each stop call: a stop takes as long as its timeout,
+and nothing that a client waits for may wait for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.ecs_endpoint import tasks
+from harness.ecs_endpoint.containers import Binding, Clock, ContainerProblem, ContainerRequest, Containers, Exit
+from harness.ecs_endpoint.records import (
+    Event,
+    Exited,
+    HealthChanged,
+    PullStarted,
+    PullStopped,
+    Start,
+    Started,
+    StartFailed,
+    Status,
+    Stop,
+    StopCode,
+    StopFailed,
+    StopRequested,
+    Task,
+    Tick,
+    Wake,
+)
+
+STOP_RETRY_WAITS_S = (1.0, 1.3, 1.69, 2.2)
+"""Between the agent's five attempts to stop a container (docker_task_engine.go:121)."""
+
+HEALTH_POLL_S = 0.5
+
+
+@dataclass
+class Live:
+    """A container as the engine has it. `stop_called_at_ns` is None until this endpoint's first stop call."""
+
+    runtime_id: str
+    image_digest: str | None = None
+    bindings: tuple[Binding, ...] = ()
+    stop_called_at_ns: int | None = None
+    exit: Exit | None = None
+
+
+@dataclass
+class Run:
+    """A task and what belongs to it. `state` is replaced as a whole, under the endpoint's lock."""
+
+    id: str
+    arn: str
+    cluster: str
+    state: Task
+    requests: dict[str, ContainerRequest]
+    """By container name; links and volumesFrom are filled in when the container is created."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """Members of the API's task that never change: launchType, group, startedBy, overrides, …"""
+    tags: list[dict[str, str]] = field(default_factory=list)
+    live: dict[str, Live] = field(default_factory=dict)
+    container_ids: dict[str, str] = field(default_factory=dict)
+    wake_at_ns: int | None = None
+
+
+class Agent:
+    """All tasks of one endpoint. `lock` guards them; it is never held while the engine works."""
+
+    def __init__(self, containers: Containers, clock: Clock) -> None:
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+        self.runs: dict[str, Run] = {}
+        self._containers, self._clock = containers, clock
+        self._closing = False
+
+    def launch(self, run: Run) -> None:
+        """Take a new task and begin with what it does not have to wait for."""
+        with self.lock:
+            self.runs[run.id] = run
+        self.post(run, Tick(self._clock.now_ns()))
+
+    def request_stop(self, run: Run, code: StopCode, reason: str) -> Task:
+        """What StopTask answers with; the stop itself goes on behind it. Again for a stopping task: as it is."""
+        with self.lock:
+            if run.state.desired is Status.STOPPED:
+                return run.state
+            now_ns = self._clock.now_ns()
+            answer = self.post(run, StopRequested(now_ns, code, reason))
+            self.post(run, Tick(now_ns))
+            return answer
+
+    def post(self, run: Run, event: Event) -> Task:
+        """An event happened to a task. Returns the task right after it."""
+        with self.changed:
+            run.state, actions = tasks.step(run.state, event)
+            if run.state.desired is Status.STOPPED:
+                run.tags.clear()  # tags are deleted on stop (API reference, StopTask)
+            run.wake_at_ns = None
+            for action in actions:
+                if isinstance(action, Wake):
+                    run.wake_at_ns = action.at_ns
+                elif isinstance(action, Start):
+                    self._in_thread(self._live, run, action.name)
+                elif isinstance(action, Stop):
+                    self._in_thread(self._stop, run, action.name, action.stop_timeout_s)
+            self.changed.notify_all()
+            return run.state
+
+    def tick(self) -> None:
+        """Let time pass: start timeouts, and tasks that are forgotten an hour after they stopped."""
+        now_ns = self._clock.now_ns()
+        with self.lock:
+            due = [run for run in self.runs.values() if run.wake_at_ns is not None and run.wake_at_ns <= now_ns]
+            old = [run for run in self.runs.values() if run.state.forgotten(now_ns)]
+            for run in old:
+                del self.runs[run.id]
+        for run in due:
+            self.post(run, Tick(now_ns))
+        for live in (live for run in old for live in run.live.values()):
+            self._in_thread(self._containers.remove, live.runtime_id)
+
+    def close(self) -> None:
+        """Begin nothing new; the engine side removes what there is."""
+        self._closing = True
+
+    def _in_thread(self, work: Callable[..., None], *arguments: Any) -> None:
+        if not self._closing:
+            threading.Thread(target=work, args=arguments, daemon=True, name=work.__name__).start()
+
+    # ── one container, in its thread ────────────────────────────────────────────────────────────────────────────────
+
+    def _live(self, run: Run, name: str) -> None:
+        """Pull, create, start, and wait for the end."""
+        now = self._clock.now_ns
+        created = False
+        try:
+            self._fetch_image(run, str(run.requests[name].definition["image"]))
+            if run.state.desired is Status.STOPPED:  # told to stop while it was pulled: no engine call, no exit code
+                self.post(run, StartFailed(now(), name, None))
+                return
+            live = Live(self._containers.create(self._wired(run, name)))
+            run.live[name], created = live, True
+            self._containers.start(live.runtime_id)
+            live.bindings = self._containers.bindings(live.runtime_id)
+            live.image_digest = self._containers.image_digest(live.runtime_id)
+        except ContainerProblem as problem:
+            self.post(run, StartFailed(now(), name, problem.reason, created))
+            return
+        self.post(run, Started(now(), name))
+        if run.state.container(name).spec.has_health_check:
+            self._in_thread(self._watch_health, run, name)
+        self._post_exit(run, name, self._containers.wait(live.runtime_id))
+
+    def _fetch_image(self, run: Run, image: str) -> None:
+        if self._containers.has_image(image):
+            return
+        if run.state.desired is Status.STOPPED:
+            text = f"Task stopped before image pull could begin for task: {run.arn}"
+            raise ContainerProblem("TaskStoppedBeforePullBeginError", text)
+        self.post(run, PullStarted(self._clock.now_ns()))
+        try:
+            self._containers.pull(image)
+        finally:
+            self.post(run, PullStopped(self._clock.now_ns()))
+
+    def _wired(self, run: Run, name: str) -> ContainerRequest:
+        """The request with its neighbours, which exist by now: they are dependencies."""
+        request = run.requests[name]
+        links, sources = [], []
+        for link in request.definition.get("links", ()):
+            neighbour, _, alias = link.partition(":")
+            links.append((run.live[neighbour].runtime_id, alias or neighbour))
+        for item in request.definition.get("volumesFrom", ()):
+            sources.append((run.live[item["sourceContainer"]].runtime_id, bool(item.get("readOnly"))))
+        return ContainerRequest(
+            request.name,
+            request.definition,
+            request.labels,
+            request.publish_ports,
+            tuple(links),
+            tuple(sources),
+            request.volumes,
+        )
+
+    def _watch_health(self, run: Run, name: str) -> None:
+        known: bool | None = None
+        pause = threading.Event()
+        while not run.state.container(name).stopped and not self._closing:
+            healthy = self._containers.healthy(run.live[name].runtime_id)
+            if healthy is not None and healthy != known:
+                known = healthy
+                self.post(run, HealthChanged(self._clock.now_ns(), name, healthy))
+            pause.wait(self._clock.real_s(HEALTH_POLL_S))
+
+    def _post_exit(self, run: Run, name: str, ended: Exit) -> None:
+        run.live[name].exit = ended
+        now_ns = self._clock.now_ns()
+        self.post(run, Exited(now_ns, name, ended.exit_code, ended.finished_at_ns, ended.oom_killed, ended.reason))
+
+    def _stop(self, run: Run, name: str, stop_timeout_s: int) -> None:
+        """Up to five attempts, each with the whole timeout. Its exit is reported by the thread that waits for it."""
+        live = run.live[name]
+        live.stop_called_at_ns = self._clock.now_ns()
+        pause = threading.Event()
+        for wait_s in (*STOP_RETRY_WAITS_S, None):
+            try:
+                self._containers.stop(live.runtime_id, stop_timeout_s)
+                return
+            except ContainerProblem as problem:
+                if problem.final or (wait_s is None and self._containers.answers()):
+                    # Declared STOPPED although it may run (task_manager.go:1013). A silent engine changes nothing.
+                    self.post(run, StopFailed(self._clock.now_ns(), name, problem.reason))
+                if problem.final or wait_s is None:
+                    return
+                pause.wait(self._clock.real_s(wait_s))

@@ -1,0 +1,98 @@
+"""`stop-harness ecs serve`: options and what is printed. Everything else is imported when it runs."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import uuid
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from harness.ecs_endpoint.server import EcsServer
+
+USE = """\
+export AWS_ENDPOINT_URL_ECS={url}
+export AWS_ACCESS_KEY_ID=stop-harness AWS_SECRET_ACCESS_KEY=stop-harness AWS_DEFAULT_REGION={region}
+
+aws ecs list-tasks --endpoint-url {url}
+"""
+
+
+@click.group()
+def ecs() -> None:
+    """Amazon ECS on this machine: its API, its way to stop tasks."""
+
+
+@ecs.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Port.  [default: a free one]")
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to serve on.  [default: 127.0.0.1]")
+@click.option("--allow-remote", is_flag=True, help="Needed for an address that other machines can reach.")
+@click.option("--engine", type=click.Choice(["auto", "docker"]), default="auto", help="Where the tasks run.")
+@click.option("--region", envvar=["AWS_REGION", "AWS_DEFAULT_REGION"], default="us-east-1", metavar="NAME")
+@click.option(
+    "--stop-timeout",
+    envvar="ECS_CONTAINER_STOP_TIMEOUT",
+    show_envvar=True,
+    metavar="DURATION",
+    help="For containers without stopTimeout, as the ECS agent reads it (10s, 1m30s).  [default: 30s]",
+)
+@click.option("--arn-selects-cluster", is_flag=True, help="Take a task ARN's own cluster where --cluster differs.")
+def serve(
+    *,
+    port: int,
+    host: str,
+    allow_remote: bool,
+    engine: str,
+    region: str,
+    stop_timeout: str | None,
+    arn_selects_cluster: bool,
+) -> None:
+    """Serve the ECS API; tasks are containers of the local engine.
+
+    Ctrl-C or SIGTERM ends it and removes every container it started.
+    """
+    del engine  # Docker or Podman either way: a task needs an image
+    from harness.ecs_endpoint import server
+    from harness.ecs_endpoint.containers import Clock
+    from harness.ecs_endpoint.docker_containers import DockerContainers
+    from harness.ecs_endpoint.endpoint import Endpoint, Settings
+    from harness.engines import docker_host
+    from harness.errors import UsageError
+
+    if not server.is_loopback(host):
+        if not allow_remote:
+            raise UsageError(
+                f"--host {host} can be reached from other machines, and whoever reaches it can start containers here. "
+                "Add --allow-remote if that is meant."
+            )
+        click.echo(f"warning: anybody who reaches {host} can start containers on this machine", err=True)
+    settings = Settings(region, agent_stop_timeout=stop_timeout, arn_selects_cluster=arn_selects_cluster)
+    interrupted = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        interrupted.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    containers = DockerContainers(f"ecs-{uuid.uuid4().hex[:12]}", docker_host.find())
+    endpoint = Endpoint(containers, Clock(), settings)
+    try:
+        serving = server.EcsServer(endpoint, host, port)
+    except (OSError, OverflowError) as error:
+        endpoint.close()
+        raise UsageError(f"cannot serve on {host} port {port}: {getattr(error, 'strerror', error)}") from None
+    _wait(serving, region, interrupted)
+
+
+def _wait(serving: EcsServer, region: str, interrupted: threading.Event) -> None:
+    click.echo(f"ECS endpoint: {serving.url}")
+    click.echo(USE.format(url=serving.url, region=region))
+    click.echo("Ctrl-C ends it and removes its containers.")
+    try:
+        while not interrupted.wait(1):  # in slices: a wait without end would keep the signal from its handler
+            pass
+    finally:
+        serving.close()

@@ -1,0 +1,53 @@
+"""Operations on clusters. Each has one instance: this machine."""
+
+from __future__ import annotations
+
+from harness.ecs_endpoint import describe, identifiers
+from harness.ecs_endpoint.endpoint import ACTIVE, INACTIVE, Cluster, Endpoint, Json
+from harness.ecs_endpoint.errors import EcsError
+from harness.ecs_endpoint.paging import paged
+from harness.ecs_endpoint.records import Status
+
+EVERYTHING = ["TAGS", "SETTINGS"]
+
+
+def create_cluster(endpoint: Endpoint, request: Json) -> Json:
+    """Again for one that exists: as it is."""
+    name = identifiers.cluster_name(request.get("clusterName"))
+    existing = endpoint.clusters.get(name)
+    if existing is None or existing.status != ACTIVE:
+        tags, settings = request.get("tags", []), request.get("settings", [])
+        existing = endpoint.clusters[name] = Cluster(name, tags=tags, settings=settings)
+    return {"cluster": describe.cluster(endpoint, existing, EVERYTHING)}
+
+
+def describe_clusters(endpoint: Endpoint, request: Json) -> Json:
+    """The default cluster unless others are named."""
+    found, failures = [], []
+    for text in request.get("clusters") or [identifiers.DEFAULT_CLUSTER]:
+        name = identifiers.cluster_name(text)
+        if name in endpoint.clusters:
+            found.append(describe.cluster(endpoint, endpoint.clusters[name], request.get("include", [])))
+        else:
+            failures.append({"arn": endpoint.arns.cluster(name), "reason": "MISSING"})
+    return {"clusters": found, "failures": failures}
+
+
+def list_clusters(endpoint: Endpoint, request: Json) -> Json:
+    """Active ones."""
+    names = [name for name, cluster in endpoint.clusters.items() if cluster.status == ACTIVE]
+    return paged("clusterArns", names, request, endpoint.arns.cluster)
+
+
+def delete_cluster(endpoint: Endpoint, request: Json) -> Json:
+    """Only without services and tasks."""
+    cluster = endpoint.cluster(request["cluster"])
+    if any(it.cluster == cluster.name and it.status == ACTIVE for it in endpoint.services.values()):
+        raise EcsError(
+            "ClusterContainsServicesException",
+            "The Cluster cannot be deleted while Services are active.",
+        )
+    if any(run.state.last is not Status.STOPPED for run in endpoint.runs_of(cluster.name)):
+        raise EcsError("ClusterContainsTasksException", "The Cluster cannot be deleted while Tasks are active.")
+    cluster.status = INACTIVE
+    return {"cluster": describe.cluster(endpoint, cluster, EVERYTHING)}

@@ -1,0 +1,113 @@
+"""What the endpoint asks of a container engine: one narrow interface, with Docker and scripts behind it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from harness.model import Event
+
+NS_PER_S = 1_000_000_000
+
+
+class ContainerProblem(Exception):
+    """What the agent reports as a container's `reason`: `<ErrorName>: <text>`. `final`: another attempt is useless."""
+
+    def __init__(self, name: str, text: str, *, final: bool = False) -> None:
+        super().__init__(f"{name}: {text}")
+        self.reason, self.final = f"{name}: {text}", final
+
+
+@dataclass(frozen=True)
+class ContainerRequest:
+    """One container to create. `definition` is its container definition with the overrides applied.
+
+    `links` are (runtime id, alias), `volumes_from` (runtime id, read only); `volumes` maps a task volume's name to
+    its host path, or to what distinguishes the engine's volume behind it.
+    """
+
+    name: str
+    definition: dict[str, Any]
+    labels: dict[str, str]
+    publish_ports: bool = False
+    links: tuple[tuple[str, str], ...] = ()
+    volumes_from: tuple[tuple[str, bool], ...] = ()
+    volumes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A published port."""
+
+    container_port: int
+    host_port: int
+    protocol: str
+    host_ip: str
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a container ended. `events`: the signals and OOM kills that the engine put on record.
+
+    `exit_code` and `finished_at_ns` are None where the engine has none. `complete`: a missing event proves something.
+    """
+
+    exit_code: int | None
+    finished_at_ns: int | None = None
+    oom_killed: bool = False
+    reason: str | None = None
+    events: tuple[Event, ...] = ()
+    complete: bool = False
+
+
+class Containers(Protocol):
+    """A container engine. Every method may be called from many threads; failures are ContainerProblems."""
+
+    def has_image(self, image: str) -> bool:
+        """Whether a container of it can be created without pulling."""
+
+    def pull(self, image: str) -> None:
+        """Fetch an image."""
+
+    def create(self, request: ContainerRequest) -> str:
+        """Create a container and return its runtime id."""
+
+    def start(self, runtime_id: str) -> None:
+        """Start it."""
+
+    def bindings(self, runtime_id: str) -> tuple[Binding, ...]:
+        """Its published ports."""
+
+    def image_digest(self, runtime_id: str) -> str | None:
+        """`sha256:…` of its image."""
+
+    def healthy(self, runtime_id: str) -> bool | None:
+        """What its health check says; None before it said anything."""
+
+    def wait(self, runtime_id: str) -> Exit:
+        """Return when it has ended."""
+
+    def stop(self, runtime_id: str, stop_timeout_s: int) -> None:
+        """The engine's own stop call: stop signal, wait, SIGKILL. Returns when it is over."""
+
+    def answers(self) -> bool:
+        """Whether the engine is there at all."""
+
+    def remove(self, runtime_id: str) -> None:
+        """Forced remove; gone already is as good."""
+
+    def close(self) -> None:
+        """Remove everything of this run and end helpers."""
+
+
+class Clock:
+    """The endpoint's clock: nanoseconds since the epoch."""
+
+    def now_ns(self) -> int:
+        """The time now."""
+        return time.time_ns()
+
+    def real_s(self, seconds: float) -> float:
+        """How long to sleep for so many seconds of this clock."""
+        return seconds

@@ -1,0 +1,239 @@
+"""State → the API's shapes. Times stay nanoseconds; `wire` makes seconds of them."""
+
+from __future__ import annotations
+
+from harness import signals
+from harness.ecs_endpoint.agent import Live, Run
+from harness.ecs_endpoint.containers import NS_PER_S, Binding
+from harness.ecs_endpoint.definitions import compatibilities
+from harness.ecs_endpoint.endpoint import (
+    ACTIVE,
+    INACTIVE,
+    Cluster,
+    Definition,
+    Deployment,
+    Endpoint,
+    Json,
+    Service,
+)
+from harness.ecs_endpoint.records import SHOWN, Container, Phase, Status, Task
+from harness.model import EventKind
+
+EXIT_CODE_SIGKILL = 128 + signals.SIGKILL
+
+
+def task(run: Run, state: Task | None = None, *, tags: bool = False) -> Json:
+    """A task as RunTask, StopTask and DescribeTasks show it; `state` where it must be an earlier moment's."""
+    state = state or run.state
+    return {
+        **run.details,
+        "taskArn": run.arn,
+        "attachments": [],
+        "containers": [_container(run, item) for item in state.containers],
+        "connectivity": "CONNECTED",
+        "connectivityAt": state.created_at_ns,
+        "createdAt": state.created_at_ns,
+        "desiredStatus": state.desired,
+        "lastStatus": state.last,
+        "healthStatus": state.health,
+        "executionStoppedAt": state.execution_stopped_at_ns,
+        "pullStartedAt": state.pull_started_at_ns,
+        "pullStoppedAt": state.pull_stopped_at_ns,
+        "startedAt": state.started_at_ns,
+        "stoppingAt": state.stopping_at_ns,
+        "stoppedAt": state.stopped_at_ns,
+        "stopCode": state.stop_code,
+        "stoppedReason": state.stopped_reason,
+        "tags": [] if not tags or state.desired is Status.STOPPED else list(run.tags),
+        "version": state.version,
+    }
+
+
+def _container(run: Run, it: Container) -> Json:
+    definition = run.requests[it.name].definition
+    live = run.live.get(it.name)
+    health = "UNKNOWN"
+    if it.spec.has_health_check and it.healthy is not None:
+        health = "HEALTHY" if it.healthy else "UNHEALTHY"
+    memory, reservation = definition.get("memory"), definition.get("memoryReservation")
+    return {
+        "containerArn": run.container_ids[it.name],
+        "taskArn": run.arn,
+        "name": it.name,
+        "image": definition["image"],
+        "imageDigest": live.image_digest if live else None,
+        "runtimeId": live.runtime_id if live else None,
+        "lastStatus": SHOWN[it.phase],
+        "exitCode": it.exit_code,
+        "reason": it.reason,
+        "networkBindings": [_binding(binding) for binding in live.bindings] if live else [],
+        "networkInterfaces": [],
+        "healthStatus": health,
+        "cpu": str(definition.get("cpu", 0)),
+        "memory": None if memory is None else str(memory),
+        "memoryReservation": None if reservation is None else str(reservation),
+    }
+
+
+def _binding(it: Binding) -> Json:
+    return {
+        "bindIP": it.host_ip,
+        "containerPort": it.container_port,
+        "hostPort": it.host_port,
+        "protocol": it.protocol,
+    }
+
+
+def task_definition(endpoint: Endpoint, it: Definition) -> Json:
+    """A revision, with the empty lists that ECS shows."""
+    containers = [
+        {"cpu": 0, "portMappings": [], "essential": True, "environment": [], "mountPoints": [], "volumesFrom": [], **c}
+        for c in it.document["containerDefinitions"]
+    ]
+    return {
+        "volumes": [],
+        "placementConstraints": [],
+        "requiresAttributes": [],
+        **it.document,
+        "containerDefinitions": containers,
+        "taskDefinitionArn": endpoint.arns.task_definition(it.family, it.revision),
+        "family": it.family,
+        "revision": it.revision,
+        "status": it.status,
+        "compatibilities": compatibilities(it.document),
+        "registeredAt": it.registered_at_ns,
+        "deregisteredAt": it.deregistered_at_ns,
+        "deleteRequestedAt": it.delete_requested_at_ns,
+        "registeredBy": f"arn:aws:iam::{endpoint.settings.account}:root",
+    }
+
+
+def cluster(endpoint: Endpoint, it: Cluster, include: list[str]) -> Json:
+    """A cluster with its counts."""
+    runs = [run for run in endpoint.agent.runs.values() if run.cluster == it.name]
+    shown = [run.state.last for run in runs if run.state.desired is Status.RUNNING]
+    return {
+        "clusterArn": endpoint.arns.cluster(it.name),
+        "clusterName": it.name,
+        "status": it.status,
+        "registeredContainerInstancesCount": 0 if it.status == INACTIVE else 1,
+        "runningTasksCount": shown.count(Status.RUNNING),
+        "pendingTasksCount": shown.count(Status.PENDING),
+        "activeServicesCount": sum(
+            1 for service in endpoint.services.values() if service.cluster == it.name and service.status == ACTIVE
+        ),
+        "statistics": [],
+        "tags": list(it.tags) if "TAGS" in include else [],
+        "settings": it.settings if "SETTINGS" in include else [],
+        "capacityProviders": [],
+        "defaultCapacityProviderStrategy": [],
+    }
+
+
+def service(endpoint: Endpoint, it: Service, *, tags: bool = False) -> Json:
+    """A service with its deployments."""
+    deployments = [_deployment(endpoint, it, deployment) for deployment in it.deployments]
+    return {
+        "loadBalancers": [],
+        "serviceRegistries": [],
+        "placementConstraints": [],
+        "placementStrategy": [],
+        "schedulingStrategy": "REPLICA",
+        "deploymentController": {"type": "ECS"},
+        **it.request,
+        "serviceArn": endpoint.arns.service(it.cluster, it.name),
+        "serviceName": it.name,
+        "clusterArn": endpoint.arns.cluster(it.cluster),
+        "status": it.status,
+        "desiredCount": it.desired_count,
+        "runningCount": sum(one["runningCount"] for one in deployments),
+        "pendingCount": sum(one["pendingCount"] for one in deployments),
+        "taskDefinition": deployments[0]["taskDefinition"],
+        "deployments": deployments if it.status == ACTIVE else [],
+        "events": it.events,
+        "createdAt": it.created_at_ns,
+        "tags": list(it.tags) if tags else [],
+        "enableECSManagedTags": bool(it.request.get("enableECSManagedTags")),
+        "enableExecuteCommand": False,
+    }
+
+
+def _deployment(endpoint: Endpoint, it: Service, deployment: Deployment) -> Json:
+    runs = [run for run in endpoint.runs_of(it.cluster) if run.details.get("startedBy") == deployment.id]
+    alive = [run.state.last for run in runs if run.state.desired is Status.RUNNING]
+    primary = deployment is it.primary
+    running = alive.count(Status.RUNNING)
+    done = primary and running == it.desired_count and len(it.deployments) == 1
+    return {
+        "id": deployment.id,
+        "status": "PRIMARY" if primary else "ACTIVE",
+        "taskDefinition": endpoint.arns.task_definition(deployment.definition.family, deployment.definition.revision),
+        "desiredCount": it.desired_count if primary else 0,
+        "runningCount": running,
+        "pendingCount": alive.count(Status.PENDING),
+        "failedTasks": deployment.failed_tasks,
+        "createdAt": deployment.created_at_ns,
+        "updatedAt": deployment.updated_at_ns,
+        "launchType": it.request.get("launchType", "EC2"),
+        "rolloutState": "COMPLETED" if done else "IN_PROGRESS",
+        "rolloutStateReason": f"ECS deployment {deployment.id} {'completed' if done else 'in progress'}.",
+    }
+
+
+# ── what ECS does not tell ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def evidence(run: Run, notes: list[str]) -> Json:
+    """`GET /stop-harness/tasks/<id>`: how each container of a task was stopped, as the engine put it on record."""
+    return {
+        "taskArn": run.arn,
+        "lastStatus": run.state.last,
+        "notEmulated": notes,
+        "containers": [_stop_evidence(it, run.live.get(it.name)) for it in run.state.containers],
+    }
+
+
+def _stop_evidence(it: Container, live: Live | None) -> Json:
+    ended = live.exit if live else None
+    events = ended.events if ended else ()
+    called_ns = live.stop_called_at_ns if live else None
+    sent = [event for event in events if event.kind is EventKind.SIGNAL_SENT]
+    stop = [event for event in sent if called_ns is not None and event.at_ns >= called_ns]
+    first = stop[0] if stop else None
+    kill = next((event for event in stop if event.signal == signals.SIGKILL), None)
+    end_ns = ended.finished_at_ns if ended else None
+    duration_ns = end_ns - first.at_ns if end_ns is not None and first is not None else None
+    return {
+        "name": it.name,
+        "runtimeId": live.runtime_id if live else None,
+        "lastStatus": SHOWN[it.phase],
+        "stopping": it.phase is Phase.STOPPING,
+        "stopTimeoutSeconds": it.spec.stop_timeout_s,
+        "stopCalledAt": _seconds(called_ns),
+        "stopSignal": signals.name(first.signal) if first and first.signal else None,
+        "stopSignalAt": _seconds(first.at_ns if first else None),
+        "sigkill": _sigkill(called_ns is not None, kill is not None, ended.complete if ended else False, it.exit_code),
+        "sigkillAt": _seconds(kill.at_ns if kill else None),
+        "exitedAt": _seconds(end_ns),
+        "shutdownDurationSeconds": _seconds(duration_ns),
+        "exitCode": it.exit_code,
+        "oomKilled": ended.oom_killed if ended else None,
+        "recordComplete": ended.complete if ended else False,
+        "events": [
+            {"kind": event.kind, "at": _seconds(event.at_ns), "signal": event.signal, "source": event.source}
+            for event in events
+        ],
+    }
+
+
+def _sigkill(stopped: bool, seen: bool, complete: bool, exit_code: int | None) -> str:
+    """`observed` needs both: the engine's kill event and an exit by signal 9."""
+    if not stopped or exit_code is None:
+        return "not_sent" if not stopped else "unknown"
+    if seen:
+        return "observed" if exit_code == EXIT_CODE_SIGKILL else "unknown"
+    return "not_sent" if complete else "unknown"
+
+
+def _seconds(value_ns: int | None) -> float | None:
+    return None if value_ns is None else value_ns / NS_PER_S

@@ -1,0 +1,330 @@
+"""The tasks' containers on a Docker Engine API, removed by the reaper if the endpoint dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from harness.ecs_endpoint import grace
+from harness.ecs_endpoint.containers import NS_PER_S, Binding, ContainerProblem, ContainerRequest, Exit
+from harness.engines import reaper
+from harness.errors import EngineError
+
+if TYPE_CHECKING:
+    from harness.engines.docker_host import DockerHost
+
+HTTP_TIMEOUT_S = 120
+"""On top of the stop timeout: the agent's buffer of two minutes (docker_client.go:117)."""
+
+LONGEST_TIMED_STOP_S = 1_000_000
+"""A longer stop is waited for without a deadline: Python's sockets take no more than 2**31 ms."""
+
+EVENT_PATIENCE_S = 3.0
+"""How long the `die` event may come after the exit (engines/docker_api.py)."""
+
+WAIT_SLICE_S = 3600.0
+MEBIBYTE = 1024 * 1024
+LEAST_MEMORY_BYTES = 6 * MEBIBYTE
+"""Docker 20.10 refuses less."""
+
+LOOPBACK = "127.0.0.1"
+"""Ports are published here only: a task definition must not open this machine to the network."""
+
+NEVER = "0001-01-01"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class DockerContainers:
+    """One run of the endpoint on one engine: a client, an event stream, a reaper."""
+
+    def __init__(self, run_id: str, host: DockerHost) -> None:
+        import docker
+
+        from harness.engines.docker_events import EventStream
+
+        self._run_id, self._host = run_id, host
+        os.environ["DOCKER_HOST"] = host.url  # the reaper's functions find their engine by it
+        self._api = self._client(HTTP_TIMEOUT_S)
+        self._unhurried = self._client(None)
+        self._labels = {reaper.RUN_LABEL: run_id, reaper.OWNER_LABEL: reaper.owner()}
+        self._closing = threading.Event()
+        try:
+            self._reaper = reaper.Reaper(run_id, host.url)
+            self._events = EventStream(host.url, host.api_version, f"{reaper.RUN_LABEL}={run_id}")
+        except (docker.errors.DockerException, OSError) as error:
+            raise EngineError(f"{host.url}: the engine stopped answering: {error}") from None
+
+    def has_image(self, image: str) -> bool:
+        """On the engine already."""
+        import docker
+
+        try:
+            self._api.inspect_image(image)
+        except docker.errors.ImageNotFound:
+            return False
+        except _engine_errors() as error:
+            raise ContainerProblem("CannotPullContainerError", _text(error)) from None
+        return True
+
+    def pull(self, image: str) -> None:
+        """From its registry, with the engine's own credentials."""
+        from docker.utils import parse_repository_tag
+
+        repository, tag = parse_repository_tag(image)
+        try:
+            self._unhurried.pull(repository, tag=tag or "latest")
+            self._api.inspect_image(image)
+        except _engine_errors() as error:
+            raise ContainerProblem("CannotPullContainerError", _text(error)) from None
+
+    def create(self, request: ContainerRequest) -> str:
+        """With the labels of the run, so that nothing is left behind."""
+        if self._closing.is_set():
+            raise ContainerProblem("CannotCreateContainerError", "the endpoint is shutting down")
+        settings, host = container_settings(request), host_settings(request, volume_prefix(self._run_id))
+        settings["labels"].update(self._labels)
+        try:
+            settings["host_config"] = self._api.create_host_config(**host)
+            created = self._api.create_container(**settings)
+        except _engine_errors(TypeError, ValueError) as error:
+            raise ContainerProblem("CannotCreateContainerError", _text(error)) from None
+        return str(created["Id"])
+
+    def start(self, runtime_id: str) -> None:
+        """As the engine starts it."""
+        try:
+            self._api.start(runtime_id)
+        except _engine_errors() as error:
+            raise ContainerProblem("CannotStartContainerError", _text(error)) from None
+
+    def bindings(self, runtime_id: str) -> tuple[Binding, ...]:
+        """NetworkSettings.Ports."""
+        ports = self._inspect(runtime_id).get("NetworkSettings", {}).get("Ports") or {}
+        return tuple(
+            Binding(int(number), int(where["HostPort"]), protocol, where["HostIp"])
+            for port, published in ports.items()
+            for number, _, protocol in [port.partition("/")]
+            for where in published or ()
+        )
+
+    def image_digest(self, runtime_id: str) -> str | None:
+        """Of the registry, where the image came from one."""
+        try:
+            image = self._api.inspect_image(self._inspect(runtime_id).get("Image", ""))
+        except _engine_errors(ValueError):
+            return None
+        digests = image.get("RepoDigests") or []
+        return str(digests[0]).rpartition("@")[2] if digests else None
+
+    def healthy(self, runtime_id: str) -> bool | None:
+        """State.Health.Status; None while starting."""
+        state = self._inspect(runtime_id).get("State", {})
+        return {"healthy": True, "unhealthy": False}.get(state.get("Health", {}).get("Status"))
+
+    def wait(self, runtime_id: str) -> Exit:
+        """By the event stream; by the engine's wait call once the stream is broken. Then State."""
+        while not (self._events.broken or self._events.died(runtime_id)):
+            self._events.of(runtime_id, until="die", patience_s=WAIT_SLICE_S)
+        if not self._events.died(runtime_id):
+            with contextlib.suppress(*_engine_errors()):
+                self._unhurried.wait(runtime_id)
+        return self._exit(runtime_id)
+
+    def stop(self, runtime_id: str, stop_timeout_s: int) -> None:
+        """`POST /containers/ID/stop?t=…`; 304 (exited already) is no error."""
+        import docker
+        import requests
+
+        client = self._api if stop_timeout_s < LONGEST_TIMED_STOP_S else self._unhurried
+        try:
+            client.stop(runtime_id, timeout=stop_timeout_s)
+        except docker.errors.NotFound:
+            problem = ContainerProblem("CannotStopContainerError", f"Container not found: {runtime_id}", final=True)
+            raise problem from None
+        except requests.ReadTimeout:
+            waited = grace.format_go_duration(stop_timeout_s + HTTP_TIMEOUT_S)
+            text = f"Could not transition to stopped; timed out after waiting {waited}"
+            raise ContainerProblem("DockerTimeoutError", text) from None
+        except _engine_errors() as error:
+            raise ContainerProblem("CannotStopContainerError", _text(error)) from None
+
+    def answers(self) -> bool:
+        """`GET /_ping`."""
+        try:
+            return bool(self._api.ping())
+        except _engine_errors():
+            return False
+
+    def remove(self, runtime_id: str) -> None:
+        """With its anonymous volumes."""
+        with contextlib.suppress(*_engine_errors()):
+            self._api.remove_container(runtime_id, force=True, v=True)
+        self._events.forget(runtime_id)
+
+    def close(self) -> None:
+        """Remove the run's containers and volumes. Creations on their way may still land: the reaper looks again."""
+        self._closing.set()
+        problems: list[str] = ["the engine does not answer"]
+        with contextlib.suppress(*_engine_errors()):
+            removed, problems = reaper.remove_run(self._run_id)
+            while removed:
+                removed, problems = reaper.remove_run(self._run_id)
+            self._remove_volumes()
+        self._events.close()
+        if not problems:
+            self._reaper.dismiss()
+        self._api.close()
+        self._unhurried.close()
+
+    def _remove_volumes(self) -> None:
+        found = self._api.volumes(filters={"name": volume_prefix(self._run_id)}).get("Volumes") or ()
+        for volume in found:
+            with contextlib.suppress(*_engine_errors()):
+                self._api.remove_volume(volume["Name"], force=True)
+
+    def _client(self, timeout_s: int | None) -> Any:
+        import docker
+
+        return docker.APIClient(
+            base_url=self._host.url,
+            version=self._host.api_version,
+            max_pool_size=100,
+            timeout=timeout_s,  # type: ignore[arg-type] # None, for ever, is read as such
+        )
+
+    def _inspect(self, runtime_id: str) -> dict[str, Any]:
+        try:
+            return dict(self._api.inspect_container(runtime_id))
+        except _engine_errors():
+            return {}
+
+    def _exit(self, runtime_id: str) -> Exit:
+        """State, recorded only when it does not run and FinishedAt is set (docker_client.go:969)."""
+        events = self._events.of(runtime_id, until="die", patience_s=0 if self._events.broken else EVENT_PATIENCE_S)
+        complete = not self._events.broken and self._events.died(runtime_id)
+        complete = complete and self._host.info.observes_sigkill
+        state = self._inspect(runtime_id).get("State")
+        if state is None:
+            reason = f"CannotInspectContainerError: Container not found: {runtime_id}"
+            return Exit(None, None, reason=reason, events=events, complete=complete)
+        finished = str(state.get("FinishedAt") or NEVER)
+        ended = not state["Running"] and not finished.startswith(NEVER)
+        error = state.get("Error") or None
+        return Exit(
+            exit_code=int(state["ExitCode"]) if ended else None,
+            finished_at_ns=_epoch_ns(finished) if ended else None,
+            oom_killed=bool(state.get("OOMKilled")),
+            reason=f"DockerStateError: {error}" if error else None,
+            events=events,
+            complete=complete,
+        )
+
+
+def volume_prefix(run_id: str) -> str:
+    """Begins the names of the engine's volumes behind task volumes that have no host path."""
+    return f"stop-harness-{run_id}-"
+
+
+def container_settings(request: ContainerRequest) -> dict[str, Any]:
+    """A container definition as arguments of the SDK's create call."""
+    it = request.definition
+    optional = {
+        "command": it.get("command") or None,
+        "entrypoint": it.get("entryPoint") or None,
+        "user": it.get("user"),
+        "working_dir": it.get("workingDirectory"),
+        "hostname": it.get("hostname"),
+        "stdin_open": it.get("interactive"),
+        "tty": it.get("pseudoTerminal"),
+    }
+    if request.publish_ports:
+        optional["ports"] = [(item["containerPort"], item.get("protocol", "tcp")) for item in _ports(request)]
+    return {
+        "image": it["image"],
+        "name": request.name,
+        "environment": {item["name"]: item.get("value", "") for item in it.get("environment", ())},
+        "labels": {**it.get("dockerLabels", {}), **request.labels},
+        "healthcheck": _health_check(it.get("healthCheck")),
+        **{key: value for key, value in optional.items() if value is not None},
+    }
+
+
+def host_settings(request: ContainerRequest, prefix: str) -> dict[str, Any]:
+    """A container definition as arguments of the SDK's host configuration."""
+    it = request.definition
+    linux = it.get("linuxParameters", {})
+    capabilities = linux.get("capabilities", {})
+    memory = max(it["memory"] * MEBIBYTE, LEAST_MEMORY_BYTES) if it.get("memory") else None
+    optional = {
+        "init": linux.get("initProcessEnabled"),
+        "mem_limit": memory,
+        "memswap_limit": memory,  # instances of ECS have no swap
+        "mem_reservation": it["memoryReservation"] * MEBIBYTE if it.get("memoryReservation") else None,
+        "cpu_shares": max(it["cpu"], 2) if it.get("cpu") else None,
+        "privileged": it.get("privileged"),
+        "read_only": it.get("readonlyRootFilesystem"),
+        "shm_size": linux["sharedMemorySize"] * MEBIBYTE if linux.get("sharedMemorySize") else None,
+        "cap_add": capabilities.get("add"),
+        "cap_drop": capabilities.get("drop"),
+        "tmpfs": {item["containerPath"]: f"size={item['size']}m" for item in linux.get("tmpfs", ())} or None,
+        "dns": it.get("dnsServers"),
+        "dns_search": it.get("dnsSearchDomains"),
+        "extra_hosts": {item["hostname"]: item["ipAddress"] for item in it.get("extraHosts", ())} or None,
+        "ulimits": [{"Name": u["name"], "Soft": u["softLimit"], "Hard": u["hardLimit"]} for u in it.get("ulimits", ())],
+        "links": list(request.links) or None,
+        "volumes_from": [f"{source}:{'ro' if read_only else 'rw'}" for source, read_only in request.volumes_from],
+        "binds": _binds(request, prefix),
+    }
+    if request.publish_ports:
+        optional["port_bindings"] = {
+            f"{item['containerPort']}/{item.get('protocol', 'tcp')}": (LOOPBACK, item.get("hostPort") or None)
+            for item in _ports(request)
+        }
+    return {key: value for key, value in optional.items() if value}
+
+
+def _ports(request: ContainerRequest) -> list[dict[str, Any]]:
+    return [item for item in request.definition.get("portMappings", ()) if "containerPort" in item]
+
+
+def _binds(request: ContainerRequest, prefix: str) -> list[str]:
+    sources = {name: source if source.startswith("/") else prefix + source for name, source in request.volumes}
+    return [
+        f"{sources[item['sourceVolume']]}:{item['containerPath']}:{'ro' if item.get('readOnly') else 'rw'}"
+        for item in request.definition.get("mountPoints", ())
+        if item.get("sourceVolume") in sources and "containerPath" in item
+    ]
+
+
+def _health_check(check: dict[str, Any] | None) -> dict[str, Any]:
+    """ECS ignores the image's HEALTHCHECK: without one in the definition there is none."""
+    if not check:
+        return {"test": ["NONE"]}
+    return {
+        "test": check["command"],
+        "interval": check.get("interval", 30) * NS_PER_S,
+        "timeout": check.get("timeout", 5) * NS_PER_S,
+        "retries": check.get("retries", 3),
+        "start_period": check.get("startPeriod", 0) * NS_PER_S,
+    }
+
+
+def _engine_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
+    import docker
+    import requests
+
+    return (docker.errors.DockerException, requests.RequestException, OSError, *more)
+
+
+def _text(error: Any) -> str:
+    """Docker's own text, as the agent passes it on."""
+    explanation = getattr(error, "explanation", None)
+    return f"Error response from daemon: {explanation}" if explanation else " ".join(str(error).split())
+
+
+def _epoch_ns(text: str) -> int:
+    """Nanoseconds since the epoch of State.FinishedAt, whole microseconds."""
+    return (datetime.fromisoformat(text) - EPOCH) // timedelta(microseconds=1) * 1000

@@ -1,0 +1,166 @@
+"""What the endpoint remembers: clusters, task definitions, services, tasks; and how each is found again."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.ecs_endpoint import identifiers
+from harness.ecs_endpoint.agent import Agent, Run
+from harness.ecs_endpoint.containers import Clock, Containers
+from harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter
+from harness.ecs_endpoint.identifiers import DEFAULT_CLUSTER, Arns
+
+Json = dict[str, Any]
+Tags = list[dict[str, str]]
+
+ACTIVE, INACTIVE, DRAINING, DELETE_IN_PROGRESS = "ACTIVE", "INACTIVE", "DRAINING", "DELETE_IN_PROGRESS"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may choose. `account` is the one of the reference's examples.
+
+    `agent_stop_timeout`: ECS_CONTAINER_STOP_TIMEOUT. `arn_selects_cluster`: a task ARN of another cluster than the
+    request's selects that cluster, instead of being refused as ECS refuses it.
+    """
+
+    region: str = "us-east-1"
+    account: str = "123456789012"
+    agent_stop_timeout: str | None = None
+    arn_selects_cluster: bool = False
+
+
+@dataclass
+class Cluster:
+    """One cluster, with its one instance: this machine."""
+
+    name: str
+    status: str = ACTIVE
+    tags: Tags = field(default_factory=list)
+    settings: list[Json] = field(default_factory=list)
+    instance_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass
+class Definition:
+    """One revision. `document` is what was registered, in the API's shape."""
+
+    family: str
+    revision: int
+    document: Json
+    registered_at_ns: int
+    tags: Tags = field(default_factory=list)
+    status: str = ACTIVE
+    deregistered_at_ns: int | None = None
+    delete_requested_at_ns: int | None = None
+
+
+@dataclass
+class Deployment:
+    """One rollout of a service."""
+
+    id: str
+    definition: Definition
+    created_at_ns: int
+    updated_at_ns: int
+    failed_tasks: int = 0
+    retry_at_ns: int = 0
+    failed_runs: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Service:
+    """One service. The first deployment is the primary one, the others are being replaced."""
+
+    name: str
+    cluster: str
+    desired_count: int
+    deployments: list[Deployment]
+    created_at_ns: int
+    request: Json
+    tags: Tags = field(default_factory=list)
+    status: str = ACTIVE
+    events: list[Json] = field(default_factory=list)
+
+    @property
+    def primary(self) -> Deployment:
+        """The deployment that is wanted."""
+        return self.deployments[0]
+
+
+class Endpoint:
+    """All state, guarded by `agent.lock`."""
+
+    def __init__(self, containers: Containers, clock: Clock, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.clock = clock
+        self.arns = Arns(self.settings.region, self.settings.account)
+        self.clusters: dict[str, Cluster] = {DEFAULT_CLUSTER: Cluster(DEFAULT_CLUSTER)}
+        self.definitions: dict[str, dict[int, Definition]] = {}
+        self.services: dict[tuple[str, str], Service] = {}
+        self.tokens: dict[tuple[str, str], tuple[str, list[str]]] = {}
+        """(cluster, clientToken) → (the request, ids of the tasks it started)."""
+        self.agent = Agent(containers, clock)
+        self._containers = containers
+
+    def close(self) -> None:
+        """Begin nothing new and remove every container."""
+        self.agent.close()
+        self._containers.close()
+
+    # ── finding things ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def cluster(self, text: str | None) -> Cluster:
+        """Raises ClusterNotFoundException."""
+        cluster = self.clusters.get(identifiers.cluster_name(text))
+        if cluster is None or cluster.status == INACTIVE:
+            raise EcsError("ClusterNotFoundException", "Cluster not found.")
+        return cluster
+
+    def find_run(self, text: str, cluster: Cluster) -> tuple[str, Run | None]:
+        """(the ARN meant, the task or None). Raises InvalidParameterException for what cannot be a task."""
+        lenient = self.settings.arn_selects_cluster
+        name, task_id = identifiers.task_id(text, cluster.name, arn_selects_cluster=lenient)
+        run = self.agent.runs.get(task_id)
+        if run is not None and (run.cluster != name or run.state.forgotten(self.clock.now_ns())):
+            run = None
+        return self.arns.task(name, task_id), run
+
+    def runs_of(self, cluster: str) -> list[Run]:
+        """The tasks of a cluster that can be described, oldest first."""
+        now_ns = self.clock.now_ns()
+        return [run for run in self.agent.runs.values() if run.cluster == cluster and not run.state.forgotten(now_ns)]
+
+    def definition(self, text: str, missing: str) -> Definition:
+        """A revision, or the latest active one of a family. Raises ClientException with `missing`."""
+        family, revision = identifiers.task_definition(text)
+        revisions = self.definitions.get(family, {})
+        if revision is not None:
+            found = revisions.get(revision)
+        else:
+            found = next((it for it in reversed(revisions.values()) if it.status == ACTIVE), None)
+        if found is None:
+            raise client_exception(missing)
+        return found
+
+    def runnable_definition(self, text: str) -> Definition:
+        """For RunTask and services."""
+        found = self.definition(text, "TaskDefinition not found.")
+        if found.status != ACTIVE:
+            raise invalid_parameter("TaskDefinition is inactive")
+        return found
+
+    def service(self, text: str, cluster: Cluster) -> Service:
+        """Raises ServiceNotFoundException."""
+        found = self.services.get((cluster.name, identifiers.service_name(text, cluster.name)))
+        if found is None:
+            raise EcsError("ServiceNotFoundException", "Service not found.")
+        return found
+
+
+def new_deployment_id() -> str:
+    """`ecs-svc/` and nineteen digits."""
+    return f"ecs-svc/{secrets.randbelow(9 * 10**18) + 10**18}"

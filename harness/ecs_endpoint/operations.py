@@ -1,0 +1,49 @@
+"""Which operation is which function; what is not here is not emulated, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.ecs_endpoint import clusters, running, services, tagging, task_definitions, wire
+from harness.ecs_endpoint.endpoint import Endpoint, Json
+from harness.ecs_endpoint.errors import EcsError
+
+OPERATIONS: dict[str, Callable[[Endpoint, Json], Json]] = {
+    "RegisterTaskDefinition": task_definitions.register_task_definition,
+    "DescribeTaskDefinition": task_definitions.describe_task_definition,
+    "ListTaskDefinitions": task_definitions.list_task_definitions,
+    "ListTaskDefinitionFamilies": task_definitions.list_task_definition_families,
+    "DeregisterTaskDefinition": task_definitions.deregister_task_definition,
+    "DeleteTaskDefinitions": task_definitions.delete_task_definitions,
+    "CreateCluster": clusters.create_cluster,
+    "DescribeClusters": clusters.describe_clusters,
+    "ListClusters": clusters.list_clusters,
+    "DeleteCluster": clusters.delete_cluster,
+    "RunTask": running.run_task,
+    "StartTask": running.start_task,
+    "StopTask": running.stop_task,
+    "DescribeTasks": running.describe_tasks,
+    "ListTasks": running.list_tasks,
+    "TagResource": tagging.tag_resource,
+    "UntagResource": tagging.untag_resource,
+    "ListTagsForResource": tagging.list_tags_for_resource,
+    "CreateService": services.create_service,
+    "UpdateService": services.update_service,
+    "DescribeServices": services.describe_services,
+    "ListServices": services.list_services,
+    "DeleteService": services.delete_service,
+}
+
+
+def call(endpoint: Endpoint, target: str | None, body: bytes) -> bytes:
+    """One request to its answer's body. Raises EcsError."""
+    operation = wire.operation_of(target)
+    handler = OPERATIONS.get(operation.name)
+    if handler is None:
+        raise EcsError(
+            "UnsupportedFeatureException",
+            f"{operation.name} is not emulated by stop-harness, which knows {', '.join(sorted(OPERATIONS))}.",
+        )
+    request = wire.parse(operation, body)
+    with endpoint.agent.lock:
+        return wire.render(operation, handler(endpoint, request))

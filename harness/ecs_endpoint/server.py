@@ -1,0 +1,256 @@
+"""The endpoint on HTTP: awsJson 1.1 by POST, the measured stops by GET, nothing for browsers or other machines.
+
+A loopback server is reachable by any web page through DNS rebinding: a page's name is made to resolve to 127.0.0.1.
+Hence the Host header must name a loopback address (or the address that the user chose to serve on).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import socketserver
+import sys
+import threading
+import time
+import traceback
+import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from harness._version import VERSION
+from harness.ecs_endpoint import definitions, describe, operations, services, wire
+from harness.ecs_endpoint.endpoint import Endpoint
+from harness.ecs_endpoint.errors import EcsError, client_exception, quoted
+
+MAX_BODY_BYTES = 1024 * 1024
+"""ECS takes task definitions of 64 KiB; nothing else is as long."""
+
+LINGER_S, LINGER_BYTES = 2.0, 32 * 1024 * 1024
+"""How much of a refused body is thrown away so that the client reads the refusal instead of a broken pipe."""
+
+IDLE_TIMEOUT_S = 65
+"""A connection that says nothing for longer is closed; clients keep theirs for 60 s at most."""
+
+TICK_S = 0.25
+"""How often time passes for tasks and services."""
+
+EVIDENCE_PATH = re.compile(r"/stop-harness/tasks/(.+)")
+
+
+class EcsServer:
+    """An endpoint that listens. `close` removes its containers."""
+
+    def __init__(self, endpoint: Endpoint, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.endpoint = endpoint
+        self._http = _Http((host, port), endpoint, host)
+        self._ended = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._http.serve_forever, daemon=True, name="ecs endpoint"),
+            threading.Thread(target=self._tick, daemon=True, name="ticker"),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def url(self) -> str:
+        """For `--endpoint-url`."""
+        host, port = self._http.server_address[:2]
+        text = host if isinstance(host, str) else host.decode()
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(text, f"[{text}]" if ":" in text else text)
+        return f"http://{shown}:{port}"
+
+    def close(self) -> None:
+        """Stop listening, then remove everything. Idempotent."""
+        if not self._ended.is_set():
+            self._ended.set()
+            self._http.shutdown()
+            self._http.server_close()
+            self.endpoint.close()
+
+    def _tick(self) -> None:
+        while not self._ended.wait(self.endpoint.clock.real_s(TICK_S)):
+            try:
+                self.endpoint.agent.tick()
+                services.reconcile(self.endpoint)
+            except Exception:  # noqa: BLE001 - a mistake of ours in one service must not stop time for all others
+                traceback.print_exc()
+
+
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 512
+
+    def __init__(self, address: tuple[str, int], endpoint: Endpoint, host: str) -> None:
+        self.endpoint, self.chosen_host = endpoint, host
+        if ":" in host:
+            import socket
+
+            self.address_family = socket.AF_INET6
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Without HTTPServer's reverse look-up of our own name, which can take seconds."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.chosen_host, int(self.server_address[1])
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that leaves in the middle is no news."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Http
+    protocol_version = "HTTP/1.1"
+    server_version = f"stop-harness/{VERSION}"
+    sys_version = ""
+    timeout = IDLE_TIMEOUT_S
+    disable_nagle_algorithm = True
+    wbufsize = 64 * 1024  # an answer leaves in one piece
+
+    def do_POST(self) -> None:
+        """An operation of ECS."""
+        self._answer(self._operation)
+
+    def do_GET(self) -> None:
+        """The measured stop of a task."""
+        self._answer(self._evidence)
+
+    def _operation(self) -> bytes:
+        body = self._body()
+        return operations.call(self.server.endpoint, self.headers.get("X-Amz-Target"), body)
+
+    def _evidence(self) -> bytes:
+        endpoint = self.server.endpoint
+        match = EVIDENCE_PATH.fullmatch(urlsplit(self.path).path)
+        if match is None:
+            raise EcsError(
+                "UnknownOperationException", "POST for ECS, or GET /stop-harness/tasks/<task id>", status=404
+            )
+        task_id = unquote(match[1]).rpartition("/")[2]
+        with endpoint.agent.lock:
+            run = endpoint.agent.runs.get(task_id)
+            if run is None:
+                raise EcsError("InvalidParameterException", "The referenced task was not found.", status=404)
+            family = endpoint.definition(str(run.details["taskDefinitionArn"]), "")
+            return json.dumps(describe.evidence(run, definitions.not_emulated(family.document))).encode()
+
+    def _answer(self, work: Any) -> None:
+        """Every answer, also that to a mistake of ours: never a traceback over the wire."""
+        status = 200
+        try:
+            self._check_host()
+            body = work()
+        except EcsError as error:
+            status, body = error.status, wire.render_error(error)
+            self.close_connection = self.close_connection or error.connection_unusable
+        except OSError:
+            raise
+        except Exception:  # noqa: BLE001 - the traceback belongs into the terminal of `ecs serve`
+            traceback.print_exc()
+            message = "stop-harness failed; its terminal says how. Please report it."
+            status, body = 500, wire.render_error(EcsError("ServerException", message))
+        self._send(status, body)
+        if self.close_connection:
+            self._linger()
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("x-amzn-RequestId", str(uuid.uuid4()))
+        self.send_header("Content-Type", wire.CONTENT_TYPE)
+        self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    def _check_host(self) -> None:
+        host = self.headers.get("Host", "")
+        if not is_allowed_host(host, self.server.chosen_host):
+            raise EcsError(
+                "AccessDeniedException",
+                f"Host {quoted(host)!r} is not this endpoint: use a loopback address, such as 127.0.0.1.",
+                connection_unusable=True,
+            )
+
+    def _length(self) -> int:
+        """Content-Length, checked before anything is read."""
+        text = self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers:
+            raise _unreadable("Transfer-Encoding is not supported: send Content-Length", 411)
+        if not (text.isascii() and text.isdigit()):
+            raise _unreadable("Content-Length is not a number", 400)
+        if len(text) > 12 or int(text) > MAX_BODY_BYTES:
+            raise _unreadable(f"The request is too long: at most {MAX_BODY_BYTES} bytes are read.", 413)
+        return int(text)
+
+    def _body(self) -> bytes:
+        length = self._length()
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise _unreadable("The request ended before its Content-Length", 400)
+        return body
+
+    def handle_expect_100(self) -> bool:
+        """Refuse a long body before it is sent."""
+        try:
+            self._length()
+        except EcsError:
+            return True  # the refusal itself is the answer
+        return super().handle_expect_100()
+
+    def _linger(self) -> None:
+        """What is still coming is read and dropped for a moment: closing at once would destroy the answer."""
+        import contextlib
+        import socket
+
+        deadline, left = time.monotonic() + LINGER_S, LINGER_BYTES
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(LINGER_S)
+            while left > 0 and time.monotonic() < deadline and (block := self.connection.recv(65536)):
+                left -= len(block)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Requests that are not HTTP as we speak it: in ECS's form too."""
+        del explain
+        self.close_connection = True
+        status = 405 if code == 501 else code
+        self._send(status, wire.render_error(client_exception(quoted(message or "The request cannot be read."))))
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet: the terminal of `ecs serve` is for people."""
+
+
+def _unreadable(message: str, status: int) -> EcsError:
+    code = "RequestEntityTooLargeException" if status == 413 else "SerializationException"
+    return EcsError(code, message, status=status, connection_unusable=True)
+
+
+def is_allowed_host(header: str, chosen: str) -> bool:
+    """Whether a Host header names a loopback address, or the address that was chosen with `--host`.
+
+    When that is not loopback, any literal address passes: rebinding needs a name.
+    """
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:@/\s]+)(?::[0-9]{1,5})?", header)
+    if match is None:
+        return False
+    name = match[1].strip("[]").lower()
+    if name in {"localhost", chosen.lower()}:
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return address.is_loopback or not is_loopback(chosen)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to serve on is this machine's own."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
