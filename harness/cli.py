@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from harness._version import VERSION
+from harness.ecs_endpoint.cli import ecs  # light: it imports the endpoint when it is served
 from harness.errors import StopHarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -435,6 +436,9 @@ def clean(everything: bool, images: bool) -> None:
     for problem in problems:
         click.echo(f"could not remove {problem}", err=True)
     sys.exit(HARNESS if problems else PASS)
+
+
+cli.add_command(ecs)
 
 
 # ── the terminal ─────────────────────────────────────────────────────────────────────────────────────────────────────
