@@ -223,9 +223,7 @@ def losses(observation: Observation) -> tuple[str, ...]:
         of = sum(request.kind in {item.kind for item in requests} for request in observation.requests or ())
         parts.append(f"{len(requests)} of {of} requests were lost ({fates})")
     if observation.lost_processes:
-        names = ", ".join(observation.lost_processes)
-        verb = "was" if len(observation.lost_processes) == 1 else "were"
-        parts.append(f"{names} {verb} killed")
+        parts.append(f"SIGKILL ended {', '.join(observation.lost_processes)}")
     return tuple(parts)
 
 
