@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from harness import signals
 from harness.model import NS_PER_S, Outcome, Report, TimeoutAdvice, TrialResult
+from harness.verdict import lost_requests
 from harness.wording import OUTCOME_WORDS, count_of, precise_seconds, timeout, to_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_WHOLE_NUMBERS = ("repetition", "exit_code", "trials", "measured", "sigkills")
+_WHOLE_NUMBERS = ("repetition", "exit_code", "requests_in_flight", "requests_lost", "trials", "measured", "sigkills")
 """Columns kept as nullable integers, so that an unknown exit code does not turn 143 into 143.0."""
 
 
@@ -24,7 +25,8 @@ def trials_table(report: Report) -> pd.DataFrame:
 
     `shutdown_duration_s`: stop signal → exit of PID 1; empty where unknown. Where `censored` is true the stop was cut
     off by SIGKILL, and the container would have needed longer. `sigkill_after_s`: empty where no SIGKILL was seen.
-    `oom_killed`: empty where the engine cannot tell.
+    `oom_killed`: empty where the engine cannot tell. `requests_in_flight` (sent before the stop call, not answered by
+    then) and `requests_lost`: empty where there was no traffic.
     """
     import pandas as pd
 
@@ -90,6 +92,8 @@ _TRIAL_COLUMNS = (
     "exit_code",
     "exit_signal",
     "oom_killed",
+    "requests_in_flight",
+    "requests_lost",
     "reason",
     "cause",
     "findings",
@@ -119,6 +123,8 @@ def _trial_row(result: TrialResult) -> tuple[object, ...]:
         seen.exit_code,
         _signal_name(seen.exit_signal),
         seen.oom_killed,
+        None if seen.requests is None else sum((request.sent_at_ns or 0) < 0 for request in seen.requests),
+        None if seen.requests is None else len(lost_requests(seen)),
         verdict.reason,
         verdict.cause.id if verdict.cause else None,
         " ".join(finding.rule for finding in verdict.findings),

@@ -170,7 +170,7 @@ class HttpSpeaker:
                 event = self._state.next_event()
             except h11.RemoteProtocolError as error:
                 if wire.over:
-                    raise Closed(str(error)) from None
+                    raise Closed(str(error) if wire.first_byte_ns else "") from None
                 raise ValueError(f"the answer is not HTTP: {error}") from None
             if event is h11.NEED_DATA:
                 self._state.receive_data(await wire.receive())

@@ -5,8 +5,6 @@ Doubt lowers a verdict, never raises it: `graceful` is what is left when nothing
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from harness import diagnosis, log_hints, process_tree, signals, stop_sequence
 from harness.model import (
     NS_PER_S,
@@ -19,7 +17,6 @@ from harness.model import (
     Request,
     RequestFate,
     Scenario,
-    Severity,
     SigkillEvidence,
     SignalDisposition,
     Status,
@@ -29,145 +26,7 @@ from harness.model import (
     Verdict,
 )
 from harness.process_tree import Tree
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A requirement with its id, as listed in `docs/outcomes.md`."""
-
-    id: str
-    severity: Severity
-    requirement: str
-    why: str
-    source: str
-
-
-RULES = {
-    rule.id: rule
-    for rule in (
-        Rule(
-            "sigkill-needed",
-            Severity.ERROR,
-            "PID 1 leaves by itself within the stop timeout.",
-            "SIGKILL cannot be caught: open requests are cut, buffers are lost, locks stay behind.",
-            "AWS CLI reference, `ecs stop-task`; docker stop",
-        ),
-        Rule(
-            "oom-during-stop",
-            Severity.ERROR,
-            "The OOM killer does not strike during the stop.",
-            "An exit code of 137 or even 0 hides it; more time would not have helped.",
-            "Docker: `State.OOMKilled` and the `oom` event",
-        ),
-        Rule(
-            "crash-on-stop",
-            Severity.ERROR,
-            "The shutdown path ends without a fault (SIGSEGV, SIGABRT, …).",
-            "A fault while stopping skips the rest of the clean-up.",
-            "signal(7), exit codes 128 + n",
-        ),
-        Rule(
-            "exit-code-not-accepted",
-            Severity.ERROR,
-            "The exit code is 0, 128 + stop signal, or one that the scenario's `exit_codes` accepts; or ruby's 1 or "
-            "Go's 2, where PID 1 is that runtime, caught the signal, left at once and wrote of no error.",
-            "Schedulers and step functions take any other code for a failure. As PID 1 ruby ends by SIGTERM with 1 and "
-            "Go with 2, because the signal that they raise again is dropped.",
-            "ecs_exporter#104, puma#3639",
-        ),
-        Rule(
-            "lost-process",
-            Severity.ERROR,
-            "No process is still at work when PID 1 leaves.",
-            "The kernel SIGKILLs everything left in a PID namespace when its PID 1 exits, whatever the exit code says.",
-            "pid_namespaces(7)",
-        ),
-        Rule(
-            "lost-request",
-            Severity.ERROR,
-            "Every request that was accepted is answered whole.",
-            "An exit code of 0 says nothing about the clients: what was cut has to be repeated, or is lost.",
-            "gunicorn#2529, uvicorn#2757",
-        ),
-        Rule(
-            "suspected-process",
-            Severity.WARNING,
-            "Nobody was seen at work just before PID 1 left.",
-            "The kernel SIGKILLs what PID 1 leaves behind; without its record it is not known whether that happened.",
-            "pid_namespaces(7)",
-        ),
-        Rule(
-            "not-running",
-            Severity.ERROR,
-            "The container is running when the stop comes.",
-            "The stop call reports success for a container that is already gone.",
-            "Docker Engine API: 304 on stop",
-        ),
-        Rule(
-            "command-not-found",
-            Severity.ERROR,
-            "The command exists in the image and is executable.",
-            "Nothing ran, so nothing was stopped.",
-            "exit codes 127 and 126",
-        ),
-        Rule(
-            "slow-stop",
-            Severity.ERROR,
-            "The shutdown takes no longer than the scenario's `within`.",
-            "A deployment waits for every stop.",
-            "the scenario",
-        ),
-        Rule(
-            "not-ready",
-            Severity.ERROR,
-            "The container becomes ready before it is stopped.",
-            "A stop during start-up measures the start-up, not the shutdown.",
-            "the scenario's `ready`",
-        ),
-        Rule(
-            "not-measured",
-            Severity.ERROR,
-            "The engine starts the container and stays reachable until it is gone.",
-            "A trial that did not run to its end says nothing about the container.",
-            "the engine's own message",
-        ),
-        Rule(
-            "evidence-missing",
-            Severity.ERROR,
-            "The engine's record shows how and when PID 1 left, without contradiction.",
-            "A verdict without evidence would be a guess.",
-            "the engine's events and exit record",
-        ),
-        Rule(
-            "pid1-rules-not-reproduced",
-            Severity.WARNING,
-            "The subject runs as PID 1 of a PID namespace.",
-            "The kernel drops signals that PID 1 has no handler for; outside a namespace they end the process.",
-            "pid_namespaces(7)",
-        ),
-        Rule(
-            "sigkill-inferred",
-            Severity.NOTE,
-            "The engine reports its SIGKILL.",
-            "Without a kill event SIGKILL is inferred from exit code 137 at the stop timeout.",
-            "Podman's compatible API sends no kill events during a stop",
-        ),
-        Rule(
-            "cut-short",
-            Severity.NOTE,
-            "A stop is measured to its end.",
-            "`--fast` ends one whose process table leaves no doubt. How long it would have taken is not known.",
-            "kernel/signal.c, sig_ignored(): what PID 1 has no handler for is dropped",
-        ),
-        Rule(
-            "non-zero-exit",
-            Severity.NOTE,
-            "An orderly stop ends with exit code 0.",
-            "143 is accepted as the mark of SIGTERM, but some dashboards read any non-zero code as a failure.",
-            "langgraphjs#2446",
-        ),
-    )
-}
+from harness.rules import RULES
 
 _PROBLEM_RULES = {
     ProblemKind.COMMAND_NOT_FOUND: (Outcome.NOT_RUNNING, "command-not-found"),
@@ -196,22 +55,24 @@ def judge(observation: Observation, scenario: Scenario) -> Verdict:
 CUT = frozenset({RequestFate.TRUNCATED, RequestFate.RESET, RequestFate.NO_ANSWER})
 """Accepted, then cut. A refused connection was never accepted, and a time-out may be the client's impatience."""
 
+ACCOUNTABLE = frozenset({TrafficKind.HTTP, TrafficKind.TCP, TrafficKind.NEW_CONNECTIONS})
+"""Kinds of traffic whose requests a server owes an answer to, once it has accepted them."""
+
 
 def lost_requests(observation: Observation) -> tuple[Request, ...]:
     """Requests that were accepted, sent whole, and then cut.
 
     Not counted: held connections and endless streams, which somebody has to close; the second request on a kept-alive
-    connection, which HTTP lets the server close at any time (RFC 9112, 9.3.1); new connections through the engine's
-    proxy, which accepts them on behalf of a container that is gone.
+    connection, which HTTP lets the server close at any time (RFC 9112, 9.3.1); connections that the engine's proxy
+    accepted after the stop call, which it also does on behalf of a container that is gone.
     """
-    counted = {TrafficKind.HTTP, TrafficKind.TCP}
-    if observation.vantage is not Vantage.PUBLISHED_PORT:
-        counted.add(TrafficKind.NEW_CONNECTIONS)
-    requests = observation.requests or ()
     return tuple(
         request
-        for request in requests
-        if request.kind in counted and request.fate in CUT and request.sent_at_ns is not None
+        for request in observation.requests or ()
+        if request.kind in ACCOUNTABLE
+        and request.fate in CUT
+        and request.sent_at_ns is not None
+        and not (observation.vantage is Vantage.PUBLISHED_PORT and (request.connected_at_ns or 0) > 0)
     )
 
 
@@ -367,9 +228,26 @@ def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> li
     if observation.suspected_processes and outcome is Outcome.GRACEFUL:
         names = ", ".join(observation.suspected_processes)
         remarks.append(_finding("suspected-process", f"{names}: seen alive just before PID 1 left"))
+    if outcome is not Outcome.INCONCLUSIVE:
+        remarks += _remarks_on_requests(observation)
     if not observation.engine.pid1_rules and outcome is not Outcome.INCONCLUSIVE:
         text = "it ran in a plain process group; as PID 1 of a container it may behave differently"
         remarks.append(_finding("pid1-rules-not-reproduced", text))
+    return remarks
+
+
+def _remarks_on_requests(observation: Observation) -> list[Finding]:
+    """What the traffic shows beside losses."""
+    requests, remarks = observation.requests, []
+    if requests == ():
+        remarks.append(_finding("no-request-in-flight", "every request was over before the stop signal came"))
+    errors = [item for item in requests or () if (item.status or 0) >= 500 and (item.status_before or 0) < 500]
+    if errors:
+        codes = ", ".join(sorted({str(item.status) for item in errors}))
+        remarks.append(_finding("error-answer", f"{len(errors)} requests were answered with {codes} during the stop"))
+    waiting = [item for item in requests or () if item.kind in ACCOUNTABLE and item.fate is RequestFate.TIMED_OUT]
+    if waiting:
+        remarks.append(_finding("unanswered-request", f"{len(waiting)} requests had no answer when the client gave up"))
     return remarks
 
 

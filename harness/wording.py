@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from datetime import datetime
 
 from harness.model import (
@@ -12,14 +13,18 @@ from harness.model import (
     Observation,
     Outcome,
     Report,
+    Request,
+    RequestFate,
     RunInfo,
     Scenario,
     Status,
+    TrafficKind,
+    Vantage,
 )
 
 OUTCOME_MEANINGS = {
     Outcome.GRACEFUL: "left by itself in time, exit code accepted",
-    Outcome.LOSSY: "left in time, but other processes were killed silently",
+    Outcome.LOSSY: "left in time, but requests were cut or other processes killed silently",
     Outcome.KILLED: "still running at the stop timeout; the engine sent SIGKILL",
     Outcome.CRASHED: "left by a fault or with an exit code that is not accepted",
     Outcome.OOM_KILLED: "the OOM killer struck during the stop",
@@ -134,6 +139,40 @@ def expectation_headline(report: Report) -> str:
         others.append(f"{unclear:,} {was_or_were(unclear)} inconclusive")
     whole = f"{'All' if passed == total > 1 else f'{passed:,} of'} {count_of(total, 'trial')} met their expectation"
     return f"{whole}; {', '.join(others)}." if others else f"{whole}."
+
+
+def requests_line(seen: Observation) -> str:
+    """`2 of 2 requests completed`, `0 of 2 requests completed (2 reset); idle: 1 closed`; empty without traffic."""
+    if seen.requests is None:
+        return ""
+    parts = []
+    for kind in dict.fromkeys(request.kind for request in seen.requests):
+        fates = Counter(fate_words(request) for request in seen.requests if request.kind is kind)
+        total, whole = fates.total(), fates.pop(RequestFate.COMPLETED.value, 0)
+        others = ", ".join(f"{count:,} {fate}" for fate, count in fates.most_common())
+        if kind is TrafficKind.HTTP or kind is TrafficKind.TCP:
+            text = f"{whole:,} of {count_of(total, 'request')} completed" + (f" ({others})" if others else "")
+        else:
+            text = f"{kind.replace('_', ' ')}: " + ", ".join(
+                part for part in (whole and f"{whole:,} completed", others) if part
+            )
+        parts.append(text)
+    return "; ".join(parts) or "no request in flight"
+
+
+def fate_words(request: Request) -> str:
+    """A fate for people: a connection on which nothing was asked is closed, not left without an answer."""
+    if request.fate is RequestFate.NO_ANSWER and request.sent_at_ns is None:
+        return "closed"
+    return request.fate.replace("_", " ")
+
+
+VANTAGE_WORDS = {
+    Vantage.CONTAINER_ADDRESS: "straight to the container's address",
+    Vantage.NETWORK_NAMESPACE: "inside the container's network namespace",
+    Vantage.PUBLISHED_PORT: "through the published port, whose proxy accepts for a container that no longer does",
+    Vantage.HOST_NETWORK: "on this machine's network, which the subject shares",
+}
 
 
 def sentence(fragment: str) -> str:

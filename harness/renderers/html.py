@@ -31,12 +31,14 @@ from harness.wording import (
     OUTCOME_MEANINGS,
     OUTCOME_WORDS,
     STATUS_MARKS,
+    VANTAGE_WORDS,
     compliance_headline,
     count_of,
     expectation_headline,
     one_line,
     precise_seconds,
     printable,
+    requests_line,
     run_duration_ns,
     seconds,
     subject_name,
@@ -47,6 +49,8 @@ from harness.wording import (
 MAX_DETAILS = 500
 """Trials with everything that was recorded. With more trials than this, those that did not pass come first, the rest is
 a sample; a trial takes about 2 kB, and log tails more."""
+MAX_REQUESTS = 50
+"""Of one trial, lost ones first; results.json has them all."""
 MAX_PLAIN_ROWS = 200
 """Rows of the table for readers without script."""
 
@@ -310,6 +314,8 @@ def _details(result: TrialResult) -> dict[str, Any]:
         "Time taken from": f"{facts.duration_source}{error}" if facts.duration_source else "",
         "Stop signal": " from ".join(part for part in (trial.stop_signal, trial.stop_signal_source) if part),
         "Ended by": trial.exit_signal or "",
+        "Requests": requests_line(seen),
+        "Traffic came": VANTAGE_WORDS[seen.vantage] if seen.vantage else "",
         "Lost processes": ", ".join(seen.lost_processes or ()),
         "Problem": f"{seen.problem.kind.replace('_', ' ')}: {seen.problem.message}" if seen.problem else "",
         "Record": "" if seen.complete else "incomplete: a missing event proves nothing",
@@ -336,6 +342,21 @@ def _details(result: TrialResult) -> dict[str, Any]:
             [item.pid, item.parent_pid, item.stop_signal_disposition or "", one_line(item.command)]
             for item in trial.processes or ()
         ],
+        "requests": [
+            [
+                f"{item.client}",
+                item.kind.value.replace("_", " "),
+                *(_at(at) for at in (item.connected_at_s, item.sent_at_s, item.first_byte_at_s, item.ended_at_s)),
+                item.fate.value.replace("_", " ") + (" (lost)" if item.lost else ""),
+                one_line(item.detail),
+            ]
+            for item in sorted(trial.requests or (), key=lambda item: not item.lost)[:MAX_REQUESTS]
+        ],
         "log": printable(trial.log_tail),
         "logTruncated": trial.log_truncated,
     }
+
+
+def _at(seconds_after: float | None) -> str:
+    """A moment relative to the stop call."""
+    return "–" if seconds_after is None else f"{seconds_after:+.3f} s".replace("-", "−")

@@ -10,7 +10,8 @@ import xml.etree.ElementTree as ET
 
 from harness import signals
 from harness.model import NS_PER_S, Report, SkippedScenario, Status, TrialResult
-from harness.wording import OUTCOME_WORDS, one_line, printable, run_duration_ns, trial_title
+from harness.verdict import lost_requests
+from harness.wording import OUTCOME_WORDS, one_line, printable, requests_line, run_duration_ns, trial_title
 
 
 def render(report: Report) -> str:
@@ -84,6 +85,9 @@ def _properties(result: TrialResult) -> list[tuple[str, str]]:
         "shutdown_duration_s": None if duration is None else _seconds(duration),
         "sigkill_evidence": facts.sigkill_evidence.value,
         "exit_code": None if seen.exit_code is None else str(seen.exit_code),
+        "requests": requests_line(seen) or None,
+        "requests_lost": None if seen.requests is None else str(len(lost_requests(seen))),
+        "vantage": seen.vantage.value if seen.vantage else None,
         "engine": f"{seen.engine.name} ({seen.engine.product} {seen.engine.version})",
     }
     return [(name, value) for name, value in values.items() if value is not None]

@@ -17,6 +17,7 @@ from harness.wording import (
     expectation_headline,
     one_line,
     printable,
+    requests_line,
     seconds,
     timeout,
 )
@@ -130,13 +131,14 @@ def _trials(report: Report) -> list[str]:
 def _trial_row(result: TrialResult) -> tuple[str, ...]:
     seen, verdict = result.observation, result.verdict
     duration = verdict.facts.shutdown_duration_ns
+    cause = f" [{verdict.cause.id}]" if verdict.cause else ""
     return (
         f"{STATUS_MARKS[verdict.status]} {verdict.status}",
         _cell(seen.scenario),
         timeout(seen.stop_timeout_ns) + (f" (after {timeout(seen.stop_after_ns)})" if seen.stop_after_ns else ""),
         OUTCOME_WORDS[verdict.outcome],
         "–" if duration is None else seconds(duration),
-        _cell(verdict.reason + (f" [{verdict.cause.id}]" if verdict.cause else "")),
+        _cell("; ".join(part for part in (verdict.reason, requests_line(seen)) if part) + cause),
     )
 
 

@@ -25,15 +25,19 @@ from harness.model import (
     ProcessInfo,
     RemedyEffect,
     Report,
+    RequestFate,
     RunInfo,
     Scenario,
     Severity,
     SigkillEvidence,
     SignalDisposition,
     Status,
+    TrafficKind,
     TrialResult,
     TriedRemedy,
+    Vantage,
 )
+from harness.verdict import lost_requests
 from harness.wording import run_duration_ns, to_seconds
 
 FORMAT_VERSION = 1
@@ -130,6 +134,29 @@ class ProcessDocument(_Documented):
 
 
 @dataclass(frozen=True)
+class RequestDocument(_Documented):
+    """One request or held connection that was open at the stop call, or begun after it. Times are seconds after the
+    stop call, null where it did not come to that."""
+
+    kind: TrafficKind
+    client: int
+    """Counts from 1."""
+    fate: RequestFate
+    lost: bool
+    """It counts as lost: accepted, sent whole, and then cut, by a server that owed it an answer."""
+    connected_at_s: float | None
+    sent_at_s: float | None
+    first_byte_at_s: float | None
+    ended_at_s: float | None
+    status: int | None
+    """HTTP status."""
+    status_before: int | None
+    """HTTP status of the same client's last answer before this request."""
+    detail: str
+    """What the client saw, for people."""
+
+
+@dataclass(frozen=True)
 class ProblemDocument(_Documented):
     """What kept a trial from being measured."""
 
@@ -198,6 +225,10 @@ class TrialDocument(_Documented):
     """null where nobody looked or the table was unreadable."""
     lost_processes: tuple[str, ...] | None
     """Processes killed because PID 1 left before them; null where nobody looked."""
+    requests: tuple[RequestDocument, ...] | None
+    """null where there was no traffic; empty where nothing was in flight."""
+    vantage: Vantage | None
+    """Where the traffic came from; null without traffic."""
     problem: ProblemDocument | None
     log_tail: str
     """End of what the container wrote, with replacement characters where it was not UTF-8."""
@@ -518,6 +549,8 @@ def trial(result: TrialResult) -> TrialDocument:
         timeline=timeline(seen),
         processes=_processes(seen),
         lost_processes=seen.lost_processes,
+        requests=_requests(seen),
+        vantage=seen.vantage,
         problem=ProblemDocument(seen.problem.kind, seen.problem.message) if seen.problem else None,
         log_tail=seen.logs.text,
         log_truncated=seen.logs.truncated,
@@ -561,6 +594,28 @@ def _processes(seen: Observation) -> tuple[ProcessDocument, ...] | None:
 def _process(process: ProcessInfo, stop_signal: int | None) -> ProcessDocument:
     disposition = None if stop_signal is None else process.disposition(stop_signal)
     return ProcessDocument(process.pid, process.parent_pid, process.command, disposition)
+
+
+def _requests(seen: Observation) -> tuple[RequestDocument, ...] | None:
+    if seen.requests is None:
+        return None
+    lost = lost_requests(seen)
+    return tuple(
+        RequestDocument(
+            kind=request.kind,
+            client=request.client,
+            fate=request.fate,
+            lost=request in lost,
+            connected_at_s=to_seconds(request.connected_at_ns),
+            sent_at_s=to_seconds(request.sent_at_ns),
+            first_byte_at_s=to_seconds(request.first_byte_at_ns),
+            ended_at_s=to_seconds(request.ended_at_ns),
+            status=request.status,
+            status_before=request.status_before,
+            detail=request.detail,
+        )
+        for request in seen.requests
+    )
 
 
 def _signal_name(number: int | None) -> str | None:

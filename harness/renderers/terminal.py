@@ -33,6 +33,7 @@ from harness.wording import (
     one_line,
     precise_seconds,
     printable,
+    requests_line,
     run_duration_ns,
     seconds,
     subject_name,
@@ -288,7 +289,8 @@ def _exit_text(result: TrialResult) -> str:
     ended = "" if seen.exit_code is None else f", exit code {seen.exit_code}"
     if seen.exit_signal is not None:
         ended = f", ended by {signals.name(seen.exit_signal)}"
-    return ended + moment
+    requests = requests_line(seen)
+    return ended + moment + (f"; {requests}" if requests else "")
 
 
 def _evidence_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:

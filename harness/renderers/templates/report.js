@@ -159,6 +159,9 @@
         details.events.map(([event, signal, at, from, clock, source]) => [
           words(event) + (signal ? ` ${signal}` : ""), `${at < 0 ? "−" : "+"}${Math.abs(at).toFixed(3)} s`,
           words(from), clock, source]), 1));
+      if (details.requests.length) cell.append(...table("Requests, relative to the stop call",
+        ["Client", "Kind", "Connected", "Sent", "First byte", "Ended", "Fate", "Seen by the client"],
+        details.requests, 0));
       if (details.processes.length) cell.append(...table("Processes before the stop",
         ["PID", "Parent", "Stop signal is", "Command"], details.processes, -1));
       if (details.log) {

@@ -1,0 +1,192 @@
+"""What a stop is judged by: every rule with its id, requirement, reason, source and example. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.model import Severity
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A requirement with its id, as listed in `docs/rules.md`."""
+
+    id: str
+    severity: Severity
+    requirement: str
+    why: str
+    source: str
+    example: str
+
+
+RULES = {
+    rule.id: rule
+    for rule in (
+        Rule(
+            "sigkill-needed",
+            Severity.ERROR,
+            "PID 1 leaves by itself within the stop timeout.",
+            "SIGKILL cannot be caught: open requests are cut, buffers are lost, locks stay behind.",
+            "AWS CLI reference, `ecs stop-task`; docker stop",
+            "A Python program without a handler as PID 1: SIGTERM, 30 s of nothing, SIGKILL, exit code 137.",
+        ),
+        Rule(
+            "oom-during-stop",
+            Severity.ERROR,
+            "The OOM killer does not strike during the stop.",
+            "An exit code of 137 or even 0 hides it; more time would not have helped.",
+            "Docker: `State.OOMKilled` and the `oom` event",
+            "A handler that copies 256 MiB to save them, with a limit of 64 MiB: exit code 137 after 0.3 s.",
+        ),
+        Rule(
+            "crash-on-stop",
+            Severity.ERROR,
+            "The shutdown path ends without a fault (SIGSEGV, SIGABRT, …).",
+            "A fault while stopping skips the rest of the clean-up.",
+            "signal(7), exit codes 128 + n",
+            "A handler that frees the same memory twice: exit code 139 (SIGSEGV).",
+        ),
+        Rule(
+            "exit-code-not-accepted",
+            Severity.ERROR,
+            "The exit code is 0, 128 + stop signal, or one that the scenario's `exit_codes` accepts; or ruby's 1 or "
+            "Go's 2, where PID 1 is that runtime, caught the signal, left at once and wrote of no error.",
+            "Schedulers and step functions take any other code for a failure. As PID 1 ruby ends by SIGTERM with 1 and "
+            "Go with 2, because the signal that they raise again is dropped.",
+            "ecs_exporter#104, puma#3639",
+            "A handler that raises an exception: exit code 1, and what it should have saved is not.",
+        ),
+        Rule(
+            "lost-process",
+            Severity.ERROR,
+            "No process is still at work when PID 1 leaves.",
+            "The kernel SIGKILLs everything left in a PID namespace when its PID 1 exits, whatever the exit code says.",
+            "pid_namespaces(7)",
+            "An init over `sh -c 'server; true'`: the shell dies of SIGTERM, the init leaves with 143 after "
+            "0.1 s, and the server is SIGKILLed.",
+        ),
+        Rule(
+            "lost-request",
+            Severity.ERROR,
+            "Every request that was accepted is answered whole.",
+            "An exit code of 0 says nothing about the clients: what was cut has to be repeated, or is lost.",
+            "gunicorn#2529, uvicorn#2757",
+            "A server that leaves at once on SIGTERM: exit code 0 after 0.1 s, and the answer that was "
+            "being written is cut.",
+        ),
+        Rule(
+            "error-answer",
+            Severity.WARNING,
+            "Requests accepted before the stop are not answered with a server error.",
+            "The request was answered, so it is not lost; but it failed, and would not have without the stop.",
+            "RFC 9110, 15.6",
+            "A front end whose back end leaves first answers 502 to what it had accepted.",
+        ),
+        Rule(
+            "unanswered-request",
+            Severity.WARNING,
+            "No request is without an answer when the container is gone.",
+            "Its connection was neither answered nor closed: whether it was ever accepted is not known.",
+            "tcp(7); listen(2), backlog",
+            "A request that waited in the queue of connections of a server that had stopped accepting.",
+        ),
+        Rule(
+            "no-request-in-flight",
+            Severity.WARNING,
+            "The scenario's traffic has a request in flight when the stop signal comes.",
+            "A stop between two requests does not show what happens to one: ask for something that takes longer.",
+            "the scenario's `traffic`",
+            "Requests for `/` that are answered in a millisecond, where `/report?year=2025` takes two seconds.",
+        ),
+        Rule(
+            "suspected-process",
+            Severity.WARNING,
+            "Nobody was seen at work just before PID 1 left.",
+            "The kernel SIGKILLs what PID 1 leaves behind; without its record it is not known whether that happened.",
+            "pid_namespaces(7)",
+            "On an engine whose kernel is out of reach: PID 1 left with 0, and a moment before a worker was "
+            "still there.",
+        ),
+        Rule(
+            "not-running",
+            Severity.ERROR,
+            "The container is running when the stop comes.",
+            "The stop call reports success for a container that is already gone.",
+            "Docker Engine API: 304 on stop",
+            "A start script that puts its service into the background and ends: the container is over before the stop.",
+        ),
+        Rule(
+            "command-not-found",
+            Severity.ERROR,
+            "The command exists in the image and is executable.",
+            "Nothing ran, so nothing was stopped.",
+            "exit codes 127 and 126",
+            "`command: [servr]`: exit code 127.",
+        ),
+        Rule(
+            "slow-stop",
+            Severity.ERROR,
+            "The shutdown takes no longer than the scenario's `within`.",
+            "A deployment waits for every stop.",
+            "the scenario",
+            "`within: 5s`, and the container left gracefully after 7.2 s.",
+        ),
+        Rule(
+            "not-ready",
+            Severity.ERROR,
+            "The container becomes ready before it is stopped.",
+            "A stop during start-up measures the start-up, not the shutdown.",
+            "the scenario's `ready`",
+            "`ready: {tcp: 8000}`, and nothing listens there within 30 s.",
+        ),
+        Rule(
+            "not-measured",
+            Severity.ERROR,
+            "The engine starts the container and stays reachable until it is gone.",
+            "A trial that did not run to its end says nothing about the container.",
+            "the engine's own message",
+            "The port is taken by another container, or the engine was restarted during the stop.",
+        ),
+        Rule(
+            "evidence-missing",
+            Severity.ERROR,
+            "The engine's record shows how and when PID 1 left, without contradiction.",
+            "A verdict without evidence would be a guess.",
+            "the engine's events and exit record",
+            "Exit code 137, and the engine's event stream broke: SIGKILL or not, nobody knows.",
+        ),
+        Rule(
+            "pid1-rules-not-reproduced",
+            Severity.WARNING,
+            "The subject runs as PID 1 of a PID namespace.",
+            "The kernel drops signals that PID 1 has no handler for; outside a namespace they end the process.",
+            "pid_namespaces(7)",
+            "The `process` engine without namespaces: SIGTERM ends a program there that a container would keep.",
+        ),
+        Rule(
+            "sigkill-inferred",
+            Severity.NOTE,
+            "The engine reports its SIGKILL.",
+            "Without a kill event SIGKILL is inferred from exit code 137 at the stop timeout.",
+            "Podman's compatible API sends no kill events during a stop",
+            "Podman: exit code 137, 10.02 s after a stop with 10 s, and no event that says why.",
+        ),
+        Rule(
+            "cut-short",
+            Severity.NOTE,
+            "A stop is measured to its end.",
+            "`--fast` ends one whose process table leaves no doubt. How long it would have taken is not known.",
+            "kernel/signal.c, sig_ignored(): what PID 1 has no handler for is dropped",
+            "`--fast`: PID 1 has no handler, 1.2 s after the stop signal it sleeps on; the other 28.8 s "
+            "were not waited for.",
+        ),
+        Rule(
+            "non-zero-exit",
+            Severity.NOTE,
+            "An orderly stop ends with exit code 0.",
+            "143 is accepted as the mark of SIGTERM, but some dashboards read any non-zero code as a failure.",
+            "langgraphjs#2446",
+            "A JVM that drained and closed everything: exit code 143.",
+        ),
+    )
+}
