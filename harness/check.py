@@ -12,6 +12,9 @@ from harness import compose, scenario
 from harness.errors import UsageError
 from harness.model import DoctorLine, Scenario
 
+CLIENTS = 2
+"""Of `--traffic-http`: one that is served and one that may have to wait for it."""
+
 COMMENTED_SCENARIO = """\
 # A stop-harness scenario. Reference: docs/scenarios.md
 version: 1
@@ -32,6 +35,10 @@ ready:
   # http: {port: 8000, path: /healthz}
   # healthcheck: true
   timeout: 30s
+
+# What clients do meanwhile: a request that takes longer than 500 ms is in flight when the stop signal comes.
+# traffic:
+#   http: {port: 8000, path: "/report?year=2025", clients: 4}
 
 stop:
   timeouts: [10s, 30s]            # one trial each: Docker's default and that of Amazon ECS
@@ -65,6 +72,7 @@ def scenario_of(given: Mapping[str, Any], command: tuple[str, ...], environment:
     _put(stop, "timeouts", list(dict.fromkeys(given["timeouts"])) or None)
     _put(stop, "signal", given["stop_signal"])
     data["ready"] = _ready(given)
+    _put(data, "traffic", _traffic(given) or None)
     expectation: dict[str, Any] = {}
     _put(expectation, "within", given["within"])
     _put(expectation, "exit_codes", list(given["exit_codes"]) or None)
@@ -136,14 +144,30 @@ def _ready(given: Mapping[str, Any]) -> dict[str, Any]:
     _put(ready, "log", given["ready_log"])
     _put(ready, "tcp", given["ready_tcp"])
     if given["ready_http"]:
-        port, slash, path = given["ready_http"].partition("/")
-        if not re.fullmatch("[0-9]{1,5}", port):
-            raise UsageError(f"--ready-http {given['ready_http']!r} is not of the form PORT or PORT/PATH")
-        ready["http"] = {"port": int(port), "path": slash + path or "/"}
+        ready["http"] = _port_and_path("--ready-http", given["ready_http"])
     _put(ready, "healthcheck", given["ready_healthcheck"] or None)
     _put(ready, "delay", given["ready_delay"])
     _put(ready, "timeout", given["ready_timeout"])
     return ready
+
+
+def _traffic(given: Mapping[str, Any]) -> dict[str, Any]:
+    traffic: dict[str, Any] = {}
+    if given["traffic_http"]:
+        clients = given["clients"] or CLIENTS
+        traffic["http"] = {**_port_and_path("--traffic-http", given["traffic_http"]), "clients": clients}
+    elif given["clients"]:
+        raise UsageError("--clients goes with --traffic-http")
+    if given["traffic_idle"] is not None:
+        traffic["idle"] = {"port": given["traffic_idle"]}
+    return traffic
+
+
+def _port_and_path(option: str, text: str) -> dict[str, Any]:
+    port, slash, path = text.partition("/")
+    if not re.fullmatch("[0-9]{1,5}", port):
+        raise UsageError(f"{option} {text!r} is not of the form PORT or PORT/PATH")
+    return {"port": int(port), "path": slash + path or "/"}
 
 
 def _put(section: dict[str, Any], key: str, value: Any) -> None:

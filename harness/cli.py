@@ -33,7 +33,7 @@ bad scenario, 3 inconclusive, 4 engine unreachable or harness fault,
 
 ENVIRONMENT_PREFIX = "STOP_HARNESS_"
 SETTINGS = frozenset(
-    {"engine", "report_dir", "jobs", "repeat", "junitxml", "fail_fast", "keep", "seed", "base_image", "color"}
+    {"engine", "report_dir", "jobs", "repeat", "junitxml", "sarif", "fail_fast", "keep", "seed", "base_image", "color"}
 )
 """Options that `[tool.stop-harness]` and the environment may set."""
 
@@ -64,6 +64,7 @@ REPEAT = option("--repeat", type=click.IntRange(1, 10_000), metavar="N", help="R
 JOBS = option("--jobs", default="auto", metavar="N|auto", help="Trials at once.  [default: auto]")
 REPORT_DIR = option("--report-dir", type=click.Path(path_type=Path, file_okay=False), help="Where runs are written.")
 JUNITXML = option("--junitxml", type=click.Path(path_type=Path, dir_okay=False), help="JUnit XML here as well.")
+SARIF = option("--sarif", type=click.Path(path_type=Path, dir_okay=False), help="SARIF 2.1.0 here as well.")
 SHARD = option("--shard", metavar="I/N", help="Run part I of N, the same part on every machine.")
 SEED = option("--seed", type=int, metavar="N", help="Shuffle trials of equal length.")
 KEEP = option("--keep", is_flag=True, help="Leave containers of trials that did not pass.")
@@ -104,7 +105,9 @@ def cli(context: click.Context) -> None:
 
 @cli.command(epilog=EXIT_CODES)
 @PATHS
-@options(ENGINE, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, FAST, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, BASE_IMAGE, COLOR)
+@options(
+    ENGINE, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, FAST, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, SARIF, BASE_IMAGE, COLOR
+)
 def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
     """Run every scenario in PATHS (files, or folders of them) and write a report."""
     from harness import discovery
@@ -134,12 +137,15 @@ def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
 @click.option("--ready-healthcheck", is_flag=True, help="Ready when the image's HEALTHCHECK says healthy.")
 @click.option("--ready-delay", metavar="DURATION", help="Wait this long then. [default: 1s without a condition]")
 @click.option("--ready-timeout", metavar="DURATION", help="Give up after this long. [default: 30s]")
+@click.option("--traffic-http", metavar="PORT[/PATH]", help="Requests in flight at the stop, by two clients.")
+@click.option("--traffic-idle", type=int, metavar="PORT", help="A connection that is held during the stop.")
+@click.option("--clients", type=click.IntRange(1, 5000), metavar="N", help="Clients of --traffic-http.  [default: 2]")
 @click.option("--within", metavar="DURATION", help="Fail if the shutdown takes longer.")
 @click.option("--exit-code", "exit_codes", multiple=True, type=int, help="Accepted exit code; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of sentences.")
 @click.option("--sweep-start", is_flag=True, help="Find the moments from its start on at which a stop signal is lost.")
 @click.option("--predict", is_flag=True, help="Only forecast, from the signal masks; stops nothing.")
-@options(ENGINE, JOBS, REPEAT, FAST, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, BASE_IMAGE, COLOR)
+@options(ENGINE, JOBS, REPEAT, FAST, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, SARIF, BASE_IMAGE, COLOR)
 @click.pass_context
 def check(context: click.Context, /, color: str, as_json: bool, predict: bool, sweep_start: bool, **given: Any) -> None:
     """Stop IMAGE (or a build, a Compose service, or the COMMAND behind `--`) and say whether that was graceful.
@@ -189,6 +195,7 @@ def _request(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any
         keep=settings["keep"],
         try_fixes=settings.get("try_fixes", False),
         junitxml=settings["junitxml"],
+        sarif=settings.get("sarif"),
         base_image=settings["base_image"],
         command_line=("stop-harness", *sys.argv[1:]),
     )

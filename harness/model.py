@@ -184,6 +184,11 @@ class Scenario:
     before_stop: tuple[Preparation, ...] = ()
     source: str | None = None
 
+    @property
+    def reached_ports(self) -> tuple[int, ...]:
+        """Container ports that readiness and traffic connect to."""
+        return tuple(sorted({*self.readiness.ports, *(client.port for client in self.traffic)}))
+
     def expectation_at(self, stop_timeout_ns: int) -> Expectation:
         """The expectation for one stop timeout: the one that names it, else the one that names none."""
         general = Expectation()

@@ -151,6 +151,7 @@ class DockerSubject:
         self._trial, self._host, self._events, self._connector = trial, host, events, connector
         self._tc: _Container | None = None
         self._timeline: list[Event] = []
+        self._addresses: dict[int, tuple[str, int]] = {}
         self._looks: list[tuple[int, tuple[ProcessInfo, ...]]] = []
         self._pid_one, self._health_checked = 0, False
         self._watch: Watch | None = None
@@ -241,9 +242,13 @@ class DockerSubject:
     def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
         """Straight to the container's address on a local engine, else through the published port."""
         assert self._tc is not None
-        address = (self._tc.get_container_host_ip(), int(self._tc.get_exposed_port(port)))
+        if port not in self._addresses:  # a stopped container has no published ports to ask for any more
+            try:
+                self._addresses[port] = (self._tc.get_container_host_ip(), int(self._tc.get_exposed_port(port)))
+            except docker.errors.DockerException as error:
+                raise OSError(f"where port {port} is published cannot be told: {_one_line(error)}") from None
         vantage = Vantage.CONTAINER_ADDRESS if self._tc.address else Vantage.PUBLISHED_PORT
-        return socket.create_connection(address, timeout=timeout_s), vantage
+        return socket.create_connection(self._addresses[port], timeout=timeout_s), vantage
 
     def wait_log(self, pattern: str, timeout_ns: int) -> None:
         """Follow the log from its beginning."""
@@ -397,7 +402,7 @@ class _Container(DockerContainer):
         for container_port, host_port in subject.ports:
             self.with_bind_ports(container_port, host_port)
         if not host.local:
-            self.with_exposed_ports(*trial.scenario.readiness.ports)
+            self.with_exposed_ports(*trial.scenario.reached_ports)
         limits = {"mem_limit": subject.memory_bytes, "memswap_limit": subject.memory_bytes}
         optional = {
             "entrypoint": list(subject.entrypoint) if subject.entrypoint is not None else None,
