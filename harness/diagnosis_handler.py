@@ -72,8 +72,8 @@ def handler_cause(scene: Scene) -> Cause | None:
     """The first of these that the evidence supports; None if none is."""
     for rule in (
         _no_time,
-        _handler_gone,
         _held_connection,
+        _handler_gone,
         _child_ignores,
         _wrapper,
         _work_in_flight,
@@ -106,8 +106,10 @@ def _handler_gone(scene: Scene) -> Cause | None:
         return None
     text = f"had a handler for {scene.signal_name} that is gone {scene.looked_after}: it reset itself and raised the"
     text = f"{scene.called} {text} signal again, which the kernel drops for PID 1"
-    runtime = process_tree.program(scene.target) in {"node", "nodejs"}
-    if runtime and not (scene.seen.log_after_signal or "").strip():
+    if process_tree.program(scene.target) in process_tree.OWN_HANDLER:
+        line = log_hints.speaks_of_the_stop(scene.seen.log_after_signal)
+        if line is not None:  # a handler of the program's own, meant for once: its work goes on
+            return None
         return Cause("pid1-handler-noop", f"{text}; the handler was the runtime's own")
     return Cause("reraise-lost", text)
 
@@ -119,6 +121,11 @@ def _held_connection(scene: Scene) -> Cause | None:
         kind = held[0].kind.value.replace("_", "-")
         text = f"a client still held its {kind} connection when SIGKILL came"
         return Cause("waits-for-clients", f"{scene.called} handles {scene.signal_name}, and {text}")
+    kept = [request for request in scene.seen.requests or () if _kept_alive(request)]
+    late = scene.target_late
+    if kept and late is not None and reaction(late, scene.signal) is Reaction.CAUGHT and "poll" in late.waits_in:
+        text = f"handles {scene.signal_name}, and went on to serve a kept-alive connection, which it did not close"
+        return Cause("waits-for-clients", f"{scene.called} {text}")
     line = log_hints.waits_for_clients(scene.seen.log_after_signal)
     if line is not None:
         return Cause("waits-for-clients", f"{scene.called} wrote {log_hints.shown(line)} after the signal")
@@ -131,6 +138,12 @@ def _held(request: Request, scene: Scene) -> bool:
         return False
     ended = request.ended_at_ns
     return ended is None or ended >= max(HELD_NS, scene.seen.stop_timeout_ns - OPEN_AT_DEADLINE_NS)
+
+
+def _kept_alive(request: Request) -> bool:
+    """Answered after the signal, with no word that the connection would be closed; the client then holds it."""
+    answered = request.fate is RequestFate.COMPLETED and (request.ended_at_ns or 0) > 0
+    return request.kind is TrafficKind.KEEP_ALIVE and answered and "Connection: close" not in request.detail
 
 
 def _child_ignores(scene: Scene) -> Cause | None:

@@ -19,6 +19,7 @@ _WAITS_FOR_CLIENTS = re.compile(
     r"|\b(?:connections?|clients?|sessions?)\b.{0,30}\b(?:to (?:close|disconnect|finish)|still open)\b",
     re.IGNORECASE,
 )
+_SPEAKS_OF_THE_STOP = re.compile(r"\bsig(?:nal|term|int|quit|hup|usr[12])\b|terminat|shut|\bstop|\bclos", re.IGNORECASE)
 _EXITS = re.compile(r"\bexit(?:ing|\(\d*\))?\b|\bbye\b|\bquit\b", re.IGNORECASE)
 
 
@@ -35,6 +36,11 @@ def works_on_shutdown(text: str | None) -> str | None:
 def waits_for_clients(text: str | None) -> str | None:
     """The first line that says that the program waits for its peers to leave."""
     return _line(_WAITS_FOR_CLIENTS, text)
+
+
+def speaks_of_the_stop(text: str | None) -> str | None:
+    """The first line that shows that the program itself heard of the stop."""
+    return _line(_SPEAKS_OF_THE_STOP, text) or works_on_shutdown(text) or says_it_exits(text)
 
 
 def says_it_exits(text: str | None) -> str | None:

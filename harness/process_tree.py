@@ -19,6 +19,8 @@ INITS = frozenset(
 )
 WRAPPERS = frozenset("su runuser sudo doas gosu timeout npm npx yarn pnpm".split())
 RUNTIMES = frozenset({"python", "pypy", "node", "nodejs", "ruby", "java", "perl", "php"})
+OWN_HANDLER = frozenset({"node", "nodejs"})
+"""Runtimes that install a handler for SIGTERM which resets itself and raises the signal again."""
 PLAIN = frozenset({"sleep", "tail", "cat", "yes", "tee"})
 """Programs that handle no signal at all, neither by a handler nor by waiting for one."""
 
