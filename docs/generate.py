@@ -1,4 +1,4 @@
-"""Write the parts of docs/ that follow from the code: outcomes.md and the two JSON Schemas.
+"""Write the parts of docs/ that follow from the code: outcomes.md, rules.md and the two JSON Schemas.
 
 python docs/generate.py            write them
 python docs/generate.py --check    exit with 1 if one of them is stale, and say which
@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness import cli, scenario
-from harness.model import NS_PER_MS, Clock, ComplianceStatus, Outcome, Severity, SigkillEvidence, Status
+from harness.diagnosis import CAUSES
+from harness.model import NS_PER_MS, Clock, ComplianceStatus, Outcome, RemedyKind, Severity, SigkillEvidence, Status
 from harness.platforms import PLATFORMS
-from harness.renderers import results_json
+from harness.remedies import KINDS
+from harness.renderers import results_json, sarif
+from harness.rules import RULES
 from harness.stop_sequence import DEADLINE_TOLERANCE_NS, DURATION_ERROR_NS, LATE_EXIT_NS
-from harness.verdict import RULES
 
 DOCS = Path(__file__).resolve().parent
 
@@ -83,7 +85,7 @@ EXIT_CODES = (
 
 
 PAGE = """\
-# Outcomes, rules and exit codes
+# Outcomes and exit codes
 
 <!-- Written by docs/generate.py from the code; change it there, then `make docs`. -->
 
@@ -142,19 +144,72 @@ trials used another signal.
 
 ## Rules
 
-A finding names the rule that applied. An *error* decides an outcome or a status, a *warning* deserves a look, a *note*
-explains.
-
-{rules}
+A finding names the [rule](rules.md) that applied. An *error* decides an outcome or a status, a *warning* deserves a
+look, a *note* explains.
 
 ## Exit codes of the command
 
 {exit_codes}
 """
 
+RULES_PAGE = """\
+# Rules and causes
+
+<!-- Written by docs/generate.py from the code; change it there, then `make docs`. -->
+
+The ids are the same in every report: the terminal, results.json, JUnit XML, results.sarif, HTML.
+
+## Rules
+
+An *error* decides an [outcome or a status](outcomes.md), a *warning* deserves a look, a *note* explains.
+
+{rules}
+
+## Causes
+
+Why a stop was not graceful, where the evidence tells. One that it does not tell is `unknown`. *Tried* says which
+changes `--try-fixes` tries against it, the likeliest first; `everything` also for a cause that is not known.
+
+{causes}
+"""
+
+RULE = """\
+### `{rule.id}` ({rule.severity})
+
+{rule.requirement} {rule.why}
+
+*Example:* {rule.example}
+*Source:* {rule.source}."""
+
+REMEDY_WORDS = {
+    RemedyKind.INIT: "an init",
+    RemedyKind.STOP_SIGNAL: "other stop signals",
+    RemedyKind.EXEC_FORM: "exec form",
+    RemedyKind.STOP_TIMEOUT: "longer stop timeouts",
+}
+
+
+def rules() -> str:
+    """The page on rules and causes."""
+    ordered = (rule for severity in Severity for rule in RULES.values() if rule.severity is severity)
+    return RULES_PAGE.format(
+        rules="\n\n".join(RULE.format(rule=rule) for rule in (*ordered, sarif.UNEXPECTED)),
+        causes=_table(
+            ("cause", "meaning", "cure", "tried", "source"),
+            ((f"`{item.id}`", item.meaning, item.cure, _tried(item.id), item.source) for item in CAUSES.values()),
+        ),
+    )
+
+
+def _tried(cause: str) -> str:
+    kinds = KINDS.get(cause)
+    if kinds is None:
+        return "everything"
+    return ", ".join(REMEDY_WORDS[kind] for kind in kinds) or "nothing"
+
 
 def outcomes() -> str:
-    """The page on outcomes, evidence, status, compliance, rules and exit codes."""
+    """The page on outcomes, evidence, status, compliance and exit codes."""
     return PAGE.format(
         outcomes=_meanings("outcome", OUTCOMES, Outcome),
         evidence=_meanings("evidence", EVIDENCE, SigkillEvidence),
@@ -183,15 +238,6 @@ def outcomes() -> str:
                 for item in PLATFORMS
             ),
         ),
-        rules=_table(
-            ("rule", "severity", "requirement", "why", "source"),
-            (
-                (f"`{rule.id}`", rule.severity, rule.requirement, rule.why, rule.source)
-                for severity in Severity
-                for rule in RULES.values()
-                if rule.severity is severity
-            ),
-        ),
         exit_codes=_table(("code", "meaning"), EXIT_CODES),
     )
 
@@ -203,7 +249,7 @@ def schemas() -> dict[str, dict[str, Any]]:
 
 def documents() -> dict[Path, str]:
     """Every generated file with what it must hold."""
-    texts = {DOCS / "outcomes.md": outcomes()}
+    texts = {DOCS / "outcomes.md": outcomes(), DOCS / "rules.md": rules()}
     for name, schema in schemas().items():
         texts[DOCS / name] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     return texts

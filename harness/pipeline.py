@@ -46,14 +46,15 @@ from harness.model import (
 
 HTML_FILE = "report.html"
 JUNIT_FILE = "junit.xml"
+SARIF_FILE = "results.sarif"
 
 
 @dataclass(frozen=True)
 class RunRequest:
     """What the command line asks for.
 
-    `report_dir` None: nothing is written. `repeat` None: as each scenario says. `junitxml` None: only in the run
-    directory.
+    `report_dir` None: nothing is written. `repeat` None: as each scenario says. `junitxml`, `sarif` None: only
+    in the run directory.
     """
 
     scenarios: tuple[Scenario, ...]
@@ -69,6 +70,7 @@ class RunRequest:
     keep: bool = False
     try_fixes: bool = False
     junitxml: Path | None = None
+    sarif: Path | None = None
     base_image: str | None = None
     command_line: tuple[str, ...] = ()
 
@@ -149,6 +151,8 @@ def run(
         directory.mark_latest()
     if request.junitxml is not None:
         write_junit(built, request.junitxml)
+    if request.sarif is not None:
+        write_sarif(built, request.sarif)
     return RunOutcome(built, directory.path if directory else None)
 
 
@@ -216,6 +220,7 @@ def write_report(built: Report, directory: store.RunDirectory) -> None:
 
     directory.write("results.json", results_json.render(built))
     write_junit(built, directory.path / JUNIT_FILE)
+    write_sarif(built, directory.path / SARIF_FILE)
     directory.write("results.csv", csv_table.render(built))
     directory.write("summary.md", markdown.render(built))
     pictures = plots.render_all(built)
@@ -238,6 +243,13 @@ def write_junit(built: Report, path: Path) -> None:
     from harness.renderers import junit
 
     store.RunDirectory(path.parent).write(path.name, junit.render(built))
+
+
+def write_sarif(built: Report, path: Path) -> None:
+    """SARIF at a place of its own. Raises StoreError."""
+    from harness.renderers import sarif
+
+    store.RunDirectory(path.parent).write(path.name, sarif.render(built))
 
 
 def new_run_id() -> str:

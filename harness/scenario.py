@@ -33,6 +33,7 @@ from harness.scenario_values import (
     Duration,
     Durations,
     ExitCodes,
+    Moments,
     Outcomes,
     Pattern,
     Port,
@@ -103,6 +104,7 @@ class ReadySection(Section):
     tcp: Port | None = Field(None, description="Port that accepts connections.")
     http: HttpSection | None = None
     healthcheck: bool = Field(False, description="The image's HEALTHCHECK reports healthy.")
+    handler: bool = Field(False, description="PID 1, or the program below an init, takes the stop signal.")
     delay: Duration | None = Field(
         None, description="Time to wait after the conditions hold. Default: 0s, or 1s where no condition is given."
     )
@@ -114,7 +116,7 @@ class StopSection(Section):
 
     timeouts: Durations = Field([ECS_STOP_TIMEOUT_S * NS_PER_S], description="Stop timeouts; one trial each.")
     signal: Signal | None = Field(None, description="Stop signal. Default: the image's STOPSIGNAL, else SIGTERM.")
-    after: Durations = Field([0], description="Moment of the stop after readiness; a list gives one trial each.")
+    after: Moments = Field([0], description="Moment of the stop after readiness; a list or range: one trial each.")
 
     @model_validator(mode="after")
     def _no_twins(self) -> StopSection:
@@ -240,6 +242,7 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             http_port=ready.http.port if ready.http else None,
             http_path=ready.http.path if ready.http else "/",
             healthcheck=ready.healthcheck,
+            handler=ready.handler,
             delay_ns=_ready_delay(ready),
             timeout_ns=ready.timeout,
         ),
@@ -264,7 +267,8 @@ def _ready_delay(ready: ReadySection) -> int:
     a stop at once would measure the start-up race instead of the shutdown."""
     if ready.delay is not None:
         return ready.delay
-    return 0 if ready.log or ready.tcp or ready.http or ready.healthcheck else NS_PER_S
+    conditions = (ready.log, ready.tcp, ready.http, ready.healthcheck, ready.handler)
+    return 0 if any(conditions) else NS_PER_S
 
 
 def _tuple(words: list[str] | None) -> tuple[str, ...] | None:

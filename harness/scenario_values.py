@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from harness import signals, units
+from harness import moments, signals, units
 from harness.model import Outcome
 
 
@@ -120,6 +120,12 @@ OutcomeList = Annotated[list[AnOutcome], Field(min_length=1)]
 Outcomes = Annotated[OutcomeList, BeforeValidator(one_or_list, json_schema_input_type=OutcomeList | AnOutcome)]
 DurationList = Annotated[list[Duration], Field(min_length=1)]
 Durations = Annotated[DurationList, BeforeValidator(one_or_list, json_schema_input_type=DurationList | Duration)]
+MomentRange = Annotated[dict[str, Any], WithJsonSchema(moments.SCHEMA)]
+Moments = Annotated[
+    DurationList,
+    BeforeValidator(one_or_list),
+    BeforeValidator(moments.expand, json_schema_input_type=DurationList | Duration | MomentRange),
+]
 ExitCodes = Annotated[list[ExitCode], BeforeValidator(one_or_list, json_schema_input_type=list[ExitCode] | ExitCode)]
 Ports = Annotated[
     dict[Port, Port | None], BeforeValidator(_ports, json_schema_input_type=dict[Port, Port | None] | list[Port])

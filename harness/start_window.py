@@ -110,15 +110,15 @@ def window(moments: tuple[Moment, ...]) -> Window | None:
 def refine(moments: tuple[Moment, ...]) -> tuple[int, ...]:
     """The next moments to try, inside the edges that are not yet known well enough; empty if all are.
 
-    An edge inside which both was seen already is as sharp as the container is.
+    At the end of the window that is the stretch behind the last one lost: in front of it both was seen already.
     """
     found = window(moments)
     if found is None:
         return ()
-    precise = max(PRECISE_NS, found.closes[0] // PRECISE_PART)
-    tried = {moment.at_ns for moment in moments if moment.fate is not Fate.UNCLEAR}
-    edges = [(low, high) for low, high in (found.opens, found.closes) if low is not None and high is not None]
-    wide = [(low, high) for low, high in edges if high - low > precise and not any(low < at < high for at in tried)]
+    last = max(moment.at_ns for moment in moments if moment.fate is Fate.LOST)
+    precise = max(PRECISE_NS, last // PRECISE_PART)
+    edges = (found.opens, (last, found.closes[1]))
+    wide = [(low, high) for low, high in edges if low is not None and high is not None and high - low > precise]
     return tuple(
         low + (high - low) * part // (REFINEMENT + 1) for low, high in wide for part in range(1, REFINEMENT + 1)
     )

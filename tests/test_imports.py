@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 HARNESS = ROOT / "harness"
 
 PURE = {"scenario", "plan", "stop_sequence", "diagnosis", "verdict", "report", "compose", "dockerfile", "signals"}
-PURE |= {"remedies", "exec_form", "paste", "start_window", "process_tree"}
+PURE |= {"rules", "moments", "remedies", "exec_form", "paste", "start_window", "process_tree"}
 PURE |= {"units", "wording", "statistics", "platforms", "model", "errors", "diagnosis_handler", "log_hints"}
 PURE |= {"prediction", "process_tree", "scenario_values", "scenario_traffic"}
 DOES_IO = {"os", "subprocess", "socket", "time", "pathlib", "threading", "docker", "requests", "shutil", "tempfile"}

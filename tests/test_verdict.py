@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from harness import signals, stop_sequence, verdict
+from harness import signals, rules, stop_sequence, verdict
 from harness.model import (
     NS_PER_MS,
     NS_PER_S,
@@ -206,7 +206,7 @@ def test_any_record_at_all_gets_one_verdict(seen: Observation, expected: Outcome
     assert found.outcome in Outcome
     assert found.reason
     assert (found.status is Status.PASS) is (found.outcome is expected)
-    assert all(finding.rule in verdict.RULES for finding in found.findings)
+    assert all(finding.rule in rules.RULES for finding in found.findings)
     assert judged(seen, scenario) == found
     if found.outcome is Outcome.GRACEFUL:
         assert seen.exit_code is not None
@@ -215,7 +215,7 @@ def test_any_record_at_all_gets_one_verdict(seen: Observation, expected: Outcome
         assert not found.facts.oom_during_stop
         assert not seen.lost_processes
     elif found.outcome is not Outcome.INCONCLUSIVE:
-        assert any(verdict.RULES[finding.rule].severity == "error" for finding in found.findings)
+        assert any(rules.RULES[finding.rule].severity == "error" for finding in found.findings)
 
 
 @given(stops())

@@ -1,0 +1,135 @@
+"""SARIF 2.1.0, which code-scanning services read: every rule, and every finding of a stop at its scenario's file.
+
+A finding of a trial that met its expectation has the kind `pass` or `informational` and no level, so that no service
+shows it as a problem; an inconclusive trial has the kind `open`. Standard: OASIS SARIF 2.1.0, sections 3.19 to 3.49.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from harness.diagnosis import CAUSES
+from harness.model import Finding, Report, Scenario, Severity, Status, TrialResult
+from harness.rules import RULES, Rule
+from harness.wording import one_line, sentence, trial_title
+
+VERSION = "2.1.0"
+SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+HOME = "https://pypi.org/project/stop-harness/"
+
+LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
+
+UNEXPECTED = Rule(
+    "unexpected-outcome",
+    Severity.ERROR,
+    "The outcome is one that the scenario expects.",
+    "A container that is no longer killed where its scenario says so has changed, for better or worse.",
+    "the scenario's `expect`",
+    "`expect: {outcome: killed}`, and it left gracefully.",
+)
+"""For a trial that failed without breaking any other rule."""
+
+
+def render(report: Report) -> str:
+    """The log file as JSON text."""
+    scenarios = {scenario.name: scenario for scenario in report.scenarios}
+    rules = (*RULES.values(), UNEXPECTED)
+    order = {rule.id: index for index, rule in enumerate(rules)}
+    results = [
+        _result(result, finding, scenarios[result.observation.scenario], order)
+        for result in report.results
+        for finding in _findings(result)
+    ]
+    driver = {
+        "name": "stop-harness",
+        "semanticVersion": report.run.harness_version,
+        "informationUri": HOME,
+        "rules": [_rule(rule) for rule in rules],
+    }
+    run = {
+        "tool": {"driver": driver},
+        "automationDetails": {"id": f"stop-harness/{one_line(report.run.name)}/{report.run.run_id}"},
+        "invocations": [
+            {"executionSuccessful": not report.run.interrupted, "startTimeUtc": _utc(report.run.started_at)}
+        ],
+        "columnKind": "unicodeCodePoints",
+        "results": results,
+    }
+    log = {"$schema": SCHEMA, "version": VERSION, "runs": [run]}
+    return json.dumps(log, ensure_ascii=True, indent=2) + "\n"
+
+
+def _findings(result: TrialResult) -> tuple[Finding, ...]:
+    found = result.verdict.findings
+    failed = result.verdict.status is Status.FAIL
+    if failed and not any(finding.severity is Severity.ERROR for finding in found):
+        return (*found, Finding(UNEXPECTED.id, Severity.ERROR, result.verdict.reason))
+    return found
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.id,
+        "shortDescription": {"text": rule.requirement},
+        "fullDescription": {"text": rule.why},
+        "help": {"text": f"{rule.requirement} {rule.why} Example: {rule.example} Source: {rule.source}."},
+        "defaultConfiguration": {"level": LEVELS[rule.severity]},
+    }
+
+
+def _result(result: TrialResult, finding: Finding, scenario: Scenario, order: dict[str, int]) -> dict[str, Any]:
+    seen, status = result.observation, result.verdict.status
+    kind = _kind(status, finding)
+    return {
+        "ruleId": finding.rule,
+        **({"ruleIndex": order[finding.rule]} if finding.rule in order else {}),
+        "kind": kind,
+        "level": LEVELS[finding.severity] if kind == "fail" else "none",
+        "message": {"text": _message(result, finding)},
+        "locations": [_location(scenario)],
+        "partialFingerprints": {"stopHarnessTrial/v1": f"{one_line(seen.trial_id)}/{finding.rule}"},
+    }
+
+
+def _kind(status: Status, finding: Finding) -> str:
+    if status is Status.INCONCLUSIVE:
+        return "open"
+    if status is Status.FAIL:
+        return "fail"
+    return "pass" if finding.severity is Severity.ERROR else "informational"
+
+
+def _message(result: TrialResult, finding: Finding) -> str:
+    """What happened, and why where the finding decided the outcome."""
+    cause = result.verdict.cause
+    text = f"{one_line(result.observation.scenario)}, {trial_title(result.observation)}: {sentence(finding.message)}"
+    if cause is None or cause.id == "unknown" or finding.severity is not Severity.ERROR:
+        return text
+    known = CAUSES.get(cause.id)
+    cure = f" {known.cure}" if known else ""
+    return f"{text} Cause ({cause.id}): {sentence(cause.evidence)}{cure}"
+
+
+def _location(scenario: Scenario) -> dict[str, Any]:
+    """The scenario's file, by its name at least where there is none (`check IMAGE`)."""
+    logical = [{"name": one_line(scenario.name), "kind": "module"}]
+    if scenario.source is None:
+        return {"logicalLocations": logical}
+    uri = scenario.source.replace("\\", "/").removeprefix("./")
+    absolute = f"file://{_quoted(uri)}" if uri.startswith("/") else _quoted(uri)
+    return {
+        "physicalLocation": {"artifactLocation": {"uri": absolute}, "region": {"startLine": 1}},
+        "logicalLocations": logical,
+    }
+
+
+def _quoted(path: str) -> str:
+    from urllib.parse import quote
+
+    return quote(path.encode("utf-8", "surrogateescape"))
+
+
+def _utc(time: str) -> str:
+    """SARIF wants `Z`."""
+    return time.replace("+00:00", "Z")
