@@ -243,17 +243,20 @@ def _crashed(seen: Observation, facts: StopFacts) -> Cause:
 def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
     tree, signal = Tree(seen.processes or ()), seen.stop_signal
     lost = seen.lost_processes or ()
-    own_clock = _by_own_clock(seen, facts)
+    fates = [request.fate for request in seen.requests or () if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}]
+    cut = sum(fate not in {RequestFate.COMPLETED, RequestFate.REFUSED} for fate in fates)
+    own_clock, took = _by_own_clock(seen, facts), facts.shutdown_duration_ns
     if lost:
         names = ", ".join(lost)
         if own_clock is not None:
             return own_clock
-        if any(KILLED_FROM_INSIDE in item for item in lost):
+        inside = any(KILLED_FROM_INSIDE in item for item in lost)
+        if inside and cut and took is not None and took < OWN_CLOCK_NS:
+            return Cause("fast-drop", f"{_reacts(tree, signal)} left{_after(facts)} with requests in flight: {names}")
+        if inside:
             return Cause("inner-kill", f"SIGKILL from inside the container ended {names}{_after(facts)}")
         text = f"{_leaver(tree, signal)} left first{_after(facts)}, and the kernel SIGKILLed {names}"
         return Cause("child-killed-by-teardown", text)
-    fates = [request.fate for request in seen.requests or () if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}]
-    cut = sum(fate not in {RequestFate.COMPLETED, RequestFate.REFUSED} for fate in fates)
     dropped = (own_clock or _dropped_below(tree, signal)) if seen.lost_processes is None else None
     if dropped is not None:
         return dropped
