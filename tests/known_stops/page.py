@@ -18,7 +18,6 @@ INTRODUCTION = """\
 The known stops are {images} images of real servers, workers and sample programs, with {stops} stops. What each comes to
 was measured before, twice with the same outcome. The judge is told nothing of it: no accepted exit codes, no names; and
 no rule names an image, a server or a path. Written by `make known-stops` on {date}, {product} {version}.
-
 """
 
 NOTES = """\
