@@ -248,9 +248,9 @@ def _written_since(before: LogTail, after: LogTail) -> str | None:
     if not anchor or not after.truncated:
         return None
     head, found, rest = after.text.rpartition(anchor)
-    if found and anchor in head:
-        return None  # the same lines again and again
-    return rest if found else after.text
+    if not found or anchor in head:
+        return None  # too much was written since, or the same lines again and again
+    return rest
 
 
 class _Notes:

@@ -1,0 +1,254 @@
+"""Causes: exactly one for every stop that is not graceful, from recorded process tables, requests and logs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import diagnosis, signals, stop_sequence, verdict
+from harness.model import (
+    NS_PER_MS,
+    NS_PER_S,
+    Clock,
+    Event,
+    EventKind,
+    LogTail,
+    Observation,
+    Outcome,
+    Problem,
+    ProblemKind,
+    Request,
+    RequestFate,
+    Scenario,
+    Subject,
+    TrafficKind,
+)
+from harness.trial import _written_since
+from tests import process_tables as recorded
+from tests.process_tables import Table, tables, turned
+from tests.strategies import DOCKER
+
+TIMEOUT_NS = 10 * NS_PER_S
+PLAIN = Scenario("a", Subject(image="a"))
+TRACEBACK = "Traceback (most recent call last):\n  File 'app.py'\nValueError: x\n"
+
+
+def killed(before: Table | None, late: Table | None, log: str = "", **changes: Any) -> Observation:
+    """A stop that the engine ended by SIGKILL, with looks before and after the signal."""
+    begun = 100 * NS_PER_S
+    given_values: dict[str, Any] = {
+        "stop_signal": signals.SIGTERM,
+        "stop_signal_source": "default",
+        "events": (
+            Event(EventKind.SIGNAL_SENT, begun, Clock.ENGINE, "kill event", signals.SIGTERM),
+            Event(EventKind.SIGNAL_SENT, begun + TIMEOUT_NS, Clock.ENGINE, "kill event", signals.SIGKILL),
+            Event(EventKind.EXITED, begun + TIMEOUT_NS + NS_PER_MS, Clock.ENGINE, "State.FinishedAt"),
+        ),
+        "exit_code": 137,
+        "processes": before,
+        "processes_after_signal": late,
+        "processes_late": late,
+        "log_after_signal": log,
+        "logs": LogTail(log),
+    }
+    seen = Observation("a@10s#1", "a", DOCKER, TIMEOUT_NS, 0, 1, "2026-11-23T12:00:00Z", **given_values)
+    return replace(seen, **changes)
+
+
+def left(code: int, before: Table | None = None, after_ns: int = 50 * NS_PER_MS, **changes: Any) -> Observation:
+    """A stop whose PID 1 left by itself."""
+    begun = 100 * NS_PER_S
+    events = (
+        Event(EventKind.SIGNAL_SENT, begun, Clock.ENGINE, "kill event", signals.SIGTERM),
+        Event(EventKind.EXITED, begun + after_ns, Clock.ENGINE, "State.FinishedAt"),
+    )
+    return killed(before, None, **{"events": events, "exit_code": code, **changes})
+
+
+def request(fate: RequestFate, ended_s: float, kind: TrafficKind = TrafficKind.HTTP) -> Request:
+    """A request on its way when the stop came."""
+    return Request(kind, 0, fate, -NS_PER_S, -NS_PER_S, None, round(ended_s * NS_PER_S))
+
+
+HELD = request(RequestFate.RESET, 10.01, TrafficKind.IDLE)
+CLOSED_AT_ONCE = request(RequestFate.NO_ANSWER, 0.01, TrafficKind.IDLE)
+SLOW = request(RequestFate.RESET, 10.01)
+CUT, ANSWERED = request(RequestFate.RESET, 0.05), request(RequestFate.COMPLETED, 1.2)
+WINCH = signals.NUMBERS["WINCH"]
+R = recorded
+
+CASES: list[tuple[str, Observation, str]] = [
+    ("pid1-no-handler", killed(R.SLEEP, R.SLEEP), "no handler for SIGTERM"),
+    ("pid1-no-handler", killed(R.SLEEP, None), "no handler"),
+    ("shell-not-forwarding", killed(R.SHELL_FORM, R.SHELL_FORM), "has a handler but never got SIGTERM"),
+    ("shell-not-forwarding", killed(R.INIT_SHELL, R.INIT_SHELL, stop_signal=WINCH), "passes SIGWINCH on"),
+    ("handler-delayed", killed(R.TRAP_FOREGROUND, R.TRAP_FOREGROUND), "runs only after `sleep 1000`"),
+    ("handler-swallowed", killed(R.TRAP_LOOP, R.TRAP_LOOP_LATER, "got TERM\n"), "went on to `sleep 0.3`"),
+    ("signal-ignored", killed(R.IGNORES, R.IGNORES), "ignores SIGTERM"),
+    ("signal-ignored", killed(R.BLOCKS, R.BLOCKS_PENDING), "still pending"),
+    ("pid1-handler-noop", killed(R.NODE, R.NODE_RESET), "the runtime's own"),
+    ("pid1-handler-noop", killed(R.NODE, R.NODE_RESET, "GET /slow 200\n"), "the runtime's own"),
+    ("grace-too-short", killed(R.NODE, R.NODE_RESET, "SIGTERM: draining\n"), '"SIGTERM: draining"'),
+    ("reraise-lost", killed(R.HANDLER, R.HANDLER_RESET, "cleaning up\n"), "raised the signal again"),
+    ("exit-blocked", killed(R.THREADS, R.THREADS_LOCKED, "sys.exit(0)\n"), "1 other thread"),
+    ("handler-hangs", killed(R.HANDLER, R.HANDLER_LOCKED), "waits for a lock"),
+    ("handler-hangs", killed(R.HANDLER, R.HANDLER_BUSY), "busy"),
+    ("handler-swallowed", killed(R.HANDLER, R.HANDLER, "job failed, going on\n"), "going on"),
+    ("handler-too-slow", killed(R.HANDLER, R.HANDLER, "SIGTERM received\n"), "sleeps as before"),
+    (
+        "handler-swallowed",
+        killed(R.HANDLER, turned(R.HANDLER, 9), processes_after_signal=turned(R.HANDLER, 4)),
+        "slept 5 times",
+    ),
+    (
+        "handler-too-slow",
+        killed(R.HANDLER, turned(R.HANDLER, 4), processes_after_signal=turned(R.HANDLER, 4)),
+        "without having run once",
+    ),
+    ("grace-too-short", killed(R.HANDLER, R.HANDLER, "SIGTERM received, cleaning up\n"), "cleaning up"),
+    ("grace-too-short", killed(R.SUPERVISOR, R.SUPERVISOR, "waiting for app to die\n"), "waiting for app"),
+    ("grace-too-short", killed(R.HANDLER, None, stop_timeout_ns=0), "no time"),
+    ("grace-too-short", killed(R.HANDLER, R.HANDLER, requests=(SLOW,)), "without its answer"),
+    ("waits-for-clients", killed(R.HANDLER, R.HANDLER, requests=(HELD, ANSWERED)), "held its idle connection"),
+    ("waits-for-clients", killed(R.NODE, R.NODE, "Waiting for connections to close.\n"), "Waiting for connections"),
+    ("wrapper-swallows-signal", killed(R.NPM, R.NPM), "does not pass it on; `node server.js`"),
+    (
+        "wrong-stopsignal",
+        killed(R.HANDLER, R.HANDLER, stop_signal=signals.NUMBERS["USR1"], stop_signal_source="image"),
+        "has a handler for SIGTERM, but is sent SIGUSR1",
+    ),
+    ("wrong-stopsignal", killed(R.SLEEP, R.SLEEP, stop_signal=WINCH, stop_signal_source="image"), "nobody"),
+    ("immediate-kill", left(137, R.HANDLER, stop_signal=signals.SIGKILL), "nothing can handle"),
+    ("unknown", killed(None, None), "does not tell"),
+    ("unknown", killed(R.NODE, R.NODE), "does not tell"),
+    ("crash-on-stop", left(139, R.HANDLER), "SIGSEGV"),
+    ("crash-on-stop", left(1, R.RUBY, log_after_signal=TRACEBACK), "Traceback"),
+    ("inner-kill", left(137, R.NPM), "a child ended by SIGKILL"),
+    ("oom-on-stop", left(0, R.HANDLER, oom_killed=True), "below PID 1"),
+    ("exited-before-stop", left(0, exited_before_stop=True), "exit code 0 before the stop"),
+    ("command-not-found", left(127, exited_before_stop=True), "127"),
+    ("command-not-found", left(0, problem=Problem(ProblemKind.COMMAND_NOT_FOUND, "no such file")), "no such file"),
+    ("fast-drop", left(0, R.HANDLER, requests=(CUT,), lost_processes=()), "with requests in flight"),
+    ("fast-drop", left(143, R.INIT_SLEEP, requests=(CUT,), lost_processes=()), "ended it by default"),
+    ("partial-drop", left(0, R.HANDLER, requests=(CUT, ANSWERED), lost_processes=()), "answered after the signal"),
+    ("child-killed-by-teardown", left(143, R.INIT_SHELL, lost_processes=("server (PID 8)",)), "server (PID 8)"),
+    ("child-killed-by-teardown", left(143, R.INIT_SHELL, requests=(CUT,)), "by default"),
+    ("child-killed-by-teardown", left(111, R.SUPERVISOR, lost_processes=("python3 (PID 7)",)), "left first"),
+    (
+        "inner-kill",
+        left(143, R.NPM, lost_processes=(f"sh (PID 7), {diagnosis.KILLED_FROM_INSIDE}",)),
+        "from inside the container",
+    ),
+]
+
+
+@pytest.mark.parametrize(("cause", "seen", "words"), CASES, ids=[f"{row[0]}: {row[2]}" for row in CASES])
+def test_evidence_of_real_stops_names_their_cause(cause: str, seen: Observation, words: str) -> None:
+    found = verdict.judge(seen, PLAIN).cause
+    assert found is not None
+    assert (found.id, words in found.evidence) == (cause, True), found
+
+
+def test_every_cause_of_the_table_is_tried() -> None:
+    assert {row[0] for row in CASES} == set(diagnosis.CAUSES)
+
+
+def test_every_cause_has_a_meaning_and_a_cure() -> None:
+    for known in diagnosis.CAUSES.values():
+        assert known.meaning.endswith(".")
+        assert known.cure.endswith(".")
+
+
+requests = st.none() | st.lists(
+    st.builds(
+        Request,
+        st.sampled_from(TrafficKind),
+        st.integers(0, 3),
+        st.sampled_from(RequestFate),
+        *[st.none() | st.integers(-NS_PER_S, 12 * NS_PER_S)] * 4,
+    ),
+    max_size=4,
+).map(tuple)
+observations = st.builds(
+    killed,
+    tables,
+    tables,
+    st.sampled_from(["", "exit", TRACEBACK, "draining", "waiting for clients"]) | st.text(max_size=20),
+    stop_signal=st.none() | st.integers(1, 64),
+    stop_signal_source=st.sampled_from([None, "image", "scenario", "default"]),
+    exit_code=st.none() | st.integers(0, 255),
+    oom_killed=st.none() | st.booleans(),
+    exited_before_stop=st.booleans(),
+    requests=requests,
+    lost_processes=st.none() | st.lists(st.text(max_size=5), max_size=2).map(tuple),
+    suspected_processes=st.lists(st.text(max_size=5), max_size=2).map(tuple),
+    log_after_signal=st.none() | st.sampled_from(["", TRACEBACK]) | st.text(max_size=20),
+    cut_short=st.none() | st.just("cut short after 1.2 s"),
+)
+
+
+@given(observations, st.sampled_from(Outcome))
+def test_every_bad_stop_has_exactly_one_cause_and_a_good_one_none(seen: Observation, outcome: Outcome) -> None:
+    found = diagnosis.cause(seen, stop_sequence.facts(seen), outcome)
+    assert found == diagnosis.cause(seen, stop_sequence.facts(seen), outcome)
+    if outcome in {Outcome.GRACEFUL, Outcome.INCONCLUSIVE}:
+        assert found is None
+    else:
+        assert found is not None
+        assert found.id in diagnosis.CAUSES
+        assert found.evidence.strip()
+
+
+@given(observations)
+def test_a_stop_that_was_cut_short_is_never_graceful_and_has_no_duration(seen: Observation) -> None:
+    cut = replace(seen, cut_short="cut short after 1.2 s", exit_code=137, exited_before_stop=False, problem=None)
+    judged = verdict.judge(cut, PLAIN)
+    assert judged.outcome is not Outcome.GRACEFUL
+    assert judged.facts.shutdown_duration_ns is None
+
+
+# ── Exit codes 1 and 2 ───────────────────────────────────────────────────────────────────────────────────────────────
+
+ENDINGS: list[tuple[str, Observation, Outcome]] = [
+    ("ruby as PID 1", left(1, R.RUBY, log_after_signal="ensure block ran\n"), Outcome.GRACEFUL),
+    ("Go as PID 1", left(2, R.GO), Outcome.GRACEFUL),
+    ("ruby, another code", left(2, R.RUBY), Outcome.CRASHED),
+    ("Go, another code", left(1, R.GO), Outcome.CRASHED),
+    ("a python program that leaves with 1", left(1, R.HANDLER), Outcome.CRASHED),
+    ("an error in the log", left(1, R.RUBY, log_after_signal="app.rb:3: RuntimeError\n"), Outcome.CRASHED),
+    ("a log that cannot be told apart", left(1, R.RUBY, log_after_signal=None), Outcome.CRASHED),
+    ("no table", left(1, None), Outcome.CRASHED),
+    ("late", left(1, R.RUBY, after_ns=3 * NS_PER_S), Outcome.CRASHED),
+    ("late, with its work done", left(1, R.RUBY, after_ns=2 * NS_PER_S, requests=(ANSWERED,)), Outcome.GRACEFUL),
+    ("with work lost", left(1, R.RUBY, requests=(CUT,)), Outcome.LOSSY),
+    ("not PID 1", left(1, recorded.table("6 5 1 0 0 0 0 S do_sigtimedwait tini -- ruby a.rb")), Outcome.CRASHED),
+]
+
+
+@pytest.mark.parametrize(("_case", "seen", "outcome"), ENDINGS, ids=[row[0] for row in ENDINGS])
+def test_only_a_runtimes_own_ending_excuses_exit_codes_1_and_2(_case: str, seen: Observation, outcome: Outcome) -> None:
+    assert verdict.judge(replace(seen, lost_processes=()), PLAIN).outcome is outcome
+
+
+# ── The log after the signal ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "written"),
+    [
+        (LogTail("a\n"), LogTail("a\nb\n"), "b\n"),
+        (LogTail(""), LogTail("b\n"), "b\n"),
+        (LogTail("a\nb\n", truncated=True), LogTail("b\nc\n", truncated=True), None),
+        (LogTail("x\na\nb\n", truncated=True), LogTail("x\na\nb\nc\n", truncated=True), "c\n"),
+        (LogTail("a\n", truncated=True), LogTail("a\na\na\n", truncated=True), None),
+        (LogTail("old\n", truncated=True), LogTail("new\n", truncated=False), None),
+    ],
+)
+def test_what_was_written_after_the_signal_is_told_or_unknown(
+    before: LogTail, after: LogTail, written: str | None
+) -> None:
+    assert _written_since(before, after) == written
