@@ -30,7 +30,8 @@ OUTCOMES = {
     Outcome.GRACEFUL: "PID 1 left by itself within the stop timeout, with an accepted exit code, and nothing that was "
     "watched got lost.",
     Outcome.LOSSY: "PID 1 left in time and without the engine's SIGKILL, but processes were still at work, and the "
-    "kernel killed them. Proved by the `process` engine; the `docker` engine does not see single exits.",
+    "kernel killed them, or one of them killed another; or requests were lost. "
+    "[Which engine proves the former](engines.md#who-was-sigkilled).",
     Outcome.KILLED: "It was still running at the stop timeout, and the engine had to send SIGKILL. Also: the stop "
     "signal itself is SIGKILL.",
     Outcome.CRASHED: "PID 1 left by itself, but by a fault (SIGSEGV, SIGABRT, …) or with an exit code that is not "
