@@ -1,0 +1,646 @@
+"""The pure half of the ECS endpoint: lifecycle, stop order, stop timeouts, task definitions, identifiers, rollout."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.ecs_endpoint import definitions, grace, identifiers, rollout, tasks
+from harness.ecs_endpoint.errors import EcsError
+from harness.ecs_endpoint.records import (
+    NS_PER_S,
+    RETENTION_NS,
+    Action,
+    Condition,
+    ContainerSpec,
+    Event,
+    Exited,
+    HealthChanged,
+    Phase,
+    PullStarted,
+    PullStopped,
+    Start,
+    Started,
+    StartFailed,
+    Status,
+    Stop,
+    StopCode,
+    StopFailed,
+    StopRequested,
+    Task,
+    Tick,
+    Wake,
+    new_task,
+)
+from tests.test_imports import DOES_IO, MODULES, ours, packages
+
+PURE = {f"harness.ecs_endpoint.{name}" for name in "definitions errors grace identifiers records rollout tasks".split()}
+
+USER = StopCode.USER_INITIATED
+
+
+@pytest.mark.parametrize("module", sorted(PURE))
+def test_pure_parts_do_no_io_and_build_on_pure_parts(module: str) -> None:
+    """No clock, no threads, no network: time is passed in."""
+    assert not packages(module) & DOES_IO
+    assert ours(module) <= PURE | {"harness.errors", "harness.ecs_endpoint", "harness"}
+    called = [node.func for node in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(node, ast.Call)]
+    assert "open" not in {function.id for function in called if isinstance(function, ast.Name)}
+
+
+# ── a small world to run tasks in ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """`leaves_after_s` None: SIGKILL at the stop timeout. `runs_for_s`: by itself. `starts` False: its start fails."""
+
+    leaves_after_s: int | None = 0
+    runs_for_s: int | None = None
+    exit_code: int = 0
+    starts: bool = True
+    healthy: bool = True
+
+
+class World:
+    """Does what the lifecycle asks for, in virtual time, and keeps its own books of it."""
+
+    def __init__(self, specs: tuple[ContainerSpec, ...], behaviours: dict[str, Behaviour]) -> None:
+        self.task = new_task(specs, 0)
+        self.specs = {spec.name: spec for spec in specs}
+        self.behaviours = behaviours
+        self.queue: list[tuple[int, int, Event]] = []
+        self.started: dict[str, int] = {}
+        self.stop_calls: dict[str, int] = {}
+        self.ended: dict[str, int] = {}
+        self.history: list[Task] = [self.task]
+        self.at(0, Tick(0))
+
+    def at(self, at_ns: int, event: Event) -> None:
+        """Let something happen later."""
+        heapq.heappush(self.queue, (at_ns, len(self.history) * 1000 + len(self.queue), event))
+
+    def run(self, until_ns: int = 10**18) -> Task:
+        """Until nothing is left to happen."""
+        while self.queue and self.queue[0][0] <= until_ns:
+            at_ns, _, event = heapq.heappop(self.queue)
+            name = getattr(event, "name", "")
+            if isinstance(event, Exited) and name in self.ended:
+                continue
+            if isinstance(event, Exited | StartFailed):
+                self.ended[name] = at_ns
+            before = self.task
+            self.task, actions = tasks.step(before, replace(event, at_ns=at_ns))
+            self.check(before)
+            self.history.append(self.task)
+            for action in actions:
+                self.do(action, at_ns)
+            self.check_nothing_is_forgotten(event)
+        return self.task
+
+    def do(self, action: Action, now_ns: int) -> None:
+        """An engine that starts at once and stops as scripted."""
+        if isinstance(action, Wake):
+            self.at(action.at_ns, Tick(0))
+            return
+        name, how = action.name, self.behaviours.get(action.name, Behaviour())
+        if isinstance(action, Start):
+            assert name not in self.started, f"{name} is started twice"
+            self.check_start(name)
+            if not how.starts:
+                self.at(now_ns, StartFailed(0, name, "CannotStartContainerError: no"))
+                return
+            self.started[name] = now_ns
+            self.at(now_ns, Started(0, name))
+            if self.specs[name].has_health_check:
+                self.at(now_ns, HealthChanged(0, name, how.healthy))
+            if how.runs_for_s is not None:
+                self.at(now_ns + how.runs_for_s * NS_PER_S, Exited(0, name, how.exit_code))
+        else:
+            assert name not in self.stop_calls, f"{name} is stopped twice"
+            assert action.stop_timeout_s == self.specs[name].stop_timeout_s
+            alive = [other for other in self.dependents(name) if not self.task.container(other).stopped]
+            assert not alive, f"{name} is stopped before {alive}"
+            self.stop_calls[name] = now_ns
+            self.at(now_ns + self.duration_s(name) * NS_PER_S, Exited(0, name, self.stop_exit_code(name)))
+
+    def duration_s(self, name: str) -> int:
+        """Of a stop."""
+        leaves_s = self.behaviours.get(name, Behaviour()).leaves_after_s
+        timeout_s = self.specs[name].stop_timeout_s
+        return timeout_s if leaves_s is None else min(leaves_s, timeout_s)
+
+    def stop_exit_code(self, name: str) -> int:
+        """137 where SIGKILL ended it."""
+        leaves_s = self.behaviours.get(name, Behaviour()).leaves_after_s
+        return 137 if leaves_s is None or leaves_s > self.specs[name].stop_timeout_s else 0
+
+    def dependents(self, name: str) -> list[str]:
+        """Who names a container."""
+        return [spec.name for spec in self.specs.values() if name in {edge for edge, _ in spec.depends_on}]
+
+    def check_start(self, name: str) -> None:
+        """A second opinion on every start, from the world's own books."""
+        for edge, condition in self.specs[name].depends_on:
+            if condition is Condition.CREATE:
+                continue
+            assert edge in self.started, f"{name} starts before {edge}"
+            if condition in {Condition.COMPLETE, Condition.SUCCESS}:
+                assert edge in self.ended, f"{name} starts before {edge} ended"
+            if condition is Condition.SUCCESS:
+                assert self.task.container(edge).exit_code == 0
+            if condition is Condition.HEALTHY:
+                assert self.behaviours.get(edge, Behaviour()).healthy
+
+    def check(self, before: Task) -> None:
+        """What holds after every event."""
+        after = self.task
+        order = list(Status)
+        assert order.index(after.last) >= order.index(before.last)
+        assert after.version >= before.version
+        changed = (before.last, before.desired, before.health) != (after.last, after.desired, after.health)
+        assert (after.version > before.version) == changed
+        for old, new in zip(before.containers, after.containers, strict=True):
+            assert list(Phase).index(new.phase) >= list(Phase).index(old.phase)
+            if old.stopped:
+                assert new == old
+        if before.desired is Status.STOPPED:
+            assert after.stop_code == before.stop_code
+            assert (after.stopped_reason, after.stopping_at_ns) == (before.stopped_reason, before.stopping_at_ns)
+        assert (after.last is Status.STOPPED) == all(item.stopped for item in after.containers)
+        assert (after.stopped_at_ns is not None) == (after.last is Status.STOPPED)
+
+    def check_nothing_is_forgotten(self, event: Event) -> None:
+        """Containers stop concurrently: what runs without live dependents has been told to, once that is wanted."""
+        if self.task.desired is not Status.STOPPED or isinstance(event, StopRequested):
+            return
+        for container in self.task.containers:
+            alive = [name for name in self.dependents(container.name) if not self.task.container(name).stopped]
+            if container.phase is Phase.RUNNING:
+                assert alive
+            assert container.phase is not Phase.WAITING
+
+
+def names(count: int) -> list[str]:
+    """c0, c1, …"""
+    return [f"c{index}" for index in range(count)]
+
+
+@st.composite
+def graphs(draw: st.DrawFn, conditions: tuple[Condition, ...] = (Condition.START,)) -> tuple[ContainerSpec, ...]:
+    """Any acyclic graph of up to six containers, in any order of definition."""
+    specs: list[ContainerSpec] = []
+    for index, name in enumerate(names(draw(st.integers(1, 6)))):
+        targets = draw(st.lists(st.sampled_from(names(index)), unique=True)) if index else []
+        edges = tuple((target, draw(st.sampled_from(conditions))) for target in targets)
+        timeout_s, start_timeout_s = draw(st.integers(1, 90)), draw(st.none() | st.integers(1, 20))
+        check = draw(st.booleans())
+        specs.append(ContainerSpec(name, draw(st.booleans()), edges, timeout_s, start_timeout_s, check))
+    specs[0] = replace(specs[0], essential=True)
+    return tuple(draw(st.permutations(specs)))
+
+
+BEHAVIOURS = st.builds(
+    Behaviour,
+    leaves_after_s=st.none() | st.integers(0, 120),
+    runs_for_s=st.none() | st.integers(0, 200),
+    exit_code=st.sampled_from([0, 1, 139]),
+    starts=st.sampled_from([True, True, True, False]),
+    healthy=st.booleans(),
+)
+STEADY = st.builds(Behaviour, leaves_after_s=st.none() | st.integers(0, 120))
+
+
+@given(specs=graphs(), drawn=st.lists(STEADY, min_size=6, max_size=6), stop_s=st.integers(0, 100))
+@settings(max_examples=100, deadline=None)
+def test_a_chain_costs_the_sum_and_branches_cost_the_longest(
+    specs: tuple[ContainerSpec, ...], drawn: list[Behaviour], stop_s: int
+) -> None:
+    """Each container's stop begins when its last dependent is gone; nothing waits for anything else."""
+    world = World(specs, dict(zip(names(6), drawn, strict=True)))
+    stop_ns = stop_s * NS_PER_S
+    world.run(0)
+    world.at(stop_ns, StopRequested(0, USER, tasks.STOPPED_BY_USER))
+    world.at(stop_ns, Tick(0))
+    task = world.run()
+
+    def ends_ns(name: str) -> int:
+        begin = max([stop_ns, *(ends_ns(other) for other in world.dependents(name))])
+        return begin + world.duration_s(name) * NS_PER_S
+
+    assert world.ended == {spec.name: ends_ns(spec.name) for spec in specs}
+    assert task.stopped_at_ns == max(world.ended.values())
+    assert task.execution_stopped_at_ns == min(world.ended[spec.name] for spec in specs if spec.essential)
+    assert [item.exit_code for item in task.containers] == [world.stop_exit_code(spec.name) for spec in specs]
+    # create, RUNNING, StopTask, STOPPING (unless all were gone in the same moment), STOPPED; and health
+    assert (task.stop_code, task.stopped_reason) == (USER, "Task stopped by user")
+    assert task.version >= 4
+
+
+@given(
+    specs=graphs(tuple(Condition)),
+    drawn=st.lists(BEHAVIOURS, min_size=6, max_size=6),
+    stop_s=st.none() | st.integers(0, 250),
+)
+@settings(max_examples=200, deadline=None)
+def test_any_graph_any_exit_order(specs: tuple[ContainerSpec, ...], drawn: list[Behaviour], stop_s: int | None) -> None:
+    """Starts and stops in order whatever the containers do, and an end once a stop was asked for."""
+    world = World(specs, dict(zip(names(6), drawn, strict=True)))
+    if stop_s is not None:
+        world.at(stop_s * NS_PER_S, StopRequested(0, USER, "because"))
+        world.at(stop_s * NS_PER_S, Tick(0))
+    task = world.run()
+    essential_gone = [item for item in task.containers if item.spec.essential and item.stopped]
+    if stop_s is not None or essential_gone:
+        assert task.last is Status.STOPPED
+        assert task.stop_code is not None
+    else:
+        assert task.desired is Status.RUNNING
+    assert (task.execution_stopped_at_ns is not None) == bool(essential_gone)
+    for item in task.containers:
+        if item.stopped and item.name not in world.started:
+            assert item.exit_code in {None, tasks.SYNTHETIC_EXIT_CODE}
+            assert item.name not in world.stop_calls
+            assert (item.exit_code is not None) <= (item.reason or "").startswith("CannotStartContainerError: dep")
+    if task.stop_code is StopCode.TASK_FAILED_TO_START:
+        assert task.started_at_ns is None
+
+
+ANY_EVENT: st.SearchStrategy[Event] = st.one_of(
+    st.builds(Tick, st.integers(0, 10**12)),
+    st.builds(StopRequested, st.integers(0, 10**12), st.sampled_from(StopCode), st.text(max_size=5)),
+    st.builds(PullStarted, st.integers(0, 10**12)),
+    st.builds(PullStopped, st.integers(0, 10**12)),
+    st.builds(Started, st.integers(0, 10**12), st.sampled_from(names(6))),
+    st.builds(StartFailed, st.integers(0, 10**12), st.sampled_from(names(6)), st.none() | st.text(max_size=5)),
+    st.builds(Exited, st.integers(0, 10**12), st.sampled_from(names(6)), st.none() | st.integers(0, 255)),
+    st.builds(StopFailed, st.integers(0, 10**12), st.sampled_from(names(6)), st.text(max_size=5)),
+    st.builds(HealthChanged, st.integers(0, 10**12), st.sampled_from(names(6)), st.booleans()),
+)
+
+
+@given(specs=graphs(tuple(Condition)), events=st.lists(ANY_EVENT, max_size=40))
+@settings(max_examples=100, deadline=None)
+def test_events_in_any_order_break_nothing(specs: tuple[ContainerSpec, ...], events: list[Event]) -> None:
+    """Late, repeated and impossible events: no exception, nothing runs backwards, no container is stopped twice."""
+    world = World(specs, {})
+    stopped: list[str] = []
+    known = {spec.name for spec in specs}
+    for event in events:
+        if getattr(event, "name", "c0") not in known:
+            continue
+        before = world.task
+        world.task, actions = tasks.step(before, event)
+        world.check(before)
+        for action in actions:
+            if isinstance(action, Stop):
+                stopped.append(action.name)
+                assert all(world.task.container(name).stopped for name in world.dependents(action.name))
+    assert len(stopped) == len(set(stopped))
+
+
+# ── single facts ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def run_world(*specs: ContainerSpec, **behaviours: Behaviour) -> World:
+    """A world that has run as far as it goes by itself."""
+    world = World(specs, behaviours)
+    world.run()
+    return world
+
+
+def test_the_answer_of_stop_task_leaves_last_status_alone() -> None:
+    """desiredStatus, stoppingAt, stopCode, stoppedReason and version change; lastStatus follows later."""
+    world = run_world(ContainerSpec("app"))
+    before = world.task
+    answer, actions = tasks.step(before, StopRequested(5, USER, "mine"))
+    assert actions == ()
+    assert answer == replace(
+        before,
+        desired=Status.STOPPED,
+        stopping_at_ns=5,
+        stop_code=USER,
+        stopped_reason="mine",
+        version=before.version + 1,
+    )
+    again, _ = tasks.step(answer, StopRequested(9, StopCode.SERVICE_SCHEDULER_INITIATED, "other"))
+    assert again == answer
+    stopping, actions = tasks.step(answer, Tick(6))
+    assert (stopping.last, actions) == (Status.STOPPING, (Stop("app", 30),))
+
+
+def test_an_essential_container_takes_the_others_with_it_even_with_exit_code_zero() -> None:
+    """Each with its own timeout; executionStoppedAt may precede stoppingAt."""
+    specs = (ContainerSpec("main"), ContainerSpec("side", essential=False, stop_timeout_s=7))
+    world = World(specs, {"main": Behaviour(runs_for_s=3), "side": Behaviour(leaves_after_s=None)})
+    task = world.run()
+    assert task.stop_code is StopCode.ESSENTIAL_CONTAINER_EXITED
+    assert task.stopped_reason == "Essential container in task exited"
+    assert task.execution_stopped_at_ns == 3 * NS_PER_S
+    assert task.stopped_at_ns == 10 * NS_PER_S
+    assert [item.exit_code for item in task.containers] == [0, 137]
+
+
+def test_a_non_essential_exit_changes_nothing_else() -> None:
+    """Its exit code is kept, the task runs on, executionStoppedAt stays empty."""
+    world = run_world(ContainerSpec("main"), ContainerSpec("job", essential=False), job=Behaviour(0, 2, 5))
+    assert world.task.last is Status.RUNNING
+    assert world.task.container("job").exit_code == 5
+    assert world.task.execution_stopped_at_ns is None
+
+
+def test_a_failed_start_has_no_exit_code() -> None:
+    """TaskFailedToStart, and the container's own reason."""
+    world = run_world(ContainerSpec("app"), app=Behaviour(starts=False))
+    task = world.task
+    assert (task.stop_code, task.stopped_reason) == (StopCode.TASK_FAILED_TO_START, "Task failed to start")
+    assert (task.containers[0].exit_code, task.started_at_ns) == (None, None)
+    assert task.containers[0].reason == "CannotStartContainerError: no"
+
+
+def test_a_pull_failure_is_told_in_stopped_reason() -> None:
+    """As newer tasks do."""
+    task, _ = tasks.step(new_task((ContainerSpec("app"),), 0), Tick(0))
+    task, _ = tasks.step(task, StartFailed(1, "app", "CannotPullContainerError: nowhere"))
+    assert task.stopped_reason == "CannotPullContainerError: nowhere"
+
+
+@pytest.mark.parametrize(
+    ("first", "spec"),
+    [
+        (Behaviour(runs_for_s=1, exit_code=1), ContainerSpec("init", False)),
+        (Behaviour(starts=False), ContainerSpec("init", False)),
+        (Behaviour(), ContainerSpec("init", False, start_timeout_s=5)),
+    ],
+    ids=["exited with 1", "never ran", "took longer than its startTimeout"],
+)
+def test_a_dependency_that_cannot_be_met_gives_the_synthetic_143(first: Behaviour, spec: ContainerSpec) -> None:
+    """The waiting container never ran and is STOPPED with 143 all the same."""
+    world = run_world(spec, ContainerSpec("app", depends_on=(("init", Condition.SUCCESS),)), init=first)
+    app = world.task.container("app")
+    assert (app.exit_code, app.ran) == (143, False)
+    assert (app.reason or "").startswith("CannotStartContainerError: dependency graph: ")
+    assert world.task.stop_code is StopCode.TASK_FAILED_TO_START
+    assert world.task.last is Status.STOPPED
+
+
+def test_a_stop_before_the_start_makes_no_engine_call() -> None:
+    """Waiting containers are STOPPED at once; one whose start is under way is stopped when it runs."""
+    specs = (ContainerSpec("db"), ContainerSpec("app", depends_on=(("db", Condition.START),)))
+    task, actions = tasks.step(new_task(specs, 0), Tick(0))
+    assert actions == (Start("db"),)
+    task, _ = tasks.step(task, StopRequested(1, USER, "now"))
+    task, actions = tasks.step(task, Tick(1))
+    assert actions == ()
+    assert task.container("app").stopped
+    task, actions = tasks.step(task, Started(2, "db"))
+    assert actions == (Stop("db", 30),)
+
+
+def test_an_oom_kill_is_the_reason_whatever_the_exit_code() -> None:
+    """Exit code 0 and OOMKilled: OutOfMemoryError. A kill at the timeout has no reason at all."""
+    world = run_world(ContainerSpec("app"))
+    task, _ = tasks.step(world.task, Exited(9, "app", 0, oom_killed=True))
+    assert (task.containers[0].exit_code, task.containers[0].reason) == (0, tasks.OUT_OF_MEMORY)
+    task, _ = tasks.step(world.task, Exited(9, "app", 137))
+    assert task.containers[0].reason is None
+
+
+def test_a_stopped_task_is_remembered_for_an_hour() -> None:
+    """And not a moment less."""
+    task = run_world(ContainerSpec("app"), app=Behaviour(runs_for_s=1)).task
+    assert task.stopped_at_ns is not None
+    assert not task.forgotten(task.stopped_at_ns + RETENTION_NS)
+    assert task.forgotten(task.stopped_at_ns + RETENTION_NS + 1)
+
+
+# ── stop timeouts ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, 30), ("", 30), ("10m", 600), ("30s", 30), ("1m30s", 90), ("1.5m", 90), ("45", 30), ("abc", 30),
+        (" 30s ", 30), ("0", 30), ("0s", 30), ("-0", 30), ("500ms", 1), ("1ms", 1), ("-5s", 1), ("1500ms", 1),
+        ("24h", 86400), ("1h30m", 5400), (".5m", 30), ("2.s", 2), ("+3s", 3), ("1d", 30), ("s", 30), (".s", 30),
+        ("-", 30), ("3000000h", 30), ("1e3s", 30), ("5µs", 1), ("5μs", 1), ("7000000us", 7), ("1ns", 1), ("٣s", 30),
+    ],
+)  # fmt: skip
+def test_ecs_container_stop_timeout_as_the_agent_reads_it(value: str | None, seconds: int) -> None:
+    """Go durations; zero and nonsense are the default, too little is raised to one second."""
+    assert grace.agent_stop_timeout_s(value) == seconds
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
+    """Never anything else."""
+    assert 1 <= grace.agent_stop_timeout_s(text) <= 2**63
+
+
+@pytest.mark.parametrize(
+    ("own", "agent", "fargate", "seconds"),
+    [
+        (5, "10s", False, 5),
+        (0, "10s", False, 10),
+        (None, "10s", False, 10),
+        (None, None, False, 30),
+        (0, "9s", True, 30),
+    ],
+)
+def test_the_containers_own_timeout_wins_and_zero_means_unset(
+    own: int | None, agent: str | None, fargate: bool, seconds: int
+) -> None:
+    """Fargate has no agent variable."""
+    assert grace.effective_stop_timeout_s(own, agent, fargate=fargate) == seconds
+
+
+def test_durations_are_printed_as_go_prints_them() -> None:
+    """For the text of DockerTimeoutError."""
+    assert [grace.format_go_duration(value) for value in (30, 150, 3720)] == ["30s", "2m30s", "1h2m0s"]
+
+
+# ── task definitions ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def app(**more: Any) -> dict[str, Any]:
+    """A container definition."""
+    return {"name": "app", "image": "i", "memory": 10, **more}
+
+
+def definition(*containers: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A request of RegisterTaskDefinition."""
+    return {"family": "f", "containerDefinitions": list(containers), **more}
+
+
+SIDE = {"name": "side", "image": "i", "memory": 10, "essential": False}
+FARGATE = {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu": "256", "memory": "512"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        (definition(), "Container definitions should not be empty."),
+        (definition(app(essential=False)), "at least one essential"),
+        (definition({"name": "a", "memory": 1}), "Container.image should not be null or empty."),
+        (definition({"name": "a", "image": "i"}), "At least one of 'memory' or 'memoryReservation' must be specified."),
+        (definition(app(), app()), "used more than once: app"),
+        (definition(app(name="a\nb")), "Invalid container name"),
+        (definition(app(), family="a b"), "Family contains invalid characters"),
+        (definition(app(stopTimeout=-1)), "must not be negative"),
+        (
+            definition(app(dependsOn=[{"containerName": "x", "condition": "START"}])),
+            "Cannot depend on container + 'x' because it does not exist",
+        ),
+        (
+            definition(app(), app(name="b", dependsOn=[{"containerName": "app", "condition": "SUCCESS"}])),
+            "A dependency container with SUCCESS or COMPLETE condition cannot be an essential container",
+        ),
+        (definition(app(links=["side"]), {**SIDE, "links": ["app:web"]}), "cycle: app -> side -> app"),
+        (definition(app(volumesFrom=[{"sourceContainer": "app"}])), "cycle: app -> app"),
+        (
+            definition(app(dependsOn=[{"containerName": "side", "condition": "HEALTHY"}]), SIDE),
+            "condition HEALTHY can never be met",
+        ),
+        (definition(app(), runtimePlatform={"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}), "CTRL_SHUTDOWN"),
+        (definition(app(stopTimeout=121), **FARGATE), "from 2 to 120 seconds, but was 121"),
+        (definition(app(stopTimeout=1), **FARGATE), "from 2 to 120 seconds, but was 1"),
+        (definition(app(), requiresCompatibilities=["FARGATE"]), "Fargate only supports network mode"),
+    ],
+)  # fmt: skip
+def test_definitions_that_are_refused(request_: dict[str, Any], text: str) -> None:
+    """ClientException, with the reason."""
+    with pytest.raises(EcsError) as refusal:
+        definitions.validate(request_)
+    assert refusal.value.code == "ClientException"
+    assert text in refusal.value.message
+
+
+def test_every_source_of_edges_counts() -> None:
+    """dependsOn, links, volumesFrom and the log router of FireLens."""
+    containers = [
+        app(
+            dependsOn=[{"containerName": "a", "condition": "HEALTHY"}],
+            links=["b:alias"],
+            volumesFrom=[{"sourceContainer": "c"}],
+            logConfiguration={"logDriver": "awsfirelens"},
+        ),
+        {**SIDE, "name": "router", "firelensConfiguration": {"type": "fluentbit"}},
+    ]
+    assert definitions.edges(containers[0], containers) == (
+        ("a", Condition.HEALTHY),
+        ("b", Condition.START),
+        ("c", Condition.CREATE),
+        ("router", Condition.START),
+    )
+
+
+@given(st.dictionaries(st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=3)))
+def test_a_cycle_is_found_if_there_is_one(graph: dict[str, list[str]]) -> None:
+    """Against a search that visits everything."""
+    graph = {name: [target for target in targets if target in graph] for name, targets in graph.items()}
+
+    def reaches(begin: str, end: str, seen: frozenset[str] = frozenset()) -> bool:
+        return any(
+            next_ == end or (next_ not in seen and reaches(next_, end, seen | {next_})) for next_ in graph[begin]
+        )
+
+    cycle = definitions.find_cycle(graph)
+    assert bool(cycle) == any(reaches(name, name) for name in graph)
+    assert all(target in graph[name] for name, target in pairwise(cycle))
+
+
+# ── identifiers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ID = "0123456789abcdef0123456789abcdef"
+PREFIX = "arn:aws:ecs:us-east-1:123456789012:"
+SEPARATORS = "Invalid identifier: Unexpected number of separators"
+LENGTH = "taskId length should be one of [32,36]"
+
+
+@pytest.mark.parametrize("text", [ID, f"{PREFIX}task/default/{ID}", f"{PREFIX}task/{ID}"])
+def test_every_form_of_a_task_is_understood(text: str) -> None:
+    """Bare, long, and the short form of before 2018."""
+    assert identifiers.task_id(text, "default") == ("default", ID)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("abc", LENGTH), ("", LENGTH), ("None", LENGTH), (ID + "\n", SEPARATORS), (ID + "\r", SEPARATORS),
+        (f"a/b/{ID}", SEPARATORS), (f"{PREFIX}task/a/b/{ID}", SEPARATORS), (f"{PREFIX}service/default/x", SEPARATORS),
+        (f"{PREFIX}cluster/default", SEPARATORS), ("arn:aws:s3:::bucket", SEPARATORS), ("../" + ID, SEPARATORS),
+        (f"{PREFIX}task/other/{ID}", "Invalid identifier: Identifier is for cluster other. Your cluster is default"),
+        (f"{PREFIX}task/default/abc", LENGTH),
+    ],
+)  # fmt: skip
+def test_the_texts_of_bad_task_identifiers(text: str, message: str) -> None:
+    """As ECS words them."""
+    with pytest.raises(EcsError) as refusal:
+        identifiers.task_id(text, "default")
+    assert (refusal.value.code, refusal.value.message) == ("InvalidParameterException", message)
+
+
+def test_an_arn_can_select_the_cluster_where_that_is_wanted() -> None:
+    """As in the API's own example of StopTask."""
+    found = identifiers.task_id(f"{PREFIX}task/other/{ID}", "default", arn_selects_cluster=True)
+    assert found == ("other", ID)
+
+
+def test_clusters_are_named_by_name_arn_or_not_at_all() -> None:
+    """The default cluster; anything else is refused with the pattern."""
+    texts = [None, "default", f"{PREFIX}cluster/default"]
+    assert {identifiers.cluster_name(text) for text in texts} == {"default"}
+    with pytest.raises(EcsError, match=r"Cluster must match \^\[a-zA-Z0-9\\-_\]\{1,255\}\$, but was a b"):
+        identifiers.cluster_name("a b")
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_an_identifier_or_refused(text: str) -> None:
+    """Never another exception."""
+    readers: list[Callable[[str], object]] = [
+        identifiers.cluster_name,
+        identifiers.task_definition,
+        lambda it: identifiers.task_id(it, "default"),
+        lambda it: identifiers.service_name(it, "default"),
+    ]
+    for read in readers:
+        with contextlib.suppress(EcsError):
+            read(text)
+
+
+# ── rollout ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(
+    desired=st.integers(0, 8),
+    minimum=st.sampled_from([0, 50, 100]),
+    maximum=st.sampled_from([150, 200]),
+    flags=st.lists(st.tuples(st.booleans(), st.booleans()), max_size=12),
+)
+def test_a_rollout_keeps_enough_and_ends(
+    desired: int, minimum: int, maximum: int, flags: list[tuple[bool, bool]]
+) -> None:
+    """Never below the minimum, never above the maximum, and done after finitely many steps."""
+    members = tuple(rollout.Member(str(i), new, ready) for i, (new, ready) in enumerate(flags))
+    least, most = -(-desired * minimum // 100), max(desired * maximum // 100, desired)
+    for turn in range(60):
+        move = rollout.next_move(desired, members, minimum_percent=minimum, maximum_percent=maximum)
+        ready_before = sum(member.ready for member in members)
+        kept = tuple(member for member in members if member.id not in move.stop)
+        assert sum(member.ready for member in kept) >= min(least, ready_before)
+        assert move.start == 0 or len(kept) + move.start <= most
+        if not move.start and not move.stop and all(member.ready for member in members):
+            break
+        new = tuple(rollout.Member(f"n{turn}.{i}", True, False) for i in range(move.start))
+        members = (*(replace(member, ready=True) for member in kept), *new)
+    assert len(members) == desired
+    assert all(member.new for member in members)
