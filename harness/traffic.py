@@ -127,7 +127,7 @@ class Flow:
     async def _all_asked(self) -> None:
         """A busy machine may be late; what is not in flight by now was stopped for nothing."""
         deadline = time.monotonic() + REFUSED_PATIENCE_S
-        while any(client.pending for client in self._clients) and time.monotonic() < deadline:
+        while any(client.pending and not client.blocked for client in self._clients) and time.monotonic() < deadline:
             await asyncio.sleep(POLL_S)
 
     async def _wind_up(self, patience_s: float) -> None:

@@ -193,9 +193,11 @@ class Client:
             await _within(self.stage.stopped, RETRY_S if self.obstacle else 0)
         self._set_up()
         await self.stage.stopped.wait()
-        await _within(self.stage.over, SECOND_REQUEST_S)
         if self._line is not None:
             with self._sheet(self._line) as sheet:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(SECOND_REQUEST_S):
+                        await self._line.wire.until_over()
                 await self._ask(sheet)
                 await self._answer(sheet)
         await self._hold()

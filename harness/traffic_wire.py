@@ -21,6 +21,10 @@ MAX_HEAD_BYTES = 64 * 1024
 """Of the headers of an answer; curl stops at 300 KiB, nginx sends at most 8 KiB by default."""
 
 
+PROTOCOL = b"HTTP/"
+"""Every answer begins with it (RFC 9112, 4); h11 looks only at a whole head, which another protocol never sends."""
+
+
 class Closed(Exception):
     """The peer closed the connection (FIN) where an answer was awaited."""
 
@@ -140,6 +144,7 @@ class HttpSpeaker:
     def __init__(self, client: TrafficClient) -> None:
         self._client = client
         self._state = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._beginning = b""
         self.status: int | None = None
 
     async def prepare(self, wire: Wire) -> None:
@@ -157,7 +162,7 @@ class HttpSpeaker:
             headers.insert(0, ("Host", f"localhost:{client.port}"))
         if body is not None:
             headers.append(("Content-Length", str(len(body))))
-        state, self.status = self._state, None
+        state, self.status, self._beginning = self._state, None, b""
         head = state.send(h11.Request(method=client.method, target=client.path, headers=headers)) or b""
         data = (state.send(h11.Data(data=body)) or b"") if body else b""
         await wire.send(head + data + (state.send(h11.EndOfMessage()) or b""))
@@ -173,7 +178,7 @@ class HttpSpeaker:
                     raise Closed(str(error) if wire.first_byte_ns else "") from None
                 raise ValueError(f"the answer is not HTTP: {error}") from None
             if event is h11.NEED_DATA:
-                self._state.receive_data(await wire.receive())
+                self._state.receive_data(self._looked_at(await wire.receive()))
             elif isinstance(event, h11.Response):
                 self.status = event.status_code
                 if (b"connection", b"close") in [(name, value.lower()) for name, value in event.headers]:
@@ -186,6 +191,14 @@ class HttpSpeaker:
                 return "switched to another protocol"
             elif isinstance(event, h11.ConnectionClosed):
                 raise Closed
+
+    def _looked_at(self, data: bytes) -> bytes:
+        """The same bytes; ValueError if they begin an answer that no waiting will make HTTP."""
+        if len(self._beginning) < len(PROTOCOL):
+            self._beginning = (self._beginning + data)[: len(PROTOCOL)]
+            if not PROTOCOL.startswith(self._beginning):
+                raise ValueError(f"the answer is not HTTP: it begins with {data[:20]!r}")
+        return data
 
 
 class RawSpeaker:

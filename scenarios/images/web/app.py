@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,11 +19,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    daemon_threads = False  # server_close() waits for the requests that run
+    daemon_threads = os.environ.get("ON_SIGTERM") == "leave"  # server_close() waits for the requests that run
 
 
 def on_sigterm(signum, frame):
     print("got SIGTERM")
+    if os.environ.get("ON_SIGTERM") == "leave":  # lesson 22
+        sys.exit(0)
     # shutdown() waits until serve_forever() has returned: called from here, it would wait for ever.
     threading.Thread(target=server.shutdown).start()
 

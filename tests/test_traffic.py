@@ -1,0 +1,643 @@
+"""What becomes of requests while a server stops: every fate, seen by real clients on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import discovery, pipeline, store
+from harness.engines.interface import RunningSubject, SubjectFailed
+from harness.model import (
+    NS_PER_MS,
+    NS_PER_S,
+    Exchange,
+    Outcome,
+    ProblemKind,
+    Request,
+    RequestFate,
+    Scenario,
+    Subject,
+    TrafficClient,
+    TrafficKind,
+    Vantage,
+)
+from harness.traffic import Flow
+from harness.traffic_clients import Sheet
+from harness.traffic_wire import Closed, HttpSpeaker, Wire
+from harness.trial import Interruption
+from tests.silence import Silence
+
+Serve = Callable[[socket.socket, "Server"], None]
+LEAD_NS = 50 * NS_PER_MS
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+ROOT = Path(__file__).parent.parent
+
+
+class Server:
+    """Listens on a port of this machine and gives every connection to `serve`; stands in for a subject."""
+
+    def __init__(self, serve: Serve, *, backlog: int = 128) -> None:
+        self._serve, self._running = serve, True
+        self.stopping = threading.Event()
+        self.connections = 0
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections += 1
+                threading.Thread(target=self._handle, args=(connection,), daemon=True).start()
+
+    def _handle(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            self._serve(connection, self)
+
+    def stop(self) -> None:
+        """The moment of the stop signal: no new connections, and whoever waits for `stopping` goes on."""
+        self._running = False
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.stopping.set()
+
+    # What a Flow needs of a subject.
+
+    def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
+        """As an engine would."""
+        return socket.create_connection(("127.0.0.1", port), timeout_s), Vantage.HOST_NETWORK
+
+    def sleep(self, duration_ns: int) -> None:
+        """Real time."""
+        self.stopping.wait(duration_ns / NS_PER_S)
+
+    def is_running(self) -> bool:
+        """Until it is stopped."""
+        return self._running
+
+
+def flow_of(server: Server, *clients: TrafficClient) -> Flow:
+    """The traffic of a trial whose subject is the server."""
+    subject: RunningSubject = server  # type: ignore[assignment] # a Flow needs no more of it
+    return Flow(clients, subject)
+
+
+def client(server: Server, kind: TrafficKind = TrafficKind.HTTP, **more: object) -> TrafficClient:
+    """One client of the server, with a short lead."""
+    return replace(TrafficClient(kind, server.port, lead_ns=LEAD_NS), **more)  # type: ignore[arg-type]
+
+
+def stopped(server: Server, *clients: TrafficClient) -> tuple[Request, ...]:
+    """What became of the requests when the server was stopped."""
+    flow = flow_of(server, *clients)
+    flow.begin()
+    flow.mark_stop()
+    server.stop()
+    flow.end()
+    assert flow.requests is not None
+    return flow.requests
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """Up to the empty line; empty where the client hung up."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = connection.recv(65536)
+        if not more:
+            return b""
+        data += more
+    return data
+
+
+def reset(connection: socket.socket) -> None:
+    """Close with a RST: socket(7), SO_LINGER with a linger time of 0."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def at_stop(*answers: bytes | None) -> Serve:
+    """Reads a request, waits for the stop, then sends the answers; None is a reset."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        read_request(connection)
+        server.stopping.wait()
+        for answer in answers:
+            if answer is None:
+                reset(connection)
+            else:
+                connection.sendall(answer)
+
+    return serve
+
+
+def silent(connection: socket.socket, server: Server) -> None:
+    """Reads a request, and lets the client wait well beyond the stop."""
+    read_request(connection)
+    server.stopping.wait()
+    time.sleep(5)
+
+
+# ── Every fate ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("answers", "fate", "status"),
+    [
+        ((OK,), RequestFate.COMPLETED, 200),
+        ((b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n",), RequestFate.COMPLETED, 503),
+        ((b"HTTP/1.0 200 OK\r\n\r\nuntil the end",), RequestFate.COMPLETED, 200),
+        ((b"HTTP/1.1 100 Continue\r\n\r\n", OK), RequestFate.COMPLETED, 200),
+        ((b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok",), RequestFate.TRUNCATED, 200),
+        ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",), RequestFate.TRUNCATED, 200),
+        ((b"HTTP/1.1 200 OK\r\nContent-Le",), RequestFate.TRUNCATED, None),
+        ((b"HTTP/1.1 2",), RequestFate.TRUNCATED, None),
+        ((), RequestFate.NO_ANSWER, None),
+        ((None,), RequestFate.RESET, None),
+    ],
+    ids=["whole", "error", "to the end", "interim", "cut body", "cut chunks", "cut head", "cut line", "FIN", "RST"],
+)
+def test_the_fate_of_a_request_in_flight(
+    answers: tuple[bytes | None, ...], fate: RequestFate, status: int | None
+) -> None:
+    """A request is whole, cut, closed or reset by what its client saw."""
+    server = Server(at_stop(*answers))
+    (request,) = stopped(server, client(server))
+    assert (request.fate, request.status) == (fate, status)
+    assert request.connected_at_ns is not None
+    assert request.sent_at_ns is not None
+    assert request.ended_at_ns is not None
+    assert request.connected_at_ns <= request.sent_at_ns < 0 <= request.ended_at_ns
+    assert (request.first_byte_at_ns is not None) == (fate in {RequestFate.COMPLETED, RequestFate.TRUNCATED})
+
+
+def test_a_whole_answer_before_a_reset_is_whole() -> None:
+    """A server that closes with something unread resets the connection although it has answered."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        read_request(connection)
+        server.stopping.wait()
+        connection.sendall(OK)
+        reset(connection)
+
+    server = Server(serve)
+    requests = stopped(server, client(server, clients=20))
+    assert {request.fate for request in requests} == {RequestFate.COMPLETED}
+    assert len(requests) == 20
+
+
+def test_a_request_that_was_not_taken_whole_has_no_sent_time() -> None:
+    """The server stopped reading: what it never had whole it cannot have lost."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        connection.recv(100)
+        server.stopping.wait()
+        reset(connection)
+
+    server = Server(serve)
+    flow = flow_of(server, client(server, method="POST", body=bytes(64 * 1024 * 1024)))
+    threading.Timer(0.5, server.stop).start()  # the request never gets sent, so `begin` waits for it in vain
+    flow.begin()
+    flow.mark_stop()
+    server.stop()
+    flow.end()
+    assert flow.requests is not None
+    assert all(request.sent_at_ns is None for request in flow.requests)
+
+
+def test_an_answer_that_takes_too_long_times_out() -> None:
+    """The client's own patience is no loss of the server's."""
+    server = Server(silent)
+    flow = flow_of(server, client(server, timeout_ns=400 * NS_PER_MS))
+    flow.begin()
+    flow.mark_stop()
+    flow.end()
+    server.stop()
+    assert flow.requests is not None
+    assert [request.fate for request in flow.requests] == [RequestFate.TIMED_OUT]
+
+
+def test_what_is_still_open_at_the_end_is_said_to_be() -> None:
+    """A peer that vanished without a word: nobody will ever answer."""
+    server = Server(silent)
+    (request,) = stopped(server, client(server))
+    assert (request.fate, request.detail) == (RequestFate.TIMED_OUT, "still open when the trial ended")
+
+
+# ── Kinds of traffic ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def answering(connection: socket.socket, server: Server) -> None:
+    """Answers every request of a connection at once."""
+    while read_request(connection):
+        connection.sendall(OK)
+
+
+def test_the_request_in_flight_was_sent_its_lead_before_the_stop() -> None:
+    """However long it takes to connect everybody."""
+    server = Server(at_stop(OK))
+    requests = stopped(server, client(server, clients=3, lead_ns=300 * NS_PER_MS), client(server, lead_ns=0))
+    assert len(requests) == 4
+    early, late = requests[:3], requests[3]
+    assert all(-3 * NS_PER_S < (request.sent_at_ns or 0) <= -200 * NS_PER_MS for request in early)
+    assert (late.sent_at_ns or 0) > max(request.sent_at_ns or 0 for request in early)
+
+
+def test_requests_that_are_over_before_the_stop_are_not_reported() -> None:
+    """Traffic without anything in flight is an empty record, which is not the same as no traffic."""
+    server = Server(answering)
+    assert stopped(server, client(server, think_ns=NS_PER_S)) == ()
+    assert server.connections >= 1
+    assert flow_of(server).requests is None
+
+
+def test_no_request_begins_after_the_stop() -> None:
+    """Clients in the middle of their loop end it."""
+    server = Server(answering)
+    flow = flow_of(server, client(server, think_ns=NS_PER_MS))
+    flow.begin()
+    flow.mark_stop()
+    before = server.connections
+    time.sleep(0.2)
+    server.stop()
+    flow.end()
+    assert server.connections <= before + 2  # one on its way, one accepted late
+
+
+def test_a_held_connection_is_reported_with_its_end() -> None:
+    """Greeted, held, closed by the server."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        assert connection.recv(5) == b"hello"
+        connection.sendall(b"\x00welcome\xff")
+        server.stopping.wait()
+
+    server = Server(serve)
+    greeting = (Exchange(b"hello", b"welcome\xff"),)
+    (request,) = stopped(server, client(server, TrafficKind.IDLE, exchanges=greeting))
+    assert (request.kind, request.fate, request.sent_at_ns) == (TrafficKind.IDLE, RequestFate.NO_ANSWER, None)
+
+
+def test_a_second_request_on_a_connection_that_is_kept_alive() -> None:
+    """It comes after the stop call, on the connection of the first."""
+    server = Server(answering)
+    flow = flow_of(server, client(server, TrafficKind.KEEP_ALIVE))
+    flow.begin()
+    flow.mark_stop()
+    time.sleep(0.4)
+    server.stop()
+    flow.end()
+    assert flow.requests is not None
+    (request,) = flow.requests
+    assert (request.fate, request.status_before, server.connections) == (RequestFate.COMPLETED, 200, 1)
+    assert (request.connected_at_ns or 0) < 0 < (request.sent_at_ns or 0)
+
+
+def test_a_kept_connection_that_the_server_closes_was_asked_nothing() -> None:
+    """An idle connection may be closed at any time."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        read_request(connection)
+        connection.sendall(OK)
+        server.stopping.wait()
+
+    server = Server(serve)
+    (request,) = stopped(server, client(server, TrafficKind.KEEP_ALIVE))
+    assert (request.fate, request.sent_at_ns) == (RequestFate.NO_ANSWER, None)
+
+
+def test_a_stream_is_cut() -> None:
+    """It had begun before the stop, however long ago, and goes on after it."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not server.stopping.wait(0.01):
+            connection.sendall(b"2\r\nhi\r\n")
+
+    server = Server(serve)
+    (request,) = stopped(server, client(server, TrafficKind.STREAM, timeout_ns=30 * NS_PER_MS))
+    assert (request.fate, request.status) == (RequestFate.TRUNCATED, 200)
+
+
+def test_new_connections_until_they_are_refused() -> None:
+    """The first refusal ends it."""
+    server = Server(answering)
+    flow = flow_of(server, client(server, TrafficKind.NEW_CONNECTIONS, every_ns=20 * NS_PER_MS))
+    flow.begin()
+    flow.mark_stop()
+    time.sleep(0.2)
+    server.stop()
+    time.sleep(0.1)
+    flow.end()
+    assert flow.requests is not None
+    *others, last = [request.fate for request in flow.requests]
+    assert last is RequestFate.REFUSED
+    assert RequestFate.COMPLETED in others
+    assert all((request.connected_at_ns or 0) >= 0 for request in flow.requests)
+
+
+def test_a_raw_connection_is_kept_and_asked_again_as_by_a_pool() -> None:
+    """The greeting once, the last step again and again until the stop; then the connection is held."""
+    asked = []
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        assert connection.recv(2) == b"hi"
+        connection.sendall(b"who?")
+        while data := connection.recv(100):
+            asked.append(data)
+            if len(asked) == 3:
+                server.stopping.wait()
+            connection.sendall(b"half")
+            time.sleep(0.01)
+            connection.sendall(b"\xffdone")
+
+    server = Server(serve)
+    steps = (Exchange(b"hi", b"who?"), Exchange(b"\x00ask", b"half\xffdone"))
+    (request,) = stopped(server, client(server, TrafficKind.TCP, exchanges=steps, think_ns=0, lead_ns=NS_PER_S))
+    assert (request.fate, asked, server.connections) == (RequestFate.COMPLETED, [b"\x00ask"] * 3, 1)
+
+
+def test_a_raw_answer_without_its_end_is_truncated() -> None:
+    """PostgreSQL says why before it closes: that is not the answer."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        connection.recv(9)
+        server.stopping.wait()
+        connection.sendall(b"no")
+
+    server = Server(serve)
+    steps = (Exchange(b"ask", b"answer"),)
+    (request,) = stopped(server, client(server, TrafficKind.TCP, exchanges=steps))
+    assert request.fate is RequestFate.TRUNCATED
+
+
+# ── Traffic that does not come about ─────────────────────────────────────────────────────────────────────────────────
+
+
+def refused(server: Server, *clients: TrafficClient) -> str:
+    """What is said of traffic that cannot be had."""
+    flow = flow_of(server, *clients)
+    with pytest.raises(SubjectFailed) as failure:
+        flow.begin()
+    problem = failure.value.problem
+    assert problem is not None
+    assert problem.kind is ProblemKind.NOT_READY
+    return problem.message
+
+
+def closed_port() -> int:
+    """A port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("kind", TrafficKind)
+def test_nobody_listens(kind: TrafficKind) -> None:
+    """The trial is not silently without traffic: the port and the error are named."""
+    server, port = Server(answering), closed_port()
+    message = refused(server, TrafficClient(kind, port, exchanges=(Exchange(b"a", b"b"),)))
+    assert f"traffic to port {port} failed before the stop: connection refused" in message
+
+
+def test_a_subject_that_has_left_is_left_to_the_record() -> None:
+    """That it was not running is for the engine to say."""
+    server = Server(answering)
+    server.stop()
+    flow = flow_of(server, TrafficClient(TrafficKind.HTTP, closed_port()))
+    flow.begin()
+    flow.mark_stop()
+    flow.end()
+    assert all(request.fate is RequestFate.REFUSED for request in flow.requests or ())
+
+
+def test_a_proxy_without_a_server_behind_it() -> None:
+    """docker-proxy accepts, and hangs up."""
+    server = Server(lambda connection, _: reset(connection))
+    assert "failed before the stop: reset by the peer" in refused(server, client(server, lead_ns=300 * NS_PER_MS))
+
+
+def test_a_server_that_does_not_speak_http() -> None:
+    """What it said is no answer."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        connection.sendall(b"220 smtp ready\r\n")
+        silent(connection, server)
+
+    server = Server(serve)
+    assert "the answer is not HTTP" in refused(server, client(server, lead_ns=300 * NS_PER_MS))
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(certificate, key) that nobody has signed."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not here to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    made, key = folder / "certificate.pem", folder / "key.pem"
+    options = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split()
+    subprocess.run(["openssl", *options, "-keyout", str(key), "-out", str(made)], check=True, capture_output=True)
+    return made, key
+
+
+@pytest.fixture
+def tls_server(certificate: tuple[Path, Path]) -> Iterator[Server]:
+    """Speaks TLS, and answers at the stop."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        with context.wrap_socket(connection, server_side=True) as secured:
+            at_stop(OK)(secured, server)
+
+    server = Server(serve)
+    yield server
+    server.stop()
+
+
+def test_an_unknown_certificate_is_taken_unless_it_is_to_be_verified(tls_server: Server) -> None:
+    """Containers have certificates that only their platform knows."""
+    message = refused(tls_server, client(tls_server, tls=True, verify=True))
+    assert "TLS: the certificate is not accepted: self" in message
+    assert "`verify: false` takes any" in message
+    (request,) = stopped(tls_server, client(tls_server, tls=True))
+    assert (request.fate, request.status) == (RequestFate.COMPLETED, 200)
+
+
+def test_plain_text_where_tls_is_expected() -> None:
+    """A wrong `tls: true` says so."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        connection.recv(100)
+        connection.sendall(b"HTTP/1.1 400 Bad\r\n\r\n")
+
+    server = Server(serve)
+    assert "TLS: " in refused(server, client(server, tls=True))
+
+
+# ── Size ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_answer_is_never_kept() -> None:
+    """64 MiB pass through without being held."""
+    block = bytes(1024 * 1024)
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (64 * len(block)))
+        server.stopping.wait()
+        for _ in range(64):
+            connection.sendall(block)
+
+    server = Server(serve)
+    flow = flow_of(server, client(server))
+    flow.begin()
+    flow.mark_stop()
+    tracemalloc.start()
+    server.stop()
+    time.sleep(1)
+    flow.end()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 * 1024 * 1024
+
+
+def test_a_thousand_clients() -> None:
+    """They share one thread; each has its request in flight, and its fate."""
+    held: list[socket.socket] = []
+
+    class Holding(Server):
+        def _handle(self, connection: socket.socket) -> None:
+            held.append(connection)
+
+        def stop(self) -> None:
+            super().stop()
+            for connection in held:
+                connection.close()
+
+    server = Holding(answering, backlog=1000)
+    threads = threading.active_count()
+    flow = flow_of(server, client(server, clients=1000))
+    flow.begin()
+    assert threading.active_count() < threads + 1000  # the server's own, one a connection, are done by now
+    flow.mark_stop()
+    server.stop()
+    flow.end()
+    fates = [request.fate for request in flow.requests or ()]
+    assert len(fates) == 1000
+    assert set(fates) <= {RequestFate.NO_ANSWER, RequestFate.RESET}
+
+
+# ── Without sockets ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Deaf(asyncio.Transport):
+    """Takes everything, sends nothing."""
+
+    def write(self, data: object) -> None:
+        """Nowhere."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """No buffer."""
+
+    def pause_reading(self) -> None:
+        """Nothing is read."""
+
+    def resume_reading(self) -> None:
+        """Nothing is read."""
+
+
+WHOLE = (
+    OK,
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"HTTP/1.1 204 No\r\n\r\n",
+)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(WHOLE), st.data(), st.booleans(), st.lists(st.integers(1, 20), max_size=20))
+def test_an_answer_is_completed_if_and_only_if_all_of_it_arrived(
+    answer: bytes, data: st.DataObject, hard: bool, sizes: list[int]
+) -> None:
+    """Wherever it is cut, in whatever pieces it comes, by FIN or RST."""
+    arrived = answer[: data.draw(st.integers(0, len(answer)))]
+    error = ConnectionResetError() if hard else None
+    fate = asyncio.run(_fate(arrived, sizes, error))
+    if arrived == answer:
+        assert fate is RequestFate.COMPLETED
+    elif arrived:
+        assert fate is RequestFate.TRUNCATED
+    else:
+        assert fate is (RequestFate.RESET if hard else RequestFate.NO_ANSWER)
+
+
+async def _fate(arrived: bytes, sizes: list[int], error: Exception | None) -> RequestFate:
+    wire, speaker = Wire(), HttpSpeaker(TrafficClient(TrafficKind.HTTP, 80))
+    wire.connection_made(_Deaf())
+    sheet = Sheet(connected_ns=1)
+    await speaker.ask(wire)
+    for size in sizes:
+        if arrived:
+            wire.data_received(arrived[:size])
+        arrived = arrived[size:]
+    if arrived:
+        wire.data_received(arrived)
+    wire.connection_lost(error)
+    failure: Exception | None = None
+    try:
+        await speaker.answer(wire)
+    except (Closed, ConnectionError) as caught:
+        failure = caught
+    sheet.first_byte_ns = wire.first_byte_ns
+    sheet.end(failure)
+    assert sheet.fate is not None
+    return sheet.fate
+
+
+def test_a_stored_run_keeps_bytes_that_are_no_text(tmp_path: Path) -> None:
+    """Exchanges and bodies of any bytes survive the journal."""
+    steps = (Exchange(b"\xff\x00", None), Exchange(None, b"\x80"))
+    traffic = (TrafficClient(TrafficKind.TCP, 1, exchanges=steps), TrafficClient(TrafficKind.HTTP, 1, body=b"\xfe"))
+    wanted = Scenario("a", Subject(image="a"), traffic=traffic)
+    assert store._load(Scenario, store._dump(Scenario, wanted)) == wanted
+
+
+# ── On the engines ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "engine", [pytest.param("docker", marks=pytest.mark.docker), pytest.param("process", marks=pytest.mark.namespaces)]
+)
+@pytest.mark.parametrize(
+    ("name", "outcome", "fate"),
+    [
+        ("web-server", Outcome.GRACEFUL, RequestFate.COMPLETED),
+        ("web-server-drops-requests", Outcome.LOSSY, RequestFate.NO_ANSWER),
+    ],
+)
+def test_requests_on_a_real_engine(engine: str, name: str, outcome: Outcome, fate: RequestFate) -> None:
+    """The lessons on web servers come out the same on every engine."""
+    shipped = {scenario.name: scenario for scenario in discovery.load((ROOT / "scenarios",))}
+    request = pipeline.RunRequest((shipped[name],), "traffic", None, engine=engine)
+    (result,) = pipeline.run(request, Silence(), Interruption()).report.results
+    seen = result.observation
+    assert result.verdict.outcome is outcome, result.verdict.reason
+    assert seen.requests
+    assert {item.fate for item in seen.requests} == {fate}
+    assert seen.vantage in {Vantage.CONTAINER_ADDRESS, Vantage.NETWORK_NAMESPACE, Vantage.PUBLISHED_PORT}
