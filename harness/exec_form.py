@@ -133,7 +133,9 @@ def _init_prefix(arguments: tuple[str, ...]) -> tuple[str, ...]:
 
 # ── Shell lines ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_KEYWORDS = frozenset("if for while until case { ! function select time [[ cd export set trap exit exec".split())
+_KEYWORDS = frozenset(
+    "if then else fi for while until do done case esac { ! function select time [[ cd export set trap exit exec".split()
+)
 _SPECIAL = re.compile(r"[$`*?\[\]{}()<>|&;~#\n\\!]")
 _TOKEN = re.compile(r"""\\.|"(?:\\.|[^"\\])*"|'[^']*'|&&|\|\||[;\n]|[^\\"';\n&|]+|.""", re.DOTALL)
 

@@ -40,7 +40,10 @@ def expand(value: object) -> object:
     first, last = _duration(value, "from"), _duration(value, "to")
     if last <= first:
         raise ValueError("`to` is not later than `from`")
-    return [f"{_whole_ms(moment)}ms" for moment in _moments(value, first, last)]
+    found = [round(moment / NS_PER_MS) for moment in _moments(value, first, last)]
+    if len(set(found)) < len(found):
+        raise ValueError("moments of a range are at least 1ms apart")
+    return [f"{moment}ms" for moment in found]
 
 
 def _moments(value: dict[Any, Any], first: int, last: int) -> list[int]:
@@ -60,7 +63,3 @@ def _duration(value: dict[Any, Any], key: str) -> int:
     if isinstance(given, bool) or not isinstance(given, str | int) or (isinstance(given, int) and given > 0):
         raise ValueError(f"`{key}` is a duration, such as 500ms or 2s")
     return units.parse_duration(str(given))
-
-
-def _whole_ms(moment_ns: int) -> int:
-    return round(moment_ns / NS_PER_MS)

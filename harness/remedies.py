@@ -239,15 +239,21 @@ def judged(tried: RemedyTrial, scenario: Scenario, bad_stop_timeout_ns: int) -> 
 
 
 def best_first(tried: Iterable[TriedRemedy]) -> tuple[TriedRemedy, ...]:
-    """Cures first, those without a reservation before the others, single changes before pairs."""
+    """Cures first, those without a reservation before the others, single changes before pairs, small before large."""
     order = tuple(RemedyEffect)
 
     def rank(item: TriedRemedy) -> tuple[object, ...]:
         remedy = item.remedy
         code = item.result.observation.exit_code
-        return order.index(item.effect), bool(item.note), len(remedy.kinds), code != 0, bool(remedy.assumption)
+        changed = (remedy.stop_timeout_ns or 0, _place(remedy.stop_signal), remedy.id)
+        return order.index(item.effect), bool(item.note), len(remedy.kinds), code != 0, bool(remedy.assumption), changed
 
     return tuple(sorted(tried, key=rank))
+
+
+def _place(stop_signal: str | None) -> int:
+    """Where a signal stands among those that are tried."""
+    return STOP_SIGNALS.index(stop_signal) if stop_signal in STOP_SIGNALS else -1
 
 
 def _effect(seen: Observation, made: Verdict) -> tuple[RemedyEffect, str]:

@@ -75,9 +75,9 @@ class Images:
 
     def configuration(self, scenario: Scenario) -> Configuration:
         """Image and scenario together, joined as the engine joins them. Raises DockerException."""
-        image = self._client.api.inspect_image(self.of(scenario))["Config"] or {}
-        own = (tuple(image.get(key) or ()) for key in ("Entrypoint", "Cmd"))
-        return configure(scenario, *own, image.get("StopSignal"))
+        image = self._client.images.get(self.of(scenario)).attrs["Config"] or {}
+        entrypoint, command = tuple(image.get("Entrypoint") or ()), tuple(image.get("Cmd") or ())
+        return configure(scenario, entrypoint, command, image.get("StopSignal"))
 
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
         """Find, pull or build everything. Raises ImageError, BuildError, BaseImageMissing or EngineError."""

@@ -16,7 +16,6 @@ from harness.wording import one_line, sentence, trial_title
 
 VERSION = "2.1.0"
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-HOME = "https://pypi.org/project/stop-harness/"
 
 LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
 
@@ -44,7 +43,6 @@ def render(report: Report) -> str:
     driver = {
         "name": "stop-harness",
         "semanticVersion": report.run.harness_version,
-        "informationUri": HOME,
         "rules": [_rule(rule) for rule in rules],
     }
     run = {
