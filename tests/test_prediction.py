@@ -149,9 +149,9 @@ def scenario(name: str, *command: str, init: bool = False, **stop: int) -> Scena
     )
 
 
-def request(*scenarios: Scenario, **more: bool) -> pipeline.RunRequest:
+def request(*scenarios: Scenario, fast: bool = False) -> pipeline.RunRequest:
     """A run on the docker engine that writes nothing."""
-    return pipeline.RunRequest(scenarios, "test", None, engine="docker", jobs="8", **more)
+    return pipeline.RunRequest(scenarios, "test", None, engine="docker", jobs="8", fast=fast)
 
 
 @pytest.mark.docker
