@@ -1,0 +1,224 @@
+"""The ECS endpoint on real containers: the example of `aws ecs stop-task`, its real clients, and its clean end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.ecs_endpoint.containers import Clock
+from harness.ecs_endpoint.docker_containers import DockerContainers
+from harness.ecs_endpoint.endpoint import Endpoint
+from harness.ecs_endpoint.server import EcsServer
+from harness.engines.docker_host import DockerHost
+from tests.ecs_support import CREDENTIALS, client, until
+
+pytestmark = pytest.mark.docker
+
+IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
+AWS = "/usr/bin/aws"
+"""AWS CLI v2 of the distribution's package; version 1 installs itself under the same name elsewhere."""
+
+HANDLER = ["sh", "-c", "trap 'sleep 0.3; exit 7' TERM; while :; do sleep 0.05; done"]
+REMOVED_WITHIN_S = 10
+
+
+@pytest.fixture(scope="module")
+def server(docker_engine_host: DockerHost) -> Iterator[EcsServer]:
+    """One endpoint on the real engine."""
+    containers = DockerContainers(f"test-{uuid.uuid4().hex[:8]}", docker_engine_host)
+    serving = EcsServer(Endpoint(containers, Clock()))
+    yield serving
+    serving.close()
+
+
+@pytest.fixture(scope="module")
+def ecs(server: EcsServer) -> Any:
+    """boto3."""
+    return client(server.url)
+
+
+def container(name: str, command: list[str], **more: Any) -> dict[str, Any]:
+    """A container definition."""
+    return {"name": name, "image": IMAGE, "command": command, "memory": 64, **more}
+
+
+def start(ecs: Any, *containers: dict[str, Any], family: str = "test", running: bool = True, **more: Any) -> str:
+    """A task's ARN, once it runs."""
+    ecs.register_task_definition(family=family, containerDefinitions=list(containers), **more)
+    arn = str(ecs.run_task(taskDefinition=family)["tasks"][0]["taskArn"])
+    if running:
+        wait(ecs, arn, "RUNNING")
+    return arn
+
+
+def wait(ecs: Any, arn: str, status: str) -> dict[str, Any]:
+    """The task once its lastStatus is reached."""
+    return dict(until(lambda: ecs.describe_tasks(tasks=[arn])["tasks"][0], lambda it: it["lastStatus"] == status, 60))
+
+
+def measured(server: EcsServer, arn: str) -> dict[str, dict[str, Any]]:
+    """What the engine put on record, by container."""
+    with urllib.request.urlopen(f"{server.url}/stop-harness/tasks/{arn.rpartition('/')[2]}") as answer:
+        return {item["name"]: item for item in json.load(answer)["containers"]}
+
+
+def test_the_example_of_the_reference_is_stopped_and_measured(server: EcsServer, ecs: Any) -> None:
+    """Task definition sleep360 in the default cluster: `sleep` as PID 1 does not hear SIGTERM and is killed."""
+    sleep = container("sleep", ["sleep", "360"], memory=10, essential=True, stopTimeout=2)
+    arn = start(ecs, sleep, family="sleep360")
+    answer = ecs.stop_task(task=arn, reason="testing the stop")["task"]
+    assert (answer["desiredStatus"], answer["lastStatus"]) == ("STOPPED", "RUNNING")
+    done = wait(ecs, arn, "STOPPED")
+    assert (done["stopCode"], done["stoppedReason"]) == ("UserInitiated", "testing the stop")
+    assert done["containers"][0]["exitCode"] == 137
+    assert 2 <= (done["executionStoppedAt"] - done["stoppingAt"]).total_seconds() < 20
+    told = measured(server, arn)["sleep"]
+    assert (told["stopSignal"], told["sigkill"], told["stopTimeoutSeconds"]) == ("SIGTERM", "observed", 2)
+    assert 2 <= told["shutdownDurationSeconds"] < 10
+
+
+def test_exit_codes_and_order_of_real_containers(server: EcsServer, ecs: Any) -> None:
+    """A handler's own code, 143 under an init, and the dependency only after its dependent."""
+    arn = start(
+        ecs,
+        container("db", ["sleep", "99"], linuxParameters={"initProcessEnabled": True}),
+        container("app", HANDLER, dependsOn=[{"containerName": "db", "condition": "START"}]),
+    )
+    ecs.stop_task(task=arn)
+    done = wait(ecs, arn, "STOPPED")
+    assert {item["name"]: item["exitCode"] for item in done["containers"]} == {"db": 143, "app": 7}
+    told = measured(server, arn)
+    assert told["db"]["stopSignalAt"] >= told["app"]["exitedAt"]
+    assert {item["sigkill"] for item in told.values()} == {"not_sent"}
+
+
+def test_ends_that_nobody_asked_for(ecs: Any) -> None:
+    """An essential exit, a command that is not there, an image that is not there, an OOM kill."""
+    exits = start(ecs, container("app", ["sh", "-c", "exit 3"]), running=False)
+    absent = start(ecs, container("app", ["/nope"]), running=False)
+    image = start(ecs, {**container("app", []), "image": "localhost:1/nope:1"}, running=False)
+    hungry = start(ecs, container("app", ["sh", "-c", "tail /dev/zero"], memory=16), running=False)
+    done = wait(ecs, exits, "STOPPED")
+    assert (done["stopCode"], done["containers"][0]["exitCode"]) == ("EssentialContainerExited", 3)
+    done = wait(ecs, absent, "STOPPED")
+    assert done["stopCode"] == "TaskFailedToStart"
+    assert done["containers"][0]["reason"].startswith("CannotStartContainerError: Error response from daemon: ")
+    assert "exitCode" not in done["containers"][0]
+    done = wait(ecs, image, "STOPPED")
+    assert done["stoppedReason"].startswith("CannotPullContainerError: ")
+    assert done["pullStartedAt"] <= done["pullStoppedAt"]
+    done = wait(ecs, hungry, "STOPPED")
+    assert done["containers"][0]["reason"] == "OutOfMemoryError: Container killed due to memory usage"
+
+
+def test_health_ports_and_volumes(ecs: Any) -> None:
+    """A health check gates the next container; ports are published on loopback; a volume is shared."""
+    arn = start(
+        ecs,
+        container(
+            "db",
+            ["sh", "-c", "touch /data/ready; exec sleep 99"],
+            healthCheck={"command": ["CMD-SHELL", "test -e /data/ready"], "interval": 1},
+            mountPoints=[{"sourceVolume": "shared", "containerPath": "/data"}],
+            portMappings=[{"containerPort": 8080}],
+            stopTimeout=1,
+        ),
+        container(
+            "app",
+            ["sh", "-c", "test -e /data/ready && exec sleep 99"],
+            dependsOn=[{"containerName": "db", "condition": "HEALTHY"}],
+            mountPoints=[{"sourceVolume": "shared", "containerPath": "/data", "readOnly": True}],
+            stopTimeout=1,
+        ),
+        volumes=[{"name": "shared"}],
+    )
+    task = ecs.describe_tasks(tasks=[arn])["tasks"][0]
+    assert task["healthStatus"] == "HEALTHY"
+    binding = task["containers"][0]["networkBindings"][0]
+    assert (binding["bindIP"], binding["containerPort"]) == ("127.0.0.1", 8080)
+    ecs.stop_task(task=arn)
+    wait(ecs, arn, "STOPPED")
+
+
+# ── the real client ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def aws(server: EcsServer, *arguments: str, code: int = 0) -> str:
+    """Standard output (or, where it fails, standard error) of AWS CLI v2."""
+    if shutil.which(AWS) is None:
+        if os.environ.get("STOP_HARNESS_REQUIRE_AWS_CLI"):
+            pytest.fail(f"STOP_HARNESS_REQUIRE_AWS_CLI is set, but there is no {AWS}")
+        pytest.skip(f"AWS CLI v2 is not installed ({AWS}; apt-get install awscli)")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "AWS_ACCESS_KEY_ID": CREDENTIALS["aws_access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": CREDENTIALS["aws_secret_access_key"],
+        "AWS_DEFAULT_REGION": CREDENTIALS["region_name"],
+    }
+    command = [AWS, "ecs", *arguments, "--endpoint-url", server.url]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
+
+
+def test_the_aws_command_line_from_register_to_stopped(server: EcsServer) -> None:
+    """run-task, both waiters, stop-task with its output formats, and the service's errors."""
+    definition = json.dumps([container("sleep", ["sleep", "360"], stopTimeout=1)])
+    aws(server, "register-task-definition", "--family", "cli", "--container-definitions", definition)
+    arn = aws(server, "run-task", "--task-definition", "cli", "--query", "tasks[0].taskArn", "--output", "text").strip()
+    aws(server, "wait", "tasks-running", "--tasks", arn)
+    answer = json.loads(aws(server, "stop-task", "--task", arn, "--cluster", "default", "--reason", "a 'reason'"))
+    assert answer["task"]["stoppedReason"] == "a 'reason'"
+    aws(server, "wait", "tasks-stopped", "--tasks", arn)
+    again = ["stop-task", "--no-sign-request", "--cli-input-json", json.dumps({"task": arn})]
+    assert aws(server, *again, "--query", "task.containers[0].exitCode", "--output", "text") == "137\n"
+    for output in ("table", "yaml-stream"):
+        assert "UserInitiated" in aws(server, *again, "--output", output)
+    refused = aws(server, "stop-task", "--task", "0" * 32, code=254)
+    assert "(InvalidParameterException)" in refused
+    assert "The referenced task was not found." in refused
+
+
+# ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_no_container_outlives_the_endpoint(docker_engine_host: DockerHost, number: signal.Signals) -> None:
+    """Ended in order or killed: ten seconds later its containers are gone."""
+    import docker
+
+    root = Path(__file__).parent.parent
+    serve = [sys.executable, "-m", "harness.cli", "ecs", "serve", "--port", "0"]
+    process = subprocess.Popen(serve, cwd=root, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    match = re.search(r"http://\S+", process.stdout.readline())
+    assert match
+    ecs = client(match[0])
+    arn = start(ecs, container("app", ["sleep", "360"]))
+    engine = docker.APIClient(base_url=docker_engine_host.url, version=docker_engine_host.api_version)
+    label = f"com.amazonaws.ecs.task-arn={arn}"
+
+    def left() -> list[Any]:
+        return list(engine.containers(all=True, filters={"label": label}))
+
+    assert left()
+    process.send_signal(number)
+    begin = time.monotonic()
+    until(left, lambda seen: not seen, REMOVED_WITHIN_S)
+    assert time.monotonic() - begin < REMOVED_WITHIN_S
+    assert process.wait(30) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+    process.stdout.close()
+    engine.close()
