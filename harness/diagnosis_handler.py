@@ -226,7 +226,7 @@ def _exit_blocked(scene: Scene) -> Cause | None:
     others = f"{(late.threads or 2) - 1} other thread{'s' if (late.threads or 2) > 2 else ''} kept it alive"
     if late.state == "Z":
         return Cause("exit-blocked", f"{scene.called} has ended its main thread; {others}")
-    if not late.waits_in.startswith(_LOCKS):
+    if not late.waits_in.startswith(_LOCKS) or log_hints.works_on_shutdown(scene.seen.log_after_signal):
         return None
     moved = scene.target.waits_in and not scene.target.waits_in.startswith(_LOCKS)
     line = log_hints.says_it_exits(scene.seen.log_after_signal)

@@ -177,3 +177,15 @@ def _oom_during_stop(observation: Observation) -> bool | None:
     clock = events[0].clock
     begun = first(observation, EventKind.SIGNAL_SENT, clock) or first(observation, EventKind.STOP_REQUESTED, clock)
     return begun is None or any(event.at_ns >= begun.at_ns - SIGNAL_STAMP_LATE_NS for event in events)
+
+
+def signal_delay_ns(observation: Observation) -> int | None:
+    """From the stop call to the stop signal, by a clock that saw both; None if none did. On a busy machine the engine
+    takes its time, and what ended meanwhile was not there any more when the signal came."""
+    for clock in Clock:
+        seen = [event for event in observation.events if event.clock is clock]
+        called = [event.at_ns for event in seen if event.kind is EventKind.STOP_REQUESTED]
+        sent = [event.at_ns for event in seen if event.kind is EventKind.SIGNAL_SENT]
+        if called and sent:
+            return min(sent) - min(called)
+    return None

@@ -42,6 +42,11 @@ def judge(observation: Observation, scenario: Scenario) -> Verdict:
     expectation = scenario.expectation_at(observation.stop_timeout_ns)
     facts = stop_sequence.facts(observation)
     outcome, rule, reason = _outcome(observation, facts, expectation)
+    if outcome is Outcome.GRACEFUL and _came_too_late(observation, scenario):
+        outcome, rule = Outcome.INCONCLUSIVE, "no-request-in-flight"
+        reason = (
+            "the requests that were to be in flight were answered before the engine sent the stop signal: it was late"
+        )
     findings = [_finding(rule, reason)] if rule else []
     findings += _remarks(observation, facts, outcome)
     status = _status(outcome, facts, expectation)
@@ -86,6 +91,21 @@ def losses(observation: Observation) -> tuple[str, ...]:
     if observation.lost_processes:
         parts.append(f"SIGKILL ended {', '.join(observation.lost_processes)}")
     return tuple(parts)
+
+
+def _came_too_late(observation: Observation, scenario: Scenario) -> bool:
+    """Whether requests long enough to be in flight as planned had all ended before the signal left the engine."""
+    kinds = {TrafficKind.HTTP, TrafficKind.TCP}
+    leads = [client.lead_ns for client in scenario.traffic if client.kind in kinds]
+    delay_ns = stop_sequence.signal_delay_ns(observation)
+    spans = [
+        (request.sent_at_ns, request.ended_at_ns)
+        for request in observation.requests or ()
+        if request.kind in kinds and request.sent_at_ns is not None and request.ended_at_ns is not None
+    ]
+    if not leads or not spans or delay_ns is None or any(ended_ns > delay_ns for _, ended_ns in spans):
+        return False
+    return any(ended_ns - sent_ns > min(leads) for sent_ns, ended_ns in spans)
 
 
 def accepted_exit_codes(expectation: Expectation, stop_signal: int | None) -> frozenset[int]:
