@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from harness import signals, rules, stop_sequence, verdict
+from harness import rules, signals, stop_sequence, verdict
 from harness.model import (
     NS_PER_MS,
     NS_PER_S,
@@ -21,10 +21,14 @@ from harness.model import (
     Outcome,
     Problem,
     ProblemKind,
+    Request,
+    RequestFate,
     Scenario,
     SigkillEvidence,
     Status,
     Subject,
+    TrafficKind,
+    Vantage,
     Verdict,
 )
 from tests.strategies import (
@@ -411,3 +415,70 @@ def test_sigkill_code_with_a_kill_event_is_observed_never_inferred(seen: Stop) -
         assert evidence is not SigkillEvidence.OBSERVED
     if seen.observation.exit_code != SIGKILL_CODE:
         assert evidence in {SigkillEvidence.NOT_SENT, SigkillEvidence.UNKNOWN}
+
+
+# ── Requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_requests(*requests: Request, vantage: Vantage = Vantage.CONTAINER_ADDRESS) -> Observation:
+    """A stop that is graceful but for what became of its requests."""
+    made = stop(Behaviour(NS_PER_S), T_NS, DOCKER, Jitter())
+    return replace(made.observation, requests=requests, vantage=vantage)
+
+
+IN_FLIGHT = Request(TrafficKind.HTTP, 1, RequestFate.COMPLETED, -600, -500, 10, 20, 200)
+CUT_FATES = (RequestFate.TRUNCATED, RequestFate.RESET, RequestFate.NO_ANSWER)
+
+
+@pytest.mark.parametrize("kind", TrafficKind)
+@pytest.mark.parametrize("fate", RequestFate)
+def test_only_what_was_accepted_and_cut_is_lost(kind: TrafficKind, fate: RequestFate) -> None:
+    """A refusal, a time-out, a held connection and an endless stream are no loss."""
+    owed = kind in {TrafficKind.HTTP, TrafficKind.TCP, TrafficKind.NEW_CONNECTIONS}
+    result = judged(with_requests(replace(IN_FLIGHT, kind=kind, fate=fate)))
+    assert result.outcome is (Outcome.LOSSY if owed and fate in CUT_FATES else Outcome.GRACEFUL)
+
+
+@pytest.mark.parametrize("fate", CUT_FATES)
+def test_what_was_not_sent_whole_is_not_lost(fate: RequestFate) -> None:
+    """The server never had the request."""
+    assert judged(with_requests(replace(IN_FLIGHT, fate=fate, sent_at_ns=None))).outcome is Outcome.GRACEFUL
+
+
+@pytest.mark.parametrize("kind", [TrafficKind.HTTP, TrafficKind.NEW_CONNECTIONS])
+@pytest.mark.parametrize("vantage", Vantage)
+def test_what_a_proxy_accepts_after_the_stop_is_not_held_against_the_container(
+    kind: TrafficKind, vantage: Vantage
+) -> None:
+    """docker-proxy accepts for a container that is gone; what it accepted before counts from everywhere."""
+    late = replace(IN_FLIGHT, kind=kind, fate=RequestFate.RESET, connected_at_ns=5, sent_at_ns=6)
+    lost = vantage is not Vantage.PUBLISHED_PORT
+    assert judged(with_requests(late, vantage=vantage)).outcome is (Outcome.LOSSY if lost else Outcome.GRACEFUL)
+    early = replace(late, connected_at_ns=-5)
+    assert judged(with_requests(early, vantage=vantage)).outcome is Outcome.LOSSY
+
+
+def test_the_reason_counts_the_requests() -> None:
+    """How many of how many, and how they ended."""
+    reset = replace(IN_FLIGHT, fate=RequestFate.RESET)
+    result = judged(with_requests(IN_FLIGHT, reset, replace(IN_FLIGHT, kind=TrafficKind.IDLE)))
+    assert "1 of 2 requests were lost (reset)" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("requests", "rule"),
+    [
+        ((), "no-request-in-flight"),
+        ((replace(IN_FLIGHT, status=503),), "error-answer"),
+        ((replace(IN_FLIGHT, fate=RequestFate.TIMED_OUT),), "unanswered-request"),
+    ],
+)
+def test_doubts_about_requests_are_warnings(requests: tuple[Request, ...], rule: str) -> None:
+    """They deserve a look and decide nothing."""
+    result = judged(with_requests(*requests))
+    assert (result.outcome, [item.rule for item in result.findings]) == (Outcome.GRACEFUL, [rule])
+
+
+def test_a_server_that_answered_with_errors_before_the_stop_is_not_remarked_upon() -> None:
+    """The stop did not make it worse."""
+    assert judged(with_requests(replace(IN_FLIGHT, status=500, status_before=500))).findings == ()
