@@ -9,6 +9,7 @@ from harness import remedies, scheduler
 from harness.engines.interface import Engine
 from harness.errors import EngineError
 from harness.model import Configuration, Observation, Remedy, RemedyEffect, RemedyTrial, Scenario, Trial, TrialResult
+from harness.wording import count_of
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def _wave(wanted: list[tuple[TrialResult, Scenario, Remedy]], search: Search) ->
             search.note(f"{scenario.name}: {remedy.title} was not tried: {reason}")
     trials = tuple(sorted((item.trial for item in attempts.values()), key=lambda item: -item.stop_timeout_ns))
     if trials:
-        search.note(f"trying {len(trials)} changes on {len({item.scenario.name for item in trials})} scenarios")
+        scenarios = len({item.scenario.name for item in trials})
+        search.note(f"trying {count_of(len(trials), 'change')} on {count_of(scenarios, 'scenario')}")
     for seen in scheduler.run_all(
         trials,
         search.perform,

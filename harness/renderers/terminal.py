@@ -101,9 +101,9 @@ def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unic
         lines += ["", *_evidence_lines(results, width)] if results else []
         lines += _cause_lines(results, width)
         lines += _finding_lines(results, width, paint)
-        lines += [
-            line for item in report.advice if item.scenario == row.scenario for line in _advice_lines(item, width)
-        ]
+        if any(result.verdict.outcome is Outcome.GRACEFUL for result in results):
+            advice = (item for item in report.advice if item.scenario == row.scenario)
+            lines += [line for item in advice for line in _advice_lines(item, width)]
         lines += _log_lines(results, width, paint)
     for section in remedy_text.sections(report):
         lines += ["", *_remedy_lines(section, width, paint)]
