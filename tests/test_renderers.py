@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness import wording
-from harness.model import NS_PER_S, Outcome, Report, Status
+from harness.model import NS_PER_S, Outcome, Report, Request, RequestFate, Status, TrafficKind, Vantage
 from harness.renderers import csv_table, html, junit, markdown, plots, results_json, terminal
 from tests.reports_factory import (
     SAMPLES,
@@ -546,3 +546,46 @@ def test_the_words_cover_every_outcome() -> None:
     for table in (wording.OUTCOME_WORDS, wording.OUTCOME_MEANINGS, plots.OUTCOME_COLOURS, plots.OUTCOME_MARKERS):
         assert set(table) == set(Outcome)
     assert all(field.name for field in fields(results_json.TrialDocument))
+
+
+# ── Requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def report_with_requests() -> Report:
+    """One lossy trial: of three requests one was answered, one reset, one closed by a hostile server."""
+    made = report_on("child-left-behind")
+    whole = Request(TrafficKind.HTTP, 1, RequestFate.COMPLETED, -510_000_000, -500_000_000, 2, 3, 200, None, "200")
+    others = (
+        replace(whole, client=2, fate=RequestFate.RESET, detail="reset by the peer"),
+        replace(whole, client=3, fate=RequestFate.NO_ANSWER, first_byte_at_ns=None, detail=HOSTILE[0]),
+        Request(TrafficKind.IDLE, 4, RequestFate.NO_ANSWER, -1, None, None, 5),
+    )
+    seen = replace(made.results[0].observation, requests=(whole, *others), vantage=Vantage.CONTAINER_ADDRESS)
+    return replace(made, results=(replace(made.results[0], observation=seen),))
+
+
+LINE = "1 of 3 requests completed (1 reset, 1 no answer); idle: 1 closed"
+
+
+def test_every_format_says_what_became_of_the_requests() -> None:
+    """One line for people, the counts for tables, every request with its times for programs and for the page."""
+    made = report_with_requests()
+    (row,) = json.loads(results_json.render(made))["trials"]
+    assert [item["lost"] for item in row["requests"]] == [False, True, True, False]
+    assert (row["requests"][0]["sent_at_s"], row["vantage"]) == (-0.5, "container_address")
+    (cells,) = csv.DictReader(io.StringIO(csv_table.render(made)))
+    assert (cells["requests_in_flight"], cells["requests_lost"]) == ("3", "2")
+    assert LINE in markdown.render(made)
+    assert f'name="requests" value="{LINE}"' in junit.render(made)
+    assert LINE in " ".join(terminal.check_verdict(made, width=200).split())
+    page = html.render(made)
+    assert "straight to the container" in page
+    assert "no answer (lost)" in page
+    assert HOSTILE[0] not in page
+
+
+def test_the_line_on_requests_says_when_there_were_none() -> None:
+    """No traffic is not the same as nothing in flight."""
+    seen = report_on("handles-sigterm").results[0].observation
+    assert wording.requests_line(seen) == ""
+    assert wording.requests_line(replace(seen, requests=())) == "no request in flight"

@@ -21,6 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import discovery, pipeline, store
+from harness.engines import selection
+from harness.engines.docker_api import DockerEngine
+from harness.engines.docker_host import DockerHost
 from harness.engines.interface import RunningSubject, SubjectFailed
 from harness.model import (
     NS_PER_MS,
@@ -641,3 +644,23 @@ def test_requests_on_a_real_engine(engine: str, name: str, outcome: Outcome, fat
     assert seen.requests
     assert {item.fate for item in seen.requests} == {fate}
     assert seen.vantage in {Vantage.CONTAINER_ADDRESS, Vantage.NETWORK_NAMESPACE, Vantage.PUBLISHED_PORT}
+
+
+@pytest.mark.docker
+def test_through_a_published_port_only_requests_from_before_the_stop_are_held_against_the_container(
+    docker_engine_host: DockerHost,
+) -> None:
+    """A remote engine is reached through its proxy: traffic finds its port without the scenario publishing it."""
+    shipped = {scenario.name: scenario for scenario in discovery.load((ROOT / "scenarios",))}
+    newcomers = TrafficClient(TrafficKind.NEW_CONNECTIONS, 18471)
+    wanted = replace(shipped["web-server"], traffic=(*shipped["web-server"].traffic, newcomers))
+
+    def remote(_name: str, run_id: str) -> selection.Chosen:
+        return selection.Chosen(DockerEngine(run_id, host=replace(docker_engine_host, local=False)), None)
+
+    request = pipeline.RunRequest((wanted,), "traffic", None, engine="docker")
+    (result,) = pipeline.run(request, Silence(), Interruption(), open_engine=remote).report.results
+    seen = result.observation
+    assert result.verdict.outcome is Outcome.GRACEFUL, result.verdict.reason
+    assert seen.vantage is Vantage.PUBLISHED_PORT
+    assert {item.kind for item in seen.requests or ()} == {TrafficKind.HTTP, TrafficKind.NEW_CONNECTIONS}

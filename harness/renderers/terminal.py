@@ -97,7 +97,7 @@ def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unic
         results = report.of_scenario(row.scenario)
         headline = f"{COMPLIANCE_MARKS[row.status]} {_verdict_sentence(row, results, subject_name(scenario))}"
         lines += [paint(line, _COMPLIANCE_COLOURS[row.status]) for line in _wrapped(headline, width, indent="  ")]
-        lines += ["", *_timeout_lines(results, paint)]
+        lines += ["", *_timeout_lines(results, width, paint)]
         lines += ["", *_evidence_lines(results, width)] if results else []
         lines += _cause_lines(results, width)
         lines += _finding_lines(results, width, paint)
@@ -262,13 +262,17 @@ def _stop_signal(results: tuple[TrialResult, ...]) -> str:
     return "the stop signal" if number is None else signals.name(number)
 
 
-def _timeout_lines(results: tuple[TrialResult, ...], paint: _Paint) -> list[str]:
+def _timeout_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint) -> list[str]:
+    """How each trial ended and, on lines of their own, what became of its requests."""
     limits = [timeout(result.observation.stop_timeout_ns) for result in results]
     column = max(map(len, limits), default=0)
-    return [
-        f"  stop timeout {limit:>{column}}: {paint(_outcome_text(result), _outcome_colour(result))}{_exit_text(result)}"
-        for limit, result in zip(limits, results, strict=True)
-    ]
+    lines = []
+    for limit, result in zip(limits, results, strict=True):
+        outcome = paint(_outcome_text(result), _outcome_colour(result))
+        lines.append(f"  stop timeout {limit:>{column}}: {outcome}{_exit_text(result)}")
+        indent = " " * (len("  stop timeout : ") + column)
+        lines += [indent + line for line in _wrapped(requests_line(result.observation), width - len(indent))]
+    return lines
 
 
 def _outcome_text(result: TrialResult) -> str:
@@ -289,8 +293,7 @@ def _exit_text(result: TrialResult) -> str:
     ended = "" if seen.exit_code is None else f", exit code {seen.exit_code}"
     if seen.exit_signal is not None:
         ended = f", ended by {signals.name(seen.exit_signal)}"
-    requests = requests_line(seen)
-    return ended + moment + (f"; {requests}" if requests else "")
+    return ended + moment
 
 
 def _evidence_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
