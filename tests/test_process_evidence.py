@@ -168,10 +168,10 @@ def test_a_process_that_is_no_pid_one_is_not_watched() -> None:
 
 
 @needs_connector
-def test_lost_events_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_events_are_noticed() -> None:
     """The kernel drops what does not fit the buffer, and says so: then nothing is claimed."""
-    monkeypatch.setattr(process_events, "RECEIVE_BUFFER_BYTES", 4096)
     with contextlib.closing(Listener()) as listener:
+        _shrink(listener)
         for _ in range(50):
             subprocess.run(["true"], check=True)
         with pytest.raises(OSError, match="No buffer space"):
@@ -179,14 +179,14 @@ def test_lost_events_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_connector
-def test_a_watch_that_missed_events_answers_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_watch_that_missed_events_answers_none() -> None:
     """Also for a container that took nobody down."""
-    monkeypatch.setattr(process_events, "RECEIVE_BUFFER_BYTES", 4096)
     pid_one = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "sleep", "60"])
     try:
         with contextlib.closing(ProcessConnector()) as connector:
             watch = connector.watch(_only_child(pid_one.pid))
             assert watch is not None
+            _shrink(connector._listener)
             with connector._changed:  # the thread cannot read on
                 for _ in range(600):
                     subprocess.run(["true"], check=True)
@@ -195,6 +195,11 @@ def test_a_watch_that_missed_events_answers_none(monkeypatch: pytest.MonkeyPatch
     finally:
         pid_one.kill()
         pid_one.wait()
+
+
+def _shrink(listener: Listener) -> None:
+    """Room for a handful of events."""
+    listener._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
 
 
 def _only_child(pid: int) -> int:
