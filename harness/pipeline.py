@@ -357,7 +357,9 @@ def _search(
     starts = threading.BoundedSemaphore(scheduler.start_slots())
     return remedy_search.Search(
         engine=engine,
-        perform=lambda item: trial.perform(item, engine, interruption, start_slot=starts, step=listener.step),
+        perform=lambda item: trial.perform(
+            item, engine, interruption, start_slot=starts, step=listener.step, fast=request.fast
+        ),
         jobs=scheduler.parse_jobs(request.jobs, scheduler.MAX_JOBS),
         note=listener.note,
         interrupted=lambda: interruption.requested,

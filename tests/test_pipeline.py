@@ -150,7 +150,8 @@ def test_the_files_of_a_run_exist_and_agree_with_each_other(tmp_path: Path) -> N
                report_dir=tmp_path)  # fmt: skip
     assert done.directory is not None
     assert {path.name for path in done.directory.iterdir()} == {
-        "run.json", "trials.jsonl", "results.json", "junit.xml", "results.csv", "summary.md", "report.html", "plots",
+        "run.json", "trials.jsonl", "results.json", "junit.xml", "results.csv", "results.sarif", "summary.md",
+        "report.html", "plots",
     }  # fmt: skip
     wanted = {
         (item.observation.scenario, item.observation.stop_timeout_ns / NS_PER_S): (

@@ -123,9 +123,9 @@ def _location(scenario: Scenario) -> dict[str, Any]:
 
 
 def _quoted(path: str) -> str:
-    from urllib.parse import quote
-
-    return quote(path.encode("utf-8", "surrogateescape"))
+    """Percent-encoded, RFC 3986: everything but unreserved characters and the slash."""
+    plain = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/")
+    return "".join(chr(byte) if byte in plain else f"%{byte:02X}" for byte in path.encode("utf-8", "surrogateescape"))
 
 
 def _utc(time: str) -> str:
