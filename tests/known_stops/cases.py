@@ -186,7 +186,7 @@ def _readiness(ready: ReadyJson) -> Readiness:
     return Readiness(
         log=ready.log,
         tcp_port=ready.tcp,
-        delay_ns=int(ready.sleep * NS_PER_S) or SETTLE_NS,
+        delay_ns=int(2 * ready.sleep * NS_PER_S) + SETTLE_NS,  # twice: `sleep` was measured on a quiet machine
         timeout_ns=int(ready.timeout * NS_PER_S),
     )
 
