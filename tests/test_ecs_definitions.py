@@ -1,0 +1,239 @@
+"""The other pure parts of the ECS endpoint: stop timeouts, task definitions, identifiers, rollout."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.ecs_endpoint import definitions, grace, identifiers, rollout
+from harness.ecs_endpoint.errors import EcsError
+from harness.ecs_endpoint.records import Condition
+
+# ── stop timeouts ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, 30), ("", 30), ("10m", 600), ("30s", 30), ("1m30s", 90), ("1.5m", 90), ("45", 30), ("abc", 30),
+        (" 30s ", 30), ("0", 30), ("0s", 30), ("-0", 30), ("500ms", 1), ("1ms", 1), ("-5s", 1), ("1500ms", 1),
+        ("24h", 86400), ("1h30m", 5400), (".5m", 30), ("2.s", 2), ("+3s", 3), ("1d", 30), ("s", 30), (".s", 30),
+        ("-", 30), ("3000000h", 30), ("1e3s", 30), ("5µs", 1), ("5μs", 1), ("7000000us", 7), ("1ns", 1), ("٣s", 30),
+    ],
+)  # fmt: skip
+def test_ecs_container_stop_timeout_as_the_agent_reads_it(value: str | None, seconds: int) -> None:
+    """Go durations; zero and nonsense are the default, too little is raised to one second."""
+    assert grace.agent_stop_timeout_s(value) == seconds
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
+    """Never anything else."""
+    assert 1 <= grace.agent_stop_timeout_s(text) <= 2**63
+
+
+@pytest.mark.parametrize(
+    ("own", "agent", "fargate", "seconds"),
+    [
+        (5, "10s", False, 5),
+        (0, "10s", False, 10),
+        (None, "10s", False, 10),
+        (None, None, False, 30),
+        (0, "9s", True, 30),
+    ],
+)
+def test_the_containers_own_timeout_wins_and_zero_means_unset(
+    own: int | None, agent: str | None, fargate: bool, seconds: int
+) -> None:
+    """Fargate has no agent variable."""
+    assert grace.effective_stop_timeout_s(own, agent, fargate=fargate) == seconds
+
+
+def test_durations_are_printed_as_go_prints_them() -> None:
+    """For the text of DockerTimeoutError."""
+    assert [grace.format_go_duration(value) for value in (30, 150, 3720)] == ["30s", "2m30s", "1h2m0s"]
+
+
+# ── task definitions ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def app(**more: Any) -> dict[str, Any]:
+    """A container definition."""
+    return {"name": "app", "image": "i", "memory": 10, **more}
+
+
+def definition(*containers: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A request of RegisterTaskDefinition."""
+    return {"family": "f", "containerDefinitions": list(containers), **more}
+
+
+SIDE = {"name": "side", "image": "i", "memory": 10, "essential": False}
+FARGATE = {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu": "256", "memory": "512"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        (definition(), "Container definitions should not be empty."),
+        (definition(app(essential=False)), "at least one essential"),
+        (definition({"name": "a", "memory": 1}), "Container.image should not be null or empty."),
+        (definition({"name": "a", "image": "i"}), "At least one of 'memory' or 'memoryReservation' must be specified."),
+        (definition(app(), app()), "used more than once: app"),
+        (definition(app(name="a\nb")), "Invalid container name"),
+        (definition(app(), family="a b"), "Family contains invalid characters"),
+        (definition(app(stopTimeout=-1)), "must not be negative"),
+        (
+            definition(app(dependsOn=[{"containerName": "x", "condition": "START"}])),
+            "Cannot depend on container + 'x' because it does not exist",
+        ),
+        (
+            definition(app(), app(name="b", dependsOn=[{"containerName": "app", "condition": "SUCCESS"}])),
+            "A dependency container with SUCCESS or COMPLETE condition cannot be an essential container",
+        ),
+        (definition(app(links=["side"]), {**SIDE, "links": ["app:web"]}), "cycle: app -> side -> app"),
+        (definition(app(volumesFrom=[{"sourceContainer": "app"}])), "cycle: app -> app"),
+        (
+            definition(app(dependsOn=[{"containerName": "side", "condition": "HEALTHY"}]), SIDE),
+            "condition HEALTHY can never be met",
+        ),
+        (definition(app(), runtimePlatform={"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}), "CTRL_SHUTDOWN"),
+        (definition(app(stopTimeout=121), **FARGATE), "from 2 to 120 seconds, but was 121"),
+        (definition(app(stopTimeout=1), **FARGATE), "from 2 to 120 seconds, but was 1"),
+        (definition(app(), requiresCompatibilities=["FARGATE"]), "Fargate only supports network mode"),
+    ],
+)  # fmt: skip
+def test_definitions_that_are_refused(request_: dict[str, Any], text: str) -> None:
+    """ClientException, with the reason."""
+    with pytest.raises(EcsError) as refusal:
+        definitions.validate(request_)
+    assert refusal.value.code == "ClientException"
+    assert text in refusal.value.message
+
+
+def test_every_source_of_edges_counts() -> None:
+    """dependsOn, links, volumesFrom and the log router of FireLens."""
+    containers = [
+        app(
+            dependsOn=[{"containerName": "a", "condition": "HEALTHY"}],
+            links=["b:alias"],
+            volumesFrom=[{"sourceContainer": "c"}],
+            logConfiguration={"logDriver": "awsfirelens"},
+        ),
+        {**SIDE, "name": "router", "firelensConfiguration": {"type": "fluentbit"}},
+    ]
+    assert definitions.edges(containers[0], containers) == (
+        ("a", Condition.HEALTHY),
+        ("b", Condition.START),
+        ("c", Condition.CREATE),
+        ("router", Condition.START),
+    )
+
+
+@given(st.dictionaries(st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=3)))
+def test_a_cycle_is_found_if_there_is_one(graph: dict[str, list[str]]) -> None:
+    """Against a search that visits everything."""
+    graph = {name: [target for target in targets if target in graph] for name, targets in graph.items()}
+
+    def reaches(begin: str, end: str, seen: frozenset[str] = frozenset()) -> bool:
+        return any(
+            next_ == end or (next_ not in seen and reaches(next_, end, seen | {next_})) for next_ in graph[begin]
+        )
+
+    cycle = definitions.find_cycle(graph)
+    assert bool(cycle) == any(reaches(name, name) for name in graph)
+    assert all(target in graph[name] for name, target in pairwise(cycle))
+
+
+# ── identifiers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ID = "0123456789abcdef0123456789abcdef"
+PREFIX = "arn:aws:ecs:us-east-1:123456789012:"
+SEPARATORS = "Invalid identifier: Unexpected number of separators"
+LENGTH = "taskId length should be one of [32,36]"
+
+
+@pytest.mark.parametrize("text", [ID, f"{PREFIX}task/default/{ID}", f"{PREFIX}task/{ID}"])
+def test_every_form_of_a_task_is_understood(text: str) -> None:
+    """Bare, long, and the short form of before 2018."""
+    assert identifiers.task_id(text, "default") == ("default", ID)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("abc", LENGTH), ("", LENGTH), ("None", LENGTH), (ID + "\n", SEPARATORS), (ID + "\r", SEPARATORS),
+        (f"a/b/{ID}", SEPARATORS), (f"{PREFIX}task/a/b/{ID}", SEPARATORS), (f"{PREFIX}service/default/x", SEPARATORS),
+        (f"{PREFIX}cluster/default", SEPARATORS), ("arn:aws:s3:::bucket", SEPARATORS), ("../" + ID, SEPARATORS),
+        (f"{PREFIX}task/other/{ID}", "Invalid identifier: Identifier is for cluster other. Your cluster is default"),
+        (f"{PREFIX}task/default/abc", LENGTH),
+    ],
+)  # fmt: skip
+def test_the_texts_of_bad_task_identifiers(text: str, message: str) -> None:
+    """As ECS words them."""
+    with pytest.raises(EcsError) as refusal:
+        identifiers.task_id(text, "default")
+    assert (refusal.value.code, refusal.value.message) == ("InvalidParameterException", message)
+
+
+def test_an_arn_can_select_the_cluster_where_that_is_wanted() -> None:
+    """As in the API's own example of StopTask."""
+    found = identifiers.task_id(f"{PREFIX}task/other/{ID}", "default", arn_selects_cluster=True)
+    assert found == ("other", ID)
+
+
+def test_clusters_are_named_by_name_arn_or_not_at_all() -> None:
+    """The default cluster; anything else is refused with the pattern."""
+    texts = [None, "default", f"{PREFIX}cluster/default"]
+    assert {identifiers.cluster_name(text) for text in texts} == {"default"}
+    with pytest.raises(EcsError, match=r"Cluster must match \^\[a-zA-Z0-9\\-_\]\{1,255\}\$, but was a b"):
+        identifiers.cluster_name("a b")
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_an_identifier_or_refused(text: str) -> None:
+    """Never another exception."""
+    readers: list[Callable[[str], object]] = [
+        identifiers.cluster_name,
+        identifiers.task_definition,
+        lambda it: identifiers.task_id(it, "default"),
+        lambda it: identifiers.service_name(it, "default"),
+    ]
+    for read in readers:
+        with contextlib.suppress(EcsError):
+            read(text)
+
+
+# ── rollout ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(
+    desired=st.integers(0, 8),
+    minimum=st.sampled_from([0, 50, 100]),
+    maximum=st.sampled_from([150, 200]),
+    flags=st.lists(st.tuples(st.booleans(), st.booleans()), max_size=12),
+)
+def test_a_rollout_keeps_enough_and_ends(
+    desired: int, minimum: int, maximum: int, flags: list[tuple[bool, bool]]
+) -> None:
+    """Never below the minimum, never above the maximum, and done after finitely many steps."""
+    members = tuple(rollout.Member(str(i), new, ready) for i, (new, ready) in enumerate(flags))
+    least, most = -(-desired * minimum // 100), max(desired * maximum // 100, desired)
+    for turn in range(60):
+        move = rollout.next_move(desired, members, minimum_percent=minimum, maximum_percent=maximum)
+        ready_before = sum(member.ready for member in members)
+        kept = tuple(member for member in members if member.id not in move.stop)
+        assert sum(member.ready for member in kept) >= min(least, ready_before)
+        assert move.start == 0 or len(kept) + move.start <= most
+        if not move.start and not move.stop and all(member.ready for member in members):
+            break
+        new = tuple(rollout.Member(f"n{turn}.{i}", True, False) for i in range(move.start))
+        members = (*(replace(member, ready=True) for member in kept), *new)
+    assert len(members) == desired
+    assert all(member.new for member in members)
