@@ -42,7 +42,10 @@ SPARE_FILES = 256
 
 
 class Flow:
-    """The traffic of one trial: begin, mark the stop, end; then `requests` and `vantage` are known."""
+    """The traffic of one trial: begin, wait for the lead, mark the stop, end; then `requests` and `vantage` are known.
+
+    Whatever happens in between, `end` must be called.
+    """
 
     def __init__(self, clients: tuple[TrafficClient, ...], subject: RunningSubject) -> None:
         self._specs, self._subject = clients, subject
@@ -50,11 +53,12 @@ class Flow:
         self._stage: Stage | None = None
         self._clients: tuple[Client, ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lead_ends_ns = 0
         self.requests: tuple[Request, ...] | None = None
         self.vantage: Vantage | None = None
 
     def begin(self) -> None:
-        """Start every client and return when all have in flight what is to be in flight at the stop.
+        """Start every client and return when their requests begin, the lead before the stop.
 
         Raises SubjectFailed if one kind of traffic does not come about although the subject runs.
         """
@@ -63,17 +67,21 @@ class Flow:
         _allow_files(sum(spec.clients for spec in self._specs))
         lead_ns = max((spec.lead_ns for spec in self._specs if spec.kind in IN_FLIGHT), default=0)
         self._loop = _LoopThread()
-        try:
-            for in_flight in (False, True):  # what has to stand, then what has to be under way
-                self._loop.call(self._set_up(in_flight, lead_ns))
-                self._raise_if_blocked()
-            self._loop.call(self._raise_curtain())
-            self._subject.sleep(lead_ns)
+        for in_flight in (False, True):  # what has to stand, then what has to be under way
+            self._loop.call(self._set_up(in_flight, lead_ns))
+            self._raise_if_blocked()
+        self._loop.call(self._raise_curtain())
+        self._lead_ends_ns = time.monotonic_ns() + lead_ns
+
+    def wait_lead(self) -> None:
+        """Return when every client has in flight what is to be in flight at the stop. Raises as `begin` does.
+
+        What else has to be done before the stop is best done before this, so that the lead is as long as was asked for.
+        """
+        if self._loop is not None:
+            self._subject.sleep(max(0, self._lead_ends_ns - time.monotonic_ns()))
             self._loop.call(self._all_asked())
             self._raise_if_blocked()
-        except BaseException:
-            self._close(0)
-            raise
 
     def mark_stop(self) -> None:
         """The stop call is about to be made: time zero of every request; from now on no client begins one."""
@@ -82,17 +90,15 @@ class Flow:
             self._loop.call_soon(self._stage.stopped.set)
 
     def end(self) -> None:
-        """The subject is gone: wait for the clients to notice and collect what they saw."""
-        if self._loop is not None:
-            self._close(NOTICE_S)
-            self.requests = tuple(request for client in self._clients for request in client.requests())
-
-    def _close(self, patience_s: float) -> None:
-        assert self._loop is not None
+        """The subject is gone: wait for the clients to notice and collect what they saw. Idempotent."""
+        if self._loop is None:
+            return
+        loop, self._loop = self._loop, None
         try:
-            self._loop.call(self._wind_up(patience_s))
+            loop.call(self._wind_up(NOTICE_S if self._stage is not None and self._stage.stop_ns is not None else 0))
         finally:
-            self._loop.stop()
+            loop.stop()
+        self.requests = tuple(request for client in self._clients for request in client.requests())
 
     def _raise_if_blocked(self) -> None:
         """If no client of one kind gets anywhere: a stop without it would not be what was asked for."""
@@ -147,7 +153,8 @@ class Flow:
 
     async def _connect(self, spec: TrafficClient, wire: Wire) -> None:
         """A connection from the engine's best vantage, with TLS if asked for."""
-        assert self._loop is not None
+        if self._loop is None:
+            raise ConnectionRefusedError("the trial is over")
         connecting = self._loop.connectors.submit(self._subject.connect, spec.port, CONNECT_TIMEOUT_S)
         try:
             connection, vantage = await asyncio.wrap_future(connecting)

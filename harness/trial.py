@@ -152,13 +152,14 @@ def _stop_and_record(
     flow, looks = traffic.Flow(trial.scenario.traffic, subject), _Looks(subject, trial, fast=fast)
     log_before = LogTail()
     if running and not interruption.requested:
-        flow.begin()
-        log_before = subject.logs()
-        looks.before = subject.processes()
-        step(trial, "stopping")
-        flow.mark_stop()
-        looks.begin()
         try:
+            flow.begin()
+            log_before = subject.logs()
+            looks.before = subject.processes()
+            flow.wait_lead()
+            step(trial, "stopping")
+            flow.mark_stop()
+            looks.begin()
             subject.stop(trial.stop_timeout_ns)
         finally:
             looks.end()

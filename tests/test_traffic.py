@@ -107,10 +107,25 @@ def client(server: Server, kind: TrafficKind = TrafficKind.HTTP, **more: object)
     return replace(TrafficClient(kind, server.port, lead_ns=LEAD_NS), **more)  # type: ignore[arg-type]
 
 
+def begin(flow: Flow) -> None:
+    """Everything before the stop."""
+    flow.begin()
+    flow.wait_lead()
+
+
+@contextlib.contextmanager
+def ending(flow: Flow) -> Iterator[None]:
+    """As a trial does, whatever happens."""
+    try:
+        yield
+    finally:
+        flow.end()
+
+
 def stopped(server: Server, *clients: TrafficClient) -> tuple[Request, ...]:
     """What became of the requests when the server was stopped."""
     flow = flow_of(server, *clients)
-    flow.begin()
+    begin(flow)
     flow.mark_stop()
     server.stop()
     flow.end()
@@ -216,7 +231,7 @@ def test_a_request_that_was_not_taken_whole_has_no_sent_time() -> None:
     server = Server(serve)
     flow = flow_of(server, client(server, method="POST", body=bytes(64 * 1024 * 1024)))
     threading.Timer(0.5, server.stop).start()  # the request never gets sent, so `begin` waits for it in vain
-    flow.begin()
+    begin(flow)
     flow.mark_stop()
     server.stop()
     flow.end()
@@ -228,7 +243,7 @@ def test_an_answer_that_takes_too_long_times_out() -> None:
     """The client's own patience is no loss of the server's."""
     server = Server(silent)
     flow = flow_of(server, client(server, timeout_ns=400 * NS_PER_MS))
-    flow.begin()
+    begin(flow)
     flow.mark_stop()
     flow.end()
     server.stop()
@@ -274,7 +289,7 @@ def test_no_request_begins_after_the_stop() -> None:
     """Clients in the middle of their loop end it."""
     server = Server(answering)
     flow = flow_of(server, client(server, think_ns=NS_PER_MS))
-    flow.begin()
+    begin(flow)
     flow.mark_stop()
     before = server.connections
     time.sleep(0.2)
@@ -301,7 +316,7 @@ def test_a_second_request_on_a_connection_that_is_kept_alive() -> None:
     """It comes after the stop call, on the connection of the first."""
     server = Server(answering)
     flow = flow_of(server, client(server, TrafficKind.KEEP_ALIVE))
-    flow.begin()
+    begin(flow)
     flow.mark_stop()
     time.sleep(0.4)
     server.stop()
@@ -343,7 +358,7 @@ def test_new_connections_until_they_are_refused() -> None:
     """The first refusal ends it."""
     server = Server(answering)
     flow = flow_of(server, client(server, TrafficKind.NEW_CONNECTIONS, every_ns=20 * NS_PER_MS))
-    flow.begin()
+    begin(flow)
     flow.mark_stop()
     time.sleep(0.2)
     server.stop()
@@ -397,8 +412,8 @@ def test_a_raw_answer_without_its_end_is_truncated() -> None:
 def refused(server: Server, *clients: TrafficClient) -> str:
     """What is said of traffic that cannot be had."""
     flow = flow_of(server, *clients)
-    with pytest.raises(SubjectFailed) as failure:
-        flow.begin()
+    with ending(flow), pytest.raises(SubjectFailed) as failure:
+        begin(flow)
     problem = failure.value.problem
     assert problem is not None
     assert problem.kind is ProblemKind.NOT_READY
@@ -424,7 +439,7 @@ def test_a_subject_that_has_left_is_left_to_the_record() -> None:
     server = Server(answering)
     server.stop()
     flow = flow_of(server, TrafficClient(TrafficKind.HTTP, closed_port()))
-    flow.begin()
+    begin(flow)
     flow.mark_stop()
     flow.end()
     assert all(request.fate is RequestFate.REFUSED for request in flow.requests or ())
@@ -510,7 +525,7 @@ def test_an_answer_is_never_kept() -> None:
 
     server = Server(serve)
     flow = flow_of(server, client(server))
-    flow.begin()
+    begin(flow)
     flow.mark_stop()
     tracemalloc.start()
     server.stop()
@@ -537,7 +552,7 @@ def test_a_thousand_clients() -> None:
     server = Holding(answering, backlog=1000)
     threads = threading.active_count()
     flow = flow_of(server, client(server, clients=1000))
-    flow.begin()
+    begin(flow)
     assert threading.active_count() < threads + 1000  # the server's own, one a connection, are done by now
     flow.mark_stop()
     server.stop()
