@@ -214,7 +214,7 @@ def test_command_that_cannot_run_is_not_running(words: tuple[str, ...], code: in
     ],
 )
 def test_any_output_is_kept_small_and_never_breaks_a_report(tmp_path: Path, words: str) -> None:
-    """20 MB of binary, one line of 100 MB, markup and escape codes: the log tail is bounded and the report is written."""
+    """20 MB of binary, one line of 100 MB, markup and escape codes: the log tail is small, the report whole."""
     noisy = command("/bin/sh", "-c", f"trap 'exit 0' TERM; {words}; echo; echo ready; while :; do sleep 0.1; done")
     request = pipeline.RunRequest((noisy,), "noisy", tmp_path, engine="docker")
     outcome = pipeline.run(request, Silence(), Interruption())
