@@ -187,6 +187,7 @@ def test_example_is_whole() -> None:
         "results.json",
         "junit.xml",
         "results.csv",
+        "results.sarif",
         "summary.md",
         "report.html",
         "plots",

@@ -27,6 +27,7 @@ from harness.model import (
     SigkillEvidence,
     Status,
     Subject,
+    TrafficClient,
     TrafficKind,
     Vantage,
     Verdict,
@@ -437,6 +438,19 @@ def test_only_what_was_accepted_and_cut_is_lost(kind: TrafficKind, fate: Request
     owed = kind in {TrafficKind.HTTP, TrafficKind.TCP, TrafficKind.NEW_CONNECTIONS}
     result = judged(with_requests(replace(IN_FLIGHT, kind=kind, fate=fate)))
     assert result.outcome is (Outcome.LOSSY if owed and fate in CUT_FATES else Outcome.GRACEFUL)
+
+
+@pytest.mark.parametrize(
+    ("answered_ms", "expected"), [(100, Outcome.INCONCLUSIVE), (590, Outcome.INCONCLUSIVE), (700, Outcome.GRACEFUL)]
+)
+def test_requests_answered_before_a_late_stop_signal_prove_nothing(answered_ms: int, expected: Outcome) -> None:
+    """The engine took 600 ms to send the signal: what was to be in flight then must still have been."""
+    seen = with_requests(replace(IN_FLIGHT, sent_at_ns=-500 * NS_PER_MS, ended_at_ns=answered_ms * NS_PER_MS))
+    signal = next(event for event in seen.events if event.kind is EventKind.SIGNAL_SENT)
+    called = Event(EventKind.STOP_REQUESTED, signal.at_ns - 600 * NS_PER_MS, signal.clock, "stop call")
+    events = (called, *(event for event in seen.events if event.kind is not EventKind.STOP_REQUESTED))
+    scenario = replace(PLAIN, traffic=(TrafficClient(TrafficKind.HTTP, 8000, lead_ns=500 * NS_PER_MS),))
+    assert judged(replace(seen, events=events), scenario).outcome is expected
 
 
 @pytest.mark.parametrize("fate", CUT_FATES)

@@ -1,381 +1,54 @@
-"""results.json: everything a report says, for machines. The dataclasses below are the documentation of the format.
-
-Times are seconds. A field may be added within format version 1; one that disappears or changes its meaning raises it.
-Text stands here as it was recorded, control characters and all: whoever shows it must escape it.
-"""
+"""results.json: everything a report says, for machines, in the format of `results_document.py`."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from harness import signals
 from harness.model import (
     Clock,
-    ComplianceStatus,
     EngineInfo,
     Event,
     EventKind,
     Observation,
     Outcome,
     PlatformRow,
-    ProblemKind,
     ProcessInfo,
-    RemedyEffect,
     Report,
-    RequestFate,
     RunInfo,
     Scenario,
-    Severity,
-    SigkillEvidence,
-    SignalDisposition,
     Status,
-    TrafficKind,
     TrialResult,
     TriedRemedy,
-    Vantage,
+)
+from harness.renderers.results_document import (
+    FORMAT_VERSION,
+    CauseDocument,
+    ComplianceDocument,
+    EngineDocument,
+    EventDocument,
+    FindingDocument,
+    PasteDocument,
+    PlatformDocument,
+    PlatformStatusDocument,
+    ProblemDocument,
+    ProcessDocument,
+    RemedyDocument,
+    RequestDocument,
+    ResultsDocument,
+    RunDocument,
+    ScenarioDocument,
+    SkippedDocument,
+    SummaryDocument,
+    TimeoutAdviceDocument,
+    TrialDocument,
+    WarningDocument,
 )
 from harness.verdict import lost_requests
 from harness.wording import run_duration_ns, to_seconds
-
-FORMAT_VERSION = 1
-
-
-class _Documented:
-    """Makes pydantic take the docstring under each field as its description in the schema."""
-
-    __pydantic_config__ = {"use_attribute_docstrings": True}  # noqa: RUF012
-
-
-@dataclass(frozen=True)
-class EngineDocument(_Documented):
-    """The engine as it answered, and what it can prove."""
-
-    name: str
-    """docker, process or simulated."""
-    product: str
-    version: str
-    host: str
-    """How it was reached, for people."""
-    pid1_rules: bool
-    """The container's first process is PID 1 of a PID namespace, so signals without a handler are dropped."""
-    whole_seconds: bool
-    """Stop timeouts must be whole seconds."""
-    observes_sigkill: bool
-    """It reports its own SIGKILL; where false, SIGKILL is inferred from exit code and time."""
-    reports_oom: bool
-    """Its OOM flag can be trusted."""
-    runs_images: bool
-    """It runs container images."""
-    caveats: tuple[str, ...]
-    proves_lost_processes: bool
-    """It proves which processes were ended by SIGKILL although PID 1 left by itself."""
-
-
-@dataclass(frozen=True)
-class RunDocument(_Documented):
-    """Who ran what, where and when."""
-
-    run_id: str
-    name: str
-    started_at: str
-    """ISO 8601, UTC."""
-    finished_at: str | None
-    """ISO 8601, UTC; null where the run did not end by itself."""
-    duration_s: float | None
-    harness_version: str
-    machine: str
-    cpu_count: int
-    command_line: tuple[str, ...]
-    shard: str | None
-    """"I/N" where the run was one shard of a plan."""
-    interrupted: bool
-
-
-@dataclass(frozen=True)
-class FindingDocument(_Documented):
-    """One rule that applied to a trial."""
-
-    rule: str
-    """Id of the rule, as listed in docs/outcomes.md."""
-    severity: Severity
-    """error decides an outcome, warning deserves a look, note explains."""
-    message: str
-
-
-@dataclass(frozen=True)
-class EventDocument(_Documented):
-    """One thing that happened, stamped by one clock."""
-
-    event: EventKind
-    at_s: float
-    """Seconds after the event named by relative_to, on the same clock. Do not compare across clocks."""
-    relative_to: EventKind
-    """signal_sent (the stop signal) where this clock stamped it, else stop_requested, else this clock's first event."""
-    clock: Clock
-    source: str
-    """The engine's own record that it was read from."""
-    signal: str | None
-    """Name of the signal; set for signal_sent only."""
-
-
-@dataclass(frozen=True)
-class ProcessDocument(_Documented):
-    """One process of the container just before the stop."""
-
-    pid: int
-    parent_pid: int
-    command: str
-    stop_signal_disposition: SignalDisposition | None
-    """What it does with the stop signal, by its signal masks; null where the stop signal is not known. A hint, not a
-    verdict."""
-
-
-@dataclass(frozen=True)
-class RequestDocument(_Documented):
-    """One request or held connection that was open at the stop call, or begun after it. Times are seconds after the
-    stop call, null where it did not come to that."""
-
-    kind: TrafficKind
-    client: int
-    """Counts from 1."""
-    fate: RequestFate
-    lost: bool
-    """It counts as lost: accepted, sent whole, and then cut, by a server that owed it an answer."""
-    connected_at_s: float | None
-    sent_at_s: float | None
-    first_byte_at_s: float | None
-    ended_at_s: float | None
-    status: int | None
-    """HTTP status."""
-    status_before: int | None
-    """HTTP status of the same client's last answer before this request."""
-    detail: str
-    """What the client saw, for people."""
-
-
-@dataclass(frozen=True)
-class ProblemDocument(_Documented):
-    """What kept a trial from being measured."""
-
-    kind: ProblemKind
-    message: str
-
-
-@dataclass(frozen=True)
-class CauseDocument(_Documented):
-    """Why a stop was not graceful. Ids: docs/outcomes.md."""
-
-    id: str
-    evidence: str
-    """One sentence."""
-
-
-@dataclass(frozen=True)
-class TrialDocument(_Documented):
-    """One stop of one fresh container."""
-
-    trial_id: str
-    scenario: str
-    engine: str
-    """Name of the engine that ran this trial."""
-    engine_version: str
-    stop_timeout_s: float
-    stop_after_s: float
-    """Time between ready and the stop."""
-    repetition: int
-    """Counts from 1."""
-    started_at: str
-    stop_signal: str | None
-    """Such as SIGTERM; null where not known."""
-    stop_signal_source: str | None
-    outcome: Outcome
-    status: Status
-    """The outcome against the scenario's expectation."""
-    reason: str
-    """One sentence."""
-    sigkill_evidence: SigkillEvidence
-    sigkill_reason: str
-    exit_code: int | None
-    """128 + n after signal n; null where not known."""
-    exit_signal: str | None
-    """Signal that ended PID 1, where the engine can tell it from an exit code."""
-    oom_killed: bool | None
-    """null where the engine cannot tell."""
-    shutdown_duration_s: float | None
-    """Stop signal sent to PID 1 exited; null where one end is missing. After a kill the container needed longer."""
-    shutdown_duration_source: str | None
-    """Both ends of the duration and their clock."""
-    shutdown_duration_error_s: float | None
-    """Known error bound of the duration; null where not known."""
-    sigkill_after_s: float | None
-    """Stop signal to SIGKILL; null where no SIGKILL was seen."""
-    exited_before_stop: bool
-    complete: bool
-    """false: the engine's record has a gap, so that a missing event proves nothing."""
-    cause: CauseDocument | None
-    """Why it was not graceful; null for a graceful or unmeasured stop."""
-    cut_short: str | None
-    """The evidence on which `--fast` ended the stop before its timeout; null for a stop that ran its course."""
-    findings: tuple[FindingDocument, ...]
-    timeline: tuple[EventDocument, ...]
-    processes: tuple[ProcessDocument, ...] | None
-    """null where nobody looked or the table was unreadable."""
-    lost_processes: tuple[str, ...] | None
-    """Processes killed because PID 1 left before them; null where nobody looked."""
-    requests: tuple[RequestDocument, ...] | None
-    """null where there was no traffic; empty where nothing was in flight."""
-    vantage: Vantage | None
-    """Where the traffic came from; null without traffic."""
-    problem: ProblemDocument | None
-    log_tail: str
-    """End of what the container wrote, with replacement characters where it was not UTF-8."""
-    log_truncated: bool
-    load_average: float | None
-    """1-minute load average of the engine's machine; null where not known."""
-
-
-@dataclass(frozen=True)
-class ScenarioDocument(_Documented):
-    """One scenario of the run."""
-
-    name: str
-    description: str
-    source: str | None
-    """Path of the scenario file; null where there was none."""
-    image: str | None
-    build_directory: str | None
-
-
-@dataclass(frozen=True)
-class ComplianceDocument(_Documented):
-    """One scenario against the default stop timeout of Amazon ECS."""
-
-    scenario: str
-    default_timeout_s: float
-    status: ComplianceStatus
-    headroom_s: float | None
-    """Default minus longest graceful stop; null where not compliant."""
-    reason: str
-
-
-@dataclass(frozen=True)
-class PlatformStatusDocument(_Documented):
-    """One scenario against one platform's default."""
-
-    scenario: str
-    status: ComplianceStatus
-    reason: str | None
-
-
-@dataclass(frozen=True)
-class PlatformDocument(_Documented):
-    """A container platform's default and which scenarios it would let finish."""
-
-    name: str
-    stop_signal: str
-    default_timeout_s: int
-    note: str
-    source: str
-    checked: str | None
-    """Day on which the default was compared with a stored copy of the source; null: not compared."""
-    scenarios: tuple[PlatformStatusDocument, ...]
-
-
-@dataclass(frozen=True)
-class PasteDocument(_Documented):
-    """Lines to copy into a file."""
-
-    place: str
-    """Dockerfile, docker run, Compose, ECS task definition or Kubernetes."""
-    text: str
-
-
-@dataclass(frozen=True)
-class RemedyDocument(_Documented):
-    """A change that was tried against a bad stop, and what it did."""
-
-    scenario: str
-    bad_trial_id: str
-    """The trial that was repeated with the change."""
-    remedy: str
-    """Id of the change; two at once are joined by "+"."""
-    title: str
-    effect: RemedyEffect
-    """cures: graceful. loses_work: in time, but processes or requests were cut off. unproved: it looks graceful, but
-    processes were left behind and nobody saw how they ended."""
-    note: str
-    assumption: str
-    """What the trial had to take for granted; empty if nothing."""
-    lines: tuple[PasteDocument, ...]
-    """Ways to make the change."""
-    trial: TrialDocument
-
-
-@dataclass(frozen=True)
-class TimeoutAdviceDocument(_Documented):
-    """The stop timeout that a scenario's graceful stops suggest."""
-
-    scenario: str
-    recommended_timeout_s: float | None
-    """null: too few graceful stops, or not all were graceful; basis says which."""
-    basis: str
-
-
-@dataclass(frozen=True)
-class SkippedDocument(_Documented):
-    """A scenario that the engine cannot run."""
-
-    scenario: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class WarningDocument(_Documented):
-    """A doubt about the run as a whole, with what to do about it."""
-
-    rule: str
-    message: str
-    advice: str
-
-
-@dataclass(frozen=True)
-class SummaryDocument(_Documented):
-    """How many trials came to what."""
-
-    trials_planned: int
-    trials_run: int
-    # `pass` is a keyword of Python, so the record says `passed` and `document` renames it.
-    passed: int
-    """Trials with status pass. Written as "pass"."""
-    fail: int
-    inconclusive: int
-    outcomes: dict[str, int]
-    """Number of trials for every outcome, zeros included."""
-
-
-@dataclass(frozen=True)
-class ResultsDocument(_Documented):
-    """The results of one run of stop-harness. Times are seconds."""
-
-    format_version: int
-    run: RunDocument
-    engine: str
-    """Name of the engine, such as docker; engine_info says more."""
-    engine_info: EngineDocument
-    summary: SummaryDocument
-    compliance: tuple[ComplianceDocument, ...]
-    platforms: tuple[PlatformDocument, ...]
-    scenarios: tuple[ScenarioDocument, ...]
-    trials: tuple[TrialDocument, ...]
-    remedies: tuple[RemedyDocument, ...]
-    """What was tried with --try-fixes, for each scenario the best first."""
-    recommended_timeouts: tuple[TimeoutAdviceDocument, ...]
-    skipped: tuple[SkippedDocument, ...]
-    warnings: tuple[WarningDocument, ...]
-
 
 # ── Report → document ────────────────────────────────────────────────────────────────────────────────────────────────
 
