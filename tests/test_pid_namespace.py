@@ -243,7 +243,9 @@ def test_signals_have_their_defaults_in_the_subject(bench: Bench) -> None:
     subject = bench.ready(("/bin/sh", "-c", "echo ready; exec sleep 1000"))
     wait_until(lambda: any(row.command == "sleep 1000" for row in subject.processes() or ()))
     (row,) = subject.processes() or ()
-    assert (row.pid, row.parent_pid, row.ignored, row.blocked) == (1, 0, 0, 0)
+    # Signals 32 and 33 belong to the C library, whose sigaction refuses them; whoever started us may ignore them.
+    of_the_c_library = 0b11 << 31
+    assert (row.pid, row.parent_pid, row.ignored & ~of_the_c_library, row.blocked) == (1, 0, 0, 0)
     subject.remove()
 
 
