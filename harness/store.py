@@ -198,7 +198,7 @@ def _adapter(kind: type[Record]) -> tuple[Callable[..., bytes], Callable[[str | 
 
         adapter = TypeAdapter(kind)
         _ADAPTERS[kind] = (adapter.dump_json, adapter.validate_json)
-    return _ADAPTERS[kind]  # type: ignore[return-value]
+    return _ADAPTERS[kind]  # type: ignore[return-value] # the key is the type that its functions handle
 
 
 _ADAPTERS: dict[type, tuple[Callable[..., bytes], Callable[[str | bytes], object]]] = {}

@@ -116,7 +116,7 @@ def _title(axes: Axes, text: str) -> None:
 
 def _legend(axes: Axes, handles: Sequence[Line2D]) -> None:
     """What the marks mean, under the plot."""
-    axes.get_figure(root=True).legend(  # type: ignore[union-attr]
+    axes.get_figure(root=True).legend(  # type: ignore[union-attr] # every axes here has its figure
         handles=handles, loc="outside lower left", ncols=5, frameon=False, labelcolor=INK, handletextpad=0.5
     )
 

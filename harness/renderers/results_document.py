@@ -30,7 +30,7 @@ FORMAT_VERSION = 1
 class _Documented:
     """Makes pydantic take the docstring under each field as its description in the schema."""
 
-    __pydantic_config__ = {"use_attribute_docstrings": True}  # noqa: RUF012
+    __pydantic_config__ = {"use_attribute_docstrings": True}  # noqa: RUF012 - pydantic reads it, nobody changes it
 
 
 @dataclass(frozen=True)
