@@ -5,7 +5,7 @@
                                       │
                                    engines/  (docker_api · pid_namespace · simulated)
 
-Start with `model.py` (the nouns, in flow order) and `pipeline.py` (the verbs, in flow order).
+Start with `model/` (the nouns, in flow order) and `pipeline.py` (the verbs, in flow order).
 """
 
 from harness._version import VERSION as __version__

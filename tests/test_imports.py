@@ -15,7 +15,8 @@ HARNESS = ROOT / "harness"
 
 PURE = {"scenario", "plan", "stop_sequence", "diagnosis", "verdict", "report", "compose", "dockerfile", "signals"}
 PURE |= {"rules", "moments", "remedies", "exec_form", "paste", "start_window", "process_tree"}
-PURE |= {"units", "wording", "statistics", "platforms", "model", "errors", "diagnosis_handler", "log_hints"}
+PURE |= {"units", "wording", "statistics", "platforms", "errors", "diagnosis_handler", "log_hints"}
+PURE |= {"model", "model.scenario", "model.observation", "model.verdict", "model.report"}
 PURE |= {"prediction", "process_tree", "scenario_values", "scenario_traffic"}
 DOES_IO = {"os", "subprocess", "socket", "time", "pathlib", "threading", "docker", "requests", "shutil", "tempfile"}
 DOES_IO |= {"urllib", "http", "asyncio", "multiprocessing", "select", "signal", "sys", "platform"}
@@ -102,10 +103,11 @@ def test_the_walk_sees_what_is_there() -> None:
     assert {engine_of(module) for module in MODULES} >= {None, "docker", "process", "simulated"}
 
 
-@pytest.mark.parametrize("module", ["harness.model", "harness.errors"])
+@pytest.mark.parametrize("module", ["harness.errors", *(name for name in MODULES if name.startswith("harness.model"))])
 def test_the_nouns_need_nothing_but_the_standard_library(module: str) -> None:
     """Anybody can use the records without installing anything."""
-    assert packages(module) <= sys.stdlib_module_names
+    assert packages(module) <= {*sys.stdlib_module_names, "harness"}
+    assert {name for name in ours(module) if not name.startswith("harness.model")} == set()
 
 
 @pytest.mark.parametrize("module", sorted(filter(is_pure, MODULES)))

@@ -1,0 +1,242 @@
+"""What happened: the record of one trial, without any judgement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from harness.model.scenario import TrafficKind
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """An engine as it answered, and what it can prove.
+
+    `pid1_rules`: the subject is PID 1 of a PID namespace, so the kernel drops signals without a handler.
+    `whole_seconds`: stop timeouts must be whole seconds. `observes_sigkill`: the engine reports its own SIGKILL.
+    `reports_oom`: the engine's OOM flag can be trusted. `runs_images`: container images, memory limits and an init
+    are available. `host` is how it was reached, for people. `proves_lost_processes`: it tells which processes PID 1 or
+    others of the container took down with SIGKILL.
+    """
+
+    name: str
+    product: str
+    version: str
+    host: str
+    pid1_rules: bool
+    whole_seconds: bool
+    observes_sigkill: bool
+    reports_oom: bool
+    runs_images: bool
+    caveats: tuple[str, ...] = ()
+    proves_lost_processes: bool = False
+
+
+class Clock(StrEnum):
+    """Who stamped an event. Both ends of a duration come from one clock."""
+
+    ENGINE = "engine"
+    """Wall clock of the engine's machine, ns since the epoch."""
+    KERNEL = "kernel"
+    """CLOCK_MONOTONIC of the process that waits for PID 1."""
+    HARNESS = "harness"
+    """CLOCK_MONOTONIC of the harness; late by the way to the engine and back."""
+    VIRTUAL = "virtual"
+    """The simulated engine's clock."""
+
+
+class EventKind(StrEnum):
+    """Steps of one trial."""
+
+    STARTED = "started"
+    READY = "ready"
+    STOP_REQUESTED = "stop_requested"
+    SIGNAL_SENT = "signal_sent"
+    OOM = "oom"
+    EXITED = "exited"
+    STOP_RETURNED = "stop_returned"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened, stamped by one clock.
+
+    `source` names the engine's own record ("kill event timeNano", "State.FinishedAt"). `signal` is set on
+    `signal_sent`. The same step may stand in the timeline once per source.
+    """
+
+    kind: EventKind
+    at_ns: int
+    clock: Clock
+    source: str
+    signal: int | None = None
+
+
+class ProblemKind(StrEnum):
+    """Why a trial says nothing about the container, or stopped short."""
+
+    START_FAILED = "start_failed"
+    """The engine could not start it for a reason that is not the command's (port taken, no such network)."""
+    COMMAND_NOT_FOUND = "command_not_found"
+    """The command does not exist or is not executable (exit codes 127 and 126)."""
+    NOT_READY = "not_ready"
+    ENGINE_FAILED = "engine_failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What kept a trial from being measured, in words for people."""
+
+    kind: ProblemKind
+    message: str
+
+
+@dataclass(frozen=True)
+class LogTail:
+    """The end of what the container wrote, decoded with replacement characters. `truncated`: there was more."""
+
+    text: str = ""
+    truncated: bool = False
+
+
+class SignalDisposition(StrEnum):
+    """What a process does with the stop signal, as its signal masks say. A hint, not a verdict."""
+
+    CAUGHT = "caught"
+    IGNORED = "ignored"
+    BLOCKED = "blocked"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class ProcessInfo:
+    """One process of the container just before the stop.
+
+    Source: `GET /containers/ID/top` with the signal-mask columns, or `/proc/PID/status`. Bit n-1 of a mask stands
+    for signal n. `pid` is as the engine prints it: the host's for Docker, the container's for Podman. `pending`: sent
+    to the process and not taken yet. `state`: `R`, `S`, `D`, `T`, `Z`. `waits_in`: the kernel function in which the
+    main thread sleeps. `threads`: how many. `switches`: how often the main thread has gone to sleep so far. None and
+    the empty string: not known.
+    """
+
+    pid: int
+    parent_pid: int
+    command: str
+    caught: int
+    ignored: int
+    blocked: int
+    pending: int | None = None
+    state: str = ""
+    waits_in: str = ""
+    threads: int | None = None
+    switches: int | None = None
+
+    def disposition(self, signal: int) -> SignalDisposition:
+        """What this process does with `signal`."""
+        bit = 1 << (signal - 1)
+        if self.blocked & bit:
+            return SignalDisposition.BLOCKED
+        if self.ignored & bit:
+            return SignalDisposition.IGNORED
+        if self.caught & bit:
+            return SignalDisposition.CAUGHT
+        return SignalDisposition.DEFAULT
+
+
+class RequestFate(StrEnum):
+    """What became of one request or connection."""
+
+    COMPLETED = "completed"
+    """The whole answer arrived."""
+    TRUNCATED = "truncated"
+    """The answer began and was cut."""
+    RESET = "reset"
+    """Accepted, then reset by the peer before any answer."""
+    NO_ANSWER = "no_answer"
+    """Accepted, then closed by the peer without an answer."""
+    REFUSED = "refused"
+    """The connection was never accepted."""
+    TIMED_OUT = "timed_out"
+    """No end within the client's own timeout, or still open when the trial ended."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request (or held connection) and its fate.
+
+    Times are nanoseconds relative to the stop call, on the harness's monotonic clock; None: it did not come to that.
+    `connected_at_ns`: the connection was accepted. `sent_at_ns`: the request was written whole. `status`: HTTP status;
+    `status_before`: that of the same client's last answer before this request, None without one. `detail`: what the
+    client saw, for people.
+    """
+
+    kind: TrafficKind
+    client: int
+    fate: RequestFate
+    connected_at_ns: int | None = None
+    sent_at_ns: int | None = None
+    first_byte_at_ns: int | None = None
+    ended_at_ns: int | None = None
+    status: int | None = None
+    status_before: int | None = None
+    detail: str = ""
+
+
+class Vantage(StrEnum):
+    """Where the traffic came from; it decides which fates can be blamed on the container."""
+
+    CONTAINER_ADDRESS = "container_address"
+    """Straight to the container's own address: what its kernel refuses is refused."""
+    NETWORK_NAMESPACE = "network_namespace"
+    """From inside the subject's network namespace."""
+    PUBLISHED_PORT = "published_port"
+    """Through the engine's proxy, which accepts new connections for a container that no longer does."""
+    HOST_NETWORK = "host_network"
+    """The subject shares the network of this machine."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything one trial recorded; nothing in it says "graceful".
+
+    `exit_code` is the container's (128 + n after signal n; Docker: `State.ExitCode`), None where it is not known or
+    the container never ran. `exit_signal` is the signal that ended PID 1 where the engine can tell it from an exit
+    code (the `process` engine: wait status), else None. `oom_killed` None: the engine cannot tell.
+    `stop_signal` None: not known. `processes` (just before the stop), `processes_after_signal` (a moment after the
+    stop signal) and `processes_late` (a second or so after it) None: not looked at or unreadable. `log_after_signal`:
+    what it wrote from the stop on, None where that cannot be told from what it wrote before. `lost_processes`:
+    processes ended by SIGKILL, though not by the engine's own, as the kernel's record proves; None where nobody could
+    look. `suspected_processes`: seen alive just before PID 1 left, without proof of how they ended. `requests` None:
+    there was no traffic. `cut_short`: the evidence on which `--fast` ended the trial before its stop timeout, None for
+    a stop that ran its course.
+    `complete` False: the engine's record has a gap (the event stream broke), so a missing event proves nothing.
+    """
+
+    trial_id: str
+    scenario: str
+    engine: EngineInfo
+    stop_timeout_ns: int
+    stop_after_ns: int
+    repetition: int
+    started_at: str
+    stop_signal: int | None = None
+    stop_signal_source: str | None = None
+    events: tuple[Event, ...] = ()
+    exit_code: int | None = None
+    exit_signal: int | None = None
+    oom_killed: bool | None = None
+    exited_before_stop: bool = False
+    complete: bool = True
+    processes: tuple[ProcessInfo, ...] | None = None
+    processes_after_signal: tuple[ProcessInfo, ...] | None = None
+    processes_late: tuple[ProcessInfo, ...] | None = None
+    log_after_signal: str | None = None
+    lost_processes: tuple[str, ...] | None = None
+    suspected_processes: tuple[str, ...] = ()
+    requests: tuple[Request, ...] | None = None
+    vantage: Vantage | None = None
+    cut_short: str | None = None
+    problem: Problem | None = None
+    logs: LogTail = LogTail()
+    load_average: float | None = None

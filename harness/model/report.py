@@ -1,0 +1,237 @@
+"""What is reported, and what would help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from harness.model.observation import EngineInfo, Observation
+from harness.model.scenario import Scenario, SkippedScenario
+from harness.model.verdict import Status, Verdict
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """An observation with today's verdict on it."""
+
+    observation: Observation
+    verdict: Verdict
+
+
+class ComplianceStatus(StrEnum):
+    """A subject against a platform's default stop timeout."""
+
+    COMPLIANT = "compliant"
+    NON_COMPLIANT = "non_compliant"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Compliance:
+    """One scenario against one stop timeout. `headroom_ns` = timeout − longest graceful stop; None if not compliant."""
+
+    scenario: str
+    default_timeout_ns: int
+    status: ComplianceStatus
+    reason: str
+    headroom_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A container platform's default. `checked` is the day the number was compared with `source`, None: not checked."""
+
+    name: str
+    stop_signal: str
+    default_timeout_s: int
+    note: str
+    source: str
+    checked: str | None
+
+
+@dataclass(frozen=True)
+class PlatformRow:
+    """Which scenarios a platform's default would let finish; `statuses` is in the order of `Report.scenarios`, and so
+    is `reasons`, one sentence each (empty where nobody gave them)."""
+
+    platform: Platform
+    statuses: tuple[ComplianceStatus, ...]
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """Who ran what, where and when. Times are ISO 8601 in UTC; `finished_at` None: the run did not end by itself."""
+
+    run_id: str
+    name: str
+    started_at: str
+    engine: EngineInfo
+    harness_version: str
+    machine: str
+    cpu_count: int
+    command_line: tuple[str, ...] = ()
+    shard: str | None = None
+    finished_at: str | None = None
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class RunWarning:
+    """A doubt about the run as a whole, with what to do about it."""
+
+    rule: str
+    message: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as read back from its directory, before it is judged. `trials_planned` counts what the plan held."""
+
+    run: RunInfo
+    scenarios: tuple[Scenario, ...]
+    observations: tuple[Observation, ...]
+    trials_planned: int
+    skipped: tuple[SkippedScenario, ...] = ()
+    remedies: tuple[RemedyTrial, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a report says, and nothing of how it looks.
+
+    `results` are sorted by scenario, timeout, moment, repetition; `compliance`, `advice` and `scenarios` are in the
+    same order as each other. `remedies` are empty where none were tried, the best of each scenario first.
+    """
+
+    run: RunInfo
+    scenarios: tuple[Scenario, ...]
+    results: tuple[TrialResult, ...]
+    compliance: tuple[Compliance, ...]
+    platforms: tuple[PlatformRow, ...]
+    trials_planned: int
+    skipped: tuple[SkippedScenario, ...] = ()
+    warnings: tuple[RunWarning, ...] = ()
+    remedies: tuple[TriedRemedy, ...] = ()
+    advice: tuple[TimeoutAdvice, ...] = ()
+
+    def count(self, status: Status) -> int:
+        """Number of trials with this status."""
+        return sum(result.verdict.status is status for result in self.results)
+
+    def of_scenario(self, name: str) -> tuple[TrialResult, ...]:
+        """The results of one scenario, in report order."""
+        return tuple(result for result in self.results if result.observation.scenario == name)
+
+
+@dataclass(frozen=True)
+class DoctorLine:
+    """What `doctor` says about one engine. `info` None: it did not answer, `message` says why."""
+
+    name: str
+    info: EngineInfo | None
+    message: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class TimeoutAdvice:
+    """The stop timeout that a scenario's graceful stops suggest. None: too few of them, or not all were graceful;
+    `basis` says in a sentence what it rests on or what is missing."""
+
+    scenario: str
+    recommended_ns: int | None
+    basis: str
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a container runs and how it is stopped: the image's settings with the scenario's in their place.
+
+    `stop_signal` None: nobody names one, so SIGTERM is sent.
+    """
+
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    stop_signal: str | None = None
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What PID 1 is started with."""
+        return self.entrypoint + self.command
+
+
+class RemedyKind(StrEnum):
+    """What can be changed from outside, without touching the program."""
+
+    INIT = "init"
+    STOP_SIGNAL = "stop_signal"
+    EXEC_FORM = "exec_form"
+    STOP_TIMEOUT = "stop_timeout"
+
+
+@dataclass(frozen=True)
+class Paste:
+    """Lines to copy into the file of `place`, such as `Dockerfile` or `Compose`."""
+
+    place: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A change, or two together. What is None, or False for `init`, stays as it is.
+
+    `entrypoint` and `command` replace the image's as a scenario's would: an entrypoint without a command drops the
+    image's command. `assumption`: what the trial had to take for granted, for people; empty if nothing.
+    """
+
+    id: str
+    kinds: tuple[RemedyKind, ...]
+    title: str
+    init: bool = False
+    stop_signal: str | None = None
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    stop_timeout_ns: int | None = None
+    assumption: str = ""
+    lines: tuple[Paste, ...] = ()
+
+
+@dataclass(frozen=True)
+class RemedyTrial:
+    """What happened when the bad stop `trial_id` was repeated with a remedy; kept so that it can be judged again."""
+
+    scenario: str
+    trial_id: str
+    remedy: Remedy
+    observation: Observation
+
+
+class RemedyEffect(StrEnum):
+    """What a remedy did."""
+
+    CURES = "cures"
+    LOSES_WORK = "loses_work"
+    """In time, but processes or requests were cut off."""
+    UNPROVED = "unproved"
+    """It looks graceful, but processes were left behind and nobody saw how they ended."""
+    FAILS = "fails"
+    NOT_MEASURED = "not_measured"
+
+
+@dataclass(frozen=True)
+class TriedRemedy:
+    """A remedy with today's verdict on its trial. `note`: what speaks against a cure, or explains; may be empty."""
+
+    trial_id: str
+    remedy: Remedy
+    result: TrialResult
+    effect: RemedyEffect
+    note: str = ""
+
+    @property
+    def scenario(self) -> str:
+        """The scenario whose bad stop was repeated."""
+        return self.result.observation.scenario

@@ -1,0 +1,220 @@
+"""What the user asks for and what will be done: Scenario and Plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+
+ECS_STOP_TIMEOUT_S = 30
+"""Default stop timeout of Amazon ECS (`ECS_CONTAINER_STOP_TIMEOUT`); the line that compliance is measured against.
+Source: AWS CLI reference, `ecs stop-task`."""
+
+
+class Outcome(StrEnum):
+    """What one trial came to; exactly one. `docs/outcomes.md` describes each."""
+
+    GRACEFUL = "graceful"
+    LOSSY = "lossy"
+    KILLED = "killed"
+    CRASHED = "crashed"
+    OOM_KILLED = "oom_killed"
+    NOT_RUNNING = "not_running"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The container that is stopped. Exactly one of `image` and `build_directory` is set.
+
+    `entrypoint` and `command` are None where the image's own apply. `ports` maps container port to a fixed host
+    port, None meaning that the engine picks a free one. `memory_bytes` None means no limit.
+    """
+
+    image: str | None = None
+    build_directory: str | None = None
+    dockerfile: str | None = None
+    build_args: tuple[tuple[str, str], ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    user: str | None = None
+    working_directory: str | None = None
+    ports: tuple[tuple[int, int | None], ...] = ()
+    init: bool = False
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """When the subject counts as ready to be stopped: every condition that is given holds, then `delay_ns` passes.
+
+    `log` is a regular expression searched in standard output and standard error. `http_path` belongs to
+    `http_port`. `handler`: PID 1, or the program below an init, takes the stop signal, by the process table. Not ready
+    within `timeout_ns` makes the trial inconclusive.
+    """
+
+    log: str | None = None
+    tcp_port: int | None = None
+    http_port: int | None = None
+    http_path: str = "/"
+    healthcheck: bool = False
+    handler: bool = False
+    delay_ns: int = 0
+    timeout_ns: int = 30 * NS_PER_S
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Container ports that must be reachable for the conditions to be checked."""
+        return tuple(port for port in (self.tcp_port, self.http_port) if port is not None)
+
+
+_BYTES_AS_HEX: Any = {"ser_json_bytes": "hex", "val_json_bytes": "hex"}
+"""How a stored run writes bytes that need not be text."""
+
+
+class TrafficKind(StrEnum):
+    """What a traffic client does."""
+
+    HTTP = "http"
+    """Requests one after the other on fresh connections, the last of them in flight when the stop comes."""
+    TCP = "tcp"
+    """A conversation in raw bytes, the last answer outstanding when the stop comes."""
+    IDLE = "idle"
+    """A connection that is opened, optionally greeted, and then only held."""
+    KEEP_ALIVE = "keep_alive"
+    """A connection with one finished HTTP request, and a second one after the stop signal."""
+    STREAM = "stream"
+    """An HTTP answer that never ends."""
+    NEW_CONNECTIONS = "new_connections"
+    """A fresh connection with one HTTP request, again and again during the drain."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One step of a raw conversation: bytes sent, then bytes that the answer must contain. None: nothing sent, or no
+    answer awaited."""
+
+    __pydantic_config__ = _BYTES_AS_HEX
+
+    send: bytes | None = None
+    expect: bytes | None = None
+
+
+@dataclass(frozen=True)
+class TrafficClient:
+    """One kind of traffic against one port of the subject, by `clients` clients at once.
+
+    `think_ns`: pause between two requests of a client. `lead_ns`: how long before the stop the request (or the last
+    exchange) is sent that is to be in flight. `every_ns`: pause between new connections. `tls`: speak TLS, without
+    checking the certificate unless `verify`. `timeout_ns`: an answer that takes longer counts as timed out.
+    """
+
+    __pydantic_config__ = _BYTES_AS_HEX
+
+    kind: TrafficKind
+    port: int
+    path: str = "/"
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    exchanges: tuple[Exchange, ...] = ()
+    clients: int = 1
+    think_ns: int = 50 * NS_PER_MS
+    lead_ns: int = 500 * NS_PER_MS
+    every_ns: int = 100 * NS_PER_MS
+    tls: bool = False
+    verify: bool = False
+    timeout_ns: int = 60 * NS_PER_S
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A step between readiness and the stop: a command in the container, or a log line to wait for."""
+
+    execute: tuple[str, ...] | None = None
+    log: str | None = None
+
+
+@dataclass(frozen=True)
+class StopPlan:
+    """How the subject is stopped. `signal` None means the image's STOPSIGNAL, else SIGTERM."""
+
+    timeouts_ns: tuple[int, ...] = (ECS_STOP_TIMEOUT_S * NS_PER_S,)
+    signal: str | None = None
+    after_ns: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a trial must come to for its status to be `pass`.
+
+    `stop_timeout_ns` None: applies to every stop timeout that no other expectation names. `within_ns` None: any
+    duration. `exit_codes` None: 0 and 128 + stop signal are accepted.
+    """
+
+    outcomes: tuple[Outcome, ...] = (Outcome.GRACEFUL,)
+    stop_timeout_ns: int | None = None
+    within_ns: int | None = None
+    exit_codes: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One scenario file. `source` is the path it came from, None where there was no file (`check IMAGE`)."""
+
+    name: str
+    subject: Subject
+    description: str = ""
+    readiness: Readiness = Readiness()
+    stop: StopPlan = StopPlan()
+    repeat: int = 1
+    expectations: tuple[Expectation, ...] = (Expectation(),)
+    traffic: tuple[TrafficClient, ...] = ()
+    before_stop: tuple[Preparation, ...] = ()
+    source: str | None = None
+
+    @property
+    def reached_ports(self) -> tuple[int, ...]:
+        """Container ports that readiness and traffic connect to."""
+        return tuple(sorted({*self.readiness.ports, *(client.port for client in self.traffic)}))
+
+    def expectation_at(self, stop_timeout_ns: int) -> Expectation:
+        """The expectation for one stop timeout: the one that names it, else the one that names none."""
+        general = Expectation()
+        for expectation in self.expectations:
+            if expectation.stop_timeout_ns == stop_timeout_ns:
+                return expectation
+            if expectation.stop_timeout_ns is None:
+                general = expectation
+        return general
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One stop of one fresh container. `trial_id` is stable: the same scenario gives the same ids on every machine."""
+
+    trial_id: str
+    scenario: Scenario
+    stop_timeout_ns: int
+    stop_after_ns: int
+    repetition: int
+
+
+@dataclass(frozen=True)
+class SkippedScenario:
+    """A scenario that the chosen engine cannot run, with the reason for people."""
+
+    scenario: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do, longest stop timeouts first within each scenario's trials."""
+
+    trials: tuple[Trial, ...]
+    skipped: tuple[SkippedScenario, ...] = ()

@@ -1,0 +1,82 @@
+"""What it means: the judgement of one observation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from harness.model.scenario import Outcome
+
+
+class SigkillEvidence(StrEnum):
+    """How we know whether SIGKILL ended the stop."""
+
+    OBSERVED = "observed"
+    INFERRED = "inferred"
+    NOT_SENT = "not_sent"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class StopFacts:
+    """The timeline read as facts, before any judgement.
+
+    `shutdown_duration_ns`: stop signal sent → PID 1 exited, None where one end is missing. `duration_source` names
+    both ends and their clock. `duration_error_ns` is the known error bound of that pair of sources, None if unknown.
+    `sigkill_after_ns`: stop signal → SIGKILL, None if none was seen.
+    """
+
+    sigkill_evidence: SigkillEvidence
+    sigkill_reason: str
+    shutdown_duration_ns: int | None = None
+    duration_source: str | None = None
+    duration_error_ns: int | None = None
+    sigkill_after_ns: int | None = None
+    oom_during_stop: bool | None = None
+
+
+class Severity(StrEnum):
+    """How much a finding matters: `error` decides an outcome, `warning` deserves a look, `note` explains."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One rule that applied. `rule` is its id, documented in `docs/outcomes.md`."""
+
+    rule: str
+    severity: Severity
+    message: str
+
+
+class Status(StrEnum):
+    """A trial against its expectation."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a stop was not graceful: an id from `diagnosis.CAUSES` and the evidence in one sentence. `unknown` is one."""
+
+    id: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of one observation. `reason` is one sentence that a person understands. `cause` None: graceful, or
+    not measured."""
+
+    trial_id: str
+    outcome: Outcome
+    status: Status
+    reason: str
+    facts: StopFacts
+    findings: tuple[Finding, ...] = ()
+    cause: Cause | None = None
