@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from harness.ecs_endpoint.containers import Clock
-from harness.ecs_endpoint.docker_containers import DockerContainers
+from harness.ecs_endpoint.docker_containers import LOG_KEEP_BYTES, DockerContainers
 from harness.ecs_endpoint.endpoint import Endpoint
 from harness.ecs_endpoint.server import EcsServer
 from harness.engines.docker_host import DockerHost
@@ -69,10 +69,15 @@ def wait(ecs: Any, arn: str, status: str) -> dict[str, Any]:
     return dict(until(lambda: ecs.describe_tasks(tasks=[arn])["tasks"][0], lambda it: it["lastStatus"] == status, 60))
 
 
+def told(server: EcsServer, path: str) -> Any:
+    """A resource of this endpoint's own."""
+    with urllib.request.urlopen(f"{server.url}/stop-harness/{path}") as answer:
+        return json.load(answer)
+
+
 def measured(server: EcsServer, arn: str) -> dict[str, dict[str, Any]]:
     """What the engine put on record, by container."""
-    with urllib.request.urlopen(f"{server.url}/stop-harness/tasks/{arn.rpartition('/')[2]}") as answer:
-        return {item["name"]: item for item in json.load(answer)["containers"]}
+    return {item["name"]: item for item in told(server, f"tasks/{arn}")["containers"]}
 
 
 def test_the_example_of_the_reference_is_stopped_and_measured(server: EcsServer, ecs: Any) -> None:
@@ -85,9 +90,10 @@ def test_the_example_of_the_reference_is_stopped_and_measured(server: EcsServer,
     assert (done["stopCode"], done["stoppedReason"]) == ("UserInitiated", "testing the stop")
     assert done["containers"][0]["exitCode"] == 137
     assert 2 <= (done["executionStoppedAt"] - done["stoppingAt"]).total_seconds() < 20
-    told = measured(server, arn)["sleep"]
-    assert (told["stopSignal"], told["sigkill"], told["stopTimeoutSeconds"]) == ("SIGTERM", "observed", 2)
-    assert 2 <= told["shutdownDurationSeconds"] < 10
+    sleep = measured(server, arn)["sleep"]
+    assert (sleep["stopSignal"], sleep["sigkill"], sleep["stopTimeoutSeconds"]) == ("SIGTERM", "observed", 2)
+    assert 2 <= sleep["shutdownDurationSeconds"] < 10
+    assert 2e9 <= sleep["sigkillAtNs"] - sleep["stopSignalAtNs"] <= sleep["exitedAtNs"] - sleep["stopSignalAtNs"]
 
 
 def test_exit_codes_and_order_of_real_containers(server: EcsServer, ecs: Any) -> None:
@@ -100,9 +106,46 @@ def test_exit_codes_and_order_of_real_containers(server: EcsServer, ecs: Any) ->
     ecs.stop_task(task=arn)
     done = wait(ecs, arn, "STOPPED")
     assert {item["name"]: item["exitCode"] for item in done["containers"]} == {"db": 143, "app": 7}
-    told = measured(server, arn)
-    assert told["db"]["stopSignalAt"] >= told["app"]["exitedAt"]
-    assert {item["sigkill"] for item in told.values()} == {"not_sent"}
+    found = measured(server, arn)
+    assert found["db"]["stopSignalAtNs"] >= found["app"]["exitedAtNs"]
+    assert {item["sigkill"] for item in found.values()} == {"not_sent"}
+
+
+def test_logs_and_processes_of_a_real_container(server: EcsServer, ecs: Any) -> None:
+    """Both streams, also after the exit; PID 1 with its signal masks while it runs."""
+    says = ["sh", "-c", "trap 'echo bye >&2; exit 0' TERM; echo hello; while :; do sleep 0.05; done"]
+    arn = start(ecs, container("app", says))
+    until(lambda: told(server, f"tasks/{arn}/logs"), lambda seen: seen == {"text": "hello\n", "truncated": False})
+    pid_one = told(server, f"tasks/{arn}/processes")["app"][0]
+    assert pid_one["caught"] & 1 << (signal.SIGTERM - 1)
+    assert pid_one["command"].startswith("sh -c trap")
+    ecs.stop_task(task=arn)
+    wait(ecs, arn, "STOPPED")
+    assert told(server, f"tasks/{arn}/logs?container=app") == {"text": "hello\nbye\n", "truncated": False}
+    assert told(server, f"tasks/{arn}/processes") == {"app": None}
+
+
+def test_only_the_end_of_a_long_log_is_kept(server: EcsServer, ecs: Any) -> None:
+    """A container that writes without end, and without a line's end, does not fill the answer."""
+    arn = start(
+        ecs, container("app", ["sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x; echo the end"]), running=False
+    )
+    wait(ecs, arn, "STOPPED")
+    seen = told(server, f"tasks/{arn}/logs")
+    assert seen["truncated"] is True
+    assert len(seen["text"]) == LOG_KEEP_BYTES
+    assert seen["text"].endswith("xthe end\n")
+
+
+def test_the_endpoint_names_its_engine(server: EcsServer, docker_engine_host: DockerHost) -> None:
+    """What the engine said when it was found."""
+    info = docker_engine_host.info
+    shown = told(server, "info")["engine"]
+    assert (shown["product"], shown["version"], shown["observes_sigkill"]) == (
+        info.product,
+        info.version,
+        info.observes_sigkill,
+    )
 
 
 def test_ends_that_nobody_asked_for(ecs: Any) -> None:
@@ -149,6 +192,7 @@ def test_health_ports_and_volumes(ecs: Any) -> None:
     assert task["healthStatus"] == "HEALTHY"
     binding = task["containers"][0]["networkBindings"][0]
     assert (binding["bindIP"], binding["containerPort"]) == ("127.0.0.1", 8080)
+    assert binding["hostPort"] > 0
     ecs.stop_task(task=arn)
     wait(ecs, arn, "STOPPED")
 

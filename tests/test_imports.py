@@ -18,6 +18,9 @@ PURE |= {"rules", "moments", "remedies", "exec_form", "paste", "start_window", "
 PURE |= {"units", "wording", "statistics", "platforms", "errors", "diagnosis_handler", "log_hints"}
 PURE |= {"model", "model.scenario", "model.observation", "model.verdict", "model.report"}
 PURE |= {"prediction", "process_tree", "scenario_values", "scenario_traffic", "reliability"}
+PURE |= {
+    f"ecs_endpoint.{name}" for name in ("grace", "definitions", "identifiers", "records", "tasks", "rollout", "errors")
+}
 DOES_IO = {"os", "subprocess", "socket", "time", "pathlib", "threading", "docker", "requests", "shutil", "tempfile"}
 DOES_IO |= {"urllib", "http", "asyncio", "multiprocessing", "select", "signal", "sys", "platform"}
 HEAVY = {"pandas", "matplotlib", "docker", "testcontainers", "boto3", "scipy", "numpy", "requests", "jinja2", "rich"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.ecs_endpoint import tasks
-from harness.ecs_endpoint.containers import Binding, Clock, ContainerProblem, ContainerRequest, Containers, Exit
+from harness.ecs_endpoint.containers import Clock, ContainerProblem, ContainerRequest, Containers, Exit, Inspected
 from harness.ecs_endpoint.records import (
     Event,
     Exited,
@@ -40,11 +40,11 @@ HEALTH_POLL_S = 0.5
 
 @dataclass
 class Live:
-    """A container as the engine has it. `stop_called_at_ns` is None until this endpoint's first stop call."""
+    """A container as the engine has it. `inspected` is None until it was started, `stop_called_at_ns` until this
+    endpoint's first stop call."""
 
     runtime_id: str
-    image_digest: str | None = None
-    bindings: tuple[Binding, ...] = ()
+    inspected: Inspected | None = None
     stop_called_at_ns: int | None = None
     exit: Exit | None = None
 
@@ -74,7 +74,7 @@ class Agent:
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.runs: dict[str, Run] = {}
-        self._containers, self._clock = containers, clock
+        self.containers, self._clock = containers, clock
         self._closing = False
 
     def launch(self, run: Run) -> None:
@@ -121,7 +121,7 @@ class Agent:
         for run in due:
             self.post(run, Tick(now_ns))
         for live in (live for run in old for live in run.live.values()):
-            self._in_thread(self._containers.remove, live.runtime_id)
+            self._in_thread(self.containers.remove, live.runtime_id)
 
     def close(self) -> None:
         """Begin nothing new; the engine side removes what there is."""
@@ -142,28 +142,27 @@ class Agent:
             if run.state.desired is Status.STOPPED:  # told to stop while it was pulled: no engine call, no exit code
                 self.post(run, StartFailed(now(), name, None))
                 return
-            live = Live(self._containers.create(self._wired(run, name)))
+            live = Live(self.containers.create(self._wired(run, name)))
             run.live[name], created = live, True
-            self._containers.start(live.runtime_id)
-            live.bindings = self._containers.bindings(live.runtime_id)
-            live.image_digest = self._containers.image_digest(live.runtime_id)
+            self.containers.start(live.runtime_id)
+            live.inspected = self.containers.inspect(live.runtime_id)
         except ContainerProblem as problem:
             self.post(run, StartFailed(now(), name, problem.reason, created))
             return
         self.post(run, Started(now(), name))
         if run.state.container(name).spec.has_health_check:
             self._in_thread(self._watch_health, run, name)
-        self._post_exit(run, name, self._containers.wait(live.runtime_id))
+        self._post_exit(run, name, self.containers.wait(live.runtime_id))
 
     def _fetch_image(self, run: Run, image: str) -> None:
-        if self._containers.has_image(image):
+        if self.containers.has_image(image):
             return
         if run.state.desired is Status.STOPPED:
             text = f"Task stopped before image pull could begin for task: {run.arn}"
             raise ContainerProblem("TaskStoppedBeforePullBeginError", text)
         self.post(run, PullStarted(self._clock.now_ns()))
         try:
-            self._containers.pull(image)
+            self.containers.pull(image)
         finally:
             self.post(run, PullStopped(self._clock.now_ns()))
 
@@ -190,7 +189,7 @@ class Agent:
         known: bool | None = None
         pause = threading.Event()
         while not run.state.container(name).stopped and not self._closing:
-            healthy = self._containers.healthy(run.live[name].runtime_id)
+            healthy = self.containers.healthy(run.live[name].runtime_id)
             if healthy is not None and healthy != known:
                 known = healthy
                 self.post(run, HealthChanged(self._clock.now_ns(), name, healthy))
@@ -208,10 +207,10 @@ class Agent:
         pause = threading.Event()
         for wait_s in (*STOP_RETRY_WAITS_S, None):
             try:
-                self._containers.stop(live.runtime_id, stop_timeout_s)
+                self.containers.stop(live.runtime_id, stop_timeout_s)
                 return
             except ContainerProblem as problem:
-                if problem.final or (wait_s is None and self._containers.answers()):
+                if problem.final or (wait_s is None and self.containers.answers()):
                     # Declared STOPPED although it may run (task_manager.go:1013). A silent engine changes nothing.
                     self.post(run, StopFailed(self._clock.now_ns(), name, problem.reason))
                 if problem.final or wait_s is None:

@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from harness.model import Event
+from harness import signals
+from harness.model import EngineInfo, Event, LogTail, ProcessInfo
 
 NS_PER_S = 1_000_000_000
 
@@ -47,6 +48,17 @@ class Binding:
 
 
 @dataclass(frozen=True)
+class Inspected:
+    """What the engine says of a container that was just started. `image_digest`: `sha256:…`, None where the image
+    comes from no registry. `stop_signal_source`: `image`, or `default` where the engine takes its own."""
+
+    image_digest: str | None = None
+    bindings: tuple[Binding, ...] = ()
+    stop_signal: int = signals.SIGTERM
+    stop_signal_source: str = "default"
+
+
+@dataclass(frozen=True)
 class Exit:
     """How a container ended. `events`: the signals and OOM kills that the engine put on record.
 
@@ -76,11 +88,8 @@ class Containers(Protocol):
     def start(self, runtime_id: str) -> None:
         """Start it."""
 
-    def bindings(self, runtime_id: str) -> tuple[Binding, ...]:
-        """Its published ports."""
-
-    def image_digest(self, runtime_id: str) -> str | None:
-        """`sha256:…` of its image."""
+    def inspect(self, runtime_id: str) -> Inspected:
+        """What is known of it once it runs."""
 
     def healthy(self, runtime_id: str) -> bool | None:
         """What its health check says; None before it said anything."""
@@ -90,6 +99,15 @@ class Containers(Protocol):
 
     def stop(self, runtime_id: str, stop_timeout_s: int) -> None:
         """The engine's own stop call: stop signal, wait, SIGKILL. Returns when it is over."""
+
+    def logs(self, runtime_id: str) -> LogTail:
+        """The end of its output, a bounded amount, for as long as it is there."""
+
+    def processes(self, runtime_id: str) -> tuple[ProcessInfo, ...] | None:
+        """Its process table with signal masks; None where nothing runs or the engine cannot tell."""
+
+    def engine(self) -> EngineInfo:
+        """What runs the containers, and what it can prove."""
 
     def answers(self) -> bool:
         """Whether the engine is there at all."""

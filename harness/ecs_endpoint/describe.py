@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from harness import signals
-from harness.ecs_endpoint.agent import Live, Run
-from harness.ecs_endpoint.containers import NS_PER_S, Binding
+from harness.ecs_endpoint.agent import Run
+from harness.ecs_endpoint.containers import Binding
 from harness.ecs_endpoint.definitions import compatibilities
 from harness.ecs_endpoint.endpoint import (
     ACTIVE,
@@ -16,10 +15,7 @@ from harness.ecs_endpoint.endpoint import (
     Json,
     Service,
 )
-from harness.ecs_endpoint.records import SHOWN, Container, Phase, Status, Task
-from harness.model import EventKind
-
-EXIT_CODE_SIGKILL = 128 + signals.SIGKILL
+from harness.ecs_endpoint.records import SHOWN, Container, Status, Task
 
 
 def task(run: Run, state: Task | None = None, *, tags: bool = False) -> Json:
@@ -52,6 +48,7 @@ def task(run: Run, state: Task | None = None, *, tags: bool = False) -> Json:
 def _container(run: Run, it: Container) -> Json:
     definition = run.requests[it.name].definition
     live = run.live.get(it.name)
+    inspected = live.inspected if live else None
     health = "UNKNOWN"
     if it.spec.has_health_check and it.healthy is not None:
         health = "HEALTHY" if it.healthy else "UNHEALTHY"
@@ -61,12 +58,12 @@ def _container(run: Run, it: Container) -> Json:
         "taskArn": run.arn,
         "name": it.name,
         "image": definition["image"],
-        "imageDigest": live.image_digest if live else None,
+        "imageDigest": inspected.image_digest if inspected else None,
         "runtimeId": live.runtime_id if live else None,
         "lastStatus": SHOWN[it.phase],
         "exitCode": it.exit_code,
         "reason": it.reason,
-        "networkBindings": [_binding(binding) for binding in live.bindings] if live else [],
+        "networkBindings": [_binding(binding) for binding in inspected.bindings] if inspected else [],
         "networkInterfaces": [],
         "healthStatus": health,
         "cpu": str(definition.get("cpu", 0)),
@@ -178,62 +175,3 @@ def _deployment(endpoint: Endpoint, it: Service, deployment: Deployment) -> Json
         "rolloutState": "COMPLETED" if done else "IN_PROGRESS",
         "rolloutStateReason": f"ECS deployment {deployment.id} {'completed' if done else 'in progress'}.",
     }
-
-
-# ── what ECS does not tell ───────────────────────────────────────────────────────────────────────────────────────────
-
-
-def evidence(run: Run, notes: list[str]) -> Json:
-    """`GET /stop-harness/tasks/<id>`: how each container of a task was stopped, as the engine put it on record."""
-    return {
-        "taskArn": run.arn,
-        "lastStatus": run.state.last,
-        "notEmulated": notes,
-        "containers": [_stop_evidence(it, run.live.get(it.name)) for it in run.state.containers],
-    }
-
-
-def _stop_evidence(it: Container, live: Live | None) -> Json:
-    ended = live.exit if live else None
-    events = ended.events if ended else ()
-    called_ns = live.stop_called_at_ns if live else None
-    sent = [event for event in events if event.kind is EventKind.SIGNAL_SENT]
-    stop = [event for event in sent if called_ns is not None and event.at_ns >= called_ns]
-    first = stop[0] if stop else None
-    kill = next((event for event in stop if event.signal == signals.SIGKILL), None)
-    end_ns = ended.finished_at_ns if ended else None
-    duration_ns = end_ns - first.at_ns if end_ns is not None and first is not None else None
-    return {
-        "name": it.name,
-        "runtimeId": live.runtime_id if live else None,
-        "lastStatus": SHOWN[it.phase],
-        "stopping": it.phase is Phase.STOPPING,
-        "stopTimeoutSeconds": it.spec.stop_timeout_s,
-        "stopCalledAt": _seconds(called_ns),
-        "stopSignal": signals.name(first.signal) if first and first.signal else None,
-        "stopSignalAt": _seconds(first.at_ns if first else None),
-        "sigkill": _sigkill(called_ns is not None, kill is not None, ended.complete if ended else False, it.exit_code),
-        "sigkillAt": _seconds(kill.at_ns if kill else None),
-        "exitedAt": _seconds(end_ns),
-        "shutdownDurationSeconds": _seconds(duration_ns),
-        "exitCode": it.exit_code,
-        "oomKilled": ended.oom_killed if ended else None,
-        "recordComplete": ended.complete if ended else False,
-        "events": [
-            {"kind": event.kind, "at": _seconds(event.at_ns), "signal": event.signal, "source": event.source}
-            for event in events
-        ],
-    }
-
-
-def _sigkill(stopped: bool, seen: bool, complete: bool, exit_code: int | None) -> str:
-    """`observed` needs both: the engine's kill event and an exit by signal 9."""
-    if not stopped or exit_code is None:
-        return "not_sent" if not stopped else "unknown"
-    if seen:
-        return "observed" if exit_code == EXIT_CODE_SIGKILL else "unknown"
-    return "not_sent" if complete else "unknown"
-
-
-def _seconds(value_ns: int | None) -> float | None:
-    return None if value_ns is None else value_ns / NS_PER_S

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from harness import signals
 from harness.ecs_endpoint import grace
-from harness.ecs_endpoint.containers import NS_PER_S, Binding, ContainerProblem, ContainerRequest, Exit
+from harness.ecs_endpoint.containers import NS_PER_S, Binding, ContainerProblem, ContainerRequest, Exit, Inspected
 from harness.engines import reaper
 from harness.errors import EngineError
+from harness.model import EngineInfo, LogTail, ProcessInfo
 
 if TYPE_CHECKING:
     from harness.engines.docker_host import DockerHost
@@ -26,15 +27,18 @@ EVENT_PATIENCE_S = 3.0
 """How long the `die` event may come after the exit (engines/docker_api.py)."""
 
 WAIT_SLICE_S = 3600.0
+
+LOG_KEEP_BYTES = 64 * 1024
+LOG_LINES = 1000
+LOG_READ_BYTES = LOG_LINES * 16 * 1024
+"""The engine's log driver keeps a long line in pieces of 16 KiB, and counts those: this is all of `LOG_LINES`."""
+
 MEBIBYTE = 1024 * 1024
 LEAST_MEMORY_BYTES = 6 * MEBIBYTE
 """Docker 20.10 refuses less."""
 
 LOOPBACK = "127.0.0.1"
 """Ports are published here only: a task definition must not open this machine to the network."""
-
-NEVER = "0001-01-01"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DockerContainers:
@@ -50,6 +54,7 @@ class DockerContainers:
         self._api = self._client(HTTP_TIMEOUT_S)
         self._unhurried = self._client(None)
         self._labels = {reaper.RUN_LABEL: run_id, reaper.OWNER_LABEL: reaper.owner()}
+        self._digests: dict[str, str | None] = {}
         self._closing = threading.Event()
         try:
             self._reaper = reaper.Reaper(run_id, host.url)
@@ -100,24 +105,33 @@ class DockerContainers:
         except _engine_errors() as error:
             raise ContainerProblem("CannotStartContainerError", _text(error)) from None
 
-    def bindings(self, runtime_id: str) -> tuple[Binding, ...]:
-        """NetworkSettings.Ports."""
-        ports = self._inspect(runtime_id).get("NetworkSettings", {}).get("Ports") or {}
-        return tuple(
+    def inspect(self, runtime_id: str) -> Inspected:
+        """NetworkSettings.Ports, Config.StopSignal, and the image's RepoDigests."""
+        state = self._inspect(runtime_id)
+        ports = state.get("NetworkSettings", {}).get("Ports") or {}
+        bindings = (
             Binding(int(number), int(where["HostPort"]), protocol, where["HostIp"])
             for port, published in ports.items()
             for number, _, protocol in [port.partition("/")]
             for where in published or ()
         )
+        own = _signal_number(state.get("Config", {}).get("StopSignal"))
+        return Inspected(
+            image_digest=self._image_digest(state.get("Image", "")),
+            bindings=tuple(bindings),
+            stop_signal=own or signals.SIGTERM,
+            stop_signal_source="image" if own else "default",
+        )
 
-    def image_digest(self, runtime_id: str) -> str | None:
-        """Of the registry, where the image came from one."""
-        try:
-            image = self._api.inspect_image(self._inspect(runtime_id).get("Image", ""))
-        except _engine_errors(ValueError):
-            return None
-        digests = image.get("RepoDigests") or []
-        return str(digests[0]).rpartition("@")[2] if digests else None
+    def _image_digest(self, image_id: str) -> str | None:
+        """Of the registry, where the image came from one. Asked once an image."""
+        if image_id not in self._digests:
+            try:
+                digests = self._api.inspect_image(image_id).get("RepoDigests") or []
+            except _engine_errors(ValueError):
+                return None
+            self._digests[image_id] = str(digests[0]).rpartition("@")[2] if digests else None
+        return self._digests[image_id]
 
     def healthy(self, runtime_id: str) -> bool | None:
         """State.Health.Status; None while starting."""
@@ -150,6 +164,24 @@ class DockerContainers:
             raise ContainerProblem("DockerTimeoutError", text) from None
         except _engine_errors() as error:
             raise ContainerProblem("CannotStopContainerError", _text(error)) from None
+
+    def logs(self, runtime_id: str) -> LogTail:
+        """The last lines that its log driver kept."""
+        from harness.engines import docker_reading
+
+        return docker_reading.log_tail(
+            self._api, runtime_id, lines=LOG_LINES, keep_bytes=LOG_KEEP_BYTES, read_bytes=LOG_READ_BYTES
+        )
+
+    def processes(self, runtime_id: str) -> tuple[ProcessInfo, ...] | None:
+        """The engine's `ps`."""
+        from harness.engines import docker_reading
+
+        return docker_reading.processes(self._api, runtime_id, self._host)
+
+    def engine(self) -> EngineInfo:
+        """As it described itself when it was found."""
+        return self._host.info
 
     def answers(self) -> bool:
         """`GET /_ping`."""
@@ -206,6 +238,8 @@ class DockerContainers:
         events = self._events.of(runtime_id, until="die", patience_s=0 if self._events.broken else EVENT_PATIENCE_S)
         complete = not self._events.broken and self._events.died(runtime_id)
         complete = complete and self._host.info.observes_sigkill
+        from harness.engines.docker_reading import NEVER, timestamp_ns
+
         state = self._inspect(runtime_id).get("State")
         if state is None:
             reason = f"CannotInspectContainerError: Container not found: {runtime_id}"
@@ -215,7 +249,7 @@ class DockerContainers:
         error = state.get("Error") or None
         return Exit(
             exit_code=int(state["ExitCode"]) if ended else None,
-            finished_at_ns=_epoch_ns(finished) if ended else None,
+            finished_at_ns=timestamp_ns(finished) if ended else None,
             oom_killed=bool(state.get("OOMKilled")),
             reason=f"DockerStateError: {error}" if error else None,
             events=events,
@@ -319,12 +353,15 @@ def _engine_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
     return (docker.errors.DockerException, requests.RequestException, OSError, *more)
 
 
+def _signal_number(text: object) -> int | None:
+    """Of a STOPSIGNAL; what is no signal counts as none (moby, container.go: StopSignal)."""
+    try:
+        return signals.number(str(text)) if text else None
+    except ValueError:
+        return None
+
+
 def _text(error: Any) -> str:
     """Docker's own text, as the agent passes it on."""
     explanation = getattr(error, "explanation", None)
     return f"Error response from daemon: {explanation}" if explanation else " ".join(str(error).split())
-
-
-def _epoch_ns(text: str) -> int:
-    """Nanoseconds since the epoch of State.FinishedAt, whole microseconds."""
-    return (datetime.fromisoformat(text) - EPOCH) // timedelta(microseconds=1) * 1000

@@ -104,12 +104,11 @@ class Endpoint:
         self.tokens: dict[tuple[str, str], tuple[str, list[str]]] = {}
         """(cluster, clientToken) → (the request, ids of the tasks it started)."""
         self.agent = Agent(containers, clock)
-        self._containers = containers
 
     def close(self) -> None:
         """Begin nothing new and remove every container."""
         self.agent.close()
-        self._containers.close()
+        self.agent.containers.close()
 
     # ── finding things ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -17,10 +17,9 @@ import traceback
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from harness._version import VERSION
-from harness.ecs_endpoint import definitions, describe, operations, services, wire
+from harness.ecs_endpoint import operations, own_resources, services, wire
 from harness.ecs_endpoint.endpoint import Endpoint
 from harness.ecs_endpoint.errors import EcsError, client_exception, quoted
 
@@ -35,8 +34,6 @@ IDLE_TIMEOUT_S = 65
 
 TICK_S = 0.25
 """How often time passes for tasks and services."""
-
-EVIDENCE_PATH = re.compile(r"/stop-harness/tasks/(.+)")
 
 
 class EcsServer:
@@ -115,27 +112,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._operation)
 
     def do_GET(self) -> None:
-        """The measured stop of a task."""
-        self._answer(self._evidence)
+        """What this endpoint tells beside ECS."""
+        self._answer(self._resource)
 
     def _operation(self) -> bytes:
         body = self._body()
         return operations.call(self.server.endpoint, self.headers.get("X-Amz-Target"), body)
 
-    def _evidence(self) -> bytes:
-        endpoint = self.server.endpoint
-        match = EVIDENCE_PATH.fullmatch(urlsplit(self.path).path)
-        if match is None:
-            raise EcsError(
-                "UnknownOperationException", "POST for ECS, or GET /stop-harness/tasks/<task id>", status=404
-            )
-        task_id = unquote(match[1]).rpartition("/")[2]
-        with endpoint.agent.lock:
-            run = endpoint.agent.runs.get(task_id)
-            if run is None:
-                raise EcsError("InvalidParameterException", "The referenced task was not found.", status=404)
-            family = endpoint.definition(str(run.details["taskDefinitionArn"]), "")
-            return json.dumps(describe.evidence(run, definitions.not_emulated(family.document))).encode()
+    def _resource(self) -> bytes:
+        return json.dumps(own_resources.get(self.server.endpoint, self.path)).encode()
 
     def _answer(self, work: Any) -> None:
         """Every answer, also that to a mistake of ours: never a traceback over the wire."""

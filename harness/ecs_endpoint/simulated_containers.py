@@ -19,9 +19,10 @@ from harness.ecs_endpoint.containers import (
     ContainerProblem,
     ContainerRequest,
     Exit,
+    Inspected,
 )
 from harness.model import Clock as Source
-from harness.model import Event, EventKind
+from harness.model import EngineInfo, Event, EventKind, LogTail, ProcessInfo
 
 EXIT_CODE_SIGKILL = 128 + signals.SIGKILL
 
@@ -41,6 +42,7 @@ class Script:
     pull_problem: ContainerProblem | None = None
     start_problem: ContainerProblem | None = None
     stop_problem: ContainerProblem | None = None
+    output: str = ""
 
 
 class FastClock(Clock):
@@ -116,13 +118,21 @@ class SimulatedContainers:
             if it.script.runs_for_s is not None:
                 self._ends(it, it.script.runs_for_s, it.script.exit_code)
 
-    def bindings(self, _runtime_id: str) -> tuple[Binding, ...]:
-        """None."""
-        return ()
-
-    def image_digest(self, _runtime_id: str) -> str | None:
-        """None."""
-        return None
+    def inspect(self, runtime_id: str) -> Inspected:
+        """Ports as they were asked for; the default stop signal."""
+        asked = self.requests[runtime_id].definition.get("portMappings", ())
+        ports = [item for item in asked if "containerPort" in item]
+        return Inspected(
+            bindings=tuple(
+                Binding(
+                    item["containerPort"],
+                    item.get("hostPort") or item["containerPort"],
+                    item.get("protocol", "tcp"),
+                    "127.0.0.1",
+                )
+                for item in ports
+            )
+        )
 
     def healthy(self, runtime_id: str) -> bool | None:
         """True from the scripted moment on; False for ever where the script has none."""
@@ -155,6 +165,33 @@ class SimulatedContainers:
                 self._signal(it, signals.SIGKILL, stop_timeout_s)
                 self._ends(it, stop_timeout_s, EXIT_CODE_SIGKILL)
         self.wait(runtime_id)
+
+    def logs(self, runtime_id: str) -> LogTail:
+        """As scripted."""
+        return LogTail(self._all[runtime_id].script.output)
+
+    def processes(self, runtime_id: str) -> tuple[ProcessInfo, ...] | None:
+        """PID 1, with a handler where the script leaves on SIGTERM."""
+        it = self._all[runtime_id]
+        if it.started_ns is None or (it.exit_at_ns is not None and it.exit_at_ns <= self._clock.now_ns()):
+            return None
+        caught = 0 if it.script.leaves_after_s is None else 1 << (signals.SIGTERM - 1)
+        command = " ".join(self.requests[runtime_id].definition.get("command", ())) or "simulated"
+        return (ProcessInfo(1, 0, command, caught=caught, ignored=0, blocked=0),)
+
+    def engine(self) -> EngineInfo:
+        """Proves nothing about any container."""
+        return EngineInfo(
+            name="simulated",
+            product="simulated containers",
+            version="1",
+            host="",
+            pid1_rules=True,
+            whole_seconds=True,
+            observes_sigkill=True,
+            reports_oom=True,
+            runs_images=False,
+        )
 
     def answers(self) -> bool:
         """Always."""

@@ -12,20 +12,18 @@ import re
 import socket
 import threading
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import docker
-import requests
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
 from harness import signals
-from harness.engines import docker_processes, docker_ready
+from harness.engines import docker_processes, docker_reading, docker_ready
 from harness.engines.docker_events import EventStream
 from harness.engines.docker_host import DockerHost, find
 from harness.engines.docker_images import Images
-from harness.engines.docker_proc import with_switches
+from harness.engines.docker_reading import CONNECTION_ERRORS, NEVER, timestamp_ns
 from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
 from harness.engines.process_connector import ProcessConnector, Watch
 from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, Reaper, owner, remove_run
@@ -57,12 +55,10 @@ LOG_KEEP_BYTES = 16 * 1024
 LOG_READ_BYTES = 4 * 1024 * 1024
 LOG_LINES = 200
 
-NEVER = "0001-01-01"
 _COMMAND_ERRORS = (
     (127, re.compile(r"executable file not found|no such file or directory|not found in \$PATH", re.IGNORECASE)),
     (126, re.compile(r"permission denied|exec format error|is a directory", re.IGNORECASE)),
 )
-_CONNECTION_ERRORS = (requests.RequestException, OSError, EOFError)
 
 # The harness has its own reaper; testcontainers' would be a privileged sidecar container from a registry.
 testcontainers_config.ryuk_disabled = True
@@ -98,7 +94,7 @@ class DockerEngine:
         """The image's `Config`, with the scenario's settings in place of its own."""
         try:
             return self._images.configuration(scenario)
-        except (docker.errors.DockerException, *_CONNECTION_ERRORS) as error:
+        except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
             raise EngineError(f"{self._host.url}: the image cannot be inspected: {_one_line(error)}") from None
 
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
@@ -111,7 +107,7 @@ class DockerEngine:
             if self._host.info.proves_lost_processes:
                 with contextlib.suppress(OSError):  # then nothing is proved: lost_processes is None
                     self._connector = ProcessConnector()
-        except _CONNECTION_ERRORS as error:
+        except CONNECTION_ERRORS as error:
             raise EngineError(f"{self._host.url}: the engine stopped answering: {error}") from None
 
     def start(self, trial: Trial) -> DockerSubject:
@@ -132,7 +128,7 @@ class DockerEngine:
 
     def close(self) -> None:
         """Remove what is left of the run, unless it is kept, and end the helpers."""
-        with contextlib.suppress(*_CONNECTION_ERRORS, docker.errors.DockerException):
+        with contextlib.suppress(*CONNECTION_ERRORS, docker.errors.DockerException):
             if self._reaper is not None and not self._keep:
                 remove_run(self._run_id)
         if self._events is not None:
@@ -168,7 +164,7 @@ class DockerSubject:
             self._tc.start()
         except docker.errors.APIError as error:
             raise _start_failure(error) from None
-        except _CONNECTION_ERRORS as error:
+        except CONNECTION_ERRORS as error:
             raise EngineError(f"{self._host.url}: the engine stopped answering: {error}") from None
         finally:
             wrapped = self._tc.created
@@ -208,7 +204,7 @@ class DockerSubject:
                 except RuntimeError as error:  # the health check is missing or says unhealthy
                     self._raise_if_gone()
                     raise _not_ready(f"{what}: {str(error).split('. Hint')[0]}", self.logs()) from None
-                except (docker.errors.APIError, *_CONNECTION_ERRORS) as error:
+                except (docker.errors.APIError, *CONNECTION_ERRORS) as error:
                     self._raise_if_gone()
                     raise EngineError(f"{self._host.url}: {error}") from None
                 if time.monotonic() >= deadline:
@@ -228,13 +224,7 @@ class DockerSubject:
 
     def processes(self) -> tuple[ProcessInfo, ...] | None:
         """`GET /containers/ID/top` with signal masks; None where the engine's `ps` cannot do it."""
-        try:
-            answer = self._api.top(self.container_id, ps_args=f"-eo {docker_processes.PS_COLUMNS}")
-        except (docker.errors.DockerException, *_CONNECTION_ERRORS):
-            return None
-        table = docker_processes.table(answer)
-        if table is not None and self._host.local and not self._host.podman:
-            table = with_switches(table)
+        table = docker_reading.processes(self._api, self.container_id, self._host)
         if table is not None:
             self._looks.append((time.monotonic_ns(), table))
         return table
@@ -260,7 +250,7 @@ class DockerSubject:
             created = self._api.exec_create(self.container_id, list(command))
             self._api.exec_start(created["Id"])
             return int(self._api.exec_inspect(created["Id"])["ExitCode"])
-        except (docker.errors.DockerException, *_CONNECTION_ERRORS) as error:
+        except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
             raise EngineError(f"`{' '.join(command)}` cannot be run in the container: {_one_line(error)}") from None
 
     def stop(self, stop_timeout_ns: int) -> None:
@@ -278,13 +268,13 @@ class DockerSubject:
             raise EngineError("the container was removed by somebody else during the trial") from None
         except docker.errors.APIError as error:
             raise EngineError(f"the stop call failed: {error.explanation or error}") from None
-        except _CONNECTION_ERRORS as error:
+        except CONNECTION_ERRORS as error:
             raise EngineError(f"{self._host.url}: the engine stopped answering: {_one_line(error)}") from None
         self._harness_event(EventKind.STOP_RETURNED, "return of the stop call")
 
     def end_now(self) -> None:
         """`docker kill`. A failure only means that the stop runs its course."""
-        with contextlib.suppress(docker.errors.DockerException, *_CONNECTION_ERRORS):
+        with contextlib.suppress(docker.errors.DockerException, *CONNECTION_ERRORS):
             self._api.kill(self.container_id, signal="SIGKILL")
 
     def record(self) -> StopRecord:
@@ -297,7 +287,7 @@ class DockerSubject:
         exited = not state["Running"] and not finished.startswith(NEVER)
         timeline = [*self._timeline, *events]
         if exited:
-            at_ns = _timestamp_ns(finished)
+            at_ns = timestamp_ns(finished)
             timeline.append(Event(EventKind.EXITED, at_ns, Clock.ENGINE, "State.FinishedAt"))
         if self._watch is not None:
             self._lost, self._watch = self._watch.lost(), None
@@ -324,27 +314,15 @@ class DockerSubject:
 
     def logs(self) -> LogTail:
         """The last lines, at most `LOG_KEEP_BYTES` of them, reading at most `LOG_READ_BYTES`."""
-        kept, read, truncated = b"", 0, False
-        try:
-            stream = self._api.logs(self.container_id, stream=True, follow=False, tail=LOG_LINES)
-            for chunk in stream:
-                read += len(chunk)
-                kept = kept + chunk
-                if len(kept) > LOG_KEEP_BYTES:
-                    kept, truncated = kept[-LOG_KEEP_BYTES:], True
-                if read > LOG_READ_BYTES:
-                    stream.close()
-                    break
-        except (docker.errors.DockerException, *_CONNECTION_ERRORS):
-            return LogTail("(the log could not be read)", truncated=True)
-        text = kept.decode("utf-8", errors="replace")
-        return LogTail(text, truncated or text.count("\n") >= LOG_LINES)
+        return docker_reading.log_tail(
+            self._api, self.container_id, lines=LOG_LINES, keep_bytes=LOG_KEEP_BYTES, read_bytes=LOG_READ_BYTES
+        )
 
     def abort(self) -> None:
         """Remove the container under the feet of whatever waits for it."""
         self._aborted.set()
         if self.container_id:
-            with contextlib.suppress(docker.errors.DockerException, *_CONNECTION_ERRORS):
+            with contextlib.suppress(docker.errors.DockerException, *CONNECTION_ERRORS):
                 self._client_remove()
 
     def remove(self) -> None:
@@ -355,7 +333,7 @@ class DockerSubject:
         if self._tc is None:
             return
         if self.container_id:
-            with contextlib.suppress(docker.errors.DockerException, *_CONNECTION_ERRORS):
+            with contextlib.suppress(docker.errors.DockerException, *CONNECTION_ERRORS):
                 self._client_remove()
             self._events.forget(self.container_id)
         self._tc.get_docker_client().client.close()
@@ -373,7 +351,7 @@ class DockerSubject:
             return dict(self._api.inspect_container(self.container_id))
         except docker.errors.NotFound:
             raise EngineError("the container was removed by somebody else during the trial") from None
-        except (docker.errors.DockerException, *_CONNECTION_ERRORS) as error:
+        except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
             raise EngineError(f"{self._host.url}: the engine stopped answering: {_one_line(error)}") from None
 
     def _raise_if_gone(self) -> None:
@@ -448,15 +426,6 @@ def _not_ready(what: str, logs: LogTail) -> SubjectFailed:
     tail = "\n  ".join(logs.text.splitlines()[-5:])
     shown = f"; its last output:\n  {tail}" if tail else "; it wrote nothing"
     return SubjectFailed(Problem(ProblemKind.NOT_READY, what + shown))
-
-
-def _timestamp_ns(text: str) -> int:
-    """Nanoseconds since the epoch of `2026-11-23T11:32:00.123456789Z` (or with an offset, Podman)."""
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", text)
-    if match is None:
-        raise EngineError(f"the engine gave a time of an unknown form: {text!r}")
-    whole = datetime.fromisoformat(match[1] + match[3].replace("Z", "+00:00")).astimezone(UTC)
-    return int(whole.timestamp()) * NS_PER_S + int((match[2] or "0").ljust(9, "0"))
 
 
 def _one_line(error: object) -> str:

@@ -1,0 +1,96 @@
+"""What this endpoint tells beside ECS's API, by GET below `/stop-harness/`: what it is, and all about a task's stop."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from harness._version import VERSION
+from harness.ecs_endpoint import definitions, evidence
+from harness.ecs_endpoint.agent import Live, Run
+from harness.ecs_endpoint.endpoint import Endpoint, Json
+from harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
+from harness.model import LogTail
+
+PRODUCT = "stop-harness"
+INFO_PATH = "/stop-harness/info"
+TASK_PATH = re.compile(r"/stop-harness/tasks/(?P<id>[^/]+|arn:[^/]+/.+?)(?:/(?P<part>[a-z]+))?")
+"""A task by its id, or by its ARN as it is or percent-encoded."""
+
+HELP = "POST for ECS; GET /stop-harness/info, or /stop-harness/tasks/<task id>, with /logs or /processes behind it"
+
+
+def get(endpoint: Endpoint, target: str) -> Json:
+    """The resource of a request target. Raises EcsError."""
+    path, query = _split(target)
+    if path == INFO_PATH:
+        return _info(endpoint)
+    match = TASK_PATH.fullmatch(path)
+    part = _PARTS.get(match["part"] or "") if match else None
+    if match is None or part is None:
+        raise EcsError("UnknownOperationException", HELP, status=404)
+    with endpoint.agent.lock:
+        run = endpoint.agent.runs.get(unquote(match["id"]).rpartition("/")[2])
+    if run is None:
+        raise EcsError("InvalidParameterException", "The referenced task was not found.", status=404)
+    return part(endpoint, run, query)
+
+
+def _split(target: str) -> tuple[str, dict[str, list[str]]]:
+    """Path and query. Raises for what is neither."""
+    try:
+        parts = urlsplit(target)
+        return parts.path, parse_qs(parts.query, max_num_fields=10)
+    except ValueError:
+        raise invalid_parameter("the request target cannot be read") from None
+
+
+def _info(endpoint: Endpoint) -> Json:
+    """So that a client can tell this endpoint from AWS."""
+    engine = endpoint.agent.containers.engine()
+    shown = {key: getattr(engine, key) for key in ("name", "product", "version", "host", "observes_sigkill")}
+    return {"product": PRODUCT, "version": VERSION, "engine": shown}
+
+
+def _evidence(endpoint: Endpoint, run: Run, _query: dict[str, list[str]]) -> Json:
+    with endpoint.agent.lock:
+        definition = endpoint.definition(str(run.details["taskDefinitionArn"]), "")
+        return evidence.evidence(run, definitions.not_emulated(definition.document))
+
+
+def _logs(endpoint: Endpoint, run: Run, query: dict[str, list[str]]) -> Json:
+    """Of one container; empty before it is created. The engine is asked without the lock."""
+    names = list(run.requests)
+    chosen = query.get("container", names if len(names) == 1 else [])
+    if len(chosen) != 1 or chosen[0] not in names:
+        asked = f"{quoted(', '.join(chosen))!r} is none of them" if chosen else "the query names none"
+        raise invalid_parameter(f"logs?container=NAME wants one container of the task ({', '.join(names)}); {asked}.")
+    live = _live(endpoint, run).get(chosen[0])
+    return dataclasses.asdict(endpoint.agent.containers.logs(live.runtime_id) if live else LogTail())
+
+
+def _processes(endpoint: Endpoint, run: Run, _query: dict[str, list[str]]) -> Json:
+    """By container; null where none runs, or where the engine cannot read them."""
+    live = _live(endpoint, run)
+    tables = {
+        name: endpoint.agent.containers.processes(live[name].runtime_id) if name in live else None
+        for name in run.requests
+    }
+    return {
+        name: None if table is None else [dataclasses.asdict(process) for process in table]
+        for name, table in tables.items()
+    }
+
+
+def _live(endpoint: Endpoint, run: Run) -> dict[str, Live]:
+    with endpoint.agent.lock:
+        return dict(run.live)
+
+
+_PARTS: dict[str, Callable[[Endpoint, Run, dict[str, list[str]]], Json]] = {
+    "": _evidence,
+    "logs": _logs,
+    "processes": _processes,
+}
