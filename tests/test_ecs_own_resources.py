@@ -83,7 +83,7 @@ def test_the_evidence_names_what_a_judge_needs(running: Simulation) -> None:
     )
     assert side["exitedAtNs"] <= app["stopCalledAtNs"] <= app["stopSignalAtNs"]
     assert app["sigkillAtNs"] <= app["exitedAtNs"]
-    assert app["exitedAt"] == app["exitedAtNs"] / 1e9
+    assert app["exitedAt"] == app["exitedAtNs"] / 1_000_000_000
     assert [event["atNs"] for event in app["events"]] == [app["stopSignalAtNs"], app["sigkillAtNs"]]
     assert app["recordComplete"] is True
 
