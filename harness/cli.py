@@ -70,6 +70,7 @@ SEED = option("--seed", type=int, metavar="N", help="Shuffle trials of equal len
 KEEP = option("--keep", is_flag=True, help="Leave containers of trials that did not pass.")
 FAIL_FAST = option("--fail-fast", is_flag=True, help="End the run at the first failure.")
 FAST = option("--fast", is_flag=True, help="End a stop early where the process table leaves no doubt.")
+INFER = option("--infer", is_flag=True, help="Perform only the longest stop timeout; derive the shorter ones.")
 TRY_FIXES = option("--try-fixes", is_flag=True, help="Repeat bad stops with changes that may cure them.")
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 
@@ -106,7 +107,21 @@ def cli(context: click.Context) -> None:
 @cli.command(epilog=EXIT_CODES)
 @PATHS
 @options(
-    ENGINE, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, FAST, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, SARIF, BASE_IMAGE, COLOR
+    ENGINE,
+    JOBS,
+    REPEAT,
+    SHARD,
+    SEED,
+    FAIL_FAST,
+    FAST,
+    INFER,
+    TRY_FIXES,
+    KEEP,
+    REPORT_DIR,
+    JUNITXML,
+    SARIF,
+    BASE_IMAGE,
+    COLOR,
 )
 def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
     """Run every scenario in PATHS (files, or folders of them) and write a report."""
@@ -145,7 +160,7 @@ def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of sentences.")
 @click.option("--sweep-start", is_flag=True, help="Find the moments from its start on at which a stop signal is lost.")
 @click.option("--predict", is_flag=True, help="Only forecast, from the signal masks; stops nothing.")
-@options(ENGINE, JOBS, REPEAT, FAST, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, SARIF, BASE_IMAGE, COLOR)
+@options(ENGINE, JOBS, REPEAT, FAST, INFER, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, SARIF, BASE_IMAGE, COLOR)
 @click.pass_context
 def check(context: click.Context, /, color: str, as_json: bool, predict: bool, sweep_start: bool, **given: Any) -> None:
     """Stop IMAGE (or a build, a Compose service, or the COMMAND behind `--`) and say whether that was graceful.
@@ -192,6 +207,7 @@ def _request(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any
         seed=settings.get("seed"),
         fail_fast=settings.get("fail_fast", False),
         fast=settings.get("fast", False),
+        infer=settings.get("infer", False),
         keep=settings["keep"],
         try_fixes=settings.get("try_fixes", False),
         junitxml=settings["junitxml"],
@@ -331,7 +347,7 @@ def validate(paths: tuple[Path, ...]) -> None:
 
 @cli.command()
 @PATHS
-@options(JOBS, REPEAT, SHARD, SEED)
+@options(JOBS, REPEAT, SHARD, SEED, INFER)
 def plan(paths: tuple[Path, ...], **settings: Any) -> None:
     """Show what `run` would do and about how long it takes, without any engine."""
     from harness import discovery, pipeline, units
@@ -341,9 +357,13 @@ def plan(paths: tuple[Path, ...], **settings: Any) -> None:
     request = _request(discovery.load(paths), "plan", {**empty, **settings})
     planned, wall_ns = pipeline.plan_only(request)
     for item in planned.trials:
-        click.echo(item.trial_id)
+        shorter = ", ".join(units.format_duration(timeout_ns) for timeout_ns in item.shorter_timeouts_ns)
+        click.echo(item.trial_id + (f"  derives {shorter}" if shorter else ""))
     seconds = units.format_duration(wall_ns // NS_PER_S * NS_PER_S)
-    click.echo(f"{len(planned.trials)} trials, at most about {seconds} if every stop lasts its whole timeout", err=True)
+    stops = f" from {len(planned.trials)} stops" if planned.count > len(planned.trials) else ""
+    click.echo(
+        f"{planned.count} trials{stops}, at most about {seconds} if every stop lasts its whole timeout", err=True
+    )
 
 
 @cli.command(epilog=EXIT_CODES)

@@ -340,7 +340,19 @@ def _after(facts: StopFacts) -> str:
 # ── Killed by the engine ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
+REFUTED_BY_LEAVING = frozenset({"handler-hangs", "exit-blocked", "handler-swallowed"})
+"""What cannot be the cause where a longer stop saw it leave."""
+
+
 def _killed(seen: Observation, _facts: StopFacts) -> Cause | None:
+    found = _stayed(seen)
+    if seen.would_leave_after_ns is None or (found is not None and found.id not in REFUTED_BY_LEAVING):
+        return found
+    took = f"{seen.would_leave_after_ns / NS_PER_S:.2f} s"
+    return Cause("grace-too-short", f"PID 1 left {took} after the stop signal where it had the time")
+
+
+def _stayed(seen: Observation) -> Cause | None:
     signal = seen.stop_signal
     if signal == signals.SIGKILL:
         return Cause("immediate-kill", "the stop signal is SIGKILL, which nothing can handle")

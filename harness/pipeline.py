@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness import (
+    inference,
     plan,
     prediction,
     remedy_search,
@@ -67,6 +68,7 @@ class RunRequest:
     seed: int | None = None
     fail_fast: bool = False
     fast: bool = False
+    infer: bool = False
     keep: bool = False
     try_fixes: bool = False
     junitxml: Path | None = None
@@ -122,7 +124,7 @@ def run(
         if directory is not None:
             directory.remove_if_empty()
         raise
-    stored = StoredRun(_run_info(request, run_id, engine), request.scenarios, (), len(planned.trials), planned.skipped)
+    stored = StoredRun(_run_info(request, run_id, engine), request.scenarios, (), planned.count, planned.skipped)
     results: list[TrialResult] = []
     tried: list[RemedyTrial] = []
     try:
@@ -198,7 +200,7 @@ def sweep_start(request: RunRequest, listener: Listener, interruption: trial.Int
 
 def plan_only(request: RunRequest) -> tuple[Plan, int]:
     """(what would run, predicted wall time in ns) without asking any engine."""
-    planned = plan.expand(request.scenarios, repeat=request.repeat, shard=request.shard, seed=request.seed)
+    planned = _expand(request)
     jobs = scheduler.parse_jobs(request.jobs, len(planned.trials))
     return planned, plan.predicted_wall_time_ns(planned, jobs=jobs, start_slots=scheduler.start_slots())
 
@@ -295,8 +297,17 @@ def _plan(request: RunRequest, engine: Engine) -> Plan:
         _refuse_fractional_timeouts(request.scenarios)
     reasons = ((item.name, engine.cannot_run(item)) for item in request.scenarios)
     skipped = tuple(SkippedScenario(name, reason) for name, reason in reasons if reason is not None)
+    return _expand(request, skipped)
+
+
+def _expand(request: RunRequest, skipped: tuple[SkippedScenario, ...] = ()) -> Plan:
     return plan.expand(
-        request.scenarios, skipped=skipped, repeat=request.repeat, shard=request.shard, seed=request.seed
+        request.scenarios,
+        skipped=skipped,
+        repeat=request.repeat,
+        shard=request.shard,
+        seed=request.seed,
+        infer=request.infer,
     )
 
 
@@ -322,13 +333,13 @@ def _needed(planned: Plan) -> tuple[Scenario, ...]:
 def _trial_results(
     request: RunRequest, planned: Plan, engine: Engine, listener: Listener, interruption: trial.Interruption
 ) -> Iterator[TrialResult]:
-    """Each trial, judged, as it ends."""
+    """Each trial, judged, as it ends, and behind it those that are derived from it."""
     jobs = scheduler.parse_jobs(request.jobs, len(planned.trials))
     starts = threading.BoundedSemaphore(scheduler.start_slots())
     failed = threading.Event()
     listener.planned(planned, jobs, engine)
 
-    def work(item: Trial) -> TrialResult:
+    def work(item: Trial) -> tuple[TrialResult, ...]:
         def keep(seen: Observation) -> bool:
             passed = verdict.judge(seen, item.scenario).status is Status.PASS
             return request.keep and not passed and not interruption.requested
@@ -336,18 +347,25 @@ def _trial_results(
         seen = trial.perform(
             item, engine, interruption, start_slot=starts, step=listener.step, keep_if=keep, fast=request.fast
         )
-        return TrialResult(seen, verdict.judge(seen, item.scenario))
+        return tuple(TrialResult(each, verdict.judge(each, item.scenario)) for each in (seen, *_derived(item, seen)))
 
-    for result in scheduler.run_all(
+    for results in scheduler.run_all(
         planned.trials,
         work,
         jobs=jobs,
         interrupted=lambda: interruption.requested or failed.is_set(),
         on_interrupt=lambda: _end_running(interruption),
     ):
-        if request.fail_fast and result.verdict.status is Status.FAIL:
+        if request.fail_fast and any(result.verdict.status is Status.FAIL for result in results):
             failed.set()
-        yield result
+        yield from results
+
+
+def _derived(item: Trial, seen: Observation) -> Iterator[Observation]:
+    """What a performed stop tells about its shorter timeouts."""
+    for timeout_ns in item.shorter_timeouts_ns:
+        trial_id = plan.trial_id(item.scenario.name, timeout_ns, item.stop_after_ns, item.repetition)
+        yield inference.derive(seen, timeout_ns, trial_id)
 
 
 def _search(

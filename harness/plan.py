@@ -47,11 +47,12 @@ def expand(
     repeat: int | None = None,
     shard: Shard | None = None,
     seed: int | None = None,
+    infer: bool = False,
 ) -> Plan:
     """Every trial of the scenarios that are not skipped, longest stop timeouts first so that they overlap the rest.
 
     `repeat` None: as each scenario says. `seed` None: trials of equal length stay in the order of the scenarios, else
-    they are shuffled by it.
+    they are shuffled by it. `infer`: only the longest stop timeout is planned, with the shorter ones to derive from it.
     """
     left_out = {skip.scenario for skip in skipped}
     trials = [
@@ -61,10 +62,11 @@ def expand(
             stop_timeout_ns=timeout_ns,
             stop_after_ns=after_ns,
             repetition=repetition,
+            shorter_timeouts_ns=tuple(shorter_ns),
         )
         for scenario in scenarios
         if scenario.name not in left_out
-        for timeout_ns in scenario.stop.timeouts_ns
+        for timeout_ns, *shorter_ns in _timeouts(scenario, infer=infer)
         for after_ns in scenario.stop.after_ns
         for repetition in range(1, (repeat or scenario.repeat) + 1)
     ]
@@ -74,6 +76,12 @@ def expand(
         random.Random(seed).shuffle(trials)
     trials.sort(key=longest_ns, reverse=True)
     return Plan(tuple(trials), skipped)
+
+
+def _timeouts(scenario: Scenario, *, infer: bool) -> list[tuple[int, ...]]:
+    """Each stop timeout to perform, followed by those to derive from it."""
+    timeouts_ns = scenario.stop.timeouts_ns
+    return [tuple(sorted(timeouts_ns, reverse=True))] if infer else [(each,) for each in timeouts_ns]
 
 
 def trial_id(scenario: str, stop_timeout_ns: int, stop_after_ns: int, repetition: int) -> str:

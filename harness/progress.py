@@ -28,7 +28,9 @@ def describe(info: EngineInfo) -> str:
 
 def announcement(planned: Plan, jobs: int, engine: Engine) -> str:
     """What begins now, and on what."""
-    trials = count_of(len(planned.trials), "trial")
+    trials = count_of(planned.count, "trial")
+    if planned.count > len(planned.trials):
+        trials += f" from {count_of(len(planned.trials), 'stop')}"
     return f"{describe(engine.info())}: {trials}, up to {jobs} at once"
 
 
@@ -51,7 +53,7 @@ class PlainProgress:
     def planned(self, planned: Plan, jobs: int, engine: Engine) -> None:
         """What begins now, and on what."""
         self.trials_begun = True
-        self._total = len(planned.trials)
+        self._total = planned.count
         self._line(announcement(planned, jobs, engine))
         for skip in planned.skipped:
             self._line(f"skipped       {skip.scenario}: {skip.reason}")
@@ -102,7 +104,7 @@ class LiveProgress:
         self.trials_begun = True
         with self._lock:
             self._preparing.clear()
-            self._total = len(planned.trials)
+            self._total = planned.count
         self._print(announcement(planned, jobs, engine))
         self._start()
 

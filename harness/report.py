@@ -39,7 +39,8 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
     results = _sorted_results(stored, verdicts)
     by_scenario: dict[str, list[TrialResult]] = defaultdict(list)
     for result in results:
-        by_scenario[result.observation.scenario].append(result)
+        if result.observation.derived_from is None:  # the stop that it follows from counts, once
+            by_scenario[result.observation.scenario].append(result)
     absent = _absent(stored)
     ecs = ECS_STOP_TIMEOUT_S * NS_PER_S
     return Report(

@@ -181,6 +181,24 @@ RULES = {
             "were not waited for.",
         ),
         Rule(
+            "derived",
+            Severity.NOTE,
+            "A stop is performed.",
+            "`--infer` performs the one with the longest stop timeout. A container does not see its timeout, so the "
+            "shorter stops would have gone the same way until their SIGKILL, which is inferred.",
+            "docker stop: the timeout is the engine's own affair",
+            "`--infer` with 3 s and 30 s: it left 12 s after the stop signal, so it would have been killed at 3 s.",
+        ),
+        Rule(
+            "not-derivable",
+            Severity.ERROR,
+            "The longer stop decides how the shorter one would have ended.",
+            "Engines send SIGKILL 10 to 35 ms after the stop timeout, and clocks err: who leaves within 50 ms of it "
+            "may leave by itself or be killed. And what the longer stop leaves open stays open.",
+            "measured, Docker 20.10",
+            "`--infer` with 3 s and 30 s: it left 2.98 s after the stop signal. Perform it: without `--infer`.",
+        ),
+        Rule(
             "non-zero-exit",
             Severity.NOTE,
             "An orderly stop ends with exit code 0.",

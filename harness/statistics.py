@@ -97,6 +97,7 @@ _TRIAL_COLUMNS = (
     "reason",
     "cause",
     "findings",
+    "derived_from",
     "started_at",
     "load_average",
 )
@@ -128,6 +129,7 @@ def _trial_row(result: TrialResult) -> tuple[object, ...]:
         verdict.reason,
         verdict.cause.id if verdict.cause else None,
         " ".join(finding.rule for finding in verdict.findings),
+        seen.derived_from,
         seen.started_at,
         seen.load_average,
     )

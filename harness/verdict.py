@@ -34,6 +34,7 @@ _PROBLEM_RULES = {
     ProblemKind.START_FAILED: (Outcome.INCONCLUSIVE, "not-measured"),
     ProblemKind.ENGINE_FAILED: (Outcome.INCONCLUSIVE, "not-measured"),
     ProblemKind.INTERRUPTED: (Outcome.INCONCLUSIVE, "not-measured"),
+    ProblemKind.NOT_DERIVABLE: (Outcome.INCONCLUSIVE, "not-derivable"),
 }
 
 
@@ -239,7 +240,9 @@ def _runtime_ending(process: ProcessInfo) -> int | None:
 def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> list[Finding]:
     """Findings that explain a verdict without deciding it."""
     remarks = []
-    if facts.sigkill_reason == observation.cut_short:
+    if observation.derived_from is not None:
+        remarks.append(_finding("derived", f"not performed: it follows from {observation.derived_from}"))
+    elif facts.sigkill_reason == observation.cut_short:
         remarks.append(_finding("cut-short", "`--fast` did not wait for the stop timeout; the outcome is inferred"))
     elif facts.sigkill_evidence is SigkillEvidence.INFERRED:
         remarks.append(_finding("sigkill-inferred", facts.sigkill_reason))

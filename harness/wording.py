@@ -19,6 +19,7 @@ from harness.model import (
     Scenario,
     Status,
     TrafficKind,
+    TrialResult,
     Vantage,
 )
 
@@ -45,6 +46,12 @@ COMPLIANCE_MARKS = {
 STATUS_MARKS = {Status.PASS: "✔", Status.FAIL: "✘", Status.INCONCLUSIVE: "?"}
 ASCII_MARKS = str.maketrans({"✔": "+", "✘": "x", "×": "x", "–": "-", "−": "-", "…": "~", "·": "|", "≤": "<"})
 """Stand-ins where the terminal cannot show the mark."""
+
+
+def outcome_words(result: TrialResult) -> str:
+    """`killed`; `killed (derived)` for a stop that was not performed."""
+    words = OUTCOME_WORDS[result.verdict.outcome]
+    return words if result.observation.derived_from is None else f"{words} (derived)"
 
 
 # ── Numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -127,6 +127,30 @@ def test_readiness_by_tcp_and_http_waits_for_the_server(tmp_path: Path) -> None:
         assert "listening" in result.observation.logs.text
 
 
+def test_what_one_long_stop_tells_is_what_each_shorter_stop_does() -> None:
+    """Two drains of 2 s, a good and a bad end, and no end at all: performed at 1, 3 and 5 s, and derived from 5 s."""
+    drains = "trap 'sleep 2; exit {code}' TERM; echo ready; while :; do sleep 0.1; done"
+    timeouts = StopPlan((1 * NS_PER_S, 3 * NS_PER_S, 5 * NS_PER_S))
+    subjects = (
+        command("/bin/sh", "-c", drains.format(code=0), name="well", stop=timeouts),
+        command("/bin/sh", "-c", drains.format(code=3), name="badly", stop=timeouts),
+        command(*NEVER_STOPS, name="never", stop=timeouts),
+    )
+    performed, derived = (run(*subjects, infer=infer).report.results for infer in (False, True))
+    assert len(derived) == 9
+    for real, other in zip(performed, derived, strict=True):
+        assert other.observation.trial_id == real.observation.trial_id
+        assert (other.verdict.outcome, other.verdict.status) == (real.verdict.outcome, real.verdict.status)
+        assert (other.observation.derived_from is None) == (other.observation.stop_timeout_ns == 5 * NS_PER_S)
+        if other.observation.derived_from is not None and real.verdict.outcome is Outcome.KILLED:
+            assert real.verdict.facts.sigkill_evidence is SigkillEvidence.OBSERVED
+            assert other.verdict.facts.sigkill_evidence is SigkillEvidence.INFERRED
+    outcomes = {item.observation.trial_id: item.verdict.outcome for item in derived}
+    assert outcomes["well@1s#1"] is Outcome.KILLED
+    assert outcomes["well@3s#1"] is outcomes["well@5s#1"] is Outcome.GRACEFUL
+    assert outcomes["badly@3s#1"] is Outcome.CRASHED
+
+
 # ── images ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

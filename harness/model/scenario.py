@@ -195,13 +195,17 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Trial:
-    """One stop of one fresh container. `trial_id` is stable: the same scenario gives the same ids on every machine."""
+    """One stop of one fresh container. `trial_id` is stable: the same scenario gives the same ids on every machine.
+
+    `shorter_timeouts_ns`: stop timeouts whose trials are not performed but derived from this one (`--infer`).
+    """
 
     trial_id: str
     scenario: Scenario
     stop_timeout_ns: int
     stop_after_ns: int
     repetition: int
+    shorter_timeouts_ns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -218,3 +222,8 @@ class Plan:
 
     trials: tuple[Trial, ...]
     skipped: tuple[SkippedScenario, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Trials in all, those that are derived included."""
+        return sum(1 + len(trial.shorter_timeouts_ns) for trial in self.trials)

@@ -36,6 +36,7 @@ from harness.wording import (
     count_of,
     expectation_headline,
     one_line,
+    outcome_words,
     precise_seconds,
     printable,
     requests_line,
@@ -250,7 +251,7 @@ def _plain_row(result: TrialResult) -> tuple[str, ...]:
         f"{STATUS_MARKS[verdict.status]} {verdict.status}",
         one_line(seen.scenario),
         timeout(seen.stop_timeout_ns),
-        OUTCOME_WORDS[verdict.outcome],
+        outcome_words(result),
         "–" if duration is None else seconds(duration),
         one_line(verdict.reason),
     )
@@ -296,6 +297,7 @@ def _trial(result: TrialResult, detailed: bool) -> dict[str, Any]:
         "duration": to_seconds(verdict.facts.shutdown_duration_ns),
         "exit": seen.exit_code,
         "reason": one_line(verdict.reason),
+        "derived": seen.derived_from is not None,
     }
     if detailed:
         row["details"] = _details(result)
@@ -309,6 +311,7 @@ def _details(result: TrialResult) -> dict[str, Any]:
     error = f" ± {precise_seconds(facts.duration_error_ns)}" if facts.duration_error_ns is not None else ""
     load = "" if seen.load_average is None else f"{seen.load_average:.1f}"
     labelled = {
+        "Derived from": seen.derived_from or "",
         "Cause": f"{trial.cause.id}: {trial.cause.evidence}" if trial.cause else "",
         "SIGKILL": f"{trial.sigkill_evidence.replace('_', ' ')}: {trial.sigkill_reason}".rstrip(": "),
         "Time taken from": f"{facts.duration_source}{error}" if facts.duration_source else "",

@@ -88,6 +88,7 @@ def _properties(result: TrialResult) -> list[tuple[str, str]]:
         "requests": requests_line(seen) or None,
         "requests_lost": None if seen.requests is None else str(len(lost_requests(seen))),
         "vantage": seen.vantage.value if seen.vantage else None,
+        "derived_from": seen.derived_from,
         "engine": f"{seen.engine.name} ({seen.engine.product} {seen.engine.version})",
     }
     return [(name, value) for name, value in values.items() if value is not None]

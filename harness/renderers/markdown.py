@@ -11,11 +11,11 @@ from harness.renderers import remedy_text
 from harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
-    OUTCOME_WORDS,
     STATUS_MARKS,
     compliance_headline,
     expectation_headline,
     one_line,
+    outcome_words,
     printable,
     requests_line,
     seconds,
@@ -136,7 +136,7 @@ def _trial_row(result: TrialResult) -> tuple[str, ...]:
         f"{STATUS_MARKS[verdict.status]} {verdict.status}",
         _cell(seen.scenario),
         timeout(seen.stop_timeout_ns) + (f" (after {timeout(seen.stop_after_ns)})" if seen.stop_after_ns else ""),
-        OUTCOME_WORDS[verdict.outcome],
+        outcome_words(result),
         "–" if duration is None else seconds(duration),
         _cell("; ".join(part for part in (verdict.reason, requests_line(seen)) if part) + cause),
     )

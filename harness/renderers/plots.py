@@ -145,12 +145,21 @@ def _marker(outcome: Outcome, markers: dict[Outcome, str]) -> dict[str, Any]:
     }
 
 
+def _measured(report: Report) -> list[TrialResult]:
+    """Stops that were performed and whose duration is known."""
+    return [
+        result
+        for result in report.results
+        if result.verdict.facts.shutdown_duration_ns is not None and result.observation.derived_from is None
+    ]
+
+
 # ── Shutdown duration against stop timeout ───────────────────────────────────────────────────────────────────────────
 
 
 def _durations(report: Report) -> Figure | None:
     """One point a trial; killed trials stand at their stop timeout and point up, for the true duration is longer."""
-    points = [result for result in report.results if result.verdict.facts.shutdown_duration_ns is not None]
+    points = _measured(report)
     if not points:
         return None
     figure, axes = _figure(4.6)
@@ -286,7 +295,7 @@ def _timelines(report: Report) -> Figure | None:
     """One bar a trial from stop signal to exit, with its deadline."""
     from matplotlib.lines import Line2D
 
-    measured = [result for result in report.results if result.verdict.facts.shutdown_duration_ns is not None]
+    measured = _measured(report)
     if not measured:
         return None
     # The first repetitions come first: where not all fit, every scenario and stop timeout should.

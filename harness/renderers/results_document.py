@@ -202,7 +202,10 @@ class TrialDocument(_Documented):
     cause: CauseDocument | None
     """Why it was not graceful; null for a graceful or unmeasured stop."""
     cut_short: str | None
-    """The evidence on which `--fast` ended the stop before its timeout; null for a stop that ran its course."""
+    """The evidence that SIGKILL would have ended a stop that nobody waited for: `--fast` ended it early, or it is
+    derived; null for a stop that ran its course."""
+    derived_from: str | None
+    """Id of the trial with a longer stop timeout that this one follows from (`--infer`); null: it was performed."""
     findings: tuple[FindingDocument, ...]
     timeline: tuple[EventDocument, ...]
     processes: tuple[ProcessDocument, ...] | None

@@ -218,6 +218,7 @@ def trial(result: TrialResult) -> TrialDocument:
         complete=seen.complete,
         cause=CauseDocument(verdict.cause.id, verdict.cause.evidence) if verdict.cause else None,
         cut_short=seen.cut_short,
+        derived_from=seen.derived_from,
         findings=tuple(FindingDocument(item.rule, item.severity, item.message) for item in verdict.findings),
         timeline=timeline(seen),
         processes=_processes(seen),

@@ -25,12 +25,12 @@ from harness.wording import (
     ASCII_MARKS,
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
-    OUTCOME_WORDS,
     STATUS_MARKS,
     compliance_headline,
     count_of,
     expectation_headline,
     one_line,
+    outcome_words,
     precise_seconds,
     printable,
     requests_line,
@@ -148,13 +148,14 @@ def _timeout_parts(results: tuple[TrialResult, ...]) -> list[str]:
     for outcomes, group in groupby(by_timeout, key=lambda item: _outcomes(item[1])):
         same = list(group)
         limits = ", ".join(timeout(limit) for limit, _ in same)
-        parts.append(f"{limits} {outcomes}{_range([trial for _, trials in same for trial in trials])}")
+        text = f"{limits} {outcomes}{_range([trial for _, trials in same for trial in trials])}"
+        parts.append(text.replace(") (", ", "))
     return parts
 
 
 def _outcomes(trials: list[TrialResult]) -> str:
     """`graceful`; of several trials `graceful ×2, killed ×1`."""
-    counts = Counter(OUTCOME_WORDS[trial.verdict.outcome] for trial in trials)
+    counts = Counter(outcome_words(trial) for trial in trials)
     if len(trials) == 1:
         return next(iter(counts))
     return ", ".join(f"{outcome} ×{number}" for outcome, number in counts.most_common())
@@ -278,7 +279,7 @@ def _timeout_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint) 
 def _outcome_text(result: TrialResult) -> str:
     """`graceful after 5.0 s`, `killed after 10.0 s`, `not running`."""
     duration = result.verdict.facts.shutdown_duration_ns
-    return OUTCOME_WORDS[result.verdict.outcome] + ("" if duration is None else f" after {seconds(duration)}")
+    return outcome_words(result) + ("" if duration is None else f" after {seconds(duration)}")
 
 
 def _outcome_colour(result: TrialResult) -> str:
@@ -290,7 +291,8 @@ def _outcome_colour(result: TrialResult) -> str:
 def _exit_text(result: TrialResult) -> str:
     seen = result.observation
     moment = f", stopped {timeout(seen.stop_after_ns)} after ready" if seen.stop_after_ns else ""
-    ended = "" if seen.exit_code is None else f", exit code {seen.exit_code}"
+    unseen = seen.exit_code is None or (seen.derived_from is not None and seen.cut_short is not None)
+    ended = "" if unseen else f", exit code {seen.exit_code}"
     if seen.exit_signal is not None:
         ended = f", ended by {signals.name(seen.exit_signal)}"
     return ended + moment

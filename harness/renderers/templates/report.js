@@ -28,7 +28,7 @@
   const order = Object.keys(data.outcomes);
   trials.forEach((trial, index) => {
     trial.index = index;
-    trial.text = [trial.id, trial.scenario, trial.reason, data.outcomes[trial.outcome]].join("\n").toLowerCase();
+    trial.text = [trial.id, trial.scenario, trial.reason, data.outcomes[trial.outcome], trial.derived ? "derived" : ""].join("\n").toLowerCase();
   });
   const columns = [
     { label: "Status", value: (trial) => ["fail", "inconclusive", "pass"].indexOf(trial.status) },
@@ -123,7 +123,7 @@
     const after = trial.after ? ` after ${trial.after} s` : "";
     const repetition = trial.repetition > 1 ? ` #${trial.repetition}` : "";
     const outcome = make("span", {});
-    outcome.append(swatch(trial.outcome), data.outcomes[trial.outcome]);
+    outcome.append(swatch(trial.outcome), data.outcomes[trial.outcome] + (trial.derived ? " (derived)" : ""));
     const status = make("td", { role: "cell", "data-label": "Status", class: `verdict ${trial.status}` },
       make("span", { "aria-hidden": "true" }, data.marks[trial.status]), " " + trial.status);
     tr.append(

@@ -1,0 +1,160 @@
+"""One stop with the longest timeout → what each shorter timeout would have shown. Pure.
+
+The container does not see its stop timeout, so until the shorter one has passed both stops are the same stop. Whoever
+had left by then left; whoever was still there would have met SIGKILL. Between the two lies a moment that nobody can
+decide afterwards, because engines send SIGKILL a little late and clocks err: there the derived trial says nothing.
+
+The derived observation is the record that the shorter stop would have left, so that it is judged like any other. It
+never claims more than the real one: no SIGKILL is observed in it, and what the real one leaves open stays open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from harness import signals, stop_sequence
+from harness.model import (
+    Event,
+    EventKind,
+    Observation,
+    Problem,
+    ProblemKind,
+    Request,
+    RequestFate,
+    SigkillEvidence,
+    StopFacts,
+)
+from harness.stop_sequence import DEADLINE_TOLERANCE_NS
+from harness.wording import precise_seconds, timeout
+
+
+def derive(real: Observation, stop_timeout_ns: int, trial_id: str) -> Observation:
+    """The observation of trial `trial_id`, the same stop with a shorter timeout than `real` had."""
+    same = replace(real, trial_id=trial_id, stop_timeout_ns=stop_timeout_ns, derived_from=real.trial_id)
+    if real.problem is not None or real.exited_before_stop or stop_sequence.was_cut_short(real):
+        return same
+    stay = _stay(real, stop_sequence.facts(real))
+    if isinstance(stay, str):
+        return _open(same, f"{real.trial_id}, which it is derived from, does not tell: {stay}")
+    if stay.at_most_ns is not None and stay.at_most_ns + DEADLINE_TOLERANCE_NS < stop_timeout_ns:
+        return same
+    if stay.at_least_ns <= stop_timeout_ns + DEADLINE_TOLERANCE_NS:
+        return _open(same, f"{stay.text}: too close to the stop timeout to derive who would have been first")
+    return _killed(same, stay)
+
+
+@dataclass(frozen=True)
+class _Stay:
+    """How long PID 1 stayed after the stop signal: from `at_least_ns` to `at_most_ns`, None for unknown because SIGKILL
+    ended it. `left_after_ns`: when it left by itself; None if it was ended."""
+
+    at_least_ns: int
+    at_most_ns: int | None
+    text: str
+    left_after_ns: int | None = None
+
+
+def _stay(real: Observation, facts: StopFacts) -> _Stay | str:
+    """What the real stop tells about it, or why it tells nothing."""
+    took, error = facts.shutdown_duration_ns, facts.duration_error_ns
+    if facts.sigkill_evidence is SigkillEvidence.UNKNOWN:
+        return facts.sigkill_reason
+    if stop_sequence.left_late(real, took) and facts.sigkill_evidence is SigkillEvidence.NOT_SENT:
+        return "it left later than its own stop timeout, yet without SIGKILL"
+    by_engine = facts.sigkill_evidence is not SigkillEvidence.NOT_SENT and real.stop_signal != signals.SIGKILL
+    if by_engine:
+        waited = real.stop_timeout_ns
+        unsure = DEADLINE_TOLERANCE_NS if error is None else error
+        lived = waited if took is None else min(waited, took - unsure)
+        return _Stay(lived, None, f"in {real.trial_id} it was still running {timeout(waited)} after the stop signal")
+    if took is None or error is None:
+        return "how long it took is not known well enough"
+    text = f"in {real.trial_id} it left {precise_seconds(took)} after the stop signal"
+    return _Stay(took - error, took + error, text, None if facts.oom_during_stop else took)
+
+
+def _killed(same: Observation, stay: _Stay) -> Observation:
+    """PID 1 was there when the engine would have sent SIGKILL: what came later did not come to pass."""
+    oom_events = [event for event in same.events if event.kind is EventKind.OOM]
+    struck_after = [_since_signal(same, event) for event in oom_events]
+    if same.oom_killed:
+        near = [
+            after for after in struck_after
+            if after is None or abs(after - same.stop_timeout_ns) <= DEADLINE_TOLERANCE_NS
+        ]  # fmt: skip
+        if near or not oom_events or not same.complete:
+            return _open(same, f"{stay.text}, and whether the OOM killer struck before the stop timeout is not known")
+    in_time = [after is not None and after <= same.stop_timeout_ns for after in struck_after]
+    events = _until_the_stop(same)
+    events += tuple(event for event, early in zip(oom_events, in_time, strict=True) if early)
+    return replace(
+        _without_end(same),
+        events=events,
+        exit_code=stop_sequence.EXIT_CODE_SIGKILL,
+        oom_killed=any(in_time) if same.oom_killed else same.oom_killed,
+        cut_short=stay.text,
+        would_leave_after_ns=stay.left_after_ns,
+    )
+
+
+def _open(same: Observation, message: str) -> Observation:
+    """Nothing can be derived, and that is on record."""
+    return replace(_without_end(same), problem=Problem(ProblemKind.NOT_DERIVABLE, message))
+
+
+def _without_end(same: Observation) -> Observation:
+    """The record up to the stop timeout, as far as it is certain."""
+    return replace(
+        same,
+        events=_until_the_stop(same),
+        exit_code=None,
+        exit_signal=None,
+        oom_killed=None,
+        lost_processes=None,
+        suspected_processes=(),
+        requests=_requests(same),
+        cut_short=None,
+    )
+
+
+def _until_the_stop(same: Observation) -> tuple[Event, ...]:
+    """Everything up to the stop signal, which the container saw in the same way."""
+    ends = {EventKind.EXITED, EventKind.STOP_RETURNED, EventKind.OOM}
+    escalation = stop_sequence.sigkill_event(same)
+    return tuple(event for event in same.events if event.kind not in ends and event is not escalation)
+
+
+def _since_signal(seen: Observation, event: Event) -> int | None:
+    """From the stop signal to an event, on the event's clock; None if that clock did not see the stop."""
+    begun = stop_sequence.first(seen, EventKind.SIGNAL_SENT, event.clock)
+    begun = begun or stop_sequence.first(seen, EventKind.STOP_REQUESTED, event.clock)
+    return None if begun is None else event.at_ns - begun.at_ns
+
+
+def _requests(same: Observation) -> tuple[Request, ...] | None:
+    """Requests up to the stop timeout: what was over is over, what was open would have been cut, the rest never was."""
+    if same.requests is None:
+        return None
+    limit_ns = same.stop_timeout_ns
+    return tuple(
+        request if _by(request.ended_at_ns, limit_ns) else _cut(request, limit_ns)
+        for request in same.requests
+        if _by(request.ended_at_ns, limit_ns) or _by(request.connected_at_ns, limit_ns)
+    )
+
+
+def _cut(request: Request, limit_ns: int) -> Request:
+    answering = _by(request.first_byte_at_ns, limit_ns)
+    return replace(
+        request,
+        fate=RequestFate.TRUNCATED if answering else RequestFate.NO_ANSWER,
+        sent_at_ns=request.sent_at_ns if _by(request.sent_at_ns, limit_ns) else None,
+        first_byte_at_ns=request.first_byte_at_ns if answering else None,
+        ended_at_ns=limit_ns,
+        status=request.status if answering else None,
+        detail="open at the stop timeout; derived",
+    )
+
+
+def _by(at_ns: int | None, limit_ns: int) -> bool:
+    return at_ns is not None and at_ns <= limit_ns
