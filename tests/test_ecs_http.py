@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from harness.ecs_endpoint import operations, server, wire
 from harness.ecs_endpoint.cli import ecs
 from harness.ecs_endpoint.errors import EcsError
+from harness.ecs_endpoint.simulated_containers import Script
 from harness.errors import UsageError
 from tests.ecs_support import Simulation, simulation
 
@@ -153,6 +155,41 @@ def test_a_client_that_leaves_changes_nothing(running: Simulation) -> None:
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
     assert running.client.list_clusters()["clusterArns"]
+
+
+def stop_request(task: str, reason: str) -> bytes:
+    """A whole StopTask request."""
+    body = json.dumps({"task": task, "reason": reason}).encode()
+    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nX-Amz-Target: {STOP}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def test_a_client_that_leaves_in_the_middle_of_stop_task_or_repeats_it_changes_nothing() -> None:
+    """A request that came whole stops the task once, with its own reason, whoever waits for the answer; half a request
+    stops nothing."""
+    with simulation({"app": Script(leaves_after_s=20)}) as it:
+        arn = it.run({"name": "app"})
+        host, port = it.server.url.removeprefix("http://").split(":")
+
+        def send_and_leave(request: bytes) -> None:
+            with socket.create_connection((host, int(port)), timeout=5) as connection:
+                connection.sendall(request)
+                # Reset instead of an orderly end: the answer meets a connection that is no more.
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        whole = stop_request(arn, "half")
+        for length in (len(whole) - 1, len(whole) // 2, 1):
+            send_and_leave(whole[:length])
+        assert it.task(arn)["desiredStatus"] == "RUNNING"
+        send_and_leave(stop_request(arn, "first"))
+        first = it.until(arn, lambda task: task["desiredStatus"] == "STOPPED")
+        for number in range(20):
+            send_and_leave(stop_request(arn, f"again {number}"))
+        done = it.stopped(arn)
+        assert done["stoppedReason"] == first["stoppedReason"] == "first"
+        assert done["stoppingAt"] == first["stoppingAt"]
+        assert done["containers"][0]["exitCode"] == 0
+        assert it.containers.stop_calls == [("app", 30)]
 
 
 JSON = st.recursive(

@@ -9,9 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from harness.ecs_endpoint import tasks
+from harness.ecs_endpoint.answers_first import AnswersFirst
 from harness.ecs_endpoint.containers import Clock, ContainerProblem, ContainerRequest, Containers, Exit, Inspected
 from harness.ecs_endpoint.records import (
     Event,
@@ -75,6 +77,7 @@ class Agent:
         self.changed = threading.Condition(self.lock)
         self.runs: dict[str, Run] = {}
         self.containers, self._clock = containers, clock
+        self.answers_first = AnswersFirst(clock.real_s)
         self._closing = False
 
     def launch(self, run: Run) -> None:
@@ -106,7 +109,8 @@ class Agent:
                 elif isinstance(action, Start):
                     self._in_thread(self._live, run, action.name)
                 elif isinstance(action, Stop):
-                    self._in_thread(self._stop, run, action.name, action.stop_timeout_s)
+                    stop = partial(self._in_thread, self._stop, run, action.name, action.stop_timeout_s)
+                    self.answers_first.then(stop)
             self.changed.notify_all()
             return run.state
 
@@ -126,6 +130,7 @@ class Agent:
     def close(self) -> None:
         """Begin nothing new; the engine side removes what there is."""
         self._closing = True
+        self.answers_first.close()
 
     def _in_thread(self, work: Callable[..., None], *arguments: Any) -> None:
         if not self._closing:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import random
 import re
 import socketserver
 import sys
@@ -15,6 +16,7 @@ import threading
 import time
 import traceback
 import uuid
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -122,8 +124,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _resource(self) -> bytes:
         return json.dumps(own_resources.get(self.server.endpoint, self.path)).encode()
 
-    def _answer(self, work: Any) -> None:
-        """Every answer, also that to a mistake of ours: never a traceback over the wire."""
+    def _answer(self, work: Callable[[], bytes]) -> None:
+        with self.server.endpoint.agent.answers_first.answering():
+            self._send(*self._result(work))
+        if self.close_connection:
+            self._linger()
+
+    def _result(self, work: Callable[[], bytes]) -> tuple[int, bytes]:
+        """Status and body, also of a mistake of ours: never a traceback over the wire."""
         status = 200
         try:
             self._check_host()
@@ -137,13 +145,11 @@ class _Handler(BaseHTTPRequestHandler):
             traceback.print_exc()
             message = "stop-harness failed; its terminal says how. Please report it."
             status, body = 500, wire.render_error(EcsError("ServerException", message))
-        self._send(status, body)
-        if self.close_connection:
-            self._linger()
+        return status, body
 
     def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)
-        self.send_header("x-amzn-RequestId", str(uuid.uuid4()))
+        self.send_header("x-amzn-RequestId", str(uuid.UUID(int=random.getrandbits(128), version=4)))
         self.send_header("Content-Type", wire.CONTENT_TYPE)
         self.send_header("Content-Length", str(len(body)))
         if self.close_connection:
