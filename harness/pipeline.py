@@ -228,7 +228,7 @@ def write_report(built: Report, directory: store.RunDirectory) -> None:
     pictures = plots.render_all(built)
     for name, svg in pictures.items():
         directory.write(f"plots/{name}.svg", svg)
-    directory.write(HTML_FILE, html.render(built))
+    directory.write(HTML_FILE, html.render(built, pictures))
 
 
 def write_stored(stored: StoredRun, built: Report, directory: store.RunDirectory) -> None:

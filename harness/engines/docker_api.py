@@ -16,13 +16,14 @@ from typing import Any
 
 import docker
 from testcontainers.core.config import testcontainers_config
-from testcontainers.core.container import DockerContainer
 
 from harness import signals
 from harness.engines import docker_processes, docker_reading, docker_ready
+from harness.engines.docker_containers import Client, Container
 from harness.engines.docker_events import EventStream
 from harness.engines.docker_host import DockerHost, find
 from harness.engines.docker_images import Images
+from harness.engines.docker_proc import PidOne
 from harness.engines.docker_reading import CONNECTION_ERRORS, NEVER, timestamp_ns
 from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
 from harness.engines.process_connector import ProcessConnector, Watch
@@ -72,10 +73,8 @@ class DockerEngine:
         # testcontainers finds its engine by this variable alone.
         os.environ["DOCKER_HOST"] = self._host.url
         self._labels = {RUN_LABEL: run_id}
-        self._client = docker.DockerClient(
-            base_url=self._host.url, version=self._host.api_version, timeout=HTTP_TIMEOUT_S, max_pool_size=20
-        )
-        self._images = Images(self._client, self._labels, base_image)
+        self._client = Client(self._host, HTTP_TIMEOUT_S)
+        self._images = Images(self._client.client, self._labels, base_image)
         self._run_id = run_id
         self._events: EventStream | None = None
         self._reaper: Reaper | None = None
@@ -113,7 +112,7 @@ class DockerEngine:
     def start(self, trial: Trial) -> DockerSubject:
         """Create and start the trial's container."""
         assert self._events is not None, "prepare comes first"
-        subject = DockerSubject(trial, self._host, self._events, self._connector)
+        subject = DockerSubject(trial, self._host, self._client, self._events, self._connector)
         try:
             subject.start(self._images.of(trial.scenario), self._labels)
         except BaseException:
@@ -137,19 +136,22 @@ class DockerEngine:
             self._connector.close()
         if self._reaper is not None:
             self._reaper.dismiss()
-        self._client.close()
+        self._client.client.close()
 
 
 class DockerSubject:
     """One container."""
 
-    def __init__(self, trial: Trial, host: DockerHost, events: EventStream, connector: ProcessConnector | None) -> None:
-        self._trial, self._host, self._events, self._connector = trial, host, events, connector
-        self._tc: _Container | None = None
+    def __init__(
+        self, trial: Trial, host: DockerHost, client: Client, events: EventStream, connector: ProcessConnector | None
+    ) -> None:
+        self._trial, self._host, self._client, self._events, self._connector = trial, host, client, events, connector
+        self._tc: Container | None = None
         self._timeline: list[Event] = []
         self._addresses: dict[int, tuple[str, int]] = {}
         self._looks: list[tuple[int, tuple[ProcessInfo, ...]]] = []
         self._pid_one, self._health_checked = 0, False
+        self._local_pid_one: PidOne | None = None
         self._watch: Watch | None = None
         self._lost: tuple[str, ...] | None = None
         self._aborted = threading.Event()
@@ -159,7 +161,7 @@ class DockerSubject:
 
     def start(self, image: str, labels: dict[str, str]) -> None:
         """Create, start, and read which stop signal applies. Raises SubjectFailed or EngineError."""
-        self._tc = _Container(self._trial, image, {**labels, OWNER_LABEL: owner()}, self._host)
+        self._tc = Container(self._trial, image, {**labels, OWNER_LABEL: owner()}, self._host, self._client)
         try:
             self._tc.start()
         except docker.errors.APIError as error:
@@ -173,6 +175,8 @@ class DockerSubject:
         state = self._inspect()
         self._tc.address = _address(state) if self._host.local else None
         self._pid_one = int(state["State"].get("Pid") or 0)
+        if self._host.local and not self._host.podman:
+            self._local_pid_one = PidOne.of(self._pid_one, self.container_id)
         self._health_checked = bool(state["State"].get("Health"))
         own = state["Config"].get("StopSignal")
         self.stop_signal = signals.number(str(own)) if own else signals.SIGTERM
@@ -217,14 +221,19 @@ class DockerSubject:
             self._aborted.wait(duration_ns / NS_PER_S)
 
     def is_running(self) -> bool:
-        """State.Running; a container that is gone does not run."""
+        """Whether PID 1 lives, else State.Running; a container that is gone does not run."""
         if self._events.died(self.container_id):
             return False
+        if self._local_pid_one is not None and self._local_pid_one.lives():
+            return True
         return bool(self._inspect()["State"]["Running"])
 
     def processes(self) -> tuple[ProcessInfo, ...] | None:
-        """`GET /containers/ID/top` with signal masks; None where the engine's `ps` cannot do it."""
-        table = docker_reading.processes(self._api, self.container_id, self._host)
+        """From /proc, else by `GET /containers/ID/top`; None where the engine's `ps` cannot do it or PID 1 is gone."""
+        if self._local_pid_one is not None:
+            table = self._local_pid_one.table()
+        else:
+            table = docker_reading.processes(self._api, self.container_id, self._host)
         if table is not None:
             self._looks.append((time.monotonic_ns(), table))
         return table
@@ -336,12 +345,10 @@ class DockerSubject:
             with contextlib.suppress(docker.errors.DockerException, *CONNECTION_ERRORS):
                 self._client_remove()
             self._events.forget(self.container_id)
-        self._tc.get_docker_client().client.close()
 
     @property
     def _api(self) -> Any:
-        assert self._tc is not None
-        return self._tc.get_docker_client().client.api
+        return self._client.client.api
 
     def _client_remove(self) -> None:
         self._api.remove_container(self.container_id, force=True, v=True)
@@ -357,55 +364,14 @@ class DockerSubject:
     def _raise_if_gone(self) -> None:
         if self._aborted.is_set():
             raise SubjectFailed(Problem(ProblemKind.INTERRUPTED, "the run was interrupted"))
+        if self._local_pid_one is not None and self._local_pid_one.lives():
+            return
         state = self._inspect()["State"]
         if not state["Running"]:
             raise SubjectFailed(None, exit_code=int(state["ExitCode"]))
 
     def _harness_event(self, kind: EventKind, source: str) -> None:
         self._timeline.append(Event(kind, time.monotonic_ns(), Clock.HARNESS, source))
-
-
-class _Container(DockerContainer):
-    """testcontainers' container for one trial, reached by its own address where that is possible."""
-
-    def __init__(self, trial: Trial, image: str, labels: dict[str, str], host: DockerHost) -> None:
-        longest_s = trial.stop_timeout_ns // NS_PER_S + HTTP_TIMEOUT_S
-        super().__init__(image, docker_client_kw={"version": host.api_version, "timeout": longest_s})
-        self.image = image  # an id: testcontainers' prefix for mirrors must not be put before it
-        self.address: str | None = None
-        subject = trial.scenario.subject
-        if subject.command is not None:
-            self.with_command(list(subject.command))
-        self.env.update(subject.environment)
-        for container_port, host_port in subject.ports:
-            self.with_bind_ports(container_port, host_port)
-        if not host.local:
-            self.with_exposed_ports(*trial.scenario.reached_ports)
-        limits = {"mem_limit": subject.memory_bytes, "memswap_limit": subject.memory_bytes}
-        optional = {
-            "entrypoint": list(subject.entrypoint) if subject.entrypoint is not None else None,
-            "user": subject.user,
-            "working_dir": subject.working_directory,
-            "stop_signal": trial.scenario.stop.signal,
-            "init": True if subject.init else None,
-            # Podman's default network has another name; naming Docker's saves testcontainers two look-ups.
-            "network": None if host.podman else "bridge",
-            **(limits if subject.memory_bytes else {}),
-        }
-        self.with_kwargs(labels=labels, **{key: value for key, value in optional.items() if value is not None})
-
-    @property
-    def created(self) -> Any:
-        """The SDK's container, None before it was created; also there when its start failed."""
-        return self._container
-
-    def get_container_host_ip(self) -> str:
-        """The container's own address if it can be reached, else where its ports are published."""
-        return self.address or super().get_container_host_ip()
-
-    def get_exposed_port(self, port: int) -> int:
-        """The port itself behind the container's own address, else the published one."""
-        return port if self.address else super().get_exposed_port(port)
 
 
 def _address(state: dict[str, Any]) -> str | None:

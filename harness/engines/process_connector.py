@@ -15,10 +15,9 @@ import threading
 import time
 from dataclasses import dataclass
 
+from harness.engines import process_files
 from harness.engines.process_events import ACKNOWLEDGED, BATCH, EXECUTED, EXITED, FORKED, NAMED, Listener, ProcessEvent
 from harness.model import NS_PER_MS
-
-PF_EXITING = 4  # <linux/sched.h>, the flags field of /proc/PID/stat
 
 IDLE_NAP_S = 0.02
 """Between two reads while no container is watched."""
@@ -104,7 +103,7 @@ class ProcessConnector:
 
         `jobs`: whether what was started from outside (`docker exec`) counts, too; a health check must not.
         """
-        numbers = _namespace_pids(_status(pid_one))
+        numbers = process_files.namespace_pids(process_files.status_of(pid_one))
         if len(numbers) < 2 or numbers[-1] != 1:
             return None
         watch = Watch(self, pid_one, len(numbers) - 1)
@@ -113,7 +112,7 @@ class ProcessConnector:
             self._owner[pid_one] = watch
         try:
             for _ in range(MOST_LOOKS):
-                if not self._take_in(watch, _living(_roots(pid_one, jobs))):
+                if not self._take_in(watch, process_files.living(process_files.roots(pid_one, jobs))):
                     return watch
         except OSError:
             self.drop(watch)
@@ -158,13 +157,13 @@ class ProcessConnector:
                     continue
                 process = self._add(watch, pid, f"a process (host PID {pid})", time.monotonic_ns())
             # Read after it was added: if it still lives now, its exit event is yet to come.
-            status = _status(pid)
+            status = process_files.status_of(pid)
             with self._changed:
-                if _is_dead(status):
+                if process_files.is_dead(status):
                     watch.processes.pop(pid, None)
                     self._owner.pop(pid, None)
                 else:
-                    process.label = _label(status, watch.depth)
+                    process.label = process_files.label(status, watch.depth)
                     process.threaded = status["Threads"] != "1"
                     new += 1
         return new
@@ -239,7 +238,7 @@ class ProcessConnector:
             self._miss()
             return
         for watch in set(self._owner.values()):
-            self._take_in(watch, _living([watch.pid_one, *watch.processes]))
+            self._take_in(watch, process_files.living([watch.pid_one, *watch.processes]))
 
     def _forked(self, watch: Watch, event: ProcessEvent) -> None:
         """A new process, or a new thread, which carries its process's number."""
@@ -269,7 +268,7 @@ class ProcessConnector:
         process.ended = process.ended or thread == pid
         if status & 0x7F == signal.SIGKILL:
             if pid not in watch.killed:
-                watch.killed[pid] = _Killed(process.label, event.at_ns, not _is_leaving(watch.pid_one))
+                watch.killed[pid] = _Killed(process.label, event.at_ns, not process_files.is_leaving(watch.pid_one))
         elif not process.threaded:
             watch.processes.pop(pid, None)
             self._owner.pop(pid, None)
@@ -279,88 +278,7 @@ class ProcessConnector:
         for pid in self._unnamed:
             watch = self._owner.get(pid)
             if watch is not None and pid in watch.processes and pid not in watch.killed:
-                status = _status(pid)
-                if not _is_dead(status):
-                    watch.processes[pid].label = _label(status, watch.depth)
+                status = process_files.status_of(pid)
+                if not process_files.is_dead(status):
+                    watch.processes[pid].label = process_files.label(status, watch.depth)
         self._unnamed.clear()
-
-
-# ── Reading /proc ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _roots(pid_one: int, jobs: bool) -> list[int]:
-    """PID 1, and with `jobs` what was started from outside in its PID namespace, except for the engine's own helper.
-    Raises OSError where that cannot be read."""
-    if not jobs:
-        return [pid_one]
-    namespace = _namespace(pid_one)
-    pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
-    inside = {pid: _status(pid) for pid in pids if _namespace(pid) == namespace}
-    from_outside = (pid for pid, status in inside.items() if int(status.get("PPid", "0")) not in inside)
-    return [pid_one, *(pid for pid in from_outside if not inside[pid].get("Name", "").startswith("runc:["))]
-
-
-def _living(roots: list[int]) -> list[int]:
-    """These and all below them, also those in PID namespaces of their own."""
-    tree = dict.fromkeys(roots)
-    unseen = list(tree)
-    while unseen:
-        children = [child for child in _children(unseen.pop()) if child not in tree]
-        tree.update(dict.fromkeys(children))
-        unseen += children
-    return list(tree)
-
-
-def _namespace(pid: int) -> int | None:
-    """The number of a process's PID namespace; None once it is gone, or where it has more rights than we have and is in
-    no other namespace than ours. Raises PermissionError where it may be in any."""
-    try:
-        return os.stat(f"/proc/{pid}/ns/pid").st_ino
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    except PermissionError:
-        if len(_namespace_pids(_status(pid))) > 1:
-            raise
-        return None
-
-
-def _children(pid: int) -> list[int]:
-    """Children of all threads; empty once it is gone."""
-    children: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
-                children += [int(word) for word in file.read().split()]
-    return children
-
-
-def _status(pid: int) -> dict[str, str]:
-    """The lines of /proc/PID/status; empty once the process is gone."""
-    try:
-        with open(f"/proc/{pid}/status", errors="replace") as file:
-            return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
-    except OSError:
-        return {}
-
-
-def _is_dead(status: dict[str, str]) -> bool:
-    return status.get("State", "X").startswith(("Z", "X")) or "Threads" not in status
-
-
-def _namespace_pids(status: dict[str, str]) -> list[int]:
-    """The pid in each PID namespace that the process belongs to, the host's first."""
-    return [int(word) for word in status.get("NSpid", "").split()]
-
-
-def _label(status: dict[str, str], depth: int) -> str:
-    """`python3 (PID 7)`, the pid as inside the container."""
-    return f"{status['Name']} (PID {_namespace_pids(status)[depth]})"
-
-
-def _is_leaving(pid: int) -> bool:
-    """Whether a process has begun to exit; True once it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return bool(int(file.read().rpartition(b")")[2].split()[6]) & PF_EXITING)
-    except OSError:
-        return True

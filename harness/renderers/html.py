@@ -56,11 +56,15 @@ MAX_PLAIN_ROWS = 200
 """Rows of the table for readers without script."""
 
 
-def render(report: Report) -> str:
-    """The page. Its Content-Security-Policy allows the one script by hash and no request to anywhere."""
+def render(report: Report, pictures: dict[str, str] | None = None) -> str:
+    """The page. Its Content-Security-Policy allows the one script by hash and no request to anywhere.
+
+    `pictures`: what `plots.render_all` has drawn of this report, None to draw it here.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
+    pictures = plots.render_all(report) if pictures is None else pictures
     environment = Environment(
         loader=PackageLoader("harness.renderers", "templates"),
         autoescape=True,
@@ -79,7 +83,7 @@ def render(report: Report) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=Markup(style),
         data=Markup(_embedded(_data(report))),
-        plots=[Markup(_inline(name, svg)) for name, svg in plots.render_all(report).items()],
+        plots=[Markup(_inline(name, svg)) for name, svg in pictures.items()],
     )
 
 
