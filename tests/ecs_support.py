@@ -27,7 +27,8 @@ class Simulation:
         self.clock = FastClock(SPEED)
         self.containers = SimulatedContainers(scripts, self.clock)
         self.server = EcsServer(Endpoint(self.containers, self.clock, settings))
-        self.client = client(self.server.url)
+        self.url = self.server.url
+        self.client = client(self.url)
 
     def register(self, *containers: dict[str, Any], family: str = "web", **more: Any) -> str:
         """A task definition's ARN; containers get an image of their name and some memory."""
