@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from harness import scenario as scenario_format
+from harness import task_definition
 from harness.errors import ScenarioError, UsageError
-from harness.model import Scenario
+from harness.model import NS_PER_S, Scenario
 
 _CARRIES_VERSION = re.compile(r"^version\s*:", re.MULTILINE)
 _IS_COMPOSE = re.compile(r"^services\s*:", re.MULTILINE)
@@ -27,6 +29,7 @@ def load(paths: tuple[Path, ...]) -> tuple[Scenario, ...]:
             text = _read(file)
             scenario = scenario_format.parse(text, str(file))
             _check_disk(scenario, text)
+            scenario = with_task(scenario)
         except ScenarioError as error:
             problems += error.problems
             continue
@@ -37,6 +40,21 @@ def load(paths: tuple[Path, ...]) -> tuple[Scenario, ...]:
     if problems:
         raise ScenarioError(tuple(problems))
     return tuple(scenarios.values())
+
+
+def with_task(scenario: Scenario) -> Scenario:
+    """The scenario with its task definition read from disk; any other scenario as it is. Raises ScenarioError.
+
+    Where the scenario names no stop timeouts, those of the definition apply, and the trial's is the longest chain's.
+    """
+    if scenario.subject.task_file is None:
+        return scenario
+    text = _read(Path(scenario.subject.task_file))
+    task = task_definition.parse(text, scenario.subject.task_file, dict(scenario.subject.task_images))
+    stop = scenario.stop
+    if stop.own_timeouts:
+        stop = replace(stop, timeouts_ns=(task_definition.longest_chain(task)[1] * NS_PER_S,))
+    return replace(scenario, subject=replace(scenario.subject, task=task), stop=stop)
 
 
 def _files(paths: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -206,5 +206,39 @@ RULES = {
             "langgraphjs#2446",
             "A JVM that drained and closed everything: exit code 143.",
         ),
+        Rule(
+            "stop-timeout-out-of-range",
+            Severity.ERROR,
+            "A container's `stopTimeout` is a value that its platform takes: more than 0, and 2 to 120 s on Fargate.",
+            "0 counts as not set, so the default of 30 s applies; Fargate refuses what is outside of its range.",
+            "Amazon ECS API, ContainerDefinition.stopTimeout; ECS agent, docker_task_engine.go",
+            '`"stopTimeout": 300` in a task definition that requires FARGATE.',
+        ),
+        Rule(
+            "chain-exceeds-limit",
+            Severity.WARNING,
+            "A task can be stopped within two minutes, whatever its containers do.",
+            "A container is told to stop only when those that depend on it are gone, so that their stop timeouts add "
+            "up; a Spot notice comes two minutes before the end.",
+            "ECS agent, dependencygraph/graph.go; Amazon ECS, Fargate Spot termination notices",
+            "app 60 s, proxy 60 s and log router 30 s, each depending on the next: up to 150 s.",
+        ),
+        Rule(
+            "essential-sidecar",
+            Severity.WARNING,
+            "Only a container whose end is to end the task is essential.",
+            "When an essential container ends, by whatever exit code, ECS stops all others; `essential` is true where "
+            "nothing is written.",
+            "Amazon ECS API, ContainerDefinition.essential",
+            "A log router without `essential: false` that leaves with code 0: the whole task is stopped.",
+        ),
+        Rule(
+            "init-process-missing",
+            Severity.WARNING,
+            "A shell is not PID 1, or an init stands before it.",
+            "A shell passes no signal on to its command, and without `initProcessEnabled` it is PID 1.",
+            "Amazon ECS API, LinuxParameters.initProcessEnabled; Dockerfile reference, shell form",
+            '`"command": ["sh", "-c", "migrate && server"]` without `linuxParameters`.',
+        ),
     )
 }

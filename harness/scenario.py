@@ -68,7 +68,7 @@ HEADERS = ("traffic", "headers")
 class SubjectSection(Section):
     """The container to stop."""
 
-    image: Text | None = Field(None, description="Image to run; pulled when it is not there. Either this or `build`.")
+    image: Text | None = Field(None, description="Image to run; pulled when it is not there. Or `build`.")
     build: Text | None = Field(None, description="Folder with a Dockerfile, relative to the scenario file.")
     dockerfile: Text | None = Field(None, description="Dockerfile within the `build` folder. Default: Dockerfile.")
     build_args: dict[str, RawText] = Field({}, description="Build arguments of the Dockerfile.")
@@ -80,14 +80,25 @@ class SubjectSection(Section):
     ports: Ports = Field({}, description="Container ports to publish, with a fixed host port or none for a free one.")
     init: bool = Field(False, description="Run under the engine's init (`docker run --init`).")
     memory: Size | None = Field(None, description="Memory limit; swap is not given on top.")
+    task_definition: Text | None = Field(
+        None, description="JSON file with a task definition of Amazon ECS, relative to the scenario file."
+    )
+    images: dict[str, Text] = Field({}, description="Images to use instead of the task definition's, by container.")
 
     @model_validator(mode="after")
     def _one_source(self) -> SubjectSection:
-        if (self.image is None) == (self.build is None):
-            raise ValueError("give exactly one of `image` and `build`")
+        if [self.image, self.build, self.task_definition].count(None) != 2:
+            raise ValueError("give exactly one of `image`, `build` and `task_definition`")
+        if self.images and self.task_definition is None:
+            raise ValueError("`images` goes with `task_definition`")
+        if self.task_definition is not None and (inside := sorted(self.model_fields_set - _TASK_KEYS)):
+            raise ValueError(f"`{inside[0]}` belongs into the task definition; beside it only `images` is allowed")
         if self.build is None and (self.dockerfile or self.build_args):
             raise ValueError("`dockerfile` and `build_args` go with `build`")
         return self
+
+
+_TASK_KEYS = {"task_definition", "images"}
 
 
 class HttpSection(Section):
@@ -114,7 +125,10 @@ class ReadySection(Section):
 class StopSection(Section):
     """How the container is stopped."""
 
-    timeouts: Durations = Field([ECS_STOP_TIMEOUT_S * NS_PER_S], description="Stop timeouts; one trial each.")
+    timeouts: Durations = Field(
+        [ECS_STOP_TIMEOUT_S * NS_PER_S],
+        description="Stop timeouts; one trial each. Default: 30s, or what each container of a task definition says.",
+    )
     signal: Signal | None = Field(None, description="Stop signal. Default: the image's STOPSIGNAL, else SIGTERM.")
     after: Moments = Field([0], description="Moment of the stop after readiness; a list or range: one trial each.")
 
@@ -154,6 +168,15 @@ class ScenarioFile(Section):
     stop: StopSection = StopSection()
     repeat: Annotated[int, Field(ge=1, le=10_000)] = Field(1, description="Repetitions, each in a fresh container.")
     expect: Expectations = Field([ExpectSection()], description="What the trials must come to.")
+
+    @model_validator(mode="after")
+    def _tasks_have_no_signal(self) -> ScenarioFile:
+        if self.subject.task_definition is not None:
+            if self.stop.signal is not None:
+                raise ValueError("`stop.signal`: ECS has no such setting; STOPSIGNAL of the image decides")
+            if self.before_stop or self.ready.handler:
+                raise ValueError("`before_stop` and `ready.handler` cannot be done with a task definition")
+        return self
 
     @field_validator("expect")
     @classmethod
@@ -217,14 +240,17 @@ def location(text: str, source: str, path: Path) -> str:
 def _scenario(file: ScenarioFile, source: str) -> Scenario:
     subject, ready, stop = file.subject, file.ready, file.stop
     folder = posixpath.dirname(source)
-    build = None if subject.build is None else posixpath.normpath(posixpath.join(folder, subject.build))
+
+    def beside(path: str | None) -> str | None:
+        return None if path is None else posixpath.normpath(posixpath.join(folder, path))
+
     return Scenario(
         name=file.name,
         description=file.description.strip(),
         source=source,
         subject=Subject(
             image=subject.image,
-            build_directory=build,
+            build_directory=beside(subject.build),
             dockerfile=subject.dockerfile,
             build_args=tuple(subject.build_args.items()),
             entrypoint=_tuple(subject.entrypoint),
@@ -235,6 +261,8 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             ports=tuple(subject.ports.items()),
             init=subject.init,
             memory_bytes=subject.memory,
+            task_file=beside(subject.task_definition),
+            task_images=tuple(subject.images.items()),
         ),
         readiness=Readiness(
             log=ready.log,
@@ -248,7 +276,12 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
         ),
         before_stop=scenario_traffic.preparations(file.before_stop),
         traffic=scenario_traffic.clients(file.traffic),
-        stop=StopPlan(tuple(stop.timeouts), stop.signal, tuple(stop.after)),
+        stop=StopPlan(
+            tuple(stop.timeouts),
+            stop.signal,
+            tuple(stop.after),
+            own_timeouts=subject.task_definition is not None and "timeouts" not in stop.model_fields_set,
+        ),
         repeat=file.repeat,
         expectations=tuple(
             Expectation(

@@ -16,7 +16,8 @@ class EngineInfo:
     `whole_seconds`: stop timeouts must be whole seconds. `observes_sigkill`: the engine reports its own SIGKILL.
     `reports_oom`: the engine's OOM flag can be trusted. `runs_images`: container images, memory limits and an init
     are available. `host` is how it was reached, for people. `proves_lost_processes`: it tells which processes PID 1 or
-    others of the container took down with SIGKILL.
+    others of the container took down with SIGKILL. `remote`: subjects run on other machines, so starting them costs
+    nothing here.
     """
 
     name: str
@@ -30,6 +31,7 @@ class EngineInfo:
     runs_images: bool
     caveats: tuple[str, ...] = ()
     proves_lost_processes: bool = False
+    remote: bool = False
 
 
 class Clock(StrEnum):
@@ -39,6 +41,8 @@ class Clock(StrEnum):
     """Wall clock of the engine's machine, ns since the epoch."""
     KERNEL = "kernel"
     """CLOCK_MONOTONIC of the process that waits for PID 1."""
+    ECS = "ecs"
+    """Amazon ECS's own stamps: the service's clock and the agent's, which need not agree."""
     HARNESS = "harness"
     """CLOCK_MONOTONIC of the harness; late by the way to the engine and back."""
     VIRTUAL = "virtual"
@@ -199,8 +203,52 @@ class Vantage(StrEnum):
 
 
 @dataclass(frozen=True)
+class ContainerRecord:
+    """What is on record of one container of a task; fields as in `Observation`.
+
+    `waits_for`: containers that had to be gone before this one was told to stop. `ran`: it was started.
+    `ended_before_stop`: it had ended when the task was stopped, as an init container has. `reason`: ECS's own, such as
+    `OutOfMemoryError: …`; empty where there is none.
+    """
+
+    name: str
+    essential: bool
+    waits_for: tuple[str, ...]
+    stop_timeout_ns: int
+    stop_signal: int | None = None
+    events: tuple[Event, ...] = ()
+    exit_code: int | None = None
+    oom_killed: bool | None = None
+    complete: bool = True
+    ran: bool = True
+    ended_before_stop: bool = False
+    reason: str = ""
+    processes: tuple[ProcessInfo, ...] | None = None
+    processes_after_signal: tuple[ProcessInfo, ...] | None = None
+    processes_late: tuple[ProcessInfo, ...] | None = None
+    logs: LogTail = LogTail()
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """What is on record of one stopped task. `fargate`: Fargate's limits apply.
+
+    `stop_code` and `stopped_reason` are ECS's own; empty where it gave none.
+    """
+
+    arn: str
+    containers: tuple[ContainerRecord, ...]
+    fargate: bool = False
+    stop_code: str = ""
+    stopped_reason: str = ""
+
+
+@dataclass(frozen=True)
 class Observation:
     """Everything one trial recorded; nothing in it says "graceful".
+
+    `task`: the containers of the task, where a whole task was stopped; then `exit_code`, `stop_signal`, the process
+    tables and `logs` are those containers' and not set here, and `events` are those of the task. None: one container.
 
     `exit_code` is the container's (128 + n after signal n; Docker: `State.ExitCode`), None where it is not known or
     the container never ran. `exit_signal` is the signal that ended PID 1 where the engine can tell it from an exit
@@ -247,3 +295,4 @@ class Observation:
     problem: Problem | None = None
     logs: LogTail = LogTail()
     load_average: float | None = None
+    task: TaskRecord | None = None

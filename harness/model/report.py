@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from harness.model.observation import EngineInfo, Observation
-from harness.model.scenario import Scenario, SkippedScenario
-from harness.model.verdict import Status, Verdict
+from harness.model.scenario import Outcome, Scenario, SkippedScenario
+from harness.model.verdict import Cause, Finding, SigkillEvidence, Status, Verdict
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,61 @@ class PlatformRow:
     platform: Platform
     statuses: tuple[ComplianceStatus, ...]
     reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ContainerShare:
+    """One container's part in the stop of its task.
+
+    `signalled_after_ns`: StopTask → its stop signal. `duration_ns`: its signal → its exit. `share`: of the task's whole
+    time, 0 to 1. All None where not known. `on_longest_chain`: it is on the chain of containers, each waiting for the one
+    before, that the whole stop took as long as.
+    """
+
+    name: str
+    essential: bool
+    waited_for: tuple[str, ...]
+    stop_timeout_ns: int
+    outcome: Outcome | None
+    reason: str
+    exit_code: int | None = None
+    sigkill_evidence: SigkillEvidence | None = None
+    signalled_after_ns: int | None = None
+    duration_ns: int | None = None
+    share: float | None = None
+    on_longest_chain: bool = False
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True)
+class TaskStop:
+    """One stop of a whole task, container by container in the order in which they were told to stop.
+
+    `total_ns`: from the first stop signal to the last exit, None where not known. `chain`: the containers, first to
+    stop first, whose stop timeouts add up to `worst_case_ns`, the longest the task may take. `limit_ns` and
+    `limit_name`: what the platform gives the whole task. `fix_first`: the container whose stop is worth mending first,
+    and `advice` why; None where all is well.
+    """
+
+    trial_id: str
+    scenario: str
+    containers: tuple[ContainerShare, ...]
+    total_ns: int | None
+    chain: tuple[str, ...]
+    worst_case_ns: int
+    limit_ns: int
+    limit_name: str
+    fix_first: str | None = None
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class StaticFinding:
+    """What a task definition shows before it runs. `container` None: it is about the whole task."""
+
+    scenario: str
+    finding: Finding
+    container: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +170,8 @@ class Report:
     warnings: tuple[RunWarning, ...] = ()
     remedies: tuple[TriedRemedy, ...] = ()
     advice: tuple[TimeoutAdvice, ...] = ()
+    tasks: tuple[TaskStop, ...] = ()
+    static_findings: tuple[StaticFinding, ...] = ()
 
     def count(self, status: Status) -> int:
         """Number of trials with this status."""

@@ -27,8 +27,41 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
+class TaskContainer:
+    """One container definition of a task, as far as its stop is concerned.
+
+    `waits_for`: containers that must have stopped before this one is told to, i.e. those that name it in `dependsOn`,
+    `links` or `volumesFrom`, or log through it. `stop_timeout_s` is what applies: `stopTimeout`, else the default of
+    30 s. `own_stop_timeout_s` is `stopTimeout` as written, None where it is not.
+    """
+
+    name: str
+    image: str
+    essential: bool = True
+    waits_for: tuple[str, ...] = ()
+    stop_timeout_s: int = ECS_STOP_TIMEOUT_S
+    own_stop_timeout_s: int | None = None
+
+
+@dataclass(frozen=True)
+class TaskDefinition:
+    """A task definition of Amazon ECS. `document` is JSON with the members of RegisterTaskDefinition and nothing else.
+
+    `fargate`: it asks for Fargate, so that Fargate's limits apply.
+    """
+
+    family: str
+    document: str
+    containers: tuple[TaskContainer, ...]
+    fargate: bool = False
+
+
+@dataclass(frozen=True)
 class Subject:
-    """The container that is stopped. Exactly one of `image` and `build_directory` is set.
+    """What is stopped. Exactly one of `image`, `build_directory` and `task_file` is set.
+
+    `task_file` is the path of a task definition and `task` its content (None until the file was read);
+    `task_images` replaces images in it, by container name.
 
     `entrypoint` and `command` are None where the image's own apply. `ports` maps container port to a fixed host
     port, None meaning that the engine picks a free one. `memory_bytes` None means no limit.
@@ -46,6 +79,9 @@ class Subject:
     ports: tuple[tuple[int, int | None], ...] = ()
     init: bool = False
     memory_bytes: int | None = None
+    task_file: str | None = None
+    task_images: tuple[tuple[str, str], ...] = ()
+    task: TaskDefinition | None = None
 
 
 @dataclass(frozen=True)
@@ -141,11 +177,16 @@ class Preparation:
 
 @dataclass(frozen=True)
 class StopPlan:
-    """How the subject is stopped. `signal` None means the image's STOPSIGNAL, else SIGTERM."""
+    """How the subject is stopped. `signal` None means the image's STOPSIGNAL, else SIGTERM.
+
+    `own_timeouts`: each container of a task keeps the stop timeout of its definition; `timeouts_ns` then holds one
+    value, the longest that the whole task can take. Otherwise every container gets the trial's stop timeout.
+    """
 
     timeouts_ns: tuple[int, ...] = (ECS_STOP_TIMEOUT_S * NS_PER_S,)
     signal: str | None = None
     after_ns: tuple[int, ...] = (0,)
+    own_timeouts: bool = False
 
 
 @dataclass(frozen=True)

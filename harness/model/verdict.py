@@ -69,9 +69,21 @@ class Cause:
 
 
 @dataclass(frozen=True)
+class ContainerVerdict:
+    """The judgement of one container of a task; fields as in `Verdict`."""
+
+    name: str
+    outcome: Outcome
+    reason: str
+    facts: StopFacts
+    findings: tuple[Finding, ...] = ()
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The judgement of one observation. `reason` is one sentence that a person understands. `cause` None: graceful, or
-    not measured."""
+    not measured. `containers`: of a task, in the order of its record, without those that had ended before the stop."""
 
     trial_id: str
     outcome: Outcome
@@ -80,3 +92,4 @@ class Verdict:
     facts: StopFacts
     findings: tuple[Finding, ...] = ()
     cause: Cause | None = None
+    containers: tuple[ContainerVerdict, ...] = ()

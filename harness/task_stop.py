@@ -1,0 +1,196 @@
+"""The stop of a whole task, container by container: order, shares, longest chain, what to mend first. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from harness import stop_sequence
+from harness.model import (
+    NS_PER_S,
+    Clock,
+    ContainerRecord,
+    ContainerShare,
+    EventKind,
+    Observation,
+    Outcome,
+    Scenario,
+    TaskRecord,
+    TaskStop,
+    TrialResult,
+    Verdict,
+)
+from harness.task_definition import TASK_LIMIT_NAME, TASK_LIMIT_S, longest_chain
+
+WORST_FIRST = (
+    Outcome.OOM_KILLED,
+    Outcome.CRASHED,
+    Outcome.KILLED,
+    Outcome.LOSSY,
+    Outcome.NOT_RUNNING,
+    Outcome.INCONCLUSIVE,
+    Outcome.GRACEFUL,
+)
+"""A task is what its worst container is: one that was killed is proof, one that nobody saw end is doubt."""
+
+
+def parts(observation: Observation) -> tuple[tuple[ContainerRecord, Observation], ...]:
+    """Each container that the stop had to end, as an observation of its own; empty for a single container."""
+    containers = observation.task.containers if observation.task else ()
+    return tuple((item, _part(observation, item)) for item in containers if item.ran and not item.ended_before_stop)
+
+
+def part_results(result: TrialResult) -> tuple[tuple[str, TrialResult], ...]:
+    """(container, its result) of a task that was stopped; empty for a single container or a stop that came to nothing.
+
+    What decides compliance is each container's own stop timeout, not the task's.
+    """
+    verdicts = {item.name: item for item in result.verdict.containers}
+    return tuple(
+        (
+            record.name,
+            TrialResult(
+                seen,
+                Verdict(
+                    seen.trial_id,
+                    found.outcome,
+                    result.verdict.status,
+                    found.reason,
+                    found.facts,
+                    found.findings,
+                    found.cause,
+                ),
+            ),
+        )
+        for record, seen in parts(result.observation)
+        if (found := verdicts.get(record.name)) is not None
+    )
+
+
+def analyse(result: TrialResult, scenario: Scenario) -> TaskStop | None:
+    """What the stop of a task came to; None for a single container."""
+    task, definition = result.observation.task, scenario.subject.task
+    if task is None or definition is None:
+        return None
+    timeouts = {item.name: item.stop_timeout_ns // NS_PER_S for item in task.containers}
+    timed = replace(
+        definition,
+        containers=tuple(
+            replace(item, stop_timeout_s=timeouts.get(item.name, item.stop_timeout_s)) for item in definition.containers
+        ),
+    )
+    chain, worst_case_s = longest_chain(timed)
+    total_ns = result.verdict.facts.shutdown_duration_ns
+    shares = _shares(result, task, total_ns)
+    first, advice = _fix_first(shares, total_ns)
+    return TaskStop(
+        trial_id=result.observation.trial_id,
+        scenario=result.observation.scenario,
+        containers=shares,
+        total_ns=total_ns,
+        chain=chain,
+        worst_case_ns=worst_case_s * NS_PER_S,
+        limit_ns=TASK_LIMIT_S * NS_PER_S,
+        limit_name=TASK_LIMIT_NAME,
+        fix_first=first,
+        advice=advice,
+    )
+
+
+def _part(observation: Observation, container: ContainerRecord) -> Observation:
+    return replace(
+        observation,
+        trial_id=f"{observation.trial_id}/{container.name}",
+        stop_timeout_ns=container.stop_timeout_ns,
+        stop_signal=container.stop_signal,
+        events=container.events,
+        exit_code=container.exit_code,
+        oom_killed=container.oom_killed,
+        complete=container.complete,
+        processes=container.processes,
+        processes_after_signal=container.processes_after_signal,
+        processes_late=container.processes_late,
+        logs=container.logs,
+        requests=None,
+        vantage=None,
+        task=None,
+    )
+
+
+def _shares(result: TrialResult, task: TaskRecord, total_ns: int | None) -> tuple[ContainerShare, ...]:
+    """In the order in which the containers were told to stop; those that had ended before stand first."""
+    verdicts = {item.name: item for item in result.verdict.containers}
+    spans = {item.name: _span(result, item) for item in task.containers}
+    on_chain = _longest_chain(task, spans)
+    begun_ns = min((span[0] for span in spans.values() if span), default=None)
+    shares = []
+    for item in task.containers:
+        found, span = verdicts.get(item.name), spans[item.name]
+        duration_ns = found.facts.shutdown_duration_ns if found else None
+        shares.append(
+            ContainerShare(
+                name=item.name,
+                essential=item.essential,
+                waited_for=item.waits_for,
+                stop_timeout_ns=item.stop_timeout_ns,
+                outcome=found.outcome if found else None,
+                reason=found.reason if found else _why_not(item),
+                exit_code=item.exit_code,
+                sigkill_evidence=found.facts.sigkill_evidence if found else None,
+                signalled_after_ns=span[0] - begun_ns if span and begun_ns is not None else None,
+                duration_ns=duration_ns,
+                share=min(1.0, duration_ns / total_ns) if duration_ns is not None and total_ns else None,
+                on_longest_chain=item.name in on_chain,
+                cause=found.cause if found else None,
+            )
+        )
+    return tuple(sorted(shares, key=lambda share: (share.outcome is not None, share.signalled_after_ns or 0)))
+
+
+def _why_not(item: ContainerRecord) -> str:
+    if not item.ran:
+        return "it never ran"
+    code = "" if item.exit_code is None else f" with exit code {item.exit_code}"
+    return f"it had ended{code} before the stop"
+
+
+def _span(result: TrialResult, item: ContainerRecord) -> tuple[int, int] | None:
+    """(begin, end) of a container's stop on the clock that saw both for every container; None where none did."""
+    seen = next((part for record, part in parts(result.observation) if record.name == item.name), None)
+    if seen is None:
+        return None
+    for clock in (Clock.ENGINE, Clock.ECS, Clock.HARNESS):
+        begin = stop_sequence.first(seen, EventKind.SIGNAL_SENT, clock) or stop_sequence.first(
+            seen, EventKind.STOP_REQUESTED, clock
+        )
+        end = stop_sequence.first(seen, EventKind.EXITED, clock)
+        if begin is not None and end is not None:
+            return begin.at_ns, end.at_ns
+    return None
+
+
+def _longest_chain(task: TaskRecord, spans: dict[str, tuple[int, int] | None]) -> frozenset[str]:
+    """From the container that ended last back over those it waited for, each time the one that ended last."""
+    waits_for = {item.name: item.waits_for for item in task.containers}
+    ends = {name: span[1] for name, span in spans.items() if span}
+    chain: list[str] = []
+    left = set(ends)
+    while left:
+        chain.append(max(left, key=ends.__getitem__))
+        left = {name for name in waits_for[chain[-1]] if name in ends}
+    return frozenset(chain)
+
+
+def _fix_first(shares: tuple[ContainerShare, ...], total_ns: int | None) -> tuple[str | None, str]:
+    """The container that was not graceful and cost most; on the longest chain before beside it."""
+    bad = [item for item in shares if item.outcome not in {None, Outcome.GRACEFUL, Outcome.INCONCLUSIVE}]
+    if not bad:
+        return None, ""
+    worst = max(bad, key=lambda item: (item.on_longest_chain, item.duration_ns or 0))
+    if worst.share is None or total_ns is None:
+        return worst.name, "it was not stopped gracefully"
+    what = "of the whole stop" if worst.on_longest_chain else "of the time, though others took longer"
+    return worst.name, f"{worst.share:.0%} {what} ({_seconds(worst.duration_ns)})"
+
+
+def _seconds(duration_ns: int | None) -> str:
+    return "unknown" if duration_ns is None else f"{duration_ns / NS_PER_S:.1f} s"
