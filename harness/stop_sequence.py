@@ -9,7 +9,7 @@ from __future__ import annotations
 from harness import signals
 from harness.model import NS_PER_MS, NS_PER_S, Clock, Event, EventKind, Observation, SigkillEvidence, StopFacts
 
-CLOCKS_BY_WORTH = (Clock.KERNEL, Clock.VIRTUAL, Clock.ENGINE, Clock.HARNESS)
+CLOCKS_BY_WORTH = (Clock.KERNEL, Clock.VIRTUAL, Clock.ENGINE, Clock.ECS, Clock.HARNESS)
 
 DURATION_ENDS = (
     (EventKind.SIGNAL_SENT, EventKind.EXITED),
@@ -35,6 +35,10 @@ DEADLINE_TOLERANCE_NS = 50 * NS_PER_MS
 
 SIGNAL_STAMP_LATE_NS = 10 * NS_PER_MS
 """How far the `kill` event's stamp lies behind the signal under load: what seems to come just before it came after."""
+
+REMOTE_LATENESS_NS = 5 * NS_PER_S
+"""How much later than it happened a cluster on other machines may say that a container stopped: the call travels to
+the agent and the state back, and the service and the agent need not agree on the time. Our allowance, not measured."""
 
 LATE_EXIT_NS = NS_PER_S // 2
 """An exit this long after the stop timeout without SIGKILL contradicts the stop sequence: engines send SIGKILL 10 to
@@ -88,7 +92,8 @@ def was_cut_short(observation: Observation) -> bool:
 
 def left_late(observation: Observation, duration_ns: int | None) -> bool:
     """Whether PID 1 left so long after the deadline that SIGKILL must have been due, yet none ended it."""
-    return duration_ns is not None and duration_ns > observation.stop_timeout_ns + LATE_EXIT_NS
+    late_ns = LATE_EXIT_NS + (REMOTE_LATENESS_NS if observation.engine.remote else 0)
+    return duration_ns is not None and duration_ns > observation.stop_timeout_ns + late_ns
 
 
 def _duration(observation: Observation) -> tuple[int, str, int | None] | None:

@@ -152,18 +152,14 @@ def findings(scenario: str, task: TaskDefinition) -> tuple[StaticFinding, ...]:
             text = f"stopTimeout {own_s} is outside of {allowed.start} to {allowed.stop - 1} s, which Fargate accepts"
             add("stop-timeout-out-of-range", text, name)
         if container.essential and _is_sidecar(container, task) and _essentials(task) > 1:
-            text = (
-                f"it serves {_listed(container.waits_for)} and is essential: when it ends, by whatever exit code, the "
-            )
-            add("essential-sidecar", text + "whole task is stopped; `essential: false` keeps the task running", name)
+            text = f"it serves {_listed(container.waits_for)} and is essential: when it ends, by whatever exit code, "
+            add("essential-sidecar", text + "the whole task is stopped; `essential: false` keeps it running", name)
         elif "essential" not in containers[name] and (served := _ports_elsewhere(containers, name)):
             text = f"{_listed(served)} has the ports and this one none, yet it is essential by default: when it ends, "
             add("essential-sidecar", text + "the whole task is stopped; write `essential` to say which is meant", name)
         line = _shell_line(containers[name])
         if line is not None and not (containers[name].get("linuxParameters") or {}).get("initProcessEnabled"):
-            text = (
-                f"its entry point is a shell (`{line}`), which passes no signal on, and initProcessEnabled is not set"
-            )
+            text = f"a shell is PID 1 (`{line}`) and passes no signal on; initProcessEnabled is not set"
             add("init-process-missing", text, name)
     names, total_s = longest_chain(task)
     if total_s > TASK_LIMIT_S:

@@ -5,9 +5,12 @@ Doubt lowers a verdict, never raises it: `graceful` is what is left when nothing
 
 from __future__ import annotations
 
-from harness import diagnosis, log_hints, process_tree, signals, stop_sequence
+from dataclasses import replace
+
+from harness import diagnosis, log_hints, process_tree, signals, stop_sequence, task_stop
 from harness.model import (
     NS_PER_S,
+    ContainerVerdict,
     Expectation,
     Finding,
     Observation,
@@ -39,8 +42,57 @@ _PROBLEM_RULES = {
 
 
 def judge(observation: Observation, scenario: Scenario) -> Verdict:
-    """The verdict on one observation under the scenario it was made for."""
+    """The verdict on one observation under the scenario it was made for.
+
+    A task is judged container by container; it is what its worst container is.
+    """
     expectation = scenario.expectation_at(observation.stop_timeout_ns)
+    if task_stop.parts(observation) and observation.problem is None and not observation.exited_before_stop:
+        return _judge_task(observation, expectation)
+    return _judge(observation, scenario, expectation)
+
+
+def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
+    """Every container that the stop had to end, by the same rules as one alone; then the whole."""
+    found = []
+    for record, seen in task_stop.parts(observation):
+        facts = stop_sequence.facts(seen)
+        outcome, rule, reason = _outcome(seen, facts, expectation)
+        findings = ([_finding(rule, reason)] if rule else []) + _remarks(seen, facts, outcome)
+        cause = diagnosis.cause(seen, facts, outcome)
+        found.append(ContainerVerdict(record.name, outcome, reason, facts, tuple(findings), cause))
+    worst = min(found, key=lambda item: (task_stop.WORST_FIRST.index(item.outcome), -_took(item)))
+    facts = replace(
+        stop_sequence.facts(observation),
+        sigkill_evidence=worst.facts.sigkill_evidence,
+        sigkill_reason=f"{worst.name}: {worst.facts.sigkill_reason}",
+        sigkill_after_ns=worst.facts.sigkill_after_ns,
+        oom_during_stop=worst.facts.oom_during_stop,
+    )
+    outcome, cause, remarks = worst.outcome, worst.cause, list(worst.findings)
+    after = "" if facts.shutdown_duration_ns is None else f" in {_seconds(facts.shutdown_duration_ns)}"
+    reason = f"every container left by itself{after}"
+    if outcome is not Outcome.GRACEFUL:
+        same = sum(item.outcome is outcome for item in found)
+        more = "" if same == 1 else f" (and {same - 1} more of {len(found)} containers)"
+        reason = f"{worst.name}: {worst.reason}{more}"
+    elif lost := losses(observation):
+        outcome, reason = Outcome.LOSSY, f"every container left by itself{after}, but {' and '.join(lost)}"
+        remarks = [_finding("lost-request", reason), *remarks]
+        cause = diagnosis.cause(observation, facts, outcome)
+    remarks += _remarks_on_requests(observation)
+    status = _status(outcome, facts, expectation)
+    if status is Status.FAIL and outcome in expectation.outcomes and expectation.within_ns is not None:
+        text = f"took {_seconds(facts.shutdown_duration_ns)}, expected within {_seconds(expectation.within_ns)}"
+        remarks.append(_finding("slow-stop", text))
+    return Verdict(observation.trial_id, outcome, status, reason, facts, tuple(remarks), cause, tuple(found))
+
+
+def _took(item: ContainerVerdict) -> int:
+    return item.facts.shutdown_duration_ns or 0
+
+
+def _judge(observation: Observation, scenario: Scenario, expectation: Expectation) -> Verdict:
     facts = stop_sequence.facts(observation)
     outcome, rule, reason = _outcome(observation, facts, expectation)
     if outcome is Outcome.GRACEFUL and _came_too_late(observation, scenario):

@@ -63,9 +63,9 @@ class PlatformRow:
 class ContainerShare:
     """One container's part in the stop of its task.
 
-    `signalled_after_ns`: StopTask → its stop signal. `duration_ns`: its signal → its exit. `share`: of the task's whole
-    time, 0 to 1. All None where not known. `on_longest_chain`: it is on the chain of containers, each waiting for the one
-    before, that the whole stop took as long as.
+    `signalled_after_ns`: the task's first stop signal → this one's. `duration_ns`: its signal → its exit. `share`: of
+    the task's whole time, 0 to 1. All None where not known. `on_longest_chain`: it is on the chain of containers, each
+    waiting for the one before, that the whole stop took as long as. `outcome` None: it had ended before the stop.
     """
 
     name: str
