@@ -29,6 +29,7 @@ from harness import (
 from harness._version import VERSION
 from harness.engines import selection
 from harness.engines.interface import Engine
+from harness.engines.routing import engine_of
 from harness.errors import BaseImageMissing, ScenarioError, UsageError
 from harness.model import (
     Observation,
@@ -74,6 +75,7 @@ class RunRequest:
     junitxml: Path | None = None
     sarif: Path | None = None
     base_image: str | None = None
+    cluster: selection.Cluster | None = None
     command_line: tuple[str, ...] = ()
 
 
@@ -117,7 +119,7 @@ def run(
     """
     run_id = new_run_id()
     directory = store.RunDirectory.create(request.report_dir, request.name) if request.report_dir else None
-    opener = open_engine or (lambda name, run: selection.open_engine(name, run, base_image=request.base_image))
+    opener = open_engine or _opener(request)
     try:
         engine, planned = _ready_engine(request, run_id, listener, opener)
     except BaseException:
@@ -168,7 +170,7 @@ def predict(
 
     The subject is started, made ready, looked at and removed. Raises the errors of `harness.errors`.
     """
-    opener = open_engine or (lambda name, run: selection.open_engine(name, run, base_image=request.base_image))
+    opener = open_engine or _opener(request)
     engine, planned = _ready_engine(request, new_run_id(), listener, opener)
     try:
         for skipped in planned.skipped:
@@ -180,12 +182,7 @@ def predict(
 
 def sweep_start(request: RunRequest, listener: Listener, interruption: trial.Interruption) -> start_window.Sweep:
     """Stops of the first scenario from its creation on. Raises the errors of `harness.errors`."""
-    engine, planned = _ready_engine(
-        request,
-        new_run_id(),
-        listener,
-        lambda name, run: selection.open_engine(name, run, base_image=request.base_image),
-    )
+    engine, planned = _ready_engine(request, new_run_id(), listener, _opener(request))
     try:
         for skipped in planned.skipped:
             raise UsageError(f"{skipped.scenario}: {skipped.reason}")
@@ -262,6 +259,12 @@ def new_run_id() -> str:
 # ── stages ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _opener(request: RunRequest) -> Callable[[str, str], selection.Chosen]:
+    return lambda name, run_id: selection.open_engine(
+        name, run_id, base_image=request.base_image, scenarios=request.scenarios, cluster=request.cluster
+    )
+
+
 def _ready_engine(
     request: RunRequest, run_id: str, listener: Listener, opener: Callable[[str, str], selection.Chosen]
 ) -> tuple[Engine, Plan]:
@@ -335,7 +338,7 @@ def _trial_results(
 ) -> Iterator[TrialResult]:
     """Each trial, judged, as it ends, and behind it those that are derived from it."""
     jobs = scheduler.parse_jobs(request.jobs, len(planned.trials))
-    starts = threading.BoundedSemaphore(scheduler.start_slots())
+    starts = threading.BoundedSemaphore(jobs if engine.info().remote else scheduler.start_slots())
     failed = threading.Event()
     listener.planned(planned, jobs, engine)
 
@@ -345,7 +348,13 @@ def _trial_results(
             return request.keep and not passed and not interruption.requested
 
         seen = trial.perform(
-            item, engine, interruption, start_slot=starts, step=listener.step, keep_if=keep, fast=request.fast
+            item,
+            engine_of(engine, item.scenario),
+            interruption,
+            start_slot=starts,
+            step=listener.step,
+            keep_if=keep,
+            fast=request.fast,
         )
         return tuple(TrialResult(each, verdict.judge(each, item.scenario)) for each in (seen, *_derived(item, seen)))
 

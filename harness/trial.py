@@ -297,6 +297,7 @@ class _Notes:
             complete=record.complete if record else True,
             lost_processes=record.lost_processes if record else None,
             suspected_processes=record.suspected_processes if record else (),
+            task=record.task if record else None,
             problem=problem,
             logs=subject.logs() if subject and engine_answers else LogTail(),
             load_average=os.getloadavg()[0],

@@ -86,8 +86,8 @@ class DockerEngine:
         return self._host.info
 
     def cannot_run(self, scenario: Scenario) -> str | None:
-        """Always None: this engine runs every scenario."""
-        return None
+        """Only whole tasks: they go to a local ECS endpoint on the same engine."""
+        return "a task definition needs an ECS endpoint" if scenario.subject.task is not None else None
 
     def configuration(self, scenario: Scenario) -> Configuration:
         """The image's `Config`, with the scenario's settings in place of its own."""

@@ -7,7 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.model import Configuration, EngineInfo, Event, LogTail, Problem, ProcessInfo, Scenario, Trial, Vantage
+from harness.model import (
+    Configuration,
+    EngineInfo,
+    Event,
+    LogTail,
+    Problem,
+    ProcessInfo,
+    Scenario,
+    TaskRecord,
+    Trial,
+    Vantage,
+)
 
 PrepareProgress = Callable[[str, str], None]
 """Called as (scenario name or image, what is being done), from any thread."""
@@ -28,6 +39,7 @@ class StopRecord:
     lost_processes: tuple[str, ...] | None = None
     suspected_processes: tuple[str, ...] = ()
     exited_before_stop: bool = False
+    task: TaskRecord | None = None
 
 
 class SubjectFailed(Exception):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.engines.interface import Engine
 from harness.errors import EngineError, UsageError
-from harness.model import DoctorLine
+from harness.model import DoctorLine, Scenario
 
-NAMES = ("auto", "docker", "process")
+NAMES = ("auto", "docker", "process", "ecs")
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,44 @@ class Chosen:
     fallback_reason: str | None = None
 
 
-def open_engine(name: str, run_id: str, *, base_image: str | None = None) -> Chosen:
-    """Raises UsageError for an unknown name and EngineError if the named engine does not answer."""
+@dataclass(frozen=True)
+class Cluster:
+    """Where engine `ecs` runs tasks: a cluster, and a JSON file with more of RunTask's input. None: the defaults."""
+
+    name: str | None = None
+    run_task: Path | None = None
+
+
+def open_engine(
+    name: str,
+    run_id: str,
+    *,
+    base_image: str | None = None,
+    scenarios: tuple[Scenario, ...] = (),
+    cluster: Cluster | None = None,
+) -> Chosen:
+    """An engine for some scenarios: task definitions go to a local ECS endpoint on Docker, unless to `ecs` itself.
+
+    Raises UsageError for an unknown name and EngineError if the named engine does not answer.
+    """
+    if name == "ecs":
+        return Chosen(_ecs(run_id, cluster or Cluster()))
+    if cluster is not None and (cluster.name or cluster.run_task):
+        raise UsageError("--cluster and --run-task go with --engine ecs")
+    tasks = [item for item in scenarios if item.subject.task is not None]
+    if not tasks or name not in {"auto", "docker"}:
+        return _container_engine(name, run_id, base_image)
+    if len(tasks) == len(scenarios):
+        return Chosen(_local_ecs(run_id))
+    from harness.engines.routing import RoutingEngine
+
+    chosen = _container_engine(name, run_id, base_image)
+    if chosen.fallback_reason is not None:
+        return chosen  # without a container engine no task runs; the scenarios are skipped with the reason
+    return Chosen(RoutingEngine(chosen.engine, lambda: _local_ecs(run_id)))
+
+
+def _container_engine(name: str, run_id: str, base_image: str | None) -> Chosen:
     if name == "docker":
         return Chosen(_docker(run_id, base_image))
     if name == "process":
@@ -65,6 +103,46 @@ def _docker(run_id: str, base_image: str | None) -> Engine:
     from harness.engines.docker_api import DockerEngine
 
     return DockerEngine(run_id, base_image=base_image, host=host)
+
+
+def _ecs(run_id: str, cluster: Cluster) -> Engine:
+    from harness.engines.ecs import EcsEngine
+    from harness.engines.ecs_api import EcsSettings
+
+    return EcsEngine(run_id, EcsSettings(cluster.name or "default", run_task=_run_task(cluster.run_task)))
+
+
+def _local_ecs(run_id: str) -> Engine:
+    """Engine `ecs` on an endpoint of our own; they meet on the wire, as everybody else's clients do."""
+    from harness.ecs_endpoint import local
+    from harness.engines.ecs import EcsEngine
+    from harness.engines.ecs_api import EcsSettings
+
+    serving = local.serve(run_id)
+    try:
+        settings = EcsSettings(endpoint_url=serving.url, own_endpoint=True)
+        return EcsEngine(run_id, settings, on_close=serving.close)
+    except BaseException:
+        serving.close()
+        raise
+
+
+OURS = frozenset({"cluster", "taskDefinition", "count", "startedBy", "clientToken"})
+"""Members of RunTask that the harness sets itself."""
+
+
+def _run_task(path: Path | None) -> dict[str, object]:
+    """More of RunTask's input, such as `launchType` and `networkConfiguration`. Raises UsageError."""
+    if path is None:
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--run-task {path}: {error}") from None
+    if not isinstance(found, dict) or (wrong := sorted(OURS & found.keys())):
+        what = f"{wrong[0]} is set by stop-harness" if isinstance(found, dict) else "an object is needed"
+        raise UsageError(f"--run-task {path}: {what}; give the rest of RunTask's input, such as launchType")
+    return found
 
 
 def _process(run_id: str) -> Engine:

@@ -1,0 +1,14 @@
+"""An endpoint for the harness's own use: on a free port of loopback, for as long as a run lasts."""
+
+from __future__ import annotations
+
+from harness.ecs_endpoint.containers import Clock
+from harness.ecs_endpoint.docker_containers import DockerContainers
+from harness.ecs_endpoint.endpoint import Endpoint
+from harness.ecs_endpoint.server import EcsServer
+from harness.engines import docker_host
+
+
+def serve(run_id: str) -> EcsServer:
+    """Serve on the local container engine; `close` removes every container. Raises EngineError if none answers."""
+    return EcsServer(Endpoint(DockerContainers(run_id, docker_host.find()), Clock()))

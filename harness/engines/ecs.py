@@ -1,0 +1,627 @@
+"""Engine `ecs`: subjects are tasks of an Amazon ECS cluster, stopped by StopTask. AWS, or our local endpoint.
+
+ECS itself tells exit codes and a few time stamps; who ended a container is inferred from them. Where the local endpoint
+answers, its measured stop is taken instead: the container engine's own events and times.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from urllib.request import urlopen
+
+from harness import signals, task_definition
+from harness.engines.ecs_api import (
+    POLL_LOCAL_S,
+    POLL_REMOTE_S,
+    EcsApi,
+    EcsRefused,
+    EcsSettings,
+    Launcher,
+    NoRoom,
+    Watch,
+    evidence_path,
+    stop_quietly,
+)
+from harness.engines.ecs_reaper import Reaper
+from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
+from harness.errors import BuildError, EngineError
+from harness.model import (
+    NS_PER_S,
+    Clock,
+    Configuration,
+    ContainerRecord,
+    EngineInfo,
+    Event,
+    EventKind,
+    LogTail,
+    Problem,
+    ProblemKind,
+    ProcessInfo,
+    Scenario,
+    Subject,
+    TaskContainer,
+    TaskDefinition,
+    TaskRecord,
+    Trial,
+    Vantage,
+)
+
+RUNNING_TIMEOUT_S = 600.0
+"""PROVISIONING and pulling come before the container's own start; the waiter `tasks-running` gives as long."""
+
+STOP_PATIENCE_S = 300.0
+"""Beyond the sum of the stop timeouts: DEACTIVATING, DEPROVISIONING, and the agent's two minutes for the engine."""
+
+MEMORY_MIB, CPU_UNITS = 512, 256
+"""Of a task that is made from an image alone; the smallest size of Fargate."""
+
+FIRST_LOOK_S, LATE_LOOK_S, LOOK_EVERY_S = 0.3, 1.2, 0.3
+"""When the process table of a container is looked at after its stop began; as in `trial.py`."""
+
+CANNOT_RUN = re.compile(r"executable file not found|no such file or directory|permission denied|exec format error")
+"""What container engines say of a command that cannot be run."""
+
+OUT_OF_MEMORY = "OutOfMemoryError"
+
+
+class EcsEngine:
+    """One run on one cluster. `on_close` ends what was started for it, such as a local endpoint."""
+
+    def __init__(self, run_id: str, settings: EcsSettings, on_close: Callable[[], None] = lambda: None) -> None:
+        self._run_id, self._settings, self._on_close = run_id, settings, on_close
+        self.api = EcsApi(settings)
+        self._started_by = f"stop-harness-{run_id}"
+        self._cluster_answers()
+        self._ours = self.api.ours("info")
+        self._info = self._describe_engine()
+        self.launcher = Launcher(self.api, settings.run_task, self._started_by)
+        self.watch = Watch(self.api, POLL_LOCAL_S if self.local else POLL_REMOTE_S)
+        self._reaper = None if settings.own_endpoint else Reaper(self._started_by, self.api.cluster, settings)
+        self._definitions: dict[tuple[str, int], tuple[str, TaskDefinition]] = {}
+        self._lock = threading.Lock()
+        self._living: set[str] = set()
+        self._closed = False
+
+    @property
+    def local(self) -> bool:
+        """Whether our own endpoint answers, so that its containers are on this machine."""
+        return self._ours is not None
+
+    def info(self) -> EngineInfo:
+        """The cluster, and what can be proved on it."""
+        return self._info
+
+    def cannot_run(self, scenario: Scenario) -> str | None:
+        """No folder can be built on a cluster, and only our own endpoint lets us near a container."""
+        subject, ready = scenario.subject, scenario.readiness
+        if subject.task is None and subject.image is None:
+            return "a cluster runs images only: push the built image and name it"
+        if scenario.stop.signal is not None:
+            return "ECS has no setting for the stop signal; STOPSIGNAL of the image decides"
+        if scenario.before_stop or ready.handler:
+            return "nothing can be done inside a container of a cluster before the stop"
+        if ready.healthcheck and subject.task is None:
+            return "ECS ignores an image's HEALTHCHECK; a task definition can have one of its own"
+        if (ready.log or scenario.reached_ports) and not self.local:
+            return "neither output nor ports of a container can be reached through ECS; use `ready: {delay: …}`"
+        return None
+
+    def configuration(self, scenario: Scenario) -> Configuration:
+        """What is known without the image."""
+        return Configuration(scenario.subject.entrypoint or (), scenario.subject.command or (), None)
+
+    def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
+        """Register a task definition for every scenario and stop timeout. Raises BuildError where ECS refuses it."""
+        for scenario in scenarios:
+            for timeout_ns in scenario.stop.timeouts_ns:
+                task = task_of(scenario, timeout_ns // NS_PER_S, self._settings.run_task)
+                progress(scenario.name, f"registering task definition {task.family}")
+                try:
+                    answer = self.api.call("register_task_definition", **json.loads(task.document))
+                except EcsRefused as error:
+                    raise BuildError(f"{scenario.name}: {error}") from None
+                except Exception as error:
+                    if type(error).__name__ != "ParamValidationError":
+                        raise
+                    raise BuildError(f"{scenario.name}: {error}") from None
+                arn = str(answer["taskDefinition"]["taskDefinitionArn"])
+                self._definitions[scenario.name, timeout_ns] = (arn, task)
+
+    def start(self, trial: Trial) -> EcsSubject:
+        """RunTask, and wait until the task is RUNNING."""
+        arn, task = self._definitions[trial.scenario.name, trial.stop_timeout_ns]
+        try:
+            started = self.launcher.launch(arn)
+        except NoRoom as error:
+            raise SubjectFailed(Problem(ProblemKind.ENGINE_FAILED, str(error))) from None
+        with self._lock:
+            self._living.add(started["taskArn"])
+        self.watch.add(started)
+        subject = EcsSubject(self, trial, task, started["taskArn"])
+        try:
+            subject.wait_running()
+        except BaseException:
+            subject.remove()
+            raise
+        return subject
+
+    def stopped(self, arn: str) -> None:
+        """A task that needs no more stopping."""
+        with self._lock:
+            self._living.discard(arn)
+
+    def close(self) -> None:
+        """Stop every task of the run and take back its task definitions. Idempotent."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed, living = True, sorted(self._living)
+        self.watch.close()
+        running = [arn for arn in living if not stop_quietly(self.api, arn, "stop-harness: the run has ended")]
+        if not self._settings.own_endpoint:
+            self._take_back_definitions()
+        if self._reaper is not None and not running:
+            self._reaper.dismiss()
+        self._on_close()
+
+    def _take_back_definitions(self) -> None:
+        for arn, _ in self._definitions.values():
+            try:
+                self.api.call("deregister_task_definition", taskDefinition=arn)
+                self.api.call("delete_task_definitions", taskDefinitions=[arn])
+            except EngineError:  # without the permission it stays registered, which costs nothing
+                continue
+
+    def _cluster_answers(self) -> None:
+        found = self.api.call("describe_clusters", clusters=[self.api.cluster])
+        if not any(cluster.get("status") == "ACTIVE" for cluster in found.get("clusters", ())):
+            raise EngineError(
+                f"ecs at {self.api.url}: there is no active cluster {self.api.cluster!r} in {self.api.region}; "
+                "name one with --cluster"
+            )
+
+    def _describe_engine(self) -> EngineInfo:
+        below: dict[str, Any] = (self._ours or {}).get("engine") or {}
+        observes = bool(below.get("observes_sigkill"))
+        host = f"{self.api.url}, cluster {self.api.cluster}"
+        caveats = () if self.local else ("ECS does not tell who ended a container: SIGKILL is inferred",)
+        product = f"local ECS endpoint on {below.get('product', 'a container engine')}" if self.local else "Amazon ECS"
+        return EngineInfo(
+            name="ecs",
+            product=product,
+            version=str(below.get("version") or self.api.region),
+            host=host,
+            pid1_rules=True,
+            whole_seconds=True,
+            observes_sigkill=observes,
+            reports_oom=True,
+            runs_images=True,
+            caveats=caveats,
+            remote=not self.local,
+        )
+
+
+class EcsSubject:
+    """One task."""
+
+    def __init__(self, engine: EcsEngine, trial: Trial, task: TaskDefinition, arn: str) -> None:
+        self._engine, self._trial, self._task, self._arn = engine, trial, task, arn
+        self._api, self._watch = engine.api, engine.watch
+        self._aborted = threading.Event()
+        self._timeline: list[Event] = []
+        self._ended_before: set[str] = set()
+        self._looks = _Looks(self._api, arn)
+        self._evidence: dict[str, dict[str, Any]] = {}
+        self.stop_signal: int | None = signals.SIGTERM
+        self.stop_signal_source: str | None = "assumed: ECS does not tell the image's STOPSIGNAL"
+
+    def wait_running(self) -> None:
+        """RUNNING. Raises SubjectFailed where the task stopped before it was."""
+        came = self._watch.wait(self._arn, lambda task: _ended(task) or _runs(task), RUNNING_TIMEOUT_S, self._aborted)
+        if not came:
+            text = f"the task was not RUNNING after {RUNNING_TIMEOUT_S:g} s ({self._newest().get('lastStatus')})"
+            raise SubjectFailed(Problem(ProblemKind.START_FAILED, text))
+        self._timeline.append(_here(EventKind.STARTED, "task RUNNING"))
+        if _ended(self._newest()) or self._newest().get("desiredStatus") == "STOPPED":
+            self._wait_stopped()
+            raise self._failed_start()
+
+    def wait_ready(self) -> None:
+        """RUNNING, and what the scenario asks for beside it."""
+        ready = self._trial.scenario.readiness
+        deadline = time.monotonic() + ready.timeout_ns / NS_PER_S
+        if ready.healthcheck:
+            left_s = deadline - time.monotonic()
+            if not self._watch.wait(self._arn, _healthy, left_s, self._aborted):
+                raise self._not_ready("its health check")
+        if ready.log is not None:
+            self.wait_log(ready.log, max(0, round((deadline - time.monotonic()) * NS_PER_S)))
+        if ready.tcp_port is not None:
+            self._until(lambda: self._accepts(ready.tcp_port or 0), deadline, f"port {ready.tcp_port}")
+        if ready.http_port is not None:
+            port, path = ready.http_port, ready.http_path
+            self._until(lambda: self._answers(port, path), deadline, f"GET {path} at port {port}")
+        self.sleep(ready.delay_ns)
+        self._timeline.append(_here(EventKind.READY, "harness"))
+
+    def sleep(self, duration_ns: int) -> None:
+        """On this machine's clock, until aborted or the task ends."""
+        self._watch.wait(self._arn, _ended, duration_ns / NS_PER_S, self._aborted)
+
+    def is_running(self) -> bool:
+        """As described last, and not told to stop."""
+        task = self._newest()
+        return _runs(task) and task.get("desiredStatus") != "STOPPED"
+
+    def processes(self) -> tuple[ProcessInfo, ...] | None:
+        """Of the only container; a task's containers are looked at one by one during the stop."""
+        return None if self._is_task else self._looks.tables().get(self._task.containers[0].name)
+
+    def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
+        """A published port, by the task's network bindings."""
+        where = self._binding(port)
+        if where is None:
+            raise ConnectionRefusedError(f"no container of the task publishes port {port} (portMappings)")
+        return socket.create_connection(where, timeout=timeout_s), Vantage.PUBLISHED_PORT
+
+    def wait_log(self, pattern: str, timeout_ns: int) -> None:
+        """A line of any container."""
+        wanted = re.compile(pattern, re.MULTILINE)
+        deadline = time.monotonic() + timeout_ns / NS_PER_S
+
+        def written() -> bool:
+            return any(wanted.search(log.text) for log in self._all_logs().values())
+
+        self._until(written, deadline, f"log {pattern!r}")
+
+    def execute(self, command: tuple[str, ...]) -> int:
+        """Cannot be done through ECS."""
+        raise EngineError(f"ecs: `{' '.join(command)}` cannot be run in a container of a cluster")
+
+    def stop(self, stop_timeout_ns: int) -> None:
+        """StopTask, and wait for STOPPED."""
+        self._ended_before = {item["name"] for item in self._containers() if item.get("lastStatus") == "STOPPED"}
+        if self._is_task:
+            self._looks.begin()
+        try:
+            self._timeline.append(_here(EventKind.STOP_REQUESTED, "StopTask call"))
+            reason = f"stop-harness: {self._trial.trial_id}"
+            self._api.call("stop_task", cluster=self._api.cluster, task=self._arn, reason=reason[:255])
+            longest_s = task_definition.longest_chain(self._task)[1]
+            if not self._wait_stopped(max(longest_s, stop_timeout_ns / NS_PER_S) + STOP_PATIENCE_S):
+                raise EngineError(f"ecs: the task was not STOPPED {longest_s + STOP_PATIENCE_S:g} s after StopTask")
+            self._timeline.append(_here(EventKind.STOP_RETURNED, "DescribeTasks: STOPPED"))
+        finally:
+            self._looks.end()
+
+    def end_now(self) -> None:
+        """ECS has no call for it."""
+
+    def record(self) -> StopRecord:
+        """DescribeTasks, and our endpoint's measured stop where it is the one that answers."""
+        self._fetch_evidence()
+        task = self._newest()
+        containers = tuple(self._record_of(item) for item in self._task.containers)
+        gone = task.get("stopCode") not in {None, "UserInitiated"}
+        whole = (*self._timeline, *_ecs_stamps(task), *_whole(containers))
+        if self._is_task:
+            record = TaskRecord(
+                arn=self._arn,
+                containers=containers,
+                fargate=self._task.fargate,
+                stop_code=str(task.get("stopCode") or ""),
+                stopped_reason=str(task.get("stoppedReason") or ""),
+            )
+            complete = all(item.complete for item in containers)
+            return StopRecord(whole, None, None, None, complete, exited_before_stop=gone, task=record)
+        only = containers[0]
+        if only.stop_signal is not None:
+            self.stop_signal, self.stop_signal_source = only.stop_signal, "kill event"
+        events = (*self._timeline, *_ecs_stamps(task), *only.events)
+        return StopRecord(events, only.exit_code, None, only.oom_killed, only.complete, exited_before_stop=gone)
+
+    def logs(self) -> LogTail:
+        """Of the only container."""
+        return LogTail() if self._is_task else self._log(self._task.containers[0].name)
+
+    def abort(self) -> None:
+        """Waits end; `remove` sees to the task."""
+        self._aborted.set()
+        self._watch.wake()
+
+    def remove(self) -> None:
+        """Stopped, or told to stop. ECS forgets a stopped task by itself."""
+        try:
+            stopped = _ended(self._newest())
+        except KeyError:
+            return
+        if stopped or stop_quietly(self._api, self._arn, "stop-harness: no longer needed"):
+            self._engine.stopped(self._arn)
+        self._watch.drop(self._arn)
+
+    @property
+    def _is_task(self) -> bool:
+        return self._trial.scenario.subject.task is not None
+
+    def _newest(self) -> dict[str, Any]:
+        return self._watch.newest(self._arn)
+
+    def _containers(self) -> list[dict[str, Any]]:
+        return list(self._newest().get("containers", ()))
+
+    def _wait_stopped(self, timeout_s: float = STOP_PATIENCE_S) -> bool:
+        came = self._watch.wait(self._arn, _ended, timeout_s, self._aborted)
+        if self._newest().get("lastStatus") == "GONE":
+            raise EngineError("ecs: the task is no longer known to the service")
+        if came:
+            self._engine.stopped(self._arn)
+        return came
+
+    def _failed_start(self) -> SubjectFailed:
+        """Why a task never ran, or how it ended before it was ready."""
+        task = self._newest()
+        essential = {item.name for item in self._task.containers if item.essential}
+        reasons = [f"{item['name']}: {item['reason']}" for item in task.get("containers", ()) if item.get("reason")]
+        text = "; ".join(dict.fromkeys([str(task.get("stoppedReason") or "the task stopped"), *reasons]))
+        codes = [item.get("exitCode") for item in task.get("containers", ()) if item["name"] in essential]
+        code = next((code for code in codes if code is not None), None)
+        if task.get("stopCode") == "EssentialContainerExited":
+            return SubjectFailed(None, code)
+        missing = CANNOT_RUN.search(text) and "CannotStartContainer" in text
+        return SubjectFailed(Problem(ProblemKind.COMMAND_NOT_FOUND if missing else ProblemKind.START_FAILED, text))
+
+    def _not_ready(self, what: str) -> SubjectFailed:
+        if _ended(self._newest()) or not self.is_running():
+            self._wait_stopped()
+            return self._failed_start()
+        seconds = self._trial.scenario.readiness.timeout_ns / NS_PER_S
+        return SubjectFailed(Problem(ProblemKind.NOT_READY, f"not ready after {seconds:g} s: {what}"))
+
+    def _until(self, holds: Callable[[], bool], deadline: float, what: str) -> None:
+        while not holds():
+            left_s = deadline - time.monotonic()
+            over = self._watch.wait(self._arn, _ended, max(0.0, min(0.1, left_s)), self._aborted)
+            if over or left_s <= 0 or self._aborted.is_set() or not self.is_running():
+                raise self._not_ready(what)
+
+    def _accepts(self, port: int) -> bool:
+        try:
+            connection, _ = self.connect(port, 1.0)
+        except OSError:
+            return False
+        connection.settimeout(0.05)
+        try:  # an engine's proxy accepts for a container that does not, and then closes
+            return connection.recv(1, socket.MSG_PEEK) != b""
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def _answers(self, port: int, path: str) -> bool:
+        where = self._binding(port)
+        if where is None:
+            return False
+        try:
+            with urlopen(f"http://{where[0]}:{where[1]}{path}", timeout=5) as answer:
+                return bool(answer.status < 400)
+        except (OSError, ValueError):
+            return False
+
+    def _binding(self, port: int) -> tuple[str, int] | None:
+        for container in self._containers():
+            for binding in container.get("networkBindings", ()):
+                if binding.get("containerPort") == port and binding.get("hostPort"):
+                    host = binding.get("bindIP") or "127.0.0.1"
+                    return ("127.0.0.1" if host == "0.0.0.0" else host), int(binding["hostPort"])
+        return None
+
+    def _all_logs(self) -> dict[str, LogTail]:
+        return {item.name: self._log(item.name) for item in self._task.containers}
+
+    def _log(self, name: str) -> LogTail:
+        found = self._api.ours(evidence_path(self._arn, "logs", name))
+        return LogTail(str(found.get("text", "")), bool(found.get("truncated"))) if found else LogTail()
+
+    def _fetch_evidence(self) -> None:
+        found = self._api.ours(evidence_path(self._arn)) if self._engine.local else None
+        self._evidence = {item["name"]: item for item in (found or {}).get("containers", ())}
+
+    def _record_of(self, definition: TaskContainer) -> ContainerRecord:
+        name = definition.name
+        shown = next((item for item in self._containers() if item["name"] == name), {})
+        told = self._evidence.get(name)
+        code = shown.get("exitCode")
+        reason = str(shown.get("reason") or "")
+        events = _measured_events(told) if told else self._seen_events(definition)
+        sent = next((event for event in events if event.kind is EventKind.SIGNAL_SENT), None)
+        looks = self._looks
+        return ContainerRecord(
+            name=name,
+            essential=definition.essential,
+            waits_for=definition.waits_for,
+            stop_timeout_ns=(told or {}).get("stopTimeoutSeconds", definition.stop_timeout_s) * NS_PER_S,
+            stop_signal=sent.signal if sent else self.stop_signal,
+            events=events,
+            exit_code=code,
+            oom_killed=bool(told["oomKilled"]) if told and told["oomKilled"] is not None else OUT_OF_MEMORY in reason,
+            complete=bool(told["recordComplete"]) if told else True,
+            ran=shown.get("runtimeId") is not None or code is not None,
+            ended_before_stop=name in self._ended_before,
+            reason=reason,
+            processes=looks.before.get(name),
+            processes_after_signal=looks.second.get(name),
+            processes_late=looks.late.get(name),
+            logs=self._log(name) if self._is_task else LogTail(),
+        )
+
+    def _seen_events(self, definition: TaskContainer) -> tuple[Event, ...]:
+        """What polling saw, on this machine's clock: told to stop when those it waits for were gone, then STOPPED."""
+        called = next((event for event in self._timeline if event.kind is EventKind.STOP_REQUESTED), None)
+        seen = self._watch.stopped_seen_ns(self._arn)
+        if called is None or definition.name not in seen:
+            return ()
+        begun_ns = max([called.at_ns, *(seen[name] for name in definition.waits_for if name in seen)])
+        source = f"DescribeTasks every {self._watch.period_s:g} s"
+        return (
+            Event(EventKind.STOP_REQUESTED, begun_ns, Clock.HARNESS, "StopTask call"),
+            Event(EventKind.EXITED, seen[definition.name], Clock.HARNESS, source),
+        )
+
+
+class _Looks:
+    """Process tables of a task's containers before and during its stop, where our own endpoint shows them."""
+
+    def __init__(self, api: EcsApi, arn: str) -> None:
+        self._api, self._arn = api, arn
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.before: dict[str, tuple[ProcessInfo, ...]] = {}
+        self.second: dict[str, tuple[ProcessInfo, ...]] = {}
+        self.late: dict[str, tuple[ProcessInfo, ...]] = {}
+
+    def tables(self) -> dict[str, tuple[ProcessInfo, ...]]:
+        """Container → its process table, of those that run."""
+        found = self._api.ours(evidence_path(self._arn, "processes")) or {}
+        return {name: tuple(ProcessInfo(**row) for row in rows) for name, rows in found.items() if rows}
+
+    def begin(self) -> None:
+        """The first look now, the others beside the stop."""
+        self.before = self.tables()
+        if self.before:
+            self._thread = threading.Thread(target=self._look, name="ecs looks", daemon=True)
+            self._thread.start()
+
+    def end(self) -> None:
+        """The stop is over."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+
+    def _look(self) -> None:
+        while not self._over.wait(LOOK_EVERY_S) and len(self.late) < len(self.before):
+            found = self._api.ours(evidence_path(self._arn)) or {}
+            called = {item["name"]: item.get("stopCalledAt") for item in found.get("containers", ())}
+            since_s = {name: time.time() - at for name, at in called.items() if at is not None}
+            due_second = {name for name, s in since_s.items() if s >= FIRST_LOOK_S and name not in self.second}
+            due_late = {name for name, s in since_s.items() if s >= LATE_LOOK_S and name not in self.late}
+            if not due_second | due_late:
+                continue
+            tables = self.tables()
+            self.second |= {name: tables.get(name, ()) for name in due_second}
+            self.late |= {name: tables.get(name, ()) for name in due_late}
+
+
+def task_of(scenario: Scenario, stop_timeout_s: int, run_task: dict[str, Any]) -> TaskDefinition:
+    """The task that a trial starts: the scenario's own, or one made of its image."""
+    task = scenario.subject.task
+    if task is None:
+        task = task_definition.parse(json.dumps(_document(scenario.subject, run_task)), scenario.name)
+    if not scenario.stop.own_timeouts:
+        task = task_definition.stop_timeouts_replaced(task, stop_timeout_s)
+    family = re.sub(r"[^A-Za-z0-9_-]", "-", f"stop-harness-{scenario.name}")
+    return replace(task, family=family, document=json.dumps({**json.loads(task.document), "family": family}))
+
+
+def _document(subject: Subject, run_task: dict[str, Any]) -> dict[str, Any]:
+    memory_mib = MEMORY_MIB if subject.memory_bytes is None else max(6, subject.memory_bytes // (1 << 20))
+    container: dict[str, Any] = {
+        "name": "subject",
+        "image": subject.image,
+        "essential": True,
+        "memory": memory_mib,
+        "environment": [{"name": name, "value": value} for name, value in subject.environment],
+        "portMappings": [
+            {"containerPort": port, **({"hostPort": host} if host else {})} for port, host in subject.ports
+        ],
+    }
+    if subject.entrypoint is not None:
+        container["entryPoint"] = list(subject.entrypoint)
+    if subject.command is not None:
+        container["command"] = list(subject.command)
+    if subject.user:
+        container["user"] = subject.user
+    if subject.working_directory:
+        container["workingDirectory"] = subject.working_directory
+    if subject.init:
+        container["linuxParameters"] = {"initProcessEnabled": True}
+    document: dict[str, Any] = {"family": "task", "containerDefinitions": [container]}
+    providers = [str(item.get("capacityProvider", "")) for item in run_task.get("capacityProviderStrategy", ())]
+    if run_task.get("launchType") == "FARGATE" or any(name.startswith("FARGATE") for name in providers):
+        document |= {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc"}
+        document |= {"cpu": str(CPU_UNITS), "memory": str(max(MEMORY_MIB, memory_mib))}
+    return document
+
+
+def _measured_events(told: dict[str, Any]) -> tuple[Event, ...]:
+    """The container engine's own record, as our endpoint passes it on; epoch seconds there, nanoseconds here."""
+    events = [
+        Event(EventKind(item["kind"]), _ns(item["at"]), Clock.ENGINE, item["source"], item["signal"])
+        for item in told["events"]
+    ]
+    if told["exitedAt"] is not None:
+        events.append(Event(EventKind.EXITED, _ns(told["exitedAt"]), Clock.ENGINE, "State.FinishedAt"))
+    return tuple(events)
+
+
+def _whole(containers: tuple[ContainerRecord, ...]) -> tuple[Event, ...]:
+    """The task as a whole: from the first stop signal to the last exit, each clock by itself."""
+    events = [event for item in containers if not item.ended_before_stop for event in item.events]
+    found = []
+    for clock in (Clock.ENGINE, Clock.HARNESS):
+        seen = [event for event in events if event.clock is clock]
+        sent = [event for event in seen if event.kind is EventKind.SIGNAL_SENT]
+        ended = [event for event in seen if event.kind is EventKind.EXITED]
+        found += [min(sent, key=_when)] if sent else []
+        found += [max(ended, key=_when)] if ended else []
+    return tuple(found)
+
+
+def _ecs_stamps(task: dict[str, Any]) -> tuple[Event, ...]:
+    """ECS's own times. `executionStoppedAt` is the first essential container's end."""
+    kinds = {
+        "startedAt": EventKind.STARTED,
+        "stoppingAt": EventKind.STOP_REQUESTED,
+        "executionStoppedAt": EventKind.EXITED,
+        "stoppedAt": EventKind.STOP_RETURNED,
+    }
+    if len(task.get("containers", ())) > 1:
+        del kinds["executionStoppedAt"]
+    return tuple(
+        Event(kind, round(stamp.timestamp() * 1e6) * 1000, Clock.ECS, name)
+        for name, kind in kinds.items()
+        if isinstance(stamp := task.get(name), datetime)
+    )
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e6) * 1000
+
+
+def _when(event: Event) -> int:
+    return event.at_ns
+
+
+def _here(kind: EventKind, source: str) -> Event:
+    return Event(kind, time.monotonic_ns(), Clock.HARNESS, source)
+
+
+def _ended(task: dict[str, Any]) -> bool:
+    return task.get("lastStatus") in {"STOPPED", "DELETED", "GONE"}
+
+
+def _runs(task: dict[str, Any]) -> bool:
+    return task.get("lastStatus") == "RUNNING"
+
+
+def _healthy(task: dict[str, Any]) -> bool:
+    return task.get("healthStatus") == "HEALTHY" or _ended(task)

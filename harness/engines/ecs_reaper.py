@@ -1,0 +1,69 @@
+"""Stops a run's tasks when the harness dies without doing so itself, even by `kill -9`.
+
+A small process of its own that waits on a pipe whose other end the harness holds; see `reaper.py`. Tasks are found by
+`startedBy`, which is the run's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+from harness.engines.ecs_api import EcsApi, EcsSettings, stop_quietly
+from harness.errors import EngineError
+
+DISMISSED = b"done"
+
+SETTLE_S = 20.0
+"""RunTask calls that were on their way when the harness died may still land; look again for this long."""
+
+
+class Reaper:
+    """The harness's end: starts the process, and dismisses it after an orderly end."""
+
+    def __init__(self, started_by: str, cluster: str, settings: EcsSettings) -> None:
+        told = json.dumps({"started_by": started_by, "cluster": cluster, "endpoint_url": settings.endpoint_url})
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "harness.engines.ecs_reaper", told],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C at the terminal must not reach it
+        )
+
+    def dismiss(self) -> None:
+        """The run is clean: nothing is left to stop."""
+        with contextlib.suppress(OSError):  # it was killed; there is nothing left to dismiss
+            self._process.communicate(DISMISSED, timeout=10)
+
+
+def stop_run(api: EcsApi, started_by: str) -> int:
+    """Stop the tasks that a run started and that are not stopping yet; how many. Raises EngineError."""
+    request: dict[str, Any] = {"cluster": api.cluster, "startedBy": started_by}
+    stopped = 0
+    while True:
+        answer = api.call("list_tasks", **request)
+        stopped += sum(stop_quietly(api, arn, "stop-harness was killed") for arn in answer["taskArns"])
+        if not answer.get("nextToken"):
+            return stopped
+        request["nextToken"] = answer["nextToken"]
+
+
+def main() -> None:
+    """Wait for the harness to go; stop its tasks unless it said that it had."""
+    if sys.stdin.buffer.read().endswith(DISMISSED):
+        return
+    told = json.loads(sys.argv[1])
+    deadline = time.monotonic() + SETTLE_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(EngineError):
+            stop_run(EcsApi(EcsSettings(told["cluster"], told["endpoint_url"])), told["started_by"])
+        time.sleep(1.0)
+
+
+if __name__ == "__main__":
+    main()

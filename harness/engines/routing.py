@@ -1,0 +1,60 @@
+"""Several engines behind one: whole tasks go to an ECS engine, everything else to the one that was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.engines.interface import Engine, PrepareProgress, RunningSubject
+from harness.model import Configuration, EngineInfo, Scenario, Trial
+
+
+class RoutingEngine:
+    """`open_tasks` is called when the first task definition is met."""
+
+    def __init__(self, chosen: Engine, open_tasks: Callable[[], Engine]) -> None:
+        self._chosen, self._open_tasks = chosen, open_tasks
+        self._tasks: Engine | None = None
+
+    def engine_of(self, scenario: Scenario) -> Engine:
+        """The engine that runs a scenario."""
+        if scenario.subject.task is None:
+            return self._chosen
+        if self._tasks is None:
+            self._tasks = self._open_tasks()
+        return self._tasks
+
+    def info(self) -> EngineInfo:
+        """Of the engine that was chosen; each observation names its own."""
+        return self._chosen.info()
+
+    def cannot_run(self, scenario: Scenario) -> str | None:
+        """As its engine says."""
+        return self.engine_of(scenario).cannot_run(scenario)
+
+    def configuration(self, scenario: Scenario) -> Configuration:
+        """As its engine says."""
+        return self.engine_of(scenario).configuration(scenario)
+
+    def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
+        """Each engine its own."""
+        for wanted in (False, True):
+            some = tuple(item for item in scenarios if (item.subject.task is not None) is wanted)
+            if some:
+                self.engine_of(some[0]).prepare(some, progress)
+
+    def start(self, trial: Trial) -> RunningSubject:
+        """On the trial's engine."""
+        return self.engine_of(trial.scenario).start(trial)
+
+    def close(self) -> None:
+        """Both."""
+        try:
+            if self._tasks is not None:
+                self._tasks.close()
+        finally:
+            self._chosen.close()
+
+
+def engine_of(engine: Engine, scenario: Scenario) -> Engine:
+    """The engine that really runs a scenario."""
+    return engine.engine_of(scenario) if isinstance(engine, RoutingEngine) else engine
