@@ -54,11 +54,11 @@ expect:
 
 def scenario_of(given: Mapping[str, Any], command: tuple[str, ...], environment: Mapping[str, str]) -> Scenario:
     """The scenario that the options of `check` describe. Raises UsageError or ScenarioError."""
-    sources = [key for key in ("image", "build", "compose") if given[key]]
+    sources = [name for key, name in _SOURCES.items() if given[key]]
     if len(sources) > 1:
-        raise UsageError(f"check takes one of IMAGE, --build and --compose, not {' and '.join(sources)}")
+        raise UsageError(f"check takes one of {', '.join(_SOURCES.values())}; not {' and '.join(sources)} together")
     if not sources and not command:
-        raise UsageError("check needs an IMAGE, --build DIR, --compose FILE SERVICE, or a command behind `--`")
+        raise UsageError(f"check needs one of {', '.join(_SOURCES.values())}, or a command behind `--`")
     if given["compose"]:
         file, service = given["compose"]
         data = _compose_data(file, service, environment)
@@ -66,7 +66,8 @@ def scenario_of(given: Mapping[str, Any], command: tuple[str, ...], environment:
         data = {"version": 1, "name": _name(given, command), "subject": _source(given)}
     subject, stop = data["subject"], data.setdefault("stop", {})
     _put(subject, "command", list(command) or None)
-    _put(subject, "environment", {**subject.get("environment", {}), **_pairs(given["env"])} or None)
+    added = _pairs(given["env"], "--env", "KEY=VALUE")
+    _put(subject, "environment", {**subject.get("environment", {}), **added} or None)
     _put(subject, "init", given["init"] or None)
     _put(subject, "memory", given["memory"])
     _put(stop, "timeouts", list(dict.fromkeys(given["timeouts"])) or None)
@@ -77,10 +78,25 @@ def scenario_of(given: Mapping[str, Any], command: tuple[str, ...], environment:
     _put(expectation, "within", given["within"])
     _put(expectation, "exit_codes", list(given["exit_codes"]) or None)
     data["expect"] = [expectation]
+    if given["task_images"]:
+        subject["images"] = _pairs(given["task_images"], "--task-image", "CONTAINER=IMAGE")
     if not sources:
         subject["build"] = "."
     made = scenario.from_data(data, "check")
     return made if sources else _bare(made)
+
+
+_SOURCES = {
+    "image": "IMAGE",
+    "build": "--build DIR",
+    "compose": "--compose FILE SERVICE",
+    "task_definition": "--task-definition FILE",
+}
+
+
+def is_bare(given: Mapping[str, Any]) -> bool:
+    """Whether the options name no image of any kind, only a command."""
+    return not any(given[key] for key in _SOURCES)
 
 
 def describe_engine(line: DoctorLine) -> str:
@@ -120,21 +136,24 @@ def _source(given: Mapping[str, Any]) -> dict[str, Any]:
         if not (Path(given["build"]) / "Dockerfile").is_file():
             raise UsageError(f"--build {given['build']}: there is no Dockerfile in that folder")
         return {"build": given["build"]}
+    if given["task_definition"]:
+        return {"task_definition": given["task_definition"]}
     return {"image": given["image"]} if given["image"] else {}
 
 
 def _name(given: Mapping[str, Any], command: tuple[str, ...]) -> str:
-    text = given["image"] or (given["build"] and Path(given["build"]).resolve().name) or Path(command[0]).name
+    task = given["task_definition"] and Path(given["task_definition"]).stem
+    text = given["image"] or (given["build"] and Path(given["build"]).resolve().name) or task or Path(command[0]).name
     slug = re.sub(r"[^a-z0-9._-]+", "-", text.lower().rpartition("/")[2]).strip("-._")
     return slug[:60] or "subject"
 
 
-def _pairs(items: tuple[str, ...]) -> dict[str, str]:
+def _pairs(items: tuple[str, ...], option: str, form: str) -> dict[str, str]:
     pairs = {}
     for item in items:
         key, sign, value = item.partition("=")
         if not key or not sign:
-            raise UsageError(f"--env {item!r} is not of the form KEY=VALUE")
+            raise UsageError(f"{option} {item!r} is not of the form {form}")
         pairs[key] = value
     return pairs
 

@@ -33,7 +33,21 @@ bad scenario, 3 inconclusive, 4 engine unreachable or harness fault,
 
 ENVIRONMENT_PREFIX = "STOP_HARNESS_"
 SETTINGS = frozenset(
-    {"engine", "report_dir", "jobs", "repeat", "junitxml", "sarif", "fail_fast", "keep", "seed", "base_image", "color"}
+    {
+        "engine",
+        "report_dir",
+        "jobs",
+        "repeat",
+        "junitxml",
+        "sarif",
+        "fail_fast",
+        "keep",
+        "seed",
+        "base_image",
+        "color",
+        "cluster",
+        "run_task",
+    }
 )
 """Options that `[tool.stop-harness]` and the environment may set."""
 
@@ -57,7 +71,7 @@ def options(*several: Callable[[Command], Command]) -> Callable[[Command], Comma
     return decorate
 
 
-ENGINE = option("--engine", default="auto", metavar="NAME", help="auto, docker or process.  [default: auto]")
+ENGINE = option("--engine", default="auto", metavar="NAME", help="auto, docker, process or ecs.  [default: auto]")
 COLOR = option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Coloured output.")
 BASE_IMAGE = option("--base-image", metavar="IMAGE", help="Base image for Dockerfiles with ARG BASE_IMAGE.")
 REPEAT = option("--repeat", type=click.IntRange(1, 10_000), metavar="N", help="Repetitions of each stop.")
@@ -71,6 +85,12 @@ KEEP = option("--keep", is_flag=True, help="Leave containers of trials that did 
 FAIL_FAST = option("--fail-fast", is_flag=True, help="End the run at the first failure.")
 FAST = option("--fast", is_flag=True, help="End a stop early where the process table leaves no doubt.")
 INFER = option("--infer", is_flag=True, help="Perform only the longest stop timeout; derive the shorter ones.")
+CLUSTER = option("--cluster", metavar="NAME", help="Cluster of --engine ecs.  [default: default]")
+RUN_TASK = option(
+    "--run-task",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="JSON file with more of RunTask's input, for --engine ecs: launchType, networkConfiguration, …",
+)
 TRY_FIXES = option("--try-fixes", is_flag=True, help="Repeat bad stops with changes that may cure them.")
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 
@@ -108,6 +128,8 @@ def cli(context: click.Context) -> None:
 @PATHS
 @options(
     ENGINE,
+    CLUSTER,
+    RUN_TASK,
     JOBS,
     REPEAT,
     SHARD,
@@ -139,6 +161,10 @@ def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
 @click.argument("image", required=False)
 @click.option("--build", metavar="DIR", help="Build this folder instead of naming an image.")
 @click.option("--compose", nargs=2, metavar="FILE SERVICE", help="Take a service of a Compose file.")
+@click.option("--task-definition", metavar="FILE", help="A task definition of Amazon ECS, as JSON.")
+@click.option(
+    "--task-image", "task_images", multiple=True, metavar="CONTAINER=IMAGE", help="Another image for it; repeatable."
+)
 @click.option(
     "--timeout", "timeouts", multiple=True, metavar="DURATION", help="Stop timeout; repeatable. [default: 30s]"
 )
@@ -160,22 +186,25 @@ def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of sentences.")
 @click.option("--sweep-start", is_flag=True, help="Find the moments from its start on at which a stop signal is lost.")
 @click.option("--predict", is_flag=True, help="Only forecast, from the signal masks; stops nothing.")
-@options(ENGINE, JOBS, REPEAT, FAST, INFER, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, SARIF, BASE_IMAGE, COLOR)
+@options(
+    ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, FAST, INFER, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, SARIF, BASE_IMAGE, COLOR
+)
 @click.pass_context
 def check(context: click.Context, /, color: str, as_json: bool, predict: bool, sweep_start: bool, **given: Any) -> None:
-    """Stop IMAGE (or a build, a Compose service, or the COMMAND behind `--`) and say whether that was graceful.
+    """Stop IMAGE (or a build, a Compose service, an ECS task definition, or the COMMAND behind `--`) and say whether
+    that was graceful.
 
     \b
     stop-harness check nginx:latest
     stop-harness check --build . --ready-tcp 8000 --timeout 10s --timeout 30s
     stop-harness check -- python3 server.py
     """
-    from harness import pipeline
-    from harness.check import scenario_of
+    from harness import discovery, pipeline
+    from harness.check import is_bare, scenario_of
 
     command = tuple(context.meta.get("command", ()))
-    scenario = scenario_of(given, command, dict(os.environ))
-    if scenario.subject.image is None and not given["build"] and not given["compose"]:
+    scenario = discovery.with_task(scenario_of(given, command, dict(os.environ)))
+    if is_bare(given):
         given["engine"] = "process"  # a bare command has no image
     request = _request((scenario,), scenario.name, given)
     if predict:
@@ -191,9 +220,12 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
 
 def _request(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any]) -> RunRequest:
     from harness import scheduler
+    from harness.engines.selection import Cluster
     from harness.pipeline import RunRequest
     from harness.plan import Shard
 
+    if settings["engine"] != "ecs" and (settings["cluster"] or settings["run_task"]):
+        raise UsageError("--cluster and --run-task go with --engine ecs")
     scheduler.parse_jobs(settings["jobs"], 1)  # a mistake is refused before anything starts
     shard = settings.get("shard")
     return RunRequest(
@@ -213,6 +245,7 @@ def _request(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any
         junitxml=settings["junitxml"],
         sarif=settings.get("sarif"),
         base_image=settings["base_image"],
+        cluster=Cluster(settings["cluster"], settings["run_task"]) if settings["engine"] == "ecs" else None,
         command_line=("stop-harness", *sys.argv[1:]),
     )
 

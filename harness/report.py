@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from harness import remedies, signals, statistics
+from harness import remedies, signals, statistics, task_report
 from harness.errors import HarnessBug
 from harness.model import (
     ECS_STOP_TIMEOUT_S,
@@ -48,7 +48,7 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
         scenarios=scenarios,
         results=results,
         compliance=tuple(
-            compliance(scenario.name, by_scenario[scenario.name], ecs, absent[scenario.name]) for scenario in scenarios
+            _compliance(scenario, by_scenario[scenario.name], ecs, absent[scenario.name]) for scenario in scenarios
         ),
         platforms=tuple(_platform_row(platform, scenarios, by_scenario, absent) for platform in PLATFORMS),
         trials_planned=stored.trials_planned,
@@ -58,6 +58,8 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
         advice=tuple(
             statistics.recommended_timeout(scenario.name, tuple(by_scenario[scenario.name])) for scenario in scenarios
         ),
+        tasks=task_report.stops(results, scenarios),
+        static_findings=task_report.static_findings(scenarios),
     )
 
 
@@ -103,6 +105,16 @@ def _natural(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
 
 
 # ── Compliance ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _compliance(scenario: Scenario, results: list[TrialResult], limit_ns: int, absent: str) -> Compliance:
+    """A container against the default; of a task each container against what ECS gives it, its own stop timeout."""
+    own = scenario.stop.own_timeouts
+
+    def judge(stops: list[TrialResult]) -> Compliance:
+        return compliance(scenario.name, stops, stops[0].observation.stop_timeout_ns if own else limit_ns, absent)
+
+    return task_report.by_container(results, judge) or compliance(scenario.name, results, limit_ns, absent)
 
 
 @dataclass(frozen=True)
@@ -237,7 +249,7 @@ def _platform_row(
     limit_ns = platform.default_timeout_s * NS_PER_S
     judged = [
         _other_signal(platform, scenario.name, by_scenario[scenario.name], limit_ns)
-        or compliance(scenario.name, by_scenario[scenario.name], limit_ns, absent[scenario.name])
+        or _against(scenario.name, by_scenario[scenario.name], limit_ns, absent[scenario.name])
         for scenario in scenarios
     ]
     return PlatformRow(
@@ -245,6 +257,12 @@ def _platform_row(
         statuses=tuple(row.status for row in judged),
         reasons=tuple(row.reason for row in judged),
     )
+
+
+def _against(scenario: str, results: list[TrialResult], limit_ns: int, absent: str) -> Compliance:
+    """A platform's default is what each container of a task would get."""
+    worst = task_report.by_container(results, lambda stops: compliance(scenario, stops, limit_ns, absent))
+    return worst or compliance(scenario, results, limit_ns, absent)
 
 
 def _other_signal(platform: Platform, scenario: str, results: list[TrialResult], limit_ns: int) -> Compliance | None:

@@ -43,8 +43,6 @@ def open_engine(
     """
     if name == "ecs":
         return Chosen(_ecs(run_id, cluster or Cluster()))
-    if cluster is not None and (cluster.name or cluster.run_task):
-        raise UsageError("--cluster and --run-task go with --engine ecs")
     tasks = [item for item in scenarios if item.subject.task is not None]
     if not tasks or name not in {"auto", "docker"}:
         return _container_engine(name, run_id, base_image)

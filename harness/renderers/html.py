@@ -122,6 +122,8 @@ def _view(report: Report) -> dict[str, Any]:
             _compliance_row(row, scenario, report)
             for row, scenario in zip(report.compliance, report.scenarios, strict=True)
         ],
+        "tasks": task_text.sections(report),
+        "definition_findings": task_text.findings(report),
         "remedies": remedy_text.sections(report),
         "advice": [
             (one_line(item.scenario), "–" if item.recommended_ns is None else timeout(item.recommended_ns), item.basis)

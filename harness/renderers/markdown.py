@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import chain, islice
 
 from harness.model import Report, Status, TrialResult
-from harness.renderers import remedy_text
+from harness.renderers import remedy_text, task_text
 from harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
@@ -41,6 +41,7 @@ def render(report: Report) -> str:
         ),
         *_compliance(report),
         *_skipped(report),
+        *_tasks(report),
         *_remedies(report),
         *_advice(report),
         *_trials(report),
@@ -91,6 +92,34 @@ def _remedies(report: Report) -> list[str]:
             lines += [f"{paste.place}:", "", fence, printable(paste.text), fence, ""]
         lines += [] if first else [""]
     return lines
+
+
+def _tasks(report: Report) -> list[str]:
+    """Each task container by container, and what its definition shows."""
+    lines = []
+    for section in islice(task_text.sections(report), MAX_SCENARIOS):
+        rows = [
+            (
+                f"{'**' if row.fix_first else ''}{_cell(row.name)}{'**' if row.fix_first else ''}",
+                row.after,
+                row.took,
+                row.share,
+                row.limit,
+                _cell(row.ended),
+            )
+            for row in section.rows
+        ]
+        heads = ("Container", "Signal after", "Took", "Share", "Stop timeout", "Ended")
+        lines += [f"### Task {_cell(section.scenario)}", "", _cell(section.headline), ""]
+        lines += [
+            *_table(heads, (":--", "--:", "--:", "--:", "--:", ":--"), rows),
+            "",
+            f"- Chain: {_cell(section.chain)}",
+        ]
+        lines += [f"- Fix first: {_cell(section.fix_first)}"] if section.fix_first else []
+        lines.append("")
+    found = [f"- {item.severity}: {_cell(item.text)} [{item.rule}]" for item in task_text.findings(report)]
+    return lines + (["### What the task definitions show", "", *found, ""] if found else [])
 
 
 def _advice(report: Report) -> list[str]:

@@ -20,7 +20,7 @@ from harness.model import (
     TimeoutAdvice,
     TrialResult,
 )
-from harness.renderers import remedy_text
+from harness.renderers import remedy_text, task_text
 from harness.wording import (
     ASCII_MARKS,
     COMPLIANCE_MARKS,
@@ -72,6 +72,8 @@ def summary(report: Report, *, width: int = 80, colour: bool = False, unicode: b
         [line for item in report.skipped for line in _hanging("skipped", f"{item.scenario}: {item.reason}", width)],
         [line for text in warnings for line in _hanging("warning", text, width, paint, _YELLOW)],
         _problem_lines(report, width, paint),
+        [line for section in task_text.sections(report) for line in _task_summary(section, width, paint)],
+        _definition_lines(task_text.findings(report), width, paint),
         [line for section in remedy_text.sections(report) for line in _remedy_summary(section, width, paint)],
         [
             *_wrapped(compliance_headline(report), width),
@@ -95,12 +97,16 @@ def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unic
     lines: list[str] = []
     for row, scenario in zip(report.compliance, report.scenarios, strict=True):
         results = report.of_scenario(row.scenario)
-        headline = f"{COMPLIANCE_MARKS[row.status]} {_verdict_sentence(row, results, subject_name(scenario))}"
+        sentence = _task_sentence if scenario.subject.task else _verdict_sentence
+        headline = f"{COMPLIANCE_MARKS[row.status]} {sentence(row, results, subject_name(scenario))}"
         lines += [paint(line, _COMPLIANCE_COLOURS[row.status]) for line in _wrapped(headline, width, indent="  ")]
         lines += ["", *_timeout_lines(results, width, paint)]
+        for section in task_text.sections(report):
+            lines += _task_lines(section, width, paint) if section.scenario == one_line(scenario.name) else []
         lines += ["", *_evidence_lines(results, width)] if results else []
         lines += _cause_lines(results, width)
         lines += _finding_lines(results, width, paint)
+        lines += _definition_lines(task_text.findings(report, scenario.name), width, paint)
         if any(result.verdict.outcome is Outcome.GRACEFUL for result in results):
             advice = (item for item in report.advice if item.scenario == row.scenario)
             lines += [line for item in advice for line in _advice_lines(item, width)]
@@ -254,6 +260,49 @@ def _verdict_sentence(row: Compliance, results: tuple[TrialResult, ...], subject
         f"not compliant: {subject} was still running {waited} after {signal}; "
         f"{one_line(engine)} sent SIGKILL ({evidence.value.replace('_', ' ')})."
     )
+
+
+def _task_sentence(row: Compliance, results: tuple[TrialResult, ...], subject: str) -> str:
+    """A task is told by its worst container."""
+    del results
+    return f"{COMPLIANCE_WORDS[row.status]}: {subject}. {one_line(row.reason)}"
+
+
+def _task_lines(section: task_text.TaskSection, width: int, paint: _Paint) -> list[str]:
+    """The containers of a task in the order of their stop, as a table; then the chain and what to mend first."""
+    heads = ("container", "after", "took", "share", "limit", "ended")
+    cells = [(row.name, row.after, row.took, row.share, row.limit, row.ended) for row in section.rows]
+    widths = [max(_cells(line[column]) for line in (heads, *cells)) for column in range(5)]
+    widths[0] = min(widths[0], max(9, width - sum(widths[1:]) - 12 - 24))
+    lines = ["", paint("  " + "  ".join([_fit(heads[0], widths[0]), *_right(heads[1:5], widths[1:]), heads[5]]), _DIM)]
+    for row, line in zip(section.rows, cells, strict=True):
+        ended = line[5] + (" ← fix first" if row.fix_first else "")
+        colour = _DIM if row.outcome is None else _GREEN if row.outcome is Outcome.GRACEFUL else _RED
+        text = "  ".join([_fit(line[0], widths[0]), *_right(line[1:5], widths[1:])])
+        left = width - _cells(text) - 4
+        lines.append(f"  {text}  {paint(ended if _cells(ended) <= left else _fit(ended, left), colour)}")
+    lines += _hanging("chain", section.chain, width)
+    return lines + (_hanging("fix first", section.fix_first, width, paint, _YELLOW) if section.fix_first else [])
+
+
+def _right(cells: tuple[str, ...], widths: list[int]) -> list[str]:
+    return [" " * (wanted - _cells(cell)) + cell for cell, wanted in zip(cells, widths, strict=True)]
+
+
+def _task_summary(section: task_text.TaskSection, width: int, paint: _Paint) -> list[str]:
+    """`task  web: Stop timeout as defined: 3 containers in 6.5 s. Fix first: proxy: …`"""
+    first = f" Fix first: {section.fix_first}" if section.fix_first else ""
+    return _hanging("task", f"{section.scenario}: {section.headline}{first}", width, paint, _DIM)
+
+
+def _definition_lines(findings: tuple[task_text.FindingText, ...], width: int, paint: _Paint) -> list[str]:
+    """What the task definition shows by itself."""
+    colours = {Severity.ERROR: _RED, Severity.WARNING: _YELLOW, Severity.NOTE: _DIM}
+    return [
+        line
+        for item in findings
+        for line in _hanging(item.severity, f"{item.text} [{item.rule}]", width, paint, colours[item.severity])
+    ]
 
 
 def _stop_signal(results: tuple[TrialResult, ...]) -> str:

@@ -1,0 +1,125 @@
+"""Stops of whole tasks, container by container, in the words that every format shares. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness import signals
+from harness.model import ContainerShare, Outcome, Report, Severity, TaskStop
+from harness.stop_sequence import EXIT_CODE_SIGKILL
+from harness.wording import OUTCOME_WORDS, count_of, one_line, seconds, sentence, timeout
+
+
+@dataclass(frozen=True)
+class ContainerRow:
+    """One container. `begin` and `length` are fractions of the whole stop, for a bar; None where not known.
+
+    `outcome` None: it had ended before the stop. `fix_first`: its stop is worth mending first.
+    """
+
+    name: str
+    after: str
+    took: str
+    share: str
+    limit: str
+    ended: str
+    waited_for: str
+    reason: str
+    outcome: Outcome | None
+    fix_first: bool
+    on_longest_chain: bool
+    begin: float | None
+    length: float | None
+
+
+@dataclass(frozen=True)
+class TaskSection:
+    """One task: of the stops of a scenario with one stop timeout the longest, or the worst."""
+
+    scenario: str
+    headline: str
+    rows: tuple[ContainerRow, ...]
+    chain: str
+    fix_first: str
+
+
+@dataclass(frozen=True)
+class FindingText:
+    """What a task definition shows before it runs."""
+
+    severity: Severity
+    text: str
+    rule: str
+
+
+def sections(report: Report) -> tuple[TaskSection, ...]:
+    """One for each scenario and stop timeout of a task, in report order."""
+    timeouts = {result.observation.trial_id: result.observation.stop_timeout_ns for result in report.results}
+    own = {scenario.name for scenario in report.scenarios if scenario.stop.own_timeouts}
+    groups: dict[tuple[str, int], list[TaskStop]] = {}
+    for stop in report.tasks:
+        groups.setdefault((stop.scenario, timeouts[stop.trial_id]), []).append(stop)
+    return tuple(
+        _section(scenario, "as defined" if scenario in own else timeout(limit_ns), stops)
+        for (scenario, limit_ns), stops in groups.items()
+    )
+
+
+def findings(report: Report, scenario: str | None = None) -> tuple[FindingText, ...]:
+    """Of one scenario's task definition, or of all; gravest first."""
+    order = list(Severity)
+    found = [item for item in report.static_findings if scenario in {None, item.scenario}]
+    return tuple(
+        FindingText(
+            item.finding.severity,
+            f"{item.scenario + ': ' if scenario is None else ''}{item.container + ': ' if item.container else ''}"
+            f"{item.finding.message}",
+            item.finding.rule,
+        )
+        for item in sorted(found, key=lambda item: order.index(item.finding.severity))
+    )
+
+
+def _section(scenario: str, limit: str, stops: list[TaskStop]) -> TaskSection:
+    shown = max(stops, key=lambda stop: (stop.fix_first is not None, stop.total_ns or 0))
+    ended = [item for item in shown.containers if item.outcome is not None]
+    total = "an unknown time" if shown.total_ns is None else seconds(shown.total_ns)
+    which = f" (the longest of {len(stops)} stops)" if len(stops) > 1 else ""
+    chain = ", then ".join(one_line(name) for name in shown.chain)
+    verdict = "within" if shown.worst_case_ns <= shown.limit_ns else "longer than"
+    return TaskSection(
+        scenario=one_line(scenario),
+        headline=f"Stop timeout {limit}: {count_of(len(ended), 'container')} in {total}{which}.",
+        rows=tuple(_row(item, shown) for item in shown.containers),
+        chain=f"{chain}: may take up to {timeout(shown.worst_case_ns)}, {verdict} {shown.limit_name}.",
+        fix_first="" if shown.fix_first is None else f"{one_line(shown.fix_first)}: {shown.advice}.",
+    )
+
+
+def _row(item: ContainerShare, stop: TaskStop) -> ContainerRow:
+    total_ns, begin_ns, took_ns = stop.total_ns, item.signalled_after_ns, item.duration_ns
+    known = bool(total_ns) and begin_ns is not None and took_ns is not None
+    return ContainerRow(
+        name=one_line(item.name) + ("" if item.essential else " (not essential)"),
+        after="–" if begin_ns is None else seconds(begin_ns),
+        took="–" if took_ns is None else seconds(took_ns),
+        share="–" if item.share is None else f"{item.share:.0%}",
+        limit=timeout(item.stop_timeout_ns),
+        ended=_ended(item),
+        waited_for=", ".join(one_line(name) for name in item.waited_for),
+        reason=sentence(item.reason),
+        outcome=item.outcome,
+        fix_first=item.name == stop.fix_first,
+        on_longest_chain=item.on_longest_chain,
+        begin=min(1.0, (begin_ns or 0) / (total_ns or 1)) if known else None,
+        length=min(1.0, (took_ns or 0) / (total_ns or 1)) if known else None,
+    )
+
+
+def _ended(item: ContainerShare) -> str:
+    code = "" if item.exit_code is None else f", exit code {item.exit_code}"
+    if item.outcome is None:
+        return f"ended before{code}"
+    if item.exit_code == EXIT_CODE_SIGKILL and item.sigkill_evidence is not None:
+        code = f", {signals.name(signals.SIGKILL)} {item.sigkill_evidence.replace('_', ' ')}"
+    return f"{OUTCOME_WORDS[item.outcome]}{code}"

@@ -1,0 +1,54 @@
+"""What a report says of whole tasks: compliance by container, stop by stop, and what the definitions show. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+
+from harness import task_definition, task_stop
+from harness.model import Compliance, ComplianceStatus, Scenario, StaticFinding, TaskStop, TrialResult
+
+_WORST_FIRST = (ComplianceStatus.NON_COMPLIANT, ComplianceStatus.INCONCLUSIVE, ComplianceStatus.COMPLIANT)
+
+Judge = Callable[[list[TrialResult]], Compliance]
+
+
+def by_container(results: list[TrialResult], judge: Judge) -> Compliance | None:
+    """The compliance of a task: that of its worst container, named; None where no task was stopped.
+
+    A platform's default is what each container gets, not the task: `judge` sees one container's stops at a time.
+    """
+    stops: dict[str, list[TrialResult]] = defaultdict(list)
+    whole: list[TrialResult] = []
+    for result in results:
+        parts = task_stop.part_results(result)
+        for name, part in parts:
+            stops[name].append(part)
+        if not parts:
+            whole.append(result)
+    if not stops:
+        return None
+    judged = [(name, judge(part)) for name, part in stops.items()]
+    worst_name, worst = min(judged, key=lambda item: (_WORST_FIRST.index(item[1].status), item[1].headroom_ns or 0))
+    named = replace(worst, reason=f"{worst_name}: {worst.reason}")
+    if whole and worst.status is ComplianceStatus.COMPLIANT:
+        return judge(whole)  # some stops came to nothing; what the others show does not make up for them
+    return named
+
+
+def stops(results: tuple[TrialResult, ...], scenarios: tuple[Scenario, ...]) -> tuple[TaskStop, ...]:
+    """Every stop of a task, in report order."""
+    named = {scenario.name: scenario for scenario in scenarios}
+    found = (task_stop.analyse(result, named[result.observation.scenario]) for result in results)
+    return tuple(item for item in found if item is not None)
+
+
+def static_findings(scenarios: tuple[Scenario, ...]) -> tuple[StaticFinding, ...]:
+    """What the scenarios' task definitions show before they run."""
+    return tuple(
+        finding
+        for scenario in scenarios
+        if scenario.subject.task is not None
+        for finding in task_definition.findings(scenario.name, scenario.subject.task)
+    )
