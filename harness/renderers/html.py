@@ -24,7 +24,7 @@ from harness.model import (
     Status,
     TrialResult,
 )
-from harness.renderers import plots, remedy_text, results_json
+from harness.renderers import plots, remedy_text, results_json, task_text
 from harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
@@ -131,6 +131,7 @@ def _view(report: Report) -> dict[str, Any]:
         ],
         "platforms": _platform_heads(report),
         "platform_rows": _platform_rows(report),
+        "colours": {outcome.value: plots.OUTCOME_COLOURS[outcome] for outcome in Outcome},
         "outcomes": [
             (outcome.value, OUTCOME_WORDS[outcome], OUTCOME_MEANINGS[outcome], plots.OUTCOME_COLOURS[outcome])
             for outcome in Outcome

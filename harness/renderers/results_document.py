@@ -234,6 +234,8 @@ class ScenarioDocument(_Documented):
     """Path of the scenario file; null where there was none."""
     image: str | None
     build_directory: str | None
+    task_definition: str | None
+    """Path of the task definition; null where the subject is one container."""
 
 
 @dataclass(frozen=True)
@@ -312,6 +314,62 @@ class TimeoutAdviceDocument(_Documented):
 
 
 @dataclass(frozen=True)
+class ContainerStopDocument(_Documented):
+    """One container of a task, in the order in which they were told to stop."""
+
+    name: str
+    essential: bool
+    waited_for: tuple[str, ...]
+    """Containers that had to be gone before it was told to stop."""
+    stop_timeout_s: float
+    outcome: Outcome | None
+    """null: it had ended before the stop, or never ran."""
+    reason: str
+    exit_code: int | None
+    sigkill_evidence: SigkillEvidence | None
+    signalled_after_s: float | None
+    """The task's first stop signal to this container's."""
+    shutdown_duration_s: float | None
+    """Its stop signal to its exit."""
+    share: float | None
+    """Of the whole stop's time, 0 to 1; containers that stop side by side add up to more than 1."""
+    on_longest_chain: bool
+    """The whole stop took as long as the chain of containers that it belongs to."""
+    cause: CauseDocument | None
+
+
+@dataclass(frozen=True)
+class TaskStopDocument(_Documented):
+    """One stop of a whole task."""
+
+    trial_id: str
+    scenario: str
+    containers: tuple[ContainerStopDocument, ...]
+    total_s: float | None
+    """First stop signal to last exit; null where not known."""
+    chain: tuple[str, ...]
+    """The containers, first to stop first, whose stop timeouts add up to worst_case_s."""
+    worst_case_s: float
+    limit_s: float
+    limit_name: str
+    """What the platform gives the whole task."""
+    fix_first: str | None
+    """The container whose stop is worth mending first; null where all is well."""
+    advice: str
+
+
+@dataclass(frozen=True)
+class StaticFindingDocument(_Documented):
+    """What a task definition shows before it runs."""
+
+    scenario: str
+    container: str | None
+    rule: str
+    severity: Severity
+    message: str
+
+
+@dataclass(frozen=True)
 class SkippedDocument(_Documented):
     """A scenario that the engine cannot run."""
 
@@ -359,6 +417,9 @@ class ResultsDocument(_Documented):
     trials: tuple[TrialDocument, ...]
     remedies: tuple[RemedyDocument, ...]
     """What was tried with --try-fixes, for each scenario the best first."""
+    tasks: tuple[TaskStopDocument, ...]
+    """Stops of whole tasks, container by container."""
+    static_findings: tuple[StaticFindingDocument, ...]
     recommended_timeouts: tuple[TimeoutAdviceDocument, ...]
     skipped: tuple[SkippedDocument, ...]
     warnings: tuple[WarningDocument, ...]

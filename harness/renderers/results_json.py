@@ -21,6 +21,7 @@ from harness.model import (
     RunInfo,
     Scenario,
     Status,
+    TaskStop,
     TrialResult,
     TriedRemedy,
 )
@@ -28,6 +29,7 @@ from harness.renderers.results_document import (
     FORMAT_VERSION,
     CauseDocument,
     ComplianceDocument,
+    ContainerStopDocument,
     EngineDocument,
     EventDocument,
     FindingDocument,
@@ -42,7 +44,9 @@ from harness.renderers.results_document import (
     RunDocument,
     ScenarioDocument,
     SkippedDocument,
+    StaticFindingDocument,
     SummaryDocument,
+    TaskStopDocument,
     TimeoutAdviceDocument,
     TrialDocument,
     WarningDocument,
@@ -107,6 +111,13 @@ def _results(report: Report) -> ResultsDocument:
         scenarios=tuple(_scenario(scenario) for scenario in report.scenarios),
         trials=tuple(trial(result) for result in report.results),
         remedies=tuple(_remedy(tried) for tried in report.remedies),
+        tasks=tuple(_task(stop) for stop in report.tasks),
+        static_findings=tuple(
+            StaticFindingDocument(
+                item.scenario, item.container, item.finding.rule, item.finding.severity, item.finding.message
+            )
+            for item in report.static_findings
+        ),
         recommended_timeouts=tuple(
             TimeoutAdviceDocument(item.scenario, to_seconds(item.recommended_ns), item.basis) for item in report.advice
         ),
@@ -171,6 +182,39 @@ def _scenario(scenario: Scenario) -> ScenarioDocument:
         source=scenario.source,
         image=scenario.subject.image,
         build_directory=scenario.subject.build_directory,
+        task_definition=scenario.subject.task_file,
+    )
+
+
+def _task(stop: TaskStop) -> TaskStopDocument:
+    return TaskStopDocument(
+        trial_id=stop.trial_id,
+        scenario=stop.scenario,
+        containers=tuple(
+            ContainerStopDocument(
+                name=item.name,
+                essential=item.essential,
+                waited_for=item.waited_for,
+                stop_timeout_s=item.stop_timeout_ns / 1e9,
+                outcome=item.outcome,
+                reason=item.reason,
+                exit_code=item.exit_code,
+                sigkill_evidence=item.sigkill_evidence,
+                signalled_after_s=to_seconds(item.signalled_after_ns),
+                shutdown_duration_s=to_seconds(item.duration_ns),
+                share=item.share,
+                on_longest_chain=item.on_longest_chain,
+                cause=CauseDocument(item.cause.id, item.cause.evidence) if item.cause else None,
+            )
+            for item in stop.containers
+        ),
+        total_s=to_seconds(stop.total_ns),
+        chain=stop.chain,
+        worst_case_s=stop.worst_case_ns / 1e9,
+        limit_s=stop.limit_ns / 1e9,
+        limit_name=stop.limit_name,
+        fix_first=stop.fix_first,
+        advice=stop.advice,
     )
 
 
