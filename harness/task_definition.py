@@ -131,7 +131,7 @@ def longest_chain(task: TaskDefinition) -> tuple[tuple[str, ...], int]:
             known[name] = ((*before[0], name), before[1] + container.stop_timeout_s)
         return known[name]
 
-    return max((chain(name) for name in by_name), key=lambda it: it[1])
+    return max((chain(name) for name in by_name), key=lambda it: it[1], default=((), 0))
 
 
 def findings(scenario: str, task: TaskDefinition) -> tuple[StaticFinding, ...]:

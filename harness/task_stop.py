@@ -71,14 +71,13 @@ def analyse(result: TrialResult, scenario: Scenario) -> TaskStop | None:
     task, definition = result.observation.task, scenario.subject.task
     if task is None or definition is None:
         return None
-    timeouts = {item.name: item.stop_timeout_ns // NS_PER_S for item in task.containers}
-    timed = replace(
-        definition,
-        containers=tuple(
-            replace(item, stop_timeout_s=timeouts.get(item.name, item.stop_timeout_s)) for item in definition.containers
-        ),
+    stopped = {item.name: item.stop_timeout_ns // NS_PER_S for item in task.containers if not item.ended_before_stop}
+    timed = tuple(
+        replace(item, stop_timeout_s=stopped[item.name], waits_for=tuple(stopped.keys() & set(item.waits_for)))
+        for item in definition.containers
+        if item.name in stopped
     )
-    chain, worst_case_s = longest_chain(timed)
+    chain, worst_case_s = longest_chain(replace(definition, containers=timed))
     total_ns = result.verdict.facts.shutdown_duration_ns
     shares = _shares(result, task, total_ns)
     first, advice = _fix_first(shares, total_ns)

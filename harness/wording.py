@@ -189,10 +189,9 @@ def sentence(fragment: str) -> str:
 
 
 def subject_name(scenario: Scenario) -> str:
-    """What people call the container: its image, its build folder, else the scenario's name."""
-    return one_line(
-        scenario.subject.image or scenario.subject.build_directory or scenario.subject.task_file or scenario.name
-    )
+    """What people call the subject: its image, its build folder, its task definition, else the scenario's name."""
+    subject = scenario.subject
+    return one_line(subject.image or subject.build_directory or subject.task_file or scenario.name)
 
 
 def trial_title(seen: Observation) -> str:

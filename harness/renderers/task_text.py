@@ -18,6 +18,7 @@ class ContainerRow:
     """
 
     name: str
+    essential: bool
     after: str
     took: str
     share: str
@@ -100,8 +101,9 @@ def _row(item: ContainerShare, stop: TaskStop) -> ContainerRow:
     total_ns, begin_ns, took_ns = stop.total_ns, item.signalled_after_ns, item.duration_ns
     known = bool(total_ns) and begin_ns is not None and took_ns is not None
     return ContainerRow(
-        name=one_line(item.name) + ("" if item.essential else " (not essential)"),
-        after="–" if begin_ns is None else seconds(begin_ns),
+        name=one_line(item.name),
+        essential=item.essential,
+        after="–" if begin_ns is None else "0 s" if begin_ns == 0 else seconds(begin_ns),
         took="–" if took_ns is None else seconds(took_ns),
         share="–" if item.share is None else f"{item.share:.0%}",
         limit=timeout(item.stop_timeout_ns),

@@ -100,9 +100,9 @@ def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unic
         sentence = _task_sentence if scenario.subject.task else _verdict_sentence
         headline = f"{COMPLIANCE_MARKS[row.status]} {sentence(row, results, subject_name(scenario))}"
         lines += [paint(line, _COMPLIANCE_COLOURS[row.status]) for line in _wrapped(headline, width, indent="  ")]
-        lines += ["", *_timeout_lines(results, width, paint)]
-        for section in task_text.sections(report):
-            lines += _task_lines(section, width, paint) if section.scenario == one_line(scenario.name) else []
+        lines += ["", *_timeout_lines(results, width, paint, own=scenario.stop.own_timeouts)]
+        for task in task_text.sections(report):
+            lines += _task_lines(task, width, paint) if task.scenario == one_line(scenario.name) else []
         lines += ["", *_evidence_lines(results, width)] if results else []
         lines += _cause_lines(results, width)
         lines += _finding_lines(results, width, paint)
@@ -312,9 +312,10 @@ def _stop_signal(results: tuple[TrialResult, ...]) -> str:
     return "the stop signal" if number is None else signals.name(number)
 
 
-def _timeout_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint) -> list[str]:
-    """How each trial ended and, on lines of their own, what became of its requests."""
-    limits = [timeout(result.observation.stop_timeout_ns) for result in results]
+def _timeout_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint, *, own: bool) -> list[str]:
+    """How each trial ended and, on lines of their own, what became of its requests. `own`: each container of a task
+    had its own stop timeout."""
+    limits = ["as defined" if own else timeout(result.observation.stop_timeout_ns) for result in results]
     column = max(map(len, limits), default=0)
     lines = []
     for limit, result in zip(limits, results, strict=True):
