@@ -113,7 +113,7 @@ def _row(item: ContainerShare, stop: TaskStop) -> ContainerRow:
         outcome=item.outcome,
         fix_first=item.name == stop.fix_first,
         on_longest_chain=item.on_longest_chain,
-        begin=min(1.0, (begin_ns or 0) / (total_ns or 1)) if known else None,
+        begin=min(0.98, (begin_ns or 0) / (total_ns or 1)) if known else None,
         length=min(1.0, (took_ns or 0) / (total_ns or 1)) if known else None,
     )
 
