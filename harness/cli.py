@@ -187,7 +187,20 @@ def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
 @click.option("--sweep-start", is_flag=True, help="Find the moments from its start on at which a stop signal is lost.")
 @click.option("--predict", is_flag=True, help="Only forecast, from the signal masks; stops nothing.")
 @options(
-    ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, FAST, INFER, TRY_FIXES, KEEP, REPORT_DIR, JUNITXML, SARIF, BASE_IMAGE, COLOR
+    ENGINE,
+    CLUSTER,
+    RUN_TASK,
+    JOBS,
+    REPEAT,
+    FAST,
+    INFER,
+    TRY_FIXES,
+    KEEP,
+    REPORT_DIR,
+    JUNITXML,
+    SARIF,
+    BASE_IMAGE,
+    COLOR,
 )
 @click.pass_context
 def check(context: click.Context, /, color: str, as_json: bool, predict: bool, sweep_start: bool, **given: Any) -> None:

@@ -12,8 +12,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import datetime
 from typing import Any
 from urllib.request import urlopen
 
@@ -30,7 +28,9 @@ from harness.engines.ecs_api import (
     evidence_path,
     stop_quietly,
 )
+from harness.engines.ecs_looks import Looks
 from harness.engines.ecs_reaper import Reaper
+from harness.engines.ecs_record import ecs_stamps, measured_events, task_of, whole
 from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
 from harness.errors import BuildError, EngineError
 from harness.model import (
@@ -46,7 +46,6 @@ from harness.model import (
     ProblemKind,
     ProcessInfo,
     Scenario,
-    Subject,
     TaskContainer,
     TaskDefinition,
     TaskRecord,
@@ -59,12 +58,6 @@ RUNNING_TIMEOUT_S = 600.0
 
 STOP_PATIENCE_S = 300.0
 """Beyond the sum of the stop timeouts: DEACTIVATING, DEPROVISIONING, and the agent's two minutes for the engine."""
-
-MEMORY_MIB, CPU_UNITS = 512, 256
-"""Of a task that is made from an image alone; the smallest size of Fargate."""
-
-FIRST_LOOK_S, LATE_LOOK_S, LOOK_EVERY_S = 0.3, 1.2, 0.3
-"""When the process table of a container is looked at after its stop began; as in `trial.py`."""
 
 CANNOT_RUN = re.compile(r"executable file not found|no such file or directory|permission denied|exec format error")
 """What container engines say of a command that cannot be run."""
@@ -218,10 +211,10 @@ class EcsSubject:
         self._aborted = threading.Event()
         self._timeline: list[Event] = []
         self._ended_before: set[str] = set()
-        self._looks = _Looks(self._api, arn)
+        self._looks = Looks(self._api, arn)
         self._evidence: dict[str, dict[str, Any]] = {}
         self.stop_signal: int | None = signals.SIGTERM
-        self.stop_signal_source: str | None = "assumed: ECS does not tell the image's STOPSIGNAL"
+        self.stop_signal_source: str | None = "assumed"
 
     def wait_running(self) -> None:
         """RUNNING. Raises SubjectFailed where the task stopped before it was."""
@@ -233,6 +226,7 @@ class EcsSubject:
         if _ended(self._newest()) or self._newest().get("desiredStatus") == "STOPPED":
             self._wait_stopped()
             raise self._failed_start()
+        self._ask_stop_signal()
 
     def wait_ready(self) -> None:
         """RUNNING, and what the scenario asks for beside it."""
@@ -311,7 +305,7 @@ class EcsSubject:
         task = self._newest()
         containers = tuple(self._record_of(item) for item in self._task.containers)
         gone = task.get("stopCode") not in {None, "UserInitiated"}
-        whole = (*self._timeline, *_ecs_stamps(task), *_whole(containers))
+        timeline = (*self._timeline, *ecs_stamps(task), *whole(containers))
         if self._is_task:
             record = TaskRecord(
                 arn=self._arn,
@@ -321,11 +315,9 @@ class EcsSubject:
                 stopped_reason=str(task.get("stoppedReason") or ""),
             )
             complete = all(item.complete for item in containers)
-            return StopRecord(whole, None, None, None, complete, exited_before_stop=gone, task=record)
+            return StopRecord(timeline, None, None, None, complete, exited_before_stop=gone, task=record)
         only = containers[0]
-        if only.stop_signal is not None:
-            self.stop_signal, self.stop_signal_source = only.stop_signal, "kill event"
-        events = (*self._timeline, *_ecs_stamps(task), *only.events)
+        events = (*self._timeline, *ecs_stamps(task), *only.events)
         return StopRecord(events, only.exit_code, None, only.oom_killed, only.complete, exited_before_stop=gone)
 
     def logs(self) -> LogTail:
@@ -370,7 +362,8 @@ class EcsSubject:
         task = self._newest()
         essential = {item.name for item in self._task.containers if item.essential}
         reasons = [f"{item['name']}: {item['reason']}" for item in task.get("containers", ()) if item.get("reason")]
-        text = "; ".join(dict.fromkeys([str(task.get("stoppedReason") or "the task stopped"), *reasons]))
+        why = str(task.get("stoppedReason") or "the task stopped")
+        text = "; ".join(reasons if any(why in reason for reason in reasons) else [why, *reasons])
         codes = [item.get("exitCode") for item in task.get("containers", ()) if item["name"] in essential]
         code = next((code for code in codes if code is not None), None)
         if task.get("stopCode") == "EssentialContainerExited":
@@ -436,13 +429,21 @@ class EcsSubject:
         found = self._api.ours(evidence_path(self._arn)) if self._engine.local else None
         self._evidence = {item["name"]: item for item in (found or {}).get("containers", ())}
 
+    def _ask_stop_signal(self) -> None:
+        """ECS does not tell what the image's STOPSIGNAL is; our endpoint does."""
+        self._fetch_evidence()
+        told = self._evidence.get(self._task.containers[0].name, {})
+        if not self._is_task and told.get("configuredStopSignalNumber") is not None:
+            self.stop_signal = told["configuredStopSignalNumber"]
+            self.stop_signal_source = told["configuredStopSignalSource"]
+
     def _record_of(self, definition: TaskContainer) -> ContainerRecord:
         name = definition.name
         shown = next((item for item in self._containers() if item["name"] == name), {})
         told = self._evidence.get(name)
         code = shown.get("exitCode")
         reason = str(shown.get("reason") or "")
-        events = _measured_events(told) if told else self._seen_events(definition)
+        events = measured_events(told) if told else self._seen_events(definition)
         sent = next((event for event in events if event.kind is EventKind.SIGNAL_SENT), None)
         looks = self._looks
         return ContainerRecord(
@@ -450,7 +451,7 @@ class EcsSubject:
             essential=definition.essential,
             waits_for=definition.waits_for,
             stop_timeout_ns=(told or {}).get("stopTimeoutSeconds", definition.stop_timeout_s) * NS_PER_S,
-            stop_signal=sent.signal if sent else self.stop_signal,
+            stop_signal=sent.signal if sent else (told or {}).get("configuredStopSignalNumber") or signals.SIGTERM,
             events=events,
             exit_code=code,
             oom_killed=bool(told["oomKilled"]) if told and told["oomKilled"] is not None else OUT_OF_MEMORY in reason,
@@ -476,139 +477,6 @@ class EcsSubject:
             Event(EventKind.STOP_REQUESTED, begun_ns, Clock.HARNESS, "StopTask call"),
             Event(EventKind.EXITED, seen[definition.name], Clock.HARNESS, source),
         )
-
-
-class _Looks:
-    """Process tables of a task's containers before and during its stop, where our own endpoint shows them."""
-
-    def __init__(self, api: EcsApi, arn: str) -> None:
-        self._api, self._arn = api, arn
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
-        self.before: dict[str, tuple[ProcessInfo, ...]] = {}
-        self.second: dict[str, tuple[ProcessInfo, ...]] = {}
-        self.late: dict[str, tuple[ProcessInfo, ...]] = {}
-
-    def tables(self) -> dict[str, tuple[ProcessInfo, ...]]:
-        """Container → its process table, of those that run."""
-        found = self._api.ours(evidence_path(self._arn, "processes")) or {}
-        return {name: tuple(ProcessInfo(**row) for row in rows) for name, rows in found.items() if rows}
-
-    def begin(self) -> None:
-        """The first look now, the others beside the stop."""
-        self.before = self.tables()
-        if self.before:
-            self._thread = threading.Thread(target=self._look, name="ecs looks", daemon=True)
-            self._thread.start()
-
-    def end(self) -> None:
-        """The stop is over."""
-        self._over.set()
-        if self._thread is not None:
-            self._thread.join(timeout=10)
-
-    def _look(self) -> None:
-        while not self._over.wait(LOOK_EVERY_S) and len(self.late) < len(self.before):
-            found = self._api.ours(evidence_path(self._arn)) or {}
-            called = {item["name"]: item.get("stopCalledAt") for item in found.get("containers", ())}
-            since_s = {name: time.time() - at for name, at in called.items() if at is not None}
-            due_second = {name for name, s in since_s.items() if s >= FIRST_LOOK_S and name not in self.second}
-            due_late = {name for name, s in since_s.items() if s >= LATE_LOOK_S and name not in self.late}
-            if not due_second | due_late:
-                continue
-            tables = self.tables()
-            self.second |= {name: tables.get(name, ()) for name in due_second}
-            self.late |= {name: tables.get(name, ()) for name in due_late}
-
-
-def task_of(scenario: Scenario, stop_timeout_s: int, run_task: dict[str, Any]) -> TaskDefinition:
-    """The task that a trial starts: the scenario's own, or one made of its image."""
-    task = scenario.subject.task
-    if task is None:
-        task = task_definition.parse(json.dumps(_document(scenario.subject, run_task)), scenario.name)
-    if not scenario.stop.own_timeouts:
-        task = task_definition.stop_timeouts_replaced(task, stop_timeout_s)
-    family = re.sub(r"[^A-Za-z0-9_-]", "-", f"stop-harness-{scenario.name}")
-    return replace(task, family=family, document=json.dumps({**json.loads(task.document), "family": family}))
-
-
-def _document(subject: Subject, run_task: dict[str, Any]) -> dict[str, Any]:
-    memory_mib = MEMORY_MIB if subject.memory_bytes is None else max(6, subject.memory_bytes // (1 << 20))
-    container: dict[str, Any] = {
-        "name": "subject",
-        "image": subject.image,
-        "essential": True,
-        "memory": memory_mib,
-        "environment": [{"name": name, "value": value} for name, value in subject.environment],
-        "portMappings": [
-            {"containerPort": port, **({"hostPort": host} if host else {})} for port, host in subject.ports
-        ],
-    }
-    if subject.entrypoint is not None:
-        container["entryPoint"] = list(subject.entrypoint)
-    if subject.command is not None:
-        container["command"] = list(subject.command)
-    if subject.user:
-        container["user"] = subject.user
-    if subject.working_directory:
-        container["workingDirectory"] = subject.working_directory
-    if subject.init:
-        container["linuxParameters"] = {"initProcessEnabled": True}
-    document: dict[str, Any] = {"family": "task", "containerDefinitions": [container]}
-    providers = [str(item.get("capacityProvider", "")) for item in run_task.get("capacityProviderStrategy", ())]
-    if run_task.get("launchType") == "FARGATE" or any(name.startswith("FARGATE") for name in providers):
-        document |= {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc"}
-        document |= {"cpu": str(CPU_UNITS), "memory": str(max(MEMORY_MIB, memory_mib))}
-    return document
-
-
-def _measured_events(told: dict[str, Any]) -> tuple[Event, ...]:
-    """The container engine's own record, as our endpoint passes it on; epoch seconds there, nanoseconds here."""
-    events = [
-        Event(EventKind(item["kind"]), _ns(item["at"]), Clock.ENGINE, item["source"], item["signal"])
-        for item in told["events"]
-    ]
-    if told["exitedAt"] is not None:
-        events.append(Event(EventKind.EXITED, _ns(told["exitedAt"]), Clock.ENGINE, "State.FinishedAt"))
-    return tuple(events)
-
-
-def _whole(containers: tuple[ContainerRecord, ...]) -> tuple[Event, ...]:
-    """The task as a whole: from the first stop signal to the last exit, each clock by itself."""
-    events = [event for item in containers if not item.ended_before_stop for event in item.events]
-    found = []
-    for clock in (Clock.ENGINE, Clock.HARNESS):
-        seen = [event for event in events if event.clock is clock]
-        sent = [event for event in seen if event.kind is EventKind.SIGNAL_SENT]
-        ended = [event for event in seen if event.kind is EventKind.EXITED]
-        found += [min(sent, key=_when)] if sent else []
-        found += [max(ended, key=_when)] if ended else []
-    return tuple(found)
-
-
-def _ecs_stamps(task: dict[str, Any]) -> tuple[Event, ...]:
-    """ECS's own times. `executionStoppedAt` is the first essential container's end."""
-    kinds = {
-        "startedAt": EventKind.STARTED,
-        "stoppingAt": EventKind.STOP_REQUESTED,
-        "executionStoppedAt": EventKind.EXITED,
-        "stoppedAt": EventKind.STOP_RETURNED,
-    }
-    if len(task.get("containers", ())) > 1:
-        del kinds["executionStoppedAt"]
-    return tuple(
-        Event(kind, round(stamp.timestamp() * 1e6) * 1000, Clock.ECS, name)
-        for name, kind in kinds.items()
-        if isinstance(stamp := task.get(name), datetime)
-    )
-
-
-def _ns(seconds: float) -> int:
-    return round(seconds * 1e6) * 1000
-
-
-def _when(event: Event) -> int:
-    return event.at_ns
 
 
 def _here(kind: EventKind, source: str) -> Event:
