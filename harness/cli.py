@@ -45,8 +45,6 @@ SETTINGS = frozenset(
         "seed",
         "base_image",
         "color",
-        "cluster",
-        "run_task",
     }
 )
 """Options that `[tool.stop-harness]` and the environment may set."""
@@ -237,7 +235,8 @@ def _request(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any
     from harness.pipeline import RunRequest
     from harness.plan import Shard
 
-    if settings["engine"] != "ecs" and (settings["cluster"] or settings["run_task"]):
+    given = settings.get("cluster") or settings.get("run_task")
+    if given and settings["engine"] != "ecs":
         raise UsageError("--cluster and --run-task go with --engine ecs")
     scheduler.parse_jobs(settings["jobs"], 1)  # a mistake is refused before anything starts
     shard = settings.get("shard")
@@ -258,7 +257,7 @@ def _request(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any
         junitxml=settings["junitxml"],
         sarif=settings.get("sarif"),
         base_image=settings["base_image"],
-        cluster=Cluster(settings["cluster"], settings["run_task"]) if settings["engine"] == "ecs" else None,
+        cluster=Cluster(settings.get("cluster"), settings.get("run_task")) if settings["engine"] == "ecs" else None,
         command_line=("stop-harness", *sys.argv[1:]),
     )
 

@@ -219,10 +219,13 @@ BAD_USAGE = {
         "cannot write reports to /dev/null/x: Not a d",
     ),
     "report directory is a file": (["run", "a.yaml", "--report-dir", "a.yaml"], "'a.yaml' is a file"),
-    "nothing to check": (["check"], "check needs an IMAGE, --build DIR, --compose FILE SERVICE"),
+    "nothing to check": (
+        ["check"],
+        "check needs one of IMAGE, --build DIR, --compose FILE SERVICE, --task-definition FILE",
+    ),
     "two things to check": (
         ["check", "a", "--build", "."],
-        "takes one of IMAGE, --build and --compose, not image and buil",
+        "--task-definition FILE; not IMAGE and --build DIR together",
     ),
     "build without Dockerfile": (["check", "--build", "."], "--build .: there is no Dockerfile in that folder"),
     "env": (["check", "a", "--env", "X"], "--env 'X' is not of the form KEY=VALUE"),

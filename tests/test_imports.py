@@ -21,7 +21,7 @@ PURE |= {"prediction", "process_tree", "scenario_values", "scenario_traffic", "r
 PURE |= {
     f"ecs_endpoint.{name}" for name in ("grace", "definitions", "identifiers", "records", "tasks", "rollout", "errors")
 }
-PURE |= {"task_definition", "task_stop"}
+PURE |= {"task_definition", "task_stop", "task_report"}
 DOES_IO = {"os", "subprocess", "socket", "time", "pathlib", "threading", "docker", "requests", "shutil", "tempfile"}
 DOES_IO |= {"urllib", "http", "asyncio", "multiprocessing", "select", "signal", "sys", "platform"}
 HEAVY = {"pandas", "matplotlib", "docker", "testcontainers", "boto3", "scipy", "numpy", "requests", "jinja2", "rich"}

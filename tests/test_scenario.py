@@ -164,8 +164,11 @@ MISTAKES = {
     "second document": ("---\nversion: 1\n", "4:1: not valid YAML: but found another document"),
 }
 SUBJECT_MISTAKES = {
-    "nothing to run": ("{}", "3:1: subject: give exactly one of `image` and `build`"),
-    "two things to run": ("{image: a, build: b}", "3:1: subject: give exactly one of `image` and `build`"),
+    "nothing to run": ("{}", "3:1: subject: give exactly one of `image`, `build` and `task_definition`"),
+    "two things to run": (
+        "{image: a, build: b}",
+        "3:1: subject: give exactly one of `image`, `build` and `task_definition`",
+    ),
     "dockerfile of an image": (
         "{image: a, dockerfile: b}",
         "3:1: subject: `dockerfile` and `build_args` go with `build`",
