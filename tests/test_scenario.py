@@ -163,12 +163,10 @@ MISTAKES = {
     "unknown alias": ("stop: *nowhere\n", "4:7: not valid YAML: found undefined alias 'nowhere'"),
     "second document": ("---\nversion: 1\n", "4:1: not valid YAML: but found another document"),
 }
+ONE_SOURCE = "3:1: subject: give exactly one of `image`, `build` and `task_definition`"
 SUBJECT_MISTAKES = {
-    "nothing to run": ("{}", "3:1: subject: give exactly one of `image`, `build` and `task_definition`"),
-    "two things to run": (
-        "{image: a, build: b}",
-        "3:1: subject: give exactly one of `image`, `build` and `task_definition`",
-    ),
+    "nothing to run": ("{}", ONE_SOURCE),
+    "two things to run": ("{image: a, build: b}", ONE_SOURCE),
     "dockerfile of an image": (
         "{image: a, dockerfile: b}",
         "3:1: subject: `dockerfile` and `build_args` go with `build`",
