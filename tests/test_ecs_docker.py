@@ -12,6 +12,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from harness.ecs_endpoint.docker_containers import LOG_KEEP_BYTES, DockerContain
 from harness.ecs_endpoint.endpoint import Endpoint
 from harness.ecs_endpoint.server import EcsServer
 from harness.engines.docker_host import DockerHost
+from harness.engines.reaper import RUN_LABEL
 from tests import aws_cli
 from tests.ecs_support import client, until
 
@@ -221,30 +223,49 @@ def test_the_aws_command_line_from_register_to_stopped(server: EcsServer, tmp_pa
 # ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
-def test_no_container_outlives_the_endpoint(docker_engine_host: DockerHost, number: signal.Signals) -> None:
-    """Ended in order or killed: ten seconds later its containers are gone."""
-    import docker
-
+@contextmanager
+def served() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`stop-harness ecs serve` as a process of its own, and its address."""
     root = Path(__file__).parent.parent
     serve = [sys.executable, "-m", "harness.cli", "ecs", "serve", "--port", "0"]
     process = subprocess.Popen(serve, cwd=root, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    match = re.search(r"http://\S+", process.stdout.readline())
-    assert match
-    ecs = client(match[0])
-    arn = start(ecs, container("app", ["sleep", "360"]))
+    try:
+        assert process.stdout is not None
+        match = re.search(r"http://\S+", process.stdout.readline())
+        assert match
+        yield process, match[0]
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_nothing_outlives_the_endpoint(docker_engine_host: DockerHost, number: signal.Signals) -> None:
+    """Ended in order or killed, while one task runs and another stops: ten seconds later no container and no volume of
+    it is left."""
+    import docker
+
     engine = docker.APIClient(base_url=docker_engine_host.url, version=docker_engine_host.api_version)
-    label = f"com.amazonaws.ecs.task-arn={arn}"
 
-    def left() -> list[Any]:
-        return list(engine.containers(all=True, filters={"label": label}))
+    def left(run: str) -> list[str]:
+        containers = engine.containers(all=True, filters={"label": run})
+        volumes = engine.volumes(filters={"label": run})["Volumes"] or ()
+        return [*(item["Id"] for item in containers), *(item["Name"] for item in volumes)]
 
-    assert left()
-    process.send_signal(number)
-    begin = time.monotonic()
-    until(left, lambda seen: not seen, REMOVED_WITHIN_S)
-    assert time.monotonic() - begin < REMOVED_WITHIN_S
-    assert process.wait(30) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
-    process.stdout.close()
+    with served() as (process, url):
+        ecs = client(url)
+        mounts = [{"sourceVolume": "data", "containerPath": "/data"}]
+        deaf = container("app", ["sleep", "360"], mountPoints=mounts, stopTimeout=300)
+        stopping, running = (start(ecs, deaf, volumes=[{"name": "data"}]) for _ in range(2))
+        ecs.stop_task(task=stopping)
+        found = engine.containers(filters={"label": f"com.amazonaws.ecs.task-arn={running}"})
+        run = f"{RUN_LABEL}={found[0]['Labels'][RUN_LABEL]}"
+        assert len(left(run)) == 4
+        process.send_signal(number)
+        begin = time.monotonic()
+        until(lambda: left(run), lambda seen: not seen, REMOVED_WITHIN_S)
+        assert time.monotonic() - begin < REMOVED_WITHIN_S
+        assert process.wait(30) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
     engine.close()

@@ -92,6 +92,8 @@ class DockerContainers:
         settings, host = container_settings(request), host_settings(request, volume_prefix(self._run_id))
         settings["labels"].update(self._labels)
         try:
+            for name in volume_names(request, volume_prefix(self._run_id)):
+                self._api.create_volume(name, labels=self._labels)
             settings["host_config"] = self._api.create_host_config(**host)
             created = self._api.create_container(**settings)
         except _engine_errors(TypeError, ValueError) as error:
@@ -204,18 +206,11 @@ class DockerContainers:
             removed, problems = reaper.remove_run(self._run_id)
             while removed:
                 removed, problems = reaper.remove_run(self._run_id)
-            self._remove_volumes()
         self._events.close()
         if not problems:
             self._reaper.dismiss()
         self._api.close()
         self._unhurried.close()
-
-    def _remove_volumes(self) -> None:
-        found = self._api.volumes(filters={"name": volume_prefix(self._run_id)}).get("Volumes") or ()
-        for volume in found:
-            with contextlib.suppress(*_engine_errors()):
-                self._api.remove_volume(volume["Name"], force=True)
 
     def _client(self, timeout_s: int | None) -> Any:
         import docker
@@ -324,10 +319,23 @@ def _ports(request: ContainerRequest) -> list[dict[str, Any]]:
     return [item for item in request.definition.get("portMappings", ()) if "containerPort" in item]
 
 
+def volume_names(request: ContainerRequest, prefix: str) -> tuple[str, ...]:
+    """The engine's volumes that a container mounts."""
+    return tuple(source for source, _ in _mounts(request, prefix) if not source.startswith("/"))
+
+
 def _binds(request: ContainerRequest, prefix: str) -> list[str]:
+    return [
+        f"{source}:{item['containerPath']}:{'ro' if item.get('readOnly') else 'rw'}"
+        for source, item in _mounts(request, prefix)
+    ]
+
+
+def _mounts(request: ContainerRequest, prefix: str) -> list[tuple[str, dict[str, Any]]]:
+    """(host path or name of the engine's volume, mount point) of each that names one of the task's volumes."""
     sources = {name: source if source.startswith("/") else prefix + source for name, source in request.volumes}
     return [
-        f"{sources[item['sourceVolume']]}:{item['containerPath']}:{'ro' if item.get('readOnly') else 'rw'}"
+        (sources[item["sourceVolume"]], item)
         for item in request.definition.get("mountPoints", ())
         if item.get("sourceVolume") in sources and "containerPath" in item
     ]

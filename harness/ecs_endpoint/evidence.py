@@ -47,7 +47,7 @@ def _container(it: Container, live: Live | None) -> Json:
         "sigkill": _sigkill(called_ns is not None, kill is not None, ended.complete if ended else False, it.exit_code),
         **_time("sigkillAt", kill.at_ns if kill else None),
         **_time("exitedAt", end_ns),
-        "shutdownDurationSeconds": (end_ns - first.at_ns) / NS_PER_S if first and end_ns is not None else None,
+        "shutdownDurationSeconds": max(0, end_ns - first.at_ns) / NS_PER_S if first and end_ns is not None else None,
         "exitCode": it.exit_code,
         "reason": it.reason,
         "oomKilled": ended.oom_killed if ended else None,

@@ -1,4 +1,4 @@
-"""Removes a run's containers when the harness dies without doing so itself, even by `kill -9`.
+"""Removes a run's containers and volumes when the harness dies without doing so itself, even by `kill -9`.
 
 A small process of its own (no container, no image) that waits on a pipe whose other end the harness holds. The pipe
 closes when the harness is gone, however it went; a harness that has cleaned up says so first.
@@ -10,12 +10,13 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 RUN_LABEL = "stop-harness.run"
 """Label on everything the harness makes on an engine; its value is the run id."""
 
 OWNER_LABEL = "stop-harness.owner"
-"""Label on containers only (an image's labels are inherited by anybody's container): `host/pid/start time`."""
+"""Label on containers and volumes only (an image's are inherited by anybody's container): `host/pid/start time`."""
 
 DISMISSED = b"done"
 
@@ -48,9 +49,10 @@ class Reaper:
 
 
 def remove_run(run_id: str | None, *, keep_living: bool = False) -> tuple[int, list[str]]:
-    """Remove the containers of one run, or of every run (None), and say (how many, what could not be removed).
+    """Remove the containers of one run, or of every run (None), and then its volumes. Say (how many containers, what
+    could not be removed).
 
-    `keep_living`: leave containers whose harness still runs on this machine.
+    `keep_living`: leave those whose harness still runs on this machine.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -74,8 +76,27 @@ def remove_run(run_id: str | None, *, keep_living: bool = False) -> tuple[int, l
 
     with ThreadPoolExecutor(8) as pool:
         problems = [problem for problem in pool.map(remove, doomed) if problem]
+    removed = len(doomed) - len(problems)
+    problems += _remove_volumes(client.api, label, keep_living)
     client.close()
-    return len(doomed) - len(problems), problems
+    return removed, problems
+
+
+def _remove_volumes(api: Any, label: str, keep_living: bool) -> list[str]:
+    """Those that carry the label; what could not be removed is said. Without `force`: in use is in use."""
+    import docker
+
+    problems = []
+    for volume in api.volumes(filters={"label": label}).get("Volumes") or ():
+        if keep_living and owner_lives((volume.get("Labels") or {}).get(OWNER_LABEL, "")):
+            continue
+        try:
+            api.remove_volume(volume["Name"])
+        except docker.errors.NotFound:
+            continue
+        except docker.errors.APIError as error:
+            problems.append(f"volume {volume['Name']}: {error.explanation}")
+    return problems
 
 
 def remove_images() -> int:
