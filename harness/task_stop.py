@@ -105,6 +105,7 @@ def _part(observation: Observation, container: ContainerRecord) -> Observation:
         exit_code=container.exit_code,
         oom_killed=container.oom_killed,
         complete=container.complete,
+        lost_processes=container.lost_processes,
         processes=container.processes,
         processes_after_signal=container.processes_after_signal,
         processes_late=container.processes_late,

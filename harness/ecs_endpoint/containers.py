@@ -63,6 +63,7 @@ class Exit:
     """How a container ended. `events`: the signals and OOM kills that the engine put on record.
 
     `exit_code` and `finished_at_ns` are None where the engine has none. `complete`: a missing event proves something.
+    `lost_processes`: those that SIGKILL ended silently during the stop, None where nobody could look.
     """
 
     exit_code: int | None
@@ -71,6 +72,7 @@ class Exit:
     reason: str | None = None
     events: tuple[Event, ...] = ()
     complete: bool = False
+    lost_processes: tuple[str, ...] | None = None
 
 
 class Containers(Protocol):

@@ -16,6 +16,7 @@ from harness.model import EngineInfo, LogTail, ProcessInfo
 
 if TYPE_CHECKING:
     from harness.engines.docker_host import DockerHost
+    from harness.engines.process_connector import ProcessConnector, Watch
 
 HTTP_TIMEOUT_S = 120
 """On top of the stop timeout: the agent's buffer of two minutes (docker_client.go:117)."""
@@ -56,6 +57,14 @@ class DockerContainers:
         self._labels = {reaper.RUN_LABEL: run_id, reaper.OWNER_LABEL: reaper.owner()}
         self._digests: dict[str, str | None] = {}
         self._closing = threading.Event()
+        self._pids_one: dict[str, tuple[int, bool]] = {}
+        self._connector: ProcessConnector | None = None
+        self._watches: dict[str, Watch] = {}
+        if host.info.proves_lost_processes:
+            from harness.engines.process_connector import ProcessConnector
+
+            with contextlib.suppress(OSError):  # then nothing is proved: lost_processes is None
+                self._connector = ProcessConnector()
         try:
             self._reaper = reaper.Reaper(run_id, host.url)
             self._events = EventStream(host.url, host.api_version, f"{reaper.RUN_LABEL}={run_id}")
@@ -117,6 +126,7 @@ class DockerContainers:
             for number, _, protocol in [port.partition("/")]
             for where in published or ()
         )
+        self._pids_one[runtime_id] = (int(state.get("State", {}).get("Pid") or 0), "Health" in state.get("State", {}))
         own = _signal_number(state.get("Config", {}).get("StopSignal"))
         return Inspected(
             image_digest=self._image_digest(state.get("Image", "")),
@@ -154,6 +164,7 @@ class DockerContainers:
         import docker
         import requests
 
+        self._watch_processes(runtime_id)
         client = self._api if stop_timeout_s < LONGEST_TIMED_STOP_S else self._unhurried
         try:
             client.stop(runtime_id, timeout=stop_timeout_s)
@@ -166,6 +177,14 @@ class DockerContainers:
             raise ContainerProblem("DockerTimeoutError", text) from None
         except _engine_errors() as error:
             raise ContainerProblem("CannotStopContainerError", _text(error)) from None
+
+    def _watch_processes(self, runtime_id: str) -> None:
+        """From before the stop signal on; a health check's processes are nobody's loss."""
+        pid_one, health_checked = self._pids_one.get(runtime_id, (0, False))
+        if self._connector is not None and pid_one and runtime_id not in self._watches:
+            watch = self._connector.watch(pid_one, jobs=not health_checked)
+            if watch is not None:
+                self._watches[runtime_id] = watch
 
     def logs(self, runtime_id: str) -> LogTail:
         """The last lines that its log driver kept."""
@@ -197,6 +216,7 @@ class DockerContainers:
         with contextlib.suppress(*_engine_errors()):
             self._api.remove_container(runtime_id, force=True, v=True)
         self._events.forget(runtime_id)
+        self._pids_one.pop(runtime_id, None)
 
     def close(self) -> None:
         """Remove the run's containers and volumes. Creations on their way may still land: the reaper looks again."""
@@ -207,6 +227,8 @@ class DockerContainers:
             while removed:
                 removed, problems = reaper.remove_run(self._run_id)
         self._events.close()
+        if self._connector is not None:
+            self._connector.close()
         if not problems:
             self._reaper.dismiss()
         self._api.close()
@@ -233,12 +255,14 @@ class DockerContainers:
         events = self._events.of(runtime_id, until="die", patience_s=0 if self._events.broken else EVENT_PATIENCE_S)
         complete = not self._events.broken and self._events.died(runtime_id)
         complete = complete and self._host.info.observes_sigkill
+        watch = self._watches.pop(runtime_id, None)
+        lost = watch.lost() if watch is not None else None
         from harness.engines.docker_reading import NEVER, timestamp_ns
 
         state = self._inspect(runtime_id).get("State")
         if state is None:
             reason = f"CannotInspectContainerError: Container not found: {runtime_id}"
-            return Exit(None, None, reason=reason, events=events, complete=complete)
+            return Exit(None, None, reason=reason, events=events, complete=complete, lost_processes=lost)
         finished = str(state.get("FinishedAt") or NEVER)
         ended = not state["Running"] and not finished.startswith(NEVER)
         error = state.get("Error") or None
@@ -249,6 +273,7 @@ class DockerContainers:
             reason=f"DockerStateError: {error}" if error else None,
             events=events,
             complete=complete,
+            lost_processes=lost,
         )
 
 

@@ -51,6 +51,7 @@ def _container(it: Container, live: Live | None) -> Json:
         "exitCode": it.exit_code,
         "reason": it.reason,
         "oomKilled": ended.oom_killed if ended else None,
+        "lostProcesses": list(ended.lost_processes) if ended and ended.lost_processes is not None else None,
         "recordComplete": ended.complete if ended else False,
         "events": [
             {"kind": event.kind, **_time("at", event.at_ns), "signal": event.signal, "source": event.source}

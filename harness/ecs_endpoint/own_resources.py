@@ -50,7 +50,10 @@ def _split(target: str) -> tuple[str, dict[str, list[str]]]:
 def _info(endpoint: Endpoint) -> Json:
     """So that a client can tell this endpoint from AWS."""
     engine = endpoint.agent.containers.engine()
-    shown = {key: getattr(engine, key) for key in ("name", "product", "version", "host", "observes_sigkill")}
+    shown = {
+        key: getattr(engine, key)
+        for key in ("name", "product", "version", "host", "observes_sigkill", "proves_lost_processes")
+    }
     return {"product": PRODUCT, "version": VERSION, "engine": shown}
 
 

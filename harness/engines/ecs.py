@@ -195,6 +195,7 @@ class EcsEngine:
             pid1_rules=True,
             whole_seconds=True,
             observes_sigkill=observes,
+            proves_lost_processes=bool(below.get("proves_lost_processes")),
             reports_oom=True,
             runs_images=True,
             caveats=caveats,
@@ -318,7 +319,15 @@ class EcsSubject:
             return StopRecord(timeline, None, None, None, complete, exited_before_stop=gone, task=record)
         only = containers[0]
         events = (*self._timeline, *ecs_stamps(task), *only.events)
-        return StopRecord(events, only.exit_code, None, only.oom_killed, only.complete, exited_before_stop=gone)
+        return StopRecord(
+            events,
+            only.exit_code,
+            None,
+            only.oom_killed,
+            only.complete,
+            lost_processes=only.lost_processes,
+            exited_before_stop=gone,
+        )
 
     def logs(self) -> LogTail:
         """Of the only container."""
@@ -458,6 +467,7 @@ class EcsSubject:
             complete=bool(told["recordComplete"]) if told else True,
             ran=shown.get("runtimeId") is not None or code is not None,
             ended_before_stop=name in self._ended_before,
+            lost_processes=_lost(told),
             reason=reason,
             processes=looks.before.get(name),
             processes_after_signal=looks.second.get(name),
@@ -477,6 +487,11 @@ class EcsSubject:
             Event(EventKind.STOP_REQUESTED, begun_ns, Clock.HARNESS, "StopTask call"),
             Event(EventKind.EXITED, seen[definition.name], Clock.HARNESS, source),
         )
+
+
+def _lost(told: dict[str, Any] | None) -> tuple[str, ...] | None:
+    found = told.get("lostProcesses") if told else None
+    return None if found is None else tuple(found)
 
 
 def _here(kind: EventKind, source: str) -> Event:

@@ -222,6 +222,7 @@ class ContainerRecord:
     complete: bool = True
     ran: bool = True
     ended_before_stop: bool = False
+    lost_processes: tuple[str, ...] | None = None
     reason: str = ""
     processes: tuple[ProcessInfo, ...] | None = None
     processes_after_signal: tuple[ProcessInfo, ...] | None = None
