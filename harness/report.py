@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from harness import remedies, signals, statistics, task_report
+from harness import doubts, remedies, signals, statistics, survival, task_report
 from harness.errors import HarnessBug
 from harness.model import (
     ECS_STOP_TIMEOUT_S,
@@ -60,6 +60,7 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
         ),
         tasks=task_report.stops(results, scenarios),
         static_findings=task_report.static_findings(scenarios),
+        statistics=tuple(survival.statistics_of(scenario.name, by_scenario[scenario.name]) for scenario in scenarios),
     )
 
 
@@ -292,6 +293,7 @@ def _warnings(stored: StoredRun, results: tuple[TrialResult, ...]) -> tuple[RunW
         _incomplete_records(results),
         _overload(stored, results),
         _unstable(results),
+        *doubts.measurement_doubts(results),
     )
     return tuple(warning for warning in found if warning is not None)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness import signals
 from harness.model import NS_PER_S, Outcome, Report, TimeoutAdvice, TrialResult
+from harness.survival import CONFIDENCE, MIN_STOPS
 from harness.verdict import lost_requests
 from harness.wording import OUTCOME_WORDS, count_of, precise_seconds, timeout, to_seconds
 
@@ -33,37 +34,44 @@ def trials_table(report: Report) -> pd.DataFrame:
     return _typed(pd.DataFrame([_trial_row(result) for result in report.results], columns=list(_TRIAL_COLUMNS)))
 
 
-MIN_STOPS = 5
-"""Graceful stops from which a stop timeout is recommended; the longest of five lies above the median with 97 %."""
 MARGIN_FACTOR, MARGIN_NS = 1.5, NS_PER_S
 """Room for a slower machine and for the platform's own clock: half as much again, and a second for short stops."""
-CONFIDENCE = 0.95
 
 
 def recommended_timeout(scenario: str, results: tuple[TrialResult, ...]) -> TimeoutAdvice:
     """The stop timeout that would have been enough, with its basis in words.
 
     The longest graceful stop is a distribution-free bound: with n stops it lies above the p-quantile of all stops with
-    confidence 1 - p**n (order statistics; Hahn and Meeker, Statistical Intervals, 1991, chapter 5).
+    confidence 1 - p**n (order statistics; Hahn and Meeker, Statistical Intervals, 1991, chapter 5). Stops that were cut
+    off count twice: one whose stop timeout was longer than every graceful stop rules a recommendation out, and among
+    the n are only stops with more time than any that was cut off, for graceful ones beside it are the quick ones.
     """
+    if not results:
+        return TimeoutAdvice(scenario, None, "No trial of it was run.")
     graceful = [result for result in results if result.verdict.outcome is Outcome.GRACEFUL]
     known = [took for result in graceful if (took := result.verdict.facts.shutdown_duration_ns) is not None]
     longest = max(known, default=0)
-    bad = [result for result in results if result not in graceful and not _cut_early(result, longest)]
-    if not results:
-        return TimeoutAdvice(scenario, None, "No trial of it was run.")
+    others = [result for result in results if result.verdict.outcome is not Outcome.GRACEFUL]
+    bad = [result for result in others if not _cut_early(result, longest)]
     if bad or not graceful:
         trial = (bad or results)[-1]
         text = f"{trial.observation.trial_id} was {OUTCOME_WORDS[trial.verdict.outcome]}"
         return TimeoutAdvice(scenario, None, f"Not every stop with enough time was graceful: {text}.")
-    if len(known) < MIN_STOPS:
-        have, missing = count_of(len(known), "graceful stop"), MIN_STOPS - len(known)
-        return TimeoutAdvice(scenario, None, f"{have} measured, {MIN_STOPS} are needed: {missing} more (--repeat).")
-    quantile = (1 - CONFIDENCE) ** (1 / len(known))
+    cut_off_ns = max((result.observation.stop_timeout_ns for result in others), default=-1)
+    uncut = sum(
+        result.observation.stop_timeout_ns > cut_off_ns and result.verdict.facts.shutdown_duration_ns is not None
+        for result in graceful
+    )
+    if uncut < MIN_STOPS:
+        with_time = f" with more than {timeout(cut_off_ns)}" if others else ""
+        have, missing = f"{count_of(uncut, 'graceful stop')}{with_time} measured", MIN_STOPS - uncut
+        return TimeoutAdvice(scenario, None, f"{have}, {MIN_STOPS} are needed: {missing} more (--repeat).")
+    quantile = (1 - CONFIDENCE) ** (1 / uncut)
+    rests_on = f" (by the {uncut} stops that had more than {timeout(cut_off_ns)})" if others else ""
     basis = (
         f"Longest of {len(known)} graceful stops {precise_seconds(longest)} × {MARGIN_FACTOR:g} + "
         f"{timeout(MARGIN_NS)}, rounded up; with {CONFIDENCE:.0%} confidence at least {quantile:.0%} of all stops are "
-        "no longer than that longest one."
+        f"no longer than that longest one{rests_on}."
     )
     value_ns = -(-round(longest * MARGIN_FACTOR + MARGIN_NS) // NS_PER_S) * NS_PER_S
     return TimeoutAdvice(scenario, value_ns, basis)

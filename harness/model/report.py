@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from harness.model.observation import EngineInfo, Observation
 from harness.model.scenario import Outcome, Scenario, SkippedScenario
+from harness.model.statistics import ScenarioStatistics
 from harness.model.verdict import Cause, Finding, SigkillEvidence, Status, Verdict
 
 
@@ -156,8 +157,8 @@ class StoredRun:
 class Report:
     """Everything a report says, and nothing of how it looks.
 
-    `results` are sorted by scenario, timeout, moment, repetition; `compliance`, `advice` and `scenarios` are in the
-    same order as each other. `remedies` are empty where none were tried, the best of each scenario first.
+    `results` are sorted by scenario, timeout, moment, repetition; `compliance`, `advice`, `statistics` and `scenarios`
+    are in the same order as each other. `remedies` are empty where none were tried, the best of each scenario first.
     """
 
     run: RunInfo
@@ -172,6 +173,7 @@ class Report:
     advice: tuple[TimeoutAdvice, ...] = ()
     tasks: tuple[TaskStop, ...] = ()
     static_findings: tuple[StaticFinding, ...] = ()
+    statistics: tuple[ScenarioStatistics, ...] = ()
 
     def count(self, status: Status) -> int:
         """Number of trials with this status."""

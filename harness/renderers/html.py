@@ -24,7 +24,7 @@ from harness.model import (
     Status,
     TrialResult,
 )
-from harness.renderers import plots, remedy_text, results_json, task_text
+from harness.renderers import drawing, plots, remedy_text, results_json, statistics_text, task_text
 from harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
@@ -83,7 +83,8 @@ def render(report: Report, pictures: dict[str, str] | None = None) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=Markup(style),
         data=Markup(_embedded(_data(report))),
-        plots=[Markup(_inline(name, svg)) for name, svg in pictures.items()],
+        plots={name: Markup(_inline(name, svg)) for name, svg in pictures.items()},
+        survival_plot=plots.SURVIVAL,
     )
 
 
@@ -100,7 +101,7 @@ def _inline(name: str, svg: str) -> str:
     # Plots share ids such as `axes_1`, which nothing refers to; the others carry a hash.
     body = re.sub(r' id="(?:figure|axes|patch|line2d|text|matplotlib\.axis|xtick|ytick|legend)_\d+"', "", body)
     return body.replace("<svg ", f'<svg role="img" aria-label="{name.replace("-", " ")}" ', 1).replace(
-        plots.INK, "var(--ink)"
+        drawing.INK, "var(--ink)"
     )
 
 
@@ -129,6 +130,8 @@ def _view(report: Report) -> dict[str, Any]:
             (one_line(item.scenario), "–" if item.recommended_ns is None else timeout(item.recommended_ns), item.basis)
             for item in report.advice
         ],
+        "statistics": statistics_text.rows(report),
+        "too_few_stops": statistics_text.too_few(report),
         "platforms": _platform_heads(report),
         "platform_rows": _platform_rows(report),
         "colours": {outcome.value: plots.OUTCOME_COLOURS[outcome] for outcome in Outcome},

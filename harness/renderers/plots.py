@@ -1,20 +1,16 @@
-"""Plots as SVG text: transparent, in mid-tones that read on light and on dark, the same bytes for the same report.
-
-Text stays text, in the reader's sans-serif font. `INK` is the one neutral colour, so that a page can replace it by its
-own (`html.py` does).
-"""
+"""The plots of a report, as SVG text."""
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Callable, Sequence
-from io import StringIO
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from harness import statistics
 from harness.model import ECS_STOP_TIMEOUT_S, NS_PER_S, Outcome, Report, TrialResult
+from harness.renderers import drawing, survival_plot
+from harness.renderers.drawing import INK
 from harness.wording import OUTCOME_WORDS, one_line, seconds
 
 if TYPE_CHECKING:
@@ -22,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-INK = "#767676"
-"""Contrast 4.5:1 on white and 4.6:1 on black: the grey that both themes can read."""
 OUTCOME_COLOURS = {
     Outcome.GRACEFUL: "#009e73",
     Outcome.LOSSY: "#e69f00",
@@ -44,14 +38,13 @@ OUTCOME_MARKERS = {
     Outcome.INCONCLUSIVE: "P",
 }
 
+SURVIVAL = "still-running"
 MAX_TIMELINES = 60
 MAX_MATRIX_ROWS = 60
 MAX_VECTOR_POINTS = 1500
 """More points than this are drawn as one picture inside the SVG: the file stays small and no trial is left out."""
 _SHORTEST_S = 0.01
 """Where the logarithmic axis of durations starts; what is shorter is drawn here."""
-_WIDTH = 9.0
-"""Inches; at 72 points an inch a plot is 648 wide and scales from there."""
 
 
 def render_all(report: Report) -> dict[str, str]:
@@ -60,65 +53,10 @@ def render_all(report: Report) -> dict[str, str]:
         "outcomes": _outcome_matrix,
         "shutdown-durations": _durations,
         "timelines": _timelines,
+        SURVIVAL: survival_plot.draw,
     }
-    drawn = {name: _svg(draw, report, name) for name, draw in figures.items()}
+    drawn = {name: drawing.svg(partial(draw, report), name) for name, draw in figures.items()}
     return {name: text for name, text in drawn.items() if text is not None}
-
-
-def _svg(draw: Callable[[Report], Figure | None], report: Report, name: str) -> str | None:
-    """One figure as SVG without date, so that the same report gives the same bytes."""
-    import matplotlib
-
-    settings: dict[Any, Any] = {
-        "svg.hashsalt": name,
-        "svg.fonttype": "none",
-        "font.family": "sans-serif",
-        "font.size": 9,
-        "axes.unicode_minus": False,
-        "text.parse_math": False,  # a `$` in a name is a dollar sign
-    }
-    with matplotlib.rc_context(settings):
-        figure = draw(report)
-        if figure is None:
-            return None
-        text, metadata = StringIO(), {"Date": None, "Creator": None, "Type": None, "Format": None}
-        with warnings.catch_warnings():
-            # Text stays text: a character that the measuring font lacks is the reader's font's business.
-            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-            figure.savefig(text, format="svg", transparent=True, metadata=metadata)
-    return _tidy(text.getvalue())
-
-
-def _tidy(svg: str) -> str:
-    """Fonts of the reader's system in place of the one matplotlib measured with, which is wider than most."""
-    return re.sub(r"(\d+(?:\.\d+)?px) [^;\"]*sans-serif", r"\1 system-ui, 'DejaVu Sans', sans-serif", svg)
-
-
-def _figure(height: float) -> tuple[Figure, Axes]:
-    """An empty plot on the Agg canvas: no display, no global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.tick_params(colors=INK, length=3)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(INK)
-        spine.set_linewidth(0.6)
-    return figure, axes
-
-
-def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, loc="left", color=INK, fontsize=10, pad=12)
-
-
-def _legend(axes: Axes, handles: Sequence[Line2D]) -> None:
-    """What the marks mean, under the plot."""
-    axes.get_figure(root=True).legend(  # type: ignore[union-attr] # every axes here has its figure
-        handles=handles, loc="outside lower left", ncols=5, frameon=False, labelcolor=INK, handletextpad=0.5
-    )
 
 
 def _outcome_handles(results: Sequence[TrialResult], markers: dict[Outcome, str]) -> list[Line2D]:
@@ -162,7 +100,7 @@ def _durations(report: Report) -> Figure | None:
     points = _measured(report)
     if not points:
         return None
-    figure, axes = _figure(4.6)
+    figure, axes = drawing.figure(4.6)
     limits = sorted({max(_timeout_s(result), _SHORTEST_S) for result in points})
     longest = max(*(_plotted_s(result) for result in points), ECS_STOP_TIMEOUT_S, *limits)
     axes.set(xscale="log", yscale="log")
@@ -178,8 +116,8 @@ def _durations(report: Report) -> Figure | None:
     _second_ticks(axes, limits)
     axes.set_xlabel("stop timeout", color=INK)
     axes.set_ylabel("stop signal to exit", color=INK)
-    _title(axes, "Shutdown duration against stop timeout, one point a trial")
-    _legend(axes, [*_outcome_handles(points, OUTCOME_MARKERS), *lines])
+    drawing.title(axes, "Shutdown duration against stop timeout, one point a trial")
+    drawing.legend(axes, [*_outcome_handles(points, OUTCOME_MARKERS), *lines])
     return figure
 
 
@@ -246,7 +184,7 @@ def _outcome_matrix(report: Report) -> Figure | None:
     names = list(dict.fromkeys(table["scenario"]))
     shown = names[:MAX_MATRIX_ROWS]
     limits = sorted(set(table["stop_timeout_s"]))
-    figure, axes = _figure(0.27 * len(shown) + 1.1)
+    figure, axes = drawing.figure(0.27 * len(shown) + 1.1)
     for cell in table[table["scenario"].isin(shown)].itertuples():
         x, y = limits.index(cell.stop_timeout_s), shown.index(str(cell.scenario))
         outcome = Outcome(str(cell.outcome))
@@ -267,7 +205,7 @@ def _outcome_matrix(report: Report) -> Figure | None:
     axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)
     note = f" (first {len(shown)} of {len(names)} scenarios)" if len(shown) < len(names) else ""
-    _title(axes, f"Outcome by scenario and stop timeout{note}")
+    drawing.title(axes, f"Outcome by scenario and stop timeout{note}")
     return figure
 
 
@@ -301,7 +239,7 @@ def _timelines(report: Report) -> Figure | None:
     # The first repetitions come first: where not all fit, every scenario and stop timeout should.
     chosen = {result.observation.trial_id for result in sorted(measured, key=_repetition)[:MAX_TIMELINES]}
     shown = [result for result in measured if result.observation.trial_id in chosen][:MAX_TIMELINES]
-    figure, axes = _figure(0.19 * len(shown) + 1.4)
+    figure, axes = drawing.figure(0.19 * len(shown) + 1.4)
     for place, result in enumerate(shown):
         _timeline(axes, place, result)
     axes.set_ylim(len(shown) - 0.4, -0.6)
@@ -314,9 +252,9 @@ def _timelines(report: Report) -> Figure | None:
     axes.set_xlabel(f"seconds after the stop signal (line: {ECS_STOP_TIMEOUT_S} s, the Amazon ECS default)", color=INK)
     axes.grid(visible=True, axis="x", color=INK, alpha=0.2, linewidth=0.5)
     note = f" ({len(shown)} of {len(report.results):,} trials)" if len(shown) < len(report.results) else ""
-    _title(axes, f"From stop signal to exit{note}")
+    drawing.title(axes, f"From stop signal to exit{note}")
     deadline = Line2D([], [], color=INK, marker="|", linestyle="", markersize=9, label="stop timeout")
-    _legend(axes, [*_outcome_handles(shown, _TIMELINE_MARKERS), deadline])
+    drawing.legend(axes, [*_outcome_handles(shown, _TIMELINE_MARKERS), deadline])
     return figure
 
 

@@ -369,6 +369,80 @@ class StaticFindingDocument(_Documented):
     message: str
 
 
+class GracefulShareDocument(_Documented):
+    """How many of the stops at one stop timeout were graceful, with the exact binomial interval (95 %)."""
+
+    stop_timeout_s: float
+    graceful: int
+    stops: int
+    """Without those that say nothing: inconclusive, not running."""
+    left_out: int
+    """Those that say nothing."""
+    share_low: float
+    share_high: float
+
+
+@dataclass(frozen=True)
+class CutOffDocument(_Documented):
+    """Stops that were still running at their stop timeout, when SIGKILL came: right-censored observations."""
+
+    after_s: float
+    stops: int
+
+
+@dataclass(frozen=True)
+class CurvePointDocument(_Documented):
+    """A step of the survival curve (Kaplan–Meier) with its pointwise 95 % interval."""
+
+    after_s: float
+    """Seconds after the stop signal."""
+    still_running: float
+    """Fraction still running from then on."""
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PercentileDocument(_Documented):
+    """The shutdown duration by which so many percent of the stops have ended; bounds by order statistics (95 %)."""
+
+    percent: int
+    duration_s: float | None
+    """null: too many stops were cut off before."""
+    low_s: float | None
+    """null: the sample is too small to bound it from below."""
+    high_s: float | None
+    """null: the sample is too small, or too many stops were cut off, to bound it from above."""
+
+
+@dataclass(frozen=True)
+class StillRunningDocument(_Documented):
+    """The survival curve at a platform's default stop timeout; null where no stop was watched for that long."""
+
+    after_s: float
+    share: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class StatisticsDocument(_Documented):
+    """The stops of one scenario over all its stop timeouts. docs/statistics.md says how each number is computed."""
+
+    scenario: str
+    measured: int
+    """Graceful stops of known duration."""
+    cut_off: tuple[CutOffDocument, ...]
+    left_out: dict[str, int]
+    """Stops that have no duration of a graceful stop, by the reason."""
+    graceful: tuple[GracefulShareDocument, ...]
+    """One for each stop timeout that was tried and told something."""
+    curve: tuple[CurvePointDocument, ...]
+    """At most 200 steps; empty with fewer than five stops, as are the two below."""
+    percentiles: tuple[PercentileDocument, ...]
+    at_platform_defaults: tuple[StillRunningDocument, ...]
+
+
 @dataclass(frozen=True)
 class SkippedDocument(_Documented):
     """A scenario that the engine cannot run."""
@@ -421,5 +495,7 @@ class ResultsDocument(_Documented):
     """Stops of whole tasks, container by container."""
     static_findings: tuple[StaticFindingDocument, ...]
     recommended_timeouts: tuple[TimeoutAdviceDocument, ...]
+    statistics: tuple[StatisticsDocument, ...]
+    """One for each scenario."""
     skipped: tuple[SkippedDocument, ...]
     warnings: tuple[WarningDocument, ...]

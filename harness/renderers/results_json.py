@@ -20,6 +20,7 @@ from harness.model import (
     Report,
     RunInfo,
     Scenario,
+    ScenarioStatistics,
     Status,
     TaskStop,
     TrialResult,
@@ -30,10 +31,14 @@ from harness.renderers.results_document import (
     CauseDocument,
     ComplianceDocument,
     ContainerStopDocument,
+    CurvePointDocument,
+    CutOffDocument,
     EngineDocument,
     EventDocument,
     FindingDocument,
+    GracefulShareDocument,
     PasteDocument,
+    PercentileDocument,
     PlatformDocument,
     PlatformStatusDocument,
     ProblemDocument,
@@ -45,6 +50,8 @@ from harness.renderers.results_document import (
     ScenarioDocument,
     SkippedDocument,
     StaticFindingDocument,
+    StatisticsDocument,
+    StillRunningDocument,
     SummaryDocument,
     TaskStopDocument,
     TimeoutAdviceDocument,
@@ -121,6 +128,7 @@ def _results(report: Report) -> ResultsDocument:
         recommended_timeouts=tuple(
             TimeoutAdviceDocument(item.scenario, to_seconds(item.recommended_ns), item.basis) for item in report.advice
         ),
+        statistics=tuple(_statistics(item) for item in report.statistics),
         skipped=tuple(SkippedDocument(skip.scenario, skip.reason) for skip in report.skipped),
         warnings=tuple(WarningDocument(item.rule, item.message, item.advice) for item in report.warnings),
     )
@@ -230,6 +238,50 @@ def _remedy(tried: TriedRemedy) -> RemedyDocument:
         lines=tuple(PasteDocument(line.place, line.text) for line in tried.remedy.lines),
         trial=trial(tried.result),
     )
+
+
+def _statistics(item: ScenarioStatistics) -> StatisticsDocument:
+    return StatisticsDocument(
+        scenario=item.scenario,
+        measured=item.measured,
+        cut_off=tuple(CutOffDocument(cut.after_ns / 1e9, cut.stops) for cut in item.cut_off),
+        left_out={left.why: left.stops for left in item.left_out},
+        graceful=tuple(
+            GracefulShareDocument(
+                stop_timeout_s=at.stop_timeout_ns / 1e9,
+                graceful=at.share.count,
+                stops=at.share.total,
+                left_out=at.left_out,
+                share_low=_fraction(at.share.low),
+                share_high=_fraction(at.share.high),
+            )
+            for at in item.at_timeouts
+        ),
+        curve=tuple(
+            CurvePointDocument(
+                step.after_ns / 1e9, _fraction(step.still_running), _fraction(step.low), _fraction(step.high)
+            )
+            for step in item.curve
+        ),
+        percentiles=tuple(
+            PercentileDocument(
+                value.percent, to_seconds(value.duration_ns), to_seconds(value.low_ns), to_seconds(value.high_ns)
+            )
+            for value in item.percentiles
+        ),
+        at_platform_defaults=tuple(
+            StillRunningDocument(at.after_ns / 1e9, _rounded(at.share), _rounded(at.low), _rounded(at.high))
+            for at in item.at_defaults
+        ),
+    )
+
+
+def _fraction(value: float) -> float:
+    return round(value, 6)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else _fraction(value)
 
 
 def trial(result: TrialResult) -> TrialDocument:

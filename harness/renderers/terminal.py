@@ -20,7 +20,7 @@ from harness.model import (
     TimeoutAdvice,
     TrialResult,
 )
-from harness.renderers import remedy_text, task_text
+from harness.renderers import remedy_text, statistics_text, task_text
 from harness.wording import (
     ASCII_MARKS,
     COMPLIANCE_MARKS,
@@ -107,6 +107,9 @@ def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unic
         lines += _cause_lines(results, width)
         lines += _finding_lines(results, width, paint)
         lines += _definition_lines(task_text.findings(report, scenario.name), width, paint)
+        worth_a_line = (item for item in report.statistics if item.scenario == row.scenario)
+        worth_a_line = (item for item in worth_a_line if statistics_text.is_worth_a_row(item))
+        lines += [line for item in worth_a_line for line in _hanging("stops", statistics_text.sentence(item), width)]
         if any(result.verdict.outcome is Outcome.GRACEFUL for result in results):
             advice = (item for item in report.advice if item.scenario == row.scenario)
             lines += [line for item in advice for line in _advice_lines(item, width)]

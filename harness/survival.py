@@ -1,0 +1,242 @@
+"""Trials of one scenario → what they say about its shutdown duration and its outcome, with intervals. Pure.
+
+A stop that SIGKILL ended is a right-censored observation: it would have needed longer than its stop timeout. Leaving it
+out would make slow containers look fast, and counting its timeout as its duration would, too.
+
+**Measured**: graceful stops of known duration. **Cut off**: killed stops, at their stop timeout; one that `--fast`
+ended early as well, for its verdict says that it would have run into the timeout. **Left out**, and counted: lossy,
+crashed and OOM-killed stops, which ended early *because* they did not finish their work, so that neither their end nor
+"it would have needed longer" is the duration of a graceful stop; not running and inconclusive ones; graceful stops of
+unknown duration; and stops whose stop signal is itself SIGKILL.
+
+The stop timeouts of a scenario are pooled: the container does not know its timeout, so that the censoring tells nothing
+about the duration. So are its stop moments, as the mixture that was asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from harness import signals
+from harness.model import (
+    NS_PER_S,
+    CurvePoint,
+    CutOff,
+    GracefulShare,
+    LeftOut,
+    Outcome,
+    Percentile,
+    ScenarioStatistics,
+    Share,
+    StillRunning,
+    TrialResult,
+)
+from harness.platforms import PLATFORMS
+from harness.wording import OUTCOME_WORDS
+
+if TYPE_CHECKING:
+    from scipy.stats import CensoredData
+
+CONFIDENCE = 0.95
+_TAIL = (1 - CONFIDENCE) / 2
+MIN_STOPS = 5
+"""Stops from which a curve is drawn and percentiles are given; with fewer the durations speak for themselves."""
+PERCENTS = (50, 90, 95, 99)
+MAX_CURVE_POINTS = 200
+"""Steps of a curve that are kept, evenly spaced and always the last; a plot shows no more, and results.json has every
+duration."""
+DEFAULTS_NS = tuple(sorted({platform.default_timeout_s * NS_PER_S for platform in PLATFORMS}))
+"""The platforms' default stop timeouts."""
+
+_NO_EVIDENCE = frozenset({Outcome.INCONCLUSIVE, Outcome.NOT_RUNNING})
+
+
+@dataclass(frozen=True)
+class Durations:
+    """Shutdown durations of some trials, ascending: those that were measured, and stop timeouts that cut others off."""
+
+    measured_ns: tuple[int, ...] = ()
+    cut_off_ns: tuple[int, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def stops(self) -> int:
+        """Measured and cut off."""
+        return len(self.measured_ns) + len(self.cut_off_ns)
+
+    def censored(self) -> CensoredData:
+        """As scipy takes them."""
+        from scipy.stats import CensoredData
+
+        return CensoredData(uncensored=self.measured_ns, right=self.cut_off_ns)
+
+
+def durations(results: Iterable[TrialResult]) -> Durations:
+    """What each trial contributes, as the head of this module says."""
+    measured, cut_off = [], []
+    left_out: Counter[str] = Counter()
+    for result in results:
+        took, outcome = result.verdict.facts.shutdown_duration_ns, result.verdict.outcome
+        if outcome is Outcome.KILLED and result.observation.stop_signal == signals.SIGKILL:
+            left_out["stopped by SIGKILL"] += 1
+        elif outcome is Outcome.KILLED:
+            cut_off.append(result.observation.stop_timeout_ns)
+        elif outcome is Outcome.GRACEFUL and took is not None:
+            measured.append(took)
+        elif outcome is Outcome.GRACEFUL:
+            left_out["duration not known"] += 1
+        else:
+            left_out[OUTCOME_WORDS[outcome]] += 1
+    return Durations(
+        tuple(sorted(measured)),
+        tuple(sorted(cut_off)),
+        tuple(LeftOut(why, stops) for why, stops in sorted(left_out.items())),
+    )
+
+
+def statistics_of(scenario: str, results: Sequence[TrialResult]) -> ScenarioStatistics:
+    """Everything for one scenario's row of the report."""
+    known = durations(results)
+    enough = known.stops >= MIN_STOPS
+    steps = curve(known) if enough else ()
+    return ScenarioStatistics(
+        scenario=scenario,
+        measured=len(known.measured_ns),
+        cut_off=tuple(CutOff(after_ns, stops) for after_ns, stops in sorted(Counter(known.cut_off_ns).items())),
+        left_out=known.left_out,
+        at_timeouts=_graceful_shares(results),
+        curve=_thinned(steps),
+        percentiles=tuple(percentile(known, percent, steps) for percent in PERCENTS) if enough else (),
+        at_defaults=tuple(_still_running(known, steps, after_ns) for after_ns in DEFAULTS_NS) if enough else (),
+    )
+
+
+# ── Survival curve ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def curve(known: Durations) -> tuple[CurvePoint, ...]:
+    """Kaplan–Meier estimate of the fraction still running, one point for every distinct time.
+
+    The pointwise interval is Greenwood's on the log(−log) scale (`scipy.stats.ecdf`). Its formula has no value where
+    nobody has left yet, and none where nobody is left. For the former this gives the exact binomial bound of the stops
+    that were watched for so long. For the latter it gives 0 and, without stops that were cut off, the exact binomial
+    bound; with such stops the upper bound of the step before, which the true curve cannot exceed.
+    """
+    import warnings
+    from bisect import bisect_left
+
+    from scipy.stats import ecdf
+
+    if not known.stops:
+        return ()
+    survival = ecdf(known.censored()).sf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # "undefined at some observations": filled in below
+        band = survival.confidence_interval(CONFIDENCE, method="log-log")
+    times = sorted((*known.measured_ns, *known.cut_off_ns))
+    points: list[CurvePoint] = []
+    for at, running, low, high in zip(
+        survival.quantiles.tolist(),
+        survival.probabilities.tolist(),
+        band.low.probabilities.tolist(),
+        band.high.probabilities.tolist(),
+        strict=True,
+    ):
+        if running == 1:
+            low, high = _TAIL ** (1 / (len(times) - bisect_left(times, at))), 1.0  # noqa: PLW2901 - see the docstring
+        elif running == 0:
+            before = points[-1].high if points else 1.0
+            low, high = 0.0, before if known.cut_off_ns else share(0, known.stops).high  # noqa: PLW2901
+        points.append(CurvePoint(round(at), running, low, high))
+    return tuple(points)
+
+
+def _thinned(steps: tuple[CurvePoint, ...]) -> tuple[CurvePoint, ...]:
+    """At most `MAX_CURVE_POINTS` of the steps."""
+    if len(steps) <= MAX_CURVE_POINTS:
+        return steps
+    spacing = (len(steps) - 1) / (MAX_CURVE_POINTS - 1)
+    return tuple(steps[round(index * spacing)] for index in range(MAX_CURVE_POINTS))
+
+
+def _still_running(known: Durations, steps: tuple[CurvePoint, ...], after_ns: int) -> StillRunning:
+    """The curve at one time. Beyond the last time on record it is known only where everything had ended by then."""
+    if after_ns > steps[-1].after_ns and steps[-1].still_running > 0:
+        return StillRunning(after_ns, None, None, None)
+    before = [step for step in steps if step.after_ns <= after_ns]
+    if before:
+        return StillRunning(after_ns, before[-1].still_running, before[-1].low, before[-1].high)
+    return StillRunning(after_ns, 1.0, _TAIL ** (1 / known.stops), 1.0)
+
+
+# ── Percentiles ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def percentile(known: Durations, percent: int, steps: tuple[CurvePoint, ...]) -> Percentile:
+    """Where the survival curve comes down to 1 − p, with bounds that assume no distribution.
+
+    With n stops the r-th shortest lies below the p-quantile at most as often as a binomial (n, p) reaches r (order
+    statistics: Hahn and Meeker, Statistical Intervals, 1991, section 5.2). A stop that was cut off counts at its
+    timeout for the lower bound and as endless for the upper one, so that both hold whatever cut it off.
+    """
+    reached = (step.after_ns for step in steps if step.still_running <= 1 - percent / 100 + 1e-9)
+    below, above = _order_ranks(known.stops, percent / 100)
+    shortest = sorted((*known.measured_ns, *known.cut_off_ns))
+    first_cut_off = len(known.measured_ns)
+    return Percentile(
+        percent,
+        duration_ns=next(reached, None),
+        low_ns=shortest[below - 1] if below else None,
+        high_ns=known.measured_ns[above - 1] if above <= first_cut_off else None,
+    )
+
+
+@cache
+def _order_ranks(n: int, p: float) -> tuple[int, int]:
+    """(rank of the lower bound, 0 if none; rank of the upper bound, more than n if none), counted from 1."""
+    from scipy.stats import binom
+
+    # Lower: the largest r with P(B < r) ≤ α/2. Upper: the smallest r with P(B ≥ r) ≤ α/2.
+    below = int(binom.ppf(_TAIL, n, p))
+    while below > 0 and binom.cdf(below - 1, n, p) > _TAIL:
+        below -= 1
+    while binom.cdf(below, n, p) <= _TAIL:
+        below += 1
+    above = int(binom.isf(_TAIL, n, p))
+    while binom.sf(above - 1, n, p) > _TAIL:
+        above += 1
+    while above > 0 and binom.sf(above - 2, n, p) <= _TAIL:
+        above -= 1
+    return below, above
+
+
+# ── Shares ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def share(count: int, total: int) -> Share:
+    """`count` of `total` (at least 1) with the exact interval of Clopper and Pearson, Biometrika 26 (1934)."""
+    if count in {0, total}:  # in closed form, so that most runs need not load scipy
+        bound = _TAIL ** (1 / total)
+        return Share(count, total, *((bound, 1.0) if count else (0.0, 1 - bound)))
+    from scipy.stats import binomtest
+
+    bounds = binomtest(count, total).proportion_ci(CONFIDENCE, method="exact")
+    return Share(count, total, float(bounds.low), float(bounds.high))
+
+
+def _graceful_shares(results: Sequence[TrialResult]) -> tuple[GracefulShare, ...]:
+    """k of n at each stop timeout that was tried and told something."""
+    outcomes: dict[int, list[Outcome]] = defaultdict(list)
+    for result in results:
+        outcomes[result.observation.stop_timeout_ns].append(result.verdict.outcome)
+    rows = []
+    for stop_timeout_ns, found in sorted(outcomes.items()):
+        telling = [outcome for outcome in found if outcome not in _NO_EVIDENCE]
+        if telling:
+            graceful = share(telling.count(Outcome.GRACEFUL), len(telling))
+            rows.append(GracefulShare(stop_timeout_ns, graceful, len(found) - len(telling)))
+    return tuple(rows)
