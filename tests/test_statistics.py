@@ -90,3 +90,31 @@ def test_the_summary_counts_every_trial_and_keeps_its_order_of_size(durations: l
 def test_every_outcome_has_a_rank() -> None:
     """A new outcome must be placed among the others."""
     assert set(statistics._WORST_FIRST) == set(Outcome)
+
+
+# ── The recommended stop timeout ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_stops_that_were_cut_off_are_no_part_of_the_stops_a_recommendation_counts() -> None:
+    """Five killed at 2 s, five graceful in 5 s at 10 s: those five are what the quantile rests on."""
+    results = [trial(DRAINS, limit, repetition) for limit in (2, 10) for repetition in range(1, 6)]
+    advice = statistics.recommended_timeout("drains-5s", tuple(results))
+    assert advice.recommended_ns == nanoseconds(9)
+    assert "at least 55% of all stops" in advice.basis
+    assert "(by the 5 stops that had more than 2 s)" in advice.basis
+
+
+def test_quick_stops_beside_one_that_was_cut_off_do_not_count() -> None:
+    """Of five stops at 2 s four left in 1 s and one was killed; one at 30 s took 5 s: one stop is not five."""
+    quick = Sample("drains-5s", "", 1.0)
+    results = [*(trial(quick, 2, repetition) for repetition in range(1, 5)), trial(DRAINS, 2, 5), trial(DRAINS, 30)]
+    advice = statistics.recommended_timeout("drains-5s", tuple(results))
+    assert advice.recommended_ns is None
+    assert advice.basis.startswith("1 graceful stop with more than 2 s measured, 5 are needed: 4 more")
+
+
+def test_a_stop_cut_off_after_longer_than_any_graceful_one_rules_a_recommendation_out() -> None:
+    """Ten left in 5 s, one was still running at 10 s: no longer stop was seen to end."""
+    never = Sample("drains-5s", "", None)
+    results = [*(trial(DRAINS, 30, repetition) for repetition in range(1, 11)), trial(never, 10)]
+    assert statistics.recommended_timeout("drains-5s", tuple(results)).recommended_ns is None

@@ -369,6 +369,7 @@ class StaticFindingDocument(_Documented):
     message: str
 
 
+@dataclass(frozen=True)
 class GracefulShareDocument(_Documented):
     """How many of the stops at one stop timeout were graceful, with the exact binomial interval (95 %)."""
 
