@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test test-fast test-known-stops lint format docs known-stops benchmark base-image example clean
+.PHONY: help run test test-fast test-known-stops lint format docs known-stops benchmark accuracy base-image example clean
 
 help:
 	@echo "make run         set up .venv, run the shipped scenarios, write a report"
@@ -16,6 +16,7 @@ help:
 	@echo "make example     write reports/example again from the shipped scenarios"
 	@echo "make base-image  make a base image from Debian's packages (needs mmdebstrap and Docker, no registry)"
 	@echo "make benchmark   measure against plain docker commands; slow"
+	@echo "make accuracy    durations against a program that knows the truth; slow"
 
 run: $(VENV)/.installed
 	@$(BIN)/stop-harness run scenarios/
@@ -49,6 +50,9 @@ example: $(VENV)/.installed
 
 benchmark: $(VENV)/.installed-dev
 	@$(BIN)/python benchmarks/run.py
+
+accuracy: $(VENV)/.installed-dev
+	@$(BIN)/python benchmarks/accuracy.py
 
 base-image:
 	mmdebstrap --variant=minbase --include=python3 bookworm - | docker import - debian:bookworm-slim

@@ -28,6 +28,8 @@ from harness.engines.docker_reading import CONNECTION_ERRORS, NEVER, timestamp_n
 from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
 from harness.engines.process_connector import ProcessConnector, Watch
 from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, Reaper, owner, remove_run
+from harness.engines.signal_trace import Ends, SignalTrace
+from harness.engines.signal_trace import Watch as SignalWatch
 from harness.errors import EngineError
 from harness.model import (
     NS_PER_S,
@@ -79,6 +81,7 @@ class DockerEngine:
         self._events: EventStream | None = None
         self._reaper: Reaper | None = None
         self._connector: ProcessConnector | None = None
+        self._trace: SignalTrace | None = None
         self._keep = False
 
     def info(self) -> EngineInfo:
@@ -106,13 +109,18 @@ class DockerEngine:
             if self._host.info.proves_lost_processes:
                 with contextlib.suppress(OSError):  # then nothing is proved: lost_processes is None
                     self._connector = ProcessConnector()
+            if self._host.local:
+                with contextlib.suppress(OSError):  # then the engine's own stamps are all there is
+                    self._trace = SignalTrace()
         except CONNECTION_ERRORS as error:
             raise EngineError(f"{self._host.url}: the engine stopped answering: {error}") from None
 
     def start(self, trial: Trial) -> DockerSubject:
         """Create and start the trial's container."""
         assert self._events is not None, "prepare comes first"
-        subject = DockerSubject(trial, self._host, self._client, self._events, self._connector)
+        subject = DockerSubject(
+            trial, self._host, self._client, events=self._events, connector=self._connector, trace=self._trace
+        )
         try:
             subject.start(self._images.of(trial.scenario), self._labels)
         except BaseException:
@@ -134,6 +142,8 @@ class DockerEngine:
             self._events.close()
         if self._connector is not None:
             self._connector.close()
+        if self._trace is not None:
+            self._trace.close()
         if self._reaper is not None:
             self._reaper.dismiss()
         self._client.client.close()
@@ -143,9 +153,17 @@ class DockerSubject:
     """One container."""
 
     def __init__(
-        self, trial: Trial, host: DockerHost, client: Client, events: EventStream, connector: ProcessConnector | None
+        self,
+        trial: Trial,
+        host: DockerHost,
+        client: Client,
+        *,
+        events: EventStream,
+        connector: ProcessConnector | None,
+        trace: SignalTrace | None,
     ) -> None:
-        self._trial, self._host, self._client, self._events, self._connector = trial, host, client, events, connector
+        self._trial, self._host, self._client, self._events = trial, host, client, events
+        self._connector, self._trace = connector, trace
         self._tc: Container | None = None
         self._timeline: list[Event] = []
         self._addresses: dict[int, tuple[str, int]] = {}
@@ -154,6 +172,8 @@ class DockerSubject:
         self._local_pid_one: PidOne | None = None
         self._watch: Watch | None = None
         self._lost: tuple[str, ...] | None = None
+        self._signals: SignalWatch | None = None
+        self._ends: Ends | None = None
         self._aborted = threading.Event()
         self.container_id = ""
         self.stop_signal: int | None = None
@@ -266,6 +286,8 @@ class DockerSubject:
         """The engine's own stop call. `t` is always given: Podman 4 without it kills at once."""
         if self._connector is not None:
             self._watch = self._connector.watch(self._pid_one, jobs=not self._health_checked)
+        if self._trace is not None and self._pid_one:
+            self._signals = self._trace.watch(self._pid_one)
         wall = time.time_ns()
         self._harness_event(EventKind.STOP_REQUESTED, "stop call")
         if self._host.local:
@@ -300,12 +322,17 @@ class DockerSubject:
             timeline.append(Event(EventKind.EXITED, at_ns, Clock.ENGINE, "State.FinishedAt"))
         if self._watch is not None:
             self._lost, self._watch = self._watch.lost(), None
+        if exited and self._signals is not None and self.stop_signal is not None:
+            self._ends, self._signals = self._signals.ends(self.stop_signal), None
+        if self._ends is not None:
+            timeline += self._ends.events(self.stop_signal)
+        code = int(state["ExitCode"]) if exited else None
         stopped = any(event.kind is EventKind.STOP_REQUESTED for event in timeline)
         signalled = any(event.kind is EventKind.SIGNAL_SENT for event in timeline)
         return StopRecord(
             events=tuple(timeline),
-            exit_code=int(state["ExitCode"]) if exited else None,
-            exit_signal=None,
+            exit_code=code,
+            exit_signal=code - 128 if code and self._ends is not None and self._ends.by_signal else None,
             oom_killed=bool(state.get("OOMKilled")) if self._host.info.reports_oom else None,
             complete=complete,
             lost_processes=self._lost,
@@ -339,6 +366,9 @@ class DockerSubject:
         if self._watch is not None:
             self._watch.abandon()
             self._watch = None
+        if self._signals is not None:
+            self._signals.abandon()
+            self._signals = None
         if self._tc is None:
             return
         if self.container_id:

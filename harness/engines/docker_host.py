@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.engines import process_events
+from harness.engines import process_events, signal_trace
 from harness.errors import EngineError
 from harness.model import EngineInfo
 
@@ -100,6 +100,9 @@ def _describe(url: str, version: dict[str, Any], info: dict[str, Any], api_versi
     blind = process_events.unavailable() if local else None
     if blind:
         caveats.append(f"processes killed silently when PID 1 leaves are only suspected: {blind}")
+    late = signal_trace.unavailable() if local else None
+    if late:
+        caveats.append(f"durations are by the engine's stamps, which are late on a busy machine: {late}")
     if podman:
         caveats.append("reports no kill events: SIGKILL is inferred from exit code 137 at the stop timeout")
         if major < OLDEST_PODMAN_REPORTING_OOM:

@@ -40,7 +40,7 @@ class Clock(StrEnum):
     ENGINE = "engine"
     """Wall clock of the engine's machine, ns since the epoch."""
     KERNEL = "kernel"
-    """CLOCK_MONOTONIC of the process that waits for PID 1."""
+    """CLOCK_MONOTONIC, by the kernel itself or by the process that waits for PID 1."""
     ECS = "ecs"
     """Amazon ECS's own stamps: the service's clock and the agent's, which need not agree."""
     HARNESS = "harness"
@@ -253,7 +253,7 @@ class Observation:
 
     `exit_code` is the container's (128 + n after signal n; Docker: `State.ExitCode`), None where it is not known or
     the container never ran. `exit_signal` is the signal that ended PID 1 where the engine can tell it from an exit
-    code (the `process` engine: wait status), else None. `oom_killed` None: the engine cannot tell.
+    code (wait status, or what the kernel tells the parent), else None. `oom_killed` None: the engine cannot tell.
     `stop_signal` None: not known. `processes` (just before the stop), `processes_after_signal` (a moment after the
     stop signal) and `processes_late` (a second or so after it) None: not looked at or unreadable. `log_after_signal`:
     what it wrote from the stop on, None where that cannot be told from what it wrote before. `lost_processes`:
