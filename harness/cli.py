@@ -89,6 +89,16 @@ RUN_TASK = option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="JSON file with more of RunTask's input, for --engine ecs: launchType, networkConfiguration, …",
 )
+FRACTION = click.FloatRange(0, 1, min_open=True, max_open=True)
+EFFORT = (
+    FAST,
+    INFER,
+    option("--until-sure", is_flag=True, help="Repeat stops until it is certain enough that they are graceful."),
+    option("--confidence", type=FRACTION, default=0.95, metavar="C", help="How certain.  [default: 0.95]"),
+    option("--reliability", type=FRACTION, default=0.99, metavar="R", help="Of how many stops.  [default: 0.99]"),
+    option("--max-repeat", type=click.IntRange(1, 100_000), metavar="N", help="Give up after N repetitions."),
+    option("--max-time", metavar="DURATION", help="Begin no further repetition after this time."),
+)
 TRY_FIXES = option("--try-fixes", is_flag=True, help="Repeat bad stops with changes that may cure them.")
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 
@@ -124,25 +134,8 @@ def cli(context: click.Context) -> None:
 
 @cli.command(epilog=EXIT_CODES)
 @PATHS
-@options(
-    ENGINE,
-    CLUSTER,
-    RUN_TASK,
-    JOBS,
-    REPEAT,
-    SHARD,
-    SEED,
-    FAIL_FAST,
-    FAST,
-    INFER,
-    TRY_FIXES,
-    KEEP,
-    REPORT_DIR,
-    JUNITXML,
-    SARIF,
-    BASE_IMAGE,
-    COLOR,
-)
+@options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, *EFFORT, TRY_FIXES, KEEP)
+@options(REPORT_DIR, JUNITXML, SARIF, BASE_IMAGE, COLOR)
 def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
     """Run every scenario in PATHS (files, or folders of them) and write a report."""
     from harness import discovery
@@ -184,22 +177,8 @@ def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of sentences.")
 @click.option("--sweep-start", is_flag=True, help="Find the moments from its start on at which a stop signal is lost.")
 @click.option("--predict", is_flag=True, help="Only forecast, from the signal masks; stops nothing.")
-@options(
-    ENGINE,
-    CLUSTER,
-    RUN_TASK,
-    JOBS,
-    REPEAT,
-    FAST,
-    INFER,
-    TRY_FIXES,
-    KEEP,
-    REPORT_DIR,
-    JUNITXML,
-    SARIF,
-    BASE_IMAGE,
-    COLOR,
-)
+@options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, *EFFORT, TRY_FIXES, KEEP)
+@options(REPORT_DIR, JUNITXML, SARIF, BASE_IMAGE, COLOR)
 @click.pass_context
 def check(context: click.Context, /, color: str, as_json: bool, predict: bool, sweep_start: bool, **given: Any) -> None:
     """Stop IMAGE (or a build, a Compose service, an ECS task definition, or the COMMAND behind `--`) and say whether
@@ -252,6 +231,7 @@ def _request(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any
         fail_fast=settings.get("fail_fast", False),
         fast=settings.get("fast", False),
         infer=settings.get("infer", False),
+        **_certainty(settings),
         keep=settings["keep"],
         try_fixes=settings.get("try_fixes", False),
         junitxml=settings["junitxml"],
@@ -260,6 +240,29 @@ def _request(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any
         cluster=Cluster(settings.get("cluster"), settings.get("run_task")) if settings["engine"] == "ecs" else None,
         command_line=("stop-harness", *sys.argv[1:]),
     )
+
+
+def _certainty(settings: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a request that say how certain is certain enough. Raises UsageError."""
+    from harness import units
+    from harness.model import ReliabilityGoal
+
+    until_sure, max_time = settings.get("until_sure", False), settings.get("max_time")
+    if until_sure and settings.get("shard"):
+        raise UsageError("--until-sure counts the stops of one run; it cannot be used with --shard")
+    for name in ("max_repeat", "max_time"):
+        if settings.get(name) is not None and not until_sure:
+            raise UsageError(f"--{name.replace('_', '-')} is a limit of --until-sure; name both, or use --repeat")
+    try:
+        max_time_ns = None if max_time is None else units.parse_duration(max_time)
+    except ValueError as error:
+        raise UsageError(f"--max-time: {error}") from None
+    return {
+        "goal": ReliabilityGoal(settings.get("confidence", 0.95), settings.get("reliability", 0.99)),
+        "until_sure": until_sure,
+        "max_repeat": settings.get("max_repeat"),
+        "max_time_ns": max_time_ns,
+    }
 
 
 def _run_and_summarise(request: RunRequest, color: str) -> Report:
@@ -365,14 +368,17 @@ def _sweep_start(request: RunRequest, color: str, as_json: bool) -> int:
 
 
 def _exit_code(report: Report) -> int:
-    """The whole run in one number: failures count before doubts, and a run that was cut short is not a pass."""
-    from harness.model import Status
+    """The whole run in one number: failures count before doubts, and a run that was cut short is not a pass, nor one
+    that was to be sure and is not."""
+    from harness.model import ClaimStatus, Status
 
     if report.run.interrupted:
         return INTERRUPTED
     if report.count(Status.FAIL):
         return FAIL
     if report.count(Status.PASS) != report.trials_planned or not report.results:
+        return INCONCLUSIVE
+    if report.run.until_sure and any(claim.status is not ClaimStatus.SHOWN for claim in report.claims):
         return INCONCLUSIVE
     return PASS
 

@@ -33,6 +33,8 @@ def derive(real: Observation, stop_timeout_ns: int, trial_id: str) -> Observatio
     same = replace(real, trial_id=trial_id, stop_timeout_ns=stop_timeout_ns, derived_from=real.trial_id)
     if real.problem is not None or real.exited_before_stop or stop_sequence.was_cut_short(real):
         return same
+    if real.task is not None:
+        return _open(same, "a task is stopped container by container, each by a timeout of its own: none is derived")
     stay = _stay(real, stop_sequence.facts(real))
     if isinstance(stay, str):
         return _open(same, f"{real.trial_id}, which it is derived from, does not tell: {stay}")
@@ -114,14 +116,21 @@ def _without_end(same: Observation) -> Observation:
         suspected_processes=(),
         requests=_requests(same),
         cut_short=None,
+        task=None,
     )
 
 
 def _until_the_stop(same: Observation) -> tuple[Event, ...]:
     """Everything up to the stop signal, which the container saw in the same way."""
     ends = {EventKind.EXITED, EventKind.STOP_RETURNED, EventKind.OOM}
-    escalation = stop_sequence.sigkill_event(same)
-    return tuple(event for event in same.events if event.kind not in ends and event is not escalation)
+    return tuple(event for event in same.events if event.kind not in ends and not _is_escalation(event, same))
+
+
+def _is_escalation(event: Event, seen: Observation) -> bool:
+    """The SIGKILL of some clock's record, unless that is the stop signal itself."""
+    if event.kind is not EventKind.SIGNAL_SENT or event.signal != signals.SIGKILL:
+        return False
+    return seen.stop_signal != signals.SIGKILL or event is not stop_sequence.first(seen, event.kind, event.clock)
 
 
 def _since_signal(seen: Observation, event: Event) -> int | None:

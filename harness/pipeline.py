@@ -6,6 +6,7 @@ import os
 import platform
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness import (
+    assurance,
     inference,
     plan,
     prediction,
@@ -32,8 +34,10 @@ from harness.engines.interface import Engine
 from harness.engines.routing import engine_of
 from harness.errors import BaseImageMissing, ScenarioError, UsageError
 from harness.model import (
+    DEFAULT_GOAL,
     Observation,
     Plan,
+    ReliabilityGoal,
     RemedyTrial,
     Report,
     RunInfo,
@@ -56,7 +60,8 @@ class RunRequest:
     """What the command line asks for.
 
     `report_dir` None: nothing is written. `repeat` None: as each scenario says. `junitxml`, `sarif` None: only
-    in the run directory.
+    in the run directory. `until_sure`: repeat until `goal` is shown or out of reach, each stop at most `max_repeat`
+    times (None: twice as often as is needed without a failure), and begin nothing more after `max_time_ns`.
     """
 
     scenarios: tuple[Scenario, ...]
@@ -70,6 +75,10 @@ class RunRequest:
     fail_fast: bool = False
     fast: bool = False
     infer: bool = False
+    goal: ReliabilityGoal = DEFAULT_GOAL
+    until_sure: bool = False
+    max_repeat: int | None = None
+    max_time_ns: int | None = None
     keep: bool = False
     try_fixes: bool = False
     junitxml: Path | None = None
@@ -89,7 +98,7 @@ class Listener(Protocol):
         """An image is pulled or built."""
 
     def planned(self, planned: Plan, jobs: int, engine: Engine) -> None:
-        """The trials are about to begin."""
+        """Trials are about to begin; once a run, and again for each batch of repetitions until it is sure."""
 
     def step(self, running: Trial, step: str) -> None:
         """A trial begins a step."""
@@ -146,8 +155,13 @@ def run(
     finally:
         engine.close()
     finished = replace(stored.run, finished_at=_now(), interrupted=interruption.by_user)
-    stored = replace(stored, run=finished, observations=tuple(result.observation for result in results))
-    stored = replace(stored, remedies=tuple(tried))
+    stored = replace(
+        stored,
+        run=finished,
+        observations=tuple(result.observation for result in results),
+        remedies=tuple(tried),
+        trials_planned=max(stored.trials_planned, len(results)),  # repetitions until sure are planned as they come
+    )
     _write_run_file(directory, stored)
     built = report.build(stored, tuple(result.verdict for result in results))
     if directory is not None:
@@ -336,11 +350,39 @@ def _needed(planned: Plan) -> tuple[Scenario, ...]:
 def _trial_results(
     request: RunRequest, planned: Plan, engine: Engine, listener: Listener, interruption: trial.Interruption
 ) -> Iterator[TrialResult]:
-    """Each trial, judged, as it ends, and behind it those that are derived from it."""
-    jobs = scheduler.parse_jobs(request.jobs, len(planned.trials))
-    starts = threading.BoundedSemaphore(jobs if engine.info().remote else scheduler.start_slots())
+    """The plan's trials, and then repetitions of them until it is certain enough, if that was asked for."""
     failed = threading.Event()
-    listener.planned(planned, jobs, engine)
+    work = _worker(request, engine, listener, interruption)
+    sure = _until_sure(request, planned, listener) if request.until_sure else None
+    in_time = _stopwatch(request.max_time_ns)
+    batch, trials = planned, iter(planned.trials)
+    while True:
+        jobs = scheduler.parse_jobs(request.jobs, len(batch.trials))
+        listener.planned(batch, jobs, engine)
+        for results in scheduler.run_all(
+            trials,
+            work,
+            jobs=jobs,
+            interrupted=lambda: interruption.requested or failed.is_set(),
+            on_interrupt=lambda: _end_running(interruption),
+        ):
+            for result in results:
+                if request.fail_fast and result.verdict.status is Status.FAIL:
+                    failed.set()
+                if sure is not None:
+                    sure.count(result)
+                yield result
+        batch = Plan(sure.next_trials() if sure is not None and in_time() else ())
+        if not batch.trials or interruption.requested or failed.is_set():
+            return
+        trials = (item for item in batch.trials if in_time() and sure is not None and sure.is_worth(item))
+
+
+def _worker(
+    request: RunRequest, engine: Engine, listener: Listener, interruption: trial.Interruption
+) -> Callable[[Trial], tuple[TrialResult, ...]]:
+    """Performs a trial; gives its result, and behind it those that are derived from it."""
+    starts = threading.BoundedSemaphore(scheduler.MAX_JOBS if engine.info().remote else scheduler.start_slots())
 
     def work(item: Trial) -> tuple[TrialResult, ...]:
         def keep(seen: Observation) -> bool:
@@ -358,16 +400,21 @@ def _trial_results(
         )
         return tuple(TrialResult(each, verdict.judge(each, item.scenario)) for each in (seen, *_derived(item, seen)))
 
-    for results in scheduler.run_all(
-        planned.trials,
-        work,
-        jobs=jobs,
-        interrupted=lambda: interruption.requested or failed.is_set(),
-        on_interrupt=lambda: _end_running(interruption),
-    ):
-        if request.fail_fast and any(result.verdict.status is Status.FAIL for result in results):
-            failed.set()
-        yield from results
+    return work
+
+
+def _until_sure(request: RunRequest, planned: Plan, listener: Listener) -> assurance.UntilSure:
+    """The count of what is missing, announced."""
+    sure = assurance.UntilSure(planned.trials, request.goal, request.max_repeat)
+    text = f"until sure: {sure.stops_needed:,} stops without a failure are needed, {sure.max_repeat:,} are the limit"
+    listener.note(text + ("" if sure.max_repeat >= sure.stops_needed else ": too few to be sure"))
+    return sure
+
+
+def _stopwatch(limit_ns: int | None) -> Callable[[], bool]:
+    """Whether the time since now is still within the limit; None: it always is."""
+    began_ns = time.monotonic_ns()
+    return lambda: limit_ns is None or time.monotonic_ns() - began_ns < limit_ns
 
 
 def _derived(item: Trial, seen: Observation) -> Iterator[Observation]:
@@ -417,6 +464,8 @@ def _run_info(request: RunRequest, run_id: str, engine: Engine) -> RunInfo:
         cpu_count=os.cpu_count() or 1,
         command_line=request.command_line,
         shard=str(request.shard) if request.shard else None,
+        goal=request.goal,
+        until_sure=request.until_sure,
     )
 
 

@@ -53,7 +53,7 @@ class PlainProgress:
     def planned(self, planned: Plan, jobs: int, engine: Engine) -> None:
         """What begins now, and on what."""
         self.trials_begun = True
-        self._total = planned.count
+        self._total += planned.count
         self._line(announcement(planned, jobs, engine))
         for skip in planned.skipped:
             self._line(f"skipped       {skip.scenario}: {skip.reason}")
@@ -104,7 +104,7 @@ class LiveProgress:
         self.trials_begun = True
         with self._lock:
             self._preparing.clear()
-            self._total = planned.count
+            self._total += planned.count
         self._print(announcement(planned, jobs, engine))
         self._start()
 

@@ -7,7 +7,10 @@ for a number of stops that was fixed beforehand.
 
 from __future__ import annotations
 
+from functools import cache
 
+
+@cache
 def stops_needed(confidence: float, reliability: float, failures: int = 0) -> int:
     """The fewest stops, of which at most `failures` fail, that show with this confidence at least this reliability.
 

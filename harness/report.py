@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from harness import doubts, remedies, signals, statistics, survival, task_report
+from harness import assurance, doubts, remedies, signals, statistics, survival, task_report
 from harness.errors import HarnessBug
 from harness.model import (
     ECS_STOP_TIMEOUT_S,
@@ -43,8 +43,9 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
             by_scenario[result.observation.scenario].append(result)
     absent = _absent(stored)
     ecs = ECS_STOP_TIMEOUT_S * NS_PER_S
+    run = stored.run
     return Report(
-        run=stored.run,
+        run=run,
         scenarios=scenarios,
         results=results,
         compliance=tuple(
@@ -55,6 +56,7 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
         skipped=stored.skipped,
         warnings=_warnings(stored, results),
         remedies=_remedies(stored),
+        claims=assurance.claims(results, scenarios, run.goal, until_sure=run.until_sure),
         advice=tuple(
             statistics.recommended_timeout(scenario.name, tuple(by_scenario[scenario.name])) for scenario in scenarios
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -39,14 +39,14 @@ def start_slots() -> int:
 
 
 def run_all(
-    trials: tuple[Trial, ...],
+    trials: Iterable[Trial],
     work: Callable[[Trial], Result],
     *,
     jobs: int,
     interrupted: Callable[[], bool],
     on_interrupt: Callable[[], None],
 ) -> Iterator[Result]:
-    """Yield each trial's result as it ends, in the caller's thread.
+    """Yield each trial's result as it ends, in the caller's thread. `trials` are drawn as they begin.
 
     `interrupted` is asked several times a second; when it first says yes, `on_interrupt` is called once and no further
     trial begins, while those in flight are still yielded. Threads are used because every engine call blocks in I/O.

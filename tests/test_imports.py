@@ -15,7 +15,8 @@ HARNESS = ROOT / "harness"
 
 PURE = {"scenario", "plan", "stop_sequence", "diagnosis", "verdict", "report", "compose", "dockerfile", "signals"}
 PURE |= {"rules", "moments", "remedies", "exec_form", "paste", "start_window", "process_tree"}
-PURE |= {"inference", "units", "wording", "statistics", "platforms", "errors", "diagnosis_handler", "log_hints"}
+PURE |= {"inference", "assurance", "model.reliability"}
+PURE |= {"units", "wording", "statistics", "platforms", "errors", "diagnosis_handler", "log_hints"}
 PURE |= {"model", "model.scenario", "model.observation", "model.verdict", "model.report"}
 PURE |= {"prediction", "process_tree", "scenario_values", "scenario_traffic", "reliability"}
 PURE |= {

@@ -22,6 +22,7 @@ from harness.model.observation import (
     TaskRecord,
     Vantage,
 )
+from harness.model.reliability import DEFAULT_GOAL, ClaimStatus, ReliabilityClaim, ReliabilityGoal
 from harness.model.report import (
     Compliance,
     ComplianceStatus,
@@ -87,10 +88,12 @@ from harness.model.verdict import (
 )
 
 __all__ = [
+    "DEFAULT_GOAL",
     "ECS_STOP_TIMEOUT_S",
     "NS_PER_MS",
     "NS_PER_S",
     "Cause",
+    "ClaimStatus",
     "Clock",
     "Compliance",
     "ComplianceStatus",
@@ -122,6 +125,8 @@ __all__ = [
     "ProblemKind",
     "ProcessInfo",
     "Readiness",
+    "ReliabilityClaim",
+    "ReliabilityGoal",
     "Remedy",
     "RemedyEffect",
     "RemedyKind",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from harness.model.observation import EngineInfo, Observation
+from harness.model.reliability import DEFAULT_GOAL, ReliabilityClaim, ReliabilityGoal
 from harness.model.scenario import Outcome, Scenario, SkippedScenario
 from harness.model.statistics import ScenarioStatistics
 from harness.model.verdict import Cause, Finding, SigkillEvidence, Status, Verdict
@@ -117,7 +118,10 @@ class StaticFinding:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """Who ran what, where and when. Times are ISO 8601 in UTC; `finished_at` None: the run did not end by itself."""
+    """Who ran what, where and when. Times are ISO 8601 in UTC; `finished_at` None: the run did not end by itself.
+
+    `until_sure`: stops were repeated until `goal` was shown or out of reach.
+    """
 
     run_id: str
     name: str
@@ -130,6 +134,8 @@ class RunInfo:
     shard: str | None = None
     finished_at: str | None = None
     interrupted: bool = False
+    goal: ReliabilityGoal = DEFAULT_GOAL
+    until_sure: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,6 +177,7 @@ class Report:
     warnings: tuple[RunWarning, ...] = ()
     remedies: tuple[TriedRemedy, ...] = ()
     advice: tuple[TimeoutAdvice, ...] = ()
+    claims: tuple[ReliabilityClaim, ...] = ()
     tasks: tuple[TaskStop, ...] = ()
     static_findings: tuple[StaticFinding, ...] = ()
     statistics: tuple[ScenarioStatistics, ...] = ()
