@@ -34,7 +34,7 @@ def derive(real: Observation, stop_timeout_ns: int, trial_id: str) -> Observatio
     if real.problem is not None or real.exited_before_stop or stop_sequence.was_cut_short(real):
         return same
     if real.task is not None:
-        return _open(same, "a task is stopped container by container, each by a timeout of its own: none is derived")
+        return _open(same, "when a container of a task is told to stop depends on when others were killed")
     stay = _stay(real, stop_sequence.facts(real))
     if isinstance(stay, str):
         return _open(same, f"{real.trial_id}, which it is derived from, does not tell: {stay}")

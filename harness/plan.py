@@ -79,9 +79,11 @@ def expand(
 
 
 def _timeouts(scenario: Scenario, *, infer: bool) -> list[tuple[int, ...]]:
-    """Each stop timeout to perform, followed by those to derive from it."""
+    """Each stop timeout to perform, followed by those to derive from it. Of a task nothing is derived: when one of its
+    containers is told to stop depends on when others were killed."""
     timeouts_ns = scenario.stop.timeouts_ns
-    return [tuple(sorted(timeouts_ns, reverse=True))] if infer else [(each,) for each in timeouts_ns]
+    one_stop = infer and scenario.subject.task_file is None
+    return [tuple(sorted(timeouts_ns, reverse=True))] if one_stop else [(each,) for each in timeouts_ns]
 
 
 def trial_id(scenario: str, stop_timeout_ns: int, stop_after_ns: int, repetition: int) -> str:

@@ -29,6 +29,8 @@ from harness.model import (
     SigkillEvidence,
     Status,
     StopPlan,
+    Subject,
+    TaskRecord,
     TrafficKind,
     Trial,
     Verdict,
@@ -376,6 +378,14 @@ def test_a_shard_holds_a_stop_with_all_that_is_derived_from_it() -> None:
     shards = [verdicts(run(engine, item, infer=True, shard=Shard(index, 3))) for index in (1, 2, 3)]
     assert sum(map(len, shards)) == len(whole)
     assert {**shards[0], **shards[1], **shards[2]} == whole
+
+
+def test_nothing_is_derived_from_the_stop_of_a_task() -> None:
+    """Its containers stop one after the other, so a kill of the first changes when the next is told to stop."""
+    item = replace(scenario("a", 1, 30), subject=Subject(task_file="task.json"))
+    assert [trial.shorter_timeouts_ns for trial in plan.expand((item,), infer=True).trials] == [(), ()]
+    real = replace(observed(Script(leaves_after_ns=NS_PER_S)), task=TaskRecord("arn", ()))
+    assert derived(real, 10)[1].outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_stop_that_could_not_be_measured_is_not_measured_at_any_timeout() -> None:
