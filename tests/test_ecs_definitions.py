@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harness.ecs_endpoint import definitions, grace, identifiers, rollout
 from harness.ecs_endpoint.errors import EcsError
-from harness.ecs_endpoint.records import Condition
+from harness.ecs_endpoint.records import Condition, RestartPolicy
 
 # ── stop timeouts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -89,6 +89,9 @@ FARGATE = {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu
         (definition(app(name="a\nb")), "Invalid container name"),
         (definition(app(), family="a b"), "Family contains invalid characters"),
         (definition(app(stopTimeout=-1)), "must not be negative"),
+        (definition(app(restartPolicy={"enabled": True, "restartAttemptPeriod": 59})), "from 60 to 1800 seconds"),
+        (definition(app(restartPolicy={"enabled": True, "restartAttemptPeriod": 1801})), "from 60 to 1800 seconds"),
+        (definition(app(restartPolicy={"enabled": True, "ignoredExitCodes": [0] * 51})), "up to 50 codes"),
         (
             definition(app(dependsOn=[{"containerName": "x", "condition": "START"}])),
             "Cannot depend on container + 'x' because it does not exist",
@@ -115,6 +118,22 @@ def test_definitions_that_are_refused(request_: dict[str, Any], text: str) -> No
         definitions.validate(request_)
     assert refusal.value.code == "ClientException"
     assert text in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ({"enabled": False, "restartAttemptPeriod": 60}, None),
+        ({"enabled": True}, RestartPolicy((), 300)),
+        ({"enabled": True, "ignoredExitCodes": [0, 3], "restartAttemptPeriod": 1800}, RestartPolicy((0, 3), 1800)),
+    ],
+)
+def test_a_restart_policy_counts_where_it_is_enabled(policy: dict[str, Any], expected: RestartPolicy | None) -> None:
+    """With its defaults; it is emulated, so nothing is said about it."""
+    request = definition(app(restartPolicy=policy))
+    definitions.validate(request)
+    assert definitions.specs(request["containerDefinitions"])[0].restart_policy == expected
+    assert definitions.not_emulated(request) == []
 
 
 def test_every_source_of_edges_counts() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from harness.ecs_endpoint.containers import Clock
+from harness.ecs_endpoint.containers import Clock, ContainerRequest
 from harness.ecs_endpoint.docker_containers import LOG_KEEP_BYTES, DockerContainers
 from harness.ecs_endpoint.endpoint import Endpoint
 from harness.ecs_endpoint.server import EcsServer
@@ -194,6 +194,23 @@ def test_health_ports_and_volumes(ecs: Any) -> None:
     assert binding["hostPort"] > 0
     ecs.stop_task(task=arn)
     wait(ecs, arn, "STOPPED")
+
+
+def test_a_container_that_is_started_again_is_waited_for_again(docker_engine_host: DockerHost) -> None:
+    """What a restart policy does, without its period of a minute: the second end is told, not the first again."""
+    containers = DockerContainers(f"test-{uuid.uuid4().hex[:8]}", docker_engine_host)
+    try:
+        counts = ["sh", "-c", "echo x >> /runs; exit $(wc -l < /runs)"]
+        runtime_id = containers.create(ContainerRequest("", container("app", counts), {}))
+        ends = []
+        for _ in range(2):
+            containers.start(runtime_id)
+            ends.append(containers.wait(runtime_id))
+    finally:
+        containers.close()
+    assert [end.exit_code for end in ends] == [1, 2]
+    assert ends[0].finished_at_ns < ends[1].finished_at_ns  # type: ignore[operator] # both have ended
+    assert ends[1].complete
 
 
 # ── the real client ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -386,6 +386,25 @@ def test_start_task_wants_the_clusters_instance() -> None:
         assert answer["failures"] == [{"arn": "other", "reason": "MISSING"}]
 
 
+def test_a_restart_policy_brings_a_container_back() -> None:
+    """The same container, while the task stays RUNNING; StopTask ends it for good."""
+    with simulation({"app": Script(runs_for_s=120, exit_code=1, leaves_after_s=1)}) as it:
+        arn = it.run({**APP, "restartPolicy": {"enabled": True, "restartAttemptPeriod": 60}})
+        first = it.task(arn)["containers"][0]["runtimeId"]
+
+        def told() -> dict[str, Any]:
+            with urllib.request.urlopen(f"{it.url}/stop-harness/tasks/{arn}") as answer:
+                return dict(json.load(answer)["containers"][0])
+
+        until(told, lambda seen: seen["restartCount"] >= 2 and seen["lastStatus"] == "RUNNING")
+        assert it.task(arn)["lastStatus"] == "RUNNING"
+        it.client.stop_task(task=arn)
+        done = it.stopped(arn)
+        assert (done["stopCode"], done["containers"][0]["runtimeId"]) == ("UserInitiated", first)
+        assert len(it.containers.stop_calls) == 1
+        assert told()["exitCode"] == 1
+
+
 # ── the rest of the API ──────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import heapq
 from dataclasses import dataclass, replace
 
@@ -14,6 +13,7 @@ from harness.ecs_endpoint import tasks
 from harness.ecs_endpoint.records import (
     NS_PER_S,
     RETENTION_NS,
+    SHOWN,
     Action,
     Condition,
     ContainerSpec,
@@ -23,6 +23,8 @@ from harness.ecs_endpoint.records import (
     Phase,
     PullStarted,
     PullStopped,
+    Restart,
+    RestartPolicy,
     Start,
     Started,
     StartFailed,
@@ -36,20 +38,8 @@ from harness.ecs_endpoint.records import (
     Wake,
     new_task,
 )
-from tests.test_imports import DOES_IO, MODULES, ours, packages
-
-PURE = {f"harness.ecs_endpoint.{name}" for name in "definitions errors grace identifiers records rollout tasks".split()}
 
 USER = StopCode.USER_INITIATED
-
-
-@pytest.mark.parametrize("module", sorted(PURE))
-def test_pure_parts_do_no_io_and_build_on_pure_parts(module: str) -> None:
-    """No clock, no threads, no network: time is passed in."""
-    assert not packages(module) & DOES_IO
-    assert ours(module) <= PURE | {"harness.errors", "harness.ecs_endpoint", "harness"}
-    called = [node.func for node in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(node, ast.Call)]
-    assert "open" not in {function.id for function in called if isinstance(function, ast.Name)}
 
 
 # ── a small world to run tasks in ────────────────────────────────────────────────────────────────────────────────────
@@ -77,6 +67,8 @@ class World:
         self.started: dict[str, int] = {}
         self.stop_calls: dict[str, int] = {}
         self.ended: dict[str, int] = {}
+        self.exit_codes: dict[str, int | None] = {}
+        self.restarted: dict[str, list[int]] = {}
         self.history: list[Task] = [self.task]
         self.at(0, Tick(0))
 
@@ -93,6 +85,7 @@ class World:
                 continue
             if isinstance(event, Exited | StartFailed):
                 self.ended[name] = at_ns
+                self.exit_codes[name] = event.exit_code if isinstance(event, Exited) else None
             before = self.task
             self.task, actions = tasks.step(before, replace(event, at_ns=at_ns))
             self.check(before)
@@ -118,8 +111,14 @@ class World:
             self.at(now_ns, Started(0, name))
             if self.specs[name].has_health_check:
                 self.at(now_ns, HealthChanged(0, name, how.healthy))
-            if how.runs_for_s is not None:
-                self.at(now_ns + how.runs_for_s * NS_PER_S, Exited(0, name, how.exit_code))
+            self.leaves_by_itself(name, now_ns)
+        elif isinstance(action, Restart):
+            self.check_restart(name, now_ns)
+            self.restarted.setdefault(name, []).append(now_ns)
+            del self.ended[name]
+            self.at(now_ns, Started(0, name))
+            if len(self.restarted[name]) < MOST_RESTARTS:
+                self.leaves_by_itself(name, now_ns)
         else:
             assert name not in self.stop_calls, f"{name} is stopped twice"
             assert action.stop_timeout_s == self.specs[name].stop_timeout_s
@@ -127,6 +126,12 @@ class World:
             assert not alive, f"{name} is stopped before {alive}"
             self.stop_calls[name] = now_ns
             self.at(now_ns + self.duration_s(name) * NS_PER_S, Exited(0, name, self.stop_exit_code(name)))
+
+    def leaves_by_itself(self, name: str, now_ns: int) -> None:
+        """If it is scripted so."""
+        how = self.behaviours.get(name, Behaviour())
+        if how.runs_for_s is not None:
+            self.at(now_ns + how.runs_for_s * NS_PER_S, Exited(0, name, how.exit_code))
 
     def duration_s(self, name: str) -> int:
         """Of a stop."""
@@ -156,6 +161,15 @@ class World:
             if condition is Condition.HEALTHY:
                 assert self.behaviours.get(edge, Behaviour()).healthy
 
+    def check_restart(self, name: str, now_ns: int) -> None:
+        """Only by its policy, after its period, and while the task is wanted."""
+        policy = self.specs[name].restart_policy
+        assert policy is not None
+        assert self.task.desired is Status.RUNNING
+        assert self.exit_codes[name] not in {None, *policy.ignored_exit_codes}
+        ran_ns = now_ns - [self.started[name], *self.restarted.get(name, ())][-1]
+        assert ran_ns >= policy.attempt_period_s * NS_PER_S
+
     def check(self, before: Task) -> None:
         """What holds after every event."""
         after = self.task
@@ -165,7 +179,9 @@ class World:
         changed = (before.last, before.desired, before.health) != (after.last, after.desired, after.health)
         assert (after.version > before.version) == changed
         for old, new in zip(before.containers, after.containers, strict=True):
-            assert list(Phase).index(new.phase) >= list(Phase).index(old.phase)
+            back = old.phase is Phase.RESTARTING and new.phase is Phase.RUNNING
+            assert list(Phase).index(new.phase) >= list(Phase).index(old.phase) or back
+            assert new.phase is not Phase.EXITED, "whatever exited is restarted in the same step"
             if old.stopped:
                 assert new == old
         if before.desired is Status.STOPPED:
@@ -185,9 +201,18 @@ class World:
             assert container.phase is not Phase.WAITING
 
 
+MOST_RESTARTS = 3
+"""After the last one a container stays, so that every world comes to its end."""
+
+
 def names(count: int) -> list[str]:
     """c0, c1, …"""
     return [f"c{index}" for index in range(count)]
+
+
+POLICIES = st.none() | st.builds(
+    RestartPolicy, st.lists(st.sampled_from([0, 1]), max_size=1).map(tuple), st.sampled_from([60, 100])
+)
 
 
 @st.composite
@@ -199,7 +224,8 @@ def graphs(draw: st.DrawFn, conditions: tuple[Condition, ...] = (Condition.START
         edges = tuple((target, draw(st.sampled_from(conditions))) for target in targets)
         timeout_s, start_timeout_s = draw(st.integers(1, 90)), draw(st.none() | st.integers(1, 20))
         check = draw(st.booleans())
-        specs.append(ContainerSpec(name, draw(st.booleans()), edges, timeout_s, start_timeout_s, check))
+        policy = draw(POLICIES)
+        specs.append(ContainerSpec(name, draw(st.booleans()), edges, timeout_s, start_timeout_s, check, policy))
     specs[0] = replace(specs[0], essential=True)
     return tuple(draw(st.permutations(specs)))
 
@@ -416,3 +442,65 @@ def test_a_stopped_task_is_remembered_for_an_hour() -> None:
     assert task.stopped_at_ns is not None
     assert not task.forgotten(task.stopped_at_ns + RETENTION_NS)
     assert task.forgotten(task.stopped_at_ns + RETENTION_NS + 1)
+
+
+FLAKY = ContainerSpec("app", restart_policy=RestartPolicy(ignored_exit_codes=(0,), attempt_period_s=60))
+
+
+def exits(task: Task, at_s: int, exit_code: int | None) -> tuple[Task, tuple[Action, ...]]:
+    """`app` ends."""
+    return tasks.step(task, Exited(at_s * NS_PER_S, "app", exit_code))
+
+
+def test_a_restart_policy_starts_the_container_again_instead_of_stopping_the_task() -> None:
+    """The task stays RUNNING and its container too; the period counts from the last restart."""
+    task = run_world(FLAKY).task
+    task, actions = exits(task, 60, 1)
+    assert actions == (Restart("app"),)
+    assert (task.last, task.desired, task.container("app").restarts) == (Status.RUNNING, Status.RUNNING, 1)
+    assert SHOWN[task.container("app").phase] is Status.RUNNING
+    task, actions = tasks.step(task, Started(61 * NS_PER_S, "app"))
+    assert (task.container("app").phase, actions) == (Phase.RUNNING, ())
+    task, actions = exits(task, 120, 3)
+    assert (actions, task.container("app").restarts) == ((Restart("app"),), 2)
+    task, _ = tasks.step(task, Started(121 * NS_PER_S, "app"))
+    task, actions = exits(task, 179, 3)
+    assert (actions, task.last, task.container("app").exit_code) == ((), Status.STOPPED, 3)
+    assert task.stop_code is StopCode.ESSENTIAL_CONTAINER_EXITED
+
+
+@pytest.mark.parametrize(
+    ("spec", "at_s", "exit_code"),
+    [
+        pytest.param(FLAKY, 59, 1, id="it ran too short"),
+        pytest.param(FLAKY, 60, 0, id="the exit code is ignored"),
+        pytest.param(FLAKY, 60, None, id="there is no exit code"),
+        pytest.param(ContainerSpec("app"), 1000, 1, id="there is no policy"),
+        pytest.param(ContainerSpec("app", restart_policy=RestartPolicy()), 299, 1, id="the default period is 300 s"),
+    ],
+)
+def test_what_is_not_restarted(spec: ContainerSpec, at_s: int, exit_code: int | None) -> None:
+    """STOPPED, as without a policy."""
+    task, actions = exits(run_world(spec).task, at_s, exit_code)
+    assert (actions, task.last) == ((), Status.STOPPED)
+
+
+def test_nothing_is_restarted_once_the_task_is_to_stop() -> None:
+    """Neither what the stop ended, nor what was just being restarted: that is stopped as soon as it runs."""
+    asked = StopRequested(100 * NS_PER_S, USER, "")
+    task, _ = tasks.step(run_world(FLAKY).task, asked)
+    stopped, actions = exits(task, 101, 1)
+    assert (actions, stopped.last) == ((), Status.STOPPED)
+    task, _ = exits(run_world(FLAKY).task, 60, 1)
+    task, _ = tasks.step(tasks.step(task, asked)[0], Tick(100 * NS_PER_S))
+    task, actions = tasks.step(task, Started(101 * NS_PER_S, "app"))
+    assert actions == (Stop("app", 30),)
+
+
+def test_a_restart_that_fails_stops_the_container() -> None:
+    """With the engine's reason."""
+    task, _ = exits(run_world(FLAKY).task, 60, 1)
+    task, actions = tasks.step(task, StartFailed(61 * NS_PER_S, "app", "CannotStartContainerError: no", created=True))
+    assert (actions, task.last) == ((), Status.STOPPED)
+    assert task.container("app").reason == "CannotStartContainerError: no"
+    assert task.stop_code is StopCode.ESSENTIAL_CONTAINER_EXITED

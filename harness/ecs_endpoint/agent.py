@@ -21,6 +21,7 @@ from harness.ecs_endpoint.records import (
     HealthChanged,
     PullStarted,
     PullStopped,
+    Restart,
     Start,
     Started,
     StartFailed,
@@ -108,6 +109,8 @@ class Agent:
                     run.wake_at_ns = action.at_ns
                 elif isinstance(action, Start):
                     self._in_thread(self._live, run, action.name)
+                elif isinstance(action, Restart):
+                    self._in_thread(self._run, run, action.name)
                 elif isinstance(action, Stop):
                     stop = partial(self._in_thread, self._stop, run, action.name, action.stop_timeout_s)
                     self.answers_first.then(stop)
@@ -141,21 +144,29 @@ class Agent:
     def _live(self, run: Run, name: str) -> None:
         """Pull, create, start, and wait for the end."""
         now = self._clock.now_ns
-        created = False
         try:
             self._fetch_image(run, str(run.requests[name].definition["image"]))
             if run.state.desired is Status.STOPPED:  # told to stop while it was pulled: no engine call, no exit code
                 self.post(run, StartFailed(now(), name, None))
                 return
-            live = Live(self.containers.create(self._wired(run, name)))
-            run.live[name], created = live, True
+            run.live[name] = Live(self.containers.create(self._wired(run, name)))
+        except ContainerProblem as problem:
+            self.post(run, StartFailed(now(), name, problem.reason))
+            return
+        self._run(run, name)
+
+    def _run(self, run: Run, name: str) -> None:
+        """From a start, the first or a later one, to the exit."""
+        live = run.live[name]
+        live.exit = None
+        try:
             self.containers.start(live.runtime_id)
             live.inspected = self.containers.inspect(live.runtime_id)
         except ContainerProblem as problem:
-            self.post(run, StartFailed(now(), name, problem.reason, created))
+            self.post(run, StartFailed(self._clock.now_ns(), name, problem.reason, created=True))
             return
-        self.post(run, Started(now(), name))
-        if run.state.container(name).spec.has_health_check:
+        container = self.post(run, Started(self._clock.now_ns(), name)).container(name)
+        if container.spec.has_health_check and not container.restarts:
             self._in_thread(self._watch_health, run, name)
         self._post_exit(run, name, self.containers.wait(live.runtime_id))
 

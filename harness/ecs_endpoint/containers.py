@@ -88,7 +88,7 @@ class Containers(Protocol):
         """Create a container and return its runtime id."""
 
     def start(self, runtime_id: str) -> None:
-        """Start it."""
+        """Start it, or start it again after its end."""
 
     def inspect(self, runtime_id: str) -> Inspected:
         """What is known of it once it runs."""

@@ -10,13 +10,17 @@ from typing import Any
 from harness.ecs_endpoint import grace
 from harness.ecs_endpoint.errors import client_exception, quoted
 from harness.ecs_endpoint.identifiers import is_name
-from harness.ecs_endpoint.records import Condition, ContainerSpec
+from harness.ecs_endpoint.records import Condition, ContainerSpec, RestartPolicy
 
 Json = dict[str, Any]
 
 FIRELENS = "awsfirelens"
 FARGATE = "FARGATE"
 WINDOWS = "WINDOWS"
+
+RESTART_ATTEMPT_PERIOD_S = range(60, 1801)
+MAX_IGNORED_EXIT_CODES = 50
+"""API reference, ContainerRestartPolicy; the text of a refusal is not published."""
 
 
 def validate(request: Json) -> None:
@@ -63,6 +67,7 @@ def specs(
             ),
             start_timeout_s=container.get("startTimeout"),
             has_health_check=has_health_check(container),
+            restart_policy=_restart_policy(container),
         )
         for container in containers
     )
@@ -78,6 +83,14 @@ def edges(container: Json, containers: list[Json]) -> tuple[tuple[str, Condition
         routers = [item["name"] for item in containers if "firelensConfiguration" in item]
         found += [(name, Condition.START) for name in routers if name not in named and name != container["name"]]
     return tuple(dict.fromkeys(found))
+
+
+def _restart_policy(container: Json) -> RestartPolicy | None:
+    policy = container.get("restartPolicy", {})
+    if not policy.get("enabled"):
+        return None
+    period_s = policy.get("restartAttemptPeriod", RestartPolicy.attempt_period_s)
+    return RestartPolicy(tuple(policy.get("ignoredExitCodes", ())), period_s)
 
 
 def has_health_check(container: Json) -> bool:
@@ -104,7 +117,6 @@ _IGNORED = (
     "secrets",
     "environmentFiles",
     "logConfiguration",
-    "restartPolicy",
     "repositoryCredentials",
     "resourceRequirements",
     "credentialSpecs",
@@ -141,6 +153,16 @@ def _validate_container(container: Json, request: Json) -> None:
     for key in ("stopTimeout", "startTimeout", "memory", "memoryReservation"):
         if container.get(key, 0) < 0:
             raise client_exception(f"Invalid setting for container '{name}'. '{key}' must not be negative.")
+    policy = container.get("restartPolicy", {})
+    if policy.get("restartAttemptPeriod", RestartPolicy.attempt_period_s) not in RESTART_ATTEMPT_PERIOD_S:
+        raise client_exception(
+            f"Invalid setting for container '{name}'. 'restartAttemptPeriod' must be from "
+            f"{RESTART_ATTEMPT_PERIOD_S.start} to {RESTART_ATTEMPT_PERIOD_S.stop - 1} seconds."
+        )
+    if len(policy.get("ignoredExitCodes", ())) > MAX_IGNORED_EXIT_CODES:
+        raise client_exception(
+            f"Invalid setting for container '{name}'. 'ignoredExitCodes' may have up to {MAX_IGNORED_EXIT_CODES} codes."
+        )
     command = container.get("healthCheck", {}).get("command", ["NONE"])
     if not command or command[0] not in {"CMD", "CMD-SHELL", "NONE"}:
         raise client_exception(

@@ -110,7 +110,8 @@ class DockerContainers:
         return str(created["Id"])
 
     def start(self, runtime_id: str) -> None:
-        """As the engine starts it."""
+        """What the engine recorded of an earlier run is forgotten: `wait` is for the end of this one."""
+        self._events.forget(runtime_id)
         try:
             self._api.start(runtime_id)
         except _engine_errors() as error:

@@ -35,6 +35,7 @@ def _container(it: Container, live: Live | None) -> Json:
         "dependsOn": list(dict.fromkeys(name for name, _ in it.spec.depends_on)),
         "lastStatus": SHOWN[it.phase],
         "ran": it.ran,
+        "restartCount": it.restarts,
         "stopping": it.phase is Phase.STOPPING,
         "stopTimeoutSeconds": it.spec.stop_timeout_s,
         "configuredStopSignal": signals.name(inspected.stop_signal) if inspected else None,

@@ -36,6 +36,9 @@ class Phase(StrEnum):
     WAITING = "waiting"
     STARTING = "starting"
     RUNNING = "running"
+    EXITED = "exited"
+    """It ended, and its restart policy brings it back."""
+    RESTARTING = "restarting"
     STOPPING = "stopping"
     STOPPED = "stopped"
 
@@ -44,6 +47,8 @@ SHOWN = {
     Phase.WAITING: Status.PENDING,
     Phase.STARTING: Status.PENDING,
     Phase.RUNNING: Status.RUNNING,
+    Phase.EXITED: Status.RUNNING,
+    Phase.RESTARTING: Status.RUNNING,
     Phase.STOPPING: Status.RUNNING,
     Phase.STOPPED: Status.STOPPED,
 }
@@ -70,11 +75,20 @@ class StopCode(StrEnum):
 
 
 @dataclass(frozen=True)
+class RestartPolicy:
+    """An enabled `restartPolicy`. `attempt_period_s`: how long a container must have run to be restarted."""
+
+    ignored_exit_codes: tuple[int, ...] = ()
+    attempt_period_s: int = 300
+
+
+@dataclass(frozen=True)
 class ContainerSpec:
     """What the task definition says, as far as order and time are concerned.
 
     `depends_on`: (name, condition), with the edges that `links`, `volumesFrom` and FireLens imply. `start_timeout_s`
-    limits how long others wait for this one to become COMPLETE, SUCCESS or HEALTHY; None: for ever.
+    limits how long others wait for this one to become COMPLETE, SUCCESS or HEALTHY; None: for ever. `restart_policy`
+    None: one exit is the end.
     """
 
     name: str
@@ -83,6 +97,7 @@ class ContainerSpec:
     stop_timeout_s: int = 30
     start_timeout_s: int | None = None
     has_health_check: bool = False
+    restart_policy: RestartPolicy | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +105,7 @@ class Container:
     """One container now. `exit_code` is None while it runs and for ever if it never ran.
 
     `created`: the engine made it, even if its start then failed. `ran`: it was started.
-    `healthy` is None until the engine has said either.
+    `healthy` is None until the engine has said either. `started_at_ns`: its start, then its last restart.
     """
 
     spec: ContainerSpec
@@ -101,6 +116,7 @@ class Container:
     exit_code: int | None = None
     reason: str | None = None
     started_at_ns: int | None = None
+    restarts: int = 0
 
     @property
     def name(self) -> str:
@@ -241,6 +257,13 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Restart:
+    """Start the container once more: the same one of the engine."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Stop:
     """Call the engine's stop with `t` = `stop_timeout_s`."""
 
@@ -255,4 +278,4 @@ class Wake:
     at_ns: int
 
 
-Action = Start | Stop | Wake
+Action = Start | Restart | Stop | Wake

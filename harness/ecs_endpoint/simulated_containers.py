@@ -114,7 +114,8 @@ class SimulatedContainers:
         if it.script.start_problem:
             raise it.script.start_problem
         with self._changed:
-            it.started_ns = self._clock.now_ns()
+            it.started_ns, it.exit_at_ns = self._clock.now_ns(), None
+            it.events.clear()
             if it.script.runs_for_s is not None:
                 self._ends(it, it.script.runs_for_s, it.script.exit_code)
 

@@ -28,6 +28,7 @@ from harness.ecs_endpoint.records import (
     Phase,
     PullStarted,
     PullStopped,
+    Restart,
     Start,
     Started,
     StartFailed,
@@ -85,22 +86,28 @@ def _pull_stopped(task: Task, event: PullStopped) -> Task:
 
 
 def _started(task: Task, event: Started) -> Task:
-    if task.container(event.name).phase is not Phase.STARTING:
+    container = task.container(event.name)
+    if container.phase is Phase.RESTARTING:
+        return _with(task, event.name, phase=Phase.RUNNING)
+    if container.phase is not Phase.STARTING:
         return task
     return _with(task, event.name, phase=Phase.RUNNING, created=True, ran=True, started_at_ns=event.at_ns)
 
 
 def _start_failed(task: Task, event: StartFailed) -> Task:
-    if task.container(event.name).phase is not Phase.STARTING:
+    container = task.container(event.name)
+    if container.phase not in {Phase.STARTING, Phase.RESTARTING}:
         return task
-    task = _with(task, event.name, created=event.created)
+    task = _with(task, event.name, created=container.created or event.created)
     return _container_stopped(task, event.name, event.at_ns, exit_code=None, reason=event.reason)
 
 
 def _exited(task: Task, event: Exited) -> Task:
     container = task.container(event.name)
-    if container.phase not in {Phase.STARTING, Phase.RUNNING, Phase.STOPPING}:
+    if container.phase not in {Phase.STARTING, Phase.RUNNING, Phase.RESTARTING, Phase.STOPPING}:
         return task
+    if _comes_back(task, container, event):
+        return _with(task, event.name, phase=Phase.EXITED)
     # A container can be gone before its start was reported: it ran all the same.
     task = _with(task, event.name, created=True, ran=True, started_at_ns=container.started_at_ns or event.at_ns)
     reason = OUT_OF_MEMORY if event.oom_killed else event.reason
@@ -131,6 +138,19 @@ _ON_EVENT: dict[type[Event], Callable[[Task, Any], Task]] = {
 }
 
 
+def _comes_back(task: Task, container: Container, event: Exited) -> bool:
+    """Whether the restart policy applies (restart_tracker.go, ShouldRestart). Time counts from the last restart."""
+    policy, started_ns = container.spec.restart_policy, container.started_at_ns
+    return (
+        policy is not None
+        and task.desired is not Status.STOPPED
+        and event.exit_code is not None
+        and event.exit_code not in policy.ignored_exit_codes
+        and started_ns is not None
+        and event.at_ns - started_ns >= policy.attempt_period_s * NS_PER_S
+    )
+
+
 def _container_stopped(task: Task, name: str, at_ns: int, *, exit_code: int | None, reason: str | None) -> Task:
     """STOPPED for good. The first error stays the reason; the first essential container stamps executionStoppedAt."""
     container = task.container(name)
@@ -158,6 +178,16 @@ def _cut(reason: str) -> str:
 
 
 # ── What follows from the state ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _restart_what_exited(task: Task, at_ns: int) -> tuple[Task, tuple[Action, ...]]:
+    actions: tuple[Action, ...] = ()
+    for container in task.containers:
+        if container.phase is Phase.EXITED:
+            restarts = container.restarts + 1
+            task = _with(task, container.name, phase=Phase.RESTARTING, restarts=restarts, started_at_ns=at_ns)
+            actions += (Restart(container.name),)
+    return task, actions
 
 
 def _give_up_on_what_cannot_start(task: Task, at_ns: int) -> tuple[Task, tuple[Action, ...]]:
@@ -249,6 +279,7 @@ def _wake_at_start_timeouts(task: Task, at_ns: int) -> tuple[Task, tuple[Action,
 
 
 _RULES = (
+    _restart_what_exited,
     _give_up_on_what_cannot_start,
     _stop_with_the_first_essential,
     _drop_what_never_started,
