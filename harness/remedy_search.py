@@ -50,6 +50,9 @@ def run(results: tuple[TrialResult, ...], scenarios: tuple[Scenario, ...], searc
     """Each attempt as it ends: first every single change, then pairs for the stops that no single one cured."""
     by_name = {scenario.name: scenario for scenario in scenarios}
     bad = {item.observation.scenario: item for item in remedies.bad_stops(results)}
+    for name in [name for name in bad if by_name[name].subject.task is not None]:
+        search.note(f"{name}: changes are tried on single containers only, not on task definitions")
+        del bad[name]
     known = {name: _configuration(by_name[name], search) for name in bad}
     singles = {
         name: remedies.candidates(by_name[name], bad[name], configuration)

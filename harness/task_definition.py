@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from harness import exec_form
 from harness.ecs_endpoint import definitions, grace
+from harness.ecs_endpoint.identifiers import is_name
 from harness.errors import ScenarioError
 from harness.model import Finding, StaticFinding, TaskContainer, TaskDefinition
 from harness.rules import RULES
@@ -42,13 +43,28 @@ READ_ONLY = frozenset(
 """What DescribeTaskDefinition prints and RegisterTaskDefinition does not take, and tags, which cost permissions."""
 
 
+def _named(text: str) -> str:
+    if not is_name(text):
+        raise ValueError("1 to 255 letters, digits, hyphens and underscores")
+    return text
+
+
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise ValueError("the name of an image")
+    return text
+
+
+_Name = Annotated[str, AfterValidator(_named)]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
 
 class _Dependency(_Part):
     containerName: str
-    condition: str
+    condition: Literal["START", "COMPLETE", "SUCCESS", "HEALTHY"]
 
 
 class _Volume(_Part):
@@ -59,9 +75,13 @@ class _Linux(_Part):
     initProcessEnabled: bool | None = None
 
 
+class _Logging(_Part):
+    logDriver: str | None = None
+
+
 class _Container(_Part):
-    name: Annotated[str, Field(min_length=1)]
-    image: Annotated[str, Field(min_length=1)]
+    name: _Name
+    image: Annotated[str, AfterValidator(_not_empty)]
     essential: bool | None = None
     stopTimeout: int | None = None
     dependsOn: list[_Dependency] | None = None
@@ -70,10 +90,12 @@ class _Container(_Part):
     entryPoint: list[str] | None = None
     command: list[str] | None = None
     linuxParameters: _Linux | None = None
+    logConfiguration: _Logging | None = None
+    portMappings: list[dict[str, Any]] | None = None
 
 
 class _Document(_Part):
-    family: str = "task"
+    family: _Name = "task"
     containerDefinitions: Annotated[list[_Container], Field(min_length=1)]
     requiresCompatibilities: list[str] | None = None
 
@@ -83,12 +105,7 @@ def parse(text: str, source: str, images: Mapping[str, str] | None = None) -> Ta
 
     Members that AWS leaves empty (`null`) count as left out.
     """
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ScenarioError((f"{source}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}",)) from None
-    except RecursionError:
-        raise ScenarioError((f"{source}:1:1: nested too deeply; this is not a task definition",)) from None
+    data = _loaded(text, source)
     if isinstance(data, dict) and isinstance(data.get("taskDefinition"), dict):
         data = data["taskDefinition"]  # as `aws ecs describe-task-definition` prints it
     if not isinstance(data, dict) or "containerDefinitions" not in data:
@@ -99,7 +116,7 @@ def parse(text: str, source: str, images: Mapping[str, str] | None = None) -> Ta
                 "prints.",
             )
         )
-    document = {key: value for key, value in _without_nulls(data).items() if key not in READ_ONLY}
+    document = {key: value for key, value in data.items() if key not in READ_ONLY}
     try:
         _Document.model_validate(document)
     except ValidationError as error:
@@ -109,6 +126,22 @@ def parse(text: str, source: str, images: Mapping[str, str] | None = None) -> Ta
     document.setdefault("family", "task")
     _replace_images(document["containerDefinitions"], images or {}, source)
     return _definition(document, source)
+
+
+def _loaded(text: str, source: str) -> Any:
+    """Any JSON, without its nulls."""
+    try:
+        data = _without_nulls(json.loads(text.removeprefix("\ufeff")))
+        json.dumps(data, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise ScenarioError((f"{source}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}",)) from None
+    except RecursionError:
+        raise ScenarioError((f"{source}:1:1: nested too deeply; this is not a task definition",)) from None
+    except UnicodeEncodeError:
+        raise ScenarioError((f"{source}:1:1: half a surrogate pair (\\ud800 to \\udfff) is not text",)) from None
+    except ValueError:
+        raise ScenarioError((f"{source}:1:1: a number has too many digits",)) from None
+    return data
 
 
 def stop_timeouts_replaced(task: TaskDefinition, stop_timeout_s: int) -> TaskDefinition:
@@ -121,17 +154,18 @@ def stop_timeouts_replaced(task: TaskDefinition, stop_timeout_s: int) -> TaskDef
 
 def longest_chain(task: TaskDefinition) -> tuple[tuple[str, ...], int]:
     """(containers, first to stop first; sum of their stop timeouts in s) of the chain that can take longest."""
-    by_name = {container.name: container for container in task.containers}
     known: dict[str, tuple[tuple[str, ...], int]] = {}
+    left = list(task.containers)
+    while left:  # parse() refuses circles, so each turn finds one that all others have stopped for
+        free = next(item for item in left if all(name in known for name in item.waits_for))
+        before = max((known[name] for name in free.waits_for), key=_sum_s, default=((), 0))
+        known[free.name] = ((*before[0], free.name), before[1] + free.stop_timeout_s)
+        left.remove(free)
+    return max(known.values(), key=_sum_s, default=((), 0))
 
-    def chain(name: str) -> tuple[tuple[str, ...], int]:
-        if name not in known:
-            container = by_name[name]
-            before = max((chain(other) for other in container.waits_for), key=lambda it: it[1], default=((), 0))
-            known[name] = ((*before[0], name), before[1] + container.stop_timeout_s)
-        return known[name]
 
-    return max((chain(name) for name in by_name), key=lambda it: it[1], default=((), 0))
+def _sum_s(chain: tuple[tuple[str, ...], int]) -> int:
+    return chain[1]
 
 
 def findings(scenario: str, task: TaskDefinition) -> tuple[StaticFinding, ...]:
@@ -147,6 +181,8 @@ def findings(scenario: str, task: TaskDefinition) -> tuple[StaticFinding, ...]:
         allowed = grace.FARGATE_STOP_TIMEOUT_S
         if own_s is not None and own_s <= 0:
             text = f"stopTimeout {own_s} counts as not set, so the default of 30 s applies"
+            if own_s < 0:
+                text = f"stopTimeout {own_s} is below 0, which ECS refuses"
             add("stop-timeout-out-of-range", text, name)
         elif own_s is not None and task.fargate and own_s not in allowed:
             text = f"stopTimeout {own_s} is outside of {allowed.start} to {allowed.stop - 1} s, which Fargate accepts"
@@ -268,6 +304,16 @@ def _key(location: tuple[int | str, ...]) -> str:
 def _explain(detail: Any) -> str:
     if detail["type"] == "missing":
         return "this key is required"
+    if detail["type"] == "too_short":
+        return "at least one is needed"
+    if detail["type"] == "model_type":
+        return "an object is needed"
     shown = repr(detail["input"])
-    wanted = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ").replace("integer", "whole number")
+    wanted = (
+        detail["msg"]
+        .removeprefix("Value error, ")
+        .removeprefix("Input should be ")
+        .removeprefix("a valid ")
+        .replace("integer", "whole number")
+    )
     return f"{shown if len(shown) <= 60 else shown[:57] + '…'} is not allowed; needed: {wanted}"
