@@ -389,10 +389,14 @@ def _exit_code(report: Report) -> int:
 @cli.command()
 @PATHS
 def validate(paths: tuple[Path, ...]) -> None:
-    """Check scenario files; every mistake with file:line:column."""
-    from harness import discovery
+    """Check scenario files; every mistake with file:line:column, and what a task definition shows by itself."""
+    from harness import discovery, task_report
 
     scenarios = discovery.load(paths)
+    for item in task_report.static_findings(scenarios):
+        container = f" container {item.container}:" if item.container else ""
+        finding = item.finding
+        click.echo(f"{finding.severity}: {item.scenario}:{container} {finding.message} [{finding.rule}]", err=True)
     click.echo(f"{len(scenarios)} scenario{'s are' if len(scenarios) != 1 else ' is'} valid")
 
 

@@ -327,7 +327,8 @@ def _engine_failures(results: tuple[TrialResult, ...]) -> RunWarning | None:
 
 
 def _several_engines(stored: StoredRun, results: tuple[TrialResult, ...]) -> RunWarning | None:
-    engines = {_engine_text(result) for result in results}
+    # Tasks run on an endpoint of our own beside the engine of the run.
+    engines = {_engine_text(result) for result in results if result.observation.task is None}
     if len(engines) < 2:
         return None
     return RunWarning(

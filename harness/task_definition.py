@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from harness import exec_form
 from harness.ecs_endpoint import definitions, grace
 from harness.ecs_endpoint.identifiers import is_name
+from harness.ecs_endpoint.records import Condition
 from harness.errors import ScenarioError
 from harness.model import Finding, StaticFinding, TaskContainer, TaskDefinition
 from harness.rules import RULES
@@ -153,9 +154,12 @@ def stop_timeouts_replaced(task: TaskDefinition, stop_timeout_s: int) -> TaskDef
 
 
 def longest_chain(task: TaskDefinition) -> tuple[tuple[str, ...], int]:
-    """(containers, first to stop first; sum of their stop timeouts in s) of the chain that can take longest."""
-    known: dict[str, tuple[tuple[str, ...], int]] = {}
-    left = list(task.containers)
+    """(containers, first to stop first; sum of their stop timeouts in s) of the chain that can take longest.
+
+    Containers that end before others start are not in it.
+    """
+    known: dict[str, tuple[tuple[str, ...], int]] = {item.name: ((), 0) for item in task.containers if item.ends_first}
+    left = [item for item in task.containers if not item.ends_first]
     while left:  # parse() refuses circles, so each turn finds one that all others have stopped for
         free = next(item for item in left if all(name in known for name in item.waits_for))
         before = max((known[name] for name in free.waits_for), key=_sum_s, default=((), 0))
@@ -207,10 +211,17 @@ def findings(scenario: str, task: TaskDefinition) -> tuple[StaticFinding, ...]:
 def _definition(document: dict[str, Any], source: str) -> TaskDefinition:
     containers: list[dict[str, Any]] = document["containerDefinitions"]
     try:
-        graph = {item["name"]: [name for name, _ in definitions.edges(item, containers)] for item in containers}
+        edges = {item["name"]: definitions.edges(item, containers) for item in containers}
     except ValueError as error:
         raise ScenarioError((f"{source}: containerDefinitions: dependsOn: {error}",)) from None
+    graph = {name: [other for other, _ in needed] for name, needed in edges.items()}
     _check_graph(graph, containers, source)
+    ends_first = {
+        other
+        for needed in edges.values()
+        for other, condition in needed
+        if condition in {Condition.COMPLETE, Condition.SUCCESS}
+    }
     fargate = FARGATE in document.get("requiresCompatibilities", ())
     return TaskDefinition(
         family=document["family"],
@@ -224,6 +235,7 @@ def _definition(document: dict[str, Any], source: str) -> TaskDefinition:
                 waits_for=tuple(sorted(name for name, needed in graph.items() if item["name"] in needed)),
                 stop_timeout_s=grace.effective_stop_timeout_s(item.get("stopTimeout"), None, fargate=fargate),
                 own_stop_timeout_s=item.get("stopTimeout"),
+                ends_first=item["name"] in ends_first,
             )
             for item in containers
         ),

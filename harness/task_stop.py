@@ -73,7 +73,12 @@ def analyse(result: TrialResult, scenario: Scenario) -> TaskStop | None:
         return None
     stopped = {item.name: item.stop_timeout_ns // NS_PER_S for item in task.containers if not item.ended_before_stop}
     timed = tuple(
-        replace(item, stop_timeout_s=stopped[item.name], waits_for=tuple(stopped.keys() & set(item.waits_for)))
+        replace(
+            item,
+            ends_first=False,
+            stop_timeout_s=stopped[item.name],
+            waits_for=tuple(stopped.keys() & set(item.waits_for)),
+        )
         for item in definition.containers
         if item.name in stopped
     )

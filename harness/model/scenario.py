@@ -32,7 +32,8 @@ class TaskContainer:
 
     `waits_for`: containers that must have stopped before this one is told to, i.e. those that name it in `dependsOn`,
     `links` or `volumesFrom`, or log through it. `stop_timeout_s` is what applies: `stopTimeout`, else the default of
-    30 s. `own_stop_timeout_s` is `stopTimeout` as written, None where it is not.
+    30 s. `own_stop_timeout_s` is `stopTimeout` as written, None where it is not. `ends_first`: others start only when
+    it has ended (COMPLETE, SUCCESS), so that a running task need not stop it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class TaskContainer:
     waits_for: tuple[str, ...] = ()
     stop_timeout_s: int = ECS_STOP_TIMEOUT_S
     own_stop_timeout_s: int | None = None
+    ends_first: bool = False
 
 
 @dataclass(frozen=True)
