@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +92,8 @@ def survey() -> tuple[DoctorLine, ...]:
         engine.close()
     how = "PID 1 of its own PID namespace" if info.pid1_rules else "a plain process group, no PID namespace to be had"
     lines.append(DoctorLine("process", info, f"embedded; the subject is {how}"))
+    if os.environ.get("AWS_ENDPOINT_URL_ECS"):
+        lines.append(_survey_ecs())
     return tuple(lines)
 
 
@@ -101,6 +104,19 @@ def _docker(run_id: str, base_image: str | None) -> Engine:
     from harness.engines.docker_api import DockerEngine
 
     return DockerEngine(run_id, base_image=base_image, host=host)
+
+
+def _survey_ecs() -> DoctorLine:
+    """Only where an endpoint is named: asking AWS would need credentials that nobody offered."""
+    try:
+        engine = _ecs("doctor", Cluster())
+    except EngineError as error:
+        return DoctorLine("ecs", None, str(error))
+    try:
+        info = engine.info()
+        return DoctorLine("ecs", info, f"{info.product} at {info.host}; used with --engine ecs")
+    finally:
+        engine.close()
 
 
 def _ecs(run_id: str, cluster: Cluster) -> Engine:
