@@ -1,4 +1,4 @@
-"""The ECS endpoint on real containers: the example of `aws ecs stop-task`, its real clients, and its clean end."""
+"""The ECS endpoint on real containers: the example of `aws ecs stop-task`, its page, and its clean end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -213,30 +214,6 @@ def test_a_container_that_is_started_again_is_waited_for_again(docker_engine_hos
     assert ends[1].complete
 
 
-# ── the real client ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_aws_command_line_from_register_to_stopped(server: EcsServer, tmp_path: Path) -> None:
-    """register-task-definition, run-task, both waiters, stop-task, describe-tasks, and an unknown task."""
-
-    def aws(*arguments: str, code: int = 0) -> str:
-        done = aws_cli.aws(tmp_path, *arguments, "--endpoint-url", server.url, code=code)
-        return done.stderr if code else done.stdout
-
-    definition = json.dumps([container("sleep", ["sleep", "360"], stopTimeout=1)])
-    aws("register-task-definition", "--family", "cli", "--container-definitions", definition)
-    arn = aws("run-task", "--task-definition", "cli", "--query", "tasks[0].taskArn", "--output", "text").strip()
-    aws("wait", "tasks-running", "--tasks", arn)
-    answer = json.loads(aws("stop-task", "--task", arn, "--cluster", "default", "--reason", "a 'reason'"))
-    assert answer["task"]["stoppedReason"] == "a 'reason'"
-    aws("wait", "tasks-stopped", "--tasks", arn)
-    query = "tasks[0].[stopCode,containers[0].exitCode]"
-    assert aws("describe-tasks", "--tasks", arn, "--query", query, "--output", "text") == "UserInitiated\t137\n"
-    refused = aws("stop-task", "--task", "0" * 32, code=254)
-    assert "(InvalidParameterException)" in refused
-    assert "The referenced task was not found." in refused
-
-
 # ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -286,3 +263,61 @@ def test_nothing_outlives_the_endpoint(docker_engine_host: DockerHost, number: s
         assert time.monotonic() - begin < REMOVED_WITHIN_S
         assert process.wait(30) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
     engine.close()
+
+
+# ── the page ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+PAGE = Path(__file__).parent.parent / "docs/ecs.md"
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_s_commands_end_in_the_measured_stop(docker_engine_host: DockerHost, tmp_path: Path) -> None:
+    """docs/ecs.md as a user types it: the first block in one terminal, the second in another; then Ctrl-C."""
+    del docker_engine_host  # it is there; the page lets stop-harness find it
+    port = free_port()
+    serve, use = (block.replace("8123", str(port)) for block in BLOCK.findall(PAGE.read_text(encoding="utf-8"))[:2])
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/aws").symlink_to(aws_cli.needed())
+    path = f"{tmp_path}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {"PATH": path, "HOME": str(tmp_path)}
+    first = subprocess.Popen(["bash", "-c", f"exec {serve}"], env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout is not None
+        assert str(port) in first.stdout.readline()
+        second = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", use.replace("debian:bookworm-slim", IMAGE)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=180,
+        )
+        assert second.returncode == 0, second.stderr
+        first.send_signal(signal.SIGINT)
+        assert first.wait(30) == 0
+    finally:
+        first.kill()
+        first.wait()
+        assert first.stdout is not None
+        first.stdout.close()
+    *_, described, evidence = json_documents(second.stdout)
+    assert described == ["trying it", 137]
+    (sleep,) = evidence["containers"]
+    assert (sleep["stopSignal"], sleep["sigkill"], sleep["exitCode"]) == ("SIGTERM", "observed", 137)
+    assert 5 <= sleep["shutdownDurationSeconds"] < 10
+
+
+def json_documents(text: str) -> list[Any]:
+    """Those that a text consists of."""
+    found, rest = [], text.strip()
+    while rest:
+        value, end = json.JSONDecoder().raw_decode(rest)
+        found.append(value)
+        rest = rest[end:].strip()
+    return found
+
+
+def free_port() -> int:
+    """Of loopback, free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
