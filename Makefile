@@ -50,6 +50,7 @@ example: $(VENV)/.installed
 
 benchmark: $(VENV)/.installed-dev
 	@$(BIN)/python benchmarks/run.py
+	@$(BIN)/python benchmarks/ecs_endpoint.py
 
 accuracy: $(VENV)/.installed-dev
 	@$(BIN)/python benchmarks/accuracy.py
