@@ -59,7 +59,8 @@ def test_the_endpoint_says_what_it_is(running: Simulation) -> None:
     """A client can tell it from AWS, and what the engine behind it proves."""
     told = get(running, "info")
     assert (told["product"], told["version"]) == ("stop-harness", __version__)
-    assert told["engine"].keys() == {"name", "product", "version", "host", "observes_sigkill"}
+    proved = {"observes_sigkill", "proves_lost_processes"}
+    assert told["engine"].keys() == {"name", "product", "version", "host", *proved}
 
 
 def test_the_evidence_names_what_a_judge_needs(running: Simulation) -> None:
