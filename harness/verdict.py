@@ -189,7 +189,8 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
             return Outcome.KILLED, "sigkill-needed", "the stop signal is SIGKILL, which nothing can handle"
         waited = _seconds(observation.stop_timeout_ns)
         if observation.cut_short is not None:
-            return Outcome.KILLED, "sigkill-needed", f"would have been SIGKILLed at {waited}; {observation.cut_short}"
+            why = observation.cut_short if observation.derived_from is None else _why_derived(observation)
+            return Outcome.KILLED, "sigkill-needed", f"would have been SIGKILLed at {waited}; {why}"
         text = f"still running {waited} after {signal}; ended by SIGKILL ({evidence}: {facts.sigkill_reason})"
         return Outcome.KILLED, "sigkill-needed", text
     if stop_sequence.left_late(observation, took):
@@ -199,6 +200,13 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
         text = f"{signal} ended it by default, which the kernel does not do to PID 1 of a container"
         return Outcome.INCONCLUSIVE, "pid1-rules-not-reproduced", text
     return _by_exit(observation, facts, expectation, after)
+
+
+def _why_derived(observation: Observation) -> str:
+    """In the same words for every repetition; the evidence names the stop and its time."""
+    if observation.would_leave_after_ns is not None:
+        return "it left by itself only later"
+    return "a longer stop timeout was not enough either"
 
 
 def _by_exit(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +39,7 @@ from harness.model import (
     Verdict,
 )
 from harness.pipeline import RunOutcome, RunRequest
+from harness.renderers import html, markdown, results_json, terminal
 from tests.test_pipeline import Heard, scenario
 
 ENGINE: EngineInfo = SimulatedEngine().info()
@@ -402,3 +407,72 @@ def test_a_run_without_the_option_states_what_its_repetitions_show() -> None:
     (claim,) = done.report.claims
     assert "at least 36 % of stops" in claim.statement
     assert _exit_code(done.report) == PASS
+
+
+# ── In every format ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_format_states_what_was_reached(tmp_path: Path) -> None:
+    """Terminal, Markdown, HTML and JSON: each scenario and stop timeout with its statement."""
+    done = run(Flaky({}, leaves_after_ns=3 * NS_PER_S), scenario("a", 1, 10, 30), infer=True)
+    report = done.report
+    statements = [claim.statement for claim in report.claims]
+    assert len(statements) == 3
+    summary, checked = (" ".join(draw(report).split()) for draw in (terminal.summary, terminal.check_verdict))
+    pages = markdown.render(report), html.render(report)
+    claims = results_json.document(report)["claims"]
+    assert [item["statement"] for item in claims] == statements
+    assert [(item["stop_timeout_s"], item["status"], item["stops"], item["derived"]) for item in claims] == [
+        (1, "refuted", 22, 22),
+        (10, "shown", 22, 22),
+        (30, "shown", 22, 0),
+    ]
+    for statement in statements:
+        assert all(statement in text for text in (summary, checked, *pages))
+    assert "✘ refuted a, stop timeout 1 s: With" in summary
+    assert results_json.document(report)["run"]["until_sure"] is True
+    jsonschema.validate(json.loads(results_json.render(report)), results_json.schema())
+
+
+def test_a_hundred_stops_do_not_fill_the_terminal() -> None:
+    """`check` counts them by stop timeout; derived kills are explained once, not for each repetition."""
+    done = run(Flaky({}, leaves_after_ns=3 * NS_PER_S), scenario("a", 1, 10, 30), infer=True)
+    checked, summary = terminal.check_verdict(done.report), terminal.summary(done.report)
+    assert "1 s killed (derived) ×22" in checked
+    assert len(checked.splitlines()) < 40
+    assert summary.count("would have been SIGKILLed at 1 s") == 1
+
+
+def test_a_single_stop_is_not_commented() -> None:
+    """ "At least 5 %" after one stop is true and helps nobody; the JSON has it."""
+    heard = Heard()
+    request = RunRequest((scenario("a"),), "test", None)
+    report = pipeline.run(request, heard, heard.interruption, lambda _name, _run: Chosen(Flaky({}))).report
+    assert "confidence" not in terminal.check_verdict(report) + terminal.summary(report) + markdown.render(report)
+    assert "How certain that is" not in html.render(report)
+    assert len(results_json.document(report)["claims"]) == 1
+
+
+# ── On the command line ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--max-repeat", "5"], "--max-repeat is a limit of --until-sure"),
+        (["--max-time", "5s"], "--max-time is a limit of --until-sure"),
+        (["--until-sure", "--shard", "1/2"], "it cannot be used with --shard"),
+        (["--until-sure", "--max-time", "soon"], "--max-time: 'soon' is not a duration"),
+        (["--until-sure", "--confidence", "1"], "--confidence"),
+        (["--until-sure", "--reliability", "99"], "--reliability"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: list[str], message: str) -> None:
+    """Before anything starts, with what is allowed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli", "run", "scenarios/01-handles-sigterm.yaml", *options],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from math import comb
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -84,3 +86,13 @@ def test_three_stops_show_little_and_none_show_nothing() -> None:
     assert reliability.at_most(0.95, 0, 0) == 1
     assert reliability.at_most(0.95, 7, 7) == pytest.approx(1 - 0.05 ** (1 / 7))
     assert reliability.confidence_in(0.9, 0, 0) == 0
+
+
+def test_the_table_of_the_docs_is_computed_as_the_program_does() -> None:
+    """docs/confidence.md: confidence, reliability, and the stops it takes with no, one and two failures."""
+    page = (Path(__file__).parent.parent / "docs/confidence.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (0\.\d+) \| (0\.\d+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$", page, re.MULTILINE)
+    assert len(rows) == 6
+    for confidence, asked, *stops in rows:
+        needed = [reliability.stops_needed(float(confidence), float(asked), failures) for failures in (0, 1, 2)]
+        assert [int(number.replace(",", "")) for number in stops] == needed

@@ -24,7 +24,7 @@ from harness.model import (
     Status,
     TrialResult,
 )
-from harness.renderers import drawing, plots, remedy_text, results_json, statistics_text, task_text
+from harness.renderers import assurance_text, drawing, plots, remedy_text, results_json, statistics_text, task_text
 from harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
@@ -130,6 +130,7 @@ def _view(report: Report) -> dict[str, Any]:
             (one_line(item.scenario), "–" if item.recommended_ns is None else timeout(item.recommended_ns), item.basis)
             for item in report.advice
         ],
+        "claims": assurance_text.rows(report),
         "statistics": statistics_text.rows(report),
         "too_few_stops": statistics_text.too_few(report),
         "platforms": _platform_heads(report),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import chain, islice
 
 from harness.model import Report, Status, TrialResult
-from harness.renderers import remedy_text, statistics_text, task_text
+from harness.renderers import assurance_text, remedy_text, statistics_text, task_text
 from harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
@@ -43,6 +43,7 @@ def render(report: Report) -> str:
         *_skipped(report),
         *_tasks(report),
         *_remedies(report),
+        *_claims(report),
         *_statistics(report),
         *_advice(report),
         *_trials(report),
@@ -121,6 +122,24 @@ def _tasks(report: Report) -> list[str]:
         lines.append("")
     found = [f"- {item.severity}: {_cell(item.text)} [{item.rule}]" for item in task_text.findings(report)]
     return lines + (["### What the task definitions show", "", *found, ""] if found else [])
+
+
+def _claims(report: Report) -> list[str]:
+    """What the stops show about all stops, where they are repeated."""
+    found = assurance_text.rows(report)
+    if not found:
+        return []
+    rows = [
+        (f"{row.mark} {row.word}", _cell(row.scenario), row.place, _cell(row.statement))
+        for row in islice(found, MAX_SCENARIOS)
+    ]
+    return [
+        "### How certain that is",
+        "",
+        *_table(("Claim", "Scenario", "Stop timeout", "What the stops show"), (":--", ":--", "--:", ":--"), rows),
+        *_left_out(len(found), MAX_SCENARIOS, "claims"),
+        "",
+    ]
 
 
 def _statistics(report: Report) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.model import (
+    ClaimStatus,
     Clock,
     ComplianceStatus,
     EventKind,
@@ -76,6 +77,8 @@ class RunDocument(_Documented):
     shard: str | None
     """"I/N" where the run was one shard of a plan."""
     interrupted: bool
+    until_sure: bool
+    """Stops were repeated until their claims were shown or out of reach (`--until-sure`)."""
 
 
 @dataclass(frozen=True)
@@ -445,6 +448,34 @@ class StatisticsDocument(_Documented):
 
 
 @dataclass(frozen=True)
+class ClaimDocument(_Documented):
+    """What the stops show about all stops of one scenario, at one stop timeout and moment where only a graceful stop is
+    expected. docs/confidence.md says how it is computed. Each holds by itself with its confidence, not all together."""
+
+    scenario: str
+    stop_timeout_s: float
+    stop_after_s: float
+    status: ClaimStatus
+    """Whether at least `reliability` of the stops is graceful: shown, not shown (too few stops, or a failure among so
+    few), or refuted with the same confidence."""
+    confidence: float
+    reliability: float
+    """The fraction that was asked for, 0.99 by default."""
+    stops: int
+    """Stops that were judged."""
+    failures: int
+    derived: int
+    """How many of the stops were not performed (`--infer`)."""
+    undecided: int
+    """More stops, which were inconclusive and do not count."""
+    at_least: float
+    """The fraction that the stops do show with this confidence: exact one-sided lower bound."""
+    stops_needed: int
+    """Stops in all that show `reliability` with no more failures than these, in a plan made beforehand."""
+    statement: str
+
+
+@dataclass(frozen=True)
 class SkippedDocument(_Documented):
     """A scenario that the engine cannot run."""
 
@@ -498,5 +529,7 @@ class ResultsDocument(_Documented):
     recommended_timeouts: tuple[TimeoutAdviceDocument, ...]
     statistics: tuple[StatisticsDocument, ...]
     """One for each scenario."""
+    claims: tuple[ClaimDocument, ...]
+    """One for each scenario, stop timeout and moment at which only a graceful stop is expected."""
     skipped: tuple[SkippedDocument, ...]
     warnings: tuple[WarningDocument, ...]

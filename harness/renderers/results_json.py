@@ -17,6 +17,7 @@ from harness.model import (
     Outcome,
     PlatformRow,
     ProcessInfo,
+    ReliabilityClaim,
     Report,
     RunInfo,
     Scenario,
@@ -29,6 +30,7 @@ from harness.model import (
 from harness.renderers.results_document import (
     FORMAT_VERSION,
     CauseDocument,
+    ClaimDocument,
     ComplianceDocument,
     ContainerStopDocument,
     CurvePointDocument,
@@ -129,6 +131,7 @@ def _results(report: Report) -> ResultsDocument:
             TimeoutAdviceDocument(item.scenario, to_seconds(item.recommended_ns), item.basis) for item in report.advice
         ),
         statistics=tuple(_statistics(item) for item in report.statistics),
+        claims=tuple(_claim(item) for item in report.claims),
         skipped=tuple(SkippedDocument(skip.scenario, skip.reason) for skip in report.skipped),
         warnings=tuple(WarningDocument(item.rule, item.message, item.advice) for item in report.warnings),
     )
@@ -147,6 +150,7 @@ def _run(run: RunInfo) -> RunDocument:
         command_line=run.command_line,
         shard=run.shard,
         interrupted=run.interrupted,
+        until_sure=run.until_sure,
     )
 
 
@@ -273,6 +277,24 @@ def _statistics(item: ScenarioStatistics) -> StatisticsDocument:
             StillRunningDocument(at.after_ns / 1e9, _rounded(at.share), _rounded(at.low), _rounded(at.high))
             for at in item.at_defaults
         ),
+    )
+
+
+def _claim(item: ReliabilityClaim) -> ClaimDocument:
+    return ClaimDocument(
+        scenario=item.scenario,
+        stop_timeout_s=item.stop_timeout_ns / 1e9,
+        stop_after_s=item.stop_after_ns / 1e9,
+        status=item.status,
+        confidence=item.goal.confidence,
+        reliability=item.goal.reliability,
+        stops=item.stops,
+        failures=item.failures,
+        derived=item.derived,
+        undecided=item.undecided,
+        at_least=_fraction(item.at_least),
+        stops_needed=item.stops_needed,
+        statement=item.statement,
     )
 
 

@@ -9,6 +9,7 @@ from itertools import groupby
 
 from harness import signals
 from harness.model import (
+    ClaimStatus,
     Compliance,
     ComplianceStatus,
     Outcome,
@@ -20,7 +21,7 @@ from harness.model import (
     TimeoutAdvice,
     TrialResult,
 )
-from harness.renderers import remedy_text, statistics_text, task_text
+from harness.renderers import assurance_text, remedy_text, statistics_text, task_text
 from harness.wording import (
     ASCII_MARKS,
     COMPLIANCE_MARKS,
@@ -43,6 +44,8 @@ from harness.wording import (
 
 MAX_PROBLEMS = 20
 """Failed and inconclusive trials that the summary explains; a terminal is no place for more."""
+MAX_STOPS = 30
+"""Trials of one scenario that `check` gives a line each; of more it says how many came to what."""
 LOG_LINES = 5
 _NAME_WIDTH = 24
 _MIN_WIDTH = 40
@@ -56,6 +59,7 @@ _COMPLIANCE_COLOURS = {
     ComplianceStatus.NON_COMPLIANT: _RED,
     ComplianceStatus.INCONCLUSIVE: _YELLOW,
 }
+_CLAIM_COLOURS = {ClaimStatus.SHOWN: _GREEN, ClaimStatus.NOT_SHOWN: _YELLOW, ClaimStatus.REFUTED: _RED}
 _REMEDY_COLOURS = {RemedyEffect.CURES: _GREEN, RemedyEffect.LOSES_WORK: _RED, RemedyEffect.FAILS: _DIM}
 SHOWN_CURES = 2
 """Cures of one stop whose lines are printed; results.json and the HTML report have those of all."""
@@ -75,6 +79,7 @@ def summary(report: Report, *, width: int = 80, colour: bool = False, unicode: b
         [line for section in task_text.sections(report) for line in _task_summary(section, width, paint)],
         _definition_lines(task_text.findings(report), width, paint),
         [line for section in remedy_text.sections(report) for line in _remedy_summary(section, width, paint)],
+        _claim_lines(report, width, paint) if report.run.until_sure else [],
         [
             *_wrapped(compliance_headline(report), width),
             *_wrapped(expectation_headline(report) + _run_time(report), width),
@@ -110,6 +115,7 @@ def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unic
         worth_a_line = (item for item in report.statistics if item.scenario == row.scenario)
         worth_a_line = (item for item in worth_a_line if statistics_text.is_worth_a_row(item))
         lines += [line for item in worth_a_line for line in _hanging("stops", statistics_text.sentence(item), width)]
+        lines += _claim_lines(report, width, paint, scenario.name)
         if any(result.verdict.outcome is Outcome.GRACEFUL for result in results):
             advice = (item for item in report.advice if item.scenario == row.scenario)
             lines += [line for item in advice for line in _advice_lines(item, width)]
@@ -320,6 +326,8 @@ def _timeout_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint, 
     had its own stop timeout."""
     limits = ["as defined" if own else timeout(result.observation.stop_timeout_ns) for result in results]
     column = max(map(len, limits), default=0)
+    if len(results) > MAX_STOPS:
+        return [line for part in _timeout_parts(results) for line in _hanging("stop timeout", part, width)]
     lines = []
     for limit, result in zip(limits, results, strict=True):
         outcome = paint(_outcome_text(result), _outcome_colour(result))
@@ -402,6 +410,16 @@ def _log_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint) -> l
     last = [_fit(line.expandtabs(), width - 4).rstrip() for line in logs.split("\n")[-LOG_LINES:]]
     title = f"last lines of the log at stop timeout {timeout(bad[-1].observation.stop_timeout_ns)}:"
     return ["", f"  {title}", *(paint(f"    {line}".rstrip(), _DIM) for line in last)]
+
+
+def _claim_lines(report: Report, width: int, paint: _Paint, scenario: str | None = None) -> list[str]:
+    """What the stops show about all stops. `scenario` None: of every one, each with its name."""
+    lines = []
+    for row in assurance_text.rows(report, scenario):
+        name = f"{row.scenario}, " if scenario is None else ""
+        text = f"{name}stop timeout {row.place}: {row.statement}"
+        lines += _hanging(f"{row.mark} {row.word}", text, width, paint, _CLAIM_COLOURS[row.status])
+    return lines
 
 
 def _advice_lines(advice: TimeoutAdvice, width: int) -> list[str]:
