@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.diagnosis import CAUSES
-from harness.model import Cause, Finding, Outcome, Report, Severity, Status, TrialResult
+from harness.model import Cause, Finding, Outcome, Report, Severity, StaticFinding, Status, TrialResult
 from harness.renderers import sarif
 from harness.rules import RULES
 from tests.reports_factory import realistic_report
@@ -123,3 +123,15 @@ def test_a_failure_without_a_broken_rule_is_still_a_result() -> None:
     )
     (result,) = log(bare)["runs"][0]["results"]
     assert result["ruleId"] == sarif.UNEXPECTED.id
+
+
+def test_what_a_task_definition_shows_stands_at_its_own_file() -> None:
+    """Also where every trial passed: it was found in the file, not in a stop."""
+    report = realistic_report()
+    named = replace(report.scenarios[0], subject=replace(report.scenarios[0].subject, task_file="tasks/web task.json"))
+    found = StaticFinding(named.name, Finding("essential-sidecar", Severity.WARNING, "it serves app"), "proxy")
+    changed = replace(report, scenarios=(named, *report.scenarios[1:]), static_findings=(found,))
+    (result,) = [item for item in log(changed)["runs"][0]["results"] if item["ruleId"] == "essential-sidecar"]
+    assert result["level"] == "warning"
+    assert result["message"]["text"] == f"{named.name}, container proxy: It serves app."
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "tasks/web%20task.json"

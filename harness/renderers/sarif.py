@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from harness.diagnosis import CAUSES
-from harness.model import Finding, Report, Scenario, Severity, Status, TrialResult
+from harness.model import Finding, Report, Scenario, Severity, StaticFinding, Status, TrialResult
 from harness.rules import RULES, Rule
 from harness.wording import one_line, sentence, trial_title
 
@@ -40,6 +40,7 @@ def render(report: Report) -> str:
         for result in report.results
         for finding in _findings(result)
     ]
+    results += [_static_result(item, scenarios[item.scenario], order) for item in report.static_findings]
     driver = {
         "name": "stop-harness",
         "semanticVersion": report.run.harness_version,
@@ -90,6 +91,20 @@ def _result(result: TrialResult, finding: Finding, scenario: Scenario, order: di
     }
 
 
+def _static_result(item: StaticFinding, scenario: Scenario, order: dict[str, int]) -> dict[str, Any]:
+    """What a task definition shows before it runs, at its own file."""
+    finding, where = item.finding, f"container {one_line(item.container)}: " if item.container else ""
+    return {
+        "ruleId": finding.rule,
+        "ruleIndex": order[finding.rule],
+        "kind": "fail",
+        "level": LEVELS[finding.severity],
+        "message": {"text": f"{one_line(item.scenario)}, {where}{sentence(finding.message)}"},
+        "locations": [_location(scenario, scenario.subject.task_file)],
+        "partialFingerprints": {"stopHarnessTask/v1": f"{one_line(item.scenario)}/{item.container}/{finding.rule}"},
+    }
+
+
 def _kind(status: Status, finding: Finding) -> str:
     if status is Status.INCONCLUSIVE:
         return "open"
@@ -109,12 +124,13 @@ def _message(result: TrialResult, finding: Finding) -> str:
     return f"{text} Cause ({cause.id}): {sentence(cause.evidence)}{cure}"
 
 
-def _location(scenario: Scenario) -> dict[str, Any]:
-    """The scenario's file, by its name at least where there is none (`check IMAGE`)."""
+def _location(scenario: Scenario, file: str | None = None) -> dict[str, Any]:
+    """`file`, or the scenario's own; by its name at least where there is none (`check IMAGE`)."""
     logical = [{"name": one_line(scenario.name), "kind": "module"}]
-    if scenario.source is None:
+    source = file or scenario.source
+    if source is None:
         return {"logicalLocations": logical}
-    uri = scenario.source.replace("\\", "/").removeprefix("./")
+    uri = source.replace("\\", "/").removeprefix("./")
     absolute = f"file://{_quoted(uri)}" if uri.startswith("/") else _quoted(uri)
     return {
         "physicalLocation": {"artifactLocation": {"uri": absolute}, "region": {"startLine": 1}},
