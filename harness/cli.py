@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from harness._version import VERSION
+from harness.ecs_client.cli import stop_task  # light as well
 from harness.ecs_endpoint.cli import ecs  # light: it imports the endpoint when it is served
 from harness.errors import StopHarnessError, UsageError
 
@@ -521,6 +522,7 @@ def clean(everything: bool, images: bool) -> None:
 
 
 cli.add_command(ecs)
+cli.add_command(stop_task)
 
 
 # ── the terminal ─────────────────────────────────────────────────────────────────────────────────────────────────────

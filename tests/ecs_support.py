@@ -23,8 +23,8 @@ SPEED = 100
 class Simulation:
     """A server over scripted containers, with a client."""
 
-    def __init__(self, scripts: dict[str, Script], settings: Settings | None = None) -> None:
-        self.clock = FastClock(SPEED)
+    def __init__(self, scripts: dict[str, Script], settings: Settings | None = None, speed: float = SPEED) -> None:
+        self.clock = FastClock(speed)
         self.containers = SimulatedContainers(scripts, self.clock)
         self.server = EcsServer(Endpoint(self.containers, self.clock, settings))
         self.url = self.server.url
@@ -57,9 +57,11 @@ class Simulation:
 
 
 @contextmanager
-def simulation(scripts: dict[str, Script] | None = None, settings: Settings | None = None) -> Iterator[Simulation]:
+def simulation(
+    scripts: dict[str, Script] | None = None, settings: Settings | None = None, speed: float = SPEED
+) -> Iterator[Simulation]:
     """A server that is closed afterwards."""
-    made = Simulation(scripts or {}, settings)
+    made = Simulation(scripts or {}, settings, speed)
     try:
         yield made
     finally:

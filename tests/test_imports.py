@@ -18,6 +18,7 @@ PURE |= {"rules", "moments", "remedies", "exec_form", "paste", "start_window", "
 PURE |= {"inference", "assurance", "model.reliability"}
 PURE |= {"units", "wording", "statistics", "platforms", "errors", "diagnosis_handler", "log_hints"}
 PURE |= {"model", "model.scenario", "model.observation", "model.verdict", "model.report"}
+PURE |= {"ecs_client.formats", "ecs_client.table", "ecs_client.yaml_1_2"}
 PURE |= {"prediction", "process_tree", "scenario_values", "scenario_traffic", "reliability"}
 PURE |= {
     f"ecs_endpoint.{name}" for name in ("grace", "definitions", "identifiers", "records", "tasks", "rollout", "errors")
@@ -127,7 +128,7 @@ def test_pure_parts_do_no_io(module: str) -> None:
 @pytest.mark.parametrize("module", sorted(filter(is_pure, MODULES)))
 def test_pure_parts_build_on_pure_parts(module: str) -> None:
     """What they import of ours is pure too."""
-    packages_of_ours = {"harness", "harness.renderers"}
+    packages_of_ours = {"harness", "harness.renderers", "harness.ecs_client"}
     assert {name for name in ours(module) if not is_pure(name)} <= packages_of_ours
 
 
@@ -135,6 +136,12 @@ def test_pure_parts_build_on_pure_parts(module: str) -> None:
 def test_engines_never_import_each_other(module: str) -> None:
     """Each can be read, and removed, without the others."""
     assert {engine_of(name) for name in ours(module)} <= {None, engine_of(module)}
+
+
+@pytest.mark.parametrize("module", sorted(module for module in MODULES if module.startswith("harness.ecs_client")))
+def test_the_ecs_client_meets_the_endpoint_on_the_wire_only(module: str) -> None:
+    """It stops tasks of Amazon's ECS as well."""
+    assert not {name for name in ours(module) if name.startswith(("harness.ecs_endpoint", "harness.engines"))}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -172,11 +179,13 @@ def test_there_are_no_cycles() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["run", "--help"], ["check", "--help"], ["doctor", "--help"]], ids=" ".join
+    "arguments",
+    [["--help"], ["--version"], ["run", "--help"], ["check", "--help"], ["doctor", "--help"], ["stop-task", "--help"]],
+    ids=" ".join,
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     """So that it stays instant: none of the heavy packages, and not even the pipeline."""
-    heavy = sorted(HEAVY | {"pydantic", "yaml", "harness.pipeline", "harness.scenario"})
+    heavy = sorted(HEAVY | {"botocore", "jmespath", "pydantic", "yaml", "harness.pipeline", "harness.scenario"})
     code = (
         "import sys\n"
         f"sys.argv = ['stop-harness', *{arguments!r}]\n"

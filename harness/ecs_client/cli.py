@@ -1,0 +1,225 @@
+"""`stop-harness stop-task`: its options, and where it prints what. Everything else is imported when it runs.
+
+The options are those of `aws ecs stop-task`, and `--no-wait`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from harness._version import VERSION
+from harness.errors import StopHarnessError
+
+if TYPE_CHECKING:
+    from harness.ecs_client.failures import ClientFailure
+    from harness.ecs_client.service import Ecs
+
+EPILOG = """\b
+Exit codes: 0 stopping, 2 bad usage, or ECS refused, 4 ECS unreachable.
+With --no-wait those of the AWS CLI: 0, 252 usage, 253 credentials or region,
+254 an error of ECS, 255 anything else."""
+
+USAGE_EXIT_CODE = 252
+SKELETONS = ("input", "yaml-input", "output")
+FORMATS = ("json", "text", "table", "yaml", "yaml-stream")
+
+
+class StopTaskCommand(click.Command):
+    """With `--no-wait` a wrong command line is reported as the AWS CLI reports it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Exit code 252."""
+        as_aws = "--no-wait" in args
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if not as_aws:
+                raise
+            click.echo(f"\n{ctx.get_usage()}\n\nstop-harness: error: {error.format_message()}\n", err=True)
+            sys.exit(USAGE_EXIT_CODE)
+
+
+class Refusal(StopHarnessError):
+    """A failure while a stop is followed, with its own exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@click.command(cls=StopTaskCommand, epilog=EPILOG, short_help="Stop a running ECS task and measure it.")
+@click.option("--cluster", metavar="NAME|ARN", help="The cluster of the task.  [default: default]")
+@click.option("--task", metavar="ID|ARN", help="The task to stop.")
+@click.option("--reason", metavar="TEXT", help="Shown as the task's stoppedReason.")
+@click.option("--no-wait", is_flag=True, help="Only ask ECS to stop it, and print what `aws ecs stop-task` prints.")
+@click.option("--cli-input-json", metavar="JSON", help="Parameters as JSON, or file://PATH; options override it.")
+@click.option("--cli-input-yaml", metavar="YAML", help="Parameters as YAML, or file://PATH; options override it.")
+@click.option(
+    "--generate-cli-skeleton",
+    "skeleton",
+    is_flag=False,
+    flag_value="input",
+    type=click.Choice(SKELETONS),
+    help="Print an input file, or an answer, to start from; send nothing.",
+)
+@click.option("--output", type=click.Choice(FORMATS), help="Print the task in this form on standard output.")
+@click.option("--query", metavar="JMESPATH", help="Print this part of the task.")
+@click.option("--endpoint-url", metavar="URL", help="Where ECS answers, such as that of `stop-harness ecs serve`.")
+@click.option("--profile", metavar="NAME", help="Profile of ~/.aws/config.")
+@click.option("--region", metavar="NAME", help="Overrides AWS_REGION and the profile.")
+@click.option("--color", "colour", type=click.Choice(["on", "off", "auto"]), default="auto", help="Coloured output.")
+@click.option("--no-sign-request", is_flag=True, help="Send no signature; no credentials are needed then.")
+@click.option("--no-verify-ssl", is_flag=True, help="Do not check the server's certificate.")
+@click.option("--ca-bundle", metavar="FILE", help="Certificates to check the server's with.")
+@click.option("--cli-read-timeout", type=int, metavar="S", help="For one answer, 0 for none.  [default: 60]")
+@click.option("--cli-connect-timeout", type=int, metavar="S", help="For a connection, 0 for none.  [default: 60]")
+@click.option("--cli-binary-format", type=click.Choice(["base64", "raw-in-base64-out"]), help="No effect here.")
+@click.option("--no-paginate", is_flag=True, help="No effect here: the answer has one page.")
+@click.option("--no-cli-pager", is_flag=True, help="Print long output at once.")
+@click.option("--cli-auto-prompt", "prompt", is_flag=True, help="Ask for what was not given.")
+@click.option("--no-cli-auto-prompt", "no_prompt", is_flag=True, help="Do not ask, whatever the configuration says.")
+@click.option("--debug", is_flag=True, help="Log what is sent and received.")
+@click.version_option(VERSION, prog_name="stop-harness")
+def stop_task(*, no_wait: bool, **given: Any) -> None:
+    """Stop a running ECS task.
+
+    \b
+    stop-harness stop-task --task 4ae5…c0f2 --endpoint-url http://127.0.0.1:8123
+    stop-harness stop-task --task 4ae5…c0f2 --no-wait   # what aws ecs stop-task prints
+
+    --task, --cluster and --reason take file://PATH too.
+    """
+    from harness.ecs_client.failures import ClientFailure
+
+    try:
+        _stop_task(no_wait, given)
+    except ClientFailure as failure:
+        _give_up(failure, as_aws=no_wait)
+
+
+def _give_up(failure: ClientFailure, *, as_aws: bool) -> NoReturn:
+    if as_aws:
+        click.echo(f"\n{failure}", err=True)
+        sys.exit(failure.kind.aws_exit_code)
+    raise Refusal(str(failure), failure.kind.exit_code)
+
+
+def _stop_task(no_wait: bool, given: dict[str, Any]) -> None:
+    from harness.ecs_client import request
+    from harness.ecs_client.failures import ClientFailure, Kind
+    from harness.ecs_client.service import Ecs, Settings
+
+    if given["prompt"] and given["no_prompt"]:
+        both = "Both --cli-auto-prompt and --no-cli-auto-prompt cannot be specified at the same time."
+        raise ClientFailure(Kind.USAGE, both)
+    query = _compiled(given["query"])
+    ecs = Ecs(
+        Settings(
+            endpoint_url=given["endpoint_url"],
+            verify_ssl=not given["no_verify_ssl"],
+            profile=given["profile"],
+            region=given["region"],
+            sign=not given["no_sign_request"],
+            ca_bundle=given["ca_bundle"],
+            read_timeout_s=given["cli_read_timeout"],
+            connect_timeout_s=given["cli_connect_timeout"],
+            debug=given["debug"],
+        )
+    )
+    options = {name: given[name] for name in request.MEMBERS}
+    inputs = given["cli_input_json"], given["cli_input_yaml"]
+    if given["prompt"] or (sys.stdin.isatty() and not given["no_prompt"] and _asks(ecs, options, inputs)):
+        options = _ask_for(options)
+    parameters = request.parameters(options, *inputs)
+    if given["skeleton"] in {"input", "yaml-input"}:
+        as_yaml = given["skeleton"] == "yaml-input"
+        click.echo(request.yaml_input_skeleton() if as_yaml else request.input_skeleton(), nl=False)
+        return
+    if "task" not in parameters and inputs == (None, None):
+        raise ClientFailure(Kind.USAGE, "the following arguments are required: --task")
+    answers = _Answers(ecs, given, query)
+    if given["skeleton"]:
+        shape = ecs.output_shape()
+        ecs.check(parameters)
+        answers.show(request.output_skeleton(shape))
+        return
+    answers.show(ecs.stop_task(parameters))
+
+
+def _asks(ecs: Ecs, options: dict[str, str | None], inputs: tuple[str | None, ...]) -> bool:
+    """Whether the configuration wants questions: always, or for what is required (`on-partial`)."""
+    missing = options["task"] is None and inputs == (None, None)
+    return {"on": True, "on-partial": missing}.get(ecs.auto_prompt(), False)
+
+
+def _ask_for(options: dict[str, str | None]) -> dict[str, str | None]:
+    """On the terminal, what no option gave; an empty answer gives none."""
+    from harness.ecs_client.failures import ClientFailure, Kind
+
+    if not sys.stdin.isatty():
+        raise ClientFailure(Kind.USAGE, "--cli-auto-prompt needs a terminal; give --task instead")
+    return {
+        name: value if value is not None else click.prompt(name, default="", show_default=False, err=True) or None
+        for name, value in options.items()
+    }
+
+
+def _compiled(query: str | None) -> Any:
+    """A JMESPath expression, None if there is none."""
+    import jmespath
+
+    from harness.ecs_client.failures import ClientFailure, Kind
+
+    if query is None:
+        return None
+    try:
+        return jmespath.compile(query)
+    except jmespath.exceptions.ParseError as error:
+        raise ClientFailure(Kind.USAGE, f"Bad value for --query {query}: {error}") from None
+
+
+class _Answers:
+    """Standard output for answers: format, query, colour, pager."""
+
+    def __init__(self, ecs: Ecs, given: dict[str, Any], query: Any) -> None:
+        self._format = given["output"] or ecs.output_format()
+        self._query = query
+        self._terminal = sys.stdout.isatty()
+        on_auto = self._terminal and not os.environ.get("NO_COLOR")
+        self._colour = on_auto if given["colour"] == "auto" else given["colour"] == "on"
+        self._pager = "" if given["no_cli_pager"] or not self._terminal else ecs.pager()
+
+    def show(self, answer: Any, *, paged: bool = True) -> None:
+        """An answer, or the part that was asked for."""
+        import shutil
+
+        import jmespath
+
+        from harness.ecs_client import formats
+        from harness.ecs_client.failures import ClientFailure, Kind
+
+        width = shutil.get_terminal_size().columns if self._terminal else formats.WIDTH_WITHOUT_TERMINAL
+        try:
+            value = answer if self._query is None else self._query.search(answer)
+            text = formats.render(self._format, value, max_width=width, colour=self._colour)
+        except (jmespath.exceptions.JMESPathError, formats.FormatError) as error:
+            raise ClientFailure(Kind.OTHER, str(error)) from None
+        if not (paged and self._pager and _page(self._pager, text)):
+            click.echo(text, nl=False, color=self._colour)
+
+
+def _page(pager: str, text: str) -> bool:
+    """Whether a pager took it. `less` gets the options that the AWS CLI gives it: leave if it fits, keep colours."""
+    import shlex
+    import subprocess
+
+    environment = {"LESS": "FRX", **os.environ}
+    try:
+        done = subprocess.run(shlex.split(pager), input=text.encode(), env=environment, check=False)
+    except (OSError, ValueError):
+        return False
+    return done.returncode >= 0

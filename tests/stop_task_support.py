@@ -1,0 +1,65 @@
+"""`stop-harness stop-task` and `aws ecs stop-task` with one environment, for comparison byte for byte."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from harness.ecs_client.cli import stop_task
+from tests import aws_cli
+
+NO_HOME = Path("/nonexistent")
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What a command left behind."""
+
+    stdout: bytes
+    stderr: bytes
+    code: int
+
+
+def theirs(*arguments: str, **variables: str) -> Printed:
+    """`aws ecs stop-task`. A variable of "" is left out."""
+    return _run([aws_cli.needed(), "ecs", "stop-task", *arguments], variables)
+
+
+def installed(*arguments: str, **variables: str) -> Printed:
+    """`stop-harness stop-task --no-wait` as it is installed."""
+    command = str(Path(sys.executable).parent / "stop-harness")
+    return _run([command, "stop-task", "--no-wait", *arguments], variables)
+
+
+def ours(*arguments: str, **variables: str) -> Printed:
+    """The same in this process, which is faster."""
+    cleared: dict[str, str | None] = dict.fromkeys(os.environ)
+    result = CliRunner(env={**cleared, **aws_cli.environment(NO_HOME, variables)}).invoke(
+        stop_task, ["--no-wait", *arguments], prog_name="stop-harness stop-task"
+    )
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return Printed(result.stdout_bytes, result.stderr_bytes, result.exit_code)
+
+
+def same(*arguments: str, code: int = 0, **variables: str) -> str:
+    """What both print on standard output; fails where they differ in anything."""
+    said = theirs(*arguments, **variables)
+    assert (ours(*arguments, **variables), said.code) == (said, code)
+    return said.stdout.decode()
+
+
+def _run(command: list[str], variables: dict[str, str]) -> Printed:
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        env={**aws_cli.environment(NO_HOME, variables), "LC_ALL": "C.UTF-8"},
+        timeout=aws_cli.PATIENCE_S,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    return Printed(done.stdout, done.stderr, done.returncode)
