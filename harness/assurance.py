@@ -89,6 +89,11 @@ class UntilSure:
             if _expects_grace(trial.scenario, timeout_ns)
         }
 
+    @property
+    def places(self) -> int:
+        """Statements that are to be made."""
+        return len(self._counts)
+
     def count(self, result: TrialResult) -> None:
         """Take a result in."""
         count = self._counts.get(_place(result))

@@ -406,8 +406,13 @@ def _worker(
 def _until_sure(request: RunRequest, planned: Plan, listener: Listener) -> assurance.UntilSure:
     """The count of what is missing, announced."""
     sure = assurance.UntilSure(planned.trials, request.goal, request.max_repeat)
-    text = f"until sure: {sure.stops_needed:,} stops without a failure are needed, {sure.max_repeat:,} are the limit"
-    listener.note(text + ("" if sure.max_repeat >= sure.stops_needed else ": too few to be sure"))
+    if sure.places:
+        text = (
+            f"until sure: {sure.stops_needed:,} stops without a failure are needed, {sure.max_repeat:,} are the limit"
+        )
+        listener.note(text + ("" if sure.max_repeat >= sure.stops_needed else ": too few to be sure"))
+    else:
+        listener.note("until sure: nothing is repeated, for no stop timeout of the plan expects a graceful stop")
     return sure
 
 

@@ -361,6 +361,18 @@ def test_a_limit_that_is_too_low_is_said_before_and_after() -> None:
     assert _exit_code(done.report) == INCONCLUSIVE
 
 
+def test_a_plan_that_expects_no_grace_repeats_nothing_and_says_so() -> None:
+    """Expected to be killed, and killed: one trial, no claim, and a note."""
+    heard, item = Heard(), scenario("a", expect=Expectation((Outcome.KILLED,)))
+    request = RunRequest((item,), "test", None, goal=FEW, until_sure=True)
+    engine = Flaky({}, leaves_after_ns=50 * NS_PER_S)
+    done = pipeline.run(request, heard, heard.interruption, lambda _name, _run: Chosen(engine))
+    assert len(done.report.results) == 1
+    assert done.report.claims == ()
+    assert any("nothing is repeated" in note for note in heard.notes)
+    assert _exit_code(done.report) == PASS
+
+
 def test_no_repetition_begins_when_the_time_is_up() -> None:
     """The plan itself is carried out; what goes beyond it is not begun."""
     done = run(Flaky({}), scenario("a", repeat=3), max_time_ns=0)

@@ -8,10 +8,11 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from harness import inference, pipeline, plan, stop_sequence, store, trial, verdict
+from harness import cli, inference, pipeline, plan, stop_sequence, store, trial, verdict
 from harness.engines.selection import Chosen
 from harness.engines.simulated import Script, SimulatedEngine
 from harness.model import (
@@ -370,6 +371,17 @@ def test_a_stored_run_with_derived_trials_is_judged_again_as_before(tmp_path_fac
     assert pipeline.judge(stored) == then
     assert pipeline.report_of(stored) == done.report
     assert {judged.outcome for judged in then} == {Outcome.KILLED, Outcome.INCONCLUSIVE, Outcome.GRACEFUL}
+
+
+def test_plan_shows_which_stops_are_performed_and_what_is_derived_from_each() -> None:
+    """And counts both; the predicted time is that of the stops."""
+    done = CliRunner().invoke(cli.cli, ["plan", "scenarios/02-drains-5s.yaml", "--infer", "--repeat", "2"])
+    assert done.exit_code == 0, done.output
+    assert [line for line in done.output.splitlines() if "#" in line] == [
+        "drains-5s@30s#1  derives 10s, 2s",
+        "drains-5s@30s#2  derives 10s, 2s",
+    ]
+    assert "6 trials from 2 stops" in done.output
 
 
 def test_a_shard_holds_a_stop_with_all_that_is_derived_from_it() -> None:

@@ -327,7 +327,7 @@ def _timeout_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint, 
     limits = ["as defined" if own else timeout(result.observation.stop_timeout_ns) for result in results]
     column = max(map(len, limits), default=0)
     if len(results) > MAX_STOPS:
-        return [line for part in _timeout_parts(results) for line in _hanging("stop timeout", part, width)]
+        return [line for part in _timeout_parts(results) for line in _wrapped(f"  stop timeout {part}", width, "    ")]
     lines = []
     for limit, result in zip(limits, results, strict=True):
         outcome = paint(_outcome_text(result), _outcome_colour(result))
