@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from harness.ecs_client.service import Ecs
 
 EPILOG = """\b
-Exit codes: 0 stopping, 2 bad usage, or ECS refused, 4 ECS unreachable.
+Exit codes: 0 stopped gracefully, 1 a container was killed or crashed,
+2 bad usage, or ECS refused, 3 inconclusive, 4 ECS unreachable,
+130 interrupted (the task stops all the same).
 With --no-wait those of the AWS CLI: 0, 252 usage, 253 credentials or region,
 254 an error of ECS, 255 anything else."""
 
-USAGE_EXIT_CODE = 252
+PASS, FAIL, INCONCLUSIVE, USAGE_EXIT_CODE = 0, 1, 3, 252
 SKELETONS = ("input", "yaml-input", "output")
 FORMATS = ("json", "text", "table", "yaml", "yaml-stream")
 
@@ -85,18 +87,19 @@ class Refusal(StopHarnessError):
 @click.option("--debug", is_flag=True, help="Log what is sent and received.")
 @click.version_option(VERSION, prog_name="stop-harness")
 def stop_task(*, no_wait: bool, **given: Any) -> None:
-    """Stop a running ECS task.
+    """Stop a running ECS task, follow it until it has STOPPED, and say how each container took it.
 
     \b
     stop-harness stop-task --task 4ae5…c0f2 --endpoint-url http://127.0.0.1:8123
     stop-harness stop-task --task 4ae5…c0f2 --no-wait   # what aws ecs stop-task prints
 
-    --task, --cluster and --reason take file://PATH too.
+    The verdict goes to standard output. With --output or --query the final task goes there, and the verdict to
+    standard error. --task, --cluster and --reason take file://PATH too.
     """
     from harness.ecs_client.failures import ClientFailure
 
     try:
-        _stop_task(no_wait, given)
+        _stop_task(given, no_wait=no_wait)
     except ClientFailure as failure:
         _give_up(failure, as_aws=no_wait)
 
@@ -108,7 +111,7 @@ def _give_up(failure: ClientFailure, *, as_aws: bool) -> NoReturn:
     raise Refusal(str(failure), failure.kind.exit_code)
 
 
-def _stop_task(no_wait: bool, given: dict[str, Any]) -> None:
+def _stop_task(given: dict[str, Any], *, no_wait: bool) -> None:
     from harness.ecs_client import request
     from harness.ecs_client.failures import ClientFailure, Kind
     from harness.ecs_client.service import Ecs, Settings
@@ -147,13 +150,57 @@ def _stop_task(no_wait: bool, given: dict[str, Any]) -> None:
         ecs.check(parameters)
         answers.show(request.output_skeleton(shape))
         return
-    answers.show(ecs.stop_task(parameters))
+    answer = ecs.stop_task(parameters)
+    if no_wait:
+        answers.show(answer)
+    else:
+        sys.exit(_measure(ecs, answer, parameters.get("cluster"), answers, given))
 
 
 def _asks(ecs: Ecs, options: dict[str, str | None], inputs: tuple[str | None, ...]) -> bool:
     """Whether the configuration wants questions: always, or for what is required (`on-partial`)."""
     missing = options["task"] is None and inputs == (None, None)
     return {"on": True, "on-partial": missing}.get(ecs.auto_prompt(), False)
+
+
+def _measure(ecs: Ecs, answer: dict[str, Any], cluster: str | None, answers: _Answers, given: dict[str, Any]) -> int:
+    """Follow the task, print what it came to, and give the exit code."""
+    from harness.ecs_client import follow, measure, verdict_text
+    from harness.model import Outcome
+    from harness.wording import ASCII_MARKS
+
+    width = _width()
+    try:
+        final, stop = follow.follow(ecs, answer, cluster, width=width)
+    except follow.LostSight as lost:
+        click.echo(f"inconclusive: {lost}", err=True)
+        return INCONCLUSIVE
+    except KeyboardInterrupt:
+        click.echo("\nnot followed any longer; the task goes on stopping", err=True)
+        raise
+    wanted = given["output"] is not None or given["query"] is not None
+    stream = sys.stderr if wanted else sys.stdout
+    colour = (
+        stream.isatty() and not os.environ.get("NO_COLOR") if given["colour"] == "auto" else given["colour"] == "on"
+    )
+    text = verdict_text.render(stop, width=width, colour=colour)
+    if (stream.encoding or "").lower().replace("-", "") not in {"utf8", "utf16"}:
+        text = text.translate(ASCII_MARKS)
+    click.echo(text, nl=False, err=wanted, color=colour)
+    if wanted:
+        answers.show({"task": final}, paged=False)
+    return FAIL if stop.outcome in measure.BAD else PASS if stop.outcome is Outcome.GRACEFUL else INCONCLUSIVE
+
+
+def _is_coloured(choice: str, *, terminal: bool) -> bool:
+    """`--color`; `auto` heeds NO_COLOR."""
+    return terminal and not os.environ.get("NO_COLOR") if choice == "auto" else choice == "on"
+
+
+def _width() -> int:
+    import shutil
+
+    return min(120, shutil.get_terminal_size((80, 24)).columns)
 
 
 def _ask_for(options: dict[str, str | None]) -> dict[str, str | None]:
@@ -189,8 +236,7 @@ class _Answers:
         self._format = given["output"] or ecs.output_format()
         self._query = query
         self._terminal = sys.stdout.isatty()
-        on_auto = self._terminal and not os.environ.get("NO_COLOR")
-        self._colour = on_auto if given["colour"] == "auto" else given["colour"] == "on"
+        self._colour = _is_coloured(given["colour"], terminal=self._terminal)
         self._pager = "" if given["no_cli_pager"] or not self._terminal else ecs.pager()
 
     def show(self, answer: Any, *, paged: bool = True) -> None:

@@ -109,7 +109,7 @@ class Ecs:
 
     def own_evidence(self, task_arn: str) -> dict[str, Any] | None:
         """The stop as `stop-harness ecs serve` measured it; None where the endpoint is another, or does not answer."""
-        if not self._is_ours:
+        if not self.is_ours:
             return None
         url = f"{self._client.meta.endpoint_url.rstrip('/')}/stop-harness/tasks/{task_arn.rpartition('/')[2]}"
         try:
@@ -118,13 +118,14 @@ class Ecs:
         except (exceptions.BotoCoreError, ValueError):
             return None
 
-    _is_ours = False
+    is_ours = False
+    """Whether the last answer came from `stop-harness ecs serve`."""
 
     def _call(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         with _failures():
             answer = dict(getattr(self._client, operation)(**parameters))
         headers = answer.pop("ResponseMetadata", {}).get("HTTPHeaders", {})
-        self._is_ours = str(headers.get("server", "")).startswith(OUR_SERVER)
+        self.is_ours = str(headers.get("server", "")).startswith(OUR_SERVER)
         return answer
 
     @cached_property
