@@ -18,6 +18,7 @@ from harness import (
     inference,
     plan,
     prediction,
+    reference,
     remedy_search,
     report,
     scenario,
@@ -27,6 +28,7 @@ from harness import (
     store,
     trial,
     verdict,
+    wording,
 )
 from harness._version import VERSION
 from harness.engines import selection
@@ -37,6 +39,7 @@ from harness.model import (
     DEFAULT_GOAL,
     Observation,
     Plan,
+    ReferenceStop,
     ReliabilityGoal,
     RemedyTrial,
     Report,
@@ -139,6 +142,8 @@ def run(
     results: list[TrialResult] = []
     tried: list[RemedyTrial] = []
     try:
+        if directory is not None:  # without a record nobody would see it
+            stored = replace(stored, run=replace(stored.run, reference=_reference(engine, listener)))
         _write_run_file(directory, stored)
         for result in _trial_results(request, planned, engine, listener, interruption):
             if directory is not None:
@@ -345,6 +350,13 @@ def _refuse_fractional_timeouts(scenarios: tuple[Scenario, ...]) -> None:
 def _needed(planned: Plan) -> tuple[Scenario, ...]:
     """The scenarios of which at least one trial will run, in their own order of appearance."""
     return tuple({item.scenario.name: item.scenario for item in planned.trials}.values())
+
+
+def _reference(engine: Engine, listener: Listener) -> ReferenceStop | None:
+    measured = reference.measure(engine)
+    if measured is not None:
+        listener.note(wording.reference_sentence(measured))
+    return measured
 
 
 def _trial_results(

@@ -8,10 +8,12 @@ from datetime import datetime
 
 from harness.model import (
     ECS_STOP_TIMEOUT_S,
+    NS_PER_MS,
     NS_PER_S,
     ComplianceStatus,
     Observation,
     Outcome,
+    ReferenceStop,
     Report,
     Request,
     RequestFate,
@@ -82,6 +84,19 @@ def precise_seconds(duration_ns: int) -> str:
     if 0 <= value < 1:
         return "less than 0.001 s" if value < 0.0005 else f"{value:.3f} s"
     return f"{value:.2f}".rstrip("0").rstrip(".") + " s"
+
+
+def reference_sentence(reference: ReferenceStop) -> str:
+    """`the engine's own time for a subject that leaves at once: start 210 ms, …, removal 40 ms (not subtracted)`."""
+    parts = (
+        ("start", reference.start_ns),
+        ("stop call to signal", reference.signal_ns),
+        ("signal to exit", reference.exit_ns),
+        ("exit to the return of the call", reference.return_ns),
+        ("removal", reference.removal_ns),
+    )
+    known = ", ".join(f"{what} {took_ns / NS_PER_MS:.1f} ms" for what, took_ns in parts if took_ns is not None)
+    return f"the engine's own time, for a program that leaves at once: {known}"
 
 
 def count_of(number: int, noun: str) -> str:

@@ -99,6 +99,15 @@ class DockerEngine:
         except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
             raise EngineError(f"{self._host.url}: the image cannot be inspected: {_one_line(error)}") from None
 
+    def reference(self) -> Scenario | None:
+        """An image of one file, made once and kept; None where nothing was prepared, or for another architecture."""
+        if self._events is None:
+            return None
+        try:
+            return self._images.reference()
+        except (docker.errors.DockerException, *CONNECTION_ERRORS):
+            return None
+
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
         """Pull and build; then start listening and arm the reaper."""
         try:

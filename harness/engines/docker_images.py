@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
+import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ import docker
 import requests
 from docker.utils import exclude_paths, parse_repository_tag
 
+from harness.engines import reference_program
 from harness.engines.interface import PrepareProgress, configure
 from harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
 from harness.model import Configuration, Scenario, Subject
@@ -95,6 +98,26 @@ class Images:
             self._build(build, progress)
         with ThreadPoolExecutor(PARALLEL_BUILDS) as pool:
             list(pool.map(lambda build: self._build(build, progress), missing[1:]))
+
+    def reference(self) -> Scenario | None:
+        """The image of the tiny program, imported if it is not there; None for an architecture it is not made for.
+        Raises DockerException."""
+        machine = str(self._client.version().get("Arch"))
+        program = reference_program.build({"amd64": "x86_64", "arm64": "aarch64"}.get(machine, ""))
+        if program is None:
+            return None
+        name = f"stop-harness/reference:{hashlib.sha256(program).hexdigest()[:16]}"
+        if self._local_id(name) is None:
+            labels = [f"LABEL {key}={value}" for key, value in self._labels.items()]
+            repository, _, tag = name.partition(":")
+            changes = [*labels, 'CMD ["/reference"]']
+            self._client.api.import_image_from_data(_tar("reference", program), repository, tag, changes=changes)
+        image = self._local_id(name)
+        if image is None:
+            return None
+        subject = Subject(image=name)
+        self._resolved[subject] = image
+        return reference_program.scenario(subject)
 
     def _key(self, scenario: Scenario) -> Subject | Build:
         subject = scenario.subject
@@ -191,6 +214,16 @@ class Images:
             raise _build_error(build, [*log, "the engine reports no image"])
         self._resolved[build] = image
         progress(build.scenario, "built")
+
+
+def _tar(name: str, content: bytes) -> bytes:
+    """A file system of one program."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.size, entry.mode = len(content), 0o755
+        tar.addfile(entry, io.BytesIO(content))
+    return archive.getvalue()
 
 
 def _context_files(build: Build) -> Iterator[tuple[str, Iterator[bytes]]]:

@@ -111,6 +111,9 @@ class EcsEngine:
         """What is known without the image."""
         return Configuration(scenario.subject.entrypoint or (), scenario.subject.command or (), None)
 
+    def reference(self) -> None:
+        """None: an image would have to be in a registry."""
+
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
         """Register a task definition for every scenario and stop timeout. Raises BuildError where ECS refuses it."""
         for scenario in scenarios:

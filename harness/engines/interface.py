@@ -113,6 +113,9 @@ class Engine(Protocol):
     def configuration(self, scenario: Scenario) -> Configuration:
         """What the scenario's container runs and how it is stopped. Call after `prepare`. Raises EngineError."""
 
+    def reference(self) -> Scenario | None:
+        """A subject that leaves at once, at hand without a registry. Call after `prepare`; None where there is none."""
+
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
         """Build and pull what the scenarios need, once. Raises BuildError or EngineError."""
 

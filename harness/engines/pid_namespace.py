@@ -17,6 +17,7 @@ import re
 import shlex
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +26,7 @@ from typing import Any
 
 from harness import dockerfile, signals
 from harness.dockerfile import ImageDefaults
+from harness.engines import reference_program
 from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed, configure
 from harness.engines.pid_namespace_client import Probe, ShimProcess, probe, start_request
 from harness.engines.pid_namespace_connect import connect
@@ -72,6 +74,7 @@ class PidNamespaceEngine:
         self._subjects: set[ProcessSubject] = set()
         self._ports: dict[int, threading.Lock] = {}
         self._images: dict[Subject, ImageDefaults] = {}
+        self._reference: tempfile.TemporaryDirectory[str] | None = None
 
     def info(self) -> EngineInfo:
         """Always answers; `caveats` say what is missing."""
@@ -123,6 +126,19 @@ class PidNamespaceEngine:
         image = self._image(scenario.subject)
         return configure(scenario, image.entrypoint or (), image.command or (), image.stop_signal)
 
+    def reference(self) -> Scenario | None:
+        """The tiny program, as a file of its own until `close`; None on other machines than it is made for."""
+        program = reference_program.build(platform.machine()) if sys.platform == "linux" else None
+        if program is None:
+            return None
+        with self._lock:
+            if self._reference is None:
+                self._reference = tempfile.TemporaryDirectory(prefix="stop-harness-")
+            path = Path(self._reference.name, "reference")
+        path.write_bytes(program)
+        path.chmod(0o755)
+        return reference_program.scenario(Subject(build_directory=str(path.parent), command=(str(path),)))
+
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
         """Read the Dockerfiles. Raises BuildError for one that cannot be read."""
         for scenario in scenarios:
@@ -171,6 +187,9 @@ class PidNamespaceEngine:
             subjects = tuple(self._subjects)
         for subject in subjects:
             subject.remove()
+        if self._reference is not None:
+            self._reference.cleanup()
+            self._reference = None
 
     def _probed(self) -> Probe:
         with self._lock:

@@ -35,6 +35,10 @@ class RoutingEngine:
         """As its engine says."""
         return self.engine_of(scenario).configuration(scenario)
 
+    def reference(self) -> Scenario | None:
+        """Of the engine that was chosen."""
+        return self._chosen.reference()
+
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
         """Each engine its own."""
         for wanted in (False, True):

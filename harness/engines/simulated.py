@@ -93,6 +93,9 @@ class SimulatedEngine:
         """What the scenario says, and nothing else."""
         return configure(scenario, (), (), None)
 
+    def reference(self) -> None:
+        """None: nothing runs here."""
+
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
         """Nothing to build."""
 

@@ -117,10 +117,25 @@ class StaticFinding:
 
 
 @dataclass(frozen=True)
+class ReferenceStop:
+    """What the engine itself takes: the stop of a subject that leaves at once. For comparison, never subtracted.
+
+    `start_ns`, `removal_ns`: the engine's calls. `signal_ns`: stop call → stop signal. `exit_ns`: stop signal → PID 1
+    exited. `return_ns`: PID 1 exited → return of the stop call. None: no clock saw both ends.
+    """
+
+    start_ns: int
+    signal_ns: int | None
+    exit_ns: int | None
+    return_ns: int | None
+    removal_ns: int
+
+
+@dataclass(frozen=True)
 class RunInfo:
     """Who ran what, where and when. Times are ISO 8601 in UTC; `finished_at` None: the run did not end by itself.
 
-    `until_sure`: stops were repeated until `goal` was shown or out of reach.
+    `until_sure`: stops were repeated until `goal` was shown or out of reach. `reference` None: not measured.
     """
 
     run_id: str
@@ -136,6 +151,7 @@ class RunInfo:
     interrupted: bool = False
     goal: ReliabilityGoal = DEFAULT_GOAL
     until_sure: bool = False
+    reference: ReferenceStop | None = None
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,20 @@ class EngineDocument(_Documented):
 
 
 @dataclass(frozen=True)
+class ReferenceDocument(_Documented):
+    """What the engine itself took to stop a program that leaves at once, before the trials. Never subtracted."""
+
+    start_s: float
+    signal_s: float | None
+    """Stop call to stop signal; null where no clock saw both."""
+    exit_s: float | None
+    """Stop signal to exit of PID 1."""
+    return_s: float | None
+    """Exit of PID 1 to the return of the stop call."""
+    removal_s: float
+
+
+@dataclass(frozen=True)
 class RunDocument(_Documented):
     """Who ran what, where and when."""
 
@@ -79,6 +93,8 @@ class RunDocument(_Documented):
     interrupted: bool
     until_sure: bool
     """Stops were repeated until their claims were shown or out of reach (`--until-sure`)."""
+    reference: ReferenceDocument | None
+    """null where it was not measured."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from harness.model import (
     Outcome,
     PlatformRow,
     ProcessInfo,
+    ReferenceStop,
     ReliabilityClaim,
     Report,
     RunInfo,
@@ -45,6 +46,7 @@ from harness.renderers.results_document import (
     PlatformStatusDocument,
     ProblemDocument,
     ProcessDocument,
+    ReferenceDocument,
     RemedyDocument,
     RequestDocument,
     ResultsDocument,
@@ -151,6 +153,19 @@ def _run(run: RunInfo) -> RunDocument:
         shard=run.shard,
         interrupted=run.interrupted,
         until_sure=run.until_sure,
+        reference=_reference_stop(run.reference),
+    )
+
+
+def _reference_stop(measured: ReferenceStop | None) -> ReferenceDocument | None:
+    if measured is None:
+        return None
+    return ReferenceDocument(
+        start_s=round(measured.start_ns / 1e9, 6),
+        signal_s=to_seconds(measured.signal_ns),
+        exit_s=to_seconds(measured.exit_ns),
+        return_s=to_seconds(measured.return_ns),
+        removal_s=round(measured.removal_ns / 1e9, 6),
     )
 
 
