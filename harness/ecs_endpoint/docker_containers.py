@@ -218,6 +218,9 @@ class DockerContainers:
             self._api.remove_container(runtime_id, force=True, v=True)
         self._events.forget(runtime_id)
         self._pids_one.pop(runtime_id, None)
+        watch = self._watches.pop(runtime_id, None)
+        if watch is not None:  # its stop call found it gone already
+            watch.abandon()
 
     def close(self) -> None:
         """Remove the run's containers and volumes. Creations on their way may still land: the reaper looks again."""

@@ -17,6 +17,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -24,6 +25,7 @@ from harness._version import VERSION
 from harness.ecs_endpoint import operations, own_resources, services, wire
 from harness.ecs_endpoint.endpoint import Endpoint
 from harness.ecs_endpoint.errors import EcsError, client_exception, quoted
+from harness.ecs_endpoint.worker_threads import WorkerThreads
 
 MAX_BODY_BYTES = 1024 * 1024
 """ECS takes task definitions of 64 KiB; nothing else is as long."""
@@ -83,11 +85,21 @@ class _Http(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], endpoint: Endpoint, host: str) -> None:
         self.endpoint, self.chosen_host = endpoint, host
+        self._threads_of_connections = WorkerThreads()
         if ":" in host:
             import socket
 
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """A connection gets a thread that an earlier one has left, if there is one."""
+        self._threads_of_connections.run(partial(self.process_request_thread, request, client_address))
+
+    def server_close(self) -> None:
+        """Idle threads end, too."""
+        super().server_close()
+        self._threads_of_connections.close()
 
     def server_bind(self) -> None:
         """Without HTTPServer's reverse look-up of our own name, which can take seconds."""
