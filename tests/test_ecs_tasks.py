@@ -498,9 +498,10 @@ def test_nothing_is_restarted_once_the_task_is_to_stop() -> None:
 
 
 def test_a_restart_that_fails_stops_the_container() -> None:
-    """With the engine's reason."""
-    task, _ = exits(run_world(FLAKY).task, 60, 1)
+    """With the exit code of the run that had ended, and the engine's reason."""
+    task, _ = exits(run_world(FLAKY).task, 60, 3)
+    assert task.container("app").exit_code is None
     task, actions = tasks.step(task, StartFailed(61 * NS_PER_S, "app", "CannotStartContainerError: no", created=True))
     assert (actions, task.last) == ((), Status.STOPPED)
-    assert task.container("app").reason == "CannotStartContainerError: no"
+    assert (task.container("app").exit_code, task.container("app").reason) == (3, "CannotStartContainerError: no")
     assert task.stop_code is StopCode.ESSENTIAL_CONTAINER_EXITED

@@ -106,6 +106,7 @@ class Container:
 
     `created`: the engine made it, even if its start then failed. `ran`: it was started.
     `healthy` is None until the engine has said either. `started_at_ns`: its start, then its last restart.
+    `previous_exit_code`: of the run before that restart.
     """
 
     spec: ContainerSpec
@@ -117,6 +118,7 @@ class Container:
     reason: str | None = None
     started_at_ns: int | None = None
     restarts: int = 0
+    previous_exit_code: int | None = None
 
     @property
     def name(self) -> str:

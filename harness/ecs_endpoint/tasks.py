@@ -99,7 +99,10 @@ def _start_failed(task: Task, event: StartFailed) -> Task:
     if container.phase not in {Phase.STARTING, Phase.RESTARTING}:
         return task
     task = _with(task, event.name, created=container.created or event.created)
-    return _container_stopped(task, event.name, event.at_ns, exit_code=None, reason=event.reason)
+    # A restart that fails leaves the end that it was to undo (task_manager.go, handleContainerChange).
+    return _container_stopped(
+        task, event.name, event.at_ns, exit_code=container.previous_exit_code, reason=event.reason
+    )
 
 
 def _exited(task: Task, event: Exited) -> Task:
@@ -107,7 +110,7 @@ def _exited(task: Task, event: Exited) -> Task:
     if container.phase not in {Phase.STARTING, Phase.RUNNING, Phase.RESTARTING, Phase.STOPPING}:
         return task
     if _comes_back(task, container, event):
-        return _with(task, event.name, phase=Phase.EXITED)
+        return _with(task, event.name, phase=Phase.EXITED, previous_exit_code=event.exit_code)
     # A container can be gone before its start was reported: it ran all the same.
     task = _with(task, event.name, created=True, ran=True, started_at_ns=container.started_at_ns or event.at_ns)
     reason = OUT_OF_MEMORY if event.oom_killed else event.reason
