@@ -78,6 +78,8 @@ class Interruption:
         """Register a subject for `abort_running` while the block runs."""
         with self._lock:
             self._running.add(subject)
+        if self.requested:  # it came while the subject was started, and may have been looked for already
+            subject.abort()
         try:
             yield
         finally:
@@ -109,11 +111,16 @@ def perform(
     observation: Observation | None = None
     try:
         with start_slot or contextlib.nullcontext():
+            if interruption.requested:
+                return notes.observation(problem=_interrupted())
             subject = engine.start(handler_ready.for_engine(trial))
+            with interruption.watching(subject):
+                subject.wait_started()
         with interruption.watching(subject):
             observation = _stop_and_record(trial, subject, notes, interruption, step, fast=fast)
     except SubjectFailed as failure:
-        observation = notes.failed(subject, failure)
+        interrupted = notes.observation(problem=_interrupted()) if interruption.requested else None
+        observation = interrupted or notes.failed(subject, failure)
     except EngineError as error:
         problem = _interrupted() if interruption.requested else Problem(ProblemKind.ENGINE_FAILED, str(error))
         observation = notes.observation(subject, problem=problem)
@@ -130,6 +137,7 @@ def foresee(trial: Trial, engine: Engine, interruption: Interruption) -> predict
     try:
         subject = engine.start(trial)
         with interruption.watching(subject):
+            subject.wait_started()
             subject.wait_ready()
             _prepare(trial, subject)
             return prediction.forecast(subject.processes(), subject.stop_signal)
@@ -236,9 +244,8 @@ class _Looks:
         """End the subject if the looks leave no doubt."""
         signal = self._subject.stop_signal
         evidence = prediction.beyond_doubt(self.before, self.second, self.late, signal) if signal else None
-        if evidence is not None and after_s >= MIN_CUT_SHORT_S:
+        if evidence is not None and after_s >= MIN_CUT_SHORT_S and self._subject.end_now():
             self.cut_short = f"cut short {after_s:.1f} s after the stop signal: {evidence}"
-            self._subject.end_now()
 
 
 def _written_since(before: LogTail, after: LogTail) -> str | None:

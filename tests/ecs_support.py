@@ -23,10 +23,16 @@ SPEED = 100
 class Simulation:
     """A server over scripted containers, with a client."""
 
-    def __init__(self, scripts: dict[str, Script], settings: Settings | None = None, speed: float = SPEED) -> None:
+    def __init__(
+        self,
+        scripts: dict[str, Script],
+        settings: Settings | None = None,
+        speed: float = SPEED,
+        host: str = "127.0.0.1",
+    ) -> None:
         self.clock = FastClock(speed)
         self.containers = SimulatedContainers(scripts, self.clock)
-        self.server = EcsServer(Endpoint(self.containers, self.clock, settings))
+        self.server = EcsServer(Endpoint(self.containers, self.clock, settings), host)
         self.url = self.server.url
         self.client = client(self.url)
 
@@ -58,10 +64,13 @@ class Simulation:
 
 @contextmanager
 def simulation(
-    scripts: dict[str, Script] | None = None, settings: Settings | None = None, speed: float = SPEED
+    scripts: dict[str, Script] | None = None,
+    settings: Settings | None = None,
+    speed: float = SPEED,
+    host: str = "127.0.0.1",
 ) -> Iterator[Simulation]:
     """A server that is closed afterwards."""
-    made = Simulation(scripts or {}, settings, speed)
+    made = Simulation(scripts or {}, settings, speed=speed, host=host)
     try:
         yield made
     finally:

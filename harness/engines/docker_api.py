@@ -212,6 +212,9 @@ class DockerSubject:
         asked = self._trial.scenario.stop.signal is not None
         self.stop_signal_source = "scenario" if asked else "image" if own else "default"
 
+    def wait_started(self) -> None:
+        """`start` has waited for it."""
+
     def wait_ready(self) -> None:
         """Wait for each condition in turn, then for the delay."""
         readiness = self._trial.scenario.readiness
@@ -312,10 +315,11 @@ class DockerSubject:
             raise EngineError(f"{self._host.url}: the engine stopped answering: {_one_line(error)}") from None
         self._harness_event(EventKind.STOP_RETURNED, "return of the stop call")
 
-    def end_now(self) -> None:
+    def end_now(self) -> bool:
         """`docker kill`. A failure only means that the stop runs its course."""
         with contextlib.suppress(docker.errors.DockerException, *CONNECTION_ERRORS):
             self._api.kill(self.container_id, signal="SIGKILL")
+        return True
 
     def record(self) -> StopRecord:
         """Events of this container, then `State`: FinishedAt, ExitCode, OOMKilled."""

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.request import urlopen
 
 from harness import signals, task_definition
 from harness.engines.ecs_api import (
@@ -27,12 +26,23 @@ from harness.engines.ecs_api import (
     Watch,
     evidence_path,
     stop_quietly,
+    stop_run,
 )
 from harness.engines.ecs_looks import Looks
+from harness.engines.ecs_ready import accepts, answers, binding, why_it_ended
 from harness.engines.ecs_reaper import Reaper
-from harness.engines.ecs_record import ecs_stamps, measured_events, task_of, whole
+from harness.engines.ecs_record import (
+    ecs_stamps,
+    measured_events,
+    on_fargate,
+    port_not_published,
+    stopping_at_ns,
+    task_of,
+    timeout_refused,
+    whole,
+)
 from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
-from harness.errors import BuildError, EngineError
+from harness.errors import BuildError, EngineError, UsageError
 from harness.model import (
     NS_PER_S,
     Clock,
@@ -59,8 +69,13 @@ RUNNING_TIMEOUT_S = 600.0
 STOP_PATIENCE_S = 300.0
 """Beyond the sum of the stop timeouts: DEACTIVATING, DEPROVISIONING, and the agent's two minutes for the engine."""
 
-CANNOT_RUN = re.compile(r"executable file not found|no such file or directory|permission denied|exec format error")
-"""What container engines say of a command that cannot be run."""
+NOT_TAKEN = frozenset({"ClientException", "InvalidParameterException"})
+"""How ECS refuses a task definition, in difference to a lack of permissions or a mistake of its own."""
+
+BY_ITSELF = frozenset({"EssentialContainerExited", "TaskFailedToStart"})
+"""stopCodes of a task that ended before anybody stopped it."""
+
+RUN_ENDED = "stop-harness: the run has ended"
 
 OUT_OF_MEMORY = "OutOfMemoryError"
 
@@ -72,6 +87,7 @@ class EcsEngine:
         self._run_id, self._settings, self._on_close = run_id, settings, on_close
         self.api = EcsApi(settings)
         self._started_by = f"stop-harness-{run_id}"
+        self._check_run_task()
         self._cluster_answers()
         self._ours = self.api.ours("info")
         self._info = self._describe_engine()
@@ -105,7 +121,8 @@ class EcsEngine:
             return "ECS ignores an image's HEALTHCHECK; a task definition can have one of its own"
         if (ready.log or scenario.reached_ports) and not self.local:
             return "neither output nor ports of a container can be reached through ECS; use `ready: {delay: …}`"
-        return None
+        fargate = subject.task.fargate if subject.task is not None else on_fargate(self._settings.run_task)
+        return port_not_published(scenario) or timeout_refused(scenario, fargate=fargate)
 
     def configuration(self, scenario: Scenario) -> Configuration:
         """What is known without the image."""
@@ -120,20 +137,22 @@ class EcsEngine:
             for timeout_ns in scenario.stop.timeouts_ns:
                 task = task_of(scenario, timeout_ns // NS_PER_S, self._settings.run_task)
                 progress(scenario.name, f"registering task definition {task.family}")
+                document = json.loads(task.document)
+                if mistakes := self.api.mistakes("register_task_definition", document):
+                    raise BuildError(f"{scenario.name}: the task definition cannot be registered: {mistakes}")
                 try:
-                    answer = self.api.call("register_task_definition", **json.loads(task.document))
+                    answer = self.api.call("register_task_definition", **document)
                 except EcsRefused as error:
-                    raise BuildError(f"{scenario.name}: {error}") from None
-                except Exception as error:
-                    if type(error).__name__ != "ParamValidationError":
+                    if error.code not in NOT_TAKEN:
                         raise
                     raise BuildError(f"{scenario.name}: {error}") from None
                 arn = str(answer["taskDefinition"]["taskDefinitionArn"])
                 self._definitions[scenario.name, timeout_ns] = (arn, task)
 
     def start(self, trial: Trial) -> EcsSubject:
-        """RunTask, and wait until the task is RUNNING."""
+        """RunTask."""
         arn, task = self._definitions[trial.scenario.name, trial.stop_timeout_ns]
+        self.watch.check()
         try:
             started = self.launcher.launch(arn)
         except NoRoom as error:
@@ -141,13 +160,7 @@ class EcsEngine:
         with self._lock:
             self._living.add(started["taskArn"])
         self.watch.add(started)
-        subject = EcsSubject(self, trial, task, started["taskArn"])
-        try:
-            subject.wait_running()
-        except BaseException:
-            subject.remove()
-            raise
-        return subject
+        return EcsSubject(self, trial, task, started["taskArn"])
 
     def stopped(self, arn: str) -> None:
         """A task that needs no more stopping."""
@@ -159,22 +172,45 @@ class EcsEngine:
         with self._lock:
             if self._closed:
                 return
-            self._closed, living = True, sorted(self._living)
+            self._closed = True
         self.watch.close()
-        running = [arn for arn in living if not stop_quietly(self.api, arn, "stop-harness: the run has ended")]
-        if not self._settings.own_endpoint:
+        if self._reaper is not None and self._all_stopped():
             self._take_back_definitions()
-        if self._reaper is not None and not running:
             self._reaper.dismiss()
         self._on_close()
+
+    def _all_stopped(self) -> bool:
+        """Stop what is left, by what ECS itself lists: a RunTask call whose answer was lost may have placed tasks too.
+
+        False: something may go on running; the reaper tries again when the harness has ended.
+        """
+        try:
+            if not stop_run(self.api, self._started_by, RUN_ENDED):
+                return False
+        except EcsRefused:  # without ecs:ListTasks only the tasks that are known can be stopped
+            with self._lock:
+                living = sorted(self._living)
+            tried = [stop_quietly(self.api, arn, RUN_ENDED) for arn in living]
+            return all(tried)
+        except EngineError:
+            return False
+        return True
 
     def _take_back_definitions(self) -> None:
         for arn, _ in self._definitions.values():
             try:
                 self.api.call("deregister_task_definition", taskDefinition=arn)
                 self.api.call("delete_task_definitions", taskDefinitions=[arn])
-            except EngineError:  # without the permission it stays registered, which costs nothing
+            except EcsRefused:  # without the permission it stays registered, which costs nothing
                 continue
+            except EngineError:
+                return
+
+    def _check_run_task(self) -> None:
+        """Raises UsageError for input that RunTask does not have."""
+        request = {**self._settings.run_task, "taskDefinition": "any"}
+        if mistakes := self.api.mistakes("run_task", request):
+            raise UsageError(f"--run-task: {mistakes}")
 
     def _cluster_answers(self) -> None:
         found = self.api.call("describe_clusters", clusters=[self.api.cluster])
@@ -217,10 +253,10 @@ class EcsSubject:
         self._ended_before: set[str] = set()
         self._looks = Looks(self._api, arn)
         self._evidence: dict[str, dict[str, Any]] = {}
-        self.stop_signal: int | None = signals.SIGTERM
-        self.stop_signal_source: str | None = "assumed"
+        self.stop_signal: int | None = None if self._is_task else signals.SIGTERM
+        self.stop_signal_source: str | None = None if self._is_task else "assumed"
 
-    def wait_running(self) -> None:
+    def wait_started(self) -> None:
         """RUNNING. Raises SubjectFailed where the task stopped before it was."""
         came = self._watch.wait(self._arn, lambda task: _ended(task) or _runs(task), RUNNING_TIMEOUT_S, self._aborted)
         if not came:
@@ -238,15 +274,15 @@ class EcsSubject:
         deadline = time.monotonic() + ready.timeout_ns / NS_PER_S
         if ready.healthcheck:
             left_s = deadline - time.monotonic()
-            if not self._watch.wait(self._arn, _healthy, left_s, self._aborted):
+            if not self._watch.wait(self._arn, _healthy, left_s, self._aborted) or _ended(self._newest()):
                 raise self._not_ready("its health check")
         if ready.log is not None:
             self.wait_log(ready.log, max(0, round((deadline - time.monotonic()) * NS_PER_S)))
-        if ready.tcp_port is not None:
-            self._until(lambda: self._accepts(ready.tcp_port or 0), deadline, f"port {ready.tcp_port}")
-        if ready.http_port is not None:
-            port, path = ready.http_port, ready.http_path
-            self._until(lambda: self._answers(port, path), deadline, f"GET {path} at port {port}")
+        if (tcp := ready.tcp_port) is not None:
+            self._until(lambda: accepts(binding(self._newest(), tcp)), deadline, f"port {tcp}")
+        if (http := ready.http_port) is not None:
+            path = ready.http_path
+            self._until(lambda: answers(binding(self._newest(), http), path), deadline, f"GET {path} at port {http}")
         self.sleep(ready.delay_ns)
         self._timeline.append(_here(EventKind.READY, "harness"))
 
@@ -265,7 +301,7 @@ class EcsSubject:
 
     def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
         """A published port, by the task's network bindings."""
-        where = self._binding(port)
+        where = binding(self._newest(), port)
         if where is None:
             raise ConnectionRefusedError(f"no container of the task publishes port {port} (portMappings)")
         return socket.create_connection(where, timeout=timeout_s), Vantage.PUBLISHED_PORT
@@ -294,21 +330,26 @@ class EcsSubject:
             reason = f"stop-harness: {self._trial.trial_id}"
             self._api.call("stop_task", cluster=self._api.cluster, task=self._arn, reason=reason[:255])
             longest_s = task_definition.longest_chain(self._task)[1]
-            if not self._wait_stopped(max(longest_s, stop_timeout_ns / NS_PER_S) + STOP_PATIENCE_S):
-                raise EngineError(f"ecs: the task was not STOPPED {longest_s + STOP_PATIENCE_S:g} s after StopTask")
+            patience_s = max(longest_s, stop_timeout_ns / NS_PER_S) + STOP_PATIENCE_S
+            if not self._wait_stopped(patience_s):
+                raise EngineError(f"ecs: the task was not STOPPED {patience_s:g} s after StopTask")
             self._timeline.append(_here(EventKind.STOP_RETURNED, "DescribeTasks: STOPPED"))
         finally:
             self._looks.end()
 
-    def end_now(self) -> None:
+    def end_now(self) -> bool:
         """ECS has no call for it."""
+        return False
 
     def record(self) -> StopRecord:
         """DescribeTasks, and our endpoint's measured stop where it is the one that answers."""
         self._fetch_evidence()
         task = self._newest()
         containers = tuple(self._record_of(item) for item in self._task.containers)
-        gone = task.get("stopCode") not in {None, "UserInitiated"}
+        code = task.get("stopCode")
+        if code not in {None, "UserInitiated", *BY_ITSELF}:
+            raise EngineError(f"ecs: somebody else stopped the task: {code}: {task.get('stoppedReason')}")
+        gone = code in BY_ITSELF
         timeline = (*self._timeline, *ecs_stamps(task), *whole(containers))
         if self._is_task:
             record = TaskRecord(
@@ -370,18 +411,7 @@ class EcsSubject:
         return came
 
     def _failed_start(self) -> SubjectFailed:
-        """Why a task never ran, or how it ended before it was ready."""
-        task = self._newest()
-        essential = {item.name for item in self._task.containers if item.essential}
-        reasons = [f"{item['name']}: {item['reason']}" for item in task.get("containers", ()) if item.get("reason")]
-        why = str(task.get("stoppedReason") or "the task stopped")
-        text = "; ".join(reasons if any(why in reason for reason in reasons) else [why, *reasons])
-        codes = [item.get("exitCode") for item in task.get("containers", ()) if item["name"] in essential]
-        code = next((code for code in codes if code is not None), None)
-        if task.get("stopCode") == "EssentialContainerExited":
-            return SubjectFailed(None, code)
-        missing = CANNOT_RUN.search(text) and "CannotStartContainer" in text
-        return SubjectFailed(Problem(ProblemKind.COMMAND_NOT_FOUND if missing else ProblemKind.START_FAILED, text))
+        return why_it_ended(self._newest(), {item.name for item in self._task.containers if item.essential})
 
     def _not_ready(self, what: str) -> SubjectFailed:
         if _ended(self._newest()) or not self.is_running():
@@ -396,39 +426,6 @@ class EcsSubject:
             over = self._watch.wait(self._arn, _ended, max(0.0, min(0.1, left_s)), self._aborted)
             if over or left_s <= 0 or self._aborted.is_set() or not self.is_running():
                 raise self._not_ready(what)
-
-    def _accepts(self, port: int) -> bool:
-        try:
-            connection, _ = self.connect(port, 1.0)
-        except OSError:
-            return False
-        connection.settimeout(0.05)
-        try:  # an engine's proxy accepts for a container that does not, and then closes
-            return connection.recv(1, socket.MSG_PEEK) != b""
-        except TimeoutError:
-            return True
-        except OSError:
-            return False
-        finally:
-            connection.close()
-
-    def _answers(self, port: int, path: str) -> bool:
-        where = self._binding(port)
-        if where is None:
-            return False
-        try:
-            with urlopen(f"http://{where[0]}:{where[1]}{path}", timeout=5) as answer:
-                return bool(answer.status < 400)
-        except (OSError, ValueError):
-            return False
-
-    def _binding(self, port: int) -> tuple[str, int] | None:
-        for container in self._containers():
-            for binding in container.get("networkBindings", ()):
-                if binding.get("containerPort") == port and binding.get("hostPort"):
-                    host = binding.get("bindIP") or "127.0.0.1"
-                    return ("127.0.0.1" if host == "0.0.0.0" else host), int(binding["hostPort"])
-        return None
 
     def _all_logs(self) -> dict[str, LogTail]:
         return {item.name: self._log(item.name) for item in self._task.containers}
@@ -455,7 +452,9 @@ class EcsSubject:
         told = self._evidence.get(name)
         code = shown.get("exitCode")
         reason = str(shown.get("reason") or "")
-        events = measured_events(told) if told else self._seen_events(definition)
+        events = measured_events(told) if told else ()
+        if not told or told["stopCalledAtNs"] is None:  # nobody measured, or it left before it was told to stop
+            events += self._seen_events(definition)
         sent = next((event for event in events if event.kind is EventKind.SIGNAL_SENT), None)
         looks = self._looks
         return ContainerRecord(
@@ -467,9 +466,9 @@ class EcsSubject:
             events=events,
             exit_code=code,
             oom_killed=bool(told["oomKilled"]) if told and told["oomKilled"] is not None else OUT_OF_MEMORY in reason,
-            complete=bool(told["recordComplete"]) if told else True,
-            ran=shown.get("runtimeId") is not None or code is not None,
-            ended_before_stop=name in self._ended_before,
+            complete=bool(told["recordComplete"]) if told else not self._engine.local,
+            ran=bool(told["ran"]) if told else shown.get("runtimeId") is not None,
+            ended_before_stop=self._had_ended(name, told),
             lost_processes=_lost(told),
             reason=reason,
             processes=looks.before.get(name),
@@ -477,6 +476,13 @@ class EcsSubject:
             processes_late=looks.late.get(name),
             logs=self._log(name) if self._is_task else LogTail(),
         )
+
+    def _had_ended(self, name: str, told: dict[str, Any] | None) -> bool:
+        """Before StopTask: by the container engine's time where our endpoint tells it, else as last described."""
+        called_ns = stopping_at_ns(self._newest())
+        if told and told["exitedAtNs"] is not None and called_ns is not None:
+            return bool(told["exitedAtNs"] < called_ns)
+        return name in self._ended_before
 
     def _seen_events(self, definition: TaskContainer) -> tuple[Event, ...]:
         """What polling saw, on this machine's clock: told to stop when those it waits for were gone, then STOPPED."""

@@ -23,7 +23,7 @@ BATCH = 10
 """RunTask starts at most ten tasks a call; DescribeTasks describes at most a hundred (API reference)."""
 DESCRIBED_AT_ONCE = 100
 
-BATCH_WINDOW_S = 0.03
+BATCH_WINDOW_S = 0.1
 """How long a first request waits for others that want the same task started."""
 
 POLL_LOCAL_S, POLL_REMOTE_S = 0.2, 1.0
@@ -31,12 +31,19 @@ POLL_LOCAL_S, POLL_REMOTE_S = 0.2, 1.0
 
 THROTTLED = frozenset({"ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException"})
 THROTTLED_FOR_S = 120.0
-"""botocore has by then tried each call ten times; after that the trial is inconclusive."""
+"""After that the trial is inconclusive."""
+
+ATTEMPTS = 5
+"""Of botocore for each call, over some seconds; throttling is waited for beyond that."""
+
+MISSING_FOR_S = 30.0
+"""A task that DescribeTasks does not find for so long is gone. The API is eventually consistent: a task may be missing
+right after RunTask (API reference, RunTask)."""
 
 SILENT_FOR_S = 60.0
 """A service that cannot be described for so long is gone."""
 
-MAX_CONNECTIONS = 64
+MAX_CONNECTIONS = 256
 EVIDENCE_TIMEOUT_S = 10.0
 
 
@@ -63,7 +70,7 @@ class EcsApi:
         from botocore.exceptions import BotoCoreError
 
         config = Config(
-            retries={"mode": "standard", "max_attempts": 10},
+            retries={"mode": "standard", "max_attempts": ATTEMPTS},
             max_pool_connections=MAX_CONNECTIONS,
             user_agent_extra="stop-harness",
         )
@@ -96,6 +103,14 @@ class EcsApi:
             time.sleep(wait_s * random.uniform(0.5, 1.5))
             wait_s = min(2 * wait_s, 20.0)
 
+    def mistakes(self, operation: str, request: Json) -> str:
+        """What botocore's model of an operation says against its input; empty if nothing."""
+        from botocore.validate import ParamValidator
+
+        name = self._client.meta.method_to_api_mapping[operation]
+        shape = self._client.meta.service_model.operation_model(name).input_shape
+        return str(ParamValidator().validate(request, shape).generate_report())
+
     def ours(self, path: str) -> Json | None:
         """`GET /stop-harness/<path>` of our own endpoint; None from anybody else, or if it does not answer."""
         import http.client
@@ -104,7 +119,7 @@ class EcsApi:
         if where.hostname not in {"127.0.0.1", "localhost", "::1"}:
             return None  # AWS is not asked for what only our endpoint has
         kind = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
-        connection = kind(where.hostname, where.port or 80, timeout=EVIDENCE_TIMEOUT_S)
+        connection = kind(where.hostname, where.port, timeout=EVIDENCE_TIMEOUT_S)
         try:
             connection.request("GET", f"/stop-harness/{path}")
             answer = connection.getresponse()
@@ -161,7 +176,7 @@ class Launcher:
             raise batch.error
         if place < len(batch.tasks):
             return batch.tasks[place]
-        failure = batch.failures[0] if batch.failures else {}
+        failure = batch.failures[min(place - len(batch.tasks), len(batch.failures) - 1)] if batch.failures else {}
         reason = failure.get("reason") or "no reason given"
         detail = f" ({failure['detail']})" if failure.get("detail") else ""
         raise NoRoom(f"ecs: RunTask did not place the task in cluster {self._api.cluster}: {reason}{detail}")
@@ -203,11 +218,18 @@ class Watch:
         self._changed = threading.Condition()
         self._tasks: dict[str, Json] = {}
         self._stopped_seen_ns: dict[str, dict[str, int]] = {}
+        self._missing_since: dict[str, float] = {}
         self._live: set[str] = set()
         self._closing = False
         self._problem: EngineError | None = None
         self._thread = threading.Thread(target=self._poll, name="ecs watch", daemon=True)
         self._thread.start()
+
+    def check(self) -> None:
+        """Raises EngineError if the service is gone."""
+        with self._changed:
+            if self._problem is not None:
+                raise self._problem
 
     def add(self, task: Json) -> None:
         """Follow a task from RunTask's answer on."""
@@ -250,6 +272,7 @@ class Watch:
             self._live.discard(arn)
             self._tasks.pop(arn, None)
             self._stopped_seen_ns.pop(arn, None)
+            self._missing_since.pop(arn, None)
 
     def close(self) -> None:
         """End the thread."""
@@ -288,6 +311,7 @@ class Watch:
                 if arn not in self._live:
                     continue
                 self._tasks[arn] = task
+                self._missing_since.pop(arn, None)
                 for container in task.get("containers", ()):
                     if container.get("lastStatus") == "STOPPED":
                         self._stopped_seen_ns.setdefault(arn, {}).setdefault(container["name"], seen_ns)
@@ -295,7 +319,8 @@ class Watch:
                     self._live.discard(arn)
             for failure in answer.get("failures", ()):
                 arn = str(failure.get("arn"))
-                if arn in self._live:
+                since = self._missing_since.setdefault(arn, time.monotonic())
+                if arn in self._live and time.monotonic() - since > MISSING_FOR_S:
                     self._live.discard(arn)
                     self._tasks[arn] = {**self._tasks[arn], "lastStatus": "GONE"}
             self._changed.notify_all()
@@ -314,3 +339,16 @@ def stop_quietly(api: EcsApi, arn: str, reason: str) -> bool:
         api.call("stop_task", cluster=api.cluster, task=arn, reason=reason)
         return True
     return False
+
+
+def stop_run(api: EcsApi, started_by: str, reason: str) -> bool:
+    """Stop the tasks that a run started and that are not stopping yet; whether each took it. Raises EngineError."""
+    request: Json = {"cluster": api.cluster, "startedBy": started_by}
+    taken = True
+    while True:
+        answer = api.call("list_tasks", **request)
+        for arn in answer["taskArns"]:
+            taken = stop_quietly(api, arn, reason) and taken
+        if not answer.get("nextToken"):
+            return taken
+        request["nextToken"] = answer["nextToken"]

@@ -11,12 +11,13 @@ import json
 import subprocess
 import sys
 import time
-from typing import Any
 
-from harness.engines.ecs_api import EcsApi, EcsSettings, stop_quietly
+from harness.engines.ecs_api import EcsApi, EcsSettings, stop_run
 from harness.errors import EngineError
 
 DISMISSED = b"done"
+
+KILLED = "stop-harness was killed"
 
 SETTLE_S = 20.0
 """RunTask calls that were on their way when the harness died may still land; look again for this long."""
@@ -41,18 +42,6 @@ class Reaper:
             self._process.communicate(DISMISSED, timeout=10)
 
 
-def stop_run(api: EcsApi, started_by: str) -> int:
-    """Stop the tasks that a run started and that are not stopping yet; how many. Raises EngineError."""
-    request: dict[str, Any] = {"cluster": api.cluster, "startedBy": started_by}
-    stopped = 0
-    while True:
-        answer = api.call("list_tasks", **request)
-        stopped += sum(stop_quietly(api, arn, "stop-harness was killed") for arn in answer["taskArns"])
-        if not answer.get("nextToken"):
-            return stopped
-        request["nextToken"] = answer["nextToken"]
-
-
 def main() -> None:
     """Wait for the harness to go; stop its tasks unless it said that it had."""
     if sys.stdin.buffer.read().endswith(DISMISSED):
@@ -61,7 +50,7 @@ def main() -> None:
     deadline = time.monotonic() + SETTLE_S
     while time.monotonic() < deadline:
         with contextlib.suppress(EngineError):
-            stop_run(EcsApi(EcsSettings(told["cluster"], told["endpoint_url"])), told["started_by"])
+            stop_run(EcsApi(EcsSettings(told["cluster"], told["endpoint_url"])), told["started_by"], KILLED)
         time.sleep(1.0)
 
 

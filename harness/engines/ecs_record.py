@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from harness import task_definition
-from harness.model import Clock, ContainerRecord, Event, EventKind, Scenario, Subject, TaskDefinition
+from harness.ecs_endpoint import grace
+from harness.model import NS_PER_S, Clock, ContainerRecord, Event, EventKind, Scenario, TaskDefinition
 
 MEMORY_MIB, CPU_UNITS = 512, 256
 """Of a task that is made from an image alone; the smallest size of Fargate."""
@@ -19,14 +20,16 @@ def task_of(scenario: Scenario, stop_timeout_s: int, run_task: dict[str, Any]) -
     """The task that a trial starts: the scenario's own, or one made of its image."""
     task = scenario.subject.task
     if task is None:
-        task = task_definition.parse(json.dumps(_document(scenario.subject, run_task)), scenario.name)
+        task = task_definition.parse(json.dumps(_document(scenario, run_task)), scenario.name)
     if not scenario.stop.own_timeouts:
         task = task_definition.stop_timeouts_replaced(task, stop_timeout_s)
     family = re.sub(r"[^A-Za-z0-9_-]", "-", f"stop-harness-{scenario.name}")
     return replace(task, family=family, document=json.dumps({**json.loads(task.document), "family": family}))
 
 
-def _document(subject: Subject, run_task: dict[str, Any]) -> dict[str, Any]:
+def _document(scenario: Scenario, run_task: dict[str, Any]) -> dict[str, Any]:
+    subject = scenario.subject
+    ports = {**dict.fromkeys(scenario.reached_ports), **dict(subject.ports)}
     memory_mib = MEMORY_MIB if subject.memory_bytes is None else max(6, subject.memory_bytes // (1 << 20))
     container: dict[str, Any] = {
         "name": "subject",
@@ -35,7 +38,7 @@ def _document(subject: Subject, run_task: dict[str, Any]) -> dict[str, Any]:
         "memory": memory_mib,
         "environment": [{"name": name, "value": value} for name, value in subject.environment],
         "portMappings": [
-            {"containerPort": port, **({"hostPort": host} if host else {})} for port, host in subject.ports
+            {"containerPort": port, **({"hostPort": host} if host else {})} for port, host in ports.items()
         ],
     }
     if subject.entrypoint is not None:
@@ -49,11 +52,39 @@ def _document(subject: Subject, run_task: dict[str, Any]) -> dict[str, Any]:
     if subject.init:
         container["linuxParameters"] = {"initProcessEnabled": True}
     document: dict[str, Any] = {"family": "task", "containerDefinitions": [container]}
-    providers = [str(item.get("capacityProvider", "")) for item in run_task.get("capacityProviderStrategy", ())]
-    if run_task.get("launchType") == "FARGATE" or any(name.startswith("FARGATE") for name in providers):
+    if on_fargate(run_task):
         document |= {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc"}
         document |= {"cpu": str(CPU_UNITS), "memory": str(max(MEMORY_MIB, memory_mib))}
     return document
+
+
+def on_fargate(run_task: dict[str, Any]) -> bool:
+    """Whether RunTask's input asks for Fargate."""
+    providers = [str(item.get("capacityProvider", "")) for item in run_task.get("capacityProviderStrategy", ())]
+    return run_task.get("launchType") == "FARGATE" or any(name.startswith("FARGATE") for name in providers)
+
+
+def port_not_published(scenario: Scenario) -> str | None:
+    """Why a port that the scenario connects to cannot be reached in its task; None if all can."""
+    task = scenario.subject.task
+    containers = json.loads(task.document)["containerDefinitions"] if task is not None else ()
+    mappings = [mapping for item in containers for mapping in item.get("portMappings", ())]
+    if task is None or any("containerPortRange" in mapping for mapping in mappings):
+        return None
+    published = {mapping.get("containerPort") for mapping in mappings}
+    missing = [str(port) for port in scenario.reached_ports if port not in published]
+    return f"no container of the task publishes port {', '.join(missing)}: add it to portMappings" if missing else None
+
+
+def timeout_refused(scenario: Scenario, *, fargate: bool) -> str | None:
+    """Why ECS would not stop with one of the scenario's stop timeouts; None if it would with all."""
+    allowed = grace.FARGATE_STOP_TIMEOUT_S
+    for timeout_ns in () if scenario.stop.own_timeouts else scenario.stop.timeouts_ns:
+        if timeout_ns < NS_PER_S:
+            return "ECS takes a stopTimeout of 0 as not set, so that its default of 30 s would apply; give 1s or more"
+        if fargate and timeout_ns // NS_PER_S not in allowed:
+            return f"Fargate takes stop timeouts from {allowed.start} to {allowed.stop - 1} s"
+    return None
 
 
 def measured_events(told: dict[str, Any]) -> tuple[Event, ...]:
@@ -91,10 +122,20 @@ def ecs_stamps(task: dict[str, Any]) -> tuple[Event, ...]:
     if len(task.get("containers", ())) > 1:
         del kinds["executionStoppedAt"]
     return tuple(
-        Event(kind, round(stamp.timestamp() * 1e6) * 1000, Clock.ECS, name)
+        Event(kind, _ns(stamp), Clock.ECS, name)
         for name, kind in kinds.items()
         if isinstance(stamp := task.get(name), datetime)
     )
+
+
+def stopping_at_ns(task: dict[str, Any]) -> int | None:
+    """When ECS was told to stop the task, by its own clock; None before."""
+    stamp = task.get("stoppingAt")
+    return _ns(stamp) if isinstance(stamp, datetime) else None
+
+
+def _ns(stamp: datetime) -> int:
+    return round(stamp.timestamp() * 1e6) * 1000
 
 
 def _when(event: Event) -> int:

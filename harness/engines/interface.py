@@ -60,6 +60,9 @@ class RunningSubject(Protocol):
     stop_signal: int | None
     stop_signal_source: str | None
 
+    def wait_started(self) -> None:
+        """Return when it runs, where `start` does not wait for that; raise SubjectFailed when it never does."""
+
     def wait_ready(self) -> None:
         """Return when the scenario's readiness holds; raise SubjectFailed when it cannot or does not in time."""
 
@@ -84,9 +87,9 @@ class RunningSubject(Protocol):
     def stop(self, stop_timeout_ns: int) -> None:
         """The stop path: stop signal, wait, SIGKILL. Returns when the engine says it is over."""
 
-    def end_now(self) -> None:
+    def end_now(self) -> bool:
         """SIGKILL for PID 1 while `stop` waits in another thread, which then returns; the record stays whole. Used
-        where the rest of a stop is beyond doubt. Does nothing where the engine cannot do it or PID 1 is gone."""
+        where the rest of a stop is beyond doubt. False: the engine cannot do it, so that the stop runs its course."""
 
     def record(self) -> StopRecord:
         """Everything the engine recorded, from start to exit. Call after `stop`, or once it has exited."""

@@ -243,6 +243,9 @@ class ProcessSubject:
         self._cleanup = cleanup
         self._aborted = False
 
+    def wait_started(self) -> None:
+        """`start` has waited for it."""
+
     def wait_ready(self) -> None:
         """As `RunningSubject` says; the conditions are checked from inside the subject's network namespace."""
         readiness = self._readiness
@@ -349,9 +352,10 @@ class ProcessSubject:
         self._aborted = True
         self.end_now()
 
-    def end_now(self) -> None:
+    def end_now(self) -> bool:
         """SIGKILL, also while `stop` blocks another thread."""
         self._shim.tell({"do": "kill"})
+        return True
 
     def remove(self) -> None:
         """End the helper, and with it the subject."""

@@ -124,6 +124,9 @@ class SimulatedSubject:
         self.stop_signal: int | None = signals.number(asked) if asked else signals.SIGTERM
         self.stop_signal_source: str | None = "scenario" if asked else "default"
 
+    def wait_started(self) -> None:
+        """`start` has waited for it."""
+
     def wait_ready(self) -> None:
         """Advance to the moment of readiness."""
         script, readiness = self._script, self._trial.scenario.readiness
@@ -185,8 +188,9 @@ class SimulatedSubject:
             self._leave(EXIT_CODE_SIGKILL, signals.SIGKILL)
         self._events.append(self._event(EventKind.STOP_RETURNED, "stop call"))
 
-    def end_now(self) -> None:
+    def end_now(self) -> bool:
         """A script shows no processes, so nobody is sure enough to ask."""
+        return False
 
     def record(self) -> StopRecord:
         """What the script recorded."""

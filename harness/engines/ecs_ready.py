@@ -1,0 +1,72 @@
+"""Whether a task is ready, seen from this machine, and why it ended before it was."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+from typing import Any
+from urllib.request import urlopen
+
+from harness.engines.interface import SubjectFailed
+from harness.model import Problem, ProblemKind
+
+Address = tuple[str, int]
+
+CANNOT_RUN = re.compile(
+    r"\bexec\b.*(executable file not found|no such file or directory|permission denied|format error)", re.DOTALL
+)
+"""What container engines say of a command that cannot be run."""
+
+
+def binding(task: dict[str, Any], port: int) -> Address | None:
+    """Where a container port of a task is reached, by its network bindings; None where none publishes it."""
+    for container in task.get("containers", ()):
+        for item in container.get("networkBindings", ()):
+            if item.get("containerPort") == port and item.get("hostPort"):
+                host = item.get("bindIP") or "127.0.0.1"
+                return ("127.0.0.1" if host == "0.0.0.0" else host), int(item["hostPort"])
+    return None
+
+
+def accepts(where: Address | None) -> bool:
+    """Whether a connection is accepted, and kept."""
+    if where is None:
+        return False
+    try:
+        connection = socket.create_connection(where, timeout=1.0)
+    except OSError:
+        return False
+    connection.settimeout(0.05)
+    try:  # an engine's proxy accepts for a container that does not, and then closes
+        return connection.recv(1, socket.MSG_PEEK) != b""
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def answers(where: Address | None, path: str) -> bool:
+    """Whether GET is answered with a status below 400."""
+    if where is None:
+        return False
+    try:
+        with urlopen(f"http://{where[0]}:{where[1]}{path}", timeout=5) as answer:
+            return bool(answer.status < 400)
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+
+
+def why_it_ended(task: dict[str, Any], essential: set[str]) -> SubjectFailed:
+    """Why a stopped task never ran, or how it ended before it was ready. `essential`: names of those containers."""
+    containers = task.get("containers", ())
+    reasons = [f"{item['name']}: {item['reason']}" for item in containers if item.get("reason")]
+    why = str(task.get("stoppedReason") or "the task stopped")
+    text = "; ".join(reasons if any(why in reason for reason in reasons) else [why, *reasons])
+    codes = [item["exitCode"] for item in containers if item["name"] in essential and item.get("exitCode") is not None]
+    if task.get("stopCode") == "EssentialContainerExited":
+        return SubjectFailed(None, codes[0] if codes else None)
+    missing = "CannotStartContainer" in text and CANNOT_RUN.search(text)
+    return SubjectFailed(Problem(ProblemKind.COMMAND_NOT_FOUND if missing else ProblemKind.START_FAILED, text))
