@@ -45,9 +45,12 @@ def cluster() -> Iterator[Simulation]:
 
 def test_two_hundred_tasks_run_side_by_side_in_batches_of_ten() -> None:
     """Like on AWS, all start at once: RunTask starts ten a call; every one is stopped and gone."""
-    with simulation(host="127.0.0.2") as it, front(it.url, host="127.0.0.2") as before:
+    with simulation(speed=1, host="127.0.0.2") as it, front(it.url, host="127.0.0.2") as before:
         done = run(before.url, image(repeat=200), jobs="200")
-        assert [item.verdict.outcome for item in done.report.results] == [Outcome.GRACEFUL] * 200
+        assert len(done.report.results) == 200
+        assert {
+            item.verdict.reason for item in done.report.results if item.verdict.outcome is not Outcome.GRACEFUL
+        } == set()
         counts = [request["count"] for operation, request in before.requests if operation == "RunTask"]
         assert sum(counts) == 200
         assert max(counts) == 10
