@@ -78,7 +78,7 @@ EXIT_CODES = (
     (cli.USAGE, "Bad usage: an option, a scenario, an image or a Dockerfile; also when no scenario was found."),
     (
         cli.INCONCLUSIVE,
-        "No failure, but a trial is inconclusive, or none could be run.",
+        "No failure, but a trial is inconclusive, or none could be run, or `--until-sure` did not become sure.",
     ),
     (cli.HARNESS, "The engine cannot be reached, or the harness itself is at fault."),
     (cli.INTERRUPTED, "Interrupted by SIGINT (Ctrl-C) or SIGTERM. What had been measured is in the report."),

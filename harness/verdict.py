@@ -204,9 +204,7 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
 
 def _why_derived(observation: Observation) -> str:
     """In the same words for every repetition; the evidence names the stop and its time."""
-    if observation.would_leave_after_ns is not None:
-        return "it left by itself only later"
-    return "a longer stop timeout was not enough either"
+    return "it was still there" if observation.would_leave_after_ns is None else "it left by itself only later"
 
 
 def _by_exit(

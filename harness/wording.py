@@ -159,7 +159,9 @@ def expectation_headline(report: Report) -> str:
         others.append(f"{failed:,} failed")
     if unclear := report.count(Status.INCONCLUSIVE):
         others.append(f"{unclear:,} {was_or_were(unclear)} inconclusive")
-    whole = f"{'All' if passed == total > 1 else f'{passed:,} of'} {count_of(total, 'trial')} met their expectation"
+    derived = sum(result.observation.derived_from is not None for result in report.results)
+    trials = count_of(total, "trial") + (f" ({derived:,} derived)" if derived else "")
+    whole = f"{'All' if passed == total > 1 else f'{passed:,} of'} {trials} met their expectation"
     return f"{whole}; {', '.join(others)}." if others else f"{whole}."
 
 

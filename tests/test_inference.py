@@ -205,7 +205,7 @@ def test_a_stop_that_was_killed_at_the_longest_timeout_is_killed_at_each_shorter
         assert judged.outcome is Outcome.KILLED
         assert judged.facts.sigkill_evidence is SigkillEvidence.INFERRED
         assert "still running 30 s" in judged.facts.sigkill_reason
-        assert "a longer stop timeout was not enough either" in judged.reason
+        assert judged.reason.endswith("; it was still there")
 
 
 @pytest.mark.parametrize("offset_ms", [-50, -20, 0, 20, 50])
