@@ -24,7 +24,7 @@ from harness.model import (
     SigkillEvidence,
     StopFacts,
 )
-from harness.stop_sequence import DEADLINE_TOLERANCE_NS
+from harness.stop_sequence import DEADLINE_TOLERANCE_NS, REMOTE_LATENESS_NS
 from harness.wording import precise_seconds, timeout
 
 
@@ -66,7 +66,7 @@ def _stay(real: Observation, facts: StopFacts) -> _Stay | str:
     by_engine = facts.sigkill_evidence is not SigkillEvidence.NOT_SENT and real.stop_signal != signals.SIGKILL
     if by_engine:
         waited = real.stop_timeout_ns
-        unsure = DEADLINE_TOLERANCE_NS if error is None else error
+        unsure = REMOTE_LATENESS_NS if error is None else error
         lived = waited if took is None else min(waited, took - unsure)
         return _Stay(lived, None, f"in {real.trial_id} it was still running {timeout(waited)} after the stop signal")
     if took is None or error is None:

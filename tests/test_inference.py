@@ -18,6 +18,7 @@ from harness.engines.simulated import Script, SimulatedEngine
 from harness.model import (
     NS_PER_MS,
     NS_PER_S,
+    Clock,
     EngineInfo,
     EventKind,
     Observation,
@@ -260,6 +261,17 @@ def test_a_record_that_contradicts_itself_proves_no_shorter_kill() -> None:
     """It left 5 s after its own stop timeout without SIGKILL: something is wrong with the record, not the container."""
     real = replace(observed(Script(leaves_after_ns=12 * NS_PER_S)), stop_timeout_ns=7 * NS_PER_S)
     assert derived(real, 3)[1].outcome is Outcome.INCONCLUSIVE
+
+
+def test_stamps_of_a_cluster_prove_a_shorter_kill_only_well_before_its_own() -> None:
+    """ECS may say seconds late that a container stopped: 137 after 30 s may have been an end of its own after 26 s."""
+    engine = SimulatedEngine({"a": Script(leaves_after_ns=None)}, observes_sigkill=False)
+    real = observed(Script(), engine=engine)
+    events = tuple(replace(item, clock=Clock.ECS) for item in real.events)
+    real = replace(real, events=events, exit_signal=None)
+    assert verdict.judge(real, scenario("a")).facts.sigkill_evidence is SigkillEvidence.INFERRED
+    assert derived(real, 10)[1].outcome is Outcome.KILLED
+    assert derived(real, 27)[1].outcome is Outcome.INCONCLUSIVE
 
 
 def test_what_fast_ended_early_is_killed_at_every_shorter_timeout() -> None:
