@@ -1,0 +1,86 @@
+"""Render one format of a made-up run of many trials, in a process of its own, and print what it cost as JSON.
+
+    python -m benchmarks.rendering FORMAT TRIALS FILE
+
+FORMAT is a name of `FORMATS`, or `none`: the run is made up and nothing is rendered.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.measure import memory_bytes
+from harness.model import Report
+from tests.reports_factory import large_report
+
+ALL = "all"
+
+
+def _json(report: Report) -> str:
+    from harness.renderers import results_json
+
+    return results_json.render(report)
+
+
+def _junit(report: Report) -> str:
+    from harness.renderers import junit
+
+    return junit.render(report)
+
+
+def _csv(report: Report) -> str:
+    from harness.renderers import csv_table
+
+    return csv_table.render(report)
+
+
+def _markdown(report: Report) -> str:
+    from harness.renderers import markdown
+
+    return markdown.render(report)
+
+
+def _html(report: Report) -> str:
+    from harness.renderers import html
+
+    return html.render(report)
+
+
+FORMATS: dict[str, Callable[[Report], str]] = {
+    "JSON": _json,
+    "JUnit": _junit,
+    "CSV": _csv,
+    "Markdown": _markdown,
+    "HTML": _html,
+}
+
+
+def main() -> None:
+    """Seconds (with imports, as in a run), the process's largest resident memory and what of it was there before."""
+    name, trials, file = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    report = large_report(trials)
+    before_bytes, begun, cpu_begun = memory_bytes()[1], time.monotonic(), time.process_time()
+    chosen = FORMATS.values() if name == ALL else (FORMATS[name],) if name in FORMATS else ()
+    for render in chosen:
+        file.write_text(render(report), encoding="utf-8")
+    took_s, cpu_s = time.monotonic() - begun, time.process_time() - cpu_begun
+    print(
+        json.dumps(
+            {
+                "trials": len(report.results),
+                "seconds": took_s,
+                "cpu_seconds": cpu_s,
+                "peak_bytes": memory_bytes()[1],
+                "before_bytes": before_bytes,
+                "file_bytes": file.stat().st_size if chosen else 0,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
