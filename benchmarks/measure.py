@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +31,14 @@ class Cost:
     output: str = ""
 
 
-def command(words: list[str], *, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> Cost:
-    """Run it and measure it. Raises SystemExit with its output if it fails."""
+def command(
+    words: list[str],
+    *,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    good: Collection[int] = (0,),
+) -> Cost:
+    """Run it and measure it. Raises SystemExit with its output if it ends with an exit code that is not `good`."""
     peak = _Peak()
     busy, begun = _busy_s(), time.monotonic()
     process = subprocess.Popen(
@@ -52,7 +58,7 @@ def command(words: list[str], *, cwd: Path | None = None, environment: Mapping[s
     process.returncode = os.waitstatus_to_exitcode(status)
     process.stdout.close()
     peak.end()
-    if process.returncode:
+    if process.returncode not in good:
         raise SystemExit(f"{' '.join(words)} ended with {process.returncode}:\n{output[-4000:]}")
     return Cost(wall_s, used.ru_utime + used.ru_stime, _busy_s() - busy, peak.tree_bytes, peak.largest_bytes, output)
 

@@ -72,8 +72,11 @@ class Bench:
         folder = self._folder("harness")
         scenarios = write_scenarios(kinds, folder / "scenarios", stop_timeout_s)
         options = ["--engine", "docker", "--jobs", str(len(kinds)), "--report-dir", str(folder / "reports")]
-        cost = command([STOP_HARNESS, "run", str(scenarios), *options])
-        results = json.loads((folder / "reports/latest/results.json").read_text(encoding="utf-8"))["trials"]
+        cost = command([STOP_HARNESS, "run", str(scenarios), *options], good=(0, 1, 3))
+        document = folder / "reports/latest/results.json"
+        if not document.exists():
+            raise SystemExit(f"stop-harness run wrote no results:\n{cost.output[-4000:]}")
+        results = json.loads(document.read_text(encoding="utf-8"))["trials"]
         outcomes = {item["scenario"]: item["outcome"] for item in results}
         for number, kind in enumerate(kinds, 1):
             if outcomes.get(f"{number:04d}-{kind.name}") != kind.outcome:

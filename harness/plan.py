@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from harness import units
 from harness.errors import UsageError
-from harness.model import NS_PER_S, Plan, Scenario, SkippedScenario, Trial
+from harness.model import NS_PER_S, Outcome, Plan, Scenario, SkippedScenario, Trial
 
 START_COST_NS = 300 * 1_000_000
 """Assumed cost of starting and removing one container, for the predicted wall time; 0.23 s measured with
@@ -49,10 +49,12 @@ def expand(
     seed: int | None = None,
     infer: bool = False,
 ) -> Plan:
-    """Every trial of the scenarios that are not skipped, longest stop timeouts first so that they overlap the rest.
+    """Every trial of the scenarios that are not skipped, longest stop timeouts first so that they overlap the rest, and
+    of equal ones those first that are expected to last longest.
 
-    `repeat` None: as each scenario says. `seed` None: trials of equal length stay in the order of the scenarios, else
-    they are shuffled by it. `infer`: only the longest stop timeout is planned, with the shorter ones to derive from it.
+    `repeat` None: as each scenario says. `seed` None: trials that are equal in both stay in the order of the scenarios,
+    else they are shuffled by it. `infer`: only the longest stop timeout is planned, with the shorter ones to derive
+    from it.
     """
     left_out = {skip.scenario for skip in skipped}
     trials = [
@@ -74,7 +76,7 @@ def expand(
         trials = [trial for trial in trials if shard.holds(trial.trial_id)]
     if seed is not None:
         random.Random(seed).shuffle(trials)
-    trials.sort(key=longest_ns, reverse=True)
+    trials.sort(key=lambda trial: (longest_ns(trial), expected_stop_ns(trial)), reverse=True)
     return Plan(tuple(trials), skipped)
 
 
@@ -95,6 +97,15 @@ def trial_id(scenario: str, stop_timeout_ns: int, stop_after_ns: int, repetition
 def longest_ns(trial: Trial) -> int:
     """The longest a trial's measured part can take: the wait before the stop and the whole stop timeout."""
     return trial.scenario.readiness.delay_ns + trial.stop_after_ns + trial.stop_timeout_ns
+
+
+def expected_stop_ns(trial: Trial) -> int:
+    """How long the stop may well take, by what the scenario expects: all of the stop timeout where SIGKILL is expected,
+    else the `within` of the expectation, 0 without one."""
+    expectation = trial.scenario.expectation_at(trial.stop_timeout_ns)
+    if Outcome.KILLED in expectation.outcomes:
+        return trial.stop_timeout_ns
+    return min(expectation.within_ns or 0, trial.stop_timeout_ns)
 
 
 def predicted_wall_time_ns(plan: Plan, *, jobs: int, start_slots: int) -> int:

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from harness import plan
 from harness.errors import UsageError
-from harness.model import NS_PER_MS, NS_PER_S, Plan, Readiness, Scenario, SkippedScenario, StopPlan, Subject
+from harness.model import (
+    NS_PER_MS,
+    NS_PER_S,
+    Expectation,
+    Outcome,
+    Plan,
+    Readiness,
+    Scenario,
+    SkippedScenario,
+    StopPlan,
+    Subject,
+)
 from harness.plan import Shard
 from tests.strategies import durations_ns, stop_plans
 
@@ -72,6 +83,20 @@ def test_the_longest_trials_come_first(scenarios: tuple[Scenario, ...], seed: in
     """So that the rest runs beside them; with and without a seed."""
     lengths = [plan.longest_ns(trial) for trial in plan.expand(scenarios, seed=seed).trials]
     assert lengths == sorted(lengths, reverse=True)
+
+
+def test_of_equal_trials_those_expected_to_last_longest_come_first() -> None:
+    """SIGKILL is expected after the whole stop timeout, a graceful end `within` some time, or at once."""
+    quick, slow, stuck = (scenario(10, name=name) for name in ("quick", "slow", "stuck"))
+    slow = replace(slow, expectations=(Expectation(within_ns=4 * NS_PER_S),))
+    stuck = replace(stuck, expectations=(Expectation((Outcome.KILLED,)),))
+    longer = scenario(11, name="longer")
+    assert ids(plan.expand((quick, slow, stuck, longer))) == [
+        "longer@11s#1",
+        "stuck@10s#1",
+        "slow@10s#1",
+        "quick@10s#1",
+    ]
 
 
 @given(small_scenarios(), st.integers())
