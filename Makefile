@@ -15,7 +15,7 @@ help:
 	@echo "make known-stops  stop those images and write docs/known-stops.md and the README's table again"
 	@echo "make example     write reports/example again from the shipped scenarios"
 	@echo "make base-image  make a base image from Debian's packages (needs mmdebstrap and Docker, no registry)"
-	@echo "make benchmark   measure against plain docker commands; slow"
+	@echo "make benchmark   measure against docker commands, xargs, testcontainers and raw API calls; a quarter of an hour"
 	@echo "make accuracy    durations against a program that knows the truth; slow"
 
 run: $(VENV)/.installed
@@ -49,8 +49,7 @@ example: $(VENV)/.installed
 	@$(BIN)/python docs/make_example.py
 
 benchmark: $(VENV)/.installed-dev
-	@$(BIN)/python benchmarks/run.py
-	@$(BIN)/python benchmarks/ecs_endpoint.py
+	@$(BIN)/python -m benchmarks.run $(BENCHMARK_ARGS)
 
 accuracy: $(VENV)/.installed-dev
 	@$(BIN)/python benchmarks/accuracy.py
