@@ -179,7 +179,8 @@ def _claim(
 
 def _statement(claim: ReliabilityClaim, limit: str) -> str:
     """What is shown, by how many stops, and what more it would take."""
-    undecided = f" {count_of(claim.undecided, 'more stop')} could not be judged and do not count."
+    verb = "does" if claim.undecided == 1 else "do"
+    undecided = f" {count_of(claim.undecided, 'more stop')} could not be judged and {verb} not count."
     after = undecided if claim.undecided else ""
     if not claim.stops:
         return f"No stop could be judged.{after}"

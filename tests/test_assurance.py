@@ -119,7 +119,7 @@ def said(
         (
             (0, 0, 1),
             ClaimStatus.NOT_SHOWN,
-            "No stop could be judged. 1 more stop could not be judged and do not count.",
+            "No stop could be judged. 1 more stop could not be judged and does not count.",
         ),
     ],
 )
