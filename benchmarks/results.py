@@ -22,10 +22,10 @@ said otherwise; what is compared was measured in turns in the same run. A target
 those of one machine.
 
 Of 10, 100 and 300 containers 60 % leave at once, 25 % drain for 3 s, and 15 % ignore the stop signal until SIGKILL at
-the stop timeout of 10 s. Each is one perl process, which takes 3 ms to start. All ways are given them in this order. The
-scenario files say what is expected of each, and the harness starts those first that are expected to last longest. The
-harness and testcontainers wait for the line `ready`; the docker commands and raw calls wait for nothing, so a container
-may be told to stop before it listens, and then takes 10 s: the notes say how many did.
+the stop timeout of 10 s. Each is one perl process, which takes 3 ms to start. All ways are given them in this order.
+The scenario files say what is expected of each, and the harness starts those first that are expected to last longest.
+The harness and testcontainers wait for the line `ready`; the docker commands and raw calls wait for nothing, so a
+container may be told to stop before it listens, and then takes 10 s: the notes say how many did.
 """
 
 
