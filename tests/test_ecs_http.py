@@ -165,6 +165,17 @@ def test_a_client_that_leaves_changes_nothing(running: Simulation) -> None:
     assert running.client.list_clusters()["clusterArns"]
 
 
+def test_head_gets_a_head_only(running: Simulation) -> None:
+    """Refused like every other method, and without the body that would be taken for the next answer."""
+    host, port = running.server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(b"HEAD /stop-harness/info HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 405")
+    assert answer.endswith(b"\r\n\r\n")
+
+
 def stop_request(task: str, reason: str) -> bytes:
     """A whole StopTask request."""
     body = json.dumps({"task": task, "reason": reason}).encode()
