@@ -118,7 +118,7 @@ def _add_list(found: list[_Section], items: list[Any], title: str, depth: int) -
         if not _is_nested(item):
             found[-1].add_row([item])
         elif any(_is_nested(inner) for inner in item):
-            _add_list(found, list(item), "", depth)
+            _add_list(found, list(item), "", 0)  # the AWS CLI forgets here how deep it is
         else:
             found[-1].add_row(list(item))
 

@@ -54,7 +54,7 @@ def _table(stop: TaskStop) -> str:
 def _row(it: ContainerStop, *, by_engine: bool) -> tuple[str, ...]:
     took = NOTHING
     if by_engine and it.duration_ns is not None:
-        took = precise_seconds(it.duration_ns)
+        took = precise_seconds(it.duration_ns).replace("less than ", "<")
     elif not by_engine and it.seen is not None:
         took = f"after {it.seen.after_ns / 1e9:.1f} s, −{it.seen.error_ns / 1e9:.1f} s"
     timeout = NOTHING if it.stop_timeout_s is None else f"{it.stop_timeout_s} s"
