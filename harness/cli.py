@@ -403,23 +403,30 @@ def validate(paths: tuple[Path, ...]) -> None:
 
 @cli.command()
 @PATHS
-@options(JOBS, REPEAT, SHARD, SEED, INFER)
+@options(JOBS, REPEAT, SHARD, SEED, INFER, REPORT_DIR)
 def plan(paths: tuple[Path, ...], **settings: Any) -> None:
-    """Show what `run` would do and about how long it takes, without any engine."""
+    """Show what `run` would do and about how long it takes, without any engine.
+
+    By the latest run in --report-dir (default: reports), else by what the scenarios expect.
+    """
     from harness import discovery, pipeline, units
     from harness.model import NS_PER_S
 
-    empty = {"report_dir": None, "engine": "auto", "keep": False, "junitxml": None, "base_image": None}
+    settings["report_dir"] = settings["report_dir"] or Path("reports")
+    empty = {"engine": "auto", "keep": False, "junitxml": None, "base_image": None}
     request = _request(discovery.load(paths), "plan", {**empty, **settings})
-    planned, wall_ns = pipeline.plan_only(request)
+    planned, predicted = pipeline.plan_only(request)
     for item in planned.trials:
         shorter = ", ".join(units.format_duration(timeout_ns) for timeout_ns in item.shorter_timeouts_ns)
         click.echo(item.trial_id + (f"  derives {shorter}" if shorter else ""))
-    seconds = units.format_duration(wall_ns // NS_PER_S * NS_PER_S)
-    stops = f" from {len(planned.trials)} stops" if planned.count > len(planned.trials) else ""
-    click.echo(
-        f"{planned.count} trials{stops}, at most about {seconds} if every stop lasts its whole timeout", err=True
+    about, most = (
+        units.format_duration(value_ns // NS_PER_S * NS_PER_S)
+        for value_ns in (predicted.expected_ns + NS_PER_S - 1, predicted.at_most_ns + NS_PER_S - 1)
     )
+    stops = f" from {len(planned.trials)} stops" if planned.count > len(planned.trials) else ""
+    basis = f" ({predicted.known} stops as in the latest run)" if predicted.known else ""
+    text = f"about {about}{basis}, at most about {most} if every stop lasts its whole timeout"
+    click.echo(f"{planned.count} trials{stops}, {text}", err=True)
 
 
 @cli.command(epilog=EXIT_CODES)

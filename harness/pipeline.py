@@ -28,13 +28,14 @@ from harness import (
     store,
     trial,
     verdict,
+    wall_time,
     wording,
 )
 from harness._version import VERSION
 from harness.engines import selection
 from harness.engines.interface import Engine
 from harness.engines.routing import engine_of
-from harness.errors import BaseImageMissing, ScenarioError, UsageError
+from harness.errors import BaseImageMissing, ScenarioError, StoreError, UsageError
 from harness.model import (
     DEFAULT_GOAL,
     Observation,
@@ -214,11 +215,30 @@ def sweep_start(request: RunRequest, listener: Listener, interruption: trial.Int
         engine.close()
 
 
-def plan_only(request: RunRequest) -> tuple[Plan, int]:
-    """(what would run, predicted wall time in ns) without asking any engine."""
+def plan_only(request: RunRequest) -> tuple[Plan, wall_time.Prediction]:
+    """What would run and for how long, without asking any engine; by the latest run of `report_dir`, if any."""
     planned = _expand(request)
     jobs = scheduler.parse_jobs(request.jobs, len(planned.trials))
-    return planned, plan.predicted_wall_time_ns(planned, jobs=jobs, start_slots=scheduler.start_slots())
+    return planned, wall_time.predict(
+        planned, jobs=jobs, cpus=os.cpu_count() or 1, experience=_experience(request.report_dir)
+    )
+
+
+def _experience(report_dir: Path | None) -> wall_time.Experience:
+    """What the latest run there showed; nothing where none can be read."""
+    try:
+        stored, verdicts = store.read(report_dir / store.LATEST) if report_dir else (None, ())
+    except StoreError:
+        return wall_time.Experience()
+    if stored is None:
+        return wall_time.Experience()
+    took: dict[wall_time.StopKey, list[int]] = {}
+    for seen, judged in zip(stored.observations, verdicts, strict=True):
+        duration_ns = judged.facts.shutdown_duration_ns
+        if duration_ns is not None:
+            took.setdefault((seen.scenario, seen.stop_timeout_ns), []).append(duration_ns)
+    medians = {key: sorted(values)[len(values) // 2] for key, values in took.items()}
+    return wall_time.Experience(medians, stored.run.reference)
 
 
 def judge(stored: StoredRun) -> tuple[Verdict, ...]:
@@ -369,7 +389,8 @@ def _trial_results(
     in_time = _stopwatch(request.max_time_ns)
     batch, trials = planned, iter(planned.trials)
     while True:
-        jobs = scheduler.parse_jobs(request.jobs, len(batch.trials))
+        room = scheduler.room_for(engine.info(), batch.trials)
+        jobs = scheduler.parse_jobs(request.jobs, len(batch.trials), room)
         listener.planned(batch, jobs, engine)
         for results in scheduler.run_all(
             trials,
@@ -451,7 +472,7 @@ def _search(
         perform=lambda item: trial.perform(
             item, engine, interruption, start_slot=starts, step=listener.step, fast=request.fast
         ),
-        jobs=scheduler.parse_jobs(request.jobs, scheduler.MAX_JOBS),
+        jobs=scheduler.parse_jobs(request.jobs, scheduler.MAX_JOBS, scheduler.room_for(engine.info(), ())),
         note=listener.note,
         interrupted=lambda: interruption.requested,
         on_interrupt=lambda: _end_running(interruption),

@@ -11,10 +11,6 @@ from harness import units
 from harness.errors import UsageError
 from harness.model import NS_PER_S, Outcome, Plan, Scenario, SkippedScenario, Trial
 
-START_COST_NS = 300 * 1_000_000
-"""Assumed cost of starting and removing one container, for the predicted wall time; 0.23 s measured with
-`docker run -d` + `docker stop` + `docker rm` on two cores."""
-
 
 @dataclass(frozen=True)
 class Shard:
@@ -106,24 +102,6 @@ def expected_stop_ns(trial: Trial) -> int:
     if Outcome.KILLED in expectation.outcomes:
         return trial.stop_timeout_ns
     return min(expectation.within_ns or 0, trial.stop_timeout_ns)
-
-
-def predicted_wall_time_ns(plan: Plan, *, jobs: int, start_slots: int) -> int:
-    """Upper estimate of a run's wall time: every stop lasts its whole timeout, starts share `start_slots`.
-
-    Builds and pulls are not in it.
-    """
-    if not plan.trials:
-        return 0
-    free_at = [0] * jobs
-    slots = [0] * start_slots
-    for trial in plan.trials:
-        job = min(range(jobs), key=free_at.__getitem__)
-        slot = min(range(start_slots), key=slots.__getitem__)
-        started = max(free_at[job], slots[slot]) + START_COST_NS
-        slots[slot] = started
-        free_at[job] = started + longest_ns(trial)
-    return max(free_at)
 
 
 def whole_seconds_problem(scenario: Scenario) -> str | None:

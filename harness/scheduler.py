@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import TypeVar
 
 from harness.errors import UsageError
-from harness.model import Trial
+from harness.model import EngineInfo, Trial
 
 STARTS_PER_CPU = 2
 """Starting a container is half CPU, half waiting for the kernel and the engine."""
 
 MAX_JOBS = 500
-AUTO_JOBS_PER_CPU = 32
-"""A waiting trial is one sleeping thread here and one idle container there."""
+AUTO_JOBS_PER_CPU = 150
+"""A waiting trial is one sleeping thread here and one idle container there, and costs next to no CPU."""
+
+BYTES_OF_A_TRIAL = 48 << 20
+"""Of the engine's machine: a containerd-shim of 10 MiB and a small program. A memory limit counts in its place."""
+
+MEMORY_SHARE = 0.75
+"""Of the engine's machine, for trials."""
+
+FILES_OF_A_TRIAL, SPARE_FILES = 8, 256
+"""Open at once: connections to the engine, pipes to a helper, the kernel's record; and for all the rest."""
 
 Result = TypeVar("Result")
 
@@ -24,13 +35,40 @@ POLL_S = 0.2
 """How often the main thread looks for an interruption; signal handlers run only between its waits."""
 
 
-def parse_jobs(text: str, trials: int) -> int:
-    """Trials in flight at once for `--jobs auto` or `--jobs N`. Raises UsageError."""
+def parse_jobs(text: str, trials: int, room: Room | None = None) -> int:
+    """Trials in flight at once for `--jobs auto` or `--jobs N`. Raises UsageError. `room`: of the engine's machine."""
     if text == "auto":
-        return max(1, min(trials, AUTO_JOBS_PER_CPU * (os.cpu_count() or 1)))
+        return max(1, min(trials, MAX_JOBS, (room or Room()).trials))
     if text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_JOBS:
         return int(text)
     raise UsageError(f"--jobs {text!r} is neither `auto` nor a number from 1 to {MAX_JOBS}")
+
+
+@dataclass(frozen=True)
+class Room:
+    """What limits the trials in flight. `cpus`, `memory_bytes`: of the engine's machine, None where it does not say.
+    `bytes_of_a_trial`: what the hungriest needs."""
+
+    cpus: int | None = None
+    memory_bytes: int | None = None
+    bytes_of_a_trial: int = BYTES_OF_A_TRIAL
+
+    @property
+    def trials(self) -> int:
+        """As many as fit by CPU, memory and this process's open files."""
+        limits = [AUTO_JOBS_PER_CPU * (self.cpus or os.cpu_count() or 1)]
+        if self.memory_bytes is not None:
+            limits.append(int(MEMORY_SHARE * self.memory_bytes) // self.bytes_of_a_trial)
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if files != resource.RLIM_INFINITY:
+            limits.append((files - SPARE_FILES) // FILES_OF_A_TRIAL)
+        return min(limits)
+
+
+def room_for(engine: EngineInfo, trials: Iterable[Trial]) -> Room:
+    """On the machine of this engine, for these trials."""
+    memory_limits = (trial.scenario.subject.memory_bytes or 0 for trial in trials)
+    return Room(engine.cpu_count, engine.memory_bytes, max(BYTES_OF_A_TRIAL, *memory_limits, 0))
 
 
 def start_slots() -> int:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import pipeline, scheduler, store
+from harness import pipeline, plan, scheduler, store
 from harness.cli import FAIL, INCONCLUSIVE, INTERRUPTED, PASS, _exit_code
 from harness.engines.interface import Engine
 from harness.engines.selection import Chosen
@@ -431,3 +431,18 @@ def test_auto_takes_no_more_jobs_than_trials() -> None:
     assert scheduler.parse_jobs("auto", 3) == 3
     assert scheduler.parse_jobs("auto", 0) == 1
     assert scheduler.parse_jobs("7", 3) == 7
+
+
+def test_auto_takes_as_many_jobs_as_the_engines_machine_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 on two CPUs with 24 GiB and 20,000 files; fewer with little memory, hungry containers or few files."""
+    files = [20_000]
+    monkeypatch.setattr("resource.getrlimit", lambda _what: (files[0], files[0]))
+    machine = scheduler.Room(cpus=2, memory_bytes=24 << 30)
+    assert scheduler.parse_jobs("auto", 1_000, machine) == 300
+    assert scheduler.parse_jobs("auto", 1_000, replace(machine, memory_bytes=1 << 30)) == 16
+    assert scheduler.parse_jobs("auto", 1_000, replace(machine, cpus=64)) == 384
+    hungry = replace(scenario("good"), subject=Subject(image="a", memory_bytes=3 << 30))
+    room = scheduler.room_for(replace(SimulatedEngine().info(), memory_bytes=24 << 30), plan.expand((hungry,)).trials)
+    assert scheduler.parse_jobs("auto", 1_000, room) == 6
+    files[0] = 1024
+    assert scheduler.parse_jobs("auto", 1_000, machine) == 96

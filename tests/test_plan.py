@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import chain
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import plan
@@ -160,25 +160,6 @@ def test_skipped_scenarios_have_no_trials_and_stay_on_record(scenarios: tuple[Sc
     planned = plan.expand(scenarios, skipped=skipped)
     assert planned.skipped == skipped
     assert {trial.scenario.name for trial in planned.trials} == {item.name for item in scenarios[1:]}
-
-
-@given(small_scenarios(), st.integers(1, 20), st.integers(1, 8))
-@settings(max_examples=60)
-def test_the_predicted_wall_time_is_within_its_bounds(scenarios: tuple[Scenario, ...], jobs: int, slots: int) -> None:
-    """At least the longest trial and its share of the work; at most everything one after the other."""
-    planned = plan.expand(scenarios)
-    predicted = plan.predicted_wall_time_ns(planned, jobs=jobs, start_slots=slots)
-    lengths = [plan.longest_ns(trial) + plan.START_COST_NS for trial in planned.trials]
-    assert max(lengths, default=0) <= predicted <= sum(lengths)
-    assert predicted * jobs >= sum(lengths)
-    assert predicted * slots >= plan.START_COST_NS * len(lengths)
-
-
-def test_the_predicted_wall_time_of_one_trial_at_a_time_is_their_sum() -> None:
-    """2 s and 3 s one after the other, with two starts."""
-    planned = plan.expand((scenario(2, 3),))
-    predicted = plan.predicted_wall_time_ns(planned, jobs=1, start_slots=4)
-    assert predicted == 5 * NS_PER_S + 2 * plan.START_COST_NS
 
 
 def test_a_fraction_of_a_second_is_named_where_the_engine_wants_whole_ones() -> None:

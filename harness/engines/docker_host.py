@@ -121,6 +121,8 @@ def _describe(url: str, version: dict[str, Any], info: dict[str, Any], api_versi
         runs_images=True,
         caveats=tuple(caveats),
         proves_lost_processes=local and blind is None,
+        cpu_count=info.get("NCPU") or None,
+        memory_bytes=info.get("MemTotal") or None,
     )
     return DockerHost(url, api_version, engine, local, podman)
 

@@ -18,6 +18,7 @@ class EngineInfo:
     are available. `host` is how it was reached, for people. `proves_lost_processes`: it tells which processes PID 1 or
     others of the container took down with SIGKILL. `remote`: subjects run on other machines, so starting them costs
     nothing here.
+    `cpu_count`, `memory_bytes`: of the engine's machine, None where it does not say.
     """
 
     name: str
@@ -32,6 +33,8 @@ class EngineInfo:
     caveats: tuple[str, ...] = ()
     proves_lost_processes: bool = False
     remote: bool = False
+    cpu_count: int | None = None
+    memory_bytes: int | None = None
 
 
 class Clock(StrEnum):

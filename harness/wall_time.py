@@ -1,0 +1,85 @@
+"""How long a run will take: its trials played through in virtual time, one CPU's share after the other. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from harness.model import NS_PER_MS, Plan, ReferenceStop, Trial
+from harness.plan import expected_stop_ns, longest_ns
+
+CPU_OF_A_TRIAL_NS = 320 * NS_PER_MS
+"""CPU time that engine, kernel and harness spend on one Docker container that is started, stopped and removed: 100
+trials with stops of up to 10 s took 30 s on two CPUs that had as much else to do."""
+
+CPU_AGAINST_REFERENCE = 1.2
+"""The same as a multiple of what the reference stop of an earlier run took on an otherwise idle engine."""
+
+LAST_STEPS_NS = 150 * NS_PER_MS
+"""From the exit to the end of the trial: the return of the stop call, the record, the removal."""
+
+StopKey = tuple[str, int]
+"""Scenario and stop timeout."""
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What an earlier run showed. `stops_ns`: how long the stops of a scenario took at a stop timeout, the median."""
+
+    stops_ns: Mapping[StopKey, int] = field(default_factory=dict)
+    reference: ReferenceStop | None = None
+
+    @property
+    def cpu_of_a_trial_ns(self) -> int:
+        """By the reference stop where there is one."""
+        seen = self.reference
+        if seen is None:
+            return CPU_OF_A_TRIAL_NS
+        return round(CPU_AGAINST_REFERENCE * (seen.start_ns + (seen.return_ns or 0) + seen.removal_ns))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """`expected_ns`: by experience, else by what the scenarios expect. `at_most_ns`: every stop lasts its timeout.
+    `known`: of how many trials an earlier run shows how long their stop takes. Builds and reports are not in it."""
+
+    expected_ns: int
+    at_most_ns: int
+    known: int
+
+
+def predict(plan: Plan, *, jobs: int, cpus: int, experience: Experience | None = None) -> Prediction:
+    """For a run of this plan with so many trials in flight."""
+    seen = experience or Experience()
+    expected = [_waits_ns(trial) + stop_ns(trial, seen.stops_ns) for trial in plan.trials]
+    return Prediction(
+        expected_ns=_play(expected, jobs, cpus, seen.cpu_of_a_trial_ns),
+        at_most_ns=_play([longest_ns(trial) for trial in plan.trials], jobs, cpus, seen.cpu_of_a_trial_ns),
+        known=sum(_key(trial) in seen.stops_ns for trial in plan.trials),
+    )
+
+
+def stop_ns(trial: Trial, earlier_ns: Mapping[StopKey, int]) -> int:
+    """How long a stop will take: as before, else as the scenario expects."""
+    known_ns = earlier_ns.get(_key(trial))
+    return expected_stop_ns(trial) if known_ns is None else min(known_ns, trial.stop_timeout_ns)
+
+
+def _key(trial: Trial) -> StopKey:
+    return trial.scenario.name, trial.stop_timeout_ns
+
+
+def _waits_ns(trial: Trial) -> int:
+    return longest_ns(trial) - trial.stop_timeout_ns
+
+
+def _play(lengths_ns: list[int], jobs: int, cpus: int, cpu_ns: int) -> int:
+    """The wall time of trials in this order: each needs a job until its end, and first a CPU for `cpu_ns`."""
+    jobs_free = [0] * max(1, min(jobs, len(lengths_ns)))
+    cpus_free = [0] * cpus
+    for length_ns in lengths_ns:
+        job = min(range(len(jobs_free)), key=jobs_free.__getitem__)
+        cpu = min(range(cpus), key=cpus_free.__getitem__)
+        cpus_free[cpu] = max(jobs_free[job], cpus_free[cpu]) + cpu_ns
+        jobs_free[job] = cpus_free[cpu] + length_ns + LAST_STEPS_NS
+    return max(jobs_free) if lengths_ns else 0
