@@ -157,7 +157,24 @@ def _sigkill(observation: Observation, duration_ns: int | None) -> tuple[Sigkill
         )
     if not observation.complete:
         return SigkillEvidence.UNKNOWN, "the engine's event stream broke during the stop"
+    if observation.engine.remote and _may_be_the_deadline(observation, duration_ns):
+        return (
+            SigkillEvidence.UNKNOWN,
+            f"exit code {EXIT_CODE_SIGKILL} shortly before the stop timeout, by clocks that need not agree",
+        )
     return SigkillEvidence.NOT_SENT, f"exit code {EXIT_CODE_SIGKILL} well before the stop timeout"
+
+
+def _may_be_the_deadline(observation: Observation, duration_ns: int) -> bool:
+    """Whether the stop may have lasted as long as the stop timeout, though a cluster's stamps say that it did not.
+
+    What this machine saw is only ever late: if that was before the stop timeout, so was the exit.
+    """
+    seen = [event for event in observation.events if event.clock is Clock.HARNESS]
+    begun = [event.at_ns for event in seen if event.kind is EventKind.STOP_REQUESTED]
+    ended = [event.at_ns for event in seen if event.kind is EventKind.EXITED]
+    early = bool(begun and ended) and min(ended) - min(begun) < observation.stop_timeout_ns - DEADLINE_TOLERANCE_NS
+    return not early and duration_ns >= observation.stop_timeout_ns - REMOTE_LATENESS_NS
 
 
 def _with_event(

@@ -71,7 +71,7 @@ def analyse(result: TrialResult, scenario: Scenario) -> TaskStop | None:
     task, definition = result.observation.task, scenario.subject.task
     if task is None or definition is None:
         return None
-    stopped = {item.name: item.stop_timeout_ns // NS_PER_S for item in task.containers if not item.ended_before_stop}
+    stopped = {record.name: record.stop_timeout_ns // NS_PER_S for record, _ in parts(result.observation)}
     timed = tuple(
         replace(
             item,

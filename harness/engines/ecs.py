@@ -113,6 +113,8 @@ class EcsEngine:
         subject, ready = scenario.subject, scenario.readiness
         if subject.task is None and subject.image is None:
             return "a cluster runs images only: push the built image and name it"
+        if subject.entrypoint == () and not subject.command:
+            return "ECS cannot take away an image's ENTRYPOINT: give the command that is to run instead"
         if scenario.stop.signal is not None:
             return "ECS has no setting for the stop signal; STOPSIGNAL of the image decides"
         if scenario.before_stop or ready.handler:

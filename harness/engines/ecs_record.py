@@ -41,10 +41,13 @@ def _document(scenario: Scenario, run_task: dict[str, Any]) -> dict[str, Any]:
             {"containerPort": port, **({"hostPort": host} if host else {})} for port, host in ports.items()
         ],
     }
-    if subject.entrypoint is not None:
-        container["entryPoint"] = list(subject.entrypoint)
-    if subject.command is not None:
-        container["command"] = list(subject.command)
+    entrypoint, command = subject.entrypoint, subject.command
+    if entrypoint == () and command:  # ECS takes an empty entryPoint as not set; the image's must not come back
+        entrypoint, command = command[:1], command[1:]
+    if entrypoint:
+        container["entryPoint"] = list(entrypoint)
+    if command:
+        container["command"] = list(command)
     if subject.user:
         container["user"] = subject.user
     if subject.working_directory:

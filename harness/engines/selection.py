@@ -48,13 +48,13 @@ def open_engine(
     if not tasks or name not in {"auto", "docker"}:
         return _container_engine(name, run_id, base_image)
     if len(tasks) == len(scenarios):
-        return Chosen(_local_ecs(run_id))
+        return Chosen(local_ecs(run_id))
     from harness.engines.routing import RoutingEngine
 
     chosen = _container_engine(name, run_id, base_image)
     if chosen.fallback_reason is not None:
         return chosen  # without a container engine no task runs; the scenarios are skipped with the reason
-    return Chosen(RoutingEngine(chosen.engine, lambda: _local_ecs(run_id)))
+    return Chosen(RoutingEngine(chosen.engine, lambda: local_ecs(run_id)))
 
 
 def _container_engine(name: str, run_id: str, base_image: str | None) -> Chosen:
@@ -126,7 +126,7 @@ def _ecs(run_id: str, cluster: Cluster) -> Engine:
     return EcsEngine(run_id, EcsSettings(cluster.name or "default", run_task=_run_task(cluster.run_task)))
 
 
-def _local_ecs(run_id: str) -> Engine:
+def local_ecs(run_id: str) -> Engine:
     """Engine `ecs` on an endpoint of our own; they meet on the wire, as everybody else's clients do."""
     from harness.ecs_endpoint import local
     from harness.engines.ecs import EcsEngine

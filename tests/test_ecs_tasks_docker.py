@@ -1,0 +1,167 @@
+"""Whole tasks on real containers: a chain stopped in its order, beside scenarios of images, and as AWS prints them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import aws_cli
+from tests.ecs_runs import after
+from tests.ecs_support import client
+from tests.test_ecs_docker import served
+
+pytestmark = pytest.mark.docker
+
+IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
+DRAINS_1_S = "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.05; done"
+INIT = {"linuxParameters": {"initProcessEnabled": True}}
+CHAIN = {
+    "family": "web",
+    "containerDefinitions": [
+        {
+            "name": "app",
+            "image": "replaced",
+            "memory": 64,
+            "essential": True,
+            "command": ["sh", "-c", DRAINS_1_S],
+            "stopTimeout": 20,
+            "dependsOn": after("proxy"),
+        },
+        {
+            "name": "proxy",
+            "image": IMAGE,
+            "memory": 64,
+            "essential": False,
+            "command": ["sleep", "600"],
+            "stopTimeout": 2,
+            "dependsOn": after("router"),
+        },
+        {"name": "router", "image": IMAGE, "memory": 64, "essential": False, "command": ["sleep", "600"], **INIT},
+    ],
+}
+
+
+def harness(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line, without colours."""
+    command = [sys.executable, "-m", "harness.cli", *arguments, "--color", "never"]
+    return subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=200, check=False
+    )
+
+
+def test_a_chain_of_containers_is_measured_in_its_order(tmp_path: Path) -> None:
+    """The app drains for 1 s, the proxy is killed at its own 2 s, the router leaves under its init."""
+    file = tmp_path / "web.json"
+    file.write_text(json.dumps(CHAIN))
+    done = harness("check", "--task-definition", str(file), "--task-image", f"app={IMAGE}", "--json")
+    assert done.returncode == 1, done.stderr
+    told = json.loads(done.stdout)
+    (trial,) = told["trials"]
+    assert trial["outcome"] == "killed"
+    assert trial["reason"].startswith("proxy: still running 2 s after SIGTERM")
+    (task,) = told["tasks"]
+    by_name = {item["name"]: item for item in task["containers"]}
+    assert {name: item["outcome"] for name, item in by_name.items()} == {
+        "app": "graceful",
+        "proxy": "killed",
+        "router": "graceful",
+    }
+    assert by_name["proxy"]["cause"]["id"] == "pid1-no-handler"
+    assert by_name["proxy"]["sigkill_evidence"] == "observed"
+    assert by_name["router"]["exit_code"] == 143
+    shares = task["containers"]
+    assert [item["name"] for item in shares] == ["app", "proxy", "router"]
+    began = [item["signalled_after_s"] for item in shares]
+    took = [item["shutdown_duration_s"] for item in shares]
+    assert began[0] == 0
+    assert 0.9 <= took[0] <= 5
+    assert 1.95 <= took[1] <= 6
+    assert 0 <= took[2] <= 3
+    assert began[0] + took[0] <= began[1] + 0.1
+    assert began[1] + took[1] <= began[2] + 0.1
+    assert task["total_s"] >= 2.9
+    assert (task["fix_first"], task["chain"], task["worst_case_s"]) == ("proxy", ["app", "proxy", "router"], 52)
+
+
+SCENARIO = """\
+version: 1
+name: {name}
+subject: {subject}
+ready: {{delay: 300ms}}
+stop: {{timeouts: [3s]}}
+"""
+
+
+def test_a_folder_may_hold_tasks_and_images(tmp_path: Path) -> None:
+    """The image on Docker itself, the task on the local endpoint, in one run and one report."""
+    only = {**CHAIN["containerDefinitions"][0], "image": IMAGE, "dependsOn": None}  # type: ignore[dict-item]
+    (tmp_path / "web.json").write_text(json.dumps({"containerDefinitions": [only]}))
+    (tmp_path / "task.yaml").write_text(SCENARIO.format(name="task", subject="{task_definition: web.json}"))
+    subject = json.dumps({"image": IMAGE, "command": ["sh", "-c", DRAINS_1_S]})
+    (tmp_path / "image.yaml").write_text(SCENARIO.format(name="image", subject=subject))
+    done = harness("run", str(tmp_path), "--report-dir", str(tmp_path / "reports"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (results,) = (tmp_path / "reports").glob("*/results.json")
+    told = json.loads(results.read_text())
+    trials = {trial["scenario"]: trial for trial in told["trials"]}
+    assert {name: trial["outcome"] for name, trial in trials.items()} == {"image": "graceful", "task": "graceful"}
+    (task,) = told["tasks"]
+    assert (task["scenario"], [item["name"] for item in task["containers"]]) == ("task", ["app"])
+
+
+def test_a_definition_is_read_as_the_aws_cli_prints_it(tmp_path: Path) -> None:
+    """Registered with a running endpoint, printed by `aws ecs describe-task-definition`, checked, and registered anew
+    on that endpoint as if it were AWS."""
+    aws = aws_cli.needed()
+    with served() as (_process, url):
+        containers = [{**CHAIN["containerDefinitions"][2], "essential": True}]  # type: ignore[dict-item]
+        client(url).register_task_definition(family="web", containerDefinitions=containers)
+        environment = aws_cli.environment(tmp_path, {})
+        command = [aws, "ecs", "describe-task-definition", "--task-definition", "web", "--endpoint-url", url]
+        printed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+        file = tmp_path / "described.json"
+        file.write_text(printed.stdout)
+        alone = harness("check", "--task-definition", str(file), "--json")
+        arguments = ("check", "--task-definition", str(file), "--engine", "ecs", "--json")
+        aws_settings = {name: value for name, value in environment.items() if name.startswith("AWS")}
+        there = harness(*arguments, **aws_settings, AWS_ENDPOINT_URL_ECS=url)
+        left = client(url).list_tasks()["taskArns"]
+    for done in (alone, there):
+        assert done.returncode == 0, done.stderr
+        (task,) = json.loads(done.stdout)["tasks"]
+        (found,) = task["containers"]
+        assert (found["name"], found["outcome"], found["exit_code"]) == ("router", "graceful", 143)
+    assert left == []
+
+
+def test_what_is_no_task_definition_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """Exit code 2 and a sentence, never a traceback."""
+    file = tmp_path / "web.json"
+    cases: dict[str, tuple[str, str]] = {
+        "no file": ("", "cannot be read"),
+        "not JSON": ("{", "not valid JSON"),
+        "no such container": (json.dumps(CHAIN), "no container of this task is named nope"),
+    }
+    for text, said in cases.values():
+        file.unlink(missing_ok=True)
+        if text:
+            file.write_text(text)
+        done = harness("check", "--task-definition", str(file), "--task-image", "nope=x")
+        assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
+
+
+def test_an_image_that_cannot_be_pulled_is_named(tmp_path: Path) -> None:
+    """The task never ran, so nothing is said about its containers."""
+    containers: Any = [{"name": "app", "image": "localhost:1/no-such-image", "memory": 64}]
+    (tmp_path / "web.json").write_text(json.dumps({"containerDefinitions": containers}))
+    done = harness("check", "--task-definition", str(tmp_path / "web.json"), "--json")
+    assert done.returncode == 3, done.stderr
+    (trial,) = json.loads(done.stdout)["trials"]
+    assert trial["outcome"] == "inconclusive"
+    assert "CannotPullContainerError" in trial["reason"]

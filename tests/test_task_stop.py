@@ -1,0 +1,402 @@
+"""The stop of a whole task from its record: what its worst container came to, order, shares, and what to mend first."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import pipeline, report, signals, store, task_definition, task_stop, verdict
+from harness.engines.ecs_record import whole
+from harness.model import (
+    NS_PER_MS,
+    NS_PER_S,
+    Clock,
+    Compliance,
+    ComplianceStatus,
+    ContainerRecord,
+    Event,
+    EventKind,
+    Expectation,
+    Observation,
+    Outcome,
+    Problem,
+    ProblemKind,
+    Report,
+    Request,
+    RequestFate,
+    RunInfo,
+    Scenario,
+    SigkillEvidence,
+    Status,
+    StopPlan,
+    StoredRun,
+    Subject,
+    TaskRecord,
+    TaskStop,
+    TrafficKind,
+    TrialResult,
+    Vantage,
+    Verdict,
+)
+from tests.strategies import DOCKER
+
+BEGIN_NS = 1_800_000_000 * NS_PER_S
+RUN = RunInfo("r", "web", "2026-11-23T12:00:00.000+00:00", DOCKER, "0.1.0", "here", 2, ("stop-harness", "run"))
+
+
+def container(
+    name: str,
+    at_s: float = 0,
+    took_s: float | None = 1,
+    code: int | None = 0,
+    *,
+    killed: bool = False,
+    timeout_s: int = 30,
+    **more: Any,
+) -> ContainerRecord:
+    """Told to stop at a moment of the task's stop; `took_s` None: nobody saw its end."""
+    begin_ns = BEGIN_NS + round(at_s * NS_PER_S)
+    events = [Event(EventKind.SIGNAL_SENT, begin_ns, Clock.ENGINE, "kill event", signals.SIGTERM)]
+    if killed:
+        took_s, code = timeout_s + 0.02, 137
+        sent_ns = begin_ns + timeout_s * NS_PER_S + 10 * NS_PER_MS
+        events.append(Event(EventKind.SIGNAL_SENT, sent_ns, Clock.ENGINE, "kill event", signals.SIGKILL))
+    if took_s is not None:
+        ended_ns = begin_ns + round(took_s * NS_PER_S)
+        events.append(Event(EventKind.EXITED, ended_ns, Clock.ENGINE, "State.FinishedAt"))
+    return ContainerRecord(
+        **{
+            "name": name,
+            "essential": True,
+            "waits_for": (),
+            "stop_timeout_ns": timeout_s * NS_PER_S,
+            "stop_signal": signals.SIGTERM,
+            "events": tuple(events),
+            "exit_code": code,
+            "oom_killed": False,
+            **more,
+        }
+    )
+
+
+def ended(name: str, code: int = 0, **more: Any) -> ContainerRecord:
+    """An init container: it had ended before the stop."""
+    return container(name, code=code, events=(), ended_before_stop=True, **more)
+
+
+def scenario_of(*records: ContainerRecord, **more: Any) -> Scenario:
+    """Whose definition has these containers, waiting for one another as the records say."""
+    needs = {item.name: [other.name for other in records if item.name in other.waits_for] for item in records}
+    document = {
+        "containerDefinitions": [
+            {
+                "name": item.name,
+                "image": "image",
+                "stopTimeout": item.stop_timeout_ns // NS_PER_S,
+                "dependsOn": [{"containerName": name, "condition": "START"} for name in needs[item.name]],
+            }
+            for item in records
+        ]
+    }
+    task = task_definition.parse(json.dumps(document), "web.json")
+    stop = StopPlan((task_definition.longest_chain(task)[1] * NS_PER_S,), own_timeouts=True)
+    return Scenario("web", Subject(task_file="web.json", task=task), stop=stop, **more)
+
+
+def observed(*records: ContainerRecord, **more: Any) -> Observation:
+    """One stop of a task with these containers."""
+    return Observation(
+        **{
+            "trial_id": "web@2m#1",
+            "scenario": "web",
+            "engine": DOCKER,
+            "stop_timeout_ns": 120 * NS_PER_S,
+            "stop_after_ns": 0,
+            "repetition": 1,
+            "started_at": "2026-11-23T12:00:00.000+00:00",
+            "events": whole(records),
+            "task": TaskRecord("arn", records),
+            **more,
+        }
+    )
+
+
+def judged(*records: ContainerRecord, scenario: Scenario | None = None, **more: Any) -> Verdict:
+    """The verdict on such a stop."""
+    return verdict.judge(observed(*records, **more), scenario or scenario_of(*records))
+
+
+def analysed(*records: ContainerRecord) -> TaskStop:
+    """What the report says of such a stop."""
+    seen, scenario = observed(*records), scenario_of(*records)
+    found = task_stop.analyse(TrialResult(seen, verdict.judge(seen, scenario)), scenario)
+    assert found is not None
+    return found
+
+
+def reported(scenario: Scenario, *seen: Observation) -> Report:
+    """A report of these stops."""
+    stored = StoredRun(RUN, (scenario,), seen, len(seen))
+    return report.build(stored, pipeline.judge(stored))
+
+
+# ── The verdict ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+GOOD = container("good")
+BAD = {
+    Outcome.OOM_KILLED: container("bad", code=137, oom_killed=True),
+    Outcome.CRASHED: container("bad", code=1),
+    Outcome.KILLED: container("bad", killed=True, timeout_s=5),
+    Outcome.LOSSY: container("bad", lost_processes=("worker",)),
+    Outcome.INCONCLUSIVE: container("bad", took_s=None, code=None),
+    Outcome.GRACEFUL: container("bad"),
+}
+
+
+@pytest.mark.parametrize("outcome", BAD)
+def test_a_task_is_what_its_worst_container_is(outcome: Outcome) -> None:
+    """One container decides, wherever it stands; the others keep their own verdicts."""
+    for records in ((GOOD, BAD[outcome]), (BAD[outcome], GOOD)):
+        found = judged(*records)
+        assert found.outcome is outcome, found.reason
+        assert {item.name: item.outcome for item in found.containers} == {"good": Outcome.GRACEFUL, "bad": outcome}
+        assert found.status is (
+            Status.PASS
+            if outcome is Outcome.GRACEFUL
+            else Status.INCONCLUSIVE
+            if outcome is Outcome.INCONCLUSIVE
+            else Status.FAIL
+        )
+
+
+@given(st.lists(st.sampled_from(list(BAD)), min_size=1, max_size=4))
+def test_nothing_is_graceful_beside_a_container_that_is_not(outcomes: list[Outcome]) -> None:
+    """Proof outweighs doubt, doubt outweighs graceful stops."""
+    records = [replace(BAD[outcome], name=f"c{at}") for at, outcome in enumerate(outcomes)]
+    found = judged(*records)
+    assert found.outcome is min(outcomes, key=task_stop.WORST_FIRST.index)
+    assert len(found.containers) == len(records)
+
+
+def test_the_worst_container_is_named_with_its_reason_cause_and_evidence() -> None:
+    """And how many others came to the same."""
+    found = judged(GOOD, container("a", killed=True, timeout_s=2), container("b", 2, killed=True, timeout_s=5))
+    assert found.reason.startswith("b: still running 5 s after SIGTERM; ended by SIGKILL (observed:")
+    assert found.reason.endswith("(and 1 more of 3 containers)")
+    assert found.facts.sigkill_evidence is SigkillEvidence.OBSERVED
+    assert found.facts.sigkill_reason.startswith("b: ")
+    assert found.cause is not None
+    assert "sigkill-needed" in {item.rule for item in found.findings}
+
+
+def test_a_good_stop_lasts_from_the_first_signal_to_the_last_exit() -> None:
+    """On one clock."""
+    found = judged(container("a", 0, 2), container("b", 2.5, 1.5, 143))
+    assert found.outcome is Outcome.GRACEFUL
+    assert found.facts.shutdown_duration_ns == 4 * NS_PER_S
+    assert found.reason == "every container left by itself in 4 s"
+
+
+def test_a_container_that_no_clock_timed_is_a_doubt() -> None:
+    """It left with 0, but maybe late."""
+    found = judged(GOOD, container("doubt", took_s=None))
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert found.reason.startswith("doubt: left with exit code 0, but no clock saw both")
+
+
+def test_a_record_with_a_gap_is_a_doubt() -> None:
+    """Exit code 137 before the stop timeout, and the engine's event stream broke."""
+    found = judged(GOOD, container("gap", code=137, complete=False))
+    assert found.outcome is Outcome.INCONCLUSIVE
+
+
+def test_containers_that_had_ended_or_never_ran_are_left_out() -> None:
+    """Whatever their exit code."""
+    found = judged(ended("migrate", 1), container("never", code=143, ran=False, events=()), GOOD)
+    assert found.outcome is Outcome.GRACEFUL
+    assert [item.name for item in found.containers] == ["good"]
+
+
+def test_accepted_exit_codes_are_those_of_every_container() -> None:
+    """The scenario's expectation."""
+    records = (container("a", code=3), container("b", code=0))
+    accepts = scenario_of(*records, expectations=(Expectation(exit_codes=(0, 3)),))
+    assert judged(*records).outcome is Outcome.CRASHED
+    assert judged(*records, scenario=accepts).outcome is Outcome.GRACEFUL
+
+
+def test_within_is_about_the_whole_task() -> None:
+    """Each container is fast enough, all together are not."""
+    records = (container("a", 0, 2), container("b", 2, 2))
+    quick = scenario_of(*records, expectations=(Expectation(within_ns=3 * NS_PER_S),))
+    found = judged(*records, scenario=quick)
+    assert (found.outcome, found.status) == (Outcome.GRACEFUL, Status.FAIL)
+    assert [item.message for item in found.findings if item.rule == "slow-stop"] == ["took 4 s, expected within 3 s"]
+
+
+def request(fate: RequestFate) -> Request:
+    """In flight when the stop came."""
+    return Request(TrafficKind.HTTP, 1, fate, -600 * NS_PER_MS, -500 * NS_PER_MS, None, NS_PER_S)
+
+
+def test_a_lost_request_of_the_task_is_a_loss() -> None:
+    """Whichever container cut it; worse outcomes go before."""
+    lost = (request(RequestFate.RESET), request(RequestFate.COMPLETED))
+    found = judged(GOOD, requests=lost, vantage=Vantage.PUBLISHED_PORT)
+    assert found.outcome is Outcome.LOSSY
+    assert found.reason == "every container left by itself in 1 s, but 1 of 2 requests were lost (reset)"
+    assert "lost-request" in {item.rule for item in found.findings}
+    assert judged(GOOD, requests=lost[1:], vantage=Vantage.PUBLISHED_PORT).outcome is Outcome.GRACEFUL
+    assert judged(BAD[Outcome.KILLED], requests=lost).outcome is Outcome.KILLED
+
+
+def test_a_trial_that_came_to_nothing_has_no_containers_to_judge() -> None:
+    """Interrupted, or gone before the stop."""
+    problem = Problem(ProblemKind.INTERRUPTED, "the run was interrupted")
+    assert judged(GOOD, problem=problem).outcome is Outcome.INCONCLUSIVE
+    gone = judged(GOOD, exited_before_stop=True)
+    assert (gone.outcome, gone.containers) == (Outcome.NOT_RUNNING, ())
+
+
+# ── Order, shares, chains ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_containers_stand_in_the_order_in_which_they_were_told_to_stop() -> None:
+    """Those that had ended before first."""
+    stop = analysed(container("router", 3, 1), container("app", 0, 3), ended("migrate"), container("agent", 0.5, 1))
+    assert [share.name for share in stop.containers] == ["migrate", "app", "agent", "router"]
+    assert [share.signalled_after_ns for share in stop.containers] == [None, 0, NS_PER_S // 2, 3 * NS_PER_S]
+    assert stop.containers[0].reason == "it had ended with exit code 0 before the stop"
+
+
+def test_shares_are_of_the_whole_stop() -> None:
+    """Those of a chain add up to all of it."""
+    stop = analysed(container("app", 0, 3), container("proxy", 3, 1, waits_for=("app",)))
+    assert stop.total_ns == 4 * NS_PER_S
+    assert [share.share for share in stop.containers] == [0.75, 0.25]
+    assert [share.on_longest_chain for share in stop.containers] == [True, True]
+
+
+def test_the_chain_that_was_taken_follows_who_ended_last() -> None:
+    """Of two containers that the router waited for, the slower one; the one beside is not on it."""
+    stop = analysed(
+        container("a", 0, 1),
+        container("b", 0, 3),
+        container("beside", 0, 2),
+        container("router", 3, 1, waits_for=("a", "b")),
+    )
+    assert {share.name for share in stop.containers if share.on_longest_chain} == {"b", "router"}
+
+
+def test_the_longest_that_the_task_may_take_is_of_the_containers_that_ran() -> None:
+    """An init container has ended long ago, and one that never ran adds nothing."""
+    stop = analysed(
+        ended("migrate", timeout_s=100, waits_for=("app",)),
+        container("app", timeout_s=60),
+        container("proxy", 1, timeout_s=20, waits_for=("app",)),
+        container("never", ran=False, events=(), timeout_s=120),
+    )
+    assert (stop.chain, stop.worst_case_ns) == (("app", "proxy"), 80 * NS_PER_S)
+    assert stop.limit_ns == 120 * NS_PER_S
+
+
+def test_what_to_mend_first_is_the_bad_container_that_cost_most() -> None:
+    """On the longest chain before beside it; nothing where all are graceful."""
+    chain = (container("app", 0, 3), container("proxy", 3, killed=True, timeout_s=2, waits_for=("app",)))
+    stop = analysed(*chain, container("beside", 0, killed=True, timeout_s=4))
+    assert stop.fix_first == "proxy"
+    assert stop.advice == "40% of the whole stop (2.0 s)"
+    assert analysed(GOOD).fix_first is None
+    assert analysed(GOOD, BAD[Outcome.INCONCLUSIVE]).fix_first is None
+
+
+def test_a_task_that_nobody_timed_has_no_shares() -> None:
+    """And says what is known all the same."""
+    stop = analysed(container("app", took_s=None), container("bad", took_s=None, code=1))
+    assert stop.total_ns is None
+    assert {share.share for share in stop.containers} == {None}
+    assert (stop.fix_first, stop.advice) == ("bad", "it was not stopped gracefully")
+
+
+# ── Compliance ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def compliance(scenario: Scenario, *seen: Observation) -> Compliance:
+    """The row of the report."""
+    (row,) = reported(scenario, *seen).compliance
+    return row
+
+
+def test_each_container_is_measured_by_its_own_stop_timeout() -> None:
+    """40 s of a container with 60 s of its own are in time, though ECS's default is 30 s."""
+    records = (container("app", 0, 40, timeout_s=60), container("proxy", 40, 1, timeout_s=30))
+    row = compliance(scenario_of(*records), observed(*records))
+    assert row.status is ComplianceStatus.COMPLIANT
+    assert row.headroom_ns == 20 * NS_PER_S
+    assert row.reason.startswith("app: It left by itself")
+
+
+def test_without_timeouts_of_their_own_the_default_counts_for_each() -> None:
+    """The chain's sum does not: 20 s and 20 s are two stops of 20 s."""
+    records = (container("app", 0, 20, timeout_s=60), container("proxy", 20, 20, timeout_s=60, waits_for=("app",)))
+    scenario = scenario_of(*records)
+    scenario = replace(scenario, stop=replace(scenario.stop, own_timeouts=False, timeouts_ns=(60 * NS_PER_S,)))
+    row = compliance(scenario, observed(*records))
+    assert (row.status, row.headroom_ns) == (ComplianceStatus.COMPLIANT, 10 * NS_PER_S)
+    slow = (container("app", 0, 40, timeout_s=60),)
+    scenario = replace(scenario_of(*slow), stop=scenario.stop)
+    row = compliance(scenario, observed(*slow))
+    assert row.status is ComplianceStatus.NON_COMPLIANT
+    assert row.reason.startswith("app: It needed 40")
+
+
+def test_the_worst_container_decides_compliance_and_is_named() -> None:
+    """A killed one is proof against the task."""
+    row = compliance(scenario_of(GOOD, BAD[Outcome.KILLED]), observed(GOOD, BAD[Outcome.KILLED]))
+    assert row.status is ComplianceStatus.NON_COMPLIANT
+    assert row.reason.startswith("bad: It was still running 5 s after the stop signal and was killed.")
+
+
+def test_stops_that_came_to_nothing_are_a_doubt() -> None:
+    """Good ones beside them do not make up for it."""
+    problem = Problem(ProblemKind.ENGINE_FAILED, "the service is gone")
+    lost = observed(trial_id="web@2m#2", repetition=2, task=None, events=(), problem=problem)
+    scenario = scenario_of(GOOD)
+    assert compliance(scenario, observed(GOOD), lost).status is ComplianceStatus.INCONCLUSIVE
+    assert compliance(scenario, lost).status is ComplianceStatus.INCONCLUSIVE
+    bad = scenario_of(BAD[Outcome.KILLED])
+    assert compliance(bad, observed(BAD[Outcome.KILLED]), lost).status is ComplianceStatus.NON_COMPLIANT
+
+
+# ── Stored runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_stored_task_is_judged_the_same(tmp_path: Path) -> None:
+    """The whole record is in the run directory: scenario, definition, containers."""
+    records = (
+        ended("migrate"),
+        container("app", 0, 3),
+        container("proxy", 3, killed=True, timeout_s=2, waits_for=("app",), lost_processes=()),
+    )
+    scenario, seen = scenario_of(*records), observed(*records, requests=(request(RequestFate.RESET),))
+    first = reported(scenario, seen)
+    directory = store.RunDirectory.create(tmp_path, "web")
+    directory.write_run(store.RunFile(store.FORMAT_VERSION, RUN, (scenario,), 1, ()))
+    directory.append(first.results[0])
+    stored, verdicts = store.read(directory.path)
+    assert stored.observations == (seen,)
+    assert stored.scenarios == (scenario,)
+    assert verdicts == (first.results[0].verdict,)
+    again = pipeline.report_of(stored)
+    assert again.results == first.results
+    assert (again.tasks, again.compliance, again.static_findings) == (
+        first.tasks,
+        first.compliance,
+        first.static_findings,
+    )
