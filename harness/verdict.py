@@ -69,7 +69,11 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
         sigkill_after_ns=worst.facts.sigkill_after_ns,
         oom_during_stop=worst.facts.oom_during_stop,
     )
-    outcome, cause, remarks = worst.outcome, worst.cause, list(worst.findings)
+    outcome, cause = (
+        worst.outcome,
+        worst.cause and replace(worst.cause, evidence=f"{worst.name}: {worst.cause.evidence}"),
+    )
+    remarks = [replace(item, message=f"{worst.name}: {item.message}") for item in worst.findings]
     after = "" if facts.shutdown_duration_ns is None else f" in {_seconds(facts.shutdown_duration_ns)}"
     reason = f"every container left by itself{after}"
     if outcome is not Outcome.GRACEFUL:

@@ -236,6 +236,8 @@ def test_same_subject_same_outcome(results: dict[str, TrialResult], name: str) -
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.took_s])
 def test_duration_is_the_subjects_own(results: dict[str, TrialResult], name: str) -> None:
     """The shutdown duration is the time the subject took, within what a busy machine adds."""
+    if name not in results:
+        pytest.skip("this engine cannot run it, and says so")
     bounds, result = CASES[name].took_s, results[name]
     assert bounds is not None
     duration_ns = result.verdict.facts.shutdown_duration_ns

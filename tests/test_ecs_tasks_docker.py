@@ -107,8 +107,7 @@ def test_a_folder_may_hold_tasks_and_images(tmp_path: Path) -> None:
     (tmp_path / "image.yaml").write_text(SCENARIO.format(name="image", subject=subject))
     done = harness("run", str(tmp_path), "--report-dir", str(tmp_path / "reports"))
     assert done.returncode == 0, done.stdout + done.stderr
-    (results,) = (tmp_path / "reports").glob("*/results.json")
-    told = json.loads(results.read_text())
+    told = json.loads((tmp_path / "reports" / "latest" / "results.json").read_text())
     trials = {trial["scenario"]: trial for trial in told["trials"]}
     assert {name: trial["outcome"] for name, trial in trials.items()} == {"image": "graceful", "task": "graceful"}
     (task,) = told["tasks"]

@@ -329,6 +329,16 @@ def test_the_longest_chain_is_that_of_a_brute_force_search(task: TaskDefinition)
     assert total_s == brute_force(task)
 
 
+def test_a_container_that_ends_before_the_others_start_is_in_no_chain() -> None:
+    """Others wait for its end, so it has no stop timeout to spend when the task is stopped."""
+    first = {"name": "migrate", "essential": False, "stopTimeout": 100}
+    app = {"name": "app", "stopTimeout": 50, "dependsOn": [after("migrate", "SUCCESS")]}
+    task = parsed(first, app)
+    assert [item.ends_first for item in task.containers] == [True, False]
+    assert task_definition.longest_chain(task) == (("app",), 50)
+    assert found(first, app) == []
+
+
 def test_a_very_long_chain_is_summed_up() -> None:
     """More containers than Python has stack."""
     chain = [{"name": f"c{at}", "stopTimeout": 1} for at in range(1500)]
