@@ -29,6 +29,14 @@ def test_a_duration_is_what_the_subject_measured_itself(engine: str) -> None:
     assert {round(stop.truth_ns / NS_PER_S, 1) > 0 for stop in measured} == {True, False}
 
 
+@pytest.mark.namespaces
+@pytest.mark.skipif(signal_trace.unavailable() is not None, reason=str(signal_trace.unavailable()))
+def test_the_embedded_engines_exit_is_the_kernels_too() -> None:
+    """It does not wait until the helper gets a CPU."""
+    (measured,) = accuracy.stops("process", (0.0,), 1, jobs=1)
+    assert measured.source == "kill(2) by the waiting parent → kernel: exit begun (kernel clock)"
+
+
 @pytest.mark.docker
 @pytest.mark.skipif(signal_trace.unavailable() is not None, reason=str(signal_trace.unavailable()))
 def test_on_this_machines_docker_both_ends_are_the_kernels() -> None:

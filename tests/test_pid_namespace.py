@@ -179,7 +179,8 @@ def test_handler_that_exits_is_recorded_without_sigkill(any_bench: Bench) -> Non
     assert (record.exit_code, record.exit_signal, record.oom_killed) == (0, None, None)
     assert record.complete
     assert {event.clock for event in record.events} == {Clock.KERNEL}
-    assert [e.kind for e in record.events] == ["started", "ready", "signal_sent", "exited"]
+    # The exit stands there twice where the kernel's own stamp of it can be had.
+    assert list(dict.fromkeys(e.kind for e in record.events)) == ["started", "ready", "signal_sent", "exited"]
 
 
 def test_duration_agrees_with_the_subjects_own_clock(any_bench: Bench) -> None:

@@ -30,6 +30,7 @@ from harness.engines import reference_program
 from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed, configure
 from harness.engines.pid_namespace_client import Probe, ShimProcess, probe, start_request
 from harness.engines.pid_namespace_connect import connect
+from harness.engines.signal_trace import EXIT_BEGUN, ExitTrace, ExitWatch
 from harness.errors import BuildError, EngineError
 from harness.model import (
     NS_PER_S,
@@ -74,6 +75,9 @@ class PidNamespaceEngine:
         self._subjects: set[ProcessSubject] = set()
         self._ports: dict[int, threading.Lock] = {}
         self._images: dict[Subject, ImageDefaults] = {}
+        self._exits: ExitTrace | None = None
+        with contextlib.suppress(OSError):  # then the waiting parent's stamp is all there is
+            self._exits = ExitTrace()
         self._reference: tempfile.TemporaryDirectory[str] | None = None
 
     def info(self) -> EngineInfo:
@@ -176,6 +180,10 @@ class PidNamespaceEngine:
             self._subjects.add(subject)
         return subject
 
+    def watch_exit(self, pid: int | None) -> ExitWatch | None:
+        """The kernel's record of a process's exit, where it can be had."""
+        return self._exits.watch(pid) if self._exits is not None and pid is not None else None
+
     def forget(self, subject: ProcessSubject) -> None:
         """A subject was removed."""
         with self._lock:
@@ -242,6 +250,7 @@ class ProcessSubject:
         self._locate = locate
         self._cleanup = cleanup
         self._aborted = False
+        self._exit: ExitWatch | None = None
 
     def wait_started(self) -> None:
         """`start` has waited for it."""
@@ -322,17 +331,19 @@ class ProcessSubject:
 
     def stop(self, stop_timeout_ns: int) -> None:
         """The helper signals, waits and kills by its own clock; this thread only waits for the end of it."""
+        self._exit = self._engine.watch_exit(self._shim.subject)
         self._shim.ask({"do": "stop", "signal": self.stop_signal, "timeout_ns": stop_timeout_ns}, stop_timeout_ns)
 
     def record(self) -> StopRecord:
         """The exit is the wait status of waitpid(2), so exit code and signal are told apart."""
         reply = self._shim.ask({"do": "record"})
         status = reply["wait_status"]
+        events = [
+            Event(EventKind(kind), at_ns, Clock.KERNEL, source, number)
+            for kind, at_ns, source, number in reply["events"]
+        ]
         return StopRecord(
-            events=tuple(
-                Event(EventKind(kind), at_ns, Clock.KERNEL, source, number)
-                for kind, at_ns, source, number in reply["events"]
-            ),
+            events=tuple(sorted((*events, *self._exit_begun(events)), key=lambda event: event.at_ns)),
             exit_code=None if status is None else _exit_code(status),
             exit_signal=os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else None,
             oom_killed=None,
@@ -341,6 +352,15 @@ class ProcessSubject:
             suspected_processes=tuple(reply["suspected"]),
             exited_before_stop=reply["exited_before_stop"],
         )
+
+    def _exit_begun(self, events: list[Event]) -> tuple[Event, ...]:
+        """The kernel's own stamp, which does not wait until the helper gets a CPU; empty where there is none."""
+        sent = [event.at_ns for event in events if event.kind is EventKind.SIGNAL_SENT]
+        gone = [event.at_ns for event in events if event.kind is EventKind.EXITED]
+        if self._exit is None or not sent or not gone:
+            return ()
+        begun_ns = self._exit.begun(min(sent), min(gone))
+        return () if begun_ns is None else (Event(EventKind.EXITED, begun_ns, Clock.KERNEL, EXIT_BEGUN),)
 
     def logs(self) -> LogTail:
         """The last 16 KiB of standard output and error together."""
@@ -359,6 +379,9 @@ class ProcessSubject:
 
     def remove(self) -> None:
         """End the helper, and with it the subject."""
+        if self._exit is not None:
+            self._exit.close()
+            self._exit = None
         self._cleanup.close()
         self._engine.forget(self)
 

@@ -133,6 +133,11 @@ class ShimProcess:
             return None
         return kernel.process_table(self._subject, self._process.pid)
 
+    @property
+    def subject(self) -> int | None:
+        """Its pid here; None before it was started."""
+        return self._subject
+
     def _watch(self, pid: int | None) -> None:
         """Keep hold of a subject for the case that somebody kills the helper alone.
 

@@ -52,6 +52,8 @@ MOST_CLEARING_NS = 200 * NS_PER_MS
 """From the exit of the first thread to the SIGCHLD: 1 ms idle, up to 70 ms under load. What takes longer is a program
 whose other threads go on without the first one."""
 
+EXIT_BEGUN = "kernel: exit begun"
+
 SIGCHLD, SI_USER = 17, 0
 CLD_EXITED, CLD_DUMPED = 1, 3
 FILTER = (
@@ -78,7 +80,7 @@ class Ends:
         gone = Event(EventKind.EXITED, self.gone_ns, Clock.KERNEL, "kernel: parent told")
         if self.leaving_ns is None:
             return called, sent, gone
-        return called, sent, Event(EventKind.EXITED, self.leaving_ns, Clock.KERNEL, "kernel: exit begun"), gone
+        return called, sent, Event(EventKind.EXITED, self.leaving_ns, Clock.KERNEL, EXIT_BEGUN), gone
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class _Signal:
 class Watch:
     """One container's PID 1 during its stop. Ask it once the engine says that PID 1 is gone."""
 
-    def __init__(self, trace: SignalTrace, pid_one: int, exits: _Ring | None) -> None:
+    def __init__(self, trace: SignalTrace, pid_one: int, exits: ExitWatch | None) -> None:
         self._trace, self.pid_one, self._exits = trace, pid_one, exits
         self.signals: list[_Signal] = []
         self.called_ns = time.monotonic_ns()
@@ -108,15 +110,15 @@ class Watch:
         sent = [seen.at_ns for seen in self.signals if seen.target == self.pid_one and seen.number == stop_signal]
         left = [seen for seen in self.signals if seen.sender == self.pid_one and seen.number == SIGCHLD]
         left = [seen for seen in left if CLD_EXITED <= seen.code <= CLD_DUMPED]
-        leaving = [record[1] for record in self._exits.records() if record is not None] if self._exits else []
-        self.abandon()
-        if not self.complete or not sent or not left:
+        exits, self._exits = self._exits, None
+        self._trace.forget(self)
+        sent_ns, last = min(sent, default=None), max(left, key=lambda seen: seen.at_ns, default=None)
+        leaving_ns = exits.begun(sent_ns, last.at_ns) if exits and sent_ns and last else None
+        if exits is not None:
+            exits.close()
+        if not self.complete or sent_ns is None or last is None or last.at_ns < sent_ns:
             return None
-        last = max(left, key=lambda seen: seen.at_ns)
-        if last.at_ns < min(sent):
-            return None
-        exact = [at_ns for at_ns in leaving if min(sent) <= at_ns <= last.at_ns <= at_ns + MOST_CLEARING_NS]
-        return Ends(self.called_ns, min(sent), exact[0] if exact else None, last.at_ns, last.code != CLD_EXITED)
+        return Ends(self.called_ns, sent_ns, leaving_ns, last.at_ns, last.code != CLD_EXITED)
 
     def abandon(self) -> None:
         """End the watch. Idempotent."""
@@ -134,7 +136,8 @@ class SignalTrace:
         self._lock = threading.Lock()
         self._watches: dict[int, Watch] = {}
         self._rings: list[_Ring] = []
-        (number, self._fields), (self._exits, _) = _tracepoints(SIGNALS, EXITS)
+        ((number, self._fields),) = _tracepoints(SIGNALS)
+        self._exits = ExitTrace()
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             for cpu in _online_cpus():
@@ -143,10 +146,7 @@ class SignalTrace:
 
     def watch(self, pid_one: int) -> Watch:
         """Follow a container from now on."""
-        exits = None
-        with contextlib.suppress(OSError):  # it is gone
-            exits = _Ring(self._exits, pid=pid_one, pages=1)
-        watch = Watch(self, pid_one, exits)
+        watch = Watch(self, pid_one, self._exits.watch(pid_one))
         self.read()
         with self._lock:
             self._watches[pid_one] = watch
@@ -181,6 +181,38 @@ class SignalTrace:
 
     def _field(self, name: str, raw: bytes) -> int:
         return int(struct.unpack_from("=i", raw, self._fields[name])[0])
+
+
+class ExitTrace:
+    """The exits of single processes. Raises OSError where the kernel does not allow it."""
+
+    def __init__(self) -> None:
+        ((self._number, _),) = _tracepoints(EXITS)
+
+    def watch(self, pid: int) -> ExitWatch | None:
+        """Follow the first thread of a process from now on; None if it is gone."""
+        try:
+            return ExitWatch(_Ring(self._number, pid=pid, pages=1))
+        except OSError:
+            return None
+
+
+class ExitWatch:
+    """The exit of one process. Costs one open file until `close`."""
+
+    def __init__(self, ring: _Ring) -> None:
+        self._ring = ring
+        self._seen_ns: list[int] = []
+
+    def begun(self, sent_ns: int, gone_ns: int) -> int | None:
+        """When it began to exit, of what was sent a signal and then gone at these times; None where that was not seen,
+        or its other threads went on without the first."""
+        self._seen_ns += [record[1] for record in self._ring.records() if record is not None]
+        return next((at_ns for at_ns in self._seen_ns if sent_ns <= at_ns <= gone_ns <= at_ns + MOST_CLEARING_NS), None)
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._ring.close()
 
 
 class _Ring:
@@ -241,8 +273,8 @@ class _Ring:
 
 def _tracepoints(*names: str) -> list[tuple[int, dict[str, int]]]:
     """Each tracepoint's number, and where its fields lie. Raises OSError."""
-    if platform.machine() not in PERF_EVENT_OPEN:
-        raise OSError(errno.ENOSYS, f"not tried on {platform.machine()}")
+    if platform.system() != "Linux" or platform.machine() not in PERF_EVENT_OPEN:
+        raise OSError(errno.ENOSYS, f"not to be had on {platform.system()} {platform.machine()}")
     directory = _tracing()
     try:
         return [(int(_read(directory, f"{name}/id")), _fields(_read(directory, f"{name}/format"))) for name in names]
@@ -296,6 +328,6 @@ def unavailable() -> str | None:
     """Why this machine's kernel does not show its signals; None if it does."""
     try:
         SignalTrace().close()
-    except (OSError, AttributeError) as error:  # AttributeError: no `syscall`, not Linux
-        return f"signal tracepoint: {error.strerror if isinstance(error, OSError) else 'needs Linux'}"
+    except OSError as error:
+        return f"signal tracepoint: {error.strerror}"
     return None
