@@ -164,7 +164,7 @@ def test_profiles_regions_and_signatures(stop: Stop) -> None:
 
 
 def test_timeouts_are_never_reached_because_the_answer_comes_at_once(stop: Stop) -> None:
-    """--cli-read-timeout and --cli-connect-timeout of a second, for a task that drains for longer; 0 means none."""
+    """--cli-read-timeout and --cli-connect-timeout of seconds, for a task that drains for longer; 0 means none."""
     assert "UserInitiated" in stop("--cli-read-timeout", "5", "--cli-connect-timeout", "5").stdout
     assert "UserInitiated" in stop("--cli-read-timeout", "0", "--cli-connect-timeout", "0").stdout
     nobody = stop.bare("--endpoint-url", CLOSED, "--task", stop.arn, code=OTHER, variables={"AWS_MAX_ATTEMPTS": "1"})
