@@ -2,7 +2,8 @@
 
 Every record is frozen. Quantities carry their unit in the name; times are integer nanoseconds in memory and
 seconds in files and reports. Only the standard library is imported here. One file a stage: `scenario` (what is asked
-for, what will be done), `observation` (what happened), `verdict` (what it means), `report` (what is said, what helps).
+for, what will be done), `observation` (what happened), `verdict` (what it means), `report` (what is said, what helps),
+`statistics` (what many stops say), `trend` (how runs differ).
 """
 
 from harness.model.observation import (
@@ -77,6 +78,18 @@ from harness.model.statistics import (
     Share,
     StillRunning,
 )
+from harness.model.trend import (
+    Comparison,
+    DurationChange,
+    StatusChange,
+    StopChange,
+    StopId,
+    StopSummary,
+    TestResult,
+    Trend,
+    TrendPoint,
+    TrendSeries,
+)
 from harness.model.verdict import (
     Cause,
     ContainerVerdict,
@@ -96,6 +109,7 @@ __all__ = [
     "Cause",
     "ClaimStatus",
     "Clock",
+    "Comparison",
     "Compliance",
     "ComplianceStatus",
     "Configuration",
@@ -105,6 +119,7 @@ __all__ = [
     "CurvePoint",
     "CutOff",
     "DoctorLine",
+    "DurationChange",
     "EngineInfo",
     "Event",
     "EventKind",
@@ -147,18 +162,26 @@ __all__ = [
     "SkippedScenario",
     "StaticFinding",
     "Status",
+    "StatusChange",
     "StillRunning",
+    "StopChange",
     "StopFacts",
+    "StopId",
     "StopPlan",
+    "StopSummary",
     "StoredRun",
     "Subject",
     "TaskContainer",
     "TaskDefinition",
     "TaskRecord",
     "TaskStop",
+    "TestResult",
     "TimeoutAdvice",
     "TrafficClient",
     "TrafficKind",
+    "Trend",
+    "TrendPoint",
+    "TrendSeries",
     "Trial",
     "TrialResult",
     "TriedRemedy",
