@@ -16,6 +16,7 @@ from harness._version import VERSION
 from harness.ecs_client.cli import stop_task  # light as well
 from harness.ecs_endpoint.cli import ecs  # light: it imports the endpoint when it is served
 from harness.errors import StopHarnessError, UsageError
+from harness.trend_cli import trend
 
 if TYPE_CHECKING:
     from harness.model import Report, Scenario
@@ -101,6 +102,13 @@ EFFORT = (
     option("--max-time", metavar="DURATION", help="Begin no further repetition after this time."),
 )
 TRY_FIXES = option("--try-fixes", is_flag=True, help="Repeat bad stops with changes that may cure them.")
+BASELINE = option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    metavar="RUN_DIR",
+    help="Compare with this run, such as reports/latest.",
+)
+FAIL_ON_SLOWER = option("--fail-on-slower", is_flag=True, help="Exit code 1 if a stop is slower than in the baseline.")
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 
 
@@ -136,8 +144,8 @@ def cli(context: click.Context) -> None:
 @cli.command(epilog=EXIT_CODES)
 @PATHS
 @options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, *EFFORT, TRY_FIXES, KEEP)
-@options(REPORT_DIR, JUNITXML, SARIF, BASE_IMAGE, COLOR)
-def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
+@options(BASELINE, FAIL_ON_SLOWER, REPORT_DIR, JUNITXML, SARIF, BASE_IMAGE, COLOR)
+def run(paths: tuple[Path, ...], color: str, fail_on_slower: bool, **settings: Any) -> None:
     """Run every scenario in PATHS (files, or folders of them) and write a report."""
     from harness import discovery
 
@@ -146,7 +154,7 @@ def run(paths: tuple[Path, ...], color: str, **settings: Any) -> None:
     settings["report_dir"] = settings["report_dir"] or Path("reports")
     request = _request(scenarios, name, settings)
     report = _run_and_summarise(request, color)
-    sys.exit(_exit_code(report))
+    sys.exit(_exit_code(report, fail_on_slower=fail_on_slower))
 
 
 @cli.command(cls=CheckCommand, epilog=EXIT_CODES, short_help="Stop one image or command and judge it; no file needed.")
@@ -238,6 +246,7 @@ def _request(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any
         junitxml=settings["junitxml"],
         sarif=settings.get("sarif"),
         base_image=settings["base_image"],
+        baseline=settings.get("baseline"),
         cluster=Cluster(settings.get("cluster"), settings.get("run_task")) if settings["engine"] == "ecs" else None,
         command_line=("stop-harness", *sys.argv[1:]),
     )
@@ -368,14 +377,15 @@ def _sweep_start(request: RunRequest, color: str, as_json: bool) -> int:
     return PASS if any(moment.fate is Fate.HEARD for moment in sweep.moments) else INCONCLUSIVE
 
 
-def _exit_code(report: Report) -> int:
+def _exit_code(report: Report, *, fail_on_slower: bool = False) -> int:
     """The whole run in one number: failures count before doubts, and a run that was cut short is not a pass, nor one
     that was to be sure and is not."""
-    from harness.model import ClaimStatus, Status
+    from harness.model import ClaimStatus, DurationChange, Status
 
     if report.run.interrupted:
         return INTERRUPTED
-    if report.count(Status.FAIL):
+    slower = report.comparison.with_duration(DurationChange.SLOWER) if report.comparison else ()
+    if report.count(Status.FAIL) or (fail_on_slower and slower):
         return FAIL
     if report.count(Status.PASS) != report.trials_planned or not report.results:
         return INCONCLUSIVE
@@ -450,21 +460,26 @@ def judge(run_dir: Path, color: str) -> None:
 
 @cli.command(epilog=EXIT_CODES)
 @click.argument("run_dirs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@REPORT_DIR
-def report(run_dirs: tuple[Path, ...], report_dir: Path | None) -> None:
+@options(BASELINE, FAIL_ON_SLOWER, REPORT_DIR)
+def report(run_dirs: tuple[Path, ...], baseline: Path | None, fail_on_slower: bool, report_dir: Path | None) -> None:
     """Write the report of a stored run again, or merge the shards of several into a new one."""
     from harness import pipeline, store
+    from harness.renderers import trend_text
 
     stored = store.merge(tuple(store.read(path)[0] for path in run_dirs))
     built = pipeline.report_of(stored)
+    if baseline is not None:
+        built = pipeline.compared(built, pipeline.report_of(store.read(baseline)[0]))
     if len(run_dirs) == 1 and report_dir is None:
         directory = store.RunDirectory(run_dirs[0])
     else:
         directory = store.RunDirectory.create(report_dir or run_dirs[0].resolve().parent, f"{stored.run.name}-merged")
         pipeline.write_stored(stored, built, directory)
     pipeline.write_report(built, directory)
+    if built.comparison is not None:
+        click.echo(trend_text.plain(built.comparison))
     click.echo(f"report: {directory.path / pipeline.HTML_FILE}")
-    sys.exit(_exit_code(built))
+    sys.exit(_exit_code(built, fail_on_slower=fail_on_slower))
 
 
 @cli.command()
@@ -529,6 +544,7 @@ def clean(everything: bool, images: bool) -> None:
 
 
 cli.add_command(ecs)
+cli.add_command(trend)
 cli.add_command(stop_task)
 
 

@@ -26,6 +26,7 @@ from harness import (
     start_sweep,
     start_window,
     store,
+    trend,
     trial,
     verdict,
     wall_time,
@@ -66,6 +67,7 @@ class RunRequest:
     `report_dir` None: nothing is written. `repeat` None: as each scenario says. `junitxml`, `sarif` None: only
     in the run directory. `until_sure`: repeat until `goal` is shown or out of reach, each stop at most `max_repeat`
     times (None: twice as often as is needed without a failure), and begin nothing more after `max_time_ns`.
+    `baseline`: a run directory to compare with.
     """
 
     scenarios: tuple[Scenario, ...]
@@ -89,6 +91,7 @@ class RunRequest:
     sarif: Path | None = None
     base_image: str | None = None
     cluster: selection.Cluster | None = None
+    baseline: Path | None = None
     command_line: tuple[str, ...] = ()
 
 
@@ -131,6 +134,8 @@ def run(
     happens is in the report.
     """
     run_id = new_run_id()
+    # Read before anything starts: a mistake shows at once, and `latest` still names the run before.
+    baseline = report_of(store.read(request.baseline)[0]) if request.baseline else None
     directory = store.RunDirectory.create(request.report_dir, request.name) if request.report_dir else None
     opener = open_engine or _opener(request)
     try:
@@ -170,6 +175,7 @@ def run(
     )
     _write_run_file(directory, stored)
     built = report.build(stored, tuple(result.verdict for result in results))
+    built = compared(built, baseline)
     if directory is not None:
         write_report(built, directory)
         directory.mark_latest()
@@ -250,6 +256,11 @@ def judge(stored: StoredRun) -> tuple[Verdict, ...]:
 def report_of(stored: StoredRun) -> Report:
     """A stored run, judged by today's rules, as a report."""
     return report.build(stored, judge(stored))
+
+
+def compared(built: Report, baseline: Report | None) -> Report:
+    """The report with what changed since the baseline, if there is one."""
+    return replace(built, comparison=trend.compare(baseline, built)) if baseline else built
 
 
 def write_report(built: Report, directory: store.RunDirectory) -> None:

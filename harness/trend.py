@@ -394,21 +394,27 @@ def _points(
 ) -> tuple[TrendPoint, ...]:
     """One point for each run that holds the scenario."""
     points = []
-    last: dict[StopId, Outcome] = {}
+    last: dict[StopId, tuple[TrialResult, ...]] = {}
     for started_at, stops in runs:
         own = {stop: trials for stop, trials in stops.items() if stop.scenario == scenario}
         if not own:
             continue
-        found = {stop: _leading(trials) for stop, trials in own.items()}
-        changes = [
-            f"{timeout(stop.stop_timeout_ns)}: {OUTCOME_WORDS[last[stop]]} → {OUTCOME_WORDS[outcome]}"
-            for stop, outcome in found.items()
-            if stop in last and last[stop] is not outcome
-        ]
+        pairs = [_Pair(stop, last[stop], trials) for stop, trials in own.items() if stop in last]
         results = tuple(result for trials in own.values() for result in trials)
-        points.append(_point(started_at, results, "; ".join(changes)))
-        last = {**last, **found}
+        points.append(_point(started_at, results, "; ".join(_outcome_changes(pairs))))
+        last = {**last, **own}
     return tuple(points)
+
+
+def _outcome_changes(pairs: list[_Pair]) -> list[str]:
+    """`10 s: graceful → killed` for each stop that broke or was cured, or none of whose trials ended as one before."""
+    found = []
+    for pair, status in zip(pairs, _statuses(pairs), strict=True):
+        then, later = ({result.verdict.outcome for result in results} for results in (pair.before, pair.now))
+        if status.change in {StatusChange.BROKE, StatusChange.CURED} or not then & later:
+            words = f"{OUTCOME_WORDS[_leading(pair.before)]} → {OUTCOME_WORDS[_leading(pair.now)]}"
+            found.append(f"{timeout(pair.stop.stop_timeout_ns)}: {words}")
+    return found
 
 
 def _point(started_at: str, results: tuple[TrialResult, ...], changed: str) -> TrendPoint:

@@ -24,7 +24,7 @@ PURE |= {
     f"ecs_endpoint.{name}" for name in ("grace", "definitions", "identifiers", "records", "tasks", "rollout", "errors")
 }
 PURE |= {"task_definition", "task_stop", "task_report"}
-PURE |= {"survival", "doubts", "trend", "model.statistics", "model.trend"}
+PURE |= {"survival", "doubts", "trend", "model.statistics", "model.trend", "model.run"}
 DOES_IO = {"os", "subprocess", "socket", "time", "pathlib", "threading", "docker", "requests", "shutil", "tempfile"}
 DOES_IO |= {"urllib", "http", "asyncio", "multiprocessing", "select", "signal", "sys", "platform"}
 HEAVY = {"pandas", "matplotlib", "docker", "testcontainers", "boto3", "scipy", "numpy", "requests", "jinja2", "rich"}

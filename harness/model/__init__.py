@@ -33,14 +33,11 @@ from harness.model.report import (
     Paste,
     Platform,
     PlatformRow,
-    ReferenceStop,
     Remedy,
     RemedyEffect,
     RemedyKind,
     RemedyTrial,
     Report,
-    RunInfo,
-    RunWarning,
     StaticFinding,
     StoredRun,
     TaskStop,
@@ -48,6 +45,7 @@ from harness.model.report import (
     TrialResult,
     TriedRemedy,
 )
+from harness.model.run import ReferenceStop, RunInfo, RunWarning
 from harness.model.scenario import (
     ECS_STOP_TIMEOUT_S,
     NS_PER_MS,

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from harness.model.observation import EngineInfo, Observation
-from harness.model.reliability import DEFAULT_GOAL, ReliabilityClaim, ReliabilityGoal
+from harness.model.reliability import ReliabilityClaim
+from harness.model.run import RunInfo, RunWarning
 from harness.model.scenario import Outcome, Scenario, SkippedScenario
 from harness.model.statistics import ScenarioStatistics
+from harness.model.trend import Comparison
 from harness.model.verdict import Cause, Finding, SigkillEvidence, Status, Verdict
 
 
@@ -117,53 +119,6 @@ class StaticFinding:
 
 
 @dataclass(frozen=True)
-class ReferenceStop:
-    """What the engine itself takes: the stop of a subject that leaves at once. For comparison, never subtracted.
-
-    `start_ns`, `removal_ns`: the engine's calls. `signal_ns`: stop call → stop signal. `exit_ns`: stop signal → PID 1
-    exited. `return_ns`: PID 1 exited → return of the stop call. None: no clock saw both ends.
-    """
-
-    start_ns: int
-    signal_ns: int | None
-    exit_ns: int | None
-    return_ns: int | None
-    removal_ns: int
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """Who ran what, where and when. Times are ISO 8601 in UTC; `finished_at` None: the run did not end by itself.
-
-    `until_sure`: stops were repeated until `goal` was shown or out of reach. `reference` None: not measured.
-    """
-
-    run_id: str
-    name: str
-    started_at: str
-    engine: EngineInfo
-    harness_version: str
-    machine: str
-    cpu_count: int
-    command_line: tuple[str, ...] = ()
-    shard: str | None = None
-    finished_at: str | None = None
-    interrupted: bool = False
-    goal: ReliabilityGoal = DEFAULT_GOAL
-    until_sure: bool = False
-    reference: ReferenceStop | None = None
-
-
-@dataclass(frozen=True)
-class RunWarning:
-    """A doubt about the run as a whole, with what to do about it."""
-
-    rule: str
-    message: str
-    advice: str
-
-
-@dataclass(frozen=True)
 class StoredRun:
     """A run as read back from its directory, before it is judged. `trials_planned` counts what the plan held."""
 
@@ -181,6 +136,7 @@ class Report:
 
     `results` are sorted by scenario, timeout, moment, repetition; `compliance`, `advice`, `statistics` and `scenarios`
     are in the same order as each other. `remedies` are empty where none were tried, the best of each scenario first.
+    `comparison` None: there is no baseline.
     """
 
     run: RunInfo
@@ -197,6 +153,7 @@ class Report:
     tasks: tuple[TaskStop, ...] = ()
     static_findings: tuple[StaticFinding, ...] = ()
     statistics: tuple[ScenarioStatistics, ...] = ()
+    comparison: Comparison | None = None
 
     def count(self, status: Status) -> int:
         """Number of trials with this status."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.model.report import RunInfo, RunWarning
+from harness.model.run import RunInfo, RunWarning
 from harness.model.scenario import Outcome
 
 
@@ -105,8 +105,8 @@ class Comparison:
 @dataclass(frozen=True)
 class TrendPoint:
     """A scenario in one run. Durations are those of graceful stops, None without one; `outcome` is the most frequent at
-    the longest stop timeout. `changed`: at some stop timeout the outcome is another than in the run before, in words;
-    empty if not."""
+    the longest stop timeout. `changed`: where the outcome is another than in the run before, in words; may be empty.
+    """
 
     started_at: str
     stops: int

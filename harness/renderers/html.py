@@ -24,7 +24,16 @@ from harness.model import (
     Status,
     TrialResult,
 )
-from harness.renderers import assurance_text, drawing, plots, remedy_text, results_json, statistics_text, task_text
+from harness.renderers import (
+    assurance_text,
+    drawing,
+    plots,
+    remedy_text,
+    results_json,
+    statistics_text,
+    task_text,
+    trend_text,
+)
 from harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
@@ -84,7 +93,7 @@ def render(report: Report, pictures: dict[str, str] | None = None) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=Markup(style),
         data=Markup(_embedded(_data(report))),
-        plots={name: Markup(_inline(name, svg)) for name, svg in pictures.items()},
+        plots={name: Markup(inline(name, svg)) for name, svg in pictures.items()},
         survival_plot=plots.SURVIVAL,
     )
 
@@ -95,7 +104,7 @@ def _embedded(value: object) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _inline(name: str, svg: str) -> str:
+def inline(name: str, svg: str) -> str:
     """An SVG file as part of a page: no prologue, the page's neutral colour, no style rules for the whole page."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
@@ -134,6 +143,10 @@ def _view(report: Report) -> dict[str, Any]:
         "claims": assurance_text.rows(report),
         "statistics": statistics_text.rows(report),
         "too_few_stops": statistics_text.too_few(report),
+        "comparison": report.comparison,
+        "comparison_headline": trend_text.headline(report.comparison) if report.comparison else "",
+        "news": trend_text.news(report.comparison) if report.comparison else [],
+        "too_few_to_compare": trend_text.too_few(report.comparison) if report.comparison else "",
         "platforms": _platform_heads(report),
         "platform_rows": _platform_rows(report),
         "colours": {outcome.value: plots.OUTCOME_COLOURS[outcome] for outcome in Outcome},

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import chain, islice
 
 from harness.model import Report, Status, TrialResult
-from harness.renderers import assurance_text, remedy_text, statistics_text, task_text
+from harness.renderers import assurance_text, remedy_text, statistics_text, task_text, trend_text
 from harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
@@ -39,6 +39,7 @@ def render(report: Report) -> str:
         *chain.from_iterable(
             (f"> **Warning:** {_cell(item.message)} {_cell(item.advice)}", "") for item in report.warnings
         ),
+        *_comparison(report),
         *_compliance(report),
         *_skipped(report),
         *_tasks(report),
@@ -50,6 +51,30 @@ def render(report: Report) -> str:
         _footer(report),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _comparison(report: Report) -> list[str]:
+    """What changed since the baseline, where there is one."""
+    if report.comparison is None:
+        return []
+    found = report.comparison
+    rows = [
+        (_cell(item.word), _cell(item.stop), _cell(item.basis))
+        for item in islice(trend_text.news(found), MAX_SCENARIOS)
+    ]
+    table = [*_table(("Change", "Stop", "How we know"), (":--",) * 3, rows), ""] if rows else []
+    too_few = trend_text.too_few(found)
+    return [
+        "### Against the baseline",
+        "",
+        _cell(trend_text.headline(found)),
+        "",
+        *chain.from_iterable(
+            (f"> **Warning:** {_cell(item.message)} {_cell(item.advice)}", "") for item in found.warnings
+        ),
+        *table,
+        *([too_few, ""] if too_few else []),
+    ]
 
 
 def _compliance(report: Report) -> list[str]:

@@ -24,18 +24,14 @@ from harness.model import (
     TrafficKind,
     Vantage,
 )
+from harness.renderers.comparison_document import ComparisonDocument
+from harness.renderers.documented import Documented, WarningDocument
 
 FORMAT_VERSION = 1
 
 
-class _Documented:
-    """Makes pydantic take the docstring under each field as its description in the schema."""
-
-    __pydantic_config__ = {"use_attribute_docstrings": True}  # noqa: RUF012 - pydantic reads it, nobody changes it
-
-
 @dataclass(frozen=True)
-class EngineDocument(_Documented):
+class EngineDocument(Documented):
     """The engine as it answered, and what it can prove."""
 
     name: str
@@ -60,7 +56,7 @@ class EngineDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class ReferenceDocument(_Documented):
+class ReferenceDocument(Documented):
     """What the engine itself took to stop a program that leaves at once, before the trials. Never subtracted."""
 
     start_s: float
@@ -74,7 +70,7 @@ class ReferenceDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class RunDocument(_Documented):
+class RunDocument(Documented):
     """Who ran what, where and when."""
 
     run_id: str
@@ -98,7 +94,7 @@ class RunDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class FindingDocument(_Documented):
+class FindingDocument(Documented):
     """One rule that applied to a trial."""
 
     rule: str
@@ -109,7 +105,7 @@ class FindingDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class EventDocument(_Documented):
+class EventDocument(Documented):
     """One thing that happened, stamped by one clock."""
 
     event: EventKind
@@ -125,7 +121,7 @@ class EventDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class ProcessDocument(_Documented):
+class ProcessDocument(Documented):
     """One process of the container just before the stop."""
 
     pid: int
@@ -137,7 +133,7 @@ class ProcessDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class RequestDocument(_Documented):
+class RequestDocument(Documented):
     """One request or held connection that was open at the stop call, or begun after it. Times are seconds after the
     stop call, null where it did not come to that."""
 
@@ -160,7 +156,7 @@ class RequestDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class ProblemDocument(_Documented):
+class ProblemDocument(Documented):
     """What kept a trial from being measured."""
 
     kind: ProblemKind
@@ -168,7 +164,7 @@ class ProblemDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class CauseDocument(_Documented):
+class CauseDocument(Documented):
     """Why a stop was not graceful. Ids: docs/outcomes.md."""
 
     id: str
@@ -177,7 +173,7 @@ class CauseDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class TrialDocument(_Documented):
+class TrialDocument(Documented):
     """One stop of one fresh container."""
 
     trial_id: str
@@ -244,7 +240,7 @@ class TrialDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class ScenarioDocument(_Documented):
+class ScenarioDocument(Documented):
     """One scenario of the run."""
 
     name: str
@@ -258,7 +254,7 @@ class ScenarioDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class ComplianceDocument(_Documented):
+class ComplianceDocument(Documented):
     """One scenario against the default stop timeout of Amazon ECS."""
 
     scenario: str
@@ -270,7 +266,7 @@ class ComplianceDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class PlatformStatusDocument(_Documented):
+class PlatformStatusDocument(Documented):
     """One scenario against one platform's default."""
 
     scenario: str
@@ -279,7 +275,7 @@ class PlatformStatusDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class PlatformDocument(_Documented):
+class PlatformDocument(Documented):
     """A container platform's default and which scenarios it would let finish."""
 
     name: str
@@ -293,7 +289,7 @@ class PlatformDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class PasteDocument(_Documented):
+class PasteDocument(Documented):
     """Lines to copy into a file."""
 
     place: str
@@ -302,7 +298,7 @@ class PasteDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class RemedyDocument(_Documented):
+class RemedyDocument(Documented):
     """A change that was tried against a bad stop, and what it did."""
 
     scenario: str
@@ -323,7 +319,7 @@ class RemedyDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class TimeoutAdviceDocument(_Documented):
+class TimeoutAdviceDocument(Documented):
     """The stop timeout that a scenario's graceful stops suggest."""
 
     scenario: str
@@ -333,7 +329,7 @@ class TimeoutAdviceDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class ContainerStopDocument(_Documented):
+class ContainerStopDocument(Documented):
     """One container of a task, in the order in which they were told to stop."""
 
     name: str
@@ -358,7 +354,7 @@ class ContainerStopDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class TaskStopDocument(_Documented):
+class TaskStopDocument(Documented):
     """One stop of a whole task."""
 
     trial_id: str
@@ -378,7 +374,7 @@ class TaskStopDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class StaticFindingDocument(_Documented):
+class StaticFindingDocument(Documented):
     """What a task definition shows before it runs."""
 
     scenario: str
@@ -389,7 +385,7 @@ class StaticFindingDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class GracefulShareDocument(_Documented):
+class GracefulShareDocument(Documented):
     """How many of the stops at one stop timeout were graceful, with the exact binomial interval (95 %)."""
 
     stop_timeout_s: float
@@ -403,7 +399,7 @@ class GracefulShareDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class CutOffDocument(_Documented):
+class CutOffDocument(Documented):
     """Stops that were still running at their stop timeout, when SIGKILL came: right-censored observations."""
 
     after_s: float
@@ -411,7 +407,7 @@ class CutOffDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class CurvePointDocument(_Documented):
+class CurvePointDocument(Documented):
     """A step of the survival curve (Kaplan–Meier) with its pointwise 95 % interval."""
 
     after_s: float
@@ -423,7 +419,7 @@ class CurvePointDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class PercentileDocument(_Documented):
+class PercentileDocument(Documented):
     """The shutdown duration by which so many percent of the stops have ended; bounds by order statistics (95 %)."""
 
     percent: int
@@ -436,7 +432,7 @@ class PercentileDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class StillRunningDocument(_Documented):
+class StillRunningDocument(Documented):
     """The survival curve at a platform's default stop timeout; null where no stop was watched for that long."""
 
     after_s: float
@@ -446,7 +442,7 @@ class StillRunningDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class StatisticsDocument(_Documented):
+class StatisticsDocument(Documented):
     """The stops of one scenario over all its stop timeouts. docs/statistics.md says how each number is computed."""
 
     scenario: str
@@ -464,7 +460,7 @@ class StatisticsDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class ClaimDocument(_Documented):
+class ClaimDocument(Documented):
     """What the stops show about all stops of one scenario, at one stop timeout and moment where only a graceful stop is
     expected. docs/confidence.md says how it is computed. Each holds by itself with its confidence, not all together."""
 
@@ -492,7 +488,7 @@ class ClaimDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class SkippedDocument(_Documented):
+class SkippedDocument(Documented):
     """A scenario that the engine cannot run."""
 
     scenario: str
@@ -500,16 +496,7 @@ class SkippedDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class WarningDocument(_Documented):
-    """A doubt about the run as a whole, with what to do about it."""
-
-    rule: str
-    message: str
-    advice: str
-
-
-@dataclass(frozen=True)
-class SummaryDocument(_Documented):
+class SummaryDocument(Documented):
     """How many trials came to what."""
 
     trials_planned: int
@@ -524,7 +511,7 @@ class SummaryDocument(_Documented):
 
 
 @dataclass(frozen=True)
-class ResultsDocument(_Documented):
+class ResultsDocument(Documented):
     """The results of one run of stop-harness. Times are seconds."""
 
     format_version: int
@@ -549,3 +536,5 @@ class ResultsDocument(_Documented):
     """One for each scenario, stop timeout and moment at which only a graceful stop is expected."""
     skipped: tuple[SkippedDocument, ...]
     warnings: tuple[WarningDocument, ...]
+    comparison: ComparisonDocument | None
+    """null: the run was not set beside a baseline."""

@@ -28,6 +28,8 @@ from harness.model import (
     TrialResult,
     TriedRemedy,
 )
+from harness.renderers.comparison_document import comparison
+from harness.renderers.documented import WarningDocument
 from harness.renderers.results_document import (
     FORMAT_VERSION,
     CauseDocument,
@@ -60,7 +62,6 @@ from harness.renderers.results_document import (
     TaskStopDocument,
     TimeoutAdviceDocument,
     TrialDocument,
-    WarningDocument,
 )
 from harness.verdict import lost_requests
 from harness.wording import run_duration_ns, to_seconds
@@ -136,6 +137,7 @@ def _results(report: Report) -> ResultsDocument:
         claims=tuple(_claim(item) for item in report.claims),
         skipped=tuple(SkippedDocument(skip.scenario, skip.reason) for skip in report.skipped),
         warnings=tuple(WarningDocument(item.rule, item.message, item.advice) for item in report.warnings),
+        comparison=comparison(report.comparison) if report.comparison else None,
     )
 
 

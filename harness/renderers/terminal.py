@@ -10,6 +10,7 @@ from itertools import groupby
 from harness import signals
 from harness.model import (
     ClaimStatus,
+    Comparison,
     Compliance,
     ComplianceStatus,
     Outcome,
@@ -21,7 +22,7 @@ from harness.model import (
     TimeoutAdvice,
     TrialResult,
 )
-from harness.renderers import assurance_text, remedy_text, statistics_text, task_text
+from harness.renderers import assurance_text, remedy_text, statistics_text, task_text, trend_text
 from harness.wording import (
     ASCII_MARKS,
     COMPLIANCE_MARKS,
@@ -61,6 +62,7 @@ _COMPLIANCE_COLOURS = {
 }
 _CLAIM_COLOURS = {ClaimStatus.SHOWN: _GREEN, ClaimStatus.NOT_SHOWN: _YELLOW, ClaimStatus.REFUTED: _RED}
 _REMEDY_COLOURS = {RemedyEffect.CURES: _GREEN, RemedyEffect.LOSES_WORK: _RED, RemedyEffect.FAILS: _DIM}
+_TONE_COLOURS = {trend_text.Tone.GOOD: _GREEN, trend_text.Tone.BAD: _RED, trend_text.Tone.OPEN: _YELLOW}
 SHOWN_CURES = 2
 """Cures of one stop whose lines are printed; results.json and the HTML report have those of all."""
 
@@ -80,6 +82,7 @@ def summary(report: Report, *, width: int = 80, colour: bool = False, unicode: b
         _definition_lines(task_text.findings(report), width, paint),
         [line for section in remedy_text.sections(report) for line in _remedy_summary(section, width, paint)],
         _claim_lines(report, width, paint) if report.run.until_sure else [],
+        _comparison_lines(report.comparison, width, paint) if report.comparison else [],
         [
             *_wrapped(compliance_headline(report), width),
             *_wrapped(expectation_headline(report) + _run_time(report), width),
@@ -237,6 +240,18 @@ def _listed(names: list[str]) -> str:
     """The first of the names, and how many more there are."""
     first = ", ".join(names[:1] + [name.removeprefix("stop timeout ") for name in names[1:4]])
     return first if len(names) <= 4 else f"{first} and {count_of(len(names) - 4, 'more trial')}"
+
+
+def _comparison_lines(found: Comparison, width: int, paint: _Paint) -> list[str]:
+    """What changed since the baseline, the worst first."""
+    lines = _wrapped(trend_text.headline(found), width)
+    for warning in found.warnings:
+        lines += _hanging("warning", f"{warning.message} {warning.advice}", width, paint, _YELLOW)
+    news = trend_text.news(found)
+    for item in news[:MAX_PROBLEMS]:
+        lines += _hanging(item.word, f"{item.stop}: {item.basis}", width, paint, _TONE_COLOURS[item.tone])
+    lines += ["  … and more; the report lists them all"] if len(news) > MAX_PROBLEMS else []
+    return lines + [line for text in [trend_text.too_few(found)] if text for line in _hanging("note", text, width)]
 
 
 def _run_time(report: Report) -> str:

@@ -40,11 +40,11 @@ def news(comparison: Comparison) -> list[News]:
     """Everything that changed, the worst first. What is as it was is left out."""
     groups: list[tuple[str, Tone, tuple[StopChange, ...], bool]] = [
         ("broke", Tone.BAD, comparison.with_status(StatusChange.BROKE), True),
-        ("slower", Tone.BAD, comparison.with_duration(DurationChange.SLOWER), False),
+        ("slower", Tone.BAD, slower(comparison), False),
         ("unclear", Tone.OPEN, comparison.with_status(StatusChange.UNCLEAR), True),
-        ("slower or not?", Tone.OPEN, _differ_untold(comparison), False),
+        ("unproved", Tone.OPEN, _differ_untold(comparison), False),
         ("cured", Tone.GOOD, comparison.with_status(StatusChange.CURED), True),
-        ("faster", Tone.GOOD, comparison.with_duration(DurationChange.FASTER), False),
+        ("faster", Tone.GOOD, faster(comparison), False),
     ]
     found = [
         News(word, tone, stop_name(change.stop), basis(change, of_status=of_status))
@@ -54,6 +54,20 @@ def news(comparison: Comparison) -> list[News]:
     found += [News("gone", Tone.OPEN, names, "not in this run") for names in _names(comparison.gone)]
     found += [News("new", Tone.OPEN, names, "not in the baseline") for names in _names(comparison.new)]
     return found
+
+
+def slower(comparison: Comparison) -> tuple[StopChange, ...]:
+    """Slower stops but those that broke, which is the same news in other words."""
+    return tuple(
+        change for change in comparison.with_duration(DurationChange.SLOWER) if change.status is not StatusChange.BROKE
+    )
+
+
+def faster(comparison: Comparison) -> tuple[StopChange, ...]:
+    """Faster stops but those that were cured."""
+    return tuple(
+        change for change in comparison.with_duration(DurationChange.FASTER) if change.status is not StatusChange.CURED
+    )
 
 
 def _differ_untold(comparison: Comparison) -> tuple[StopChange, ...]:
@@ -94,9 +108,9 @@ def headline(comparison: Comparison) -> str:
     """`Against the run of 2026-11-23T…: 1 broke, 2 slower; 40 stops are as they were.`"""
     counts = [
         (len(comparison.with_status(StatusChange.BROKE)), "broke"),
-        (len(comparison.with_duration(DurationChange.SLOWER)), "slower"),
+        (len(slower(comparison)), "slower"),
         (len(comparison.with_status(StatusChange.CURED)), "cured"),
-        (len(comparison.with_duration(DurationChange.FASTER)), "faster"),
+        (len(faster(comparison)), "faster"),
         (len(comparison.new), "new"),
         (len(comparison.gone), "gone"),
     ]
@@ -114,3 +128,9 @@ def too_few(comparison: Comparison) -> str:
     """That durations were repeated too few times to compare; empty where none were."""
     found = len(comparison.with_duration(DurationChange.TOO_FEW))
     return f"{count_of(found, 'stop')} repeated too few times to tell slower from chance (--repeat)." if found else ""
+
+
+def plain(comparison: Comparison) -> str:
+    """Headline and news as plain lines."""
+    lines = [f"  {item.word}  {item.stop}: {one_line(item.basis)}" for item in news(comparison)]
+    return "\n".join([headline(comparison), *lines])

@@ -1,0 +1,41 @@
+"""trend.html: many runs on one page, without fetching anything and without script."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from harness.model import Trend
+from harness.renderers import html, trend_plot, trend_text
+from harness.wording import one_line
+
+
+def render(trend: Trend) -> str:
+    """The page; the newest run stands first in its lists."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("harness.renderers", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(line=one_line)
+    style = resources.files("harness.renderers").joinpath("templates", "report.css").read_text("utf-8")
+    svg = trend_plot.render(trend)
+    return environment.get_template("trend.html.j2").render(
+        trend=trend,
+        style=Markup(style),
+        plot=Markup(html.inline("trend", svg)) if svg else "",
+        steps=[
+            (run, trend_text.headline(step), trend_text.news(step), step.warnings)
+            for run, step in reversed(list(zip(trend.runs[1:], trend.comparisons, strict=True)))
+        ],
+        changes=[
+            (one_line(series.scenario), point.started_at, point.changed)
+            for series in trend.series
+            for point in series.points
+            if point.changed
+        ],
+    )

@@ -1,0 +1,34 @@
+"""`stop-harness trend`: many runs on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run_dirs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="The page.  [default: beside the first run]"
+)
+def trend(run_dirs: tuple[Path, ...], output: Path | None) -> None:
+    """Show how stops changed over several runs: trend.html and trend.svg.
+
+    \b
+    stop-harness trend reports/2*
+    """
+    from harness import pipeline, store
+    from harness import trend as trends
+    from harness.renderers import trend_html, trend_plot, trend_text
+
+    stored = {item.run.run_id: item for item, _ in map(store.read, run_dirs)}  # `latest` may name one of them again
+    found = trends.over([pipeline.report_of(item) for item in stored.values()])
+    page = output or run_dirs[0].resolve().parent / "trend.html"
+    directory = store.RunDirectory(page.parent)
+    directory.write(page.name, trend_html.render(found))
+    if (svg := trend_plot.render(found)) is not None:
+        directory.write(page.with_suffix(".svg").name, svg)
+    for step in found.comparisons[-1:]:
+        click.echo(trend_text.plain(step))
+    click.echo(f"trend: {page}")
