@@ -333,6 +333,7 @@ def _differences(baseline: Report, now: Report) -> tuple[RunWarning, ...]:
             run.harness_version,
             "Both runs are judged by this version's rules, but were recorded by two.",
         ),
+        _busier(baseline, now),
         _changed_scenarios(baseline.scenarios, now.scenarios),
     )
     return tuple(warning for warning in found if warning is not None)
@@ -343,6 +344,19 @@ def _differs(rule: str, what: str, then: str, now: str, advice: str) -> RunWarni
         return None
     return RunWarning(
         rule, f"The baseline was made with another {what}: {one_line(then)}, now {one_line(now)}.", advice
+    )
+
+
+def _busier(baseline: Report, now: Report) -> RunWarning | None:
+    """One run was measured on an overloaded machine and the other was not."""
+    then, later = (any(item.rule == "overload" for item in report.warnings) for report in (baseline, now))
+    if then == later:
+        return None
+    which = "the baseline" if then else "this run"
+    return RunWarning(
+        "other-load",
+        f"The machine was overloaded during {which} only.",
+        "What is slower or faster may come from the load; repeat that run on a quiet machine.",
     )
 
 

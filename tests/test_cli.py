@@ -25,7 +25,7 @@ from tests import test_pipeline
 COMMAND = [str(Path(sys.executable).with_name("stop-harness"))]
 PYTHON = os.path.realpath(sys.executable)
 NO_DOCKER = "unix:///nonexistent.sock"
-COMMANDS = ("run", "check", "validate", "plan", "judge", "report", "init", "schema", "doctor", "clean")
+COMMANDS = ("run", "check", "validate", "plan", "judge", "report", "init", "schema", "doctor", "clean", "trend")
 VALID = "version: 1\nname: web\nsubject: {image: web}\nstop: {timeouts: [2s, 30s]}\n"
 
 APP = """

@@ -23,6 +23,7 @@ from harness.model import (
     Outcome,
     Readiness,
     Report,
+    RunWarning,
     Scenario,
     Status,
     StatusChange,
@@ -262,6 +263,15 @@ def test_runs_of_another_engine_machine_or_version_are_compared_with_a_warning()
     assert found.keys() == {"other-engine", "other-machine", "other-harness"}
     assert "Docker Engine 27.0" in found["other-engine"].message
     assert all(warning.advice for warning in found.values())
+
+
+def test_a_busy_machine_in_one_of_the_runs_is_a_warning() -> None:
+    """Slower may then mean no more than busier; where both were busy, or neither, there is nothing to say."""
+    quiet = report(stop(1))
+    busy = replace(quiet, warnings=(RunWarning("overload", "", ""),))
+    assert [warning.rule for warning in trend.compare(quiet, busy).warnings] == ["other-load"]
+    assert "the baseline only" in trend.compare(busy, quiet).warnings[0].message
+    assert trend.compare(busy, busy).warnings == ()
 
 
 def test_a_scenario_that_changed_is_a_warning_and_its_repetitions_are_no_change() -> None:

@@ -1,0 +1,96 @@
+"""`--baseline`, `--fail-on-slower` and `trend` on stored runs of the simulated engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from harness import cli, pipeline
+from harness.engines.selection import Chosen
+from harness.engines.simulated import Script, SimulatedEngine
+from harness.errors import StoreError
+from harness.model import NS_PER_S
+from tests import test_pipeline
+
+
+def stored(parent: Path, takes_s: float, *, repeat: int = 8) -> Path:
+    """A run of `web`, which takes so long to stop."""
+    engine = SimulatedEngine({"web": Script(leaves_after_ns=round(takes_s * NS_PER_S))})
+    directory = test_pipeline.run(engine, test_pipeline.scenario("web", 10, repeat=repeat), report_dir=parent).directory
+    assert directory is not None
+    return directory
+
+
+def ask(*arguments: object) -> Result:
+    """The command in this process; errors of ours come out as exceptions."""
+    return CliRunner().invoke(cli.cli, [str(item) for item in arguments], catch_exceptions=False)
+
+
+def test_slower_is_reported_and_fails_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    """Eight stops of 2 s, now of 4 s: exit code 0, and 1 with --fail-on-slower."""
+    before, now = stored(tmp_path, 2), stored(tmp_path, 4)
+    answer = ask("report", now, "--baseline", before)
+    assert answer.exit_code == 0
+    assert "1 slower" in answer.output
+    assert "slower  web at 10 s: median 2 s then, 4 s now (+100%)" in answer.output
+    document = json.loads((now / "results.json").read_text())
+    assert document["comparison"]["changes"][0]["duration"] == "slower"
+    assert "Against the baseline" in (now / "report.html").read_text()
+    assert ask("report", now, "--baseline", before, "--fail-on-slower").exit_code == 1
+    assert ask("report", before, "--baseline", before, "--fail-on-slower").exit_code == 0
+
+
+def test_a_broken_stop_fails_by_its_expectation(tmp_path: Path) -> None:
+    """Killed now: exit code 1 without any further option."""
+    answer = ask("report", stored(tmp_path, 30), "--baseline", stored(tmp_path, 2))
+    assert answer.exit_code == 1
+    assert "broke  web at 10 s: 8 of 8 passed then, 0 of 8 now" in answer.output
+
+
+def test_a_run_is_compared_with_the_latest_one_before_it(tmp_path: Path) -> None:
+    """`--baseline reports/latest`: the link is read before the run makes it point to itself."""
+    stored(tmp_path, 2)
+    engine = SimulatedEngine({"web": Script(leaves_after_ns=5 * NS_PER_S)})
+    heard = test_pipeline.Heard()
+    request = pipeline.RunRequest(
+        (test_pipeline.scenario("web", 10, repeat=8),),
+        "test",
+        tmp_path,
+        engine="simulated",
+        baseline=tmp_path / "latest",
+    )
+    done = pipeline.run(request, heard, heard.interruption, lambda _name, _run: Chosen(engine))
+    assert done.report.comparison is not None
+    assert [change.duration.value for change in done.report.comparison.changes] == ["slower"]
+    assert done.report.comparison.baseline.run_id != done.report.run.run_id
+
+
+def test_a_baseline_that_is_none_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """No engine is asked, and no directory is made."""
+    request = pipeline.RunRequest((test_pipeline.scenario("web"),), "test", tmp_path / "out", baseline=tmp_path)
+    heard = test_pipeline.Heard()
+    with pytest.raises(StoreError, match="is not a run directory"):
+        pipeline.run(request, heard, heard.interruption, lambda _name, _run: pytest.fail("an engine was asked"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_trend_is_written_beside_the_runs(tmp_path: Path) -> None:
+    """A page and a picture; a run that is named twice, by its link, counts once."""
+    first, second = stored(tmp_path, 2), stored(tmp_path, 30)
+    answer = ask("trend", first, second, tmp_path / "latest")
+    assert answer.exit_code == 0
+    assert "1 broke" in answer.output
+    page = (tmp_path / "trend.html").read_text()
+    assert "2 runs of 1 scenario<" in page
+    assert "graceful → killed" in page
+    assert (tmp_path / "trend.svg").read_text().startswith("<?xml")
+
+
+def test_the_page_can_be_written_elsewhere(tmp_path: Path) -> None:
+    """With the picture beside it."""
+    run = stored(tmp_path, 2, repeat=1)
+    assert ask("trend", run, "--output", tmp_path / "pages" / "stops.html").exit_code == 0
+    assert {path.name for path in (tmp_path / "pages").iterdir()} == {"stops.html", "stops.svg"}
