@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -53,9 +54,8 @@ def test_a_killed_container_is_told_with_the_engines_evidence(ours: Simulation) 
     arn = ours.run({"name": "stuck", "stopTimeout": 20}, {"name": "slow", "essential": False})
     result = run(ours.server.url, "--task", arn, "--reason", "why not")
     assert result.exit_code == 1, result.output
-    rows = [line.split() for line in result.stdout.splitlines()]
-    assert ["stuck", "20", "s", "20", "s", "137", "observed"] in rows
-    assert ["slow", "3", "s", "30", "s", "0", "not", "sent"] in rows
+    assert re.search(r"^stuck +2\d[.\d]* s +20 s +137 +observed$", result.stdout, re.MULTILINE), result.stdout
+    assert re.search(r"^slow +\d[.\d]* s +30 s +0 +not sent$", result.stdout, re.MULTILINE), result.stdout
     assert "killed: stuck still ran at its stop timeout of 20 s and got SIGKILL." in result.stdout
     assert f"task {arn.rpartition('/')[2]}: 2 containers, asked to stop" in result.stderr
     assert "stuck STOPPED (137)" in result.stderr
@@ -138,10 +138,27 @@ def test_refusals_have_the_exit_codes_of_the_project(ours: Simulation, arguments
 
 
 def test_an_endpoint_that_does_not_answer_is_4() -> None:
-    """As for an engine."""
+    """As for an engine; and so is one that answers something else."""
     error = run("http://127.0.0.1:1", "--task", "0" * 32).exception
     assert isinstance(error, Refusal)
     assert error.exit_code == 4
+    with amazon([], {}) as url:
+        error = run(url, "--task", ARN).exception
+    assert isinstance(error, Refusal)
+    assert error.exit_code == 4
+    assert "names no task" in str(error)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--query", "task.nope()"], ["--profile", "nope"], ["--cli-auto-prompt"], ["--output", "xml"]],
+    ids=str,
+)
+def test_mistakes_of_the_user_are_2(ours: Simulation, arguments: list[str]) -> None:
+    """A query that fails, a profile that is not there, questions without a terminal."""
+    arn = ours.run({"name": "app"})
+    result = run(ours.server.url, "--task", arn, *arguments)
+    assert (result.exception.exit_code if isinstance(result.exception, Refusal) else result.exit_code) == 2
 
 
 # ── Amazon's ECS: another endpoint, that tells what ECS tells ────────────────────────────────────────────────────────

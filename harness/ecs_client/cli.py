@@ -180,9 +180,7 @@ def _measure(ecs: Ecs, answer: dict[str, Any], cluster: str | None, answers: _An
         raise
     wanted = given["output"] is not None or given["query"] is not None
     stream = sys.stderr if wanted else sys.stdout
-    colour = (
-        stream.isatty() and not os.environ.get("NO_COLOR") if given["colour"] == "auto" else given["colour"] == "on"
-    )
+    colour = _is_coloured(given["colour"], terminal=stream.isatty())
     text = verdict_text.render(stop, width=width, colour=colour)
     if (stream.encoding or "").lower().replace("-", "") not in {"utf8", "utf16"}:
         text = text.translate(ASCII_MARKS)

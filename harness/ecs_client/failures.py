@@ -1,4 +1,4 @@
-"""What goes wrong before or instead of an answer, in the four classes of the AWS CLI's exit codes."""
+"""What goes wrong before or instead of an answer, in the classes of the AWS CLI's exit codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ class Kind(Enum):
     """ECS answered with an error that is the request's own: no such task, no permission."""
     BROKEN_SERVICE = (254, 4)
     """ECS answered with a failure of its own, HTTP 5xx."""
-    OTHER = (255, 4)
+    UNREACHABLE = (255, 4)
+    """Nobody answers, or something that is not ECS."""
+    OTHER = (255, 2)
+    """Settings that cannot be used, a query that cannot be answered, a format that cannot show it."""
 
     @property
     def aws_exit_code(self) -> int:

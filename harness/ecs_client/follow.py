@@ -12,6 +12,7 @@ from harness.ecs_client.measure import Sighting, TaskStop
 from harness.ecs_client.records import STOPPED, Definition, Task
 from harness.ecs_client.service import Ecs
 from harness.model import NS_PER_S
+from harness.wording import printable
 
 POLL_S = 1.0
 """DescribeTasks is allowed twenty times a second for all clients of an account and region together."""
@@ -38,6 +39,9 @@ def follow(ecs: Ecs, answer: dict[str, Any], cluster: str | None, *, width: int)
 
     Raises LostSight where the end cannot be seen, ClientFailure where ECS is out of reach.
     """
+    if not answer.get("task", {}).get("taskArn"):
+        text = "The answer to StopTask names no task: is it ECS that answers at this endpoint?"
+        raise ClientFailure(Kind.BROKEN_SERVICE, text)
     following = _Following(ecs, cluster, records.task(answer["task"]), _Display(width))
     last = following.until_stopped(answer["task"])
     evidence = ecs.own_evidence(following.before.arn)
@@ -83,7 +87,7 @@ class _Following:
         try:
             seen = self._ecs.describe_task(self._cluster, self.before.arn)
         except ClientFailure as failure:
-            if failure.kind not in {Kind.OTHER, Kind.BROKEN_SERVICE}:
+            if failure.kind not in {Kind.UNREACHABLE, Kind.BROKEN_SERVICE}:
                 raise LostSight(f"the task cannot be followed: {failure}") from None
             if time.monotonic_ns() - self._looked_ns > UNREACHABLE_PATIENCE_S * NS_PER_S:
                 text = f"{failure}\nThe task was told to stop; how it took that is not known."
@@ -151,7 +155,7 @@ class _Display:
         for name, state in _states(task):
             if self._shown.get(name) != state:
                 self._shown[name] = state
-                self._print(f"{time.monotonic() - self._begun:6.1f} s  {name} {state}")
+                self._print(f"{time.monotonic() - self._begun:6.1f} s  {printable(name)} {state}")
 
     def refresh(self) -> None:
         """The terminal's line, with the time that has passed."""

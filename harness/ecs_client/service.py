@@ -17,6 +17,7 @@ from botocore import UNSIGNED, exceptions
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.httpsession import URLLib3Session
+from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 from botocore.validate import ParamValidator
 
@@ -179,5 +180,7 @@ def _failures() -> Iterator[None]:
     except exceptions.ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
         raise ClientFailure(Kind.BROKEN_SERVICE if status >= 500 else Kind.REFUSED, str(error)) from None
+    except (exceptions.ConnectionError, exceptions.HTTPClientError, ResponseParserError) as error:
+        raise ClientFailure(Kind.UNREACHABLE, str(error)) from None
     except (exceptions.BotoCoreError, ValueError) as error:
         raise ClientFailure(Kind.OTHER, str(error)) from None
