@@ -108,7 +108,10 @@ def _read(file: Path) -> str:
 
 
 def _check_disk(scenario: Scenario, text: str) -> None:
-    directory = scenario.subject.build_directory
+    directory, task_file = scenario.subject.build_directory, scenario.subject.task_file
+    if task_file is not None and scenario.source is not None and not Path(task_file).is_file():
+        where = scenario_format.location(text, scenario.source, ("subject", "task_definition"))
+        raise ScenarioError((f"{where}: subject.task_definition: there is no file {task_file}",))
     if directory is None or scenario.source is None:
         return
     dockerfile = scenario.subject.dockerfile

@@ -183,10 +183,14 @@ class ScenarioFile(Section):
     def _expectations_fit(cls, expect: list[ExpectSection], info: ValidationInfo) -> list[ExpectSection]:
         named = [section.timeout for section in expect]
         stop: StopSection | None = info.data.get("stop")  # None: it has mistakes of its own
+        subject: SubjectSection | None = info.data.get("subject")
+        of_task = subject is not None and subject.task_definition is not None
         for timeout in named:
             if named.count(timeout) > 1:
                 where = "without `timeout`" if timeout is None else f"for timeout {units.format_duration(timeout)}"
                 raise ValueError(f"two entries {where}; one is enough")
+            if timeout is not None and stop is not None and "timeouts" not in stop.model_fields_set and of_task:
+                raise ValueError("`timeout` goes with `stop.timeouts`; without it the task definition's own apply")
             if timeout is not None and stop is not None and timeout not in stop.timeouts:
                 known = ", ".join(units.format_duration(value) for value in stop.timeouts)
                 raise ValueError(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
+from harness.engines.docker_host import DockerHost
 from tests import aws_cli
 from tests.ecs_runs import after
-from tests.ecs_support import client
+from tests.ecs_support import client, until
 from tests.test_ecs_docker import served
 
 pytestmark = pytest.mark.docker
@@ -137,6 +141,30 @@ def test_a_definition_is_read_as_the_aws_cli_prints_it(tmp_path: Path) -> None:
         (found,) = task["containers"]
         assert (found["name"], found["outcome"], found["exit_code"]) == ("router", "graceful", 143)
     assert left == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["SIGINT", "SIGKILL"])
+def test_nothing_is_left_of_a_run_that_is_ended(docker_engine_host: DockerHost, tmp_path: Path, number: int) -> None:
+    """Ctrl-C during a stop of minutes, and kill -9: no container of the task is left."""
+    marker = f"wait-for-{uuid.uuid4().hex}"
+    command = ["sh", "-c", f"# {marker}\ntrap '' TERM; while :; do sleep 1; done"]
+    stays = {"name": "app", "image": IMAGE, "memory": 64, "command": command, "stopTimeout": 100}
+    (tmp_path / "web.json").write_text(json.dumps({"containerDefinitions": [stays]}))
+    command = [sys.executable, "-m", "harness.cli", "check", "--task-definition", str(tmp_path / "web.json")]
+    engine = docker.DockerClient(base_url=docker_engine_host.url, version=docker_engine_host.api_version)
+
+    def living() -> list[str]:
+        shown = engine.api.containers(all=True)
+        return [item["Id"] for item in shown if marker in item["Command"]]
+
+    try:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            until(living, lambda found: len(found) == 1, 60)
+            process.send_signal(number)
+            until(living, lambda found: found == [], 60)
+            process.wait(60)
+    finally:
+        engine.close()
 
 
 def test_what_is_no_task_definition_is_refused_before_anything_starts(tmp_path: Path) -> None:

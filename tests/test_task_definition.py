@@ -289,6 +289,23 @@ def test_any_text_is_a_mistake_at_worst(text: str) -> None:
         task_definition.parse(text, "web.json")
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("", "a.yaml:3:11: subject.task_definition: there is no file"),
+        ("expect: {timeout: 3s, outcome: killed}\n", "`timeout` goes with `stop.timeouts`"),
+        ("stop: {signal: SIGINT}\n", "`stop.signal`: ECS has no such setting"),
+        ("ready: {handler: true}\n", "`ready.handler` cannot be done with a task definition"),
+    ],
+)
+def test_a_scenario_says_where_its_task_is_wrong(tmp_path: Path, more: str, said: str) -> None:
+    """File, line, column and key."""
+    (tmp_path / "a.yaml").write_text(f"version: 1\nname: web\nsubject: {{task_definition: nope.json}}\n{more}")
+    with pytest.raises(ScenarioError) as caught:
+        discovery.load((tmp_path,))
+    assert said in str(caught.value)
+
+
 # ── The longest chain ────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -98,6 +98,7 @@ def scenario_of(*records: ContainerRecord, **more: Any) -> Scenario:
             {
                 "name": item.name,
                 "image": "image",
+                "essential": item.essential,
                 "stopTimeout": item.stop_timeout_ns // NS_PER_S,
                 "dependsOn": [{"containerName": name, "condition": "START"} for name in needs[item.name]],
             }

@@ -1,0 +1,132 @@
+"""Reports of whole tasks: the same facts in every format, in the order of the stop, within their widths."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import jsonschema
+import pytest
+from rich.cells import cell_len
+
+from harness.model import Report
+from harness.renderers import csv_table, html, junit, markdown, results_json, sarif, terminal
+from tests.test_task_stop import container, ended, observed, reported, scenario_of
+
+ROUTER = "a-log-router-with-a-name-that-is-much-longer-than-any-column-of-a-terminal"
+
+
+@pytest.fixture(scope="module")
+def made() -> Report:
+    """An init container, a slow app, a killed proxy, a router with a long name; stopped twice."""
+    records = (
+        container(ROUTER, 5.1, 1.2, 143, essential=False, timeout_s=90, waits_for=("proxy",)),
+        container("proxy", 3, killed=True, timeout_s=2, essential=False, waits_for=("app",)),
+        container("app", 0, 3, timeout_s=60),
+        ended("migrate", 0, essential=False),
+    )
+    first = observed(*records)
+    return reported(scenario_of(*records), first, replace(first, trial_id="web@2m#2", repetition=2))
+
+
+def rows(text: str) -> list[str]:
+    """Names of containers in the order of their first lines."""
+    places = {name: text.find(name) for name in ("migrate", "app ", "proxy ", ROUTER[:14])}
+    assert -1 not in places.values(), text
+    return sorted(places, key=places.__getitem__)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+@pytest.mark.parametrize("unicode", [True, False])
+def test_a_task_fits_the_terminal(made: Report, width: int, unicode: bool) -> None:
+    """Long names are cut, never the line's end; without Unicode nothing but ASCII."""
+    for show in (terminal.check_verdict, terminal.summary):
+        text = show(made, width=width, colour=False, unicode=unicode)
+        assert [line for line in text.splitlines() if cell_len(line) > width] == []
+        if not unicode:
+            assert text.isascii(), set(text) - set(map(chr, range(128)))
+
+
+def test_the_terminal_shows_the_containers_in_the_order_of_the_stop(made: Report) -> None:
+    """With times, shares and ends; the chain and what to mend first below them."""
+    text = terminal.check_verdict(made, width=80, colour=False, unicode=True)
+    table = text[text.index("  container") :]
+    assert rows(table) == ["migrate", "app ", "proxy ", ROUTER[:14]]
+    assert re.search(r"app +0 s +3\.0 s +48% +60 s +graceful, exit code 0", table)
+    assert re.search(r"proxy +3\.0 s +2\.0 s +32% +2 s +killed, SIGKILL observe", table)
+    assert "fix first  proxy: 32% of the whole stop (2.0 s)." in text
+    chain = f"app, then proxy, then {ROUTER}: may take up to 152 s, longer than the two minutes of a Spot notice."
+    assert "".join(chain.split()) in "".join(text.split())
+    assert "[chain-exceeds-limit]" in text
+
+
+def test_colour_changes_nothing_but_colour(made: Report) -> None:
+    """The same characters."""
+    plain = terminal.check_verdict(made, width=80, colour=False, unicode=True)
+    coloured = terminal.check_verdict(made, width=80, colour=True, unicode=True)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
+
+
+def test_markdown_has_one_row_a_container(made: Report) -> None:
+    """In the order of the stop, under the same columns."""
+    text = markdown.render(made)
+    table = text[text.index("| Container |") :].split("\n\n")[0].splitlines()
+    assert len({line.count(" | ") for line in table}) == 1
+    names = [line.split("|")[1].strip().strip("*") for line in table[2:]]
+    assert names == ["migrate", "app", "proxy", ROUTER]
+    assert "**proxy**" in table[4]
+    assert "Stop timeout as defined: 3 containers in 6.3 s (the longest of 2 stops)." in text
+    assert "chain-exceeds-limit" in text
+
+
+def test_the_page_draws_when_each_container_stopped(made: Report) -> None:
+    """A bar each, begun where its signal was sent; none for one that had ended before."""
+    page = html.render(made, {})
+    section = page[page.index("Tasks, container by container") :]
+    section = section[: section.index("</table>")]
+    names = ["migrate", "app", "proxy", ROUTER]
+    places = [section.index(f">{name}") for name in names]
+    assert places == sorted(places)
+    bars = [
+        (float(x), float(width)) for x, width in re.findall(r'<rect[^>]*x="([0-9.]+)"[^>]*width="([0-9.]+)"', section)
+    ]
+    bars = bars or [
+        (float(x), float(width)) for x, width in re.findall(r"left: ?([0-9.]+)%; ?width: ?([0-9.]+)%", section)
+    ]
+    drawn = [bar for bar in bars if bar[1] < 100]
+    assert [round(begin) for begin, _ in drawn] == [0, 48, 81]
+    assert [round(length) for _, length in drawn] == [48, 32, 19]
+    assert section.count("fix first") == 1
+
+
+def test_the_json_document_is_valid_against_its_schema(made: Report) -> None:
+    """With every container of every stop, and what the definition shows."""
+    document = json.loads(results_json.render(made))
+    jsonschema.validate(document, results_json.schema())
+    assert [task["trial_id"] for task in document["tasks"]] == ["web@2m#1", "web@2m#2"]
+    task = document["tasks"][0]
+    assert [item["name"] for item in task["containers"]] == ["migrate", "app", "proxy", ROUTER]
+    assert [item["outcome"] for item in task["containers"]] == [None, "graceful", "killed", "graceful"]
+    assert (task["total_s"], task["worst_case_s"], task["limit_s"]) == (6.3, 152.0, 120.0)
+    assert task["fix_first"] == "proxy"
+    assert [item["rule"] for item in document["static_findings"]] == ["chain-exceeds-limit"]
+
+
+def test_every_other_format_takes_a_task_too(made: Report) -> None:
+    """A case a trial, a row a trial, a finding a stop."""
+    assert junit.render(made).count("<testcase") == 2
+    assert len(csv_table.render(made).splitlines()) == 3
+    assert "proxy" in sarif.render(made)
+
+
+def test_a_task_that_nobody_timed_says_so_everywhere() -> None:
+    """No number is made up."""
+    records = (container("app", took_s=None), container("bad", took_s=None, code=1))
+    report = reported(scenario_of(*records), observed(*records))
+    text = terminal.check_verdict(report, width=80, colour=False, unicode=True)
+    assert re.search(r"bad +– +– +– +30 s +crashed, exit code 1", text)
+    assert "fix first  bad: it was not stopped gracefully." in text
+    assert "in an unknown time" in markdown.render(report)
+    jsonschema.validate(json.loads(results_json.render(report)), results_json.schema())
+    html.render(report, {})
