@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from harness.ecs_client.cli import stop_task
 from tests import aws_cli
 
 NO_HOME = Path("/nonexistent")
+INSTALLED = str(Path(sys.executable).parent / "stop-harness")
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,33 @@ def theirs(*arguments: str, **variables: str) -> Printed:
 
 def installed(*arguments: str, **variables: str) -> Printed:
     """`stop-harness stop-task --no-wait` as it is installed."""
-    command = str(Path(sys.executable).parent / "stop-harness")
-    return _run([command, "stop-task", "--no-wait", *arguments], variables)
+    return run_installed("--no-wait", *arguments, **variables)
+
+
+def run_installed(*arguments: str, **variables: str) -> Printed:
+    """`stop-harness stop-task` as it is installed."""
+    return _run([INSTALLED, "stop-task", *arguments], variables)
+
+
+def on_a_terminal(*arguments: str) -> str:
+    """What it writes on a terminal of its own."""
+    environment = {**aws_cli.environment(NO_HOME, {}), "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+    its_end, end = pty.openpty()
+    try:
+        command = [INSTALLED, "stop-task", *arguments]
+        process = subprocess.Popen(command, stdin=end, stdout=end, stderr=end, env=environment)
+        os.close(end)
+        written = bytearray()
+        while select.select([its_end], [], [], aws_cli.PATIENCE_S)[0]:
+            try:
+                block = os.read(its_end, 1 << 16)
+            except OSError:  # its end is closed: it has left
+                break
+            written += block
+        process.wait(aws_cli.PATIENCE_S)
+    finally:
+        os.close(its_end)
+    return written.decode()
 
 
 def ours(*arguments: str, **variables: str) -> Printed:

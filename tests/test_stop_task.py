@@ -11,7 +11,8 @@ import pytest
 
 from harness.ecs_endpoint.simulated_containers import Script
 from tests.ecs_support import Simulation, simulation
-from tests.stop_task_support import installed, ours, same, theirs
+from tests.stop_task_support import installed, on_a_terminal, ours, run_installed, same, theirs
+from tests.tls_front import certificate, tls_front
 
 FORMATS = ["json", "text", "table", "yaml", "yaml-stream"]
 REASON = 'it\'s "quoted"\nand ünï € 日本 on\ttwo lines: - yes'
@@ -229,6 +230,33 @@ def test_no_signature_and_the_options_without_effect(stopped: Stopped) -> None:
     timeouts = "--cli-read-timeout 0 --cli-connect-timeout 5 --color auto --no-sign-request".split()
     arguments = "--endpoint-url", stopped.url, "--task", stopped.one, *idle, *timeouts
     same(*arguments, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
+
+
+def test_tls_is_verified_as_there(stopped: Stopped, tmp_path: Path) -> None:
+    """--ca-bundle, --no-verify-ssl, and neither; by the installed command, whose evidence goes the same way."""
+    public, private = certificate(tmp_path)
+    with tls_front(stopped.url, public, private) as url:
+        arguments = "--endpoint-url", url, "--task", stopped.one, "--query", "task.stopCode"
+        assert same(*arguments, "--ca-bundle", str(public)) == '"UserInitiated"\n'
+        said = installed(*arguments, "--no-verify-ssl")  # both warn, each with its own path
+        assert (said.stdout, said.code) == (theirs(*arguments, "--no-verify-ssl").stdout, 0)
+        theirs_, ours_ = (run(*arguments, AWS_MAX_ATTEMPTS="1") for run in (theirs, ours))
+        assert theirs_.code == ours_.code == 255
+        assert b"SSL validation failed" in ours_.stderr
+        measured = run_installed("--endpoint-url", url, "--task", stopped.three, "--ca-bundle", str(public))
+        assert b"stuck      2" in measured.stdout
+        assert measured.code == 1
+
+
+def test_a_terminal_sees_the_task_stop(stopped: Stopped) -> None:
+    """One line that is written over and over, and taken away in the end."""
+    with simulation({"app": Script(leaves_after_s=1)}, speed=1) as it:
+        arn = it.run({"name": "app"})
+        seen = on_a_terminal("--endpoint-url", it.server.url, "--task", arn)
+    assert "\r\033[KSTOPPING for 0 s: app RUNNING" in seen
+    assert "\r\033[Kcontainer  took" in seen
+    assert "\033[32mgraceful: app left by itself." in seen
+    del stopped
 
 
 def test_a_running_task_is_asked_to_stop_only_once(stopped: Stopped) -> None:

@@ -81,4 +81,5 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()
-    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    if left:  # of nothing, gather makes a future of another loop
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))

@@ -113,8 +113,11 @@ class Ecs:
         if not self.is_ours:
             return None
         url = f"{self._client.meta.endpoint_url.rstrip('/')}/stop-harness/tasks/{task_arn.rpartition('/')[2]}"
+        verify = self._verify
+        if verify is None:  # which the client reads as "as configured", and this as "no"
+            verify = self._session.get_config_variable("ca_bundle") or True
         try:
-            answer = URLLib3Session(verify=self._verify, timeout=10).send(AWSRequest("GET", url).prepare())
+            answer = URLLib3Session(verify=verify, timeout=10).send(AWSRequest("GET", url).prepare())
             return dict(json.loads(answer.content)) if answer.status_code == 200 else None
         except (exceptions.BotoCoreError, ValueError):
             return None
