@@ -15,8 +15,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 NETLINK_CONNECTOR, CN_IDX_PROC, CN_VAL_PROC = 11, 1, 1
 PROC_CN_MCAST_LISTEN, PROC_CN_MCAST_IGNORE = 1, 2
@@ -35,11 +34,10 @@ EVENT_BYTES = 128
 ACKNOWLEDGE_PATIENCE_S = 1.0
 
 
-@dataclass(frozen=True)
-class ProcessEvent:
-    """One event. `numbers` of a fork: parent thread and process, child thread and process; of an exit: thread,
-    process, wait status, signal to the parent, the parent's thread and process; of an exec or a new name: thread and
-    process."""
+class ProcessEvent(NamedTuple):
+    """One event, a tuple because there are thousands a second. `numbers` of a fork: parent thread and process, child
+    thread and process; of an exit: thread, process, wait status, signal to the parent, the parent's thread and process;
+    of an exec or a new name: thread and process."""
 
     sequence: int
     acknowledged: int
@@ -104,16 +102,16 @@ class Listener:
         """For poll(2)."""
         return self._socket.fileno()
 
-    def read(self) -> Iterator[ProcessEvent]:
+    def read(self) -> list[ProcessEvent]:
         """What has come so far, at most `BATCH` events."""
         count = self._receive(self._socket.fileno(), self._messages, BATCH, socket.MSG_DONTWAIT, None)
         if count < 0:
             number = ctypes.get_errno()
             if number == errno.EAGAIN:
-                return iter(())
+                return []
             raise OSError(number, os.strerror(number))
         data = memoryview(self._buffer).cast("B")
-        return (parse(data, n * EVENT_BYTES) for n in range(count) if self._messages[n].received >= EVENT.size)
+        return [parse(data, n * EVENT_BYTES) for n in range(count) if self._messages[n].received >= EVENT.size]
 
     def close(self) -> None:
         """Kernels before 6.6 count listeners, so each takes its leave."""
