@@ -39,6 +39,7 @@ from harness.engines.routing import engine_of
 from harness.errors import BaseImageMissing, ScenarioError, StoreError, UsageError
 from harness.model import (
     DEFAULT_GOAL,
+    NS_PER_S,
     Observation,
     Plan,
     ReferenceStop,
@@ -231,20 +232,30 @@ def plan_only(request: RunRequest) -> tuple[Plan, wall_time.Prediction]:
 
 
 def _experience(report_dir: Path | None) -> wall_time.Experience:
-    """What the latest run there showed; nothing where none can be read."""
+    """What the latest run there showed; only how busy the machine is where none can be read."""
+    nothing = wall_time.Experience(load=os.getloadavg()[0])
+    if report_dir is None:
+        return nothing
     try:
-        stored, verdicts = store.read(report_dir / store.LATEST) if report_dir else (None, ())
+        stored, verdicts = store.read(report_dir / store.LATEST)
     except StoreError:
-        return wall_time.Experience()
-    if stored is None:
-        return wall_time.Experience()
-    took: dict[wall_time.StopKey, list[int]] = {}
+        return nothing
+    waits_ns = {item.name: item.readiness.delay_ns for item in stored.scenarios}
+    stops: dict[wall_time.StopKey, list[int]] = {}
+    lengths = []
     for seen, judged in zip(stored.observations, verdicts, strict=True):
         duration_ns = judged.facts.shutdown_duration_ns
         if duration_ns is not None:
-            took.setdefault((seen.scenario, seen.stop_timeout_ns), []).append(duration_ns)
-    medians = {key: sorted(values)[len(values) // 2] for key, values in took.items()}
-    return wall_time.Experience(medians, stored.run.reference)
+            stops.setdefault((seen.scenario, seen.stop_timeout_ns), []).append(duration_ns)
+        if seen.derived_from is None:
+            lengths.append((seen.started_at, waits_ns[seen.scenario] + seen.stop_after_ns + (duration_ns or 0)))
+    wall_s = store.elapsed_s(stored.run)
+    return wall_time.Experience(
+        {key: sorted(values)[len(values) // 2] for key, values in stops.items()},
+        stored.run.reference,
+        lengths_ns=tuple(length_ns for _, length_ns in sorted(lengths)),
+        wall_ns=None if wall_s is None else round(wall_s * NS_PER_S),
+    )
 
 
 def judge(stored: StoredRun) -> tuple[Verdict, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.model import NS_PER_MS, Plan, ReferenceStop, Trial
@@ -15,6 +15,9 @@ trials with stops of up to 10 s took 30 s on two CPUs that had as much else to d
 CPU_AGAINST_REFERENCE = 1.2
 """The same as a multiple of what the reference stop of an earlier run took on an otherwise idle engine."""
 
+LOAD_SHARE = 0.25
+"""How much slower each other process that wants a CPU makes the work on a container: twice with 8 on two CPUs."""
+
 LAST_STEPS_NS = 150 * NS_PER_MS
 """From the exit to the end of the trial: the return of the stop call, the record, the removal."""
 
@@ -24,18 +27,32 @@ StopKey = tuple[str, int]
 
 @dataclass(frozen=True)
 class Experience:
-    """What an earlier run showed. `stops_ns`: how long the stops of a scenario took at a stop timeout, the median."""
+    """What an earlier run showed. `stops_ns`: how long the stops of a scenario took at a stop timeout, the median.
+    `lengths_ns`: the waits and stops of its trials, in the order of their starts. `wall_ns` None: it did not end by
+    itself. `load`: how many others want a CPU of this machine now."""
 
     stops_ns: Mapping[StopKey, int] = field(default_factory=dict)
     reference: ReferenceStop | None = None
+    lengths_ns: tuple[int, ...] = ()
+    wall_ns: int | None = None
+    load: float = 0.0
 
-    @property
-    def cpu_of_a_trial_ns(self) -> int:
-        """By the reference stop where there is one."""
+    def cpu_of_a_trial_ns(self, jobs: int, cpus: int) -> int:
+        """With which that run would have taken as long as it did, as far as its reference stop makes that likely."""
         seen = self.reference
         if seen is None:
-            return CPU_OF_A_TRIAL_NS
-        return round(CPU_AGAINST_REFERENCE * (seen.start_ns + (seen.return_ns or 0) + seen.removal_ns))
+            return round(CPU_OF_A_TRIAL_NS * (1 + LOAD_SHARE * self.load / cpus))
+        likely_ns = round(CPU_AGAINST_REFERENCE * (seen.start_ns + (seen.return_ns or 0) + seen.removal_ns))
+        if self.wall_ns is None or not self.lengths_ns:
+            return likely_ns
+        least_ns, most_ns = likely_ns // 2, likely_ns * 2
+        while most_ns - least_ns > NS_PER_MS:
+            middle_ns = (least_ns + most_ns) // 2
+            if _play(self.lengths_ns, jobs, cpus, middle_ns) > self.wall_ns:
+                most_ns = middle_ns
+            else:
+                least_ns = middle_ns
+        return least_ns
 
 
 @dataclass(frozen=True)
@@ -52,9 +69,10 @@ def predict(plan: Plan, *, jobs: int, cpus: int, experience: Experience | None =
     """For a run of this plan with so many trials in flight."""
     seen = experience or Experience()
     expected = [_waits_ns(trial) + stop_ns(trial, seen.stops_ns) for trial in plan.trials]
+    cpu_ns = seen.cpu_of_a_trial_ns(jobs, cpus)
     return Prediction(
-        expected_ns=_play(expected, jobs, cpus, seen.cpu_of_a_trial_ns),
-        at_most_ns=_play([longest_ns(trial) for trial in plan.trials], jobs, cpus, seen.cpu_of_a_trial_ns),
+        expected_ns=_play(expected, jobs, cpus, cpu_ns),
+        at_most_ns=_play([longest_ns(trial) for trial in plan.trials], jobs, cpus, cpu_ns),
         known=sum(_key(trial) in seen.stops_ns for trial in plan.trials),
     )
 
@@ -73,7 +91,7 @@ def _waits_ns(trial: Trial) -> int:
     return longest_ns(trial) - trial.stop_timeout_ns
 
 
-def _play(lengths_ns: list[int], jobs: int, cpus: int, cpu_ns: int) -> int:
+def _play(lengths_ns: Sequence[int], jobs: int, cpus: int, cpu_ns: int) -> int:
     """The wall time of trials in this order: each needs a job until its end, and first a CPU for `cpu_ns`."""
     jobs_free = [0] * max(1, min(jobs, len(lengths_ns)))
     cpus_free = [0] * cpus

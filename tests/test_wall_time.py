@@ -73,6 +73,21 @@ def test_what_a_run_showed_goes_before_what_is_expected() -> None:
     assert found.known == 1
 
 
+def test_the_engines_time_is_such_that_the_run_before_would_have_taken_as_long_as_it_did() -> None:
+    """Its reference stop says 500 ms, its 100 trials on two CPUs show 700; what is far from that is not believed."""
+    reference = ReferenceStop(400 * NS_PER_MS, None, None, 10 * NS_PER_MS, 90 * NS_PER_MS // 10)
+    lengths = (NS_PER_S,) * 100
+    for wall_s, cpu_ms in ((36.15, 700), (1000, 2 * 503), (1, 503 / 2)):
+        seen = Experience({}, reference, lengths, round(wall_s * NS_PER_S))
+        assert seen.cpu_of_a_trial_ns(100, 2) == pytest.approx(cpu_ms * NS_PER_MS, rel=0.01)
+
+
+def test_others_on_the_machine_make_a_first_run_slower() -> None:
+    """By the load average, as long as no earlier run shows how long it takes."""
+    idle, busy = (Experience(load=load).cpu_of_a_trial_ns(50, 2) for load in (0, 8))
+    assert busy == 2 * idle
+
+
 def test_many_short_stops_take_the_time_of_their_starts() -> None:
     """Waits overlap, CPUs do not."""
     planned = plan.expand((replace(AT_ONCE, repeat=200),))
