@@ -50,7 +50,7 @@ def _clock_step(results: Iterable[TrialResult]) -> RunWarning | None:
     return RunWarning(
         "clock-step",
         f"A clock was set during {count_of(len(steps), 'stop')}: the engine's clock and the harness's disagree by up "
-        f"to {precise_seconds(abs(furthest))}; shutdown durations and the verdicts that rest on them may be wrong.",
+        f"to {precise_seconds(abs(furthest))}; shutdown durations taken from the engine's clock may be wrong.",
         "Keep the engine's clock in step (NTP that slews, no suspended virtual machine) and repeat these stops.",
     )
 
