@@ -231,7 +231,12 @@ def flight(options: Options) -> Section:
         "wall_s": cost.wall_s,
     }
     rows = (
-        Row("most at the same moment, by the record", str(options.bench.most_in_flight), str(size)),
+        Row(
+            "most at the same moment, by the record",
+            str(options.bench.most_in_flight),
+            str(size),
+            options.bench.most_in_flight >= size,
+        ),
         Row("outcomes other than `graceful`, inconclusive ones included", str(wrong), "0", wrong == 0),
         Row(
             "largest sum of resident memory, harness and reaper",
