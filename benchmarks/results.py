@@ -133,8 +133,9 @@ def readme_table(record: dict[str, Any]) -> str:
     )
     loop_s, containers_s = serial["shell_loop_100_s"], serial["testcontainers_100_s"]
     ours_s, xargs_s, floor_s = hundred["harness_s"], hundred["xargs_s"], hundred["floor_s"]
+    place = record["hundred"]["place"]
     lines = [
-        f"{_where(record['hundred']['place'])} Load average before it {record['hundred']['place']['load_average']:.1f}.",
+        f"{_where(place)} Load average before it {place['load_average']:.1f}.",
         "",
         "| | stop-harness | beside it |",
         "|---|--:|---|",
