@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from harness import assurance, pipeline, plan, reliability, store
 from harness.assurance import UntilSure
-from harness.cli import FAIL, INCONCLUSIVE, PASS, _exit_code
+from harness.cli import _exit_code
+from harness.cli_options import FAIL, INCONCLUSIVE, PASS
 from harness.engines.selection import Chosen
 from harness.engines.simulated import Script, SimulatedEngine, SimulatedSubject
 from harness.model import (

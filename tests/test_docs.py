@@ -16,7 +16,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from harness import cli, discovery, pipeline, scenario, store
+from harness import cli, cli_options, discovery, pipeline, scenario, store
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "reports/example"
@@ -124,17 +124,18 @@ def test_every_subcommand_has_help(name: str) -> None:
 
 def test_exit_codes_are_those_of_the_command_line() -> None:
     """The README's table, the generated page and --help name the same numbers."""
-    codes = {cli.PASS, cli.FAIL, cli.USAGE, cli.INCONCLUSIVE, cli.HARNESS, cli.INTERRUPTED}
+    it = cli_options
+    codes = {it.PASS, it.FAIL, it.USAGE, it.INCONCLUSIVE, it.HARNESS, it.INTERRUPTED}
     table = README.partition("| exit code | meaning |")[2].partition("\n\n")[0]
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == codes
     assert {code for code, _ in load(ROOT / "docs/generate.py").EXIT_CODES} == codes
-    assert {int(code) for code in re.findall(r"\b(\d+) [a-z]", cli.EXIT_CODES)} == codes
+    assert {int(code) for code in re.findall(r"\b(\d+) [a-z]", cli_options.EXIT_CODES)} == codes
 
 
 def test_readme_lists_every_setting() -> None:
     """What `[tool.stop-harness]` and the environment may set."""
     listed = README.partition("These can be set:")[2].partition(".\n")[0]
-    assert {name.replace("-", "_") for name in re.findall(r"`([a-z-]+)`", listed)} == cli.SETTINGS
+    assert {name.replace("-", "_") for name in re.findall(r"`([a-z-]+)`", listed)} == cli_options.SETTINGS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

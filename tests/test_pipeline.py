@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import pipeline, plan, scheduler, store
-from harness.cli import FAIL, INCONCLUSIVE, INTERRUPTED, PASS, _exit_code
+from harness.cli import _exit_code
+from harness.cli_options import FAIL, INCONCLUSIVE, INTERRUPTED, PASS
 from harness.engines.interface import Engine
 from harness.engines.selection import Chosen
 from harness.engines.simulated import Script, SimulatedEngine

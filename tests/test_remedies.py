@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import discovery, exec_form, pipeline, remedies, signals, store
-from harness.cli import FAIL, PASS, _exit_code
+from harness.cli import _exit_code
+from harness.cli_options import FAIL, PASS
 from harness.engines.selection import Chosen
 from harness.engines.simulated import Script, SimulatedEngine
 from harness.model import (

@@ -1,0 +1,107 @@
+"""The options that several commands share, the settings that may stand for them, and the exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PASS, FAIL, USAGE, INCONCLUSIVE, HARNESS, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+EXIT_CODES = """\b
+Exit codes: 0 every expectation met, 1 a container failed, 2 bad usage or
+bad scenario, 3 inconclusive, 4 engine unreachable or harness fault,
+130 interrupted."""
+
+ENVIRONMENT_PREFIX = "STOP_HARNESS_"
+SETTINGS = frozenset(
+    {
+        "engine",
+        "report_dir",
+        "jobs",
+        "repeat",
+        "junitxml",
+        "sarif",
+        "fail_fast",
+        "keep",
+        "seed",
+        "base_image",
+        "color",
+    }
+)
+"""Options that `[tool.stop-harness]` and the environment may set."""
+
+
+def option(*names: str, **kwargs: Any) -> Callable[[Command], Command]:
+    """A click option that `STOP_HARNESS_<NAME>` sets too, where it is one of the settings."""
+    name = names[0].removeprefix("--").replace("-", "_")
+    if name in SETTINGS:
+        kwargs.update(envvar=ENVIRONMENT_PREFIX + name.upper(), show_envvar=True)
+    return click.option(*names, **kwargs)
+
+
+def options(*several: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Put several options on a command, in reading order."""
+
+    def decorate(command: Command) -> Command:
+        for each in reversed(several):
+            command = each(command)
+        return command
+
+    return decorate
+
+
+ENGINE = option("--engine", default="auto", metavar="NAME", help="auto, docker, process or ecs.  [default: auto]")
+COLOR = option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Coloured output.")
+BASE_IMAGE = option("--base-image", metavar="IMAGE", help="Base image for Dockerfiles with ARG BASE_IMAGE.")
+REPEAT = option("--repeat", type=click.IntRange(1, 10_000), metavar="N", help="Repetitions of each stop.")
+JOBS = option("--jobs", default="auto", metavar="N|auto", help="Trials at once.  [default: auto]")
+REPORT_DIR = option("--report-dir", type=click.Path(path_type=Path, file_okay=False), help="Where runs are written.")
+JUNITXML = option("--junitxml", type=click.Path(path_type=Path, dir_okay=False), help="JUnit XML here as well.")
+SARIF = option("--sarif", type=click.Path(path_type=Path, dir_okay=False), help="SARIF 2.1.0 here as well.")
+SHARD = option("--shard", metavar="I/N", help="Run part I of N, the same part on every machine.")
+SEED = option("--seed", type=int, metavar="N", help="Shuffle trials of equal length.")
+KEEP = option("--keep", is_flag=True, help="Leave containers of trials that did not pass.")
+FAIL_FAST = option("--fail-fast", is_flag=True, help="End the run at the first failure.")
+FAST = option("--fast", is_flag=True, help="End a stop early where the process table leaves no doubt.")
+INFER = option("--infer", is_flag=True, help="Perform only the longest stop timeout; derive the shorter ones.")
+CLUSTER = option("--cluster", metavar="NAME", help="Cluster of --engine ecs.  [default: default]")
+RUN_TASK = option(
+    "--run-task",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="JSON file with more of RunTask's input, for --engine ecs: launchType, networkConfiguration, …",
+)
+FRACTION = click.FloatRange(0, 1, min_open=True, max_open=True)
+EFFORT = (
+    FAST,
+    INFER,
+    option("--until-sure", is_flag=True, help="Repeat stops until it is certain enough that they are graceful."),
+    option("--confidence", type=FRACTION, default=0.95, metavar="C", help="How certain.  [default: 0.95]"),
+    option("--reliability", type=FRACTION, default=0.99, metavar="R", help="Of how many stops.  [default: 0.99]"),
+    option("--max-repeat", type=click.IntRange(1, 100_000), metavar="N", help="Give up after N repetitions."),
+    option("--max-time", metavar="DURATION", help="Begin no further repetition after this time."),
+)
+TRY_FIXES = option("--try-fixes", is_flag=True, help="Repeat bad stops with changes that may cure them.")
+BASELINE = option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    metavar="RUN_DIR",
+    help="Compare with this run, such as reports/latest.",
+)
+FAIL_ON_SLOWER = option("--fail-on-slower", is_flag=True, help="Exit code 1 if a stop is slower than in the baseline.")
+PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+
+
+class CheckCommand(click.Command):
+    """Takes everything behind `--` as the subject's command, whatever it looks like."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Split at the first `--`."""
+        if "--" in args:
+            at = args.index("--")
+            args, ctx.meta["command"] = args[:at], args[at + 1 :]
+        return super().parse_args(ctx, args)
