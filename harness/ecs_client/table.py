@@ -30,6 +30,8 @@ class _Section:
     depth: int
     headers: list[str] | None = None
     rows: list[list[str]] = field(default_factory=list)
+    replaced: list[list[str]] = field(default_factory=list)
+    """Headers that others took the place of, as in lists of lists of objects: columns stay as wide as they needed."""
 
     def add_row(self, cells: list[Any]) -> None:
         """Raises TableError if it has not as many cells as those before it."""
@@ -42,6 +44,8 @@ class _Section:
         """The line above the rows. Raises TableError if it has not as many cells as they."""
         if self.columns not in {None, len(names)}:
             raise TableError(f"{len(names)} names for {self.columns} columns")
+        if self.headers is not None:
+            self.replaced.append(self.headers)
         self.headers = names
 
     @property
@@ -53,7 +57,7 @@ class _Section:
     @property
     def widths(self) -> list[int]:
         """What each column needs, with its margins."""
-        cells = [*([self.headers] if self.headers else []), *self.rows]
+        cells = [*([self.headers] if self.headers else []), *self.replaced, *self.rows]
         return [max(_length(cell) for cell in column) + 2 * CELL_MARGIN for column in zip(*cells, strict=True)]
 
     @property
@@ -154,7 +158,7 @@ def _upright(section: _Section) -> _Section:
     if section.headers is None or len(section.rows) != 1:
         return section
     pairs = zip(section.headers, section.rows[0], strict=True)
-    return replace(section, headers=None, rows=[list(pair) for pair in pairs])
+    return replace(section, headers=None, replaced=[], rows=[list(pair) for pair in pairs])
 
 
 # ── widths ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -165,7 +169,8 @@ def _column_widths(needed: list[int], width: int) -> list[int]:
 
     All grow by the same factor; what rounding adds is taken from the first columns, what it drops goes to the last.
     """
-    scaled = [round(one * width / sum(needed)) for one in needed]
+    factor = width / sum(needed)
+    scaled = [round(factor * one) for one in needed]
     while (missing := width - sum(scaled)) != 0:
         order = range(len(scaled)) if missing < 0 else reversed(range(len(scaled)))
         for index in list(order)[: abs(missing)]:
