@@ -52,7 +52,13 @@ def command(
     )
     peak.watch(process.pid)
     assert process.stdout is not None
-    output = process.stdout.read()
+    try:
+        output = process.stdout.read()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        peak.end()
+        raise
     _, status, used = os.wait4(process.pid, 0)
     wall_s = time.monotonic() - begun
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ from harness.errors import EngineError
 def main() -> int:
     """Measure, record, write the pages."""
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs is ended and removed
     if options.write:
         results.write_pages(results.read(), sections.SECTIONS)
         return 0
