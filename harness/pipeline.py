@@ -197,6 +197,7 @@ def predict(
 
     The subject is started, made ready, looked at and removed. Raises the errors of `harness.errors`.
     """
+    _refuse_tasks(request, "--predict")
     opener = open_engine or _opener(request)
     engine, planned = _ready_engine(request, new_run_id(), listener, opener)
     try:
@@ -209,6 +210,7 @@ def predict(
 
 def sweep_start(request: RunRequest, listener: Listener, interruption: trial.Interruption) -> start_window.Sweep:
     """Stops of the first scenario from its creation on. Raises the errors of `harness.errors`."""
+    _refuse_tasks(request, "--sweep-start")
     engine, planned = _ready_engine(request, new_run_id(), listener, _opener(request))
     try:
         for skipped in planned.skipped:
@@ -373,6 +375,11 @@ def _expand(request: RunRequest, skipped: tuple[SkippedScenario, ...] = ()) -> P
         seed=request.seed,
         infer=request.infer,
     )
+
+
+def _refuse_tasks(request: RunRequest, option: str) -> None:
+    if any(item.subject.task is not None for item in request.scenarios):
+        raise UsageError(f"{option} looks at one container, not at a task definition; check its images one by one")
 
 
 def _refuse_fractional_timeouts(scenarios: tuple[Scenario, ...]) -> None:

@@ -175,6 +175,7 @@ def test_what_is_no_task_definition_is_refused_before_anything_starts(tmp_path: 
         "not JSON": ("{", "not valid JSON"),
         "no such container": (json.dumps(CHAIN), "no container of this task is named nope"),
     }
+    assert "Traceback" not in harness("check", "--task-definition", str(tmp_path), "--task-image", "a=b").stderr
     for text, said in cases.values():
         file.unlink(missing_ok=True)
         if text:

@@ -393,3 +393,21 @@ def test_the_command_line_finds_the_service_as_boto3_does(cluster: Simulation, t
     ):
         bad = check(text)
         assert (bad.returncode, said in bad.stderr, "Traceback" in bad.stderr) == (2, True, False), bad.stderr
+
+
+def test_without_a_region_it_says_where_settings_come_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """As the AWS CLI finds them."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(EngineError, match=r"ecs: You must specify a region; the AWS CLI's settings apply"):
+        EcsEngine("region", EcsSettings(endpoint_url="http://127.0.0.1:1"))
+
+
+@pytest.mark.parametrize("option", ["--predict", "--sweep-start"])
+def test_what_looks_at_one_container_takes_no_task_definition(tmp_path: Any, option: str) -> None:
+    """Refused before any engine is asked."""
+    file = tmp_path / "web.json"
+    file.write_text('{"containerDefinitions": [{"name": "app", "image": "x", "memory": 64}]}')
+    command = [sys.executable, "-m", "harness.cli", "check", "--task-definition", str(file), option]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, f"{option} looks at one container" in done.stderr) == (2, True), done.stderr

@@ -81,7 +81,8 @@ class EcsApi:
         try:
             self._client = boto3.session.Session().client("ecs", **given)
         except (BotoCoreError, ValueError) as error:
-            raise EngineError(f"ecs: {error}; the AWS CLI's settings apply (`aws configure`)") from None
+            text = str(error).rstrip(".")
+            raise EngineError(f"ecs: {text}; the AWS CLI's settings apply (`aws configure`)") from None
         self.cluster = settings.cluster
         self.url = str(self._client.meta.endpoint_url)
         self.region = str(self._client.meta.region_name)
