@@ -199,8 +199,8 @@ def findings(scenario: str, task: TaskDefinition) -> tuple[StaticFinding, ...]:
             add("essential-sidecar", text + "the whole task is stopped; write `essential` to say which is meant", name)
         line = _shell_line(containers[name])
         if line is not None and not (containers[name].get("linuxParameters") or {}).get("initProcessEnabled"):
-            text = f"a shell is PID 1 (`{line}`) and passes no signal on; initProcessEnabled is not set"
-            add("init-process-missing", text, name)
+            text = f"a shell is PID 1 (`{line}`) and passes no signal on, unless it replaces itself; "
+            add("init-process-missing", text + "initProcessEnabled is not set", name)
     names, total_s = longest_chain(task)
     if total_s > TASK_LIMIT_S:
         parts = " + ".join(f"{item} {_timeout_of(task, item)} s" for item in names)
@@ -298,7 +298,8 @@ def _shell_line(container: dict[str, Any]) -> str | None:
     """The line that a shell as PID 1 waits for; None where there is no shell, or it hands over by `exec`."""
     words = (*(container.get("entryPoint") or ()), *(container.get("command") or ()))
     line = exec_form.shell_line(tuple(words))
-    return None if line is None or "exec " in line or "trap " in line else line
+    firsts = [command.split()[0] for command in exec_form.commands(line or "")]
+    return None if not firsts or firsts[-1] == "exec" or "trap" in firsts else line
 
 
 def _timeout_of(task: TaskDefinition, name: str) -> int:

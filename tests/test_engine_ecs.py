@@ -132,7 +132,7 @@ def as_answer(told: dict[str, Any]) -> Answer:
 
 
 def test_a_service_that_is_gone_makes_its_trials_inconclusive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the middle of the stops; the run ends by itself and says why, and the reaper stops what is left."""
+    """In the middle of the stops; the run ends by itself and says why."""
     monkeypatch.setattr(ecs_api, "SILENT_FOR_S", 1.0)
     monkeypatch.setattr(ecs_api, "ATTEMPTS", 2)
     with simulation({"subject": NEVER}, speed=1) as it, front(it.url) as before:
