@@ -122,7 +122,7 @@ def test_mistakes_in_a_compose_file_are_named(text: str, message: str) -> None:
 
 def test_a_service_without_image_and_build_is_refused() -> None:
     """There is nothing to run."""
-    with pytest.raises(ScenarioError, match="give exactly one of `image` and `build`"):
+    with pytest.raises(ScenarioError, match="give exactly one of `image`, `build` and `task_definition`"):
         read("services: {a: {}}", "a")
 
 
