@@ -305,7 +305,8 @@ def test_plan_prints_the_trials_and_how_long_they_take(ask: Callable[..., Answer
     Path("a.yaml").write_text(VALID)
     answer = ask("plan", "a.yaml", "--repeat", "2", "--jobs", "1")
     assert answer.out.splitlines() == ["web@30s#1", "web@30s#2", "web@2s#1", "web@2s#2"]
-    assert re.fullmatch(r"4 trials, about \S+, at most about 1m1\ds if every stop lasts its whole timeout\n", answer.err)
+    said = r"4 trials, about \S+, at most about 1m1\ds if every stop lasts its whole timeout\n"
+    assert re.fullmatch(said, answer.err)
 
 
 def test_shards_of_a_plan_are_the_whole_plan(ask: Callable[..., Answer]) -> None:
