@@ -413,7 +413,7 @@ def _trial_results(
 ) -> Iterator[TrialResult]:
     """The plan's trials, and then repetitions of them until it is certain enough, if that was asked for."""
     failed = threading.Event()
-    work = _worker(request, engine, listener, interruption)
+    work = _worker(request, len(planned.trials), engine, listener, interruption)
     sure = _until_sure(request, planned, listener) if request.until_sure else None
     in_time = _stopwatch(request.max_time_ns)
     batch, trials = planned, iter(planned.trials)
@@ -440,11 +440,21 @@ def _trial_results(
         trials = (item for item in batch.trials if in_time() and sure is not None and sure.is_worth(item))
 
 
+def _load_renderers() -> None:
+    """Beside the last stops, in a thread: what every report needs takes two seconds to import."""
+
+    def load() -> None:
+        import pandas  # noqa: F401 - for its side effect: the second import finds it
+
+    threading.Thread(target=load, name="load renderers", daemon=True).start()
+
+
 def _worker(
-    request: RunRequest, engine: Engine, listener: Listener, interruption: trial.Interruption
+    request: RunRequest, trials: int, engine: Engine, listener: Listener, interruption: trial.Interruption
 ) -> Callable[[Trial], tuple[TrialResult, ...]]:
     """Performs a trial; gives its result, and behind it those that are derived from it."""
-    starts = threading.BoundedSemaphore(scheduler.MAX_JOBS if engine.info().remote else scheduler.start_slots())
+    slots = scheduler.MAX_JOBS if engine.info().remote else scheduler.start_slots()
+    starts = scheduler.StartSlots(slots, trials, _load_renderers if request.report_dir else lambda: None)
 
     def work(item: Trial) -> tuple[TrialResult, ...]:
         def keep(seen: Observation) -> bool:

@@ -71,6 +71,27 @@ def room_for(engine: EngineInfo, trials: Iterable[Trial]) -> Room:
     return Room(engine.cpu_count, engine.memory_bytes, max(BYTES_OF_A_TRIAL, *memory_limits, 0))
 
 
+class StartSlots:
+    """Held while a container starts: so many may start at the same moment. `after_last` is called once, by whichever
+    thread holds a slot when `expected` starts are over: from then on the machine only waits."""
+
+    def __init__(self, slots: int, expected: int, after_last: Callable[[], None]) -> None:
+        self._free = threading.BoundedSemaphore(slots)
+        self._lock = threading.Lock()
+        self._left, self._after_last = expected, after_last
+
+    def __enter__(self) -> None:
+        self._free.acquire()
+
+    def __exit__(self, *_exception: object) -> None:
+        self._free.release()
+        with self._lock:
+            self._left -= 1
+            last = self._left == 0
+        if last:
+            self._after_last()
+
+
 def start_slots() -> int:
     """How many containers may be starting at the same moment."""
     return STARTS_PER_CPU * (os.cpu_count() or 1)
