@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import secrets
@@ -59,6 +60,9 @@ from harness.model import (
 HTML_FILE = "report.html"
 JUNIT_FILE = "junit.xml"
 SARIF_FILE = "results.sarif"
+
+RENDERERS_NEED = ("matplotlib.backends.backend_svg", "matplotlib.figure", "pandas")
+"""What the reports of every run import late, for the plots and the tables."""
 
 
 @dataclass(frozen=True)
@@ -440,13 +444,16 @@ def _trial_results(
         trials = (item for item in batch.trials if in_time() and sure is not None and sure.is_worth(item))
 
 
-def _load_renderers() -> None:
+def load_renderers() -> threading.Thread:
     """Beside the last stops, in a thread: what every report needs takes two seconds to import."""
 
     def load() -> None:
-        import pandas  # noqa: F401 - for its side effect: the second import finds it
+        for module in RENDERERS_NEED:
+            importlib.import_module(module)
 
-    threading.Thread(target=load, name="load renderers", daemon=True).start()
+    thread = threading.Thread(target=load, name="load renderers", daemon=True)
+    thread.start()
+    return thread
 
 
 def _worker(
@@ -454,7 +461,7 @@ def _worker(
 ) -> Callable[[Trial], tuple[TrialResult, ...]]:
     """Performs a trial; gives its result, and behind it those that are derived from it."""
     slots = scheduler.MAX_JOBS if engine.info().remote else scheduler.start_slots()
-    starts = scheduler.StartSlots(slots, trials, _load_renderers if request.report_dir else lambda: None)
+    starts = scheduler.StartSlots(slots, trials, load_renderers if request.report_dir else lambda: None)
 
     def work(item: Trial) -> tuple[TrialResult, ...]:
         def keep(seen: Observation) -> bool:

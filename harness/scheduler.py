@@ -75,7 +75,7 @@ class StartSlots:
     """Held while a container starts: so many may start at the same moment. `after_last` is called once, by whichever
     thread holds a slot when `expected` starts are over: from then on the machine only waits."""
 
-    def __init__(self, slots: int, expected: int, after_last: Callable[[], None]) -> None:
+    def __init__(self, slots: int, expected: int, after_last: Callable[[], object]) -> None:
         self._free = threading.BoundedSemaphore(slots)
         self._lock = threading.Lock()
         self._left, self._after_last = expected, after_last

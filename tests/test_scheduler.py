@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from harness import scheduler
+from harness import pipeline, scheduler
 
 
 def test_the_last_start_is_announced_once_and_starts_are_limited() -> None:
@@ -29,3 +30,9 @@ def test_the_last_start_is_announced_once_and_starts_are_limited() -> None:
             done.result()
     assert announced == [1]
     assert 1 <= most <= 2
+
+
+def test_what_the_reports_need_is_loaded_ahead() -> None:
+    """Every module that is named; a name that does not exist would end the thread without a word."""
+    pipeline.load_renderers().join(timeout=60)
+    assert set(pipeline.RENDERERS_NEED) <= sys.modules.keys()
