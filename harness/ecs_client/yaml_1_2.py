@@ -58,7 +58,7 @@ def _dumper() -> Any:
     """Without libyaml (no wheel of PyYAML is) long strings are broken and quoted differently, and as right."""
     import yaml
 
-    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc] # one or the other
         """Aliases are of no use to readers of an answer."""
 
         yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
@@ -77,7 +77,7 @@ def _loader() -> Any:
     class Loader(yaml.SafeLoader):
         """Safe: no objects but YAML's own."""
 
-        yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
+        yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc] # declared without ClassVar
 
     return _with_plain_scalars(Loader)
 
