@@ -21,6 +21,7 @@ from harness.model import (
     RunWarning,
     Scenario,
     StoredRun,
+    TimeoutAdvice,
     TrialResult,
     TriedRemedy,
     Verdict,
@@ -57,13 +58,17 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
         warnings=_warnings(stored, results),
         remedies=_remedies(stored),
         claims=assurance.claims(results, scenarios, run.goal, until_sure=run.until_sure),
-        advice=tuple(
-            statistics.recommended_timeout(scenario.name, tuple(by_scenario[scenario.name])) for scenario in scenarios
-        ),
+        advice=tuple(_advice(scenario, tuple(by_scenario[scenario.name])) for scenario in scenarios),
         tasks=task_report.stops(results, scenarios),
         static_findings=task_report.static_findings(scenarios),
         statistics=tuple(survival.statistics_of(scenario.name, by_scenario[scenario.name]) for scenario in scenarios),
     )
+
+
+def _advice(scenario: Scenario, results: tuple[TrialResult, ...]) -> TimeoutAdvice:
+    if scenario.subject.task is not None:
+        return task_report.no_advice(scenario.name)
+    return statistics.recommended_timeout(scenario.name, results)
 
 
 def _remedies(stored: StoredRun) -> tuple[TriedRemedy, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from harness import task_definition, task_stop
-from harness.model import Compliance, ComplianceStatus, Scenario, StaticFinding, TaskStop, TrialResult
+from harness.model import Compliance, ComplianceStatus, Scenario, StaticFinding, TaskStop, TimeoutAdvice, TrialResult
 
 _WORST_FIRST = (ComplianceStatus.NON_COMPLIANT, ComplianceStatus.INCONCLUSIVE, ComplianceStatus.COMPLIANT)
 
@@ -35,6 +35,11 @@ def by_container(results: list[TrialResult], judge: Judge) -> Compliance | None:
     if whole and worst.status is ComplianceStatus.COMPLIANT:
         return judge(whole)  # some stops came to nothing; what the others show does not make up for them
     return named
+
+
+def no_advice(scenario: str) -> TimeoutAdvice:
+    """The duration of a whole task recommends nothing: stop timeouts belong to its containers."""
+    return TimeoutAdvice(scenario, None, "Each container of a task has a stop timeout of its own.")
 
 
 def stops(results: tuple[TrialResult, ...], scenarios: tuple[Scenario, ...]) -> tuple[TaskStop, ...]:

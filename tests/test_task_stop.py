@@ -401,3 +401,14 @@ def test_a_stored_task_is_judged_the_same(tmp_path: Path) -> None:
         first.compliance,
         first.static_findings,
     )
+
+
+def test_the_sum_of_a_chain_is_no_stop_timeout_to_recommend() -> None:
+    """Twenty prompt stops of a chain of 20 s and 20 s: neither container needs 40 s."""
+    records = (container("app", 0, 20, timeout_s=60), container("proxy", 20, 20, timeout_s=60, waits_for=("app",)))
+    stops = [observed(*records, trial_id=f"web@2m#{number}", repetition=number) for number in range(1, 21)]
+    made = reported(scenario_of(*records), *stops)
+    assert {result.verdict.outcome for result in made.results} == {Outcome.GRACEFUL}
+    (advice,) = made.advice
+    assert advice.recommended_ns is None
+    assert "of its own" in advice.basis

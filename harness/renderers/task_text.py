@@ -14,7 +14,7 @@ from harness.wording import OUTCOME_WORDS, count_of, one_line, seconds, sentence
 class ContainerRow:
     """One container. `begin` and `length` are fractions of the whole stop, for a bar; None where not known.
 
-    `outcome` None: it had ended before the stop. `fix_first`: its stop is worth mending first.
+    `outcome` None: it had ended before the stop, and waited for nobody. `fix_first`: its stop is worth mending first.
     """
 
     name: str
@@ -108,7 +108,7 @@ def _row(item: ContainerShare, stop: TaskStop) -> ContainerRow:
         share="–" if item.share is None else f"{item.share:.0%}",
         limit=timeout(item.stop_timeout_ns),
         ended=_ended(item),
-        waited_for=", ".join(one_line(name) for name in item.waited_for),
+        waited_for=", ".join(one_line(name) for name in item.waited_for) if item.outcome else "",
         reason=sentence(item.reason),
         outcome=item.outcome,
         fix_first=item.name == stop.fix_first,
