@@ -35,6 +35,7 @@ from harness.model import (
     Trial,
     TrialResult,
 )
+from harness.run_request import RunRequest
 from harness.trial import Interruption
 
 TRUTHFUL = Path(__file__).resolve().parent / "truthful"
@@ -113,7 +114,7 @@ def scenario(drain_s: float, repeat: int) -> Scenario:
 def stops(engine: str, drains_s: tuple[float, ...], count: int, jobs: int) -> tuple[Stop, ...]:
     """`count` stops by a run of the harness as it is. Raises SystemExit for a trial that was not measured."""
     scenarios = tuple(scenario(drain_s, -(-count // len(drains_s))) for drain_s in drains_s)
-    request = pipeline.RunRequest(
+    request = RunRequest(
         scenarios,
         "accuracy",
         None,

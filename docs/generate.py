@@ -13,8 +13,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness import cli, scenario
+from harness import scenario
 from harness.diagnosis import CAUSES
+from harness.exit_codes import EXIT_CODES
 from harness.model import NS_PER_MS, Clock, ComplianceStatus, Outcome, RemedyKind, Severity, SigkillEvidence, Status
 from harness.platforms import PLATFORMS
 from harness.remedies import KINDS
@@ -71,19 +72,6 @@ COMPLIANCE = {
     ComplianceStatus.INCONCLUSIVE: "At least one trial leaves it open: inconclusive, not running, or killed at a "
     "*shorter* stop timeout and in no other trial seen to leave; or every trial was skipped.",
 }
-
-EXIT_CODES = (
-    (cli.PASS, "Every trial met its expectation. Subjects that are expected to be killed and are killed count as met."),
-    (cli.FAIL, "At least one trial failed. Failures count before doubts."),
-    (cli.USAGE, "Bad usage: an option, a scenario, an image or a Dockerfile; also when no scenario was found."),
-    (
-        cli.INCONCLUSIVE,
-        "No failure, but a trial is inconclusive, or none could be run, or `--until-sure` did not become sure.",
-    ),
-    (cli.HARNESS, "The engine cannot be reached, or the harness itself is at fault."),
-    (cli.INTERRUPTED, "Interrupted by SIGINT (Ctrl-C) or SIGTERM. What had been measured is in the report."),
-)
-
 
 PAGE = """\
 # Outcomes and exit codes
@@ -239,7 +227,7 @@ def outcomes() -> str:
                 for item in PLATFORMS
             ),
         ),
-        exit_codes=_table(("code", "meaning"), EXIT_CODES),
+        exit_codes=_table(("code", "meaning"), ((code.number, code.meaning) for code in EXIT_CODES)),
     )
 
 

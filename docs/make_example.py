@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from harness import pipeline, store
+from harness import pipeline, report_files, store
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "reports/example"
@@ -59,7 +59,7 @@ def _anonymise(made: Path) -> None:
     directory.write_run(
         store.RunFile(store.FORMAT_VERSION, stored.run, stored.scenarios, stored.trials_planned, stored.skipped)
     )
-    pipeline.write_report(pipeline.report_of(stored), directory)
+    report_files.write(pipeline.report_of(stored), directory)
 
 
 def _problems(made: Path, temporary: str) -> list[str]:

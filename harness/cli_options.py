@@ -1,21 +1,20 @@
-"""The options that several commands share, the settings that may stand for them, and the exit codes."""
+"""The options that several commands share, and the settings that may stand for them."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from harness.exit_codes import EXIT_CODES
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-PASS, FAIL, USAGE, INCONCLUSIVE, HARNESS, INTERRUPTED = 0, 1, 2, 3, 4, 130
-
-EXIT_CODES = """\b
-Exit codes: 0 every expectation met, 1 a container failed, 2 bad usage or
-bad scenario, 3 inconclusive, 4 engine unreachable or harness fault,
-130 interrupted."""
+_CODES = ", ".join(f"{code.number}\xa0{code.short}" for code in EXIT_CODES)  # a number is not cut off from its meaning
+EXIT_CODES_HELP = "\b\n" + textwrap.fill(f"Exit codes: {_CODES}.", width=70).replace("\xa0", " ")
 
 ENVIRONMENT_PREFIX = "STOP_HARNESS_"
 SETTINGS = frozenset(

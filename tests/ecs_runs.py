@@ -13,7 +13,7 @@ from harness.engines import selection
 from harness.engines.ecs import EcsEngine
 from harness.engines.ecs_api import EcsSettings
 from harness.model import NS_PER_S, Readiness, Scenario, StopPlan, Subject, TrialResult
-from harness.pipeline import RunOutcome, RunRequest
+from harness.run_request import RunOutcome, RunRequest
 from harness.trial import Interruption
 from tests.ecs_support import CREDENTIALS, Simulation
 from tests.silence import Silence

@@ -16,12 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import assurance, pipeline, plan, reliability, store
+from harness import assurance, exit_codes, pipeline, plan, reliability, store
 from harness.assurance import UntilSure
-from harness.cli import _exit_code
-from harness.cli_options import FAIL, INCONCLUSIVE, PASS
 from harness.engines.selection import Chosen
 from harness.engines.simulated import Script, SimulatedEngine, SimulatedSubject
+from harness.exit_codes import FAIL, INCONCLUSIVE, PASS
 from harness.model import (
     NS_PER_S,
     ClaimStatus,
@@ -39,8 +38,8 @@ from harness.model import (
     TrialResult,
     Verdict,
 )
-from harness.pipeline import RunOutcome, RunRequest
 from harness.renderers import html, markdown, results_json, terminal
+from harness.run_request import RunOutcome, RunRequest
 from tests.test_pipeline import Heard, scenario
 
 ENGINE: EngineInfo = SimulatedEngine().info()
@@ -304,7 +303,7 @@ def test_stops_are_repeated_until_they_are_enough(tmp_path: Path) -> None:
     assert (claim.status, claim.stops, claim.failures) == (ClaimStatus.SHOWN, 22, 0)
     assert "With 90 % confidence at least 90 % of stops are graceful within 30 s: 22 stops" in claim.statement
     assert done.report.trials_planned == 22
-    assert _exit_code(done.report) == PASS
+    assert exit_codes.of_report(done.report) == PASS
     assert engine.living == set()
     assert done.directory is not None
     assert pipeline.report_of(store.read(done.directory)[0]) == done.report
@@ -316,7 +315,7 @@ def test_a_bad_stop_timeout_is_found_by_the_first_trial_and_not_repeated() -> No
     done = run(engine, scenario("a", 1, 30))
     assert Counter(item.stop_timeout_ns // NS_PER_S for item in engine.started) == {1: 1, 30: 22}
     assert [claim.status for claim in done.report.claims] == [ClaimStatus.NOT_SHOWN, ClaimStatus.SHOWN]
-    assert _exit_code(done.report) == FAIL
+    assert exit_codes.of_report(done.report) == FAIL
 
 
 def test_the_first_failure_ends_the_repetitions() -> None:
@@ -328,7 +327,7 @@ def test_the_first_failure_ends_the_repetitions() -> None:
     assert claim.failures == 1
     assert claim.status is ClaimStatus.NOT_SHOWN
     assert "takes a new run of 38 stops (--repeat 38)" in claim.statement
-    assert _exit_code(done.report) == FAIL
+    assert exit_codes.of_report(done.report) == FAIL
     assert "missing-trials" not in {warning.rule for warning in done.report.warnings}
 
 
@@ -338,7 +337,7 @@ def test_stops_that_say_nothing_are_made_up_for() -> None:
     done = run(engine, scenario("a"))
     (claim,) = done.report.claims
     assert (claim.status, claim.stops, claim.undecided, len(engine.started)) == (ClaimStatus.SHOWN, 22, 3, 25)
-    assert _exit_code(done.report) == INCONCLUSIVE
+    assert exit_codes.of_report(done.report) == INCONCLUSIVE
 
 
 def test_stops_that_always_say_nothing_are_given_up() -> None:
@@ -348,7 +347,7 @@ def test_stops_that_always_say_nothing_are_given_up() -> None:
     done = run(Flaky(always), scenario("a"), max_repeat=30)
     assert len(done.report.results) == 30
     assert done.report.claims[0].status is ClaimStatus.NOT_SHOWN
-    assert _exit_code(done.report) == INCONCLUSIVE
+    assert exit_codes.of_report(done.report) == INCONCLUSIVE
 
 
 def test_a_limit_that_is_too_low_is_said_before_and_after() -> None:
@@ -359,7 +358,7 @@ def test_a_limit_that_is_too_low_is_said_before_and_after() -> None:
     assert any("too few to be sure" in note for note in heard.notes)
     assert len(done.report.results) == 10
     assert "12 more stops without a failure would show 90 %" in done.report.claims[0].statement
-    assert _exit_code(done.report) == INCONCLUSIVE
+    assert exit_codes.of_report(done.report) == INCONCLUSIVE
 
 
 def test_a_plan_that_expects_no_grace_repeats_nothing_and_says_so() -> None:
@@ -371,7 +370,7 @@ def test_a_plan_that_expects_no_grace_repeats_nothing_and_says_so() -> None:
     assert len(done.report.results) == 1
     assert done.report.claims == ()
     assert any("nothing is repeated" in note for note in heard.notes)
-    assert _exit_code(done.report) == PASS
+    assert exit_codes.of_report(done.report) == PASS
 
 
 def test_no_repetition_begins_when_the_time_is_up() -> None:
@@ -419,7 +418,7 @@ def test_a_run_without_the_option_states_what_its_repetitions_show() -> None:
     done = pipeline.run(request, heard, heard.interruption, lambda _name, _run: Chosen(Flaky({})))
     (claim,) = done.report.claims
     assert "at least 36 % of stops" in claim.statement
-    assert _exit_code(done.report) == PASS
+    assert exit_codes.of_report(done.report) == PASS
 
 
 # ── In every format ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -26,6 +26,7 @@ from harness.model import (
     Subject,
     TrialResult,
 )
+from harness.run_request import RunRequest
 from harness.trial import Interruption
 from tests.silence import Silence
 
@@ -179,7 +180,7 @@ NOT_BUILT: dict[str, Any] = {"build_directory": None, "dockerfile": None, "build
 
 
 def _run_all(open_engine: Callable[[str], Engine], scenarios: tuple[Scenario, ...] = ()) -> dict[str, TrialResult]:
-    request = pipeline.RunRequest(scenarios=scenarios or _scenarios(), name="contract", report_dir=None)
+    request = RunRequest(scenarios=scenarios or _scenarios(), name="contract", report_dir=None)
     outcome = pipeline.run(
         request, Silence(), Interruption(), lambda _name, run_id: selection.Chosen(open_engine(run_id))
     )

@@ -34,6 +34,7 @@ from harness.model import (
     StopPlan,
     Subject,
 )
+from harness.run_request import RunOutcome, RunRequest
 from harness.trial import Interruption
 from tests.silence import Silence
 
@@ -64,9 +65,9 @@ def command(*words: str, log: str | None = "^ready$", **changes: Any) -> Scenari
     return scenario(subject=Subject(image=BASE_IMAGE, command=words), readiness=Readiness(log=log), **changes)
 
 
-def run(*scenarios: Scenario, **request: Any) -> pipeline.RunOutcome:
+def run(*scenarios: Scenario, **request: Any) -> RunOutcome:
     """A run on the docker engine without a report directory."""
-    asked = pipeline.RunRequest(scenarios, "test", None, engine="docker", **request)
+    asked = RunRequest(scenarios, "test", None, engine="docker", **request)
     return pipeline.run(asked, Silence(), Interruption())
 
 
@@ -162,7 +163,7 @@ def test_unchanged_folder_is_built_once_and_a_changed_one_again(tmp_path: Path, 
 
     def builds() -> list[tuple[str, str]]:
         listener = Silence()
-        request = pipeline.RunRequest((scenario(subject=subject),), "test", None, engine="docker")
+        request = RunRequest((scenario(subject=subject),), "test", None, engine="docker")
         pipeline.run(request, listener, Interruption())
         return [item for item in listener.preparations if item[1] == "building"]
 
@@ -193,7 +194,7 @@ def test_missing_base_image_is_an_error_with_advice_and_auto_falls_back(tmp_path
     with pytest.raises(BaseImageMissing, match="mmdebstrap"):
         run(made)
     listener = Silence()
-    outcome = pipeline.run(pipeline.RunRequest((made,), "test", None), listener, Interruption())
+    outcome = pipeline.run(RunRequest((made,), "test", None), listener, Interruption())
     assert outcome.report.run.engine.name == "process"
     assert "no-base" in listener.notes[0]
 
@@ -240,7 +241,7 @@ def test_command_that_cannot_run_is_not_running(words: tuple[str, ...], code: in
 def test_any_output_is_kept_small_and_never_breaks_a_report(tmp_path: Path, words: str) -> None:
     """20 MB of binary, one line of 100 MB, markup and escape codes: the log tail is small, the report whole."""
     noisy = command("/bin/sh", "-c", f"trap 'exit 0' TERM; {words}; echo; echo ready; while :; do sleep 0.1; done")
-    request = pipeline.RunRequest((noisy,), "noisy", tmp_path, engine="docker")
+    request = RunRequest((noisy,), "noisy", tmp_path, engine="docker")
     outcome = pipeline.run(request, Silence(), Interruption())
     assert outcome.directory is not None
     assert outcome.report.results[0].verdict.outcome is Outcome.GRACEFUL, outcome.report.results[0].verdict.reason
@@ -262,9 +263,7 @@ def test_container_removed_by_somebody_else_is_inconclusive(client: docker.Docke
             if f"/{os.getpid()}/" in item["Labels"][OWNER_LABEL]:
                 client.api.remove_container(item["Id"], force=True)
 
-    request = pipeline.RunRequest(
-        (command(*NEVER_STOPS, stop=StopPlan((20 * NS_PER_S,))),), "test", None, engine="docker"
-    )
+    request = RunRequest((command(*NEVER_STOPS, stop=StopPlan((20 * NS_PER_S,))),), "test", None, engine="docker")
     result = pipeline.run(request, Thief(), Interruption()).report.results[0]
     assert result.verdict.outcome is Outcome.INCONCLUSIVE, result.verdict.reason
 
@@ -290,7 +289,7 @@ def test_engine_that_dies_in_the_middle_leaves_a_whole_journal(
             run_ids.append(run_id)
             return selection.Chosen(DockerEngine(run_id, host=host))
 
-        request = pipeline.RunRequest((early, late), "dies", tmp_path / "reports", jobs="2")
+        request = RunRequest((early, late), "dies", tmp_path / "reports", jobs="2")
         before = os.environ.get("DOCKER_HOST")
         try:
             outcome = pipeline.run(request, Cutter(), Interruption(), opener)

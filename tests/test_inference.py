@@ -37,9 +37,9 @@ from harness.model import (
     Trial,
     Verdict,
 )
-from harness.pipeline import RunOutcome, RunRequest
 from harness.plan import Shard
 from harness.renderers import csv_table, html, junit, markdown, results_json, terminal
+from harness.run_request import RunOutcome, RunRequest
 from harness.stop_sequence import DEADLINE_TOLERANCE_NS
 from tests import strategies
 from tests.strategies import SIGKILL_DELAY_NS, Behaviour, Jitter, durations_ns, stop

@@ -14,13 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import pipeline, plan, scheduler, store
-from harness.cli import _exit_code
-from harness.cli_options import FAIL, INCONCLUSIVE, INTERRUPTED, PASS
+from harness import exit_codes, pipeline, plan, scheduler, store
 from harness.engines.interface import Engine
 from harness.engines.selection import Chosen
 from harness.engines.simulated import Script, SimulatedEngine
 from harness.errors import EngineError, ScenarioError, StoreError, UsageError
+from harness.exit_codes import FAIL, INCONCLUSIVE, INTERRUPTED, PASS
 from harness.model import (
     NS_PER_MS,
     NS_PER_S,
@@ -38,8 +37,8 @@ from harness.model import (
     Trial,
     TrialResult,
 )
-from harness.pipeline import RunOutcome, RunRequest
 from harness.plan import Shard
+from harness.run_request import RunOutcome, RunRequest
 from harness.trial import Interruption
 from tests.strategies import durations_ns
 
@@ -226,7 +225,7 @@ def test_an_engine_that_dies_in_the_middle_makes_its_trials_inconclusive(tmp_pat
     assert done.directory is not None
     assert len(store.read(done.directory)[0].observations) == 10
     assert engine.living == set()
-    assert _exit_code(done.report) == INCONCLUSIVE
+    assert exit_codes.of_report(done.report) == INCONCLUSIVE
 
 
 def test_a_container_that_never_becomes_ready_is_inconclusive_and_shows_its_log() -> None:
@@ -244,7 +243,7 @@ def test_a_container_that_was_gone_before_the_stop_is_told_from_one_that_was_sto
     """It left by itself 5 ms after its start; the stop would have reported success."""
     done = run(SimulatedEngine({"gone": Script(runs_for_ns=0, exit_code=0)}), scenario("gone"))
     assert list(outcomes(done).values()) == [Outcome.NOT_RUNNING]
-    assert _exit_code(done.report) == FAIL
+    assert exit_codes.of_report(done.report) == FAIL
 
 
 @pytest.mark.parametrize("kind", [ProblemKind.START_FAILED, ProblemKind.COMMAND_NOT_FOUND])
@@ -261,7 +260,7 @@ def test_fail_fast_ends_the_run_at_the_first_failure() -> None:
     assert len(done.report.results) == 1
     assert done.report.trials_planned == 10
     assert {trial for trial, _ in heard.steps} == {"bad@30s#1"}
-    assert _exit_code(done.report) == FAIL
+    assert exit_codes.of_report(done.report) == FAIL
 
 
 def test_fail_fast_does_not_end_a_run_without_failures() -> None:
@@ -279,7 +278,7 @@ def test_an_interruption_begins_no_further_trial_and_keeps_what_ended(tmp_path: 
     assert {item.verdict.status for item in done.report.results} == {Status.PASS}
     assert done.report.run.interrupted
     assert engine.living == set()
-    assert _exit_code(done.report) == INTERRUPTED
+    assert exit_codes.of_report(done.report) == INTERRUPTED
     assert done.directory is not None
     stored, _ = store.read(done.directory)
     assert (len(stored.observations), stored.trials_planned, stored.run.interrupted) == (3, 50, True)
@@ -294,7 +293,7 @@ def test_trials_in_flight_at_an_interruption_say_nothing_about_their_container()
     assert {item.verdict.outcome for item in others} <= {Outcome.KILLED, Outcome.INCONCLUSIVE}
     assert len(others) < 49
     assert engine.living == set()
-    assert _exit_code(done.report) == INTERRUPTED
+    assert exit_codes.of_report(done.report) == INTERRUPTED
 
 
 def test_an_interruption_before_the_first_trial_leaves_an_empty_run(tmp_path: Path) -> None:
@@ -304,7 +303,7 @@ def test_an_interruption_before_the_first_trial_leaves_an_empty_run(tmp_path: Pa
     done = run(SimulatedEngine(), scenario("good"), heard=heard, report_dir=tmp_path)
     assert done.report.results == ()
     assert heard.steps == []
-    assert _exit_code(done.report) == INTERRUPTED
+    assert exit_codes.of_report(done.report) == INTERRUPTED
 
 
 class Limited(SimulatedEngine):
@@ -320,13 +319,13 @@ def test_a_scenario_that_the_engine_cannot_run_is_skipped_and_named() -> None:
     done = run(Limited(), scenario("big", 2, 30), scenario("good"))
     assert [(skip.scenario, skip.reason) for skip in done.report.skipped] == [("big", "it is too big")]
     assert set(outcomes(done)) == {"good@30s#1"}
-    assert _exit_code(done.report) == PASS
+    assert exit_codes.of_report(done.report) == PASS
 
 
 def test_a_run_in_which_everything_is_skipped_is_no_pass(tmp_path: Path) -> None:
     """Nothing was proved."""
     done = run(Limited(), scenario("big"), report_dir=tmp_path)
-    assert _exit_code(done.report) == INCONCLUSIVE
+    assert exit_codes.of_report(done.report) == INCONCLUSIVE
     assert done.directory is not None
     assert (done.directory / "report.html").is_file()
 
@@ -337,7 +336,7 @@ def test_a_shard_without_trials_is_reported_and_is_no_pass(tmp_path: Path) -> No
     assert sum(len(done.report.results) for done in ran) == 1
     index = next(index for index, done in enumerate(ran, start=1) if not done.report.results)
     done = run(SimulatedEngine(), scenario("good"), shard=Shard(index, 9), report_dir=tmp_path)
-    assert _exit_code(done.report) == INCONCLUSIVE
+    assert exit_codes.of_report(done.report) == INCONCLUSIVE
     assert done.report.run.shard == f"{index}/9"
 
 

@@ -15,6 +15,7 @@ from harness.model import NS_PER_MS, NS_PER_S, Outcome, Readiness, Scenario, Sig
 from harness.prediction import KNOWN_RIGHT, Expected, Forecast, beyond_doubt, forecast
 from harness.process_tree import Tree, program
 from harness.renderers import forecast as forecast_text
+from harness.run_request import RunRequest
 from harness.trial import Interruption
 from tests import process_tables as recorded
 from tests.process_tables import Table, tables
@@ -149,9 +150,9 @@ def scenario(name: str, *command: str, init: bool = False, **stop: int) -> Scena
     )
 
 
-def request(*scenarios: Scenario, fast: bool = False) -> pipeline.RunRequest:
+def request(*scenarios: Scenario, fast: bool = False) -> RunRequest:
     """A run on the docker engine that writes nothing."""
-    return pipeline.RunRequest(scenarios, "test", None, engine="docker", jobs="8", fast=fast)
+    return RunRequest(scenarios, "test", None, engine="docker", jobs="8", fast=fast)
 
 
 @pytest.mark.docker

@@ -34,6 +34,7 @@ from harness.model import (
     Subject,
     TrialResult,
 )
+from harness.run_request import RunRequest
 from harness.signals import SIGTERM
 from harness.trial import Interruption
 from tests.silence import Silence
@@ -277,7 +278,7 @@ def run(cases: dict[str, Subject], repeat: int = 1, jobs: str = "auto") -> dict[
         )
         for name, asked in cases.items()
     )
-    request = pipeline.RunRequest(scenarios, "test", None, engine="docker", jobs=jobs)
+    request = RunRequest(scenarios, "test", None, engine="docker", jobs=jobs)
     results = pipeline.run(request, Silence(), Interruption()).report.results
     return {
         name: [result for result in results if result.observation.scenario == name.replace(" ", "-").lower()]

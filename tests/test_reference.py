@@ -14,6 +14,7 @@ from harness.engines import reference_program, selection
 from harness.engines.docker_host import DockerHost
 from harness.engines.simulated import SimulatedEngine
 from harness.model import NS_PER_S
+from harness.run_request import RunRequest
 from harness.trial import Interruption
 from tests.silence import Silence
 
@@ -24,7 +25,7 @@ ENGINES = [pytest.param("docker", marks=pytest.mark.docker), pytest.param("proce
 def test_every_run_begins_with_a_stop_of_a_program_that_leaves_at_once(engine: str, tmp_path: Path) -> None:
     """It is announced, in the record and in results.json, and is none of the trials."""
     heard = Silence()
-    request = pipeline.RunRequest((accuracy.scenario(0.0, 1),), "reference", tmp_path, engine=engine)
+    request = RunRequest((accuracy.scenario(0.0, 1),), "reference", tmp_path, engine=engine)
     done = pipeline.run(request, heard, Interruption())
     assert done.directory is not None
     measured = done.report.run.reference
@@ -70,7 +71,7 @@ def test_an_engine_without_a_reference_subject_is_not_measured() -> None:
 
 def test_runs_of_earlier_versions_have_no_reference(tmp_path: Path) -> None:
     """Their record is read as before."""
-    request = pipeline.RunRequest((accuracy.scenario(0.0, 1),), "old", tmp_path)
+    request = RunRequest((accuracy.scenario(0.0, 1),), "old", tmp_path)
     done = pipeline.run(request, Silence(), Interruption(), lambda _name, _run: selection.Chosen(SimulatedEngine()))
     assert done.directory is not None
     file = done.directory / store.RUN_FILE

@@ -12,11 +12,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import discovery, exec_form, pipeline, remedies, signals, store
-from harness.cli import _exit_code
-from harness.cli_options import FAIL, PASS
+from harness import discovery, exec_form, exit_codes, pipeline, remedies, signals, store
 from harness.engines.selection import Chosen
 from harness.engines.simulated import Script, SimulatedEngine
+from harness.exit_codes import FAIL, PASS
 from harness.model import (
     NS_PER_S,
     Cause,
@@ -39,8 +38,8 @@ from harness.model import (
     TriedRemedy,
     Verdict,
 )
-from harness.pipeline import RunRequest
 from harness.renderers import remedy_text
+from harness.run_request import RunRequest
 from tests.reports_factory import DOCKER
 from tests.test_pipeline import Heard
 
@@ -293,7 +292,7 @@ def test_a_run_with_remedies_can_be_judged_again(tmp_path: Path) -> None:
     report = simulated(tmp_path, Script(leaves_after_ns=12 * NS_PER_S))
     assert report.remedies[0].remedy.id in {"stop-timeout-20s", "stop-timeout-40s"}
     assert report.remedies[0].effect is RemedyEffect.CURES
-    assert _exit_code(report) == FAIL
+    assert exit_codes.of_report(report) == FAIL
     stored, _ = store.read(tmp_path / "latest")
     assert pipeline.report_of(stored).remedies == report.remedies
     for name in ("results.json", "report.html", "summary.md"):
@@ -305,7 +304,7 @@ def test_a_graceful_container_is_left_alone(tmp_path: Path) -> None:
     report = simulated(tmp_path, Script())
     assert report.remedies == ()
     assert not (tmp_path / "latest" / store.REMEDIES_FILE).exists()
-    assert _exit_code(report) == PASS
+    assert exit_codes.of_report(report) == PASS
 
 
 def test_what_does_not_help_is_said_not_to() -> None:

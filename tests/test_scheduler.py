@@ -6,7 +6,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from harness import pipeline, scheduler
+from harness import report_files, scheduler
 
 
 def test_the_last_start_is_announced_once_and_starts_are_limited() -> None:
@@ -34,5 +34,5 @@ def test_the_last_start_is_announced_once_and_starts_are_limited() -> None:
 
 def test_what_the_reports_need_is_loaded_ahead() -> None:
     """Every module that is named; a name that does not exist would end the thread without a word."""
-    pipeline.load_renderers().join(timeout=60)
-    assert set(pipeline.RENDERERS_NEED) <= sys.modules.keys()
+    report_files.load_renderers().join(timeout=60)
+    assert set(report_files.RENDERERS_NEED) <= sys.modules.keys()

@@ -39,6 +39,7 @@ from harness.model import (
     TrafficKind,
     Vantage,
 )
+from harness.run_request import RunRequest
 from harness.traffic import Flow
 from harness.traffic_clients import Sheet
 from harness.traffic_wire import Closed, HttpSpeaker, Wire
@@ -652,7 +653,7 @@ def test_a_stored_run_keeps_bytes_that_are_no_text(tmp_path: Path) -> None:
 def test_requests_on_a_real_engine(engine: str, name: str, outcome: Outcome, fate: RequestFate) -> None:
     """The lessons on web servers come out the same on every engine."""
     shipped = {scenario.name: scenario for scenario in discovery.load((ROOT / "scenarios",))}
-    request = pipeline.RunRequest((shipped[name],), "traffic", None, engine=engine)
+    request = RunRequest((shipped[name],), "traffic", None, engine=engine)
     (result,) = pipeline.run(request, Silence(), Interruption()).report.results
     seen = result.observation
     assert result.verdict.outcome is outcome, result.verdict.reason
@@ -673,7 +674,7 @@ def test_through_a_published_port_only_requests_from_before_the_stop_are_held_ag
     def remote(_name: str, run_id: str) -> selection.Chosen:
         return selection.Chosen(DockerEngine(run_id, host=replace(docker_engine_host, local=False)), None)
 
-    request = pipeline.RunRequest((wanted,), "traffic", None, engine="docker")
+    request = RunRequest((wanted,), "traffic", None, engine="docker")
     (result,) = pipeline.run(request, Silence(), Interruption(), open_engine=remote).report.results
     seen = result.observation
     assert result.verdict.outcome is Outcome.GRACEFUL, result.verdict.reason

@@ -13,6 +13,7 @@ from harness.engines.selection import Chosen
 from harness.engines.simulated import Script, SimulatedEngine
 from harness.errors import StoreError
 from harness.model import NS_PER_S
+from harness.run_request import RunRequest
 from tests import test_pipeline
 
 
@@ -55,7 +56,7 @@ def test_a_run_is_compared_with_the_latest_one_before_it(tmp_path: Path) -> None
     stored(tmp_path, 2)
     engine = SimulatedEngine({"web": Script(leaves_after_ns=5 * NS_PER_S)})
     heard = test_pipeline.Heard()
-    request = pipeline.RunRequest(
+    request = RunRequest(
         (test_pipeline.scenario("web", 10, repeat=8),),
         "test",
         tmp_path,
@@ -70,7 +71,7 @@ def test_a_run_is_compared_with_the_latest_one_before_it(tmp_path: Path) -> None
 
 def test_a_baseline_that_is_none_is_refused_before_anything_starts(tmp_path: Path) -> None:
     """No engine is asked, and no directory is made."""
-    request = pipeline.RunRequest((test_pipeline.scenario("web"),), "test", tmp_path / "out", baseline=tmp_path)
+    request = RunRequest((test_pipeline.scenario("web"),), "test", tmp_path / "out", baseline=tmp_path)
     heard = test_pipeline.Heard()
     with pytest.raises(StoreError, match="is not a run directory"):
         pipeline.run(request, heard, heard.interruption, lambda _name, _run: pytest.fail("an engine was asked"))

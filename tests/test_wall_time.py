@@ -23,6 +23,7 @@ from harness.model import (
     StopPlan,
     Subject,
 )
+from harness.run_request import RunRequest
 from harness.trial import Interruption
 from harness.wall_time import CPU_OF_A_TRIAL_NS, LAST_STEPS_NS, Experience
 from tests.silence import Silence
@@ -114,7 +115,7 @@ def test_a_run_takes_about_as_long_as_the_run_before_said_that_it_would(tmp_path
         return Scenario(name, subject, readiness=ready, stop=StopPlan((10 * NS_PER_S,)), repeat=repeat)
 
     scenarios = (sleeper("short", 1, 12), sleeper("long", 3, 1))
-    request = pipeline.RunRequest(scenarios, "walls", tmp_path / "reports", engine="process", jobs="4")
+    request = RunRequest(scenarios, "walls", tmp_path / "reports", engine="process", jobs="4")
     pipeline.run(request, Silence(), Interruption())
     _, predicted = pipeline.plan_only(request)
     assert predicted.known == 13

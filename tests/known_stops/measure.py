@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness import pipeline, verdict
 from harness.model import EngineInfo, Outcome, Request, SigkillEvidence, TrafficKind, TrialResult
+from harness.run_request import RunRequest
 from harness.trial import Interruption
 from tests.known_stops.cases import KnownStop
 from tests.silence import Silence
@@ -72,7 +73,7 @@ class Measurement:
 
 def measure(stops: tuple[KnownStop, ...], report_dir: Path | None = None, repeat: int = 1) -> Measurement:
     """Stop them all on the Docker engine. Every stop of every repetition is in the result."""
-    request = pipeline.RunRequest(
+    request = RunRequest(
         tuple(stop.scenario for stop in stops),
         "known-stops",
         report_dir,

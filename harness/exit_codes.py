@@ -1,0 +1,67 @@
+"""The exit codes of `run`, `check`, `judge` and `report`: the only table of them. `--help` and the pages follow it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.model import Report
+
+PASS, FAIL, USAGE, INCONCLUSIVE, HARNESS, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+@dataclass(frozen=True)
+class ExitCode:
+    """A number, what it means in a few words (for `--help`), and in sentences (for the pages)."""
+
+    number: int
+    short: str
+    meaning: str
+
+
+EXIT_CODES = (
+    ExitCode(
+        PASS,
+        "every expectation met",
+        "Every trial met its expectation. Subjects that are expected to be killed and are killed count as met.",
+    ),
+    ExitCode(FAIL, "a container failed", "At least one trial failed. Failures count before doubts."),
+    ExitCode(
+        USAGE,
+        "bad usage or bad scenario",
+        "Bad usage: an option, a scenario, an image or a Dockerfile; also when no scenario was found.",
+    ),
+    ExitCode(
+        INCONCLUSIVE,
+        "inconclusive",
+        "No failure, but a trial is inconclusive, or none could be run, or `--until-sure` did not become sure.",
+    ),
+    ExitCode(
+        HARNESS,
+        "engine unreachable or harness fault",
+        "The engine cannot be reached, or the harness itself is at fault.",
+    ),
+    ExitCode(
+        INTERRUPTED,
+        "interrupted",
+        "Interrupted by SIGINT (Ctrl-C) or SIGTERM. What had been measured is in the report.",
+    ),
+)
+
+
+def of_report(report: Report, *, fail_on_slower: bool = False) -> int:
+    """The whole run in one number: failures count before doubts, and a run that was cut short is not a pass, nor one
+    that was to be sure and is not."""
+    from harness.model import ClaimStatus, DurationChange, Status
+
+    if report.run.interrupted:
+        return INTERRUPTED
+    slower = report.comparison.with_duration(DurationChange.SLOWER) if report.comparison else ()
+    if report.count(Status.FAIL) or (fail_on_slower and slower):
+        return FAIL
+    if report.count(Status.PASS) != report.trials_planned or not report.results:
+        return INCONCLUSIVE
+    if report.run.until_sure and any(claim.status is not ClaimStatus.SHOWN for claim in report.claims):
+        return INCONCLUSIVE
+    return PASS

@@ -1,0 +1,119 @@
+"""The plan's trials, side by side, each judged as it ends; and the trials of remedies, with the same limits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from harness import assurance, inference, plan, remedy_search, report_files, scheduler, trial, verdict
+from harness.engines.interface import Engine
+from harness.engines.routing import engine_of
+from harness.model import Observation, Plan, Status, Trial, TrialResult
+from harness.run_request import Listener, RunRequest
+
+
+def results_of(
+    request: RunRequest, planned: Plan, engine: Engine, listener: Listener, interruption: trial.Interruption
+) -> Iterator[TrialResult]:
+    """The plan's trials, and then repetitions of them until it is certain enough, if that was asked for."""
+    failed = threading.Event()
+    work = _worker(request, len(planned.trials), engine, listener, interruption)
+    sure = _until_sure(request, planned, listener) if request.until_sure else None
+    in_time = _stopwatch(request.max_time_ns)
+    batch, trials = planned, iter(planned.trials)
+    while True:
+        room = scheduler.room_for(engine.info(), batch.trials)
+        jobs = scheduler.parse_jobs(request.jobs, len(batch.trials), room)
+        listener.planned(batch, jobs, engine)
+        for results in scheduler.run_all(
+            trials,
+            work,
+            jobs=jobs,
+            interrupted=lambda: interruption.requested or failed.is_set(),
+            on_interrupt=lambda: _end_running(interruption),
+        ):
+            for result in results:
+                if request.fail_fast and result.verdict.status is Status.FAIL:
+                    failed.set()
+                if sure is not None:
+                    sure.count(result)
+                yield result
+        batch = Plan(sure.next_trials() if sure is not None and in_time() else ())
+        if not batch.trials or interruption.requested or failed.is_set():
+            return
+        trials = (item for item in batch.trials if in_time() and sure is not None and sure.is_worth(item))
+
+
+def _worker(
+    request: RunRequest, trials: int, engine: Engine, listener: Listener, interruption: trial.Interruption
+) -> Callable[[Trial], tuple[TrialResult, ...]]:
+    """Performs a trial; gives its result, and behind it those that are derived from it."""
+    slots = scheduler.MAX_JOBS if engine.info().remote else scheduler.start_slots()
+    starts = scheduler.StartSlots(slots, trials, report_files.load_renderers if request.report_dir else lambda: None)
+
+    def work(item: Trial) -> tuple[TrialResult, ...]:
+        def keep(seen: Observation) -> bool:
+            passed = verdict.judge(seen, item.scenario).status is Status.PASS
+            return request.keep and not passed and not interruption.requested
+
+        seen = trial.perform(
+            item,
+            engine_of(engine, item.scenario),
+            interruption,
+            start_slot=starts,
+            step=listener.step,
+            keep_if=keep,
+            fast=request.fast,
+        )
+        return tuple(TrialResult(each, verdict.judge(each, item.scenario)) for each in (seen, *_derived(item, seen)))
+
+    return work
+
+
+def _until_sure(request: RunRequest, planned: Plan, listener: Listener) -> assurance.UntilSure:
+    """The count of what is missing, announced."""
+    sure = assurance.UntilSure(planned.trials, request.goal, request.max_repeat)
+    if sure.places:
+        text = (
+            f"until sure: {sure.stops_needed:,} stops without a failure are needed, {sure.max_repeat:,} are the limit"
+        )
+        listener.note(text + ("" if sure.max_repeat >= sure.stops_needed else ": too few to be sure"))
+    else:
+        listener.note("until sure: nothing is repeated, for no stop timeout of the plan expects a graceful stop")
+    return sure
+
+
+def _stopwatch(limit_ns: int | None) -> Callable[[], bool]:
+    """Whether the time since now is still within the limit; None: it always is."""
+    began_ns = time.monotonic_ns()
+    return lambda: limit_ns is None or time.monotonic_ns() - began_ns < limit_ns
+
+
+def _derived(item: Trial, seen: Observation) -> Iterator[Observation]:
+    """What a performed stop tells about its shorter timeouts."""
+    for timeout_ns in item.shorter_timeouts_ns:
+        trial_id = plan.trial_id(item.scenario.name, timeout_ns, item.stop_after_ns, item.repetition)
+        yield inference.derive(seen, timeout_ns, trial_id)
+
+
+def search(
+    request: RunRequest, engine: Engine, listener: Listener, interruption: trial.Interruption
+) -> remedy_search.Search:
+    """Remedies are tried as trials are run, with the same limits."""
+    starts = threading.BoundedSemaphore(scheduler.start_slots())
+    return remedy_search.Search(
+        engine=engine,
+        perform=lambda item: trial.perform(
+            item, engine, interruption, start_slot=starts, step=listener.step, fast=request.fast
+        ),
+        jobs=scheduler.parse_jobs(request.jobs, scheduler.MAX_JOBS, scheduler.room_for(engine.info(), ())),
+        note=listener.note,
+        interrupted=lambda: interruption.requested,
+        on_interrupt=lambda: _end_running(interruption),
+    )
+
+
+def _end_running(interruption: trial.Interruption) -> None:
+    interruption.end_trials()
+    interruption.abort_running()

@@ -1,0 +1,128 @@
+"""`stop-harness run`: scenarios from files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness import exit_codes, session, terminal_output
+from harness.cli_options import (
+    BASE_IMAGE,
+    BASELINE,
+    CLUSTER,
+    COLOR,
+    EFFORT,
+    ENGINE,
+    EXIT_CODES_HELP,
+    FAIL_FAST,
+    FAIL_ON_SLOWER,
+    JOBS,
+    JUNITXML,
+    KEEP,
+    PATHS,
+    REPEAT,
+    REPORT_DIR,
+    RUN_TASK,
+    SARIF,
+    SEED,
+    SHARD,
+    TRY_FIXES,
+    options,
+)
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.model import Report, Scenario
+    from harness.run_request import RunRequest
+
+
+@click.command(epilog=EXIT_CODES_HELP)
+@PATHS
+@options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, *EFFORT, TRY_FIXES, KEEP)
+@options(BASELINE, FAIL_ON_SLOWER, REPORT_DIR, JUNITXML, SARIF, BASE_IMAGE, COLOR)
+def run(paths: tuple[Path, ...], color: str, fail_on_slower: bool, **settings: Any) -> None:
+    """Run every scenario in PATHS (files, or folders of them) and write a report."""
+    from harness import discovery
+
+    scenarios = discovery.load(paths)
+    name = scenarios[0].name if len(scenarios) == 1 else paths[0].resolve().name
+    settings["report_dir"] = settings["report_dir"] or Path("reports")
+    request = request_of(scenarios, name, settings)
+    report = _run_and_summarise(request, color)
+    sys.exit(exit_codes.of_report(report, fail_on_slower=fail_on_slower))
+
+
+def request_of(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any]) -> RunRequest:
+    """What the options ask for. Raises UsageError."""
+    from harness import scheduler
+    from harness.engines.selection import Cluster
+    from harness.plan import Shard
+    from harness.run_request import RunRequest
+
+    given = settings.get("cluster") or settings.get("run_task")
+    if given and settings["engine"] != "ecs":
+        raise UsageError("--cluster and --run-task go with --engine ecs")
+    scheduler.parse_jobs(settings["jobs"], 1)  # a mistake is refused before anything starts
+    shard = settings.get("shard")
+    return RunRequest(
+        scenarios=scenarios,
+        name=name,
+        report_dir=settings["report_dir"],
+        engine=settings["engine"],
+        jobs=settings["jobs"],
+        repeat=settings["repeat"],
+        shard=Shard.parse(shard) if shard else None,
+        seed=settings.get("seed"),
+        fail_fast=settings.get("fail_fast", False),
+        fast=settings.get("fast", False),
+        infer=settings.get("infer", False),
+        **_certainty(settings),
+        keep=settings["keep"],
+        try_fixes=settings.get("try_fixes", False),
+        junitxml=settings["junitxml"],
+        sarif=settings.get("sarif"),
+        base_image=settings["base_image"],
+        baseline=settings.get("baseline"),
+        cluster=Cluster(settings.get("cluster"), settings.get("run_task")) if settings["engine"] == "ecs" else None,
+        command_line=("stop-harness", *sys.argv[1:]),
+    )
+
+
+def _certainty(settings: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a request that say how certain is certain enough. Raises UsageError."""
+    from harness import units
+    from harness.model import ReliabilityGoal
+
+    until_sure, max_time = settings.get("until_sure", False), settings.get("max_time")
+    if until_sure and settings.get("shard"):
+        raise UsageError("--until-sure counts the stops of one run; it cannot be used with --shard")
+    for name in ("max_repeat", "max_time"):
+        if settings.get(name) is not None and not until_sure:
+            raise UsageError(f"--{name.replace('_', '-')} is a limit of --until-sure; name both, or use --repeat")
+    try:
+        max_time_ns = None if max_time is None else units.parse_duration(max_time)
+    except ValueError as error:
+        raise UsageError(f"--max-time: {error}") from None
+    return {
+        "goal": ReliabilityGoal(settings.get("confidence", 0.95), settings.get("reliability", 0.99)),
+        "until_sure": until_sure,
+        "max_repeat": settings.get("max_repeat"),
+        "max_time_ns": max_time_ns,
+    }
+
+
+def _run_and_summarise(request: RunRequest, color: str) -> Report:
+    from harness import report_files
+    from harness.renderers import terminal
+
+    outcome = session.perform(request, color)
+    terminal_output.echo(
+        terminal.summary(outcome.report, **terminal_output.style(color)),
+        color,
+    )
+    assert outcome.directory is not None
+    click.echo(f"\nreport: {outcome.directory / report_files.HTML_FILE}")
+    return outcome.report

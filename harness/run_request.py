@@ -1,0 +1,74 @@
+"""What the command line asks of a run, who hears what happens meanwhile, and what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness import plan
+from harness.engines import selection
+from harness.engines.interface import Engine
+from harness.model import DEFAULT_GOAL, Plan, ReliabilityGoal, Report, Scenario, Trial, TrialResult
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the command line asks for.
+
+    `report_dir` None: nothing is written. `repeat` None: as each scenario says. `junitxml`, `sarif` None: only
+    in the run directory. `until_sure`: repeat until `goal` is shown or out of reach, each stop at most `max_repeat`
+    times (None: twice as often as is needed without a failure), and begin nothing more after `max_time_ns`.
+    `baseline`: a run directory to compare with.
+    """
+
+    scenarios: tuple[Scenario, ...]
+    name: str
+    report_dir: Path | None
+    engine: str = "auto"
+    jobs: str = "auto"
+    repeat: int | None = None
+    shard: plan.Shard | None = None
+    seed: int | None = None
+    fail_fast: bool = False
+    fast: bool = False
+    infer: bool = False
+    goal: ReliabilityGoal = DEFAULT_GOAL
+    until_sure: bool = False
+    max_repeat: int | None = None
+    max_time_ns: int | None = None
+    keep: bool = False
+    try_fixes: bool = False
+    junitxml: Path | None = None
+    sarif: Path | None = None
+    base_image: str | None = None
+    cluster: selection.Cluster | None = None
+    baseline: Path | None = None
+    command_line: tuple[str, ...] = ()
+
+
+class Listener(Protocol):
+    """Hears what happens while it happens; the terminal is one. Called from several threads."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know: a fallback, a kept container."""
+
+    def preparing(self, what: str, state: str) -> None:
+        """An image is pulled or built."""
+
+    def planned(self, planned: Plan, jobs: int, engine: Engine) -> None:
+        """Trials are about to begin; once a run, and again for each batch of repetitions until it is sure."""
+
+    def step(self, running: Trial, step: str) -> None:
+        """A trial begins a step."""
+
+    def ended(self, result: TrialResult) -> None:
+        """A trial is judged and in the journal."""
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """A finished run: what it says and where it lies (None: it was not to be written)."""
+
+    report: Report
+    directory: Path | None

@@ -1,0 +1,57 @@
+"""`stop-harness judge` and `report`: runs that are on disk."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from harness import exit_codes, terminal_output
+from harness.cli_options import BASELINE, COLOR, EXIT_CODES_HELP, FAIL_ON_SLOWER, REPORT_DIR, options
+
+
+@click.command(epilog=EXIT_CODES_HELP)
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@COLOR
+def judge(run_dir: Path, color: str) -> None:
+    """Judge a stored run again with today's rules; says what changed, writes nothing."""
+    from harness import pipeline, store
+    from harness.renderers import terminal
+
+    stored, then = store.read(run_dir)
+    report = pipeline.report_of(stored)
+    terminal_output.echo(
+        terminal.summary(report, **terminal_output.style(color)),
+        color,
+    )
+    now = pipeline.judge(stored)
+    changed = [(old, new) for old, new in zip(then, now, strict=True) if old != new]
+    for old, new in changed:
+        click.echo(f"changed: {new.trial_id}: {old.outcome} ({old.status}) is now {new.outcome} ({new.status})")
+    click.echo(f"\n{len(now) - len(changed)} of {len(now)} verdicts are as they were")
+    sys.exit(exit_codes.of_report(report))
+
+
+@click.command(epilog=EXIT_CODES_HELP)
+@click.argument("run_dirs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@options(BASELINE, FAIL_ON_SLOWER, REPORT_DIR)
+def report(run_dirs: tuple[Path, ...], baseline: Path | None, fail_on_slower: bool, report_dir: Path | None) -> None:
+    """Write the report of a stored run again, or merge the shards of several into a new one."""
+    from harness import pipeline, report_files, store
+    from harness.renderers import trend_text
+
+    stored = store.merge(tuple(store.read(path)[0] for path in run_dirs))
+    built = pipeline.report_of(stored)
+    if baseline is not None:
+        built = pipeline.compared(built, pipeline.report_of(store.read(baseline)[0]))
+    if len(run_dirs) == 1 and report_dir is None:
+        directory = store.RunDirectory(run_dirs[0])
+    else:
+        directory = store.RunDirectory.create(report_dir or run_dirs[0].resolve().parent, f"{stored.run.name}-merged")
+        pipeline.write_stored(stored, built, directory)
+    report_files.write(built, directory)
+    if built.comparison is not None:
+        click.echo(trend_text.plain(built.comparison))
+    click.echo(f"report: {directory.path / report_files.HTML_FILE}")
+    sys.exit(exit_codes.of_report(built, fail_on_slower=fail_on_slower))

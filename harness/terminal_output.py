@@ -1,0 +1,45 @@
+"""How standard output is written to: colours, width, letters."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import TypedDict
+
+import click
+
+
+class Style(TypedDict):
+    """How a text is laid out."""
+
+    width: int
+    colour: bool
+    unicode: bool
+
+
+def coloured(choice: str) -> bool:
+    """`--color`, then NO_COLOR (no-color.org: any non-empty value), then whether standard output is a terminal."""
+    if choice != "auto":
+        return choice == "always"
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def style(choice: str) -> Style:
+    """What the terminal renderers take, for a choice of `--color`."""
+    return {"width": width(), "colour": coloured(choice), "unicode": unicode()}
+
+
+def echo(text: str, choice: str) -> None:
+    """Click takes colours out for what is not a terminal, even where they were asked for."""
+    click.echo(text, nl=False, color=coloured(choice))
+
+
+def unicode() -> bool:
+    """Whether standard output takes more than ASCII."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") in {"utf8", "utf16"}
+
+
+def width() -> int:
+    """Columns to write in: those of the terminal, at most 120; 80 where there is none."""
+    return min(120, shutil.get_terminal_size((80, 24)).columns)
