@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from harness import moments, signals, units
+from harness.engines import log_pattern
 from harness.model import Outcome
 
 
@@ -35,14 +35,6 @@ def _signal(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError("a signal is needed, such as SIGTERM")
     return signals.name(signals.number(str(value)))
-
-
-def _regular_expression(value: str) -> str:
-    try:
-        re.compile(value)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"{value[:60]!r} is not a regular expression: {error}") from None
-    return value
 
 
 def one_or_list(value: object) -> object:
@@ -96,7 +88,7 @@ Size = Annotated[int, BeforeValidator(_size), WithJsonSchema({"type": ["string",
 Signal = Annotated[
     str, BeforeValidator(_signal), WithJsonSchema({"type": ["string", "integer"], "examples": ["SIGINT"]})
 ]
-Pattern = Annotated[str, AfterValidator(_regular_expression)]
+Pattern = Annotated[str, AfterValidator(log_pattern.check)]
 Argv = Annotated[list[str], BeforeValidator(_argv), Field(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 BYTES_SCHEMA = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import re
 import socket
 import threading
 import time
@@ -18,6 +17,7 @@ from testcontainers.core.wait_strategies import (
     PortWaitStrategy,
 )
 
+from harness.engines.log_pattern import LogPattern
 from harness.model import Readiness
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class LogStreamWait(LogMessageWaitStrategy):
     """Follows the log instead of reading all of it at every poll, and takes any bytes for a log."""
 
     def __init__(self, pattern: str) -> None:
-        super().__init__(re.compile(pattern, re.MULTILINE))
-        self._bytes = re.compile(pattern.encode(), re.MULTILINE)
+        super().__init__("")  # its own pattern would be one of Python's
+        self._pattern = LogPattern(pattern)
 
     def wait_until_ready(self, container: WaitStrategyTarget) -> None:
         """Return when the pattern appears; TimeoutError when the time is up or the container has left."""
@@ -78,7 +78,7 @@ class LogStreamWait(LogMessageWaitStrategy):
         rest = b""
         for chunk in stream:
             lines, newline, tail = chunk.rpartition(b"\n")
-            if newline and self._bytes.search((rest + lines).replace(b"\r\n", b"\n").rstrip(b"\r")):
+            if newline and self._pattern.found_in(rest + lines):
                 return True
             rest = tail if newline else (rest + tail)[-LONGEST_LINE_BYTES:]
         return False

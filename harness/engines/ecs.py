@@ -7,7 +7,6 @@ answers, its measured stop is taken instead: the container engine's own events a
 from __future__ import annotations
 
 import json
-import re
 import socket
 import threading
 import time
@@ -42,6 +41,7 @@ from harness.engines.ecs_record import (
     whole,
 )
 from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
+from harness.engines.log_pattern import LogPattern
 from harness.errors import BuildError, EngineError, UsageError
 from harness.model import (
     NS_PER_S,
@@ -310,11 +310,11 @@ class EcsSubject:
 
     def wait_log(self, pattern: str, timeout_ns: int) -> None:
         """A line of any container."""
-        wanted = re.compile(pattern, re.MULTILINE)
+        wanted = LogPattern(pattern)
         deadline = time.monotonic() + timeout_ns / NS_PER_S
 
         def written() -> bool:
-            return any(wanted.search(log.text) for log in self._all_logs().values())
+            return any(wanted.found_in(log.text) for log in self._all_logs().values())
 
         self._until(written, deadline, f"log {pattern!r}")
 

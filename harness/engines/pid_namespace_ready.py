@@ -1,18 +1,22 @@
 """How the shim tells that the subject is ready: by what it wrote and by what its ports answer. Never blocks.
 
-Standard library only and imported by `pid_namespace_shim.py` in its own process.
+Standard library and re2 only; imported by `pid_namespace_shim.py` in its own process.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import re
 import time
 
 TYPE_CHECKING = False  # the typing module costs 3 ms of each start
 if TYPE_CHECKING:
     from typing import Any
+
+if TYPE_CHECKING or __package__:
+    from harness.engines.log_pattern import LogPattern
+else:  # run from its own directory, as pid_namespace_shim.py is
+    from log_pattern import LogPattern
 
 NS_PER_MS = 1_000_000
 
@@ -87,10 +91,10 @@ class PortCheck:
     def _status_below_400(self) -> bool:
         piece = self._socket.recv(4096)
         self._answer += piece
-        line = re.match(rb"HTTP/\d\S* (\d{3})", self._answer)
-        if line and int(line[1]) < 400:
+        status = _status(self._answer)
+        if status is not None and status < 400:
             return True
-        if line or not piece:
+        if status is not None or not piece:
             raise OSError(errno.EPROTO, "no answer below 400")
         return False
 
@@ -101,11 +105,17 @@ class PortCheck:
         self._socket, self._connected = None, False
 
 
+def _status(answer: bytes) -> int | None:
+    """Of an HTTP answer that has begun; None: not there yet, or no HTTP."""
+    protocol, _, rest = answer.partition(b" ")
+    return int(rest[:3]) if protocol.startswith(b"HTTP/") and len(rest) >= 3 and rest[:3].isdigit() else None
+
+
 class Output:
     """What the subject wrote: its end in memory, and whether a whole line of it matched the pattern looked for."""
 
     def __init__(self) -> None:
-        self.pattern: re.Pattern[str] | None = None
+        self.pattern: LogPattern | None = None
         self.matched = False
         self._total = 0
         self._kept = bytearray()
@@ -113,7 +123,7 @@ class Output:
 
     def look_for(self, pattern: str) -> None:
         """Look for another pattern, from the first whole line that is kept."""
-        self.pattern, self.matched = re.compile(pattern, re.MULTILINE), False
+        self.pattern, self.matched = LogPattern(pattern), False
         dropped = self._total - len(self._kept)
         self._searched = dropped and dropped + self._kept.find(b"\n") + 1
         self._search(0)
@@ -137,8 +147,7 @@ class Output:
         start = max(0, self._searched - dropped, self._kept.find(b"\n", new) - LONGEST_LINE_BYTES)
         if end < start:  # the line whose beginning was dropped
             return
-        text = bytes(self._kept[start:end]).replace(b"\r\n", b"\n").rstrip(b"\r").decode(errors="replace")
-        self.matched = self.pattern.search(text) is not None
+        self.matched = self.pattern.found_in(bytes(self._kept[start:end]))
         self._searched = dropped + end + 1
 
     def tail(self) -> dict[str, Any]:

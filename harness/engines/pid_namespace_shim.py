@@ -1,10 +1,10 @@
 """The waiting parent of one subject: starts it as PID 1, signals it, waits for it, all on one clock in one process.
 
 Run by `pid_namespace.py` as its own process, one per trial, so that many trials in the harness do not disturb each
-other's measurement. Standard library only. Requests come in on standard input, one JSON object a line; each gets one
-reply on standard output, except `kill`. The end of standard input means that the harness died: the subject is killed.
-A second channel, where there is one, hands out sockets of the subject's network namespace. (The marshal module instead
-of json would save 2 of the 25 ms that a start takes.)
+other's measurement. Standard library only, and re2 where a log is searched. Requests come in on standard input, one
+JSON object a line; each gets one reply on standard output, except `kill`. The end of standard input means that the
+harness died: the subject is killed. A second channel, where there is one, hands out sockets of the subject's network
+namespace. (The marshal module instead of json would save 2 of the 25 ms that a start takes.)
 
 Times are CLOCK_MONOTONIC in ns. A *wait status* is what waitpid(2) gives. Single-threaded for good reason: after
 unshare(CLONE_NEWPID) the kernel refuses new threads (clone(2), EINVAL).
@@ -252,6 +252,8 @@ class Shim:
             kernel.adopt_orphans()
         if not request["network"]:
             refuse_taken_ports(request["ports"])
+        if request["log"] is not None:
+            self._output.look_for(request["log"])
         self._output_end, output = os.pipe()
         os.set_blocking(self._output_end, False)
         trouble_end, trouble = os.pipe()
@@ -268,8 +270,6 @@ class Shim:
             self.child = None
             return failure
         self.events.append(("started", started_ns, "exec(2) in the child", None))
-        if request["log"] is not None:
-            self._output.look_for(request["log"])
         return {"pid": self.child, "user_namespace": within_user_namespace}
 
     def wait_ready(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -280,7 +280,7 @@ class Shim:
             checks = [check for check in checks if not check.holds()]
             waiting = [check.name for check in checks]
             if self._output.pattern is not None and not self._output.matched:
-                waiting.append(f"log line matching {self._output.pattern.pattern!r}")
+                waiting.append(f"log line matching {self._output.pattern.text!r}")
             now_ns = time.monotonic_ns()
             if not waiting:
                 self.pass_time(now_ns + request["delay_ns"])

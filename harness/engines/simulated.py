@@ -6,13 +6,13 @@ pipeline need. It proves nothing about any container.
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness import signals
 from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed, configure
+from harness.engines.log_pattern import LogPattern
 from harness.errors import EngineError
 from harness.model import (
     NS_PER_MS,
@@ -155,7 +155,7 @@ class SimulatedSubject:
 
     def wait_log(self, pattern: str, timeout_ns: int) -> None:
         """The script's log is there from the beginning."""
-        if not re.search(pattern, self._script.log, re.MULTILINE):
+        if not LogPattern(pattern).found_in(self._script.log):
             raise SubjectFailed(Problem(ProblemKind.NOT_READY, f"no log line matches {pattern!r}"))
 
     def execute(self, command: tuple[str, ...]) -> int:
