@@ -185,9 +185,10 @@ class ShimProcess:
 def _module_path() -> str:
     """Where the helper finds its modules and re2; `-IS` keeps it from everything else that is installed."""
     re2 = importlib.util.find_spec("re2")
-    assert re2 is not None
-    assert re2.origin is not None
-    return f"{Path(__file__).parent}:{Path(re2.origin).parents[1]}"
+    folders = [Path(__file__).parent]
+    if re2 is not None and re2.origin is not None:  # only a log pattern needs it
+        folders.append(Path(re2.origin).parents[1])
+    return ":".join(map(str, folders))
 
 
 def start_request(
