@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import docker
-
 from benchmarks.measure import Cost, command
 from benchmarks.mix import BASE_IMAGE, STOP_TIMEOUT_S, Kind, write_scenarios
 from harness.engines import docker_host
@@ -131,7 +129,7 @@ class Bench:
 
     def clear(self) -> None:
         """Remove what a failed way left on the engine."""
-        client = docker.DockerClient(base_url=self._host.url, version=self._host.api_version)
+        client = self._host.connect()
         for item in client.api.containers(all=True, filters={"label": LABEL}):
             client.api.remove_container(item["Id"], force=True, v=True)
         client.close()
@@ -159,7 +157,7 @@ class Bench:
 @contextmanager
 def _exit_codes(host: docker_host.DockerHost) -> Iterator[list[int]]:
     """The exit codes of the containers with our label, while the block runs."""
-    client = docker.DockerClient(base_url=host.url, version=host.api_version)
+    client = host.connect()
     stream = client.events(decode=True, filters={"type": "container", "event": "die", "label": LABEL})
     seen: list[int] = []
     thread = threading.Thread(

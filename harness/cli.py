@@ -121,8 +121,8 @@ def doctor() -> None:
     lines = selection.survey()
     for line in lines:
         click.echo(describe_engine(line))
-    used = next(line.name for line in lines if line.info is not None)
-    click.echo(f"--engine auto would use: {used}")
+    used = next(line for line in lines if line.info is not None or line.insisted_on)
+    click.echo(f"--engine auto would use: {used.name if used.info is not None else 'none, as you chose that context'}")
 
 
 @cli.command()
@@ -132,11 +132,11 @@ def clean(everything: bool, images: bool) -> None:
     """Remove what dead runs left on the engine."""
     from harness.engines import docker_host, reaper
 
-    os.environ["DOCKER_HOST"] = docker_host.find().url
-    removed, problems = reaper.remove_run(None, keep_living=not everything)
+    engine = docker_host.find().address
+    removed, problems = reaper.remove_run(engine, None, keep_living=not everything)
     click.echo(f"removed {removed} container{'' if removed == 1 else 's'}")
     if images:
-        click.echo(f"removed {reaper.remove_images()} images")
+        click.echo(f"removed {reaper.remove_images(engine)} images")
     for problem in problems:
         click.echo(f"could not remove {problem}", err=True)
     sys.exit(exit_codes.HARNESS if problems else exit_codes.PASS)

@@ -31,6 +31,10 @@ class EngineError(StopHarnessError):
     exit_code = 4
 
 
+class ContextError(EngineError):
+    """The docker context that the user chose is unknown, broken or does not answer; no other engine is taken."""
+
+
 class BaseImageMissing(EngineError):
     """The base image of the shipped samples can neither be found nor pulled."""
 

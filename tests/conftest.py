@@ -87,9 +87,8 @@ def _our_containers() -> set[str]:
     host = _docker()
     if isinstance(host, str):
         return set()
-    import docker
 
-    client = docker.DockerClient(base_url=host.url, version=host.api_version)
+    client = host.connect()
     try:
         found = client.api.containers(all=True, filters={"label": "stop-harness.run"})
         mine = reaper.owner()

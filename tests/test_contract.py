@@ -159,13 +159,12 @@ LEFT_OUT = {"ecs": {"no time at all": "ECS takes a stopTimeout of 0 as not set"}
 
 def _as_images() -> tuple[Scenario, ...]:
     """The same subjects by their images: a cluster builds nothing."""
-    import docker
 
     from harness.engines import docker_host
     from harness.engines.docker_images import Images
 
     host = docker_host.find()
-    client = docker.DockerClient(base_url=host.url, version=host.api_version)
+    client = host.connect()
     try:
         images = Images(client, {}, None)
         images.prepare(_scenarios(), lambda *_: None)

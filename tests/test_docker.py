@@ -20,6 +20,7 @@ import pytest
 
 from harness import pipeline
 from harness.engines import docker_host, selection
+from harness.engines.docker_address import Address
 from harness.engines.docker_api import LOG_KEEP_BYTES, DockerEngine
 from harness.engines.docker_host import DockerHost
 from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, remove_run
@@ -48,7 +49,7 @@ NEVER_STOPS = ("/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1
 @pytest.fixture
 def client(docker_engine_host: DockerHost) -> Iterator[docker.DockerClient]:
     """The SDK, to look at the engine beside the harness."""
-    found = docker.DockerClient(base_url=docker_engine_host.url, version=docker_engine_host.api_version)
+    found = docker_engine_host.connect()
     yield found
     found.close()
 
@@ -273,7 +274,7 @@ def test_engine_that_dies_in_the_middle_leaves_a_whole_journal(
 ) -> None:
     """Trials in flight become inconclusive, trials that had ended keep their verdict, and the run ends by itself."""
     with _Proxy(docker_engine_host.url, tmp_path / "engine.sock") as proxy:
-        host = docker_host.probe(f"unix://{tmp_path / 'engine.sock'}")
+        host = docker_host.probe(Address(f"unix://{tmp_path / 'engine.sock'}"))
         early = scenario("early")
         late = command(*NEVER_STOPS, stop=StopPlan((20 * NS_PER_S,)), name="late")
 
@@ -290,15 +291,10 @@ def test_engine_that_dies_in_the_middle_leaves_a_whole_journal(
             return selection.Chosen(DockerEngine(run_id, host=host))
 
         request = RunRequest((early, late), "dies", tmp_path / "reports", jobs="2")
-        before = os.environ.get("DOCKER_HOST")
         try:
             outcome = pipeline.run(request, Cutter(), Interruption(), opener)
         finally:
-            os.environ["DOCKER_HOST"] = docker_engine_host.url
-            remove_run(run_ids[0])
-            os.environ.pop("DOCKER_HOST")
-            if before is not None:
-                os.environ["DOCKER_HOST"] = before
+            remove_run(docker_engine_host.address, run_ids[0])
     outcomes = {result.observation.scenario: result.verdict.outcome for result in outcome.report.results}
     assert outcomes == {"early": Outcome.GRACEFUL, "late": Outcome.INCONCLUSIVE}
     assert outcome.directory is not None
@@ -374,7 +370,9 @@ def test_second_interrupt_leaves_at_once_and_the_reaper_cleans_up(slow_run: Slow
     wait_until(lambda: count() == 0, 10, "no container")
 
 
-def test_clean_removes_what_a_dead_harness_left_and_spares_the_living(client: docker.DockerClient) -> None:
+def test_clean_removes_what_a_dead_harness_left_and_spares_the_living(
+    client: docker.DockerClient, docker_engine_host: DockerHost
+) -> None:
     """`clean` looks at the owner in the label: a container of a process that is gone goes, ours stays."""
 
     def container(owner: str) -> Any:
@@ -387,7 +385,7 @@ def test_clean_removes_what_a_dead_harness_left_and_spares_the_living(client: do
     dead = container(f"{node}/{os.getpid()}/1")
     living = container(f"{node}/{os.getpid()}/{started}")
     try:
-        removed, problems = remove_run(None, keep_living=True)
+        removed, problems = remove_run(docker_engine_host.address, None, keep_living=True)
         assert problems == []
         assert removed >= 1
         left = _ours(client, f"{RUN_LABEL}=test-clean")

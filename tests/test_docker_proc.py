@@ -28,7 +28,7 @@ def client(docker_engine_host: DockerHost) -> Iterator[docker.DockerClient]:
     """The SDK, on an engine of this machine."""
     if not docker_engine_host.local or docker_engine_host.podman:
         pytest.skip("/proc is read with Docker on this machine only")
-    found = docker.DockerClient(base_url=docker_engine_host.url, version=docker_engine_host.api_version)
+    found = docker_engine_host.connect()
     yield found
     found.close()
 

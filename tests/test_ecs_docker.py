@@ -239,9 +239,8 @@ def served() -> Iterator[tuple[subprocess.Popen[str], str]]:
 def test_nothing_outlives_the_endpoint(docker_engine_host: DockerHost, number: signal.Signals) -> None:
     """Ended in order or killed, while one task runs and another stops: ten seconds later no container and no volume of
     it is left."""
-    import docker
 
-    engine = docker.APIClient(base_url=docker_engine_host.url, version=docker_engine_host.api_version)
+    engine = docker_engine_host.connect().api
 
     def left(run: str) -> list[str]:
         containers = engine.containers(all=True, filters={"label": run})

@@ -11,7 +11,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 
 from harness.engines.docker_host import DockerHost
@@ -151,7 +150,7 @@ def test_nothing_is_left_of_a_run_that_is_ended(docker_engine_host: DockerHost, 
     stays = {"name": "app", "image": IMAGE, "memory": 64, "command": command, "stopTimeout": 100}
     (tmp_path / "web.json").write_text(json.dumps({"containerDefinitions": [stays]}))
     command = [sys.executable, "-m", "harness.cli", "check", "--task-definition", str(tmp_path / "web.json")]
-    engine = docker.DockerClient(base_url=docker_engine_host.url, version=docker_engine_host.api_version)
+    engine = docker_engine_host.connect()
 
     def living() -> list[str]:
         shown = engine.api.containers(all=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import docker
 import pytest
 
 from harness.engines.docker_host import DockerHost
@@ -25,7 +24,7 @@ def measurement(docker_engine_host: DockerHost) -> Measurement:
     if not stops:
         pytest.skip(f"no known stops in {cases.folder()}; {cases.VARIABLE} names their folder")
     host = docker_engine_host
-    client = docker.DockerClient(base_url=host.url, version=host.api_version, timeout=600)
+    client = host.connect(timeout_s=600)
     try:
         images.build(client, cases.folder(), (stop.case for stop in stops), print)
     finally:

@@ -403,7 +403,7 @@ def test_an_engine_that_may_not_listen_only_suspects(
 
     monkeypatch.setattr(process_events, "Listener", refused)
     monkeypatch.setattr(process_connector, "Listener", refused)
-    host = docker_host.probe(docker_engine_host.url)
+    host = docker_host.probe(docker_engine_host.address)
     assert not host.info.proves_lost_processes
     if host.local:
         assert any("Operation not permitted" in caveat for caveat in host.info.caveats)

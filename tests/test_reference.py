@@ -45,7 +45,6 @@ def test_every_run_begins_with_a_stop_of_a_program_that_leaves_at_once(engine: s
 @pytest.mark.docker
 def test_the_image_is_made_once_and_belongs_to_those_that_clean_removes(docker_engine_host: DockerHost) -> None:
     """One file from scratch, labelled as built images are."""
-    import docker
 
     for _ in range(2):
         engine = selection.open_engine("docker", pipeline.new_run_id()).engine
@@ -55,7 +54,7 @@ def test_the_image_is_made_once_and_belongs_to_those_that_clean_removes(docker_e
         finally:
             engine.close()
     assert scenario is not None
-    client = docker.DockerClient(base_url=docker_engine_host.url, version=docker_engine_host.api_version)
+    client = docker_engine_host.connect()
     try:
         found = client.images.list(filters={"label": "stop-harness.run"})
         (image,) = [image for image in found if scenario.subject.image in image.tags]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +50,6 @@ class DockerContainers:
         from harness.engines.docker_events import EventStream
 
         self._run_id, self._host = run_id, host
-        os.environ["DOCKER_HOST"] = host.url  # the reaper's functions find their engine by it
         self._api = self._client(HTTP_TIMEOUT_S)
         self._unhurried = self._client(None)
         self._labels = {reaper.RUN_LABEL: run_id, reaper.OWNER_LABEL: reaper.owner()}
@@ -66,8 +64,8 @@ class DockerContainers:
             with contextlib.suppress(OSError):  # then nothing is proved: lost_processes is None
                 self._connector = ProcessConnector()
         try:
-            self._reaper = reaper.Reaper(run_id, host.url)
-            self._events = EventStream(host.url, host.api_version, f"{reaper.RUN_LABEL}={run_id}")
+            self._reaper = reaper.Reaper(run_id, host.address)
+            self._events = EventStream(host, f"{reaper.RUN_LABEL}={run_id}")
         except (docker.errors.DockerException, OSError) as error:
             raise EngineError(f"{host.url}: the engine stopped answering: {error}") from None
 
@@ -227,9 +225,9 @@ class DockerContainers:
         self._closing.set()
         problems: list[str] = ["the engine does not answer"]
         with contextlib.suppress(*_engine_errors()):
-            removed, problems = reaper.remove_run(self._run_id)
+            removed, problems = reaper.remove_run(self._host.address, self._run_id)
             while removed:
-                removed, problems = reaper.remove_run(self._run_id)
+                removed, problems = reaper.remove_run(self._host.address, self._run_id)
         self._events.close()
         if self._connector is not None:
             self._connector.close()
@@ -239,14 +237,7 @@ class DockerContainers:
         self._unhurried.close()
 
     def _client(self, timeout_s: int | None) -> Any:
-        import docker
-
-        return docker.APIClient(
-            base_url=self._host.url,
-            version=self._host.api_version,
-            max_pool_size=100,
-            timeout=timeout_s,  # type: ignore[arg-type] # None, for ever, is read as such
-        )
+        return self._host.connect(timeout_s=timeout_s, connections=100).api
 
     def _inspect(self, runtime_id: str) -> dict[str, Any]:
         try:

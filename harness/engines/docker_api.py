@@ -7,7 +7,6 @@ Podman's compatible API is the same class; its differences are marked `Podman` w
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import socket
 import threading
@@ -72,8 +71,6 @@ class DockerEngine:
 
     def __init__(self, run_id: str, *, base_image: str | None = None, host: DockerHost | None = None) -> None:
         self._host = host or find()
-        # testcontainers finds its engine by this variable alone.
-        os.environ["DOCKER_HOST"] = self._host.url
         self._labels = {RUN_LABEL: run_id}
         self._client = Client(self._host, HTTP_TIMEOUT_S)
         self._images = Images(self._client.client, self._labels, base_image)
@@ -113,8 +110,8 @@ class DockerEngine:
         try:
             self._images.prepare(scenarios, progress)
             label = f"{RUN_LABEL}={self._run_id}"
-            self._reaper = Reaper(self._run_id, self._host.url)
-            self._events = EventStream(self._host.url, self._host.api_version, label)
+            self._reaper = Reaper(self._run_id, self._host.address)
+            self._events = EventStream(self._host, label)
             if self._host.info.proves_lost_processes:
                 with contextlib.suppress(OSError):  # then nothing is proved: lost_processes is None
                     self._connector = ProcessConnector()
@@ -146,7 +143,7 @@ class DockerEngine:
         """Remove what is left of the run, unless it is kept, and end the helpers."""
         with contextlib.suppress(*CONNECTION_ERRORS, docker.errors.DockerException):
             if self._reaper is not None and not self._keep:
-                remove_run(self._run_id)
+                remove_run(self._host.address, self._run_id)
         if self._events is not None:
             self._events.close()
         if self._connector is not None:

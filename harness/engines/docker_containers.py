@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import Any
 
 from docker.transport import UnixHTTPAdapter
+from testcontainers.core.auth import parse_docker_auth_config
+from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
-from testcontainers.core.docker_client import DockerClient
+from testcontainers.core.docker_client import DockerClient, get_docker_auth_config
 from testcontainers.core.labels import create_labels
 
 from harness.engines.docker_host import DockerHost
@@ -14,6 +18,12 @@ from harness.model import Trial
 
 MOST_CONNECTIONS = 512
 """Kept open between calls; one for each trial in flight at most."""
+
+
+NOWHERE = {"environment": {"DOCKER_HOST": "unix:///dev/null"}, "version": "1.41"}
+"""For a client that nobody uses: with an address and a version it opens no connection."""
+
+_ENVIRONMENT = threading.Lock()
 
 
 class _OnePool(UnixHTTPAdapter):
@@ -29,12 +39,19 @@ class Client(DockerClient):
     """testcontainers' client, made once and shared by all trials, so that connections are kept alive."""
 
     def __init__(self, host: DockerHost, timeout_s: int) -> None:
-        super().__init__(version=host.api_version, timeout=timeout_s, max_pool_size=MOST_CONNECTIONS)
+        # Not testcontainers' own constructor: that goes by the environment alone, and knows no context's TLS files.
+        self.client = host.connect(timeout_s=timeout_s, connections=MOST_CONNECTIONS)
+        self._hostname = host.address.hostname
         self._labels = create_labels("", {})
         if host.url.startswith("unix://"):
             socket = host.url.replace("unix://", "http+unix://", 1)
             self.client.api.mount("http+docker://", _OnePool(socket, timeout_s, max_pool_size=MOST_CONNECTIONS))
-            self.client.api.trust_env = False  # no proxy on the way; looking for one costs 0.3 ms a call (measured)
+        if logins := parse_docker_auth_config(get_docker_auth_config() or "{}"):
+            self.login(logins[0])
+
+    def host(self) -> str:
+        """Where published ports are: testcontainers' TESTCONTAINERS_HOST_OVERRIDE, else the engine's machine."""
+        return testcontainers_config.tc_host_override or self._hostname or super().host()
 
     def create(self, image: str, *_: Any, labels: dict[str, str] | None = None, **settings: Any) -> Any:
         """As testcontainers does it, without looking first whether the image is there: `prepare` has seen to that."""
@@ -45,7 +62,12 @@ class Container(DockerContainer):
     """testcontainers' container for one trial, reached by its own address where that is possible."""
 
     def __init__(self, trial: Trial, image: str, labels: dict[str, str], host: DockerHost, client: Client) -> None:
-        super().__init__(image, docker_client_kw={"version": host.api_version})
+        with _ENVIRONMENT:
+            # It makes a client of its own, asks nothing of it, and leaves a context's address in DOCKER_HOST.
+            before = os.environ.get("DOCKER_HOST")
+            super().__init__(image, docker_client_kw=NOWHERE)
+            if before is None:
+                os.environ.pop("DOCKER_HOST", None)
         self._docker = client
         self.image = image  # an id: testcontainers' prefix for mirrors must not be put before it
         self.address: str | None = None

@@ -12,6 +12,7 @@ import docker
 import requests
 
 from harness import signals
+from harness.engines.docker_host import DockerHost
 from harness.model import Clock, Event, EventKind
 
 RELEVANT = {"kill", "die", "oom"}
@@ -23,8 +24,8 @@ class EventStream:
     `broken` turns True when the stream ends by itself: from then on a missing event proves nothing.
     """
 
-    def __init__(self, url: str, api_version: str, label: str) -> None:
-        self._client = docker.APIClient(base_url=url, version=api_version)
+    def __init__(self, host: DockerHost, label: str) -> None:
+        self._client = host.connect().api
         self._seen: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._changed = threading.Condition()
         self._closing = False

@@ -7,11 +7,15 @@ import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.engines import process_events, signal_trace
-from harness.errors import EngineError
+from harness.engines.docker_address import Address, chosen, connect
+from harness.errors import ContextError, EngineError
 from harness.model import EngineInfo
+
+if TYPE_CHECKING:
+    import docker
 
 PROBE_TIMEOUT_S = 5
 """An engine that does not answer its version within this time is not there."""
@@ -25,17 +29,27 @@ class DockerHost:
     """An engine that answered. `local`: same kernel, rootful, so container addresses can be reached directly and its
     wall clock is ours."""
 
-    url: str
+    address: Address
     api_version: str
     info: EngineInfo
     local: bool
     podman: bool
 
+    @property
+    def url(self) -> str:
+        """The address alone, for people."""
+        return self.address.url
 
-def candidates(environment: dict[str, str]) -> tuple[str, ...]:
-    """Addresses to try, best first. An explicit `DOCKER_HOST` is the only one tried: the user chose it."""
-    explicit = environment.get("DOCKER_HOST")
-    if explicit:
+    def connect(self, *, timeout_s: float | None = 60, connections: int = 10) -> docker.DockerClient:
+        """See `docker_address.connect`; the API version is known."""
+        return connect(self.address, version=self.api_version, timeout_s=timeout_s, connections=connections)
+
+
+def candidates(environment: dict[str, str]) -> tuple[Address, ...]:
+    """Addresses to try, best first. One that the user chose is the only one tried. Raises ContextError for a
+    context that cannot be read."""
+    explicit = chosen(environment)
+    if explicit is not None:
         return (explicit,)
     home, runtime = Path(environment.get("HOME", "/")), environment.get("XDG_RUNTIME_DIR")
     sockets = [
@@ -46,19 +60,23 @@ def candidates(environment: dict[str, str]) -> tuple[str, ...]:
         home / ".colima/default/docker.sock",
         home / ".orbstack/run/docker.sock",
     ]
-    found = [f"unix://{path}" for path in sockets if path.exists()]
-    context = _context_host()
-    return tuple(dict.fromkeys(([context] if context else []) + found))
+    return tuple(Address(f"unix://{path}") for path in dict.fromkeys(sockets) if path.exists())
 
 
 def find(environment: dict[str, str] | None = None) -> DockerHost:
-    """The first engine that answers. Raises EngineError with what was tried and what to do."""
+    """The first engine that answers. Raises EngineError with what was tried and what to do; ContextError where the user
+    chose a context."""
     environment = dict(os.environ) if environment is None else environment
     tried = []
-    for url in candidates(environment):
+    for address in candidates(environment):
         try:
-            return probe(url)
+            return probe(address)
         except EngineError as error:
+            if address.context is not None:
+                raise ContextError(
+                    f"{error}\nStart that engine, choose another (`docker context use default`, DOCKER_CONTEXT, "
+                    "DOCKER_HOST), or use --engine process."
+                ) from None
             tried.append(str(error))
     if not tried:
         tried.append("no socket of Docker or Podman was found in the usual places")
@@ -69,29 +87,29 @@ def find(environment: dict[str, str] | None = None) -> DockerHost:
     )
 
 
-def probe(url: str) -> DockerHost:
+def probe(address: Address) -> DockerHost:
     """Ask one address who it is. Raises EngineError with the reason if it does not answer."""
     import docker
     import requests
 
     try:
-        client = docker.from_env(environment={**os.environ, "DOCKER_HOST": url}, timeout=PROBE_TIMEOUT_S)
+        client = connect(address, timeout_s=PROBE_TIMEOUT_S)
         try:
-            return _describe(url, client.version(), client.info(), client.api.api_version)
+            return _describe(address, client.version(), client.info(), client.api.api_version)
         finally:
             client.close()
     except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
-        raise EngineError(f"{url}: {_short(error)}") from None
+        raise EngineError(f"{address}: {_short(error)}") from None
 
 
-def _describe(url: str, version: dict[str, Any], info: dict[str, Any], api_version: str) -> DockerHost:
+def _describe(address: Address, version: dict[str, Any], info: dict[str, Any], api_version: str) -> DockerHost:
     components = {part.get("Name"): part.get("Version") for part in version.get("Components") or ()}
     podman = "Podman Engine" in components
     number = str(components.get("Podman Engine") or version.get("Version") or "unknown")
     major = int(match[0]) if (match := re.match(r"\d+", number)) else 0
     rootless = any("rootless" in option for option in info.get("SecurityOptions") or ())
     local = (
-        url.startswith("unix://")
+        address.url.startswith("unix://")
         and platform.system() == "Linux"
         and info.get("KernelVersion") == platform.release()
         and not rootless
@@ -113,7 +131,7 @@ def _describe(url: str, version: dict[str, Any], info: dict[str, Any], api_versi
         name="docker",
         product="Podman" if podman else "Docker Engine",
         version=number,
-        host=url,
+        host=address.url,
         pid1_rules=True,
         whole_seconds=True,
         observes_sigkill=not podman,
@@ -124,19 +142,7 @@ def _describe(url: str, version: dict[str, Any], info: dict[str, Any], api_versi
         cpu_count=info.get("NCPU") or None,
         memory_bytes=info.get("MemTotal") or None,
     )
-    return DockerHost(url, api_version, engine, local, podman)
-
-
-def _context_host() -> str | None:
-    """The address of the docker CLI's current context, None for the default one or an unreadable configuration."""
-    from docker.context import ContextAPI
-
-    try:
-        context = ContextAPI.get_current_context()
-        host = context.Host if context is not None and context.Name != "default" else None
-    except Exception:  # noqa: BLE001 - a broken context file must not hide an engine that answers
-        return None
-    return str(host).replace("http+unix://", "unix://") if host else None
+    return DockerHost(address, api_version, engine, local, podman)
 
 
 def _short(error: Exception) -> str:

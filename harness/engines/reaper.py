@@ -12,6 +12,8 @@ import sys
 import time
 from typing import Any
 
+from harness.engines.docker_address import Address, connect
+
 RUN_LABEL = "stop-harness.run"
 """Label on everything the harness makes on an engine; its value is the run id."""
 
@@ -27,13 +29,13 @@ SETTLE_S = 3.0
 class Reaper:
     """The harness's end: starts the process, and dismisses it after an orderly end."""
 
-    def __init__(self, run_id: str, docker_url: str) -> None:
+    def __init__(self, run_id: str, address: Address) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-P", __file__, run_id],
+            [sys.executable, "-P", "-m", __name__, run_id, address.to_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "DOCKER_HOST": docker_url},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,  # Ctrl-C at the terminal must not reach it
         )
 
@@ -48,7 +50,7 @@ class Reaper:
         self._process.wait()
 
 
-def remove_run(run_id: str | None, *, keep_living: bool = False) -> tuple[int, list[str]]:
+def remove_run(address: Address, run_id: str | None, *, keep_living: bool = False) -> tuple[int, list[str]]:
     """Remove the containers of one run, or of every run (None), and then its volumes. Say (how many containers, what
     could not be removed).
 
@@ -58,7 +60,7 @@ def remove_run(run_id: str | None, *, keep_living: bool = False) -> tuple[int, l
 
     import docker
 
-    client = docker.from_env(timeout=30)
+    client = connect(address, timeout_s=30)
     label = OWNER_LABEL if run_id is None else f"{RUN_LABEL}={run_id}"
     found = client.api.containers(all=True, filters={"label": label})
     doomed = [item for item in found if not (keep_living and owner_lives(item["Labels"].get(OWNER_LABEL, "")))]
@@ -99,11 +101,11 @@ def _remove_volumes(api: Any, label: str, keep_living: bool) -> list[str]:
     return problems
 
 
-def remove_images() -> int:
+def remove_images(address: Address) -> int:
     """Remove the images that the harness built and no container uses, and say how many."""
     import docker
 
-    client = docker.from_env(timeout=60)
+    client = connect(address)
     removed = 0
     for image in client.images.list(filters={"label": RUN_LABEL}):
         try:
@@ -153,7 +155,7 @@ def main() -> None:
     deadline = time.monotonic() + SETTLE_S
     while True:
         try:
-            remove_run(sys.argv[1])
+            remove_run(Address.from_json(sys.argv[2]), sys.argv[1])
         except Exception:  # noqa: BLE001 - the engine may be restarting; only the deadline ends the attempts
             time.sleep(0.5)
         if time.monotonic() > deadline:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.engines.interface import Engine
-from harness.errors import EngineError, UsageError
+from harness.errors import ContextError, EngineError, UsageError
 from harness.model import DoctorLine, Scenario
 
 NAMES = ("auto", "docker", "process", "ecs")
@@ -66,6 +66,8 @@ def _container_engine(name: str, run_id: str, base_image: str | None) -> Chosen:
         raise UsageError(f"--engine {name!r} is not known; allowed: {', '.join(NAMES)}")
     try:
         return Chosen(_docker(run_id, base_image))
+    except ContextError:
+        raise
     except EngineError as error:
         return Chosen(_process(run_id), fallback_reason=_in_one_line(error))
 
@@ -84,7 +86,7 @@ def survey() -> tuple[DoctorLine, ...]:
         host = docker_host.find()
         lines.append(DoctorLine("docker", host.info, f"{host.info.product} {host.info.version} at {host.url}"))
     except EngineError as error:
-        lines.append(DoctorLine("docker", None, str(error)))
+        lines.append(DoctorLine("docker", None, str(error), insisted_on=isinstance(error, ContextError)))
     engine = _process("doctor")
     try:
         info = engine.info()

@@ -166,12 +166,14 @@ class Report:
 
 @dataclass(frozen=True)
 class DoctorLine:
-    """What `doctor` says about one engine. `info` None: it did not answer, `message` says why."""
+    """What `doctor` says about one engine. `info` None: it did not answer, `message` says why. `insisted_on`: the user
+    chose it, and `auto` takes no other instead."""
 
     name: str
     info: EngineInfo | None
     message: str
     advice: str = ""
+    insisted_on: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import docker
-
 from harness.engines import docker_host
 from tests.known_stops import cases, images, page
 from tests.known_stops.measure import Measurement, measure
@@ -38,7 +36,7 @@ def main() -> int:
         print(f"no known stops in {cases.folder()}; name their folder with {cases.VARIABLE}", file=sys.stderr)
         return 2
     host = docker_host.find()
-    client = docker.DockerClient(base_url=host.url, version=host.api_version, timeout=600)
+    client = host.connect(timeout_s=600)
     with told_time("images"):
         images.build(client, cases.folder(), (stop.case for stop in stops), lambda line: None)
     with told_time("run"):

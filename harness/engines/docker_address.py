@@ -1,0 +1,162 @@
+"""Where an engine is and how it is spoken to: `DOCKER_HOST` with its TLS settings, or a docker context, read as the
+docker CLI reads them; and the one way to a client for it, for everybody who talks to the engine.
+
+Sources: "docker context" and "Environment variables" in the docker CLI's reference; cli/context/store of docker/cli for
+the files of a context.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from harness.errors import ContextError
+
+if TYPE_CHECKING:
+    import docker
+
+DEFAULT_CONTEXT = "default"
+"""Not stored anywhere: it stands for `DOCKER_HOST`, or for the usual sockets."""
+
+
+@dataclass(frozen=True)
+class Tls:
+    """PEM files; None where there is none. Without `authority` the system's are asked; not `verify`: anybody is
+    believed."""
+
+    authority: str | None
+    certificate: str | None
+    key: str | None
+    verify: bool
+
+
+@dataclass(frozen=True)
+class Address:
+    """An engine's address as the user wrote it: unix, tcp, http, https, ssh or npipe. `context`: the docker context
+    that it comes from, None for others."""
+
+    url: str
+    tls: Tls | None = None
+    context: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.url} (docker context {self.context!r})" if self.context else self.url
+
+    @property
+    def hostname(self) -> str | None:
+        """The machine that publishes the ports; None for a socket file."""
+        return urlsplit(self.url).hostname if urlsplit(self.url).scheme in {"tcp", "http", "https", "ssh"} else None
+
+    def to_json(self) -> str:
+        """For another process, see `from_json`."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Address:
+        """What `to_json` wrote."""
+        fields = json.loads(text)
+        tls = fields.pop("tls")
+        return cls(**fields, tls=Tls(**tls) if tls else None)
+
+
+def connect(
+    address: Address, *, version: str | None = None, timeout_s: float | None = 60, connections: int = 10
+) -> docker.DockerClient:
+    """A client; asks the engine for its API version unless that is given. `timeout_s`: of one answer, None for ever.
+    `connections`: kept open at most. Raises DockerException, requests' errors, OSError or ValueError."""
+    import docker
+    from docker.tls import TLSConfig
+
+    tls = None
+    if address.tls is not None:
+        own = (address.tls.certificate, address.tls.key)
+        tls = TLSConfig(
+            client_cert=own if all(own) else None,  # type: ignore[arg-type] # both are there
+            ca_cert=address.tls.authority,
+            verify=address.tls.verify,
+        )
+    client = docker.DockerClient(
+        base_url=address.url,
+        version=version,
+        timeout=timeout_s,  # type: ignore[arg-type] # None, for ever, is read as such
+        max_pool_size=connections,
+        tls=tls,  # type: ignore[arg-type] # None is read as such
+    )
+    if address.url.startswith("unix://"):
+        client.api.trust_env = False  # no proxy on the way; looking for one costs 0.3 ms a call (measured)
+    return client
+
+
+def chosen(environment: dict[str, str]) -> Address | None:
+    """The engine that the user named: by `DOCKER_HOST`, else `DOCKER_CONTEXT`, else the configuration's
+    `currentContext`; None for none or the default context. Raises ContextError for a context that cannot be read."""
+    if url := environment.get("DOCKER_HOST"):
+        return Address(url, _environment_tls(url, environment))
+    folder = _configuration_folder(environment)
+    name, chosen_by = environment.get("DOCKER_CONTEXT"), "DOCKER_CONTEXT"
+    if not name:
+        name, chosen_by = _current_context(folder / "config.json"), f"currentContext of {folder / 'config.json'}"
+    return _context(folder / "contexts", name, chosen_by) if name and name != DEFAULT_CONTEXT else None
+
+
+def _configuration_folder(environment: dict[str, str]) -> Path:
+    own = environment.get("DOCKER_CONFIG")
+    return Path(own) if own else Path(environment.get("HOME") or "/") / ".docker"
+
+
+def _environment_tls(url: str, environment: dict[str, str]) -> Tls | None:
+    """Any value of DOCKER_TLS_VERIFY counts, also "0": so says the CLI. A folder alone asks for nothing."""
+    verify = bool(environment.get("DOCKER_TLS_VERIFY"))
+    if url.startswith(("unix:", "ssh:", "npipe:")) or not (verify or environment.get("DOCKER_TLS")):
+        return None
+    return _tls(Path(environment.get("DOCKER_CERT_PATH") or _configuration_folder(environment)), verify=verify)
+
+
+def _tls(folder: Path, *, verify: bool) -> Tls:
+    authority, certificate, key = (
+        str(folder / name) if (folder / name).exists() else None for name in ("ca.pem", "cert.pem", "key.pem")
+    )
+    return Tls(authority, certificate, key, verify)
+
+
+def _current_context(file: Path) -> str | None:
+    try:
+        configuration = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ContextError(f"{file}: the docker CLI's configuration cannot be read: {error}") from None
+    name = configuration.get("currentContext") if isinstance(configuration, dict) else None
+    return str(name) if name else None
+
+
+def _context(folder: Path, name: str, chosen_by: str) -> Address:
+    """A stored context: its files lie in folders that are named by the SHA-256 of its name."""
+    key = hashlib.sha256(name.encode()).hexdigest()
+    file = folder / "meta" / key / "meta.json"
+    what = f"docker context {name!r}, chosen by {chosen_by}"
+    try:
+        endpoint = json.loads(file.read_text(encoding="utf-8"))["Endpoints"]["docker"]
+        url, skip_verify = str(endpoint["Host"]), bool(endpoint.get("SkipTLSVerify"))
+    except FileNotFoundError:
+        known = ", ".join([DEFAULT_CONTEXT, *_context_names(folder)])
+        raise ContextError(f"{what}, does not exist: known are {known} (`docker context ls`)") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ContextError(f"{what}, cannot be read: {file}: {error!r}") from None
+    pem_files = folder / "tls" / key / "docker"
+    encrypted = not url.startswith(("unix:", "ssh:", "npipe:")) and (skip_verify or pem_files.is_dir())
+    return Address(url, _tls(pem_files, verify=not skip_verify) if encrypted else None, name)
+
+
+def _context_names(folder: Path) -> list[str]:
+    names = []
+    for file in folder.glob("meta/*/meta.json"):
+        try:
+            names.append(str(json.loads(file.read_text(encoding="utf-8"))["Name"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return sorted(names)
