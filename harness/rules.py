@@ -99,11 +99,23 @@ RULES = {
             "Requests for `/` that are answered in a millisecond, where `/report?year=2025` takes two seconds.",
         ),
         Rule(
+            "not-witnessed",
+            Severity.ERROR,
+            "What became of the other processes is proved, or PID 1 was alone, or an init whose only child it awaits.",
+            "The kernel SIGKILLs what PID 1 leaves behind. A table of processes shows who was there, not how they "
+            "ended, so that neither a pass nor a failure follows. Who was alone at the last look may have had company "
+            "between two looks: that is not excluded.",
+            "pid_namespaces(7)",
+            "On an engine whose kernel is out of reach: PID 1 left with 0, and when the stop began two workers were "
+            "there. As root on that machine, on Linux 6.6 or newer, or with `--witness` their ends are on record.",
+        ),
+        Rule(
             "suspected-process",
             Severity.WARNING,
             "Nobody was seen at work just before PID 1 left.",
-            "The kernel SIGKILLs what PID 1 leaves behind; without its record it is not known whether that happened.",
-            "pid_namespaces(7)",
+            "A hint where nothing is proved: the parent dies of the stop signal, or the process does not handle it. "
+            "Of 18 stops that lost one it names 9, and 4 of 18 that did not.",
+            "pid_namespaces(7); measured",
             "On an engine whose kernel is out of reach: PID 1 left with 0, and a moment before a worker was "
             "still there.",
         ),

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness import diagnosis, log_hints, process_tree, signals, stop_sequence, task_stop
+from harness import diagnosis, left_behind, log_hints, process_tree, signals, stop_sequence, task_stop
+from harness.left_behind import Fate
 from harness.model import (
     NS_PER_S,
     ContainerVerdict,
@@ -229,16 +230,37 @@ def _by_exit(
     if not after:
         text = f"left with exit code {code}, but no clock saw both the stop and the exit: it may have been late"
         return Outcome.INCONCLUSIVE, "evidence-missing", text
-    if _losses_missed(observation):
-        text = f"left with exit code {code}{after}, but the kernel's record of its other processes has a gap"
+    left = f"left with exit code {code}{after}"
+    return _without_proof(observation, facts, left) or (Outcome.GRACEFUL, None, left)
+
+
+def _without_proof(observation: Observation, facts: StopFacts, left: str) -> tuple[Outcome, str, str] | None:
+    """The outcome where nobody proved what became of the other processes; None where nobody can have been lost."""
+    engine, behind = observation.engine, left_behind.left_behind(observation, facts.shutdown_duration_ns)
+    if observation.lost_processes is not None or behind.fate is Fate.NOBODY_LEFT:
+        return None
+    if engine.proves_lost_processes:
+        text = f"{left}, but the kernel's record of its other processes has a gap"
         return Outcome.INCONCLUSIVE, "evidence-missing", text
-    return Outcome.GRACEFUL, None, f"left with exit code {code}{after}"
+    if behind.fate is Fate.NO_LOOK and engine.remote:
+        return None  # a cluster shows its processes to nobody, and says so among its caveats
+    count, them = len(behind.processes), left_behind.names(behind.processes)
+    if behind.fate is Fate.SURELY_LOST and engine.pid1_rules:
+        text = f"the process table leaves no other reading than that SIGKILL ended {them} (suspected, not proved)"
+        return Outcome.LOSSY, "lost-process", f"{left}, but {text}"
+    verb = "process was" if count == 1 else "processes were"
+    text = f"{count} other {verb} there ({them}), and whether SIGKILL ended "
+    text += f"{'it' if count == 1 else 'them'} when PID 1 left was not seen"
+    if behind.fate is Fate.NO_LOOK:
+        text = "nobody could see whether it had other processes, which SIGKILL ends when PID 1 leaves"
+    ways = WAYS_TO_SEE if engine.runs_images else WAYS_TO_SEE_WITHOUT_IMAGES
+    return Outcome.INCONCLUSIVE, "not-witnessed", f"{left}, but {text}; to see it: {ways}"
 
 
-def _losses_missed(observation: Observation) -> bool:
-    """Whether the engine would have proved a loss, had its record no gap. PID 1 alone has nobody to lose."""
-    alone = observation.processes is not None and len(observation.processes) == 1
-    return observation.engine.proves_lost_processes and observation.lost_processes is None and not alone
+WAYS_TO_SEE = "root on the engine's machine, Linux 6.6 or newer there, or --witness"
+"""Each of them gives the kernel's record of exits."""
+WAYS_TO_SEE_WITHOUT_IMAGES = "Linux 6.15 or newer with PID namespaces, or a container engine"
+"""The same without a container engine."""
 
 
 def _unaccepted_exit(observation: Observation, after: str) -> tuple[Outcome, str, str]:
@@ -310,7 +332,7 @@ def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> li
         remarks.append(_finding("sigkill-inferred", facts.sigkill_reason))
     if outcome is Outcome.GRACEFUL and observation.exit_code:
         remarks.append(_finding("non-zero-exit", f"exit code {observation.exit_code}"))
-    if observation.suspected_processes and outcome is Outcome.GRACEFUL:
+    if observation.suspected_processes and outcome is Outcome.INCONCLUSIVE:
         names = ", ".join(observation.suspected_processes)
         remarks.append(_finding("suspected-process", f"{names}: seen alive just before PID 1 left"))
     if outcome is not Outcome.INCONCLUSIVE:

@@ -395,6 +395,7 @@ def stop(behaviour: Behaviour, stop_timeout_ns: int, engine: EngineInfo, jitter:
         exit_code=code,
         exit_signal=signals.SIGKILL if kernel and (sigkill or oom) else None,
         oom_killed=oom if engine.reports_oom else None,
+        lost_processes=(),
     )
     return Stop(observation, sigkill, oom, took_ns)
 

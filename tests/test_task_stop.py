@@ -80,6 +80,7 @@ def container(
             "events": tuple(events),
             "exit_code": code,
             "oom_killed": False,
+            "lost_processes": (),
             **more,
         }
     )

@@ -263,6 +263,8 @@ class DockerSubject:
             table = self._local_pid_one.table()
         else:
             table = docker_reading.processes(self._api, self.container_id, self._host)
+        if table is not None and self._health_checked and self._connector is None:  # then the table has to decide
+            table = docker_processes.below_pid_one(table, self._pid_one)
         if table is not None:
             self._looks.append((time.monotonic_ns(), table))
         return table

@@ -38,6 +38,13 @@ def table(answer: dict[str, Any]) -> Table | None:
     return tuple(processes) or None
 
 
+def below_pid_one(processes: Table, pid_one: int) -> Table:
+    """Without what was started from outside, as a health check is. `pid_one` is the host's; Podman's table has the
+    container's pids."""
+    pid1 = next((process for process in processes if process.pid in {1, pid_one}), None)
+    return processes if pid1 is None else (pid1, *Tree(processes).descendants(pid1))
+
+
 def suspected(looks: list[tuple[int, Table]], signal: int, sent_ns: int, left_ns: int) -> tuple[str, ...]:
     """Who was probably still at work when PID 1 left, by the last look before that; times CLOCK_MONOTONIC in ns.
 

@@ -226,7 +226,10 @@ class EcsEngine:
         below: dict[str, Any] = (self._ours or {}).get("engine") or {}
         observes = bool(below.get("observes_sigkill"))
         host = f"{self.api.url}, cluster {self.api.cluster}"
-        caveats = () if self.local else ("ECS does not tell who ended a container: SIGKILL is inferred",)
+        caveats = (
+            "ECS does not tell who ended a container: SIGKILL is inferred",
+            "ECS shows no processes: whether any were SIGKILLed when PID 1 left is not known",
+        )
         product = f"local ECS endpoint on {below.get('product', 'a container engine')}" if self.local else "Amazon ECS"
         return EngineInfo(
             name="ecs",
@@ -239,7 +242,7 @@ class EcsEngine:
             proves_lost_processes=bool(below.get("proves_lost_processes")),
             reports_oom=True,
             runs_images=True,
-            caveats=caveats,
+            caveats=() if self.local else caveats,
             remote=not self.local,
         )
 

@@ -49,7 +49,7 @@ class Script:
     ready_after_ns: int | None = 0
     runs_for_ns: int | None = None
     oom_after_ns: int | None = None
-    lost_processes: tuple[str, ...] | None = None
+    lost_processes: tuple[str, ...] | None = ()
     log: str = ""
     start_problem: Problem | None = None
     dies_at_stop: bool = False
