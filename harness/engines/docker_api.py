@@ -259,9 +259,11 @@ class DockerSubject:
 
     def processes(self) -> tuple[ProcessInfo, ...] | None:
         """From /proc, else by `GET /containers/ID/top`; None where the engine's `ps` cannot do it or PID 1 is gone."""
-        if self._local_pid_one is not None:
-            table = self._local_pid_one.table()
-        else:
+        pid_one = self._local_pid_one
+        if pid_one is not None and not pid_one.lives():
+            return None
+        table = pid_one.table() if pid_one is not None else None
+        if table is None:
             table = docker_reading.processes(self._api, self.container_id, self._host)
         if table is not None and self._health_checked and self._connector is None:  # then the table has to decide
             table = docker_processes.below_pid_one(table, self._pid_one)
@@ -296,7 +298,8 @@ class DockerSubject:
     def stop(self, stop_timeout_ns: int) -> None:
         """The engine's own stop call. `t` is always given: Podman 4 without it kills at once."""
         if self._connector is not None:
-            self._watch = self._connector.watch(self._pid_one, jobs=not self._health_checked)
+            jobs = not self._health_checked
+            self._watch = self._connector.watch(self._pid_one, container_id=self.container_id, jobs=jobs)
         if self._trace is not None and self._pid_one:
             self._signals = self._trace.watch(self._pid_one)
         wall = time.time_ns()
