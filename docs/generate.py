@@ -48,10 +48,10 @@ OUTCOMES = {
 EVIDENCE = {
     SigkillEvidence.OBSERVED: "The engine's own record of signal 9 *and* an exit that fits it: death by signal 9, or "
     "exit code 137 at the stop timeout.",
-    SigkillEvidence.INFERRED: "Exit code 137 at the stop timeout or later, from an engine that reports no kills "
-    "(Podman), or whose event stream broke.",
-    SigkillEvidence.NOT_SENT: "PID 1 left by itself: another exit code, or 137 well before the stop timeout, or 137 "
-    "from an engine that would have recorded its SIGKILL and did not.",
+    SigkillEvidence.INFERRED: "An exit by signal 9 (or exit code 137) at the stop timeout or later without the event "
+    "of the engine's SIGKILL: the engine reports none (Podman), or it was lost on the way.",
+    SigkillEvidence.NOT_SENT: "PID 1 left by itself with another exit code; or by signal 9 or with 137 well before the "
+    "stop timeout: then the engine did not send it.",
     SigkillEvidence.UNKNOWN: "No exit on record, or a record that contradicts itself, such as a SIGKILL and then exit "
     "code 0.",
 }

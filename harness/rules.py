@@ -160,6 +160,15 @@ RULES = {
             "The port is taken by another container, or the engine was restarted during the stop.",
         ),
         Rule(
+            "killed-by-somebody",
+            Severity.ERROR,
+            "Nobody but the engine and the OOM killer sends SIGKILL to PID 1 during a stop.",
+            "The kernel drops a SIGKILL for PID 1 from its own container, so this one came from outside: it says "
+            "nothing about the container. A bare exit code 137 cannot be told from it.",
+            "pid_namespaces(7)",
+            "`docker kill` or `kill -9` from another terminal while the stop waits.",
+        ),
+        Rule(
             "evidence-missing",
             Severity.ERROR,
             "The engine's record shows how and when PID 1 left, without contradiction.",

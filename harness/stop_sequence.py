@@ -95,6 +95,11 @@ def exit_is_exact(observation: Observation) -> bool:
     )
 
 
+def may_have_died_of_sigkill(observation: Observation) -> bool:
+    """Whether SIGKILL ended PID 1, or may have: a bare exit code 137 does not tell."""
+    return _died_of_sigkill(observation) is not False
+
+
 def was_cut_short(observation: Observation) -> bool:
     """Whether `--fast` ended the stop: it says so, and PID 1 did not leave by itself in the last moment."""
     return observation.cut_short is not None and _died_of_sigkill(observation) is not False
@@ -146,15 +151,19 @@ def _sigkill(observation: Observation, duration_ns: int | None) -> tuple[Sigkill
         return SigkillEvidence.NOT_SENT, f"PID 1 left with exit code {observation.exit_code}"
     if observation.stop_signal == signals.SIGKILL:
         return SigkillEvidence.OBSERVED, "the stop signal itself is SIGKILL"
-    if observation.engine.observes_sigkill and observation.complete:
-        return SigkillEvidence.NOT_SENT, f"exit code {EXIT_CODE_SIGKILL}, but the engine recorded no SIGKILL of its own"
+    how = "exit by signal 9" if died_of_sigkill else f"exit code {EXIT_CODE_SIGKILL}"
     if duration_ns is None:
-        return SigkillEvidence.UNKNOWN, f"exit code {EXIT_CODE_SIGKILL} at an unknown time"
-    if duration_ns >= observation.stop_timeout_ns - DEADLINE_TOLERANCE_NS:
-        return (
-            SigkillEvidence.INFERRED,
-            f"exit code {EXIT_CODE_SIGKILL} at the stop timeout; this engine reports no kill",
-        )
+        return SigkillEvidence.UNKNOWN, f"{how} at an unknown time"
+    observes = observation.engine.observes_sigkill
+    tolerance_ns = SIGNAL_STAMP_LATE_NS if observes else DEADLINE_TOLERANCE_NS
+    at_deadline = duration_ns >= observation.stop_timeout_ns - tolerance_ns
+    records_all = observes and observation.complete
+    if records_all and (not at_deadline or observation.oom_killed):
+        return SigkillEvidence.NOT_SENT, f"{how}, but the engine recorded no SIGKILL of its own"
+    if at_deadline:
+        # An event may be lost on the way, and nothing else ends a container at this moment in this way.
+        missing = "its event is missing" if observes else "this engine reports no kill"
+        return SigkillEvidence.INFERRED, f"{how} at the stop timeout; {missing}"
     if not observation.complete:
         return SigkillEvidence.UNKNOWN, "the engine's event stream broke during the stop"
     if observation.engine.remote and _may_be_the_deadline(observation, duration_ns):
@@ -162,7 +171,7 @@ def _sigkill(observation: Observation, duration_ns: int | None) -> tuple[Sigkill
             SigkillEvidence.UNKNOWN,
             f"exit code {EXIT_CODE_SIGKILL} shortly before the stop timeout, by clocks that need not agree",
         )
-    return SigkillEvidence.NOT_SENT, f"exit code {EXIT_CODE_SIGKILL} well before the stop timeout"
+    return SigkillEvidence.NOT_SENT, f"{how} well before the stop timeout"
 
 
 def _may_be_the_deadline(observation: Observation, duration_ns: int) -> bool:
@@ -190,7 +199,8 @@ def _with_event(
     too_early = duration_ns is not None and duration_ns < observation.stop_timeout_ns - DEADLINE_TOLERANCE_NS
     how = "exit by signal 9" if died_of_sigkill else f"exit code {EXIT_CODE_SIGKILL}"
     if too_early:  # somebody else's, or a code of the program's own
-        return SigkillEvidence.UNKNOWN, f"SIGKILL was recorded, yet {how} came well before the stop timeout"
+        text = f"{how} well before the stop timeout, and a SIGKILL on record that is not the stop's: somebody else's"
+        return SigkillEvidence.UNKNOWN, text
     return SigkillEvidence.OBSERVED, f"{event.source} with signal 9, and {how}"
 
 

@@ -6,10 +6,12 @@ import contextlib
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Protocol
 
 from harness import handler_ready, prediction, traffic
 from harness.engines.interface import Engine, RunningSubject, StopRecord, SubjectFailed
@@ -35,6 +37,13 @@ Step = Callable[[Trial, str], None]
 """Called as (trial, step) when a step begins: starting, waiting, stopping, removing."""
 
 
+class Abortable(Protocol):
+    """What waits for an engine, and can be made to return: a subject, or an engine that is starting some."""
+
+    def abort(self) -> None:
+        """Whatever waits returns or raises, soon. Called from another thread."""
+
+
 class Interruption:
     """Ends trials in flight from outside: no new step begins, and blocked engine calls return."""
 
@@ -42,7 +51,7 @@ class Interruption:
         self._requested = threading.Event()
         self._by_user = threading.Event()
         self._lock = threading.Lock()
-        self._running: set[RunningSubject] = set()
+        self._running: Counter[Abortable] = Counter()
 
     @property
     def requested(self) -> bool:
@@ -66,7 +75,7 @@ class Interruption:
     def abort_running(self) -> None:
         """Make the engine calls of running trials return. Slow; not for a signal handler."""
         with self._lock:
-            running = tuple(self._running)
+            running = tuple(subject for subject, times in self._running.items() if times)
         threads = [threading.Thread(target=subject.abort, daemon=True) for subject in running]
         for thread in threads:
             thread.start()
@@ -74,17 +83,17 @@ class Interruption:
             thread.join(timeout=10)
 
     @contextlib.contextmanager
-    def watching(self, subject: RunningSubject) -> Iterator[None]:
-        """Register a subject for `abort_running` while the block runs."""
+    def watching(self, subject: Abortable) -> Iterator[None]:
+        """Register a subject, or an engine that is starting one, for `abort_running` while the block runs."""
         with self._lock:
-            self._running.add(subject)
+            self._running[subject] += 1
         if self.requested:  # it came while the subject was started, and may have been looked for already
             subject.abort()
         try:
             yield
         finally:
             with self._lock:
-                self._running.discard(subject)
+                self._running[subject] -= 1
 
 
 def perform(
@@ -100,8 +109,8 @@ def perform(
     """Start, make ready, stop, record, remove. `fast`: without the rest of a stop whose end is beyond doubt.
 
     `start_slot` is held while the container starts, so that starts do not crowd out measurements. `keep_if` decides on
-    the finished observation whether the container is left on the engine. Raises nothing but bugs: an engine that fails
-    and a subject that does not start are observations with a `problem`.
+    the finished observation whether the container is left on the engine. One failure stays one trial: an engine that
+    fails, a subject that does not start and a bug of ours are observations with a `problem`. Raises nothing.
     """
     notes = _Notes(trial, engine)
     if interruption.requested:
@@ -110,7 +119,7 @@ def perform(
     subject: RunningSubject | None = None
     observation: Observation | None = None
     try:
-        with start_slot or contextlib.nullcontext():
+        with start_slot or contextlib.nullcontext(), interruption.watching(engine):
             if interruption.requested:
                 return notes.observation(problem=_interrupted())
             subject = engine.start(handler_ready.for_engine(trial))
@@ -118,16 +127,13 @@ def perform(
                 subject.wait_started()
         with interruption.watching(subject):
             observation = _stop_and_record(trial, subject, notes, interruption, step, fast=fast)
-    except SubjectFailed as failure:
-        interrupted = notes.observation(problem=_interrupted()) if interruption.requested else None
-        observation = interrupted or notes.failed(subject, failure)
-    except EngineError as error:
-        problem = _interrupted() if interruption.requested else Problem(ProblemKind.ENGINE_FAILED, str(error))
-        observation = notes.observation(subject, problem=problem)
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong here must not end the other trials
+        observation = notes.interrupted(subject) if interruption.requested else notes.failed(subject, error)
     finally:
         if subject is not None and not (observation is not None and keep_if(observation)):
             step(trial, "removing")
-            subject.remove()
+            with contextlib.suppress(Exception):  # the engine looks for it again when it closes
+                subject.remove()
     return observation
 
 
@@ -162,7 +168,7 @@ def _stop_and_record(
     if running and not interruption.requested:
         try:
             flow.begin()
-            log_before = subject.logs()
+            log_before = _logs(subject)
             looks.before = subject.processes()
             flow.wait_lead()
             step(trial, "stopping")
@@ -226,6 +232,10 @@ class _Looks:
             self._thread.join(timeout=LATE_LOOK_S + 5)
 
     def _look(self) -> None:
+        with contextlib.suppress(Exception):  # not looked at is not known; the stop itself goes on
+            self._look_twice()
+
+    def _look_twice(self) -> None:
         begun = time.monotonic()
         if self._over.wait(SECOND_LOOK_S):
             return
@@ -268,11 +278,17 @@ class _Notes:
         self._trial, self._engine = trial, engine.info()
         self._started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
 
-    def failed(self, subject: RunningSubject | None, failure: SubjectFailed) -> Observation:
-        """The subject did not get as far as being stopped."""
-        if failure.problem is not None:
-            return self.observation(subject, problem=failure.problem, exit_code=failure.exit_code)
-        return self.observation(subject, exit_code=failure.exit_code, was_running=False)
+    def failed(self, subject: RunningSubject | None, error: Exception) -> Observation:
+        """The subject did not get as far as being stopped, the engine failed, or we did."""
+        if isinstance(error, SubjectFailed):
+            gone = error.problem is None
+            return self.observation(subject, problem=error.problem, exit_code=error.exit_code, was_running=not gone)
+        text = str(error) if isinstance(error, EngineError) else f"the trial broke off: {_in_one_line(error)}"
+        return self.observation(subject, problem=Problem(ProblemKind.ENGINE_FAILED, text))
+
+    def interrupted(self, subject: RunningSubject | None) -> Observation:
+        """The run was asked to end before this trial had."""
+        return self.observation(subject, problem=_interrupted())
 
     def observation(
         self,
@@ -306,9 +322,22 @@ class _Notes:
             suspected_processes=record.suspected_processes if record else (),
             task=record.task if record else None,
             problem=problem,
-            logs=subject.logs() if subject and engine_answers else LogTail(),
+            logs=_logs(subject) if subject and engine_answers else LogTail(),
             load_average=os.getloadavg()[0],
         )
+
+
+def _logs(subject: RunningSubject) -> LogTail:
+    """For people; a trial is whole without it."""
+    try:
+        return subject.logs()
+    except Exception:  # noqa: BLE001 - it may be called while another error is dealt with
+        return LogTail("(the log could not be read)", truncated=True)
+
+
+def _in_one_line(error: Exception) -> str:
+    """`KeyError: 'State'`."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def _interrupted() -> Problem:

@@ -201,10 +201,25 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
     if stop_sequence.left_late(observation, took):
         text = f"left {after.removeprefix(', ')}, later than the stop timeout, yet without SIGKILL"
         return Outcome.INCONCLUSIVE, "evidence-missing", text
+    asked_for = observation.exit_signal is None and code in (expectation.exit_codes or ())
+    if (
+        code == stop_sequence.EXIT_CODE_SIGKILL
+        and not asked_for
+        and stop_sequence.may_have_died_of_sigkill(observation)
+    ):
+        return Outcome.INCONCLUSIVE, "killed-by-somebody", _killed_by_somebody(observation, after)
     if not observation.engine.pid1_rules and observation.exit_signal == observation.stop_signal:
         text = f"{signal} ended it by default, which the kernel does not do to PID 1 of a container"
         return Outcome.INCONCLUSIVE, "pid1-rules-not-reproduced", text
     return _by_exit(observation, facts, expectation, after)
+
+
+def _killed_by_somebody(observation: Observation, after: str) -> str:
+    """Not from within: the kernel drops a SIGKILL for PID 1 that comes from its own PID namespace."""
+    oom = "" if observation.engine.reports_oom else " (this engine does not tell the OOM killer from others)"
+    if observation.exit_signal is None:
+        return f"exit code 137{after}, as after a SIGKILL that neither the engine nor the OOM killer sent{oom}"
+    return f"somebody's SIGKILL ended it{after}: the engine sent none, and no OOM kill is on record{oom}"
 
 
 def _why_derived(observation: Observation) -> str:
@@ -270,12 +285,6 @@ def _unaccepted_exit(observation: Observation, after: str) -> tuple[Outcome, str
     if fault in signals.FAULTS:
         text = f"crashed with {signals.name(fault)}, exit code {code}{after}"
         return Outcome.CRASHED, "crash-on-stop", text
-    if code == stop_sequence.EXIT_CODE_SIGKILL and not stop_sequence.exit_is_exact(observation):
-        if not observation.engine.reports_oom:
-            text = f"exit code 137{after}, and this engine does not tell the OOM killer from others"
-            return Outcome.INCONCLUSIVE, "evidence-missing", text
-        text = f"exit code 137{after}, but neither the engine nor the OOM killer sent SIGKILL"
-        return Outcome.CRASHED, "exit-code-not-accepted", text
     return Outcome.CRASHED, "exit-code-not-accepted", f"left with exit code {code}{after}, which is not accepted"
 
 

@@ -69,6 +69,12 @@ def left(code: int, before: Table | None = None, after_ns: int = 50 * NS_PER_MS,
     return killed(before, None, **{"events": events, "exit_code": code, **changes})
 
 
+def by_wait_status(seen: Observation) -> Observation:
+    """The same, where the kernel has told that PID 1 was not ended by a signal."""
+    exits = (event for event in seen.events if event.kind is EventKind.EXITED)
+    return replace(seen, events=(*seen.events, *(replace(event, clock=Clock.KERNEL) for event in exits)))
+
+
 def request(fate: RequestFate, ended_s: float, kind: TrafficKind = TrafficKind.HTTP) -> Request:
     """A request on its way when the stop came."""
     return Request(kind, 0, fate, -NS_PER_S, -NS_PER_S, None, round(ended_s * NS_PER_S))
@@ -127,7 +133,7 @@ CASES: list[tuple[str, Observation, str]] = [
     ("unknown", killed(R.NODE, R.NODE), "does not tell"),
     ("crash-on-stop", left(139, R.HANDLER), "SIGSEGV"),
     ("crash-on-stop", left(1, R.RUBY, log_after_signal=TRACEBACK), "Traceback"),
-    ("inner-kill", left(137, R.NPM), "a child ended by SIGKILL"),
+    ("inner-kill", by_wait_status(left(137, R.NPM)), "a child ended by SIGKILL"),
     ("oom-on-stop", left(0, R.HANDLER, oom_killed=True), "below PID 1"),
     ("exited-before-stop", left(0, exited_before_stop=True), "exit code 0 before the stop"),
     ("command-not-found", left(127, exited_before_stop=True), "127"),

@@ -112,7 +112,10 @@ def test_a_container_that_left_in_time_is_never_called_killed(  # noqa: PLR0917
     timeout_ns = leaves_ns + stop_sequence.DEADLINE_TOLERANCE_NS + STAMP_ERROR_NS + spare_ns
     seen = stop(Behaviour(leaves_ns, code), timeout_ns, on, jitter).observation
     accepted = code in (0, 128 + signals.SIGTERM) or scenario is ANY_CODE
-    assert outcome(seen, scenario) is (Outcome.GRACEFUL if accepted else Outcome.CRASHED)
+    bare = code == SIGKILL_CODE and on is not PROCESS  # somebody's SIGKILL looks the same
+    assert outcome(seen, scenario) is (
+        Outcome.GRACEFUL if accepted else Outcome.INCONCLUSIVE if bare else Outcome.CRASHED
+    )
 
 
 hungry = st.builds(
@@ -243,8 +246,8 @@ def test_the_measured_duration_is_off_by_no_more_than_the_stamps(seen: Stop) -> 
         (stopped(0.1, 3), Outcome.CRASHED),
         (stopped(0.1, 139), Outcome.CRASHED),
         (stopped(0.1, 130), Outcome.CRASHED),
-        (stopped(0.1, 137), Outcome.CRASHED),
-        (stopped(0.1, 137, PODMAN), Outcome.CRASHED),
+        (stopped(0.1, 137), Outcome.INCONCLUSIVE),
+        (stopped(0.1, 137, PODMAN), Outcome.INCONCLUSIVE),
         (stopped(0.1, 137, PROCESS), Outcome.CRASHED),
         (stopped(None), Outcome.KILLED),
         (stopped(None, on=PODMAN), Outcome.KILLED),
@@ -286,6 +289,29 @@ def test_how_sigkill_is_known_is_on_record(seen: Observation, evidence: SigkillE
     found = stop_sequence.facts(seen)
     assert found.sigkill_evidence is evidence
     assert found.sigkill_reason
+
+
+@given(stops((DOCKER,)))
+def test_a_kill_whose_event_was_lost_is_still_a_kill(seen: Stop) -> None:
+    """Signal 9 at the stop timeout without the event of it is the engine's SIGKILL, inferred."""
+    assume(seen.ended_by_sigkill)
+    for lost in (
+        without(seen.observation, EventKind.SIGNAL_SENT, signal=9),
+        without(seen.observation, EventKind.SIGNAL_SENT),
+    ):
+        found = judged(lost)
+        assert (found.outcome, found.facts.sigkill_evidence) == (Outcome.KILLED, SigkillEvidence.INFERRED)
+
+
+def test_death_by_signal_9_before_the_deadline_is_somebody_elses_doing() -> None:
+    """PID 1 cannot be SIGKILLed from within, so this says nothing about the container, and never names an exit code."""
+    proved = replace(stopped(0.1, 137, PROCESS), exit_signal=signals.SIGKILL)
+    for seen in (proved, stopped(0.1, 137)):
+        found = judged(seen)
+        assert (found.outcome, found.status) == (Outcome.INCONCLUSIVE, Status.INCONCLUSIVE)
+        assert [item.rule for item in found.findings] == ["killed-by-somebody"]
+        assert "SIGKILL" in found.reason
+    assert "exit code" not in judged(proved).reason
 
 
 def test_137_well_before_the_deadline_is_a_doubt_on_an_engine_without_an_oom_flag() -> None:
@@ -408,9 +434,9 @@ def test_an_expectation_for_one_stop_timeout_applies_to_it_alone() -> None:
 @given(stops())
 @example(stop(Behaviour(T_NS + 12 * NS_PER_MS), T_NS, DOCKER, Jitter()))
 def test_sigkill_code_with_a_kill_event_is_observed_never_inferred(seen: Stop) -> None:
-    """`inferred` is for engines without a kill event."""
+    """`inferred` is for a kill without its event."""
     evidence = stop_sequence.facts(seen.observation).sigkill_evidence
-    if seen.observation.engine.observes_sigkill:
+    if stop_sequence.sigkill_event(seen.observation) is not None:
         assert evidence is not SigkillEvidence.INFERRED
     else:
         assert evidence is not SigkillEvidence.OBSERVED

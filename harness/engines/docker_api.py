@@ -11,19 +11,22 @@ import re
 import socket
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import docker
 from testcontainers.core.config import testcontainers_config
 
 from harness import signals
 from harness.engines import docker_processes, docker_reading, docker_ready
+from harness.engines.docker_calls import CONNECTION_ERRORS, GRACE_S, Calls, time_limit_s
 from harness.engines.docker_containers import Client, Container
 from harness.engines.docker_events import EventStream
 from harness.engines.docker_host import DockerHost, find
 from harness.engines.docker_images import Images
 from harness.engines.docker_proc import PidOne
-from harness.engines.docker_reading import CONNECTION_ERRORS, NEVER, timestamp_ns
+from harness.engines.docker_reading import State
 from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
 from harness.engines.process_connector import ProcessConnector, Watch
 from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, Reaper, owner, remove_run
@@ -47,11 +50,17 @@ from harness.model import (
     Vantage,
 )
 
-HTTP_TIMEOUT_S = 60
-"""On top of the stop timeout where the call waits for a stop."""
-
 EVENT_PATIENCE_S = 3.0
 """The `die` event follows the exit by 20 ms idle and up to 330 ms under load (measured)."""
+
+OOM_PATIENCE_S = 3.0
+"""How long the engine may take to say that the OOM killer struck: containerd tells it beside the exit, and it came
+later than that in 3 of 260 stops (measured). Waited for only where SIGKILL came and nobody is known to have sent it."""
+
+OOM_POLL_S = 0.1
+
+EXECUTE_PATIENCE_S = 600
+"""For a command beside the subject, which has no timeout of its own."""
 
 LOG_KEEP_BYTES = 16 * 1024
 LOG_READ_BYTES = 4 * 1024 * 1024
@@ -61,6 +70,8 @@ _COMMAND_ERRORS = (
     (127, re.compile(r"executable file not found|no such file or directory|not found in \$PATH", re.IGNORECASE)),
     (126, re.compile(r"permission denied|exec format error|is a directory", re.IGNORECASE)),
 )
+
+Answer = TypeVar("Answer")
 
 # The harness has its own reaper; testcontainers' would be a privileged sidecar container from a registry.
 testcontainers_config.ryuk_disabled = True
@@ -72,7 +83,8 @@ class DockerEngine:
     def __init__(self, run_id: str, *, base_image: str | None = None, host: DockerHost | None = None) -> None:
         self._host = host or find()
         self._labels = {RUN_LABEL: run_id}
-        self._client = Client(self._host, HTTP_TIMEOUT_S)
+        self._limit_s = time_limit_s()
+        self._client = Client(self._host, self._limit_s + GRACE_S)
         self._images = Images(self._client.client, self._labels, base_image)
         self._run_id = run_id
         self._events: EventStream | None = None
@@ -80,6 +92,10 @@ class DockerEngine:
         self._connector: ProcessConnector | None = None
         self._trace: SignalTrace | None = None
         self._keep = False
+        self._lock = threading.Lock()
+        self._starting: set[DockerSubject] = set()
+        self._aborted = False
+        self._unsure = False
 
     def info(self) -> EngineInfo:
         """As the engine described itself when it was found."""
@@ -127,12 +143,29 @@ class DockerEngine:
         subject = DockerSubject(
             trial, self._host, self._client, events=self._events, connector=self._connector, trace=self._trace
         )
+        with self._lock:
+            if self._aborted:
+                raise EngineError("the run was interrupted")
+            self._starting.add(subject)
         try:
             subject.start(self._images.of(trial.scenario), self._labels)
         except BaseException:
-            subject.remove()
+            self._unsure |= subject.unsure
+            with contextlib.suppress(EngineError):  # `close` tries again
+                subject.remove()
             raise
+        finally:
+            with self._lock:
+                self._starting.discard(subject)
         return subject
+
+    def abort(self) -> None:
+        """Starts in flight fail now, and so do later ones."""
+        with self._lock:
+            self._aborted = True
+            starting = tuple(self._starting)
+        for subject in starting:
+            subject.abort()
 
     def keep(self, subject: DockerSubject) -> str:
         """Leave a container for the user to look at. Returns its name."""
@@ -171,16 +204,19 @@ class DockerSubject:
         self._trial, self._host, self._client, self._events = trial, host, client, events
         self._connector, self._trace = connector, trace
         self._tc: Container | None = None
+        self._calls = Calls(host.url, time_limit_s())
         self._timeline: list[Event] = []
         self._addresses: dict[int, tuple[str, int]] = {}
         self._looks: list[tuple[int, tuple[ProcessInfo, ...]]] = []
         self._pid_one, self._health_checked = 0, False
+        self._found_running = True
         self._local_pid_one: PidOne | None = None
         self._watch: Watch | None = None
         self._lost: tuple[str, ...] | None = None
         self._signals: SignalWatch | None = None
         self._ends: Ends | None = None
         self._aborted = threading.Event()
+        self._removed = False
         self.container_id = ""
         self.stop_signal: int | None = None
         self.stop_signal_source: str | None = None
@@ -189,25 +225,24 @@ class DockerSubject:
         """Create, start, and read which stop signal applies. Raises SubjectFailed or EngineError."""
         self._tc = Container(self._trial, image, {**labels, OWNER_LABEL: owner()}, self._host, self._client)
         try:
-            self._tc.start()
+            self._calls.run("the start", self._tc.start, extra_s=self._calls.limit_s)  # two calls
         except docker.errors.APIError as error:
             raise _start_failure(error) from None
-        except CONNECTION_ERRORS as error:
-            raise EngineError(f"{self._host.url}: the engine stopped answering: {error}") from None
+        except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
+            raise self._failed("the start", error) from None
         finally:
             wrapped = self._tc.created
             self.container_id = str(wrapped.id) if wrapped is not None else ""
         self._harness_event(EventKind.STARTED, "return of the start call")
         state = self._inspect()
-        self._tc.address = _address(state) if self._host.local else None
-        self._pid_one = int(state["State"].get("Pid") or 0)
+        self._tc.address = state.address if self._host.local else None
+        self._pid_one = state.pid
         if self._host.local and not self._host.podman:
             self._local_pid_one = PidOne.of(self._pid_one, self.container_id)
-        self._health_checked = bool(state["State"].get("Health"))
-        own = state["Config"].get("StopSignal")
-        self.stop_signal = signals.number(str(own)) if own else signals.SIGTERM
+        self._health_checked = state.checks_health
+        self.stop_signal = state.stop_signal or signals.SIGTERM
         asked = self._trial.scenario.stop.signal is not None
-        self.stop_signal_source = "scenario" if asked else "image" if own else "default"
+        self.stop_signal_source = "scenario" if asked else "image" if state.stop_signal else "default"
 
     def wait_started(self) -> None:
         """`start` has waited for it."""
@@ -230,16 +265,17 @@ class DockerSubject:
                 try:
                     patience_s = docker_ready.patience_s(strategy, deadline - time.monotonic())
                     strategy.with_startup_timeout(patience_s)  # type: ignore[arg-type] # a float works, int is declared
-                    strategy.wait_until_ready(self._tc)
+                    self._calls.run(f"waiting for {what}", strategy.wait_until_ready, self._tc, extra_s=patience_s)
                     break
                 except TimeoutError:
                     self._raise_if_gone()
+                    self._aborted.wait(docker_ready.POLL_S)  # a log that cannot be followed is not asked for in a rush
                 except RuntimeError as error:  # the health check is missing or says unhealthy
                     self._raise_if_gone()
                     raise _not_ready(f"{what}: {str(error).split('. Hint')[0]}", self.logs()) from None
                 except (docker.errors.APIError, *CONNECTION_ERRORS) as error:
                     self._raise_if_gone()
-                    raise EngineError(f"{self._host.url}: {error}") from None
+                    raise self._failed(f"waiting for {what}", error) from None
                 if time.monotonic() >= deadline:
                     seconds = readiness.timeout_ns / NS_PER_S
                     raise _not_ready(f"not ready after {seconds:g} s: waited for {what}", self.logs())
@@ -255,7 +291,7 @@ class DockerSubject:
             return False
         if self._local_pid_one is not None and self._local_pid_one.lives():
             return True
-        return bool(self._inspect()["State"]["Running"])
+        return self._inspect().running
 
     def processes(self) -> tuple[ProcessInfo, ...] | None:
         """From /proc, else by `GET /containers/ID/top`; None where the engine's `ps` cannot do it or PID 1 is gone."""
@@ -264,7 +300,8 @@ class DockerSubject:
             return None
         table = pid_one.table() if pid_one is not None else None
         if table is None:
-            table = docker_reading.processes(self._api, self.container_id, self._host)
+            read = docker_reading.processes
+            table = self._calls.run("the process table", read, self._api, self.container_id, self._host)
         if table is not None and self._health_checked and self._connector is None:  # then the table has to decide
             table = docker_processes.below_pid_one(table, self._pid_one)
         if table is not None:
@@ -276,11 +313,15 @@ class DockerSubject:
         assert self._tc is not None
         if port not in self._addresses:  # a stopped container has no published ports to ask for any more
             try:
-                self._addresses[port] = (self._tc.get_container_host_ip(), int(self._tc.get_exposed_port(port)))
-            except docker.errors.DockerException as error:
+                self._addresses[port] = self._calls.run("the published port", self._address_of, port)
+            except (docker.errors.DockerException, EngineError) as error:
                 raise OSError(f"where port {port} is published cannot be told: {_one_line(error)}") from None
         vantage = Vantage.CONTAINER_ADDRESS if self._tc.address else Vantage.PUBLISHED_PORT
         return socket.create_connection(self._addresses[port], timeout=timeout_s), vantage
+
+    def _address_of(self, port: int) -> tuple[str, int]:
+        assert self._tc is not None
+        return self._tc.get_container_host_ip(), int(self._tc.get_exposed_port(port))
 
     def wait_log(self, pattern: str, timeout_ns: int) -> None:
         """Follow the log from its beginning."""
@@ -288,15 +329,20 @@ class DockerSubject:
 
     def execute(self, command: tuple[str, ...]) -> int:
         """`docker exec`."""
-        try:
+
+        def run() -> int:
             created = self._api.exec_create(self.container_id, list(command))
             self._api.exec_start(created["Id"])
             return int(self._api.exec_inspect(created["Id"])["ExitCode"])
+
+        text = f"`{' '.join(command)}`"
+        try:
+            return self._calls.run(text, run, extra_s=EXECUTE_PATIENCE_S)
         except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
-            raise EngineError(f"`{' '.join(command)}` cannot be run in the container: {_one_line(error)}") from None
+            raise EngineError(f"{text} cannot be run in the container: {_one_line(error)}") from None
 
     def stop(self, stop_timeout_ns: int) -> None:
-        """The engine's own stop call. `t` is always given: Podman 4 without it kills at once."""
+        """The engine's own stop call."""
         if self._connector is not None:
             jobs = not self._health_checked
             self._watch = self._connector.watch(self._pid_one, container_id=self.container_id, jobs=jobs)
@@ -307,20 +353,16 @@ class DockerSubject:
         if self._host.local:
             # One machine, one wall clock: with it Podman, which reports no signals, still has both ends.
             self._timeline.append(Event(EventKind.STOP_REQUESTED, wall, Clock.ENGINE, "stop call"))
-        try:
-            self._api.stop(self.container_id, timeout=stop_timeout_ns // NS_PER_S)
-        except docker.errors.NotFound:
-            raise EngineError("the container was removed by somebody else during the trial") from None
-        except docker.errors.APIError as error:
-            raise EngineError(f"the stop call failed: {error.explanation or error}") from None
-        except CONNECTION_ERRORS as error:
-            raise EngineError(f"{self._host.url}: the engine stopped answering: {_one_line(error)}") from None
+        timeout_s = stop_timeout_ns // NS_PER_S
+        patience_s = timeout_s + self._calls.limit_s + GRACE_S
+        arguments = (self._api, self.container_id, timeout_s, patience_s)
+        self._found_running = self._ask("the stop call", docker_reading.stop, *arguments, extra_s=timeout_s)
         self._harness_event(EventKind.STOP_RETURNED, "return of the stop call")
 
     def end_now(self) -> bool:
         """`docker kill`. A failure only means that the stop runs its course."""
-        with contextlib.suppress(docker.errors.DockerException, *CONNECTION_ERRORS):
-            self._api.kill(self.container_id, signal="SIGKILL")
+        with contextlib.suppress(EngineError):
+            self._ask("the kill call", self._api.kill, self.container_id, "SIGKILL")
         return True
 
     def record(self) -> StopRecord:
@@ -328,32 +370,48 @@ class DockerSubject:
         patience = EVENT_PATIENCE_S if self._host.info.observes_sigkill else 0.0
         events = self._events.of(self.container_id, until="die", patience_s=patience)
         complete = not self._events.broken and (not patience or self._events.died(self.container_id))
-        state = self._inspect()["State"]
-        finished = str(state.get("FinishedAt") or NEVER)
-        exited = not state["Running"] and not finished.startswith(NEVER)
-        timeline = [*self._timeline, *events]
-        if exited:
-            at_ns = timestamp_ns(finished)
-            timeline.append(Event(EventKind.EXITED, at_ns, Clock.ENGINE, "State.FinishedAt"))
-        if self._watch is not None:
-            self._lost, self._watch = self._watch.lost(), None
+        state = self._inspect()
+        exited = not state.running and state.finished_at_ns is not None
         if exited and self._signals is not None and self.stop_signal is not None:
             self._ends, self._signals = self._signals.ends(self.stop_signal), None
+        by_signal = self._ends is not None and self._ends.by_signal
+        if exited and self._may_be_oom(state, events, proved=by_signal):
+            state = self._wait_for_oom(state)
+            events = self._events.of(self.container_id)
+        timeline = [*self._timeline, *events]
+        if exited and state.finished_at_ns is not None:
+            timeline.append(Event(EventKind.EXITED, state.finished_at_ns, Clock.ENGINE, "State.FinishedAt"))
+        if self._watch is not None:
+            self._lost, self._watch = self._watch.lost(), None
         if self._ends is not None:
             timeline += self._ends.events(self.stop_signal)
-        code = int(state["ExitCode"]) if exited else None
-        stopped = any(event.kind is EventKind.STOP_REQUESTED for event in timeline)
-        signalled = any(event.kind is EventKind.SIGNAL_SENT for event in timeline)
+        code = state.exit_code if exited else None
         return StopRecord(
             events=tuple(timeline),
             exit_code=code,
-            exit_signal=code - 128 if code and self._ends is not None and self._ends.by_signal else None,
-            oom_killed=bool(state.get("OOMKilled")) if self._host.info.reports_oom else None,
+            exit_signal=code - 128 if code and by_signal else None,
+            oom_killed=state.oom_killed if self._host.info.reports_oom else None,
             complete=complete,
             lost_processes=self._lost,
             suspected_processes=self._suspected() if self._lost is None else (),
-            exited_before_stop=exited and stopped and complete and bool(patience) and not signalled,
+            exited_before_stop=exited and not self._found_running,
         )
+
+    def _may_be_oom(self, state: State, events: tuple[Event, ...], *, proved: bool) -> bool:
+        """Whether SIGKILL ended PID 1 and nobody is on record as its sender."""
+        if state.oom_killed or not self._host.info.reports_oom or state.exit_code != 128 + signals.SIGKILL:
+            return False
+        exact = self._ends is not None and not proved  # it left with 137 by itself
+        return not exact and not any(event.signal == signals.SIGKILL for event in events)
+
+    def _wait_for_oom(self, state: State) -> State:
+        """The state once the OOM flag is set or an OOM event came, else as it was."""
+        deadline = time.monotonic() + OOM_PATIENCE_S
+        while not state.oom_killed and time.monotonic() < deadline and not self._aborted.wait(OOM_POLL_S):
+            if any(event.kind is EventKind.OOM for event in self._events.of(self.container_id)):
+                return replace(state, oom_killed=True)
+            state = self._inspect()
+        return state
 
     def _suspected(self) -> tuple[str, ...]:
         """Where nobody could look into the kernel: by the process table, as the looks during the stop saw it."""
@@ -365,31 +423,49 @@ class DockerSubject:
 
     def logs(self) -> LogTail:
         """The last lines, at most `LOG_KEEP_BYTES` of them, reading at most `LOG_READ_BYTES`."""
-        return docker_reading.log_tail(
-            self._api, self.container_id, lines=LOG_LINES, keep_bytes=LOG_KEEP_BYTES, read_bytes=LOG_READ_BYTES
-        )
+
+        def read() -> LogTail:
+            return docker_reading.log_tail(
+                self._api, self.container_id, lines=LOG_LINES, keep_bytes=LOG_KEEP_BYTES, read_bytes=LOG_READ_BYTES
+            )
+
+        try:
+            return self._calls.run("the log", read)
+        except EngineError as error:
+            return LogTail(f"(the log could not be read: {error})", truncated=True)
 
     def abort(self) -> None:
-        """Remove the container under the feet of whatever waits for it."""
+        """Whatever waits for the engine returns now; the container is removed."""
         self._aborted.set()
-        if self.container_id:
-            with contextlib.suppress(docker.errors.DockerException, *CONNECTION_ERRORS):
-                self._client_remove()
+        self._calls.abort()
+        with contextlib.suppress(EngineError):
+            self.remove()
 
     def remove(self) -> None:
-        """Forced remove with its anonymous volumes; gone already is as good. What fails here is the reaper's."""
+        """Forced remove with its anonymous volumes; gone already is as good. Raises EngineError where it fails: the
+        engine tries again when it closes."""
         if self._watch is not None:
             self._watch.abandon()
             self._watch = None
         if self._signals is not None:
             self._signals.abandon()
             self._signals = None
-        if self._tc is None:
+        if not self.container_id or self._removed:
             return
-        if self.container_id:
-            with contextlib.suppress(docker.errors.DockerException, *CONNECTION_ERRORS):
-                self._client_remove()
-            self._events.forget(self.container_id)
+        try:
+            self._calls.run("the removal", self._client_remove, cleans_up=True)
+        except docker.errors.NotFound:
+            pass
+        except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
+            if not _is_being_removed(error):
+                raise self._failed("the removal", error) from None
+        self._removed = True
+        self._events.forget(self.container_id)
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the engine may still do what it was asked and did not answer, such as create a container."""
+        return self._calls.unknown
 
     @property
     def _api(self) -> Any:
@@ -398,30 +474,41 @@ class DockerSubject:
     def _client_remove(self) -> None:
         self._api.remove_container(self.container_id, force=True, v=True)
 
-    def _inspect(self) -> dict[str, Any]:
+    def _inspect(self) -> State:
+        return docker_reading.state_of(self._ask("inspect", self._api.inspect_container, self.container_id))
+
+    def _ask(self, what: str, call: Callable[..., Answer], *arguments: Any, extra_s: float = 0.0) -> Answer:
+        """One call, and what its failure means."""
         try:
-            return dict(self._api.inspect_container(self.container_id))
+            return self._calls.run(what, call, *arguments, extra_s=extra_s)
         except docker.errors.NotFound:
             raise EngineError("the container was removed by somebody else during the trial") from None
         except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
-            raise EngineError(f"{self._host.url}: the engine stopped answering: {_one_line(error)}") from None
+            raise self._failed(what, error) from None
+
+    def _failed(self, what: str, error: Any) -> EngineError:
+        """The engine refused with a reason of its own, or stopped answering."""
+        reason = getattr(error, "explanation", None)
+        why = _one_line(reason) if reason else f"the engine stopped answering: {_one_line(error)}"
+        return EngineError(f"{self._host.url}: {what} failed: {why}")
 
     def _raise_if_gone(self) -> None:
         if self._aborted.is_set():
             raise SubjectFailed(Problem(ProblemKind.INTERRUPTED, "the run was interrupted"))
         if self._local_pid_one is not None and self._local_pid_one.lives():
             return
-        state = self._inspect()["State"]
-        if not state["Running"]:
-            raise SubjectFailed(None, exit_code=int(state["ExitCode"]))
+        state = self._inspect()
+        if not state.running:
+            raise SubjectFailed(None, exit_code=state.exit_code)
 
     def _harness_event(self, kind: EventKind, source: str) -> None:
         self._timeline.append(Event(kind, time.monotonic_ns(), Clock.HARNESS, source))
 
 
-def _address(state: dict[str, Any]) -> str | None:
-    networks = state.get("NetworkSettings", {}).get("Networks") or {}
-    return next((net["IPAddress"] for net in networks.values() if net.get("IPAddress")), None)
+def _is_being_removed(error: Exception) -> bool:
+    """409: somebody else is removing it at this moment."""
+    response = getattr(error, "response", None)
+    return response is not None and response.status_code == 409
 
 
 def _start_failure(error: Any) -> SubjectFailed:

@@ -38,14 +38,14 @@ class _OnePool(UnixHTTPAdapter):
 class Client(DockerClient):
     """testcontainers' client, made once and shared by all trials, so that connections are kept alive."""
 
-    def __init__(self, host: DockerHost, timeout_s: int) -> None:
+    def __init__(self, host: DockerHost, timeout_s: float) -> None:
         # Not testcontainers' own constructor: that goes by the environment alone, and knows no context's TLS files.
         self.client = host.connect(timeout_s=timeout_s, connections=MOST_CONNECTIONS)
         self._hostname = host.address.hostname
         self._labels = create_labels("", {})
         if host.url.startswith("unix://"):
             socket = host.url.replace("unix://", "http+unix://", 1)
-            self.client.api.mount("http+docker://", _OnePool(socket, timeout_s, max_pool_size=MOST_CONNECTIONS))
+            self.client.api.mount("http+docker://", _OnePool(socket, round(timeout_s), max_pool_size=MOST_CONNECTIONS))
         if logins := parse_docker_auth_config(get_docker_auth_config() or "{}"):
             self.login(logins[0])
 

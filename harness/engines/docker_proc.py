@@ -32,7 +32,9 @@ class PidOne:
 
     def lives(self) -> bool:
         """Whether it has not exited yet."""
-        fields = process_files.stat_of(self.pid)
+        return self._is(process_files.stat_of(self.pid))
+
+    def _is(self, fields: list[str]) -> bool:
         return bool(fields) and fields[0] not in {"Z", "X"} and fields[19] == self.started
 
     def table(self) -> tuple[ProcessInfo, ...] | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import docker
-import requests
-
+from harness import signals
 from harness.engines import docker_processes
+from harness.engines.docker_calls import READING_ERRORS
 from harness.engines.docker_host import DockerHost
 from harness.engines.docker_proc import with_switches
 from harness.errors import EngineError
@@ -18,8 +18,59 @@ from harness.model import NS_PER_S, LogTail
 NEVER = "0001-01-01"
 """Begins the time of what has not happened."""
 
-CONNECTION_ERRORS = (requests.RequestException, OSError, EOFError)
-READING_ERRORS = (docker.errors.DockerException, *CONNECTION_ERRORS)
+
+@dataclass(frozen=True)
+class State:
+    """What `inspect` says of a container, as far as it is used.
+
+    `exit_code` is State.ExitCode, which is 0 while it runs. `finished_at_ns`: State.FinishedAt, None if that never
+    happened. `checks_health`: the image has a HEALTHCHECK. `stop_signal`: Config.StopSignal, None for the default.
+    `address`: of the first network that has one.
+    """
+
+    running: bool
+    pid: int
+    exit_code: int
+    oom_killed: bool
+    finished_at_ns: int | None
+    checks_health: bool
+    stop_signal: int | None
+    address: str | None
+
+
+def state_of(answer: Any) -> State:
+    """An answer of `inspect`, checked. Raises EngineError for one that makes no sense."""
+    try:
+        state, own = answer["State"], answer["Config"].get("StopSignal")
+        finished = str(state.get("FinishedAt") or NEVER)
+        running, exit_code = state["Running"], state["ExitCode"]
+        if not isinstance(running, bool) or not isinstance(exit_code, int):
+            raise TypeError(f"Running {running!r}, ExitCode {exit_code!r}")  # noqa: TRY301 - dealt with as the others
+        networks = (answer.get("NetworkSettings") or {}).get("Networks") or {}
+        return State(
+            running=running,
+            pid=int(state.get("Pid") or 0),
+            exit_code=exit_code,
+            oom_killed=bool(state.get("OOMKilled")),
+            finished_at_ns=None if finished.startswith(NEVER) else timestamp_ns(finished),
+            checks_health=bool(state.get("Health")),
+            stop_signal=signals.number(str(own)) if own else None,
+            address=next((str(net["IPAddress"]) for net in networks.values() if net.get("IPAddress")), None),
+        )
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise EngineError(f"the engine described the container in a way that makes no sense ({what})") from None
+
+
+def stop(api: Any, container_id: str, stop_timeout_s: int, timeout_s: float) -> bool:
+    """The engine's own stop call. False: it had exited already (304), which the SDK does not tell.
+
+    `t` is always given: Podman 4 without it kills at once. `timeout_s`: how long an answer may take.
+    """
+    url = api._url("/containers/{0}/stop", container_id)
+    answer = api._post(url, params={"t": stop_timeout_s}, timeout=timeout_s)
+    api._raise_for_status(answer)
+    return int(answer.status_code) != 304
 
 
 def timestamp_ns(text: str) -> int:

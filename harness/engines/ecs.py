@@ -169,6 +169,9 @@ class EcsEngine:
         with self._lock:
             self._living.discard(arn)
 
+    def abort(self) -> None:
+        """StopTask ends what waits for a task; a start itself has a time limit."""
+
     def close(self) -> None:
         """Stop every task of the run and take back its task definitions. Idempotent."""
         with self._lock:

@@ -128,6 +128,9 @@ class Engine(Protocol):
         Raises SubjectFailed for the subject's mistakes and EngineError for the engine's.
         """
 
+    def abort(self) -> None:
+        """Make starts in flight fail soon, where they wait for somebody else; from another thread."""
+
     def close(self) -> None:
         """Remove everything of this run and end helpers. Idempotent."""
 

@@ -189,6 +189,9 @@ class PidNamespaceEngine:
         with self._lock:
             self._subjects.discard(subject)
 
+    def abort(self) -> None:
+        """Nothing waits for anybody else: a start here takes milliseconds."""
+
     def close(self) -> None:
         """Remove what still runs."""
         with self._lock:

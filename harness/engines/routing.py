@@ -50,6 +50,12 @@ class RoutingEngine:
         """On the trial's engine."""
         return self.engine_of(trial.scenario).start(trial)
 
+    def abort(self) -> None:
+        """Both."""
+        if self._tasks is not None:
+            self._tasks.abort()
+        self._chosen.abort()
+
     def close(self) -> None:
         """Both."""
         try:

@@ -107,6 +107,9 @@ class SimulatedEngine:
         self.living.add(trial.trial_id)
         return SimulatedSubject(trial, script, self)
 
+    def abort(self) -> None:
+        """Nothing waits: time is virtual."""
+
     def close(self) -> None:
         """Nothing to end."""
 

@@ -1,0 +1,352 @@
+"""Stands between the harness and a real engine, understands as much HTTP/1.1 as it takes, and breaks some answers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from tests.faults.effects import Answer, Change, Cut, Delay, Effect, Events, Garble, Hang, Reset, Stall, line
+
+MARK = "STOP_HARNESS_FAULTED"
+"""A container with this variable in its environment is one whose requests fail; the others are bystanders."""
+
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which requests fail and how. `path`: a pattern for the whole path behind the version, without the query.
+    `once_stopped`: only from the container's stop call on. `everybody`: bystanders' and the run's own requests too.
+    `most`: at most so many requests."""
+
+    method: str
+    path: str
+    effect: Effect
+    once_stopped: bool = False
+    everybody: bool = False
+    most: int | None = None
+
+
+@dataclass
+class _Message:
+    """A request or an answer up to its body."""
+
+    start: bytes
+    headers: list[bytes]
+    body: bytes = b""
+
+    def header(self, name: bytes) -> bytes | None:
+        for item in self.headers:
+            key, _, value = item.partition(b":")
+            if key.strip().lower() == name:
+                return value.strip()
+        return None
+
+    def head(self, *, without: tuple[bytes, ...] = (), more: tuple[bytes, ...] = ()) -> bytes:
+        kept = [item for item in self.headers if item.partition(b":")[0].strip().lower() not in without]
+        return b"\r\n".join([self.start, *kept, *more, b"", b""])
+
+
+@dataclass
+class FaultyEngine:
+    """An engine that fails by `rules` until it is healed, at a unix socket or, as a remote one (`path` None), at a TCP
+    port. A context manager."""
+
+    engine_url: str
+    path: Path | None
+    rules: tuple[Rule, ...] = ()
+    injected: int = 0
+    """How many answers were broken so far."""
+    containers: list[str] = field(default_factory=list)
+    """Ids of all that was created through here, in order."""
+
+    def __post_init__(self) -> None:
+        self._marked: set[str] = set()
+        self._stopped: set[str] = set()
+        self._used: dict[int, int] = {}
+        self._changed_at: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._closed = threading.Event()
+        self._server = self._listen()
+
+    @property
+    def url(self) -> str:
+        """For `DOCKER_HOST`."""
+        host, port = ("", 0) if self.path else self._server.getsockname()
+        return f"unix://{self.path}" if self.path else f"tcp://{host}:{port}"
+
+    def __enter__(self) -> FaultyEngine:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.cut()
+
+    def heal(self) -> None:
+        """From now on every answer is the engine's own."""
+        self.rules = ()
+
+    def cut(self) -> None:
+        """Hang up on everybody and take no more calls."""
+        self._closed.set()
+        with self._lock:
+            all_open = (self._server, *self._open)
+        for each in all_open:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        if self.path:
+            self.path.unlink(missing_ok=True)
+
+    def come_back(self) -> None:
+        """Take calls again after a `cut`."""
+        self._closed.clear()
+        self._server = self._listen()
+
+    def _listen(self) -> socket.socket:
+        if self.path:
+            server = socket.socket(socket.AF_UNIX)
+            server.bind(str(self.path))
+            server.listen(128)
+        else:
+            server = socket.create_server(("127.0.0.1", 0), backlog=128)
+        threading.Thread(target=self._accept, args=(server,), daemon=True).start()
+        return server
+
+    def _accept(self, server: socket.socket) -> None:
+        while True:
+            try:
+                near, _ = server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(near,), daemon=True).start()
+
+    def _serve(self, near: socket.socket) -> None:
+        far = socket.socket(socket.AF_UNIX)
+        with self._lock:
+            self._open |= {near, far}
+        try:
+            far.connect(self.engine_url.removeprefix("unix://"))
+            requests, answers = near.makefile("rb"), far.makefile("rb")
+            while (request := _read_head(requests)) is not None:
+                request.body = _read_body(requests, request)
+                if not self._one(request, near, far, answers):
+                    return
+        except OSError:
+            return  # one of the two hung up
+        finally:
+            with self._lock:
+                self._open -= {near, far}
+            near.close()
+            far.close()
+
+    def _one(self, request: _Message, near: socket.socket, far: socket.socket, answers: BinaryIO) -> bool:
+        """Pass one request on and its answer back. False: this connection is over."""
+        method, target, _ = request.start.decode().split(" ", 2)
+        path = re.sub(r"^/v[\d.]+", "", target.partition("?")[0])
+        effect = self._effect(method, path, request)
+        if isinstance(effect, Hang | Reset | Answer):
+            if effect.forward:
+                far.sendall(request.head() + request.body)
+                _read_whole(answers)
+            if isinstance(effect, Answer):
+                near.sendall(_plain(effect.status, effect.body))
+                return True
+            if isinstance(effect, Hang):
+                near.recv(1)  # until the client gives up
+            return False
+        if isinstance(effect, Delay):
+            self._closed.wait(effect.seconds)
+        far.sendall(request.head() + request.body)
+        answer = _read_head(answers)
+        if answer is None:
+            return False
+        if answer.start.split(b" ")[1] == b"101":
+            near.sendall(answer.head())
+            _pump_both(near, far, answers)
+            return False
+        if path == "/containers/create":
+            answer.body = _read_body(answers, answer)
+            self._note_created(request, answer)
+            answer.body = self._changed(effect, path, answer.body)
+            return _send(near, answer, effect)
+        if isinstance(effect, Change):
+            answer.body = self._changed(effect, path, _read_body(answers, answer))
+            return _send(near, answer, None)
+        if isinstance(effect, Events) or path == "/events":
+            return self._relay_events(near, answer, answers, effect)
+        return _relay(near, answer, answers, effect)
+
+    def _effect(self, method: str, path: str, request: _Message) -> Effect | None:
+        found = _ID.search(path)
+        container = found[0] if found else None
+        marked = container in self._marked or (path == "/containers/create" and MARK.encode() in request.body)
+        if method == "POST" and path.endswith("/stop") and container:
+            self._stopped.add(container)
+        for number, rule in enumerate(self.rules):
+            if rule.method != method or not re.fullmatch(rule.path, path):
+                continue
+            if not (rule.everybody or marked) or (rule.once_stopped and container not in self._stopped):
+                continue
+            with self._lock:
+                if rule.most is not None and self._used.get(number, 0) >= rule.most:
+                    continue
+                self._used[number] = self._used.get(number, 0) + 1
+                self.injected += 0 if isinstance(rule.effect, Events) else 1
+            return rule.effect
+        return None
+
+    def _note_created(self, request: _Message, answer: _Message) -> None:
+        with contextlib.suppress(ValueError, KeyError):
+            container = str(json.loads(answer.body)["Id"])
+            self.containers.append(container)
+            if MARK.encode() in request.body:
+                self._marked.add(container)
+
+    def _changed(self, effect: Effect | None, path: str, body: bytes) -> bytes:
+        if not isinstance(effect, Change):
+            return body
+        began = self._changed_at.setdefault(path, time.monotonic())
+        over = effect.until_s is not None and time.monotonic() - began > effect.until_s
+        return body if over else effect.applied(body)
+
+    def _relay_events(self, near: socket.socket, answer: _Message, answers: BinaryIO, effect: Effect | None) -> bool:
+        """The stream, event by event; a marked container's are changed by the rule."""
+        near.sendall(answer.head())
+        if isinstance(effect, Stall):
+            near.recv(1)
+            return False
+        if isinstance(effect, Garble):
+            near.sendall(_chunk(effect.prefix))
+        sent, rest = 0, b""
+        while (chunk := _read_chunk(answers)) is not None:
+            lines = (rest + chunk).split(b"\n")
+            rest = lines.pop()
+            for text in filter(bytes.strip, lines):
+                for out in self._event_lines(text, effect):
+                    if isinstance(effect, Cut) and sent + len(out) > effect.after_bytes:
+                        near.sendall(_chunk(out[: effect.after_bytes - sent]))
+                        return False
+                    near.sendall(_chunk(out))
+                    sent += len(out)
+        near.sendall(b"0\r\n\r\n")
+        return True
+
+    def _event_lines(self, text: bytes, effect: Effect | None) -> tuple[bytes, ...]:
+        event = json.loads(text)
+        if not isinstance(effect, Events) or event.get("Actor", {}).get("ID") not in self._marked:
+            return (text + b"\n",)
+        if effect.late_s:
+            self._closed.wait(effect.late_s)
+        changed = effect.change(event)
+        if effect.late_s or changed != (line(event),):
+            self.injected += 1
+        return changed
+
+
+# ── as much HTTP as it takes ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read_head(stream: BinaryIO) -> _Message | None:
+    lines: list[bytes] = []
+    while text := stream.readline():
+        if text in {b"\r\n", b"\n"}:
+            return _Message(lines[0], lines[1:]) if lines else None
+        lines.append(text.rstrip(b"\r\n"))
+    return None
+
+
+def _is_chunked(message: _Message) -> bool:
+    return (message.header(b"transfer-encoding") or b"").lower() == b"chunked"
+
+
+def _read_body(stream: BinaryIO, message: _Message) -> bytes:
+    if _is_chunked(message):
+        parts = []
+        while (chunk := _read_chunk(stream)) is not None:
+            parts.append(chunk)
+        message.headers = [item for item in message.headers if not item.lower().startswith(b"transfer-encoding")]
+        message.headers.append(b"Content-Length: %d" % sum(map(len, parts)))
+        return b"".join(parts)
+    return stream.read(int(message.header(b"content-length") or 0))
+
+
+def _read_chunk(stream: BinaryIO) -> bytes | None:
+    size = int(stream.readline().split(b";")[0] or b"0", 16)
+    data = stream.read(size)
+    stream.readline()
+    return data or None
+
+
+def _read_whole(stream: BinaryIO) -> None:
+    answer = _read_head(stream)
+    if answer is not None:
+        _read_body(stream, answer)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def _plain(status: int, body: bytes) -> bytes:
+    kind = b"application/json" if body[:1] in {b"{", b"["} else b"text/plain"
+    empty = b"" if status in {204, 304} else b"Content-Type: %s\r\nContent-Length: %d\r\n" % (kind, len(body))
+    return b"HTTP/1.1 %d Fault\r\n%s\r\n%s" % (status, empty, body)
+
+
+def _send(near: socket.socket, answer: _Message, effect: Effect | None) -> bool:
+    """A whole answer; False where it was cut."""
+    length = b"Content-Length: %d" % len(answer.body)
+    head = answer.head(without=(b"content-length", b"transfer-encoding"), more=(length,))
+    if isinstance(effect, Cut):
+        near.sendall(head + answer.body[: effect.after_bytes])
+        return False
+    near.sendall(head + answer.body)
+    return True
+
+
+def _relay(near: socket.socket, answer: _Message, answers: BinaryIO, effect: Effect | None) -> bool:
+    """An answer of any length as it comes. False: this connection is over."""
+    near.sendall(answer.head())
+    chunked, length = _is_chunked(answer), answer.header(b"content-length")
+    if not chunked and length is None:  # 204 and 304 have no body
+        return True
+    framed = _chunk if chunked else bytes
+    if isinstance(effect, Garble):
+        near.sendall(framed(effect.prefix))
+    limit = effect.after_bytes if isinstance(effect, Cut | Stall) else None
+    sent, left = 0, int(length or 0)
+    while (data := _read_chunk(answers) if chunked else answers.read(min(left, 65536))) or (limit is not None):
+        data = data or b""
+        left -= len(data)
+        if limit is not None and (sent + len(data) >= limit or not data):
+            near.sendall(framed(data[: limit - sent]))
+            if isinstance(effect, Stall):
+                near.recv(1)
+            return False
+        near.sendall(framed(data))
+        sent += len(data)
+    if chunked:
+        near.sendall(b"0\r\n\r\n")
+    return True
+
+
+def _pump_both(near: socket.socket, far: socket.socket, answers: BinaryIO) -> None:
+    """A connection that was taken over (exec, attach): bytes both ways until one side ends."""
+
+    def up() -> None:
+        with contextlib.suppress(OSError):
+            while data := near.recv(65536):
+                far.sendall(data)
+            far.shutdown(socket.SHUT_WR)
+
+    threading.Thread(target=up, daemon=True).start()
+    while data := answers.read1(65536):  # type: ignore[attr-defined] # a BufferedReader
+        near.sendall(data)
