@@ -8,39 +8,54 @@ import time
 from collections import defaultdict
 from typing import Any
 
-import docker
-import requests
-
 from harness import signals
+from harness.engines.docker_calls import READING_ERRORS, Calls
 from harness.engines.docker_host import DockerHost
+from harness.errors import EngineError
 from harness.model import Clock, Event, EventKind
 
 RELEVANT = {"kill", "die", "oom"}
+
+BEGIN_LIMIT_S = 10.0
+"""For the engine to begin its stream of events; it takes milliseconds."""
+
+AGAIN_AFTER_S = (0.1, 0.5, 1.0, 2.0, 5.0)
+"""Pauses before a stream that broke is asked for again; the last one goes on being used."""
 
 
 class EventStream:
     """Reads `GET /events` in a thread from before the first container starts until `close`.
 
-    `broken` turns True when the stream ends by itself: from then on a missing event proves nothing.
+    A stream that ends by itself is asked for again from where it ended: the engine keeps its last 256 events. It counts
+    as `broken` all the same: from then on a missing event proves nothing. Raises EngineError where the engine does not
+    begin to answer.
     """
 
     def __init__(self, host: DockerHost, label: str) -> None:
-        self._client = host.connect().api
+        self._client = host.connect(timeout_s=BEGIN_LIMIT_S).api
+        self._label = label
+        self._calls = Calls(host.url, BEGIN_LIMIT_S)
         self._seen: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._changed = threading.Condition()
-        self._closing = False
-        self.broken = False
+        self._closing = threading.Event()
+        self._breaks = 0
         # A whole second in the past: Podman answers a fractional `since` with nothing (engines.md, part 1).
-        self._stream = self._client.events(
-            since=int(time.time()) - 1, filters={"type": "container", "label": label}, decode=True
-        )
+        self._since_s = int(time.time()) - 1
+        self._stream = self._begin()
         self._thread = threading.Thread(target=self._read, name="engine events", daemon=True)
         self._thread.start()
 
+    @property
+    def broken(self) -> bool:
+        """Whether the stream ever ended by itself."""
+        return self._breaks > 0
+
     def of(self, container_id: str, *, until: str | None = None, patience_s: float = 0.0) -> tuple[Event, ...]:
-        """The signals, OOM kills and exit of one container, waiting up to `patience_s` for the action `until`."""
+        """The signals, OOM kills and exit of one container, waiting up to `patience_s` for the action `until`, or until
+        the stream breaks."""
         with self._changed:
-            self._changed.wait_for(lambda: self.broken or self._has(container_id, until), timeout=patience_s)
+            breaks = self._breaks
+            self._changed.wait_for(lambda: self._breaks != breaks or self._has(container_id, until), timeout=patience_s)
             raw = list(self._seen.get(container_id, ()))
         return tuple(event for item in raw if (event := _event(item)) is not None)
 
@@ -56,9 +71,9 @@ class EventStream:
 
     def close(self) -> None:
         """End the thread. Idempotent."""
-        self._closing = True
+        self._closing.set()
         # The other side may have closed it already; the SDK then trips over its own missing socket.
-        with contextlib.suppress(AttributeError, OSError, docker.errors.DockerException):
+        with contextlib.suppress(*READING_ERRORS):
             self._stream.close()
         self._thread.join(timeout=2)
         self._client.close()
@@ -66,18 +81,47 @@ class EventStream:
     def _has(self, container_id: str, action: str | None) -> bool:
         return action is None or any(item.get("Action") == action for item in self._seen.get(container_id, ()))
 
+    def _begin(self) -> Any:
+        filters = {"type": "container", "label": self._label}
+        stream = self._calls.run(
+            "GET /events", lambda: self._client.events(self._since_s, filters=filters, decode=True)
+        )
+        status = stream._response.status_code  # type: ignore[attr-defined] # the SDK takes an error for a stream without events
+        if status != 200:
+            stream.close()
+            raise EngineError(f"GET /events answered with status {status}")
+        return stream
+
     def _read(self) -> None:
-        try:
-            for item in self._stream:
-                if item.get("Action") in RELEVANT:
-                    with self._changed:
-                        self._seen[item["Actor"]["ID"]].append(item)
-                        self._changed.notify_all()
-        except (docker.errors.DockerException, requests.RequestException, OSError, ValueError, AttributeError):
-            pass  # a stream that breaks and one that ends mean the same: nothing more will come
-        finally:
+        """Until `close`: a stream that breaks and one that ends mean the same, and are begun again."""
+        failures = 0
+        while True:
+            with contextlib.suppress(*READING_ERRORS):
+                for item in self._stream:
+                    failures = 0
+                    self._keep(item)
             with self._changed:
-                self.broken = not self._closing
+                self._breaks += not self._closing.is_set()
+                self._changed.notify_all()
+            while not self._closing.wait(AGAIN_AFTER_S[min(failures, len(AGAIN_AFTER_S) - 1)]):
+                failures += 1
+                with contextlib.suppress(EngineError, *READING_ERRORS):
+                    self._stream = self._begin()
+                    break
+            else:
+                return
+
+    def _keep(self, item: Any) -> None:
+        """An event that is about a container's end; anything else, also what is no event, is passed over."""
+        if not isinstance(item, dict) or item.get("Action") not in RELEVANT:
+            return
+        actor, at_ns = item.get("Actor"), item.get("timeNano")
+        if not isinstance(actor, dict) or not isinstance(actor.get("ID"), str) or not isinstance(at_ns, int):
+            return
+        with self._changed:
+            self._since_s = max(self._since_s, at_ns // 1_000_000_000 - 1)
+            if item not in self._seen[actor["ID"]]:  # a stream that was begun again tells some twice
+                self._seen[actor["ID"]].append(item)
                 self._changed.notify_all()
 
 
@@ -88,7 +132,8 @@ def _event(item: dict[str, Any]) -> Event | None:
         return Event(EventKind.OOM, at_ns, Clock.ENGINE, "oom event")
     if action == "die":
         return None  # logged after the clean-up, 20 to 300 ms late; `State.FinishedAt` is the exit
-    number = item["Actor"].get("Attributes", {}).get("signal")
-    if number is None:
-        return None
-    return Event(EventKind.SIGNAL_SENT, at_ns, Clock.ENGINE, "kill event", signals.number(number))
+    attributes = item["Actor"].get("Attributes")
+    with contextlib.suppress(ValueError):
+        if isinstance(attributes, dict) and attributes.get("signal") is not None:
+            return Event(EventKind.SIGNAL_SENT, at_ns, Clock.ENGINE, "kill event", signals.number(attributes["signal"]))
+    return None
