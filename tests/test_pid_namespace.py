@@ -921,7 +921,7 @@ engine = PidNamespaceEngine("test")
 if not engine.info().pid1_rules:
     sys.exit("no namespaces")
 server = Subject(build_directory="/", command=(sys.executable, "-S", "-c", *sys.argv[2:]))
-scenario = Scenario("s", server, readiness=Readiness(log="^ready$"), traffic=(TrafficClient(TrafficKind.TCP, 8000),))
+scenario = Scenario("s", server, readiness=Readiness(tcp_port=8000), traffic=(TrafficClient(TrafficKind.TCP, 8000),))
 subject = engine.start(Trial("t", scenario, 0, 0, 1))
 subject.wait_ready()
 connection, vantage = subject.connect(8000, 10)
