@@ -23,6 +23,8 @@ from harness.cli_options import (
     REPORT_DIR,
     RUN_TASK,
     SARIF,
+    SHARE_REPORT,
+    SHOW_VALUES,
     TRY_FIXES,
     CheckCommand,
     options,
@@ -66,7 +68,7 @@ if TYPE_CHECKING:
 @click.option("--sweep-start", is_flag=True, help="Find the moments from its start on at which a stop signal is lost.")
 @click.option("--predict", is_flag=True, help="Only forecast, from the signal masks; stops nothing.")
 @options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, *EFFORT, TRY_FIXES, KEEP)
-@options(REPORT_DIR, JUNITXML, SARIF, BASE_IMAGE, COLOR)
+@options(REPORT_DIR, JUNITXML, SARIF, SHARE_REPORT, SHOW_VALUES, BASE_IMAGE, COLOR)
 @click.pass_context
 def check(context: click.Context, /, color: str, as_json: bool, predict: bool, sweep_start: bool, **given: Any) -> None:
     """Stop IMAGE (or a build, a Compose service, an ECS task definition, or the COMMAND behind `--`) and say whether

@@ -30,6 +30,8 @@ SETTINGS = frozenset(
         "seed",
         "base_image",
         "color",
+        "show_values",
+        "share_report",
     }
 )
 """Options that `[tool.stop-harness]` and the environment may set."""
@@ -84,6 +86,8 @@ EFFORT = (
     option("--max-repeat", type=click.IntRange(1, 100_000), metavar="N", help="Give up after N repetitions."),
     option("--max-time", metavar="DURATION", help="Begin no further repetition after this time."),
 )
+SHOW_VALUES = option("--show-values", is_flag=True, help="Keep values of environment variables in clear in the report.")
+SHARE_REPORT = option("--share-report", is_flag=True, help="Let others read the report, as far as the umask lets them.")
 TRY_FIXES = option("--try-fixes", is_flag=True, help="Repeat bad stops with changes that may cure them.")
 BASELINE = option(
     "--baseline",

@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness import (
+    digest_key,
     perform_trials,
     prediction,
     ready_engine,
+    redaction,
     reference,
     remedy_search,
     report,
@@ -60,7 +62,8 @@ def run(
     run_id = new_run_id()
     # Read before anything starts: a mistake shows at once, and `latest` still names the run before.
     baseline = report_of(store.read(request.baseline)[0]) if request.baseline else None
-    directory = store.RunDirectory.create(request.report_dir, request.name) if request.report_dir else None
+    directory = _directory(request)
+    hidden = _redaction(request, listener)
     opener = open_engine or ready_engine.opener(request)
     try:
         engine, planned = ready_engine.ready(request, run_id, listener, opener)
@@ -68,22 +71,32 @@ def run(
         if directory is not None:
             directory.remove_if_empty()
         raise
-    stored = StoredRun(_run_info(request, run_id, engine), request.scenarios, (), planned.count, planned.skipped)
+    info = replace(
+        _run_info(request, run_id, engine),
+        command_line=hidden.command_line(request.command_line),
+        digest_key=hidden.key_id,
+    )
+    scenarios = tuple(hidden.scenario(item.name) for item in request.scenarios)
+    stored = StoredRun(info, scenarios, (), planned.count, planned.skipped)
+    performed: list[TrialResult] = []  # with values: what is tried as a remedy must be what was run
     results: list[TrialResult] = []
     tried: list[RemedyTrial] = []
     try:
         if directory is not None:  # without a record nobody would see it
             stored = replace(stored, run=replace(stored.run, reference=_reference(engine, listener)))
         _write_run_file(directory, stored)
-        for result in perform_trials.results_of(request, planned, engine, listener, interruption):
+        for raw in perform_trials.results_of(request, planned, engine, listener, interruption):
+            performed.append(raw)
+            result = _shown(raw, hidden)
             if directory is not None:
                 directory.append(result)
             results.append(result)
             listener.ended(result)
         if request.try_fixes and not interruption.requested:
-            for attempt in remedy_search.run(
-                tuple(results), request.scenarios, perform_trials.search(request, engine, listener, interruption)
+            for raw_attempt in remedy_search.run(
+                tuple(performed), request.scenarios, perform_trials.search(request, engine, listener, interruption)
             ):
+                attempt = hidden.remedy(raw_attempt)
                 if directory is not None:
                     directory.append_remedy(attempt)
                 tried.append(attempt)
@@ -104,9 +117,9 @@ def run(
         report_files.write(built, directory)
         directory.mark_latest()
     if request.junitxml is not None:
-        report_files.write_junit(built, request.junitxml)
+        report_files.write_junit(built, request.junitxml, shared=request.share_report)
     if request.sarif is not None:
-        report_files.write_sarif(built, request.sarif)
+        report_files.write_sarif(built, request.sarif, shared=request.share_report)
     return RunOutcome(built, directory.path if directory else None)
 
 
@@ -214,6 +227,28 @@ def new_run_id() -> str:
 
 
 # ── stages ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _directory(request: RunRequest) -> store.RunDirectory | None:
+    if request.report_dir is None:
+        return None
+    return store.RunDirectory.create(request.report_dir, request.name, shared=request.share_report)
+
+
+def _redaction(request: RunRequest, listener: Listener) -> redaction.Redaction:
+    """What hides values; says so where their digests will compare with no other run's."""
+    if request.show_values or not any(map(redaction.has_values, request.scenarios)):
+        return redaction.Redaction(None, request.scenarios)
+    key, trouble = digest_key.read_or_make(digest_key.path())
+    if trouble is not None:
+        listener.note(f"values of this run cannot be compared with those of others: {trouble}")
+    return redaction.Redaction(key, request.scenarios)
+
+
+def _shown(raw: TrialResult, hidden: redaction.Redaction) -> TrialResult:
+    """A result without values, judged as the record will be that is written."""
+    seen = hidden.observation(raw.observation)
+    return TrialResult(seen, verdict.judge(seen, hidden.scenario(seen.scenario)))
 
 
 def _refuse_tasks(request: RunRequest, option: str) -> None:

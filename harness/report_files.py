@@ -32,18 +32,18 @@ def write(built: Report, directory: store.RunDirectory) -> None:
     directory.write(HTML_FILE, html.render(built, pictures))
 
 
-def write_junit(built: Report, path: Path) -> None:
-    """JUnit XML at a place of its own. Raises StoreError."""
+def write_junit(built: Report, path: Path, *, shared: bool | None = None) -> None:
+    """JUnit XML at a place of its own; `shared` as in `RunDirectory`. Raises StoreError."""
     from harness.renderers import junit
 
-    store.RunDirectory(path.parent).write(path.name, junit.render(built))
+    store.RunDirectory(path.parent, shared=shared).write(path.name, junit.render(built))
 
 
-def write_sarif(built: Report, path: Path) -> None:
-    """SARIF at a place of its own. Raises StoreError."""
+def write_sarif(built: Report, path: Path, *, shared: bool | None = None) -> None:
+    """SARIF at a place of its own, likewise. Raises StoreError."""
     from harness.renderers import sarif
 
-    store.RunDirectory(path.parent).write(path.name, sarif.render(built))
+    store.RunDirectory(path.parent, shared=shared).write(path.name, sarif.render(built))
 
 
 def load_renderers() -> threading.Thread:

@@ -29,6 +29,8 @@ from harness.cli_options import (
     SARIF,
     SEED,
     SHARD,
+    SHARE_REPORT,
+    SHOW_VALUES,
     TRY_FIXES,
     options,
 )
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 @click.command(epilog=EXIT_CODES_HELP)
 @PATHS
 @options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, *EFFORT, TRY_FIXES, KEEP)
-@options(BASELINE, FAIL_ON_SLOWER, REPORT_DIR, JUNITXML, SARIF, BASE_IMAGE, COLOR)
+@options(BASELINE, FAIL_ON_SLOWER, REPORT_DIR, JUNITXML, SARIF, SHARE_REPORT, SHOW_VALUES, BASE_IMAGE, COLOR)
 def run(paths: tuple[Path, ...], color: str, fail_on_slower: bool, **settings: Any) -> None:
     """Run every scenario in PATHS (files, or folders of them) and write a report."""
     from harness import discovery
@@ -88,6 +90,8 @@ def request_of(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, A
         baseline=settings.get("baseline"),
         cluster=Cluster(settings.get("cluster"), settings.get("run_task")) if settings["engine"] == "ecs" else None,
         command_line=("stop-harness", *sys.argv[1:]),
+        show_values=settings.get("show_values", False),
+        share_report=settings.get("share_report", False),
     )
 
 

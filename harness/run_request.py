@@ -19,7 +19,8 @@ class RunRequest:
     `report_dir` None: nothing is written. `repeat` None: as each scenario says. `junitxml`, `sarif` None: only
     in the run directory. `until_sure`: repeat until `goal` is shown or out of reach, each stop at most `max_repeat`
     times (None: twice as often as is needed without a failure), and begin nothing more after `max_time_ns`.
-    `baseline`: a run directory to compare with.
+    `baseline`: a run directory to compare with. `show_values`: values of environment variables are kept in clear.
+    `share_report`: what is written is readable by whom the umask lets, not by its owner only.
     """
 
     scenarios: tuple[Scenario, ...]
@@ -45,6 +46,8 @@ class RunRequest:
     cluster: selection.Cluster | None = None
     baseline: Path | None = None
     command_line: tuple[str, ...] = ()
+    show_values: bool = False
+    share_report: bool = False
 
 
 class Listener(Protocol):

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
+from harness import redaction
 from harness.errors import StoreError
 from harness.model import (
     Observation,
@@ -41,13 +42,18 @@ class RunFile:
 
 
 class RunDirectory:
-    """Where one run is written. Making it is the check that it can be written, before anything starts."""
+    """Where one run is written. Making it is the check that it can be written, before anything starts.
 
-    def __init__(self, path: Path) -> None:
+    Logs of containers and process tables are nobody else's business: files are readable by their owner only, unless
+    `shared`, where the umask decides. None: as the directory itself is.
+    """
+
+    def __init__(self, path: Path, *, shared: bool | None = None) -> None:
         self.path = path
+        self._shared = _is_shared(path) if shared is None else shared
 
     @classmethod
-    def create(cls, parent: Path, name: str, now: datetime | None = None) -> RunDirectory:
+    def create(cls, parent: Path, name: str, now: datetime | None = None, *, shared: bool = False) -> RunDirectory:
         """`parent/<UTC time>-<name>`, with a number added if that is taken. Raises StoreError if it cannot be."""
         stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
         slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "run"
@@ -56,11 +62,11 @@ class RunDirectory:
             for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
                 path = parent / f"{stamp}-{slug}{suffix}"
                 try:
-                    path.mkdir()
+                    path.mkdir(mode=_mode(0o777, shared=shared))
                 except FileExistsError:
                     continue
                 with tempfile.TemporaryFile(dir=path):
-                    return cls(path)
+                    return cls(path, shared=shared)
         except OSError as error:
             raise StoreError(
                 f"cannot write reports to {parent}: {error.strerror}; choose another place with --report-dir"
@@ -82,7 +88,7 @@ class RunDirectory:
     def _append(self, name: str, line: str) -> None:
         path = self.path / name
         try:
-            with path.open("a", encoding="utf-8") as journal:
+            with self._open(path, os.O_APPEND) as journal:
                 journal.write(line + "\n")
                 journal.flush()
                 os.fsync(journal.fileno())
@@ -93,13 +99,18 @@ class RunDirectory:
         """A file of the report, whole or not at all. Raises StoreError."""
         path = self.path / name
         try:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(_mode(0o777, shared=self._shared), exist_ok=True)
             temporary = path.with_name(f".{path.name}.part")
-            temporary.write_text(text, encoding="utf-8")
+            with self._open(temporary, os.O_TRUNC) as opened:
+                opened.write(text)
             temporary.replace(path)
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror}") from None
         return path
+
+    def _open(self, path: Path, how: int) -> IO[str]:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, _mode(0o666, shared=self._shared))
+        return os.fdopen(descriptor, "w", encoding="utf-8")
 
     def mark_latest(self) -> None:
         """Point `latest` beside this directory at it; a file system without links does without."""
@@ -116,6 +127,18 @@ class RunDirectory:
         """Undo `create` when nothing came of the run."""
         if not any(self.path.iterdir()):
             self.path.rmdir()
+
+
+def _is_shared(directory: Path) -> bool:
+    """Whether others may enter it; one that is not there will be private."""
+    try:
+        return bool(directory.stat().st_mode & 0o077)
+    except OSError:
+        return False
+
+
+def _mode(everybody: int, *, shared: bool) -> int:
+    return everybody if shared else everybody & 0o700
 
 
 def read(path: Path) -> tuple[StoredRun, tuple[Verdict, ...]]:
@@ -169,7 +192,8 @@ def merge(runs: tuple[StoredRun, ...]) -> StoredRun:
     observations: dict[str, Observation] = {}
     for stored in runs:
         for scenario in stored.scenarios:
-            if scenarios.setdefault(scenario.name, scenario) != scenario:
+            known = scenarios.setdefault(scenario.name, scenario)
+            if not redaction.is_same(known, first.run.digest_key, scenario, stored.run.digest_key):
                 raise StoreError(f"the runs hold two different scenarios of the name {scenario.name!r}")
         for observation in stored.observations:
             if observation.trial_id in observations:

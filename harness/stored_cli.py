@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from harness import exit_codes, terminal_output
-from harness.cli_options import BASELINE, COLOR, EXIT_CODES_HELP, FAIL_ON_SLOWER, REPORT_DIR, options
+from harness.cli_options import BASELINE, COLOR, EXIT_CODES_HELP, FAIL_ON_SLOWER, REPORT_DIR, SHARE_REPORT, options
 
 
 @click.command(epilog=EXIT_CODES_HELP)
@@ -35,8 +35,14 @@ def judge(run_dir: Path, color: str) -> None:
 
 @click.command(epilog=EXIT_CODES_HELP)
 @click.argument("run_dirs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@options(BASELINE, FAIL_ON_SLOWER, REPORT_DIR)
-def report(run_dirs: tuple[Path, ...], baseline: Path | None, fail_on_slower: bool, report_dir: Path | None) -> None:
+@options(BASELINE, FAIL_ON_SLOWER, REPORT_DIR, SHARE_REPORT)
+def report(
+    run_dirs: tuple[Path, ...],
+    baseline: Path | None,
+    fail_on_slower: bool,
+    report_dir: Path | None,
+    share_report: bool,
+) -> None:
     """Write the report of a stored run again, or merge the shards of several into a new one."""
     from harness import pipeline, report_files, store
     from harness.renderers import trend_text
@@ -48,7 +54,8 @@ def report(run_dirs: tuple[Path, ...], baseline: Path | None, fail_on_slower: bo
     if len(run_dirs) == 1 and report_dir is None:
         directory = store.RunDirectory(run_dirs[0])
     else:
-        directory = store.RunDirectory.create(report_dir or run_dirs[0].resolve().parent, f"{stored.run.name}-merged")
+        parent = report_dir or run_dirs[0].resolve().parent
+        directory = store.RunDirectory.create(parent, f"{stored.run.name}-merged", shared=share_report)
         pipeline.write_stored(stored, built, directory)
     report_files.write(built, directory)
     if built.comparison is not None:

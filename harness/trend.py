@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import comb
 
+from harness import redaction
 from harness.model import (
     NS_PER_MS,
     Comparison,
@@ -334,7 +335,7 @@ def _differences(baseline: Report, now: Report) -> tuple[RunWarning, ...]:
             "Both runs are judged by this version's rules, but were recorded by two.",
         ),
         _busier(baseline, now),
-        _changed_scenarios(baseline.scenarios, now.scenarios),
+        _changed_scenarios(baseline, now),
     )
     return tuple(warning for warning in found if warning is not None)
 
@@ -368,9 +369,14 @@ def _machine(run: RunInfo) -> str:
     return f"{run.machine}, {count_of(run.cpu_count, 'CPU')}"
 
 
-def _changed_scenarios(then: tuple[Scenario, ...], now: tuple[Scenario, ...]) -> RunWarning | None:
-    old = {scenario.name: _essence(scenario) for scenario in then}
-    changed = [item.name for item in now if item.name in old and old[item.name] != _essence(item)]
+def _changed_scenarios(then: Report, now: Report) -> RunWarning | None:
+    old = {scenario.name: _essence(scenario) for scenario in then.scenarios}
+    keys = then.run.digest_key, now.run.digest_key
+    changed = [
+        item.name
+        for item in now.scenarios
+        if item.name in old and not redaction.is_same(old[item.name], keys[0], _essence(item), keys[1])
+    ]
     if not changed:
         return None
     names = ", ".join(one_line(name) for name in changed[:5]) + (" and more" if len(changed) > 5 else "")

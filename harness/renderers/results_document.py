@@ -6,7 +6,7 @@ Text stands here as it was recorded, control characters and all: whoever shows i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.model import (
     ClaimStatus,
@@ -251,6 +251,9 @@ class ScenarioDocument(Documented):
     build_directory: str | None
     task_definition: str | None
     """Path of the task definition; null where the subject is one container."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Environment variables that the scenario sets. Their values are digests, `hmac-sha256:` and 16 digits, which tell
+    whether a value changed between two runs on one machine; in clear only with --show-values."""
 
 
 @dataclass(frozen=True)

@@ -214,6 +214,7 @@ def _scenario(scenario: Scenario) -> ScenarioDocument:
         image=scenario.subject.image,
         build_directory=scenario.subject.build_directory,
         task_definition=scenario.subject.task_file,
+        environment=dict(scenario.subject.environment),
     )
 
 
