@@ -7,7 +7,6 @@ Podman's compatible API is the same class; its differences are marked `Podman` w
 from __future__ import annotations
 
 import contextlib
-import re
 import socket
 import threading
 import time
@@ -19,8 +18,8 @@ import docker
 from testcontainers.core.config import testcontainers_config
 
 from harness import signals
-from harness.engines import docker_processes, docker_reading, docker_ready
-from harness.engines.docker_calls import CONNECTION_ERRORS, GRACE_S, Calls, time_limit_s
+from harness.engines import docker_processes, docker_reading, docker_ready, start_failure
+from harness.engines.docker_calls import CONNECTION_ERRORS, GRACE_S, READING_ERRORS, Calls, time_limit_s
 from harness.engines.docker_containers import Client, Container
 from harness.engines.docker_events import EventStream
 from harness.engines.docker_host import DockerHost, find
@@ -65,11 +64,6 @@ EXECUTE_PATIENCE_S = 600
 LOG_KEEP_BYTES = 16 * 1024
 LOG_READ_BYTES = 4 * 1024 * 1024
 LOG_LINES = 200
-
-_COMMAND_ERRORS = (
-    (127, re.compile(r"executable file not found|no such file or directory|not found in \$PATH", re.IGNORECASE)),
-    (126, re.compile(r"permission denied|exec format error|is a directory", re.IGNORECASE)),
-)
 
 Answer = TypeVar("Answer")
 
@@ -227,7 +221,7 @@ class DockerSubject:
         try:
             self._calls.run("the start", self._tc.start, extra_s=self._calls.limit_s)  # two calls
         except docker.errors.APIError as error:
-            raise _start_failure(error) from None
+            raise start_failure.explain(str(error.explanation or error), self._command()) from None
         except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
             raise self._failed("the start", error) from None
         finally:
@@ -243,6 +237,18 @@ class DockerSubject:
         self.stop_signal = state.stop_signal or signals.SIGTERM
         asked = self._trial.scenario.stop.signal is not None
         self.stop_signal_source = "scenario" if asked else "image" if state.stop_signal else "default"
+
+    def _command(self) -> tuple[str, ...] | None:
+        """What the container was to run, as the engine has it; None where it was not even created, or nobody says."""
+        assert self._tc is not None
+        if self._tc.created is None:
+            return None
+        try:
+            found = self._calls.run("inspect", self._api.inspect_container, self._tc.created.id)
+            config = found["Config"]
+            return (*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())) or None
+        except (EngineError, *READING_ERRORS):
+            return None
 
     def wait_started(self) -> None:
         """`start` has waited for it."""
@@ -509,15 +515,6 @@ def _is_being_removed(error: Exception) -> bool:
     """409: somebody else is removing it at this moment."""
     response = getattr(error, "response", None)
     return response is not None and response.status_code == 409
-
-
-def _start_failure(error: Any) -> SubjectFailed:
-    text = _one_line(error.explanation or error)
-    for code, pattern in _COMMAND_ERRORS:
-        if pattern.search(text) and ("exec" in text or "runtime" in text):
-            reason = text.rpartition("container process: ")[2].removesuffix(": unknown")
-            return SubjectFailed(Problem(ProblemKind.COMMAND_NOT_FOUND, f"it never ran: {reason}"), exit_code=code)
-    return SubjectFailed(Problem(ProblemKind.START_FAILED, text))
 
 
 def _not_ready(what: str, logs: LogTail) -> SubjectFailed:

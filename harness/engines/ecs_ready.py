@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import http.client
-import re
 import socket
 from typing import Any
 from urllib.request import urlopen
 
+from harness.engines import start_failure
 from harness.engines.interface import SubjectFailed
 from harness.model import Problem, ProblemKind
 
 Address = tuple[str, int]
-
-CANNOT_RUN = re.compile(
-    r"\bexec\b.*(executable file not found|no such file or directory|permission denied|format error)", re.DOTALL
-)
-"""What container engines say of a command that cannot be run."""
 
 
 def binding(task: dict[str, Any], port: int) -> Address | None:
@@ -68,5 +63,5 @@ def why_it_ended(task: dict[str, Any], essential: set[str]) -> SubjectFailed:
     codes = [item["exitCode"] for item in containers if item["name"] in essential and item.get("exitCode") is not None]
     if task.get("stopCode") == "EssentialContainerExited":
         return SubjectFailed(None, codes[0] if codes else None)
-    missing = "CannotStartContainer" in text and CANNOT_RUN.search(text)
+    missing = "CannotStartContainer" in text and start_failure.missing_command(text) is not None
     return SubjectFailed(Problem(ProblemKind.COMMAND_NOT_FOUND if missing else ProblemKind.START_FAILED, text))
