@@ -181,7 +181,7 @@ class DockerContainers:
         """From before the stop signal on; a health check's processes are nobody's loss."""
         pid_one, health_checked = self._pids_one.get(runtime_id, (0, False))
         if self._connector is not None and pid_one and runtime_id not in self._watches:
-            watch = self._connector.watch(pid_one, jobs=not health_checked)
+            watch = self._connector.watch(pid_one, container_id=runtime_id, jobs=not health_checked)
             if watch is not None:
                 self._watches[runtime_id] = watch
 

@@ -24,16 +24,11 @@ class PidOne:
     @classmethod
     def of(cls, pid: int, container_id: str) -> PidOne | None:
         """None where it is gone, /proc is not that of the machine that runs the container, or the kernel does not list
-        children (CONFIG_PROC_CHILDREN).
-
-        Docker names the cgroup after the container, with cgroup v1 and v2, cgroupfs and systemd.
-        """
-        if not process_files.lists_children():
-            return None
+        children (CONFIG_PROC_CHILDREN)."""
         fields = process_files.stat_of(pid)
-        ours = container_id in process_files.text_of(pid, "cgroup")
-        numbers = process_files.namespace_pids(process_files.status_of(pid))
-        return cls(pid, fields[19]) if fields and ours and len(numbers) > 1 and numbers[-1] == 1 else None
+        if not fields or not process_files.lists_children():
+            return None
+        return cls(pid, fields[19]) if process_files.is_first_process_of(pid, container_id) else None
 
     def lives(self) -> bool:
         """Whether it has not exited yet."""
@@ -45,15 +40,12 @@ class PidOne:
     def table(self) -> tuple[ProcessInfo, ...] | None:
         """What the engine's `top` prints, at a fraction of its cost: that starts a `ps`, which reads all of /proc.
 
-        The processes below PID 1, PID 1 first, and those that `docker exec` started, whose parent is PID 1's. None once
-        PID 1 is gone.
+        The processes below PID 1, PID 1 first, and those that `docker exec` started. None once PID 1 is gone, and where
+        we are not told what it waits for: the engine's `ps` is.
         """
-        if not self.lives():
+        if not self.lives() or not process_files.shows_waits(self.pid):
             return None
-        namespace = process_files.namespace_of(self.pid)
-        siblings = process_files.children_of(int(process_files.stat_of(self.pid)[1]))
-        entered = [pid for pid in siblings if pid != self.pid and process_files.namespace_of(pid) == namespace]
-        found = [_row(pid) for pid in process_files.living([self.pid, *entered])]
+        found = [_row(pid) for pid in process_files.living([self.pid, *process_files.entered(self.pid)])]
         return tuple(row for row in found if row is not None) if self.lives() else None
 
 

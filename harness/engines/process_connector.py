@@ -101,12 +101,14 @@ class ProcessConnector:
         self._thread = threading.Thread(target=self._listen, name="process connector", daemon=True)
         self._thread.start()
 
-    def watch(self, pid_one: int, *, jobs: bool = True) -> Watch | None:
-        """Follow the container whose PID 1 has this host pid, from now to the end of its stop. None: it is gone, or is
-        not the first process of a PID namespace on this machine.
+    def watch(self, pid_one: int, *, container_id: str = "", jobs: bool = True) -> Watch | None:
+        """Follow the container whose PID 1 has this host pid, from now to the end of its stop. None: it is gone, is not
+        the first process of a PID namespace on this machine, or not that of the container that is named.
 
         `jobs`: whether what was started from outside (`docker exec`) counts, too; a health check must not.
         """
+        if container_id and not process_files.is_first_process_of(pid_one, container_id):
+            return None
         numbers = process_files.namespace_pids(process_files.status_of(pid_one))
         if len(numbers) < 2 or numbers[-1] != 1:
             return None
@@ -117,7 +119,7 @@ class ProcessConnector:
             self._watches.add(watch)
         try:
             for _ in range(MOST_LOOKS):
-                if not self._take_in(watch, process_files.living(process_files.roots(pid_one, jobs))):
+                if not self._take_in(watch, process_files.living(process_files.roots(pid_one, jobs, container_id))):
                     return watch
         except OSError:
             self.drop(watch)

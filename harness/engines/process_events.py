@@ -1,8 +1,8 @@
 """What the kernel's process connector sends: every fork, exec and exit on this machine, as one netlink datagram each.
 
-Linux, root in the initial namespaces. Pids are the host's, times CLOCK_MONOTONIC in ns, a *wait status* is what
-waitpid(2) gives. Sources: <linux/cn_proc.h>, <linux/connector.h>, connector.rst and drivers/connector/cn_proc.c of the
-kernel.
+Linux, the initial namespaces; root before Linux 6.6, everybody since. Pids are the host's, times CLOCK_MONOTONIC in ns,
+a *wait status* is what waitpid(2) gives. Sources: <linux/cn_proc.h>, <linux/connector.h>, connector.rst and
+drivers/connector/cn_proc.c of the kernel.
 """
 
 from __future__ import annotations
@@ -83,7 +83,10 @@ class Listener:
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_CONNECTOR)
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+            try:
+                self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+            except PermissionError:  # then the kernel grants as much as net.core.rmem_max says, without an error
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
             self._socket.bind((0, CN_IDX_PROC))
             self._buffer = (ctypes.c_char * (BATCH * EVENT_BYTES))()
             start = ctypes.addressof(self._buffer)
@@ -143,6 +146,8 @@ def unavailable() -> str | None:
     """Why this machine's kernel cannot be listened to from here; None if it can."""
     try:
         Listener().close()
+    except PermissionError as error:
+        return f"process connector: {error.strerror} (it needs root, or Linux 6.6 or newer)"
     except (OSError, AttributeError) as error:  # AttributeError: no netlink, not Linux
         return f"process connector: {error.strerror if isinstance(error, OSError) else 'needs Linux'}"
     return None

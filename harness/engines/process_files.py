@@ -1,26 +1,90 @@
 """Reading /proc of this machine: status, children, PID namespaces. Pids are the host's unless said otherwise.
 
-What is gone reads as empty, or as None where that is a value of its own; only `roots` and `namespace` raise.
+What is gone reads as empty, or as None where that is a value of its own; only `roots` and `namespace_of` raise.
+Everybody may read `status`, `stat`, `cgroup`, `cmdline`, `task/*/children` and `net` of any process; `ns` only of those
+that he might trace, and of all others `wchan` reads "0" (proc(5)).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
 PF_EXITING = 4  # <linux/sched.h>, the flags field of /proc/PID/stat
 
 
-def roots(pid_one: int, jobs: bool) -> list[int]:
+SHIM = "containerd-shim"
+"""Begins the name of the helper that containerd gives each container: the parent of PID 1 and of what `docker exec`
+starts."""
+
+
+def is_first_process_of(pid: int, container_id: str) -> bool:
+    """Whether a process is PID 1 of that container, on this machine.
+
+    Engines name the cgroup after the container, with cgroup v1 and v2, cgroupfs and systemd; where there are no cgroups
+    (rootless, v1) the command line of its parent names it: containerd's shim, or conmon.
+    """
+    status = status_of(pid)
+    numbers = namespace_pids(status)
+    if not container_id or len(numbers) < 2 or numbers[-1] != 1:
+        return False
+    return container_id in text_of(pid, "cgroup") or container_id in text_of(_parent(status), "cmdline")
+
+
+def shows_waits(pid: int) -> bool:
+    """Whether we are told in which kernel function a process sleeps; else `wchan` reads "0" as if it did not sleep."""
+    try:
+        os.stat(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return False
+    return True
+
+
+def roots(pid_one: int, jobs: bool, container_id: str = "") -> list[int]:
     """PID 1, and with `jobs` what was started from outside in its PID namespace, except for the engine's own helper.
     Raises OSError where that cannot be read."""
     if not jobs:
         return [pid_one]
-    namespace = namespace_of(pid_one)
-    pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
-    inside = {pid: status_of(pid) for pid in pids if namespace_of(pid) == namespace}
-    from_outside = (pid for pid, status in inside.items() if int(status.get("PPid", "0")) not in inside)
+    try:
+        namespace = namespace_of(pid_one)
+        inside = {pid: status_of(pid) for pid in _all_pids() if namespace_of(pid) == namespace}
+    except PermissionError:
+        inside = _inside(pid_one, container_id)
+    from_outside = (pid for pid, status in inside.items() if _parent(status) not in inside and pid != pid_one)
     return [pid_one, *(pid for pid in from_outside if not inside[pid].get("Name", "").startswith("runc:["))]
+
+
+def _inside(pid_one: int, container_id: str) -> dict[int, dict[str, str]]:
+    """Who is in a container, for those who may not read namespaces: below its shim, or in a cgroup that is named after
+    it, and deeper in PID namespaces than the shim. Raises PermissionError where neither tells."""
+    status = status_of(pid_one)
+    shim, depth = _parent(status), len(namespace_pids(status))
+    if status_of(shim).get("Name", "").startswith(SHIM):
+        found = living([shim])
+    elif container_id and container_id in text_of(pid_one, "cgroup"):
+        found = [pid for pid in _all_pids() if container_id in text_of(pid, "cgroup")]
+    else:
+        raise PermissionError(errno.EACCES, "the processes of the container cannot be told from others")
+    statuses = {pid: status_of(pid) for pid in found}
+    return {pid: status for pid, status in statuses.items() if len(namespace_pids(status)) >= depth}
+
+
+def entered(pid_one: int) -> list[int]:
+    """What `docker exec` started: beside PID 1 below its shim, and as deep in PID namespaces as it is."""
+    status = status_of(pid_one)
+    shim, depth = _parent(status), len(namespace_pids(status))
+    if not status_of(shim).get("Name", "").startswith(SHIM):
+        return []
+    return [pid for pid in children_of(shim) if pid != pid_one and len(namespace_pids(status_of(pid))) == depth]
+
+
+def _all_pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def _parent(status: dict[str, str]) -> int:
+    return int(status.get("PPid", "0"))
 
 
 def living(roots: list[int]) -> list[int]:
