@@ -70,6 +70,7 @@ def scenario_of(given: Mapping[str, Any], command: tuple[str, ...], environment:
     _put(subject, "environment", {**subject.get("environment", {}), **added} or None)
     _put(subject, "init", given["init"] or None)
     _put(subject, "memory", given["memory"])
+    _put(subject, "pids_limit", given["pids_limit"])
     _put(stop, "timeouts", list(dict.fromkeys(given["timeouts"])) or None)
     _put(stop, "signal", given["stop_signal"])
     data["ready"] = _ready(given)

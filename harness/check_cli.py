@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 @click.option("--env", multiple=True, metavar="KEY=VALUE", help="Environment variable; repeatable.")
 @click.option("--init", is_flag=True, help="Run under the engine's init.")
 @click.option("--memory", metavar="SIZE", help="Memory limit, such as 128MiB.")
+@click.option("--pids-limit", type=int, metavar="N", help="Most processes and threads; -1: no limit.  [default: 4096]")
 @click.option("--ready-log", metavar="REGEX", help="Ready when the output matches.")
 @click.option("--ready-tcp", type=int, metavar="PORT", help="Ready when the port accepts connections.")
 @click.option("--ready-http", metavar="PORT[/PATH]", help="Ready when a GET answers below 400.")

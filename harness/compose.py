@@ -23,8 +23,8 @@ _VARIABLE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)(?:(:?[-?])([^}]*))?\})")
 def service_data(text: str, service: str, source: str, environment: Mapping[str, str]) -> dict[str, Any]:
     """Data for `scenario.from_data`: the service stopped at its own `stop_grace_period` and at 30 s.
 
-    Understands image, build, command, entrypoint, environment, init, user, working_dir, mem_limit,
-    deploy.resources.limits.memory, stop_signal and stop_grace_period. Raises UsageError.
+    Understands image, build, command, entrypoint, environment, init, user, working_dir, mem_limit, pids_limit,
+    deploy.resources.limits.memory and .pids, stop_signal and stop_grace_period. Raises UsageError.
     """
     try:
         data = yaml.safe_load(text)
@@ -57,6 +57,7 @@ def _data(found: dict[str, Any], service: str, source: str, environment: Mapping
         "user": None if found.get("user") is None else str(found["user"]),
         "working_directory": found.get("working_dir"),
         "memory": found.get("mem_limit") or _deep(found, "deploy", "resources", "limits", "memory"),
+        "pids_limit": _pids_limit(found),
     }
     grace = str(found.get("stop_grace_period") or f"{COMPOSE_STOP_TIMEOUT_S}s")
     try:
@@ -71,6 +72,12 @@ def _data(found: dict[str, Any], service: str, source: str, environment: Mapping
         "subject": {key: value for key, value in subject.items() if value is not None},
         "stop": {key: value for key, value in stop.items() if value is not None},
     }
+
+
+def _pids_limit(found: dict[str, Any]) -> int | None:
+    """0 is no limit to Compose, too."""
+    given = found.get("pids_limit", _deep(found, "deploy", "resources", "limits", "pids"))
+    return None if given is None else int(given) or -1
 
 
 def _build(build: Any, folder: str) -> dict[str, Any]:

@@ -26,7 +26,17 @@ from yaml.constructor import ConstructorError
 
 from harness import scenario_traffic, units
 from harness.errors import ScenarioError
-from harness.model import ECS_STOP_TIMEOUT_S, NS_PER_S, Expectation, Outcome, Readiness, Scenario, StopPlan, Subject
+from harness.model import (
+    DEFAULT_PIDS_LIMIT,
+    ECS_STOP_TIMEOUT_S,
+    NS_PER_S,
+    Expectation,
+    Outcome,
+    Readiness,
+    Scenario,
+    StopPlan,
+    Subject,
+)
 from harness.scenario_traffic import Preparations, PreparationSection, TrafficSection
 from harness.scenario_values import (
     Argv,
@@ -36,6 +46,7 @@ from harness.scenario_values import (
     Moments,
     Outcomes,
     Pattern,
+    PidsLimit,
     Port,
     Ports,
     RawText,
@@ -80,6 +91,9 @@ class SubjectSection(Section):
     ports: Ports = Field({}, description="Container ports to publish, with a fixed host port or none for a free one.")
     init: bool = Field(False, description="Run under the engine's init (`docker run --init`).")
     memory: Size | None = Field(None, description="Memory limit; swap is not given on top.")
+    pids_limit: PidsLimit = Field(
+        DEFAULT_PIDS_LIMIT, description="Most processes and threads at once; -1: no limit, as the engine is set."
+    )
     task_definition: Text | None = Field(
         None, description="JSON file with a task definition of Amazon ECS, relative to the scenario file."
     )
@@ -265,6 +279,7 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             ports=tuple(subject.ports.items()),
             init=subject.init,
             memory_bytes=subject.memory,
+            pids_limit=_pids_limit(subject),
             task_file=beside(subject.task_definition),
             task_images=tuple(subject.images.items()),
         ),
@@ -297,6 +312,11 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             for section in file.expect
         ),
     )
+
+
+def _pids_limit(subject: SubjectSection) -> int | None:
+    """A task definition has no such key; what runs it decides."""
+    return None if subject.pids_limit == -1 or subject.task_definition is not None else subject.pids_limit
 
 
 def _ready_delay(ready: ReadySection) -> int:

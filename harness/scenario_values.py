@@ -10,6 +10,9 @@ from harness import moments, signals, units
 from harness.engines import log_pattern
 from harness.model import Outcome
 
+MOST_PIDS = 4_194_304
+"""The largest `pid_max` of Linux, proc_sys_kernel(5)."""
+
 
 class Section(BaseModel):
     """A mapping of the file: no unknown keys, no guessing at types."""
@@ -29,6 +32,13 @@ def _size(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError("a size is needed, such as 64MiB")
     return units.parse_size(str(value))
+
+
+def pids_limit(value: object) -> int:
+    """Most processes and threads, or -1. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int) or not (value == -1 or 1 <= value <= MOST_PIDS):
+        raise ValueError(f"{value!r} is not allowed; needed: a whole number from 1 to {MOST_PIDS}, or -1 for no limit")
+    return value
 
 
 def _signal(value: object) -> str:
@@ -82,6 +92,7 @@ def _hex(value: object) -> object:
         raise ValueError('pairs of hexadecimal digits are needed, in quotes, such as {hex: "00 ff 0a"}') from None
 
 
+PidsLimit = Annotated[int, BeforeValidator(pids_limit), WithJsonSchema({"type": "integer", "minimum": -1})]
 DURATION_SCHEMA = {"type": ["string", "integer"], "examples": ["500ms", "2s", "1m30s"]}
 Duration = Annotated[int, BeforeValidator(_duration), WithJsonSchema(DURATION_SCHEMA)]
 Size = Annotated[int, BeforeValidator(_size), WithJsonSchema({"type": ["string", "integer"], "examples": ["64MiB"]})]

@@ -71,6 +71,7 @@ def subjects(draw: st.DrawFn) -> Subject:
         ports=tuple(draw(st.dictionaries(ports, st.none() | ports, max_size=3)).items()),
         init=draw(st.booleans()),
         memory_bytes=draw(st.none() | st.integers(1, 2**40)),
+        pids_limit=draw(st.none() | st.integers(1, 4_194_304)),
     )
 
 
@@ -195,6 +196,7 @@ def yaml_of(scenario: Scenario) -> str:
             ports=dict(subject.ports) or None,
             init=subject.init or None,
             memory=subject.memory_bytes,
+            pids_limit=-1 if subject.pids_limit is None else subject.pids_limit,
         ),
         "ready": _present(
             log=ready.log,

@@ -25,13 +25,14 @@ services:
     user: 1000
     working_dir: /srv
     mem_limit: 64m
+    pids_limit: 0
     stop_signal: SIGQUIT
     stop_grace_period: 1m30s
     ports: ["8000:8000"]
   db:
     image: postgres:${VERSION-16}
     environment: [PASSWORD=a=b, TOKEN]
-    deploy: {resources: {limits: {memory: 1g}}}
+    deploy: {resources: {limits: {memory: 1g, pids: 100}}}
 """
 
 
@@ -55,6 +56,7 @@ def test_a_service_becomes_the_scenario_that_it_describes() -> None:
     assert subject.init
     assert (subject.user, subject.working_directory) == ("1000", "/srv")
     assert subject.memory_bytes == 64 * 2**20
+    assert subject.pids_limit is None
     assert found.stop.signal == "SIGQUIT"
     assert found.stop.timeouts_ns == (30 * NS_PER_S, 90 * NS_PER_S)
 
@@ -65,6 +67,7 @@ def test_a_service_of_an_image_is_stopped_at_composes_default_and_at_30_seconds(
     assert found.subject.image == "postgres:16"
     assert dict(found.subject.environment) == {"PASSWORD": "a=b"}
     assert found.subject.memory_bytes == 2**30
+    assert found.subject.pids_limit == 100
     assert found.stop.timeouts_ns == (10 * NS_PER_S, 30 * NS_PER_S)
 
 

@@ -36,6 +36,7 @@ from harness.model import (
     Subject,
 )
 from harness.run_request import RunOutcome, RunRequest
+from harness.scenario import parse
 from harness.trial import Interruption
 from tests.silence import Silence
 
@@ -91,6 +92,25 @@ def test_oom_kill_during_the_stop_is_not_called_sigkill() -> None:
     assert result.verdict.outcome is Outcome.OOM_KILLED, result.verdict.reason
     assert result.observation.exit_code == 137
     assert result.verdict.facts.sigkill_evidence is SigkillEvidence.NOT_SENT
+
+
+LIMIT = """
+import glob
+files = glob.glob('/sys/fs/cgroup/pids/pids.max') + glob.glob('/sys/fs/cgroup/pids.max')
+print('limit', open(files[0]).read().strip(), flush=True)
+import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit()); print('ready', flush=True); time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(("key", "limit"), [("", "4096"), (", pids_limit: 50", "50"), (", pids_limit: -1", "max")])
+def test_a_subject_may_have_so_many_processes(key: str, limit: str) -> None:
+    """By default 4096; what its scenario says; no limit. As the container's own cgroup has it."""
+    text = f"version: 1\nname: limited\nsubject: {{image: '{BASE_IMAGE}'{key}}}\nready: {{log: ^ready$}}\n"
+    parsed = parse(text)
+    parsed = replace(parsed, subject=replace(parsed.subject, command=("python3", "-c", LIMIT)))
+    result = run(parsed).report.results[0]
+    assert result.observation.logs.text.splitlines()[0] == f"limit {limit}"
+    assert result.verdict.outcome is Outcome.GRACEFUL
 
 
 def test_init_makes_an_unhandled_signal_end_the_container() -> None:

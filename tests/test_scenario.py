@@ -196,6 +196,10 @@ SUBJECT_MISTAKES = {
         "{image: a, memory: lots}",
         "3:21: subject.memory: 'lots' is not a size; write a whole number with a uni",
     ),
+    "pids limit": (
+        "{image: a, pids_limit: 0}",
+        "3:21: subject.pids_limit: 0 is not allowed; needed: a whole number from 1 to 4194304, or -1 for no limit",
+    ),
     "memory, thousands of digits": (f"{{image: a, memory: '{'9' * 5000}'}}", "3:21: subject.memory: "),
 }
 

@@ -39,6 +39,14 @@ def ecs() -> None:
     metavar="DURATION",
     help="For containers without stopTimeout, as the ECS agent reads it (10s, 1m30s).  [default: 30s]",
 )
+@click.option(
+    "--pids-limit",
+    type=click.IntRange(-1, 4_194_304),
+    envvar="ECS_TASK_PIDS_LIMIT",
+    show_envvar=True,
+    metavar="N",
+    help="Most processes and threads of a container; -1: no limit.  [default: 4096]",
+)
 @click.option("--arn-selects-cluster", is_flag=True, help="Take a task ARN's own cluster where --cluster differs.")
 def serve(
     *,
@@ -48,6 +56,7 @@ def serve(
     engine: str,
     region: str,
     stop_timeout: str | None,
+    pids_limit: int | None,
     arn_selects_cluster: bool,
 ) -> None:
     """Serve the ECS API; tasks are containers of the local engine.
@@ -61,6 +70,7 @@ def serve(
     from harness.ecs_endpoint.endpoint import Endpoint, Settings
     from harness.engines import docker_host
     from harness.errors import UsageError
+    from harness.model import DEFAULT_PIDS_LIMIT
 
     if not server.is_loopback(host):
         if not allow_remote:
@@ -77,7 +87,8 @@ def serve(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    containers = DockerContainers(f"ecs-{uuid.uuid4().hex[:12]}", docker_host.find())
+    limit = DEFAULT_PIDS_LIMIT if pids_limit is None else pids_limit or -1
+    containers = DockerContainers(f"ecs-{uuid.uuid4().hex[:12]}", docker_host.find(), limit)
     endpoint = Endpoint(containers, Clock(), settings)
     try:
         serving = server.EcsServer(endpoint, host, port)

@@ -11,7 +11,7 @@ from harness.ecs_endpoint import grace
 from harness.ecs_endpoint.containers import NS_PER_S, Binding, ContainerProblem, ContainerRequest, Exit, Inspected
 from harness.engines import reaper
 from harness.errors import EngineError
-from harness.model import EngineInfo, LogTail, ProcessInfo
+from harness.model import DEFAULT_PIDS_LIMIT, EngineInfo, LogTail, ProcessInfo
 
 if TYPE_CHECKING:
     from harness.engines.docker_host import DockerHost
@@ -42,14 +42,17 @@ LOOPBACK = "127.0.0.1"
 
 
 class DockerContainers:
-    """One run of the endpoint on one engine: a client, an event stream, a reaper."""
+    """One run of the endpoint on one engine: a client, an event stream, a reaper.
 
-    def __init__(self, run_id: str, host: DockerHost) -> None:
+    `pids_limit`: processes and threads of each container, -1 for no limit. No member of a task definition says it.
+    """
+
+    def __init__(self, run_id: str, host: DockerHost, pids_limit: int = DEFAULT_PIDS_LIMIT) -> None:
         import docker
 
         from harness.engines.docker_events import EventStream
 
-        self._run_id, self._host = run_id, host
+        self._run_id, self._host, self._pids_limit = run_id, host, pids_limit
         self._api = self._client(HTTP_TIMEOUT_S)
         self._unhurried = self._client(None)
         self._labels = {reaper.RUN_LABEL: run_id, reaper.OWNER_LABEL: reaper.owner()}
@@ -101,7 +104,7 @@ class DockerContainers:
         try:
             for name in volume_names(request, volume_prefix(self._run_id)):
                 self._api.create_volume(name, labels=self._labels)
-            settings["host_config"] = self._api.create_host_config(**host)
+            settings["host_config"] = self._api.create_host_config(**host, pids_limit=self._pids_limit)
             created = self._api.create_container(**settings)
         except _engine_errors(TypeError, ValueError) as error:
             raise ContainerProblem("CannotCreateContainerError", _text(error)) from None

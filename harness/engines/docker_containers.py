@@ -86,6 +86,7 @@ class Container(DockerContainer):
             "working_dir": subject.working_directory,
             "stop_signal": trial.scenario.stop.signal,
             "init": True if subject.init else None,
+            "pids_limit": subject.pids_limit,
             # Podman's default network has another name; naming Docker's saves testcontainers two look-ups.
             "network": None if host.podman else "bridge",
             **(limits if subject.memory_bytes else {}),

@@ -47,6 +47,7 @@ from harness.model.report import (
 )
 from harness.model.run import ReferenceStop, RunInfo, RunWarning
 from harness.model.scenario import (
+    DEFAULT_PIDS_LIMIT,
     ECS_STOP_TIMEOUT_S,
     NS_PER_MS,
     NS_PER_S,
@@ -101,6 +102,7 @@ from harness.model.verdict import (
 
 __all__ = [
     "DEFAULT_GOAL",
+    "DEFAULT_PIDS_LIMIT",
     "ECS_STOP_TIMEOUT_S",
     "NS_PER_MS",
     "NS_PER_S",

@@ -13,6 +13,11 @@ ECS_STOP_TIMEOUT_S = 30
 """Default stop timeout of Amazon ECS (`ECS_CONTAINER_STOP_TIMEOUT`); the line that compliance is measured against.
 Source: AWS CLI reference, `ecs stop-task`."""
 
+DEFAULT_PIDS_LIMIT = 4096
+"""Processes and threads that a subject may have where its scenario says nothing: OpenShift's default for a pod, twice
+Podman's for a container, an eighth of Linux's smallest `pid_max` (32,768). Docker's own default is no limit: a subject
+that forks without end would take the machine, and the harness with it."""
+
 
 class Outcome(StrEnum):
     """What one trial came to; exactly one. `docs/outcomes.md` describes each."""
@@ -66,7 +71,8 @@ class Subject:
     `task_images` replaces images in it, by container name.
 
     `entrypoint` and `command` are None where the image's own apply. `ports` maps container port to a fixed host
-    port, None meaning that the engine picks a free one. `memory_bytes` None means no limit.
+    port, None meaning that the engine picks a free one. `memory_bytes`, `pids_limit` (processes and threads) None: no
+    limit of ours.
     """
 
     image: str | None = None
@@ -81,6 +87,7 @@ class Subject:
     ports: tuple[tuple[int, int | None], ...] = ()
     init: bool = False
     memory_bytes: int | None = None
+    pids_limit: int | None = None
     task_file: str | None = None
     task_images: tuple[tuple[str, str], ...] = ()
     task: TaskDefinition | None = None
