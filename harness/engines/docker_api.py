@@ -18,7 +18,7 @@ import docker
 from testcontainers.core.config import testcontainers_config
 
 from harness import signals
-from harness.engines import docker_processes, docker_reading, docker_ready, start_failure
+from harness.engines import docker_processes, docker_reading, docker_ready, process_files, start_failure
 from harness.engines.docker_calls import CONNECTION_ERRORS, GRACE_S, READING_ERRORS, Calls, time_limit_s
 from harness.engines.docker_containers import Client, Container
 from harness.engines.docker_events import EventStream
@@ -125,7 +125,7 @@ class DockerEngine:
             if self._host.info.proves_lost_processes:
                 with contextlib.suppress(OSError):  # then nothing is proved: lost_processes is None
                     self._connector = ProcessConnector()
-            if self._host.local:
+            if self._host.same_kernel:
                 with contextlib.suppress(OSError):  # then the engine's own stamps are all there is
                     self._trace = SignalTrace()
         except CONNECTION_ERRORS as error:
@@ -231,7 +231,7 @@ class DockerSubject:
         state = self._inspect()
         self._tc.address = state.address if self._host.local else None
         self._pid_one = state.pid
-        if self._host.local and not self._host.podman:
+        if self._host.same_kernel and not self._host.podman:
             self._local_pid_one = PidOne.of(self._pid_one, self.container_id)
         self._health_checked = state.checks_health
         self.stop_signal = state.stop_signal or signals.SIGTERM
@@ -352,11 +352,11 @@ class DockerSubject:
         if self._connector is not None:
             jobs = not self._health_checked
             self._watch = self._connector.watch(self._pid_one, container_id=self.container_id, jobs=jobs)
-        if self._trace is not None and self._pid_one:
+        if self._trace is not None and process_files.is_first_process_of(self._pid_one, self.container_id):
             self._signals = self._trace.watch(self._pid_one)
         wall = time.time_ns()
         self._harness_event(EventKind.STOP_REQUESTED, "stop call")
-        if self._host.local:
+        if self._host.same_kernel:
             # One machine, one wall clock: with it Podman, which reports no signals, still has both ends.
             self._timeline.append(Event(EventKind.STOP_REQUESTED, wall, Clock.ENGINE, "stop call"))
         timeout_s = stop_timeout_ns // NS_PER_S

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.engines import process_events, signal_trace
 from harness.engines.docker_address import Address, chosen, connect
+from harness.engines.docker_nearness import Nearness, of_socket
 from harness.errors import ContextError, EngineError
 from harness.model import EngineInfo
 
@@ -26,14 +27,15 @@ OLDEST_PODMAN_REPORTING_OOM = 5
 
 @dataclass(frozen=True)
 class DockerHost:
-    """An engine that answered. `local`: same kernel, rootful, so container addresses can be reached directly and its
-    wall clock is ours."""
+    """An engine that answered. `local`: container addresses can be reached directly. `same_kernel`: its containers'
+    processes are in our /proc, and its wall clock is ours; so it is with `local`, and with a rootless engine here."""
 
     address: Address
     api_version: str
     info: EngineInfo
     local: bool
     podman: bool
+    same_kernel: bool
 
     @property
     def url(self) -> str:
@@ -108,17 +110,13 @@ def _describe(address: Address, version: dict[str, Any], info: dict[str, Any], a
     number = str(components.get("Podman Engine") or version.get("Version") or "unknown")
     major = int(match[0]) if (match := re.match(r"\d+", number)) else 0
     rootless = any("rootless" in option for option in info.get("SecurityOptions") or ())
-    local = (
-        address.url.startswith("unix://")
-        and platform.system() == "Linux"
-        and info.get("KernelVersion") == platform.release()
-        and not rootless
-    )
+    near = _nearness(address, info)
+    local = near.processes and near.network and not rootless
     caveats = []
-    blind = process_events.unavailable() if local else None
+    blind = process_events.unavailable() if near.processes else near.doubt
     if blind:
         caveats.append(f"processes killed silently when PID 1 leaves are only suspected: {blind}")
-    late = signal_trace.unavailable() if local else None
+    late = signal_trace.unavailable() if near.processes else None
     if late:
         caveats.append(f"durations are by the engine's stamps, which are late on a busy machine: {late}")
     if podman:
@@ -138,11 +136,22 @@ def _describe(address: Address, version: dict[str, Any], info: dict[str, Any], a
         reports_oom=not podman or major >= OLDEST_PODMAN_REPORTING_OOM,
         runs_images=True,
         caveats=tuple(caveats),
-        proves_lost_processes=local and blind is None,
+        proves_lost_processes=near.processes and blind is None,
         cpu_count=info.get("NCPU") or None,
         memory_bytes=info.get("MemTotal") or None,
     )
-    return DockerHost(address, api_version, engine, local, podman)
+    return DockerHost(address, api_version, engine, local, podman, near.processes)
+
+
+def _nearness(address: Address, info: dict[str, Any]) -> Nearness:
+    """Another kernel is another machine; the same release still has to be proved."""
+    if not address.url.startswith("unix://") or platform.system() != "Linux":
+        return Nearness(
+            False, False, "it is reached through a network, not by a socket file of this kernel"
+        )
+    if info.get("KernelVersion") != platform.release():
+        return Nearness(False, False, f"the engine runs on another kernel, {info.get('KernelVersion')}")
+    return of_socket(address.url.removeprefix("unix://"))
 
 
 def _short(error: Exception) -> str:

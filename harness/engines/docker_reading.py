@@ -108,6 +108,6 @@ def processes(api: Any, container_id: str, host: DockerHost) -> docker_processes
     except READING_ERRORS:
         return None
     table = docker_processes.table(answer)
-    if table is not None and host.local and not host.podman:
+    if table is not None and host.same_kernel and not host.podman:
         table = with_switches(table)
     return table

@@ -48,7 +48,7 @@ def roots(pid_one: int, jobs: bool, container_id: str = "") -> list[int]:
         return [pid_one]
     try:
         namespace = namespace_of(pid_one)
-        inside = {pid: status_of(pid) for pid in _all_pids() if namespace_of(pid) == namespace}
+        inside = {pid: status_of(pid) for pid in all_pids() if namespace_of(pid) == namespace}
     except PermissionError:
         inside = _inside(pid_one, container_id)
     from_outside = (pid for pid, status in inside.items() if _parent(status) not in inside and pid != pid_one)
@@ -63,7 +63,7 @@ def _inside(pid_one: int, container_id: str) -> dict[int, dict[str, str]]:
     if status_of(shim).get("Name", "").startswith(SHIM):
         found = living([shim])
     elif container_id and container_id in text_of(pid_one, "cgroup"):
-        found = [pid for pid in _all_pids() if container_id in text_of(pid, "cgroup")]
+        found = [pid for pid in all_pids() if container_id in text_of(pid, "cgroup")]
     else:
         raise PermissionError(errno.EACCES, "the processes of the container cannot be told from others")
     statuses = {pid: status_of(pid) for pid in found}
@@ -79,7 +79,8 @@ def entered(pid_one: int) -> list[int]:
     return [pid for pid in children_of(shim) if pid != pid_one and len(namespace_pids(status_of(pid))) == depth]
 
 
-def _all_pids() -> list[int]:
+def all_pids() -> list[int]:
+    """Of every process that /proc shows."""
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 

@@ -1,0 +1,71 @@
+"""Whether an engine behind a socket file shares this machine's processes and network. Nothing is started to find out.
+
+The kernel release is no answer: it may be the same inside a VM, and is inside a container. The kernel does tell who
+listens at a socket, also to a user without rights (SO_PEERCRED, unix(7)).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from dataclasses import dataclass
+
+from harness.engines import process_files
+
+ENGINES = frozenset({"dockerd", "podman"})
+ACTIVATOR = "systemd"
+"""It listens for an engine that it starts, as in the packages of Debian, Ubuntu and Fedora."""
+
+CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+CONNECT_TIMEOUT_S = 5
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """`processes`: the containers' are in our /proc, under the pids that the engine gives. `network`: their addresses
+    can be reached from here. `doubt`: why not, None where both are so."""
+
+    processes: bool
+    network: bool
+    doubt: str | None
+
+
+def of_socket(path: str) -> Nearness:
+    """By the process that listens there. Raises OSError where nobody does."""
+    peer = _listener(path)
+    status = process_files.status_of(peer) if peer else {}
+    if not status:
+        return Nearness(False, False, "its engine runs in another PID namespace")
+    name = status.get("Name", "")
+    if name in ENGINES:
+        found = [peer]
+    elif name == ACTIVATOR:
+        found = [pid for pid in process_files.all_pids() if process_files.status_of(pid).get("Name") in ENGINES]
+    else:
+        return Nearness(False, False, f"its socket belongs to {name}, which may lead to another machine")
+    beside = [pid for pid in found if _depth(pid) == _depth(os.getpid())]
+    if not beside:
+        return Nearness(False, False, "its engine runs in another PID namespace")
+    network = any(_same_network(pid) for pid in beside)
+    return Nearness(True, network, None if network else "its engine runs in another network namespace")
+
+
+def _listener(path: str) -> int:
+    """Its pid as we see it, 0 where we do not."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(CONNECT_TIMEOUT_S)
+        connection.connect(path)
+        data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    return int(CREDENTIALS.unpack(data)[0])
+
+
+def _depth(pid: int) -> int:
+    return len(process_files.namespace_pids(process_files.status_of(pid)))
+
+
+def _same_network(pid: int) -> bool:
+    """A socket of ours stands in the list of its network namespace, which everybody may read, unlike `ns/net`."""
+    with socket.socket(socket.AF_UNIX) as ours:
+        inode = str(os.fstat(ours.fileno()).st_ino)
+        return any(inode in line.split() for line in process_files.text_of(pid, "net/unix").splitlines())

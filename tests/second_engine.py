@@ -1,0 +1,110 @@
+"""A second Docker engine in mount, PID and network namespaces of its own: an engine inside a VM, but for the kernel.
+
+As on Docker Desktop its socket file is here, its processes have other numbers, and its containers' addresses lead
+nowhere; as with a VM, the ports that it publishes are those of another machine, here at the end of a veth pair.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+OURS, THEIRS = "10.213.77.1", "10.213.77.2"
+"""Both ends of the pair; a /30 that nothing else here uses."""
+
+PORT = 2375
+START_PATIENCE_S = 60.0
+IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
+
+INSIDE = """
+set -e
+mount --make-rprivate /
+mount -t proc proc /proc
+ip link set lo up
+until ip link set {there} up 2>/dev/null; do sleep 0.05; done
+ip address add {theirs}/30 dev {there}
+exec dockerd --host unix://{folder}/docker.sock --host tcp://{theirs}:{port} --tls=false \\
+  --data-root {folder}/data --exec-root {folder}/run --pidfile {folder}/pid
+"""
+
+
+@dataclass(frozen=True)
+class SecondEngine:
+    """`socket`: a file in our file system. `tcp`: the same engine through the network. `host`: where its ports are."""
+
+    socket: str
+    tcp: str
+    host: str
+
+
+def missing() -> str | None:
+    """Why no second engine can be had here, None if it can."""
+    if os.geteuid():
+        return "a second engine needs root"
+    absent = [tool for tool in ("dockerd", "unshare", "ip", "iptables") if shutil.which(tool) is None]
+    return f"a second engine needs {', '.join(absent)}" if absent else None
+
+
+@contextlib.contextmanager
+def second_engine(folder: Path) -> Iterator[SecondEngine]:
+    """It has the base image of the first one. Everything is gone afterwards."""
+    here, there = f"shu{os.getpid() % 100000}a", f"shu{os.getpid() % 100000}b"
+    script = INSIDE.format(folder=folder, there=there, theirs=THEIRS, port=PORT)
+    log = (folder / "log").open("wb")
+    # --kill-child: with unshare goes the first process of its PID namespace, and with that one everything in it.
+    engine = subprocess.Popen(
+        ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child=SIGTERM", "sh", "-c", script],
+        stdout=log,
+        stderr=log,
+    )
+    try:
+        _run("ip", "link", "add", here, "type", "veth", "peer", "name", there)
+        _run("ip", "link", "set", there, "netns", str(_first_process(engine.pid)))
+        _run("ip", "address", "add", f"{OURS}/30", "dev", here)
+        _run("ip", "link", "set", here, "up")
+        url = f"unix://{folder}/docker.sock"
+        _await_answer(url, engine, folder / "log")
+        subprocess.run(f"docker save {IMAGE} | docker --host {url} load -q", shell=True, check=True, timeout=300)
+        yield SecondEngine(url, f"tcp://{THEIRS}:{PORT}", THEIRS)
+    finally:
+        _end(engine)
+        subprocess.run(["ip", "link", "delete", here], check=False, capture_output=True)
+        log.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(engine: subprocess.Popen[bytes]) -> None:
+    """dockerd gets a SIGTERM of its own, so that it ends its containerd; the rest goes with its PID 1."""
+    with contextlib.suppress(OSError, IndexError):
+        first = _first_process(engine.pid)
+        os.kill(first, 15)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            engine.wait(timeout=30)
+    engine.kill()
+    engine.wait()
+
+
+def _first_process(unshare: int) -> int:
+    deadline = time.monotonic() + START_PATIENCE_S
+    children = Path(f"/proc/{unshare}/task/{unshare}/children")
+    while not (found := children.read_text().split()):
+        assert time.monotonic() < deadline, "unshare starts nothing"
+        time.sleep(0.01)
+    return int(found[0])
+
+
+def _await_answer(url: str, engine: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_PATIENCE_S
+    while subprocess.run(["docker", "--host", url, "version"], check=False, capture_output=True).returncode:
+        assert engine.poll() is None and time.monotonic() < deadline, log.read_text(errors="replace")[-2000:]
+        time.sleep(0.1)
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
