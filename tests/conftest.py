@@ -10,9 +10,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from harness.engines import docker_host, reaper
+from harness.engines.docker_address import Address, Tls
 from harness.engines.docker_host import DockerHost
 from harness.engines.pid_namespace import PidNamespaceEngine
 from harness.errors import EngineError
+from tests import second_engine, ssh_server, tls_front
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,6 +57,42 @@ def docker_engine_host() -> DockerHost:
     host = _docker()
     assert isinstance(host, DockerHost)
     return host
+
+
+@pytest.fixture(scope="session")
+def second_docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[second_engine.SecondEngine]:
+    """One for all tests: it takes ten seconds to start."""
+    if reason := second_engine.missing():
+        pytest.skip(reason)
+    with second_engine.second_engine(tmp_path_factory.mktemp("second-engine")) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def engine_in_a_vm(second_docker: second_engine.SecondEngine) -> Address:
+    """Behind a socket file of this machine, but with processes and a network of its own, as Docker Desktop's is."""
+    return Address(second_docker.socket)
+
+
+@pytest.fixture(scope="session")
+def tls_engine(docker_engine_host: DockerHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """The usual engine behind TLS, which wants a certificate of its clients."""
+    folder = tmp_path_factory.mktemp("tls")
+    public, private = tls_front.certificate(folder)
+    with tls_front.tls_front(docker_engine_host.url, public, private, clients=public) as url:
+        tls = Tls(str(public), str(public), str(private), verify=True)
+        yield Address(url.replace("https://", "tcp://"), tls)
+
+
+@pytest.fixture(scope="session")
+def ssh_engine(docker_engine_host: DockerHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """The usual engine behind ssh."""
+    if reason := ssh_server.missing():
+        pytest.skip(reason)
+    with ssh_server.ssh_server(tmp_path_factory.mktemp("ssh")) as folder, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+        path = docker_engine_host.url.removeprefix("unix://")
+        yield Address(f"ssh://engine.test{path}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -102,7 +102,8 @@ def _first_process(unshare: int) -> int:
 def _await_answer(url: str, engine: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_PATIENCE_S
     while subprocess.run(["docker", "--host", url, "version"], check=False, capture_output=True).returncode:
-        assert engine.poll() is None and time.monotonic() < deadline, log.read_text(errors="replace")[-2000:]
+        hopeless = engine.poll() is not None or time.monotonic() > deadline
+        assert not hopeless, log.read_text(errors="replace")[-2000:]
         time.sleep(0.1)
 
 

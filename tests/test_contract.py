@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from harness import discovery, pipeline, stop_sequence
-from harness.engines import selection
+from harness.engines import docker_host, selection
+from harness.engines.docker_address import Address
+from harness.engines.docker_api import DockerEngine
 from harness.engines.interface import Engine
 from harness.engines.simulated import Script, SimulatedEngine
 from harness.model import (
@@ -153,6 +155,9 @@ def _scenarios() -> tuple[Scenario, ...]:
     return tuple(replace(case.scenario, name=f"case-{number}") for number, case in enumerate(CASES.values(), start=1))
 
 
+REACHED = {"docker by tls": "tls_engine", "docker by ssh": "ssh_engine", "docker in a VM": "engine_in_a_vm"}
+"""Ways to an engine that shares neither processes nor network with us: the fixture of its address for each."""
+
 LEFT_OUT = {"ecs": {"no time at all": "ECS takes a stopTimeout of 0 as not set"}}
 """Cases that an engine cannot run, and how its reason begins."""
 
@@ -160,7 +165,6 @@ LEFT_OUT = {"ecs": {"no time at all": "ECS takes a stopTimeout of 0 as not set"}
 def _as_images() -> tuple[Scenario, ...]:
     """The same subjects by their images: a cluster builds nothing."""
 
-    from harness.engines import docker_host
     from harness.engines.docker_images import Images
 
     host = docker_host.find()
@@ -199,10 +203,14 @@ def _run_all(open_engine: Callable[[str], Engine], scenarios: tuple[Scenario, ..
         pytest.param("process", marks=pytest.mark.namespaces),
         pytest.param("docker", marks=pytest.mark.docker),
         pytest.param("ecs", marks=pytest.mark.docker),
+        *(pytest.param(name, marks=pytest.mark.docker) for name in REACHED),
     ],
 )
 def results(request: pytest.FixtureRequest) -> dict[str, TrialResult]:
     """Every case on one engine, in one run."""
+    if request.param in REACHED:
+        address: Address = request.getfixturevalue(REACHED[request.param])
+        return _run_all(lambda run_id: DockerEngine(run_id, host=docker_host.probe(address)))
     if request.param == "simulated":
         scripts = {f"case-{number}": case.script for number, case in enumerate(CASES.values(), start=1)}
         return _run_all(lambda _run_id: SimulatedEngine(scripts))

@@ -41,15 +41,21 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def tls_front(url: str, public: Path, private: Path) -> Iterator[str]:
-    """The https URL that leads to a http URL."""
+def tls_front(url: str, public: Path, private: Path, *, clients: Path | None = None) -> Iterator[str]:
+    """The https URL that leads to a http URL or to a socket file. `clients`: who signs the certificates that it asks
+    for."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(public, private)
-    behind = int(url.rpartition(":")[2])
+    if clients is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(clients)
     loop = asyncio.new_event_loop()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        other_reader, other_writer = await asyncio.open_connection("127.0.0.1", behind)
+        if url.startswith("unix://"):
+            other_reader, other_writer = await asyncio.open_unix_connection(url.removeprefix("unix://"))
+        else:
+            other_reader, other_writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
         await asyncio.gather(_copy(reader, other_writer), _copy(other_reader, writer), return_exceptions=True)
 
     async def begin() -> asyncio.Server:

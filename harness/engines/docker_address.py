@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from harness.engines import ssh_tunnel
 from harness.errors import ContextError
 
 if TYPE_CHECKING:
     import docker
+    from docker.tls import TLSConfig
 
 DEFAULT_CONTEXT = "default"
 """Not stored anywhere: it stands for `DOCKER_HOST`, or for the usual sockets."""
@@ -46,10 +48,11 @@ class Address:
     def __str__(self) -> str:
         return f"{self.url} (docker context {self.context!r})" if self.context else self.url
 
-    @property
     def hostname(self) -> str | None:
         """The machine that publishes the ports; None for a socket file."""
-        return urlsplit(self.url).hostname if urlsplit(self.url).scheme in {"tcp", "http", "https", "ssh"} else None
+        if self.url.startswith("ssh://"):
+            return ssh_tunnel.hostname(self.url)
+        return urlsplit(self.url).hostname if urlsplit(self.url).scheme in {"tcp", "http", "https"} else None
 
     def to_json(self) -> str:
         """For another process, see `from_json`."""
@@ -63,32 +66,58 @@ class Address:
         return cls(**fields, tls=Tls(**tls) if tls else None)
 
 
+ANY_VERSION = "1.24"
+"""Stands in the client that asks which API version to use; that question carries none."""
+
+
 def connect(
     address: Address, *, version: str | None = None, timeout_s: float | None = 60, connections: int = 10
 ) -> docker.DockerClient:
     """A client; asks the engine for its API version unless that is given. `timeout_s`: of one answer, None for ever.
     `connections`: kept open at most. Raises DockerException, requests' errors, OSError or ValueError."""
-    import docker
-    from docker.tls import TLSConfig
+    if version is None:
+        asking = _client(address, ANY_VERSION, timeout_s, connections)
+        try:
+            version = asking.version(api_version=False).get("ApiVersion")
+        finally:
+            asking.close()
+        if not version:
+            raise ValueError("what answers does not say an API version: is it a Docker or Podman engine?")
+    return _client(address, version, timeout_s, connections)
 
-    tls = None
-    if address.tls is not None:
-        own = (address.tls.certificate, address.tls.key)
-        tls = TLSConfig(
-            client_cert=own if all(own) else None,  # type: ignore[arg-type] # both are there
-            ca_cert=address.tls.authority,
-            verify=address.tls.verify,
-        )
+
+def _client(address: Address, version: str, timeout_s: float | None, connections: int) -> docker.DockerClient:
+    import docker
+    from requests.utils import get_environ_proxies
+
+    socket = socket_file(address)
     client = docker.DockerClient(
-        base_url=address.url,
+        base_url=f"unix://{socket}" if socket else address.url,
         version=version,
         timeout=timeout_s,  # type: ignore[arg-type] # None, for ever, is read as such
         max_pool_size=connections,
-        tls=tls,  # type: ignore[arg-type] # None is read as such
+        tls=_tls_config(address.tls) if address.tls else False,
     )
-    if address.url.startswith("unix://"):
-        client.api.trust_env = False  # no proxy on the way; looking for one costs 0.3 ms a call (measured)
+    # Else requests looks for a proxy at each call (0.3 ms, measured) and puts REQUESTS_CA_BUNDLE in the place of ours.
+    client.api.trust_env = False
+    if not socket:
+        client.api.proxies.update(get_environ_proxies(client.api.base_url))
     return client
+
+
+def _tls_config(tls: Tls) -> TLSConfig:
+    from docker.tls import TLSConfig
+
+    own = (tls.certificate, tls.key) if tls.certificate and tls.key else None
+    return TLSConfig(client_cert=own, ca_cert=tls.authority, verify=tls.verify)
+
+
+def socket_file(address: Address) -> str | None:
+    """The file through which the engine is reached, for ssh the near end of a tunnel; None for others. Raises OSError
+    where ssh cannot connect."""
+    if address.url.startswith("ssh://"):
+        return ssh_tunnel.socket_to(address.url)
+    return address.url.removeprefix("unix://") if address.url.startswith("unix://") else None
 
 
 def chosen(environment: dict[str, str]) -> Address | None:

@@ -13,6 +13,7 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient, get_docker_auth_config
 from testcontainers.core.labels import create_labels
 
+from harness.engines.docker_address import socket_file
 from harness.engines.docker_host import DockerHost
 from harness.model import Trial
 
@@ -41,11 +42,11 @@ class Client(DockerClient):
     def __init__(self, host: DockerHost, timeout_s: float) -> None:
         # Not testcontainers' own constructor: that goes by the environment alone, and knows no context's TLS files.
         self.client = host.connect(timeout_s=timeout_s, connections=MOST_CONNECTIONS)
-        self._hostname = host.address.hostname
+        self._hostname = host.address.hostname()
         self._labels = create_labels("", {})
-        if host.url.startswith("unix://"):
-            socket = host.url.replace("unix://", "http+unix://", 1)
-            self.client.api.mount("http+docker://", _OnePool(socket, round(timeout_s), max_pool_size=MOST_CONNECTIONS))
+        if socket := socket_file(host.address):
+            pool = _OnePool(f"http+unix://{socket}", round(timeout_s), max_pool_size=MOST_CONNECTIONS)
+            self.client.api.mount("http+docker://", pool)
         if logins := parse_docker_auth_config(get_docker_auth_config() or "{}"):
             self.login(logins[0])
 

@@ -146,9 +146,7 @@ def _describe(address: Address, version: dict[str, Any], info: dict[str, Any], a
 def _nearness(address: Address, info: dict[str, Any]) -> Nearness:
     """Another kernel is another machine; the same release still has to be proved."""
     if not address.url.startswith("unix://") or platform.system() != "Linux":
-        return Nearness(
-            False, False, "it is reached through a network, not by a socket file of this kernel"
-        )
+        return Nearness(False, False, "it is reached through a network, not by a socket file of this kernel")
     if info.get("KernelVersion") != platform.release():
         return Nearness(False, False, f"the engine runs on another kernel, {info.get('KernelVersion')}")
     return of_socket(address.url.removeprefix("unix://"))
