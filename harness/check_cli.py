@@ -96,7 +96,7 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
     _print_check(outcome.report, color, as_json)
     if outcome.directory is not None:
         click.echo(f"\nreport: {outcome.directory / report_files.HTML_FILE}", err=as_json)
-    sys.exit(exit_codes.of_report(outcome.report))
+    sys.exit(exit_codes.of_report(outcome.report, left_behind=bool(outcome.left_behind)))
 
 
 def _print_check(report: Report, color: str, as_json: bool) -> None:

@@ -40,7 +40,8 @@ EXIT_CODES = (
     ExitCode(
         HARNESS,
         "engine unreachable or harness fault",
-        "The engine cannot be reached, or the harness itself is at fault.",
+        "The engine cannot be reached, or the harness itself is at fault; also when no container failed, and something "
+        "of the run could not be removed from the engine.",
     ),
     ExitCode(
         INTERRUPTED,
@@ -50,9 +51,9 @@ EXIT_CODES = (
 )
 
 
-def of_report(report: Report, *, fail_on_slower: bool = False) -> int:
+def of_report(report: Report, *, fail_on_slower: bool = False, left_behind: bool = False) -> int:
     """The whole run in one number: failures count before doubts, and a run that was cut short is not a pass, nor one
-    that was to be sure and is not."""
+    that was to be sure and is not, nor one that could not clean up after itself (`left_behind`)."""
     from harness.model import ClaimStatus, DurationChange, Status
 
     if report.run.interrupted:
@@ -60,6 +61,8 @@ def of_report(report: Report, *, fail_on_slower: bool = False) -> int:
     slower = report.comparison.with_duration(DurationChange.SLOWER) if report.comparison else ()
     if report.count(Status.FAIL) or (fail_on_slower and slower):
         return FAIL
+    if left_behind:
+        return HARNESS
     if report.count(Status.PASS) != report.trials_planned or not report.results:
         return INCONCLUSIVE
     if report.run.until_sure and any(claim.status is not ClaimStatus.SHOWN for claim in report.claims):

@@ -101,7 +101,7 @@ def run(
                     directory.append_remedy(attempt)
                 tried.append(attempt)
     finally:
-        engine.close()
+        left_behind = _close(engine, listener)
     finished = replace(stored.run, finished_at=_now(), interrupted=interruption.by_user)
     stored = replace(
         stored,
@@ -120,7 +120,15 @@ def run(
         report_files.write_junit(built, request.junitxml, shared=request.share_report)
     if request.sarif is not None:
         report_files.write_sarif(built, request.sarif, shared=request.share_report)
-    return RunOutcome(built, directory.path if directory else None)
+    return RunOutcome(built, directory.path if directory else None, left_behind)
+
+
+def _close(engine: Engine, listener: Listener) -> tuple[str, ...]:
+    """Clean up, and say what could not be."""
+    left_behind = engine.close()
+    if left_behind:
+        listener.note(wording.left_behind_sentence(left_behind))
+    return left_behind
 
 
 def predict(

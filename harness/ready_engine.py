@@ -31,6 +31,8 @@ def ready(
     try:
         planned = _plan(request, engine)
         engine.prepare(_needed(planned), listener.preparing)
+        if (leftovers := engine.leftovers()) is not None:
+            listener.note(leftovers)
     except BaseImageMissing as missing:
         engine.close()
         if request.engine != "auto":

@@ -37,8 +37,8 @@ from harness.cli_options import (
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.model import Report, Scenario
-    from harness.run_request import RunRequest
+    from harness.model import Scenario
+    from harness.run_request import RunOutcome, RunRequest
 
 
 @click.command(epilog=EXIT_CODES_HELP)
@@ -53,8 +53,9 @@ def run(paths: tuple[Path, ...], color: str, fail_on_slower: bool, **settings: A
     name = scenarios[0].name if len(scenarios) == 1 else paths[0].resolve().name
     settings["report_dir"] = settings["report_dir"] or Path("reports")
     request = request_of(scenarios, name, settings)
-    report = _run_and_summarise(request, color)
-    sys.exit(exit_codes.of_report(report, fail_on_slower=fail_on_slower))
+    outcome = _run_and_summarise(request, color)
+    left_behind = bool(outcome.left_behind)
+    sys.exit(exit_codes.of_report(outcome.report, fail_on_slower=fail_on_slower, left_behind=left_behind))
 
 
 def request_of(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any]) -> RunRequest:
@@ -118,7 +119,7 @@ def _certainty(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _run_and_summarise(request: RunRequest, color: str) -> Report:
+def _run_and_summarise(request: RunRequest, color: str) -> RunOutcome:
     from harness import report_files
     from harness.renderers import terminal
 
@@ -129,4 +130,4 @@ def _run_and_summarise(request: RunRequest, color: str) -> Report:
     )
     assert outcome.directory is not None
     click.echo(f"\nreport: {outcome.directory / report_files.HTML_FILE}")
-    return outcome.report
+    return outcome

@@ -71,7 +71,9 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """A finished run: what it says and where it lies (None: it was not to be written)."""
+    """A finished run: what it says and where it lies (None: it was not to be written). `left_behind`: what of it could
+    not be removed from the engine."""
 
     report: Report
     directory: Path | None
+    left_behind: tuple[str, ...] = ()

@@ -86,6 +86,18 @@ def precise_seconds(duration_ns: int) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") + " s"
 
 
+MOST_LEFT_NAMED = 5
+
+
+def left_behind_sentence(left: tuple[str, ...]) -> str:
+    """What an engine could not remove, and what becomes of it."""
+    more = f"; and {len(left) - MOST_LEFT_NAMED} more" if len(left) > MOST_LEFT_NAMED else ""
+    return (
+        f"could not be removed from the engine: {'; '.join(left[:MOST_LEFT_NAMED])}{more}. A helper goes on trying for "
+        "a quarter of an hour; `stop-harness clean` removes what is left then"
+    )
+
+
 def reference_sentence(reference: ReferenceStop) -> str:
     """`the engine's own time for a subject that leaves at once: start 210 ms, …, removal 40 ms (not subtracted)`."""
     parts = (

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import docker
@@ -28,7 +29,7 @@ from harness.engines.docker_proc import PidOne
 from harness.engines.docker_reading import State
 from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
 from harness.engines.process_connector import ProcessConnector, Watch
-from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, Reaper, owner, remove_run
+from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, Reaper, left_by_dead_runs, owner, remove_run
 from harness.engines.signal_trace import Ends, SignalTrace
 from harness.engines.signal_trace import Watch as SignalWatch
 from harness.errors import EngineError
@@ -58,6 +59,12 @@ later than that in 3 of 260 stops (measured). Waited for only where SIGKILL came
 
 OOM_POLL_S = 0.1
 
+CLEAR_AFTER_S = (0.0, 0.5, 2.0)
+"""Pauses before the attempts to remove what is left at the end of a run; the reaper goes on from there."""
+
+CLEAR_LIMIT_S = 20.0
+"""For one of these attempts."""
+
 EXECUTE_PATIENCE_S = 600
 """For a command beside the subject, which has no timeout of its own."""
 
@@ -78,6 +85,7 @@ class DockerEngine:
         self._host = host or find()
         self._labels = {RUN_LABEL: run_id}
         self._limit_s = time_limit_s()
+        self._calls = Calls(self._host.url, self._limit_s)
         self._client = Client(self._host, self._limit_s + GRACE_S)
         self._images = Images(self._client.client, self._labels, base_image)
         self._run_id = run_id
@@ -166,20 +174,48 @@ class DockerEngine:
         self._keep = True
         return subject.container_id[:12]
 
-    def close(self) -> None:
-        """Remove what is left of the run, unless it is kept, and end the helpers."""
-        with contextlib.suppress(*CONNECTION_ERRORS, docker.errors.DockerException):
-            if self._reaper is not None and not self._keep:
-                remove_run(self._host.address, self._run_id)
+    def leftovers(self) -> str | None:
+        """Containers whose harness is dead."""
+        try:
+            count = self._calls.run("the list of containers", left_by_dead_runs, self._client.client.api)
+        except (EngineError, docker.errors.DockerException, *CONNECTION_ERRORS):
+            return None
+        what = "1 container of a dead run is" if count == 1 else f"{count} containers of dead runs are"
+        return f"{what} left on this engine; `stop-harness clean` removes them" if count else None
+
+    def close(self) -> tuple[str, ...]:
+        """Remove what is left of the run, unless it is kept, and end the helpers. What cannot be removed is left to the
+        reaper, which goes on trying."""
+        reaper, self._reaper = self._reaper, None
+        left = () if reaper is None or self._keep else self._clear()
         if self._events is not None:
             self._events.close()
         if self._connector is not None:
             self._connector.close()
         if self._trace is not None:
             self._trace.close()
-        if self._reaper is not None:
-            self._reaper.dismiss()
+        if reaper is not None and (left or self._unsure) and not self._keep:
+            reaper.take_over()
+        elif reaper is not None:
+            reaper.dismiss()
         self._client.client.close()
+        return left
+
+    def _clear(self) -> tuple[str, ...]:
+        """What is left of the run and cannot be removed, after a few attempts; fewer where the user waits."""
+        problems: list[str] = []
+        for pause_s in CLEAR_AFTER_S[:1] if self._aborted else CLEAR_AFTER_S:
+            time.sleep(pause_s)
+            limit_s = min(CLEAR_LIMIT_S, self._limit_s)
+            try:
+                calls = Calls(self._host.url, limit_s)
+                remove = partial(remove_run, self._host.address, self._run_id, call_limit_s=limit_s)
+                _, problems = calls.run("the clean-up", remove)
+            except (EngineError, docker.errors.DockerException, *CONNECTION_ERRORS) as error:
+                problems = [f"whatever this run has left: {_one_line(error)}"]
+            if not problems:
+                break
+        return tuple(problems)
 
 
 class DockerSubject:

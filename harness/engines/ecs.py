@@ -172,17 +172,24 @@ class EcsEngine:
     def abort(self) -> None:
         """StopTask ends what waits for a task; a start itself has a time limit."""
 
-    def close(self) -> None:
+    def leftovers(self) -> None:
+        """None: a cluster is not asked for what it may be charged for."""
+
+    def close(self) -> tuple[str, ...]:
         """Stop every task of the run and take back its task definitions. Idempotent."""
         with self._lock:
             if self._closed:
-                return
+                return ()
             self._closed = True
         self.watch.close()
+        left: tuple[str, ...] = ()
         if self._reaper is not None and self._all_stopped():
             self._take_back_definitions()
             self._reaper.dismiss()
+        elif self._reaper is not None:
+            left = (f"tasks that were started by {self._started_by} on cluster {self.api.cluster}",)
         self._on_close()
+        return left
 
     def _all_stopped(self) -> bool:
         """Stop what is left, by what ECS itself lists: a RunTask call whose answer was lost may have placed tasks too.

@@ -131,8 +131,11 @@ class Engine(Protocol):
     def abort(self) -> None:
         """Make starts in flight fail soon, where they wait for somebody else; from another thread."""
 
-    def close(self) -> None:
-        """Remove everything of this run and end helpers. Idempotent."""
+    def leftovers(self) -> str | None:
+        """What dead runs of this machine have left there, as a sentence with what to do; None: nothing that shows."""
+
+    def close(self) -> tuple[str, ...]:
+        """Remove everything of this run and end helpers. Idempotent. Says what could not be removed."""
 
 
 def configure(

@@ -192,7 +192,10 @@ class PidNamespaceEngine:
     def abort(self) -> None:
         """Nothing waits for anybody else: a start here takes milliseconds."""
 
-    def close(self) -> None:
+    def leftovers(self) -> None:
+        """None: nothing outlives a harness here."""
+
+    def close(self) -> tuple[str, ...]:
         """Remove what still runs."""
         with self._lock:
             subjects = tuple(self._subjects)
@@ -201,6 +204,7 @@ class PidNamespaceEngine:
         if self._reference is not None:
             self._reference.cleanup()
             self._reference = None
+        return ()
 
     def _probed(self) -> Probe:
         with self._lock:

@@ -1,11 +1,14 @@
 """Removes a run's containers and volumes when the harness dies without doing so itself, even by `kill -9`.
 
 A small process of its own (no container, no image) that waits on a pipe whose other end the harness holds. The pipe
-closes when the harness is gone, however it went; a harness that has cleaned up says so first.
+closes when the harness is gone, however it went; a harness that has cleaned up says so first. It stands in a session of
+its own and is nobody's child, so that neither the end of a process group nor that of a process tree takes it along. An
+engine that is away or refuses is asked again for a quarter of an hour.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -23,34 +26,65 @@ OWNER_LABEL = "stop-harness.owner"
 DISMISSED = b"done"
 
 SETTLE_S = 3.0
-"""Starts that were on their way when the harness died may still land; look again for this long."""
+"""Starts that were on their way when the harness died may still land: nothing is to be found for this long."""
+
+PATIENCE_S = 15 * 60
+"""For an engine that is away or refuses: longer than a machine takes to restart one, and then it is the next run's."""
+
+PATIENCE_VARIABLE = "STOP_HARNESS_REAPER_PATIENCE"
+"""Seconds in place of `PATIENCE_S`, for tests that leave an engine away for good."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.3, 10.0
+
+LEAVES_S = 5.0
+"""For the process to leave once it was dismissed: it has nothing left to do."""
+
+TRACKING = ("RUNNER_TRACKING_ID", "BUILD_ID", "JENKINS_NODE_COOKIE", "JENKINS_SERVER_COOKIE", "HUDSON_COOKIE")
+"""By these variables the runners of GitHub Actions and Jenkins find what a step left behind, and kill it."""
+
+CALL_LIMIT_S = 30.0
 
 
 class Reaper:
-    """The harness's end: starts the process, and dismisses it after an orderly end."""
+    """The harness's end: starts the process; in the end dismisses it, or leaves to it what could not be removed."""
 
     def __init__(self, run_id: str, address: Address) -> None:
+        kept = {name: value for name, value in os.environ.items() if name not in TRACKING}
+        path = os.pathsep.join(os.path.abspath(place) for place in sys.path if place)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__, run_id, address.to_json()],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,  # closes when the process is gone: it is not our child, to be waited for
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={**kept, "PYTHONPATH": path},
+            cwd="/",  # so that it keeps no folder in use
             start_new_session=True,  # Ctrl-C at the terminal must not reach it
         )
 
     def dismiss(self) -> None:
-        """The run is clean: nothing is left to remove."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            try:
-                self._process.stdin.write(DISMISSED)
-                self._process.stdin.close()
-            except OSError:  # it was killed; there is nothing left to dismiss
-                self._process.stdin = None
-        self._process.wait()
+        """The run is clean: nothing is left to remove. Returns when the process is gone."""
+        self._hang_up(DISMISSED)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.communicate(timeout=LEAVES_S)
+
+    def take_over(self) -> None:
+        """Something is left, or may be: the process removes it while we go on, or after we have left."""
+        self._hang_up(b"")
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def _hang_up(self, last_word: bytes) -> None:
+        pipe, self._process.stdin = self._process.stdin, None
+        if pipe is not None:
+            with contextlib.suppress(OSError):  # it was killed; there is nobody left to tell
+                pipe.write(last_word)
+                pipe.close()
+        self._process.wait()  # for the process that we started; it has left its place to the one that works
 
 
-def remove_run(address: Address, run_id: str | None, *, keep_living: bool = False) -> tuple[int, list[str]]:
+def remove_run(
+    address: Address, run_id: str | None, *, keep_living: bool = False, call_limit_s: float = CALL_LIMIT_S
+) -> tuple[int, list[str]]:
     """Remove the containers of one run, or of every run (None), and then its volumes. Say (how many containers, what
     could not be removed).
 
@@ -59,8 +93,9 @@ def remove_run(address: Address, run_id: str | None, *, keep_living: bool = Fals
     from concurrent.futures import ThreadPoolExecutor
 
     import docker
+    import requests
 
-    client = connect(address, timeout_s=30)
+    client = connect(address, timeout_s=call_limit_s)
     label = OWNER_LABEL if run_id is None else f"{RUN_LABEL}={run_id}"
     found = client.api.containers(all=True, filters={"label": label})
     doomed = [item for item in found if not (keep_living and owner_lives(item["Labels"].get(OWNER_LABEL, "")))]
@@ -74,6 +109,8 @@ def remove_run(address: Address, run_id: str | None, *, keep_living: bool = Fals
             # 409: somebody else is removing it at this moment
             conflict = error.response is not None and error.response.status_code == 409
             return None if conflict else f"{item['Id'][:12]}: {error.explanation}"
+        except (requests.RequestException, OSError) as error:
+            return f"{item['Id'][:12]}: {error}"
         return None
 
     with ThreadPoolExecutor(8) as pool:
@@ -82,6 +119,12 @@ def remove_run(address: Address, run_id: str | None, *, keep_living: bool = Fals
     problems += _remove_volumes(client.api, label, keep_living)
     client.close()
     return removed, problems
+
+
+def left_by_dead_runs(api: Any) -> int:
+    """How many containers have an owner that runs no longer. Raises the SDK's errors."""
+    found = api.containers(all=True, filters={"label": OWNER_LABEL})
+    return sum(not owner_lives(item["Labels"].get(OWNER_LABEL, "")) for item in found)
 
 
 def _remove_volumes(api: Any, label: str, keep_living: bool) -> list[str]:
@@ -148,19 +191,31 @@ def _start_time(pid: int) -> str:
         return ""
 
 
+def clean_up(address: Address, run_id: str) -> None:
+    """Remove what the run left until nothing more turns up, or the patience with the engine is at its end."""
+    deadline = time.monotonic() + float(os.environ.get(PATIENCE_VARIABLE) or PATIENCE_S)
+    pause_s, clean_since = FIRST_PAUSE_S, None
+    while time.monotonic() < deadline:
+        try:
+            removed, problems = remove_run(address, run_id)
+        except Exception as error:  # noqa: BLE001 - the engine may be away for a while; only the deadline ends this
+            removed, problems = 0, [str(error)]
+        now = time.monotonic()
+        if problems:
+            pause_s, clean_since = min(2 * pause_s, LONGEST_PAUSE_S), None
+        else:
+            pause_s, clean_since = FIRST_PAUSE_S, now if removed or clean_since is None else clean_since
+            if now - clean_since >= SETTLE_S:
+                return
+        time.sleep(pause_s)
+
+
 def main() -> None:
     """Wait for the harness to go; clean up unless it said that it had."""
-    if sys.stdin.buffer.read().endswith(DISMISSED):
-        return
-    deadline = time.monotonic() + SETTLE_S
-    while True:
-        try:
-            remove_run(Address.from_json(sys.argv[2]), sys.argv[1])
-        except Exception:  # noqa: BLE001 - the engine may be restarting; only the deadline ends the attempts
-            time.sleep(0.5)
-        if time.monotonic() > deadline:
-            return
-        time.sleep(0.3)
+    if os.fork():
+        os._exit(0)  # the one that works has no parent from here on
+    if not sys.stdin.buffer.read().endswith(DISMISSED):
+        clean_up(Address.from_json(sys.argv[2]), sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -56,13 +56,19 @@ class RoutingEngine:
             self._tasks.abort()
         self._chosen.abort()
 
-    def close(self) -> None:
+    def leftovers(self) -> str | None:
+        """On the chosen engine, where tasks leave theirs as well."""
+        return self._chosen.leftovers()
+
+    def close(self) -> tuple[str, ...]:
         """Both."""
+        left: tuple[str, ...] = ()
         try:
             if self._tasks is not None:
-                self._tasks.close()
+                left = self._tasks.close()
         finally:
-            self._chosen.close()
+            left += self._chosen.close()
+        return left
 
 
 def engine_of(engine: Engine, scenario: Scenario) -> Engine:

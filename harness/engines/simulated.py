@@ -110,8 +110,12 @@ class SimulatedEngine:
     def abort(self) -> None:
         """Nothing waits: time is virtual."""
 
-    def close(self) -> None:
+    def leftovers(self) -> None:
+        """None: nothing outlives a harness here."""
+
+    def close(self) -> tuple[str, ...]:
         """Nothing to end."""
+        return ()
 
 
 class SimulatedSubject:

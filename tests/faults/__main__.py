@@ -16,4 +16,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="stop-harness-faults-") as scratch:
         results = Bench(docker_host.find(), Path(scratch)).run_all(chosen)
     print(table(results))
-    sys.exit(any(item.problems for item in results))
+    sys.exit(any(run.problems or any(run.problems_of(fault) for fault in run.faults) for run in results))

@@ -8,27 +8,35 @@ import re
 import socket
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from tests.faults.effects import Answer, Change, Cut, Delay, Effect, Events, Garble, Hang, Reset, Stall, line
 
-MARK = "STOP_HARNESS_FAULTED"
-"""A container with this variable in its environment is one whose requests fail; the others are bystanders."""
+MARK = "STOP_HARNESS_FAULT"
+"""A container with this variable in its environment is one whose requests fail, by the rules that its value names;
+the others are bystanders."""
+
+_MARKED = re.compile(MARK.encode() + rb"=(\w+)")
 
 _ID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Which requests fail and how. `path`: a pattern for the whole path behind the version, without the query.
-    `once_stopped`: only from the container's stop call on. `everybody`: bystanders' and the run's own requests too.
-    `most`: at most so many requests."""
+    """Which requests fail and how.
+
+    `path`: a pattern for the whole path behind the version, without the query. `mark`: of the containers that it is
+    about. `once_stopped`: only from the container's stop call on. `everybody`: bystanders' and the run's own requests
+    too. `most`: at most so many requests.
+    """
 
     method: str
     path: str
     effect: Effect
+    mark: str = ""
     once_stopped: bool = False
     everybody: bool = False
     most: int | None = None
@@ -62,18 +70,18 @@ class FaultyEngine:
     engine_url: str
     path: Path | None
     rules: tuple[Rule, ...] = ()
-    injected: int = 0
-    """How many answers were broken so far."""
+    injected: Counter[str] = field(default_factory=Counter)
+    """How many answers were broken so far, by the mark of the rule."""
     containers: list[str] = field(default_factory=list)
     """Ids of all that was created through here, in order."""
 
     def __post_init__(self) -> None:
-        self._marked: set[str] = set()
+        self._marks: dict[str, str] = {}
         self._stopped: set[str] = set()
         self._used: dict[int, int] = {}
         self._changed_at: dict[str, float] = {}
         self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
+        self._open: tuple[socket.socket, ...] = ()
         self._closed = threading.Event()
         self._server = self._listen()
 
@@ -90,20 +98,23 @@ class FaultyEngine:
         self.cut()
 
     def heal(self) -> None:
-        """From now on every answer is the engine's own."""
+        """From now on every answer is the engine's own; whoever waits for one is hung up on."""
         self.rules = ()
+        self._hang_up(*self._open)
 
     def cut(self) -> None:
         """Hang up on everybody and take no more calls."""
         self._closed.set()
-        with self._lock:
-            all_open = (self._server, *self._open)
-        for each in all_open:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        self._hang_up(self._server, *self._open)
         self._server.close()
         if self.path:
             self.path.unlink(missing_ok=True)
+
+    @staticmethod
+    def _hang_up(*connections: socket.socket) -> None:
+        for each in connections:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
     def come_back(self) -> None:
         """Take calls again after a `cut`."""
@@ -131,7 +142,7 @@ class FaultyEngine:
     def _serve(self, near: socket.socket) -> None:
         far = socket.socket(socket.AF_UNIX)
         with self._lock:
-            self._open |= {near, far}
+            self._open += (near, far)
         try:
             far.connect(self.engine_url.removeprefix("unix://"))
             requests, answers = near.makefile("rb"), far.makefile("rb")
@@ -143,7 +154,7 @@ class FaultyEngine:
             return  # one of the two hung up
         finally:
             with self._lock:
-                self._open -= {near, far}
+                self._open = tuple(each for each in self._open if each not in {near, far})
             near.close()
             far.close()
 
@@ -180,26 +191,28 @@ class FaultyEngine:
         if isinstance(effect, Change):
             answer.body = self._changed(effect, path, _read_body(answers, answer))
             return _send(near, answer, None)
-        if isinstance(effect, Events) or path == "/events":
+        if path == "/events":
             return self._relay_events(near, answer, answers, effect)
         return _relay(near, answer, answers, effect)
 
     def _effect(self, method: str, path: str, request: _Message) -> Effect | None:
         found = _ID.search(path)
         container = found[0] if found else None
-        marked = container in self._marked or (path == "/containers/create" and MARK.encode() in request.body)
+        mark = self._marks.get(container or "")
+        if path == "/containers/create" and (asked := _MARKED.search(request.body)):
+            mark = asked[1].decode()
         if method == "POST" and path.endswith("/stop") and container:
             self._stopped.add(container)
         for number, rule in enumerate(self.rules):
-            if rule.method != method or not re.fullmatch(rule.path, path):
-                continue
-            if not (rule.everybody or marked) or (rule.once_stopped and container not in self._stopped):
+            if isinstance(rule.effect, Events) or rule.method != method or not re.fullmatch(rule.path, path):
+                continue  # events are changed one by one, by the mark of their container
+            if not (rule.everybody or rule.mark == mark) or (rule.once_stopped and container not in self._stopped):
                 continue
             with self._lock:
                 if rule.most is not None and self._used.get(number, 0) >= rule.most:
                     continue
                 self._used[number] = self._used.get(number, 0) + 1
-                self.injected += 0 if isinstance(rule.effect, Events) else 1
+                self.injected[rule.mark] += 1
             return rule.effect
         return None
 
@@ -207,8 +220,8 @@ class FaultyEngine:
         with contextlib.suppress(ValueError, KeyError):
             container = str(json.loads(answer.body)["Id"])
             self.containers.append(container)
-            if MARK.encode() in request.body:
-                self._marked.add(container)
+            if asked := _MARKED.search(request.body):
+                self._marks[container] = asked[1].decode()
 
     def _changed(self, effect: Effect | None, path: str, body: bytes) -> bytes:
         if not isinstance(effect, Change):
@@ -230,7 +243,7 @@ class FaultyEngine:
             lines = (rest + chunk).split(b"\n")
             rest = lines.pop()
             for text in filter(bytes.strip, lines):
-                for out in self._event_lines(text, effect):
+                for out in self._event_lines(text):
                     if isinstance(effect, Cut) and sent + len(out) > effect.after_bytes:
                         near.sendall(_chunk(out[: effect.after_bytes - sent]))
                         return False
@@ -239,15 +252,17 @@ class FaultyEngine:
         near.sendall(b"0\r\n\r\n")
         return True
 
-    def _event_lines(self, text: bytes, effect: Effect | None) -> tuple[bytes, ...]:
+    def _event_lines(self, text: bytes) -> tuple[bytes, ...]:
         event = json.loads(text)
-        if not isinstance(effect, Events) or event.get("Actor", {}).get("ID") not in self._marked:
+        mark = self._marks.get(event.get("Actor", {}).get("ID"))
+        rule = next((rule for rule in self.rules if rule.mark == mark and isinstance(rule.effect, Events)), None)
+        if rule is None or not isinstance(rule.effect, Events):
             return (text + b"\n",)
-        if effect.late_s:
-            self._closed.wait(effect.late_s)
-        changed = effect.change(event)
-        if effect.late_s or changed != (line(event),):
-            self.injected += 1
+        if rule.effect.late_s:
+            self._closed.wait(rule.effect.late_s)
+        changed = rule.effect.change(event)
+        if rule.effect.late_s or changed != (line(event),):
+            self.injected[rule.mark] += 1
         return changed
 
 

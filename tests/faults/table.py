@@ -38,7 +38,7 @@ NEVER = "0001-01-01T00:00:00Z"
 
 @dataclass(frozen=True)
 class Fault:
-    """One run with one kind of failure, beside a bystander whose own requests are answered as always.
+    """One kind of failure that befalls its own trials, beside others and a bystander.
 
     `subjects`: one trial each. `certain`: those whose outcome must be the truth all the same; the others may be
     inconclusive as well. `spares_bystander` False: the fault is everybody's, so the bystander may be inconclusive.
@@ -55,6 +55,17 @@ class Fault:
     no_run: bool = False
     leftovers_said: bool = False
     remote: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Whether it befalls the whole run."""
+        broken = any(rule.everybody and not isinstance(rule.effect, Events) for rule in self.rules)
+        return broken or self.no_run or self.leftovers_said
+
+    @property
+    def hangs(self) -> bool:
+        """Whether somebody waits for an answer that never comes."""
+        return any(isinstance(rule.effect, Hang | Stall) for rule in self.rules)
 
 
 def _fault(name: str, method: str, path: str, effect: Effect, **more: Any) -> Fault:
@@ -88,6 +99,10 @@ def _logs(name: str, effect: Effect, **more: Any) -> Fault:
 
 def _events(name: str, effect: Effect, **more: Any) -> Fault:
     return _fault(f"events {name}", "GET", "/events", effect, everybody=True, **more)
+
+
+def _lost_events(name: str, effect: Events, **more: Any) -> Fault:
+    return _fault(f"events {name}", "GET", "/events", effect, **more)
 
 
 def _remove(name: str, effect: Effect, **more: Any) -> Fault:
@@ -134,8 +149,10 @@ LOCAL = (
     Fault(
         "OOM told late, and not as an event",
         (
-            Rule("GET", "/containers/[0-9a-f]+/json", set_to(False, "State", "OOMKilled", until_s=0.5), True),
-            Rule("GET", "/events", drop("oom"), everybody=True),
+            Rule(
+                "GET", "/containers/[0-9a-f]+/json", set_to(False, "State", "OOMKilled", until_s=0.5), once_stopped=True
+            ),
+            Rule("GET", "/events", drop("oom")),
         ),
         subjects=("oom", "graceful"),
         certain=("oom", "graceful"),
@@ -143,8 +160,8 @@ LOCAL = (
     Fault(
         "OOM never told",
         (
-            Rule("GET", "/containers/[0-9a-f]+/json", set_to(False, "State", "OOMKilled"), True),
-            Rule("GET", "/events", drop("oom"), everybody=True),
+            Rule("GET", "/containers/[0-9a-f]+/json", set_to(False, "State", "OOMKilled"), once_stopped=True),
+            Rule("GET", "/events", drop("oom")),
         ),
         subjects=("oom", "graceful"),
         certain=("graceful",),
@@ -156,14 +173,14 @@ LOCAL = (
     _stop("hangs up after it was done", Reset(forward=True)),
     _stop("arrives a second late", Delay(1.0), subjects=(*EVERY, "drained")),
     _stop("returns at once", Answer(204)),
-    _events("without the stop signal", drop("kill", "15"), subjects=(*EVERY, "drained"), certain=("drained",)),
-    _events("without SIGKILL", drop("kill", "9"), certain=("killed", "graceful", "crashed")),
-    _events("without any kill", drop("kill"), certain=("killed",)),
-    _events("without die", drop("die"), certain=("killed",)),
-    _events("none at all of it", drop("*")),
-    _events("late", Events(lambda event: (line(event),), late_s=0.1)),
-    _events("each twice", Events(_twice), certain=EVERY),
-    _events("with wrong types", Events(_nonsense)),
+    _lost_events("without the stop signal", drop("kill", "15"), subjects=(*EVERY, "drained"), certain=("drained",)),
+    _lost_events("without SIGKILL", drop("kill", "9"), certain=("killed", "graceful", "crashed")),
+    _lost_events("without any kill", drop("kill"), certain=("killed",)),
+    _lost_events("without die", drop("die"), certain=("killed",)),
+    _lost_events("none at all of it", drop("*")),
+    _lost_events("late", Events(lambda event: (line(event),), late_s=0.1)),
+    _lost_events("each twice", Events(_twice), certain=EVERY),
+    _lost_events("with wrong types", Events(_nonsense)),
     _events("never answered", Hang(), no_run=True),
     _events("answered 500", Answer(500, FAULTY), no_run=True),
     _events("silent from the beginning", Stall(), spares_bystander=False),
@@ -178,7 +195,7 @@ LOCAL = (
     _remove("hangs", Hang(), certain=EVERY, leftovers_said=True),
     _remove("answers 500 twice", Answer(500, FAULTY), most=2, certain=EVERY),
 )
-"""Each is a run of its own."""
+"""What is tried on a local engine; those that befall the whole run each have one of their own."""
 
 FAULTS = (
     *LOCAL,
