@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from harness import log_hints, process_tree, signals
 from harness.diagnosis_handler import Scene, handler_cause
+from harness.lost_processes import KILLED_FROM_INSIDE, listed
 from harness.model import (
     NS_PER_MS,
     NS_PER_S,
@@ -191,7 +192,6 @@ OWN_CLOCK_NS = NS_PER_S
 TIMED_SLEEP = "nanosleep"
 """Part of the names of the kernel's functions in which sleep(3) and its relatives wait."""
 
-KILLED_FROM_INSIDE = "by another process of the container"
 """What the engines write behind a process that was SIGKILLed while PID 1 still stayed."""
 
 UNKNOWN = "the evidence does not tell"
@@ -247,7 +247,7 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
     cut = sum(fate not in {RequestFate.COMPLETED, RequestFate.REFUSED} for fate in fates)
     own_clock, took = _by_own_clock(seen, facts), facts.shutdown_duration_ns
     if lost:
-        names = ", ".join(lost)
+        names = listed(lost, seen.lost_process_count)
         if own_clock is not None:
             return own_clock
         inside = any(KILLED_FROM_INSIDE in item for item in lost)
@@ -261,7 +261,7 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
     if dropped is not None:
         return dropped
     if seen.suspected_processes:
-        text = f"{_leaver(tree, signal)} left{_after(facts)}, and just before {', '.join(seen.suspected_processes)}"
+        text = f"{_leaver(tree, signal)} left{_after(facts)}, and just before {listed(seen.suspected_processes)}"
         return Cause(
             "child-killed-by-teardown", f"{text} {'was' if len(seen.suspected_processes) == 1 else 'were'} there"
         )

@@ -111,6 +111,7 @@ def _part(observation: Observation, container: ContainerRecord) -> Observation:
         oom_killed=container.oom_killed,
         complete=container.complete,
         lost_processes=container.lost_processes,
+        lost_process_count=container.lost_process_count,
         processes=container.processes,
         processes_after_signal=container.processes_after_signal,
         processes_late=container.processes_late,

@@ -16,7 +16,8 @@ from typing import Protocol
 from harness import handler_ready, prediction, traffic
 from harness.engines.interface import Engine, RunningSubject, StopRecord, SubjectFailed
 from harness.errors import EngineError
-from harness.model import NS_PER_S, LogTail, Observation, Problem, ProblemKind, ProcessInfo, Trial
+from harness.lost_processes import first_names
+from harness.model import MOST_NAMES, NS_PER_S, LogTail, Observation, Problem, ProblemKind, ProcessInfo, Trial
 
 SECOND_LOOK_S = 0.3
 """A handler that ends its process at once has done so by then; measured: 60 ms are enough on an idle machine."""
@@ -302,6 +303,7 @@ class _Notes:
         """Everything known, put together."""
         trial, scenario = self._trial, self._trial.scenario
         engine_answers = problem is None or problem.kind not in {ProblemKind.ENGINE_FAILED, ProblemKind.INTERRUPTED}
+        lost, lost_count = _lost(record)
         return Observation(
             trial_id=trial.trial_id,
             scenario=scenario.name,
@@ -318,13 +320,23 @@ class _Notes:
             oom_killed=record.oom_killed if record else None,
             exited_before_stop=not was_running or (record is not None and record.exited_before_stop),
             complete=record.complete if record else True,
-            lost_processes=record.lost_processes if record else None,
-            suspected_processes=record.suspected_processes if record else (),
+            lost_processes=lost,
+            lost_process_count=lost_count,
+            suspected_processes=first_names(record.suspected_processes) if record else (),
             task=record.task if record else None,
             problem=problem,
             logs=_logs(subject) if subject and engine_answers else LogTail(),
             load_average=os.getloadavg()[0],
         )
+
+
+def _lost(record: StopRecord | None) -> tuple[tuple[str, ...] | None, int | None]:
+    """`lost_processes` and `lost_process_count` of an observation, within bounds."""
+    if record is None or record.lost_processes is None:
+        return None, None
+    names, count = record.lost_processes, record.lost_process_count
+    count = len(names) if count is None else count
+    return first_names(names), count if count > MOST_NAMES else None
 
 
 def _logs(subject: RunningSubject) -> LogTail:

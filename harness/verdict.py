@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from harness import diagnosis, left_behind, log_hints, process_tree, signals, stop_sequence, task_stop
 from harness.left_behind import Fate
+from harness.lost_processes import listed
 from harness.model import (
     NS_PER_S,
     ContainerVerdict,
@@ -147,7 +148,7 @@ def losses(observation: Observation) -> tuple[str, ...]:
         of = sum(request.kind in {item.kind for item in requests} for request in observation.requests or ())
         parts.append(f"{len(requests)} of {of} requests were lost ({fates})")
     if observation.lost_processes:
-        parts.append(f"SIGKILL ended {', '.join(observation.lost_processes)}")
+        parts.append(f"SIGKILL ended {listed(observation.lost_processes, observation.lost_process_count)}")
     return tuple(parts)
 
 
@@ -342,7 +343,7 @@ def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> li
     if outcome is Outcome.GRACEFUL and observation.exit_code:
         remarks.append(_finding("non-zero-exit", f"exit code {observation.exit_code}"))
     if observation.suspected_processes and outcome is Outcome.INCONCLUSIVE:
-        names = ", ".join(observation.suspected_processes)
+        names = listed(observation.suspected_processes)
         remarks.append(_finding("suspected-process", f"{names}: seen alive just before PID 1 left"))
     if outcome is not Outcome.INCONCLUSIVE:
         remarks += _remarks_on_requests(observation)

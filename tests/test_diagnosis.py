@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import diagnosis, signals, stop_sequence, verdict
+from harness.lost_processes import KILLED_FROM_INSIDE
 from harness.model import (
     NS_PER_MS,
     NS_PER_S,
@@ -146,7 +147,7 @@ CASES: list[tuple[str, Observation, str]] = [
     ("child-killed-by-teardown", left(111, R.SUPERVISOR, lost_processes=("python3 (PID 7)",)), "left first"),
     (
         "inner-kill",
-        left(143, R.NPM, lost_processes=(f"sh (PID 7), {diagnosis.KILLED_FROM_INSIDE}",)),
+        left(143, R.NPM, lost_processes=(f"sh (PID 7), {KILLED_FROM_INSIDE}",)),
         "from inside the container",
     ),
 ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from harness import signals
 from harness.ecs_client.records import STOPPED, Container, Definition, Measured, Task
+from harness.lost_processes import listed
 from harness.model import NS_PER_MS, NS_PER_S, Outcome, SigkillEvidence
 
 SIGKILL_EXIT_CODE = 128 + signals.SIGKILL
@@ -169,7 +170,7 @@ def _measured_outcome(it: Measured, sigkill: SigkillEvidence) -> tuple[Outcome, 
     if it.exit_code not in orderly:
         return Outcome.CRASHED, f"left by itself with exit code {it.exit_code}"
     if it.lost_processes:
-        return Outcome.LOSSY, f"left in time, but SIGKILL ended {', '.join(it.lost_processes)}"
+        return Outcome.LOSSY, f"left in time, but SIGKILL ended {listed(it.lost_processes, it.lost_process_count)}"
     return Outcome.GRACEFUL, "left by itself"
 
 

@@ -74,6 +74,7 @@ class Measured:
     exit_code: int | None
     oom_killed: bool | None
     lost_processes: tuple[str, ...]
+    lost_process_count: int | None = None
 
 
 def task(value: dict[str, Any]) -> Task:
@@ -142,6 +143,7 @@ def _measured(item: dict[str, Any]) -> Measured:
         exit_code=item["exitCode"],
         oom_killed=item["oomKilled"],
         lost_processes=tuple(item.get("lostProcesses") or ()),
+        lost_process_count=item.get("lostProcessCount"),
     )
 
 

@@ -7,6 +7,7 @@ from harness.ecs_endpoint.agent import Live, Run
 from harness.ecs_endpoint.containers import NS_PER_S
 from harness.ecs_endpoint.endpoint import Json
 from harness.ecs_endpoint.records import SHOWN, Container, Phase
+from harness.lost_processes import first_names
 from harness.model import Event, EventKind
 
 EXIT_CODE_SIGKILL = 128 + signals.SIGKILL
@@ -28,6 +29,7 @@ def _container(it: Container, live: Live | None) -> Json:
     events = ended.events if ended else ()
     first, kill = _stop_signals(events, called_ns)
     end_ns = ended.finished_at_ns if ended else None
+    lost = ended.lost_processes if ended else None
     return {
         "name": it.name,
         "runtimeId": live.runtime_id if live else None,
@@ -52,7 +54,8 @@ def _container(it: Container, live: Live | None) -> Json:
         "exitCode": it.exit_code,
         "reason": it.reason,
         "oomKilled": ended.oom_killed if ended else None,
-        "lostProcesses": list(ended.lost_processes) if ended and ended.lost_processes is not None else None,
+        "lostProcesses": None if lost is None else list(first_names(lost)),
+        "lostProcessCount": None if lost is None else len(lost),
         "recordComplete": ended.complete if ended else False,
         "events": [
             {"kind": event.kind, **_time("at", event.at_ns), "signal": event.signal, "source": event.source}

@@ -385,6 +385,7 @@ class EcsSubject:
             only.oom_killed,
             only.complete,
             lost_processes=only.lost_processes,
+            lost_process_count=only.lost_process_count,
             exited_before_stop=gone,
         )
 
@@ -485,6 +486,7 @@ class EcsSubject:
             ran=bool(told["ran"]) if told else shown.get("runtimeId") is not None,
             ended_before_stop=self._had_ended(name, told),
             lost_processes=_lost(told),
+            lost_process_count=told.get("lostProcessCount") if told else None,
             reason=reason,
             processes=looks.before.get(name),
             processes_after_signal=looks.second.get(name),

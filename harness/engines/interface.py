@@ -28,7 +28,8 @@ PrepareProgress = Callable[[str, str], None]
 class StopRecord:
     """What an engine knows after a stop; fields as in `Observation`.
 
-    `exited_before_stop`: the record itself shows that the stop found nothing to stop.
+    `lost_process_count` None: all of them are named. `exited_before_stop`: the record itself shows that the stop found
+    nothing to stop.
     """
 
     events: tuple[Event, ...]
@@ -37,6 +38,7 @@ class StopRecord:
     oom_killed: bool | None
     complete: bool
     lost_processes: tuple[str, ...] | None = None
+    lost_process_count: int | None = None
     suspected_processes: tuple[str, ...] = ()
     exited_before_stop: bool = False
     task: TaskRecord | None = None

@@ -7,6 +7,7 @@ for, what will be done), `observation` (what happened), `verdict` (what it means
 """
 
 from harness.model.observation import (
+    MOST_NAMES,
     Clock,
     ContainerRecord,
     EngineInfo,
@@ -104,6 +105,7 @@ __all__ = [
     "DEFAULT_GOAL",
     "DEFAULT_PIDS_LIMIT",
     "ECS_STOP_TIMEOUT_S",
+    "MOST_NAMES",
     "NS_PER_MS",
     "NS_PER_S",
     "Cause",

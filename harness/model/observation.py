@@ -37,6 +37,10 @@ class EngineInfo:
     memory_bytes: int | None = None
 
 
+MOST_NAMES = 10
+"""Processes that are named where many were lost: a program that forks without end must not fill the journal."""
+
+
 class Clock(StrEnum):
     """Who stamped an event. Both ends of a duration come from one clock."""
 
@@ -226,6 +230,7 @@ class ContainerRecord:
     ran: bool = True
     ended_before_stop: bool = False
     lost_processes: tuple[str, ...] | None = None
+    lost_process_count: int | None = None
     reason: str = ""
     processes: tuple[ProcessInfo, ...] | None = None
     processes_after_signal: tuple[ProcessInfo, ...] | None = None
@@ -261,7 +266,8 @@ class Observation:
     stop signal) and `processes_late` (a second or so after it) None: not looked at or unreadable. `log_after_signal`:
     what it wrote from the stop on, None where that cannot be told from what it wrote before. `lost_processes`:
     processes ended by SIGKILL, though not by the engine's own, as the kernel's record proves; None where nobody could
-    look. `suspected_processes`: seen alive just before PID 1 left, without proof of how they ended. `requests` None:
+    look. Of many the first `MOST_NAMES`; `lost_process_count`: how many in all, None where all are named.
+    `suspected_processes`: seen alive just before PID 1 left, without proof of how they ended. `requests` None:
     there was no traffic. `cut_short`: the evidence that SIGKILL would have ended a stop that nobody waited for:
     `--fast` ended it early, or it is derived. None for a stop that ran its course.
     `derived_from`: id of the trial with a longer stop timeout that this record follows from (`--infer`); None: the stop
@@ -290,6 +296,7 @@ class Observation:
     processes_late: tuple[ProcessInfo, ...] | None = None
     log_after_signal: str | None = None
     lost_processes: tuple[str, ...] | None = None
+    lost_process_count: int | None = None
     suspected_processes: tuple[str, ...] = ()
     requests: tuple[Request, ...] | None = None
     vantage: Vantage | None = None

@@ -14,6 +14,7 @@ import shlex
 from importlib import resources
 from typing import Any
 
+from harness.lost_processes import listed
 from harness.model import (
     ECS_STOP_TIMEOUT_S,
     Compliance,
@@ -61,6 +62,7 @@ MAX_DETAILS = 500
 """Trials with everything that was recorded. With more trials than this, those that did not pass come first, the rest is
 a sample; a trial takes about 2 kB, and log tails more."""
 MAX_REQUESTS = 50
+MAX_PROCESSES = 200
 """Of one trial, lost ones first; results.json has them all."""
 MAX_PLAIN_ROWS = 200
 """Rows of the table for readers without script."""
@@ -345,7 +347,7 @@ def _details(result: TrialResult) -> dict[str, Any]:
         "Ended by": trial.exit_signal or "",
         "Requests": requests_line(seen),
         "Traffic came": VANTAGE_WORDS[seen.vantage] if seen.vantage else "",
-        "Lost processes": ", ".join(seen.lost_processes or ()),
+        "Lost processes": listed(seen.lost_processes or (), seen.lost_process_count),
         "Problem": f"{seen.problem.kind.replace('_', ' ')}: {seen.problem.message}" if seen.problem else "",
         "Record": "" if seen.complete else "incomplete: a missing event proves nothing",
         "Engine": f"{seen.engine.name}: {seen.engine.product} {seen.engine.version}",
@@ -369,8 +371,9 @@ def _details(result: TrialResult) -> dict[str, Any]:
         ],
         "processes": [
             [item.pid, item.parent_pid, item.stop_signal_disposition or "", one_line(item.command)]
-            for item in trial.processes or ()
-        ],
+            for item in (trial.processes or ())[:MAX_PROCESSES]
+        ]
+        + _more_rows(len(trial.processes or ()) - MAX_PROCESSES),
         "requests": [
             [
                 f"{item.client}",
@@ -384,6 +387,11 @@ def _details(result: TrialResult) -> dict[str, Any]:
         "log": printable(trial.log_tail),
         "logTruncated": trial.log_truncated,
     }
+
+
+def _more_rows(number: int) -> list[list[object]]:
+    """A last row that says how many processes are left out."""
+    return [["", "", "", f"and {number:,} more"]] if number > 0 else []
 
 
 def _at(seconds_after: float | None) -> str:

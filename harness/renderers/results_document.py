@@ -226,7 +226,7 @@ class TrialDocument(Documented):
     processes: tuple[ProcessDocument, ...] | None
     """null where nobody looked or the table was unreadable."""
     lost_processes: tuple[str, ...] | None
-    """Processes killed because PID 1 left before them; null where nobody looked."""
+    """Processes killed because PID 1 left before them, of many the first ten; null where nobody looked."""
     requests: tuple[RequestDocument, ...] | None
     """null where there was no traffic; empty where nothing was in flight."""
     vantage: Vantage | None
@@ -237,6 +237,8 @@ class TrialDocument(Documented):
     log_truncated: bool
     load_average: float | None
     """1-minute load average of the engine's machine; null where not known."""
+    lost_process_count: int | None = None
+    """How many lost processes there were in all; null where nobody looked."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness import signals
 from harness.model import (
+    MOST_NAMES,
     Clock,
     EngineInfo,
     Event,
@@ -206,6 +207,12 @@ def _platform(row: PlatformRow, report: Report) -> PlatformDocument:
     )
 
 
+def _lost_count(seen: Observation) -> int | None:
+    if seen.lost_processes is None:
+        return None
+    return len(seen.lost_processes) if seen.lost_process_count is None else seen.lost_process_count
+
+
 def _scenario(scenario: Scenario) -> ScenarioDocument:
     return ScenarioDocument(
         name=scenario.name,
@@ -360,7 +367,8 @@ def trial(result: TrialResult) -> TrialDocument:
         findings=tuple(FindingDocument(item.rule, item.severity, item.message) for item in verdict.findings),
         timeline=timeline(seen),
         processes=_processes(seen),
-        lost_processes=seen.lost_processes,
+        lost_processes=None if seen.lost_processes is None else seen.lost_processes[:MOST_NAMES],
+        lost_process_count=_lost_count(seen),
         requests=_requests(seen),
         vantage=seen.vantage,
         problem=ProblemDocument(seen.problem.kind, seen.problem.message) if seen.problem else None,
