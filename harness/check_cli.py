@@ -96,7 +96,7 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
     _print_check(outcome.report, color, as_json)
     if outcome.directory is not None:
         click.echo(f"\nreport: {outcome.directory / report_files.HTML_FILE}", err=as_json)
-    sys.exit(exit_codes.of_report(outcome.report, left_behind=bool(outcome.left_behind)))
+    sys.exit(exit_codes.of_run(outcome))
 
 
 def _print_check(report: Report, color: str, as_json: bool) -> None:
@@ -106,7 +106,7 @@ def _print_check(report: Report, color: str, as_json: bool) -> None:
         click.echo(results_json.render(report), nl=False)
     else:
         text = terminal.check_verdict(report, **terminal_output.style(color))
-        terminal_output.echo(text, color)
+        terminal_output.deliver(text, color)
 
 
 def _predict(request: RunRequest, color: str, as_json: bool) -> int:

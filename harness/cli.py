@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import click
 
-from harness import exit_codes
+from harness import crash_report, exit_codes, standard_streams, surroundings
 from harness._version import VERSION
 from harness.check_cli import check
 from harness.cli_options import EXIT_CODES_HELP, INFER, JOBS, PATHS, REPEAT, REPORT_DIR, SEED, SETTINGS, SHARD, options
@@ -153,23 +154,47 @@ cli.add_command(stop_task)
 
 def main() -> None:
     """The entry point: errors become messages and exit codes, never tracebacks."""
+    standard_streams.guard()
+    crash_report.watch()
+    surroundings.economise()
+    code = _code_of_command()
+    if crash_report.SEEN and code in {exit_codes.PASS, exit_codes.FAIL, exit_codes.INCONCLUSIVE}:
+        code = exit_codes.HARNESS
+    problem = standard_streams.lost(sys.stdout)
+    if problem is not None:
+        click.echo(f"stop-harness: cannot write to standard output: {problem.strerror}", err=True)
+        code = code or exit_codes.HARNESS
+    sys.stderr.flush()
+    if code == exit_codes.INTERRUPTED and _others_live():
+        os._exit(code)  # a thread that hangs in a call to a dead engine would be waited for
+    sys.exit(code)
+
+
+def _others_live() -> bool:
+    return any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate())
+
+
+def _code_of_command() -> int:
     try:
         cli.main(prog_name="stop-harness", standalone_mode=False)
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else exit_codes.PASS
     except click.exceptions.Exit as leave:
-        sys.exit(leave.exit_code)
+        return leave.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(exit_codes.USAGE)
+        return exit_codes.USAGE
     except StopHarnessError as error:
         click.echo(f"stop-harness: {error}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("\ninterrupted", err=True)
         sys.stderr.flush()
         os._exit(exit_codes.INTERRUPTED)  # image builds under way would otherwise be waited for
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader left; nothing more can be said to it
-        sys.exit(exit_codes.PASS)
+    except Exception as error:  # noqa: BLE001 - whatever it is: 1 would mean that a container failed
+        click.echo(crash_report.of(error, sys.argv, cli.commands), err=True, nl=False)
+        return exit_codes.HARNESS
+    return exit_codes.PASS
 
 
 if __name__ == "__main__":

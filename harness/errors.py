@@ -57,5 +57,15 @@ class StoreError(StopHarnessError):
     exit_code = 2
 
 
+class NotWritten(StoreError):
+    """A file that was asked for could not be written: the disk is full, or its folder is gone."""
+
+    exit_code = 4
+
+
 class HarnessBug(StopHarnessError):
     """Something that cannot happen did; ours to mend."""
+
+
+class SurroundingsError(StopHarnessError):
+    """The machine gives the harness itself too little to begin with: threads, memory, files."""

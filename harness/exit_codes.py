@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.model import Report
+    from harness.run_request import RunOutcome
 
 PASS, FAIL, USAGE, INCONCLUSIVE, HARNESS, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -40,24 +41,35 @@ EXIT_CODES = (
     ExitCode(
         HARNESS,
         "engine unreachable or harness fault",
-        "The engine cannot be reached, or the harness itself is at fault; also when no container failed, and something "
-        "of the run could not be removed from the engine.",
+        "The engine cannot be reached, or the harness itself is at fault: an unexpected error, a trial that it lost, a "
+        "report that was asked for and could not be written; these count before what the containers did. Also when no "
+        "container failed, and something of the run could not be removed from the engine.",
     ),
     ExitCode(
         INTERRUPTED,
         "interrupted",
-        "Interrupted by SIGINT (Ctrl-C) or SIGTERM. What had been measured is in the report.",
+        "Interrupted by SIGINT (Ctrl-C), SIGTERM or SIGHUP. What had been measured is in the report; "
+        "`stop-harness run --resume` performs the rest.",
     ),
 )
+
+
+def of_run(outcome: RunOutcome, *, fail_on_slower: bool = False) -> int:
+    """What the containers did, unless the harness itself could not do what it was asked for."""
+    code = of_report(outcome.report, fail_on_slower=fail_on_slower, left_behind=bool(outcome.left_behind))
+    return HARNESS if outcome.problems and code != INTERRUPTED else code
 
 
 def of_report(report: Report, *, fail_on_slower: bool = False, left_behind: bool = False) -> int:
     """The whole run in one number: failures count before doubts, and a run that was cut short is not a pass, nor one
     that was to be sure and is not, nor one that could not clean up after itself (`left_behind`)."""
-    from harness.model import ClaimStatus, DurationChange, Status
+    from harness.model import ClaimStatus, DurationChange, ProblemKind, Status
 
     if report.run.interrupted:
         return INTERRUPTED
+    problems = (result.observation.problem for result in report.results)
+    if any(problem is not None and problem.kind is ProblemKind.HARNESS_FAILED for problem in problems):
+        return HARNESS
     slower = report.comparison.with_duration(DurationChange.SLOWER) if report.comparison else ()
     if report.count(Status.FAIL) or (fail_on_slower and slower):
         return FAIL

@@ -6,10 +6,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from harness import assurance, inference, plan, remedy_search, report_files, scheduler, trial, verdict
+from harness import (
+    assurance,
+    crash_report,
+    inference,
+    plan,
+    remedy_search,
+    report_files,
+    scheduler,
+    surroundings,
+    trial,
+    verdict,
+)
 from harness.engines.interface import Engine
 from harness.engines.routing import engine_of
-from harness.model import Observation, Plan, Status, Trial, TrialResult
+from harness.model import Observation, Plan, Problem, ProblemKind, Status, Trial, TrialResult
 from harness.run_request import Listener, RunRequest
 
 
@@ -32,6 +43,8 @@ def results_of(
             jobs=jobs,
             interrupted=lambda: interruption.requested or failed.is_set(),
             on_interrupt=lambda: _end_running(interruption),
+            lost=lambda item, error: (_lost(item, engine, error),),
+            note=listener.note,
         ):
             for result in results:
                 if request.fail_fast and result.verdict.status is Status.FAIL:
@@ -66,9 +79,28 @@ def _worker(
             keep_if=keep,
             fast=request.fast,
         )
+        if (
+            seen.problem is not None
+            and seen.problem.kind is ProblemKind.ENGINE_FAILED
+            and surroundings.says_shortage(seen.problem.message)
+        ):
+            raise surroundings.Shortage(seen.problem.message)
         return tuple(TrialResult(each, verdict.judge(each, item.scenario)) for each in (seen, *_derived(item, seen)))
 
     return work
+
+
+def _lost(item: Trial, engine: Engine, error: Exception) -> TrialResult:
+    """A trial that the harness itself did not get to its end; the others go on."""
+    if isinstance(error, scheduler.GaveUp):
+        problem = Problem(ProblemKind.INTERRUPTED, f"the run was interrupted before this trial ended, and {error}")
+    elif surroundings.is_shortage(error):
+        text = f"the machine gave the harness too little even for one trial at a time: {error}"
+        problem = Problem(ProblemKind.HARNESS_FAILED, text)
+    else:
+        problem = Problem(ProblemKind.HARNESS_FAILED, f"a fault of the harness: {crash_report.note(error)}")
+    seen = trial.not_performed(item, engine_of(engine, item.scenario), problem)
+    return TrialResult(seen, verdict.judge(seen, item.scenario))
 
 
 def _until_sure(request: RunRequest, planned: Plan, listener: Listener) -> assurance.UntilSure:
@@ -111,6 +143,7 @@ def search(
         note=listener.note,
         interrupted=lambda: interruption.requested,
         on_interrupt=lambda: _end_running(interruption),
+        lost=lambda item, error: _lost(item, engine, error).observation,
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness import (
+    crash_report,
     digest_key,
     perform_trials,
     prediction,
@@ -24,6 +26,7 @@ from harness import (
     start_sweep,
     start_window,
     store,
+    surroundings,
     trend,
     trial,
     verdict,
@@ -33,7 +36,7 @@ from harness import (
 from harness._version import VERSION
 from harness.engines import selection
 from harness.engines.interface import Engine
-from harness.errors import StoreError, UsageError
+from harness.errors import StopHarnessError, StoreError, SurroundingsError, UsageError
 from harness.model import (
     NS_PER_S,
     Plan,
@@ -41,11 +44,14 @@ from harness.model import (
     RemedyTrial,
     Report,
     RunInfo,
+    Status,
     StoredRun,
     TrialResult,
     Verdict,
 )
+from harness.recorder import Recorder
 from harness.run_request import Listener, RunOutcome, RunRequest
+from harness.wording import count_of
 
 
 def run(
@@ -79,29 +85,27 @@ def run(
     scenarios = tuple(hidden.scenario(item.name) for item in request.scenarios)
     stored = StoredRun(info, scenarios, (), planned.count, planned.skipped)
     performed: list[TrialResult] = []  # with values: what is tried as a remedy must be what was run
+    recorder = Recorder(directory, listener.note)
     results: list[TrialResult] = []
     tried: list[RemedyTrial] = []
     try:
         if directory is not None:  # without a record nobody would see it
             stored = replace(stored, run=replace(stored.run, reference=_reference(engine, listener)))
-        _write_run_file(directory, stored)
+        recorder.begin(_run_file(stored))
         for raw in perform_trials.results_of(request, planned, engine, listener, interruption):
             performed.append(raw)
             result = _shown(raw, hidden)
-            if directory is not None:
-                directory.append(result)
+            recorder.append(result)
             results.append(result)
             listener.ended(result)
         if request.try_fixes and not interruption.requested:
-            for raw_attempt in remedy_search.run(
-                tuple(performed), request.scenarios, perform_trials.search(request, engine, listener, interruption)
-            ):
+            search = perform_trials.search(request, engine, listener, interruption)
+            for raw_attempt in remedy_search.run(tuple(performed), request.scenarios, search):
                 attempt = hidden.remedy(raw_attempt)
-                if directory is not None:
-                    directory.append_remedy(attempt)
+                recorder.append(attempt)
                 tried.append(attempt)
     finally:
-        left_behind = _close(engine, listener)
+        left_behind, not_closed = _close(engine, listener, interruption)
     finished = replace(stored.run, finished_at=_now(), interrupted=interruption.by_user)
     stored = replace(
         stored,
@@ -110,25 +114,13 @@ def run(
         remedies=tuple(tried),
         trials_planned=max(stored.trials_planned, len(results)),  # repetitions until sure are planned as they come
     )
-    _write_run_file(directory, stored)
-    built = report.build(stored, tuple(result.verdict for result in results))
-    built = compared(built, baseline)
+    problems = not_closed + recorder.finish(_run_file(stored))
+    built = compared(_built(stored, tuple(results), directory), baseline)
     if directory is not None:
-        report_files.write(built, directory)
+        problems += report_files.write(built, directory)
         directory.mark_latest()
-    if request.junitxml is not None:
-        report_files.write_junit(built, request.junitxml, shared=request.share_report)
-    if request.sarif is not None:
-        report_files.write_sarif(built, request.sarif, shared=request.share_report)
-    return RunOutcome(built, directory.path if directory else None, left_behind)
-
-
-def _close(engine: Engine, listener: Listener) -> tuple[str, ...]:
-    """Clean up, and say what could not be."""
-    left_behind = engine.close()
-    if left_behind:
-        listener.note(wording.left_behind_sentence(left_behind))
-    return left_behind
+    problems += report_files.write_elsewhere(built, request.junitxml, request.sarif, shared=request.share_report)
+    return RunOutcome(built, directory.path if directory else None, left_behind, problems)
 
 
 def predict(
@@ -222,11 +214,11 @@ def compared(built: Report, baseline: Report | None) -> Report:
 
 def write_stored(stored: StoredRun, built: Report, directory: store.RunDirectory) -> None:
     """A merged run as a run directory of its own, so that it can be judged and reported again."""
-    _write_run_file(directory, stored)
+    directory.write_run(_run_file(stored))
     for result in built.results:
         directory.append(result)
     for tried in stored.remedies:
-        directory.append_remedy(tried)
+        directory.append(tried)
 
 
 def new_run_id() -> str:
@@ -259,6 +251,37 @@ def _shown(raw: TrialResult, hidden: redaction.Redaction) -> TrialResult:
     return TrialResult(seen, verdict.judge(seen, hidden.scenario(seen.scenario)))
 
 
+def _built(stored: StoredRun, results: tuple[TrialResult, ...], directory: store.RunDirectory | None) -> Report:
+    """The report. Raises SurroundingsError, with what the trials came to, where the machine does not let it be made."""
+    try:
+        surroundings.require_room_for_libraries()
+        return report.build(stored, tuple(result.verdict for result in results))
+    except (MemoryError, ImportError, OSError) as error:
+        counts = Counter(result.verdict.status for result in results)
+        said = ", ".join(f"{counts[status]} {status}" for status in Status)
+        where = f"; `stop-harness report {directory.path}` makes it from the journal" if directory else ""
+        text = f"{count_of(len(results), 'trial')}: {said}, but the report could not be made: {error}{where}"
+        raise SurroundingsError(text) from None
+
+
+def _close(
+    engine: Engine, listener: Listener, interruption: trial.Interruption
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Clean up, and say what could not be; whatever the engine says to its end, the run is reported.
+
+    Gives what is left on the engine, and what went wrong otherwise, in sentences.
+    """
+    try:
+        left_behind = ready_engine.close(engine, lambda: interruption.by_user)
+    except StopHarnessError as error:
+        return (), (f"the engine was not left clean: {error}",)
+    except Exception as error:  # noqa: BLE001 - a fault of the clean-up must not cost the results
+        return (), (f"the engine was not left clean: {crash_report.note(error)}",)
+    if left_behind:
+        listener.note(wording.left_behind_sentence(left_behind))
+    return left_behind, ()
+
+
 def _refuse_tasks(request: RunRequest, option: str) -> None:
     if any(item.subject.task is not None for item in request.scenarios):
         raise UsageError(f"{option} looks at one container, not at a task definition; check its images one by one")
@@ -271,11 +294,8 @@ def _reference(engine: Engine, listener: Listener) -> ReferenceStop | None:
     return measured
 
 
-def _write_run_file(directory: store.RunDirectory | None, stored: StoredRun) -> None:
-    if directory is not None:
-        directory.write_run(
-            store.RunFile(store.FORMAT_VERSION, stored.run, stored.scenarios, stored.trials_planned, stored.skipped)
-        )
+def _run_file(stored: StoredRun) -> store.RunFile:
+    return store.RunFile(store.FORMAT_VERSION, stored.run, stored.scenarios, stored.trials_planned, stored.skipped)
 
 
 def _run_info(request: RunRequest, run_id: str, engine: Engine) -> RunInfo:

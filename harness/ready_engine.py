@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import plan, scenario
+from harness import plan, scenario, scheduler
 from harness.engines import selection
 from harness.engines.interface import Engine
 from harness.errors import BaseImageMissing, ScenarioError
 from harness.model import Plan, Scenario, SkippedScenario
 from harness.run_request import Listener, RunRequest
+
+HURRIED_CLOSE_S = 1.5
+"""Together with `scheduler.GIVE_UP_S` and the writing of the report less than the 5 s after which people kill."""
 
 
 def opener(request: RunRequest) -> Callable[[str, str], selection.Chosen]:
@@ -41,10 +46,43 @@ def ready(
         listener.note(_fallback_note(str(missing).splitlines()[0], engine))
         planned = _plan(request, engine)
         engine.prepare(_needed(planned), listener.preparing)
-    except BaseException:
-        engine.close()
+    except BaseException as error:
+        in_a_hurry = isinstance(error, KeyboardInterrupt)
+        close(engine, lambda: in_a_hurry)
         raise
     return engine, planned
+
+
+def close(engine: Engine, hurry: Callable[[], bool]) -> tuple[str, ...]:
+    """Remove what is left and let go of the engine. Gives and raises what `Engine.close` does.
+
+    When `hurry` says yes, an engine that does not answer is waited for no longer than `HURRIED_CLOSE_S`: its reaper,
+    which is then not dismissed, removes the rest when this process is gone.
+    """
+    errors: list[BaseException] = []
+    left_behind: list[str] = []
+
+    def closing() -> None:
+        try:
+            left_behind.extend(engine.close())
+        except BaseException as error:  # noqa: BLE001 - it is raised again where it is waited for
+            errors.append(error)
+
+    thread = threading.Thread(target=closing, name="close engine", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads
+        closing()
+    hurried_since: float | None = None
+    while thread.is_alive():
+        thread.join(timeout=scheduler.POLL_S)
+        if hurry():
+            hurried_since = hurried_since or time.monotonic()
+            if time.monotonic() - hurried_since > HURRIED_CLOSE_S:
+                return ()
+    if errors:
+        raise errors[0]
+    return tuple(left_behind)
 
 
 def _fallback_note(reason: str, engine: Engine) -> str:

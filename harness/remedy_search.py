@@ -43,6 +43,7 @@ class Search:
     jobs: int
     note: Callable[[str], None]
     interrupted: Callable[[], bool]
+    lost: Callable[[Trial, Exception], Observation]
     on_interrupt: Callable[[], None]
 
 
@@ -110,6 +111,8 @@ def _wave(wanted: list[tuple[TrialResult, Scenario, Remedy]], search: Search) ->
         jobs=search.jobs,
         interrupted=search.interrupted,
         on_interrupt=search.on_interrupt,
+        lost=search.lost,
+        note=search.note,
     ):
         attempt = attempts[seen.trial_id]
         yield RemedyTrial(seen.scenario, attempt.bad.observation.trial_id, attempt.remedy, seen)

@@ -296,6 +296,7 @@ def _warnings(stored: StoredRun, results: tuple[TrialResult, ...]) -> tuple[RunW
     found = (
         _missing_trials(stored, results),
         _engine_failures(results),
+        _harness_failures(results),
         _several_engines(stored, results),
         _incomplete_records(results),
         _overload(stored, results),
@@ -328,6 +329,20 @@ def _engine_failures(results: tuple[TrialResult, ...]) -> RunWarning | None:
         "engine-failed",
         f"The engine failed in {count_of(failed, 'trial')}; they say nothing about the container.",
         "Look at the engine's own log, then run these trials again.",
+    )
+
+
+def _harness_failures(results: tuple[TrialResult, ...]) -> RunWarning | None:
+    failed = sum(
+        result.observation.problem is not None and result.observation.problem.kind is ProblemKind.HARNESS_FAILED
+        for result in results
+    )
+    if not failed:
+        return None
+    return RunWarning(
+        "harness-failed",
+        f"The harness itself failed in {count_of(failed, 'trial')}; they say nothing about the container.",
+        "Send us the details that the trial names; `stop-harness run --resume` performs these trials again.",
     )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from harness import store
+from harness import crash_report, store, surroundings
+from harness.errors import StoreError
 from harness.model import Report
 
 HTML_FILE = "report.html"
@@ -17,42 +21,89 @@ RENDERERS_NEED = ("matplotlib.backends.backend_svg", "matplotlib.figure", "panda
 """What the reports of every run import late, for the plots and the tables."""
 
 
-def write(built: Report, directory: store.RunDirectory) -> None:
-    """Every format into the run directory. Raises StoreError if it cannot be written."""
-    from harness.renderers import csv_table, html, markdown, plots, results_json
+def write(built: Report, directory: store.RunDirectory) -> tuple[str, ...]:
+    """Every format into the run directory, each whether or not the others could be. Gives what failed, in sentences."""
+    from harness.renderers import csv_table, html, markdown, results_json
 
-    directory.write("results.json", results_json.render(built))
-    write_junit(built, directory.path / JUNIT_FILE)
-    write_sarif(built, directory.path / SARIF_FILE)
-    directory.write("results.csv", csv_table.render(built))
-    directory.write("summary.md", markdown.render(built))
-    pictures = plots.render_all(built)
+    attempts = _Attempts(directory)
+    attempts.make("results.json", lambda: results_json.render(built))
+    attempts.make(JUNIT_FILE, lambda: _junit(built))
+    attempts.make(SARIF_FILE, lambda: _sarif(built))
+    attempts.make("results.csv", lambda: csv_table.render(built))
+    attempts.make("summary.md", lambda: markdown.render(built))
+    pictures = attempts.draw(built)
     for name, svg in pictures.items():
-        directory.write(f"plots/{name}.svg", svg)
-    directory.write(HTML_FILE, html.render(built, pictures))
+        attempts.make(f"plots/{name}.svg", partial(str, svg))
+    attempts.make(HTML_FILE, lambda: html.render(built, pictures))
+    return tuple(attempts.problems)
 
 
-def write_junit(built: Report, path: Path, *, shared: bool | None = None) -> None:
-    """JUnit XML at a place of its own; `shared` as in `RunDirectory`. Raises StoreError."""
+def write_elsewhere(
+    built: Report, junitxml: Path | None, sarif: Path | None, *, shared: bool | None = None
+) -> tuple[str, ...]:
+    """JUnit XML and SARIF at places of their own, None: not asked for. `shared` as in `RunDirectory`.
+
+    Gives what failed, in sentences.
+    """
+    problems: list[str] = []
+    for path, render in ((junitxml, _junit), (sarif, _sarif)):
+        if path is not None:
+            attempts = _Attempts(store.RunDirectory(path.parent, shared=shared))
+            attempts.make(path.name, partial(render, built))
+            problems += attempts.problems
+    return tuple(problems)
+
+
+class _Attempts:
+    """Files made one by one; what went wrong with each is kept."""
+
+    def __init__(self, directory: store.RunDirectory) -> None:
+        self._directory = directory
+        self.problems: list[str] = []
+
+    def make(self, name: str, render: Callable[[], str]) -> None:
+        """One file."""
+        try:
+            self._directory.write(name, render())
+        except StoreError as error:
+            self.problems.append(str(error))
+        except Exception as error:  # noqa: BLE001 - a fault in one format must not cost the others
+            self.problems.append(f"{name} could not be made: {crash_report.note(error)}")
+
+    def draw(self, built: Report) -> dict[str, str]:
+        """The pictures; none where they cannot be drawn."""
+        try:
+            from harness.renderers import plots
+
+            surroundings.require_room_for_libraries()
+            return plots.render_all(built)
+        except Exception as error:  # noqa: BLE001 - without memory or threads their library fails in its own ways
+            self.problems.append(f"the plots could not be drawn: {crash_report.note(error)}")
+            return {}
+
+
+def _junit(built: Report) -> str:
     from harness.renderers import junit
 
-    store.RunDirectory(path.parent, shared=shared).write(path.name, junit.render(built))
+    return junit.render(built)
 
 
-def write_sarif(built: Report, path: Path, *, shared: bool | None = None) -> None:
-    """SARIF at a place of its own, likewise. Raises StoreError."""
+def _sarif(built: Report) -> str:
     from harness.renderers import sarif
 
-    store.RunDirectory(path.parent, shared=shared).write(path.name, sarif.render(built))
+    return sarif.render(built)
 
 
 def load_renderers() -> threading.Thread:
     """Beside the last stops, in a thread: what every report needs takes two seconds to import."""
 
     def load() -> None:
-        for module in RENDERERS_NEED:
-            importlib.import_module(module)
+        with contextlib.suppress(Exception):  # whoever needs it will fail, and say so
+            surroundings.require_room_for_libraries()
+            for module in RENDERERS_NEED:
+                importlib.import_module(module)
 
     thread = threading.Thread(target=load, name="load renderers", daemon=True)
-    thread.start()
+    with contextlib.suppress(RuntimeError):  # no more threads: then they are loaded when they are needed
+        thread.start()
     return thread

@@ -53,9 +53,9 @@ def run(paths: tuple[Path, ...], color: str, fail_on_slower: bool, **settings: A
     name = scenarios[0].name if len(scenarios) == 1 else paths[0].resolve().name
     settings["report_dir"] = settings["report_dir"] or Path("reports")
     request = request_of(scenarios, name, settings)
-    outcome = _run_and_summarise(request, color)
-    left_behind = bool(outcome.left_behind)
-    sys.exit(exit_codes.of_report(outcome.report, fail_on_slower=fail_on_slower, left_behind=left_behind))
+    outcome = session.perform(request, color)
+    _summarise(outcome, color)
+    sys.exit(exit_codes.of_run(outcome, fail_on_slower=fail_on_slower))
 
 
 def request_of(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any]) -> RunRequest:
@@ -119,15 +119,12 @@ def _certainty(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _run_and_summarise(request: RunRequest, color: str) -> RunOutcome:
-    from harness import report_files
+def _summarise(outcome: RunOutcome, color: str) -> None:
+    """What the run came to, where there is a place to say it; the report has it in any case."""
+    from harness import report_files, standard_streams
     from harness.renderers import terminal
 
-    outcome = session.perform(request, color)
-    terminal_output.echo(
-        terminal.summary(outcome.report, **terminal_output.style(color)),
-        color,
-    )
+    summary = terminal.summary(outcome.report, **terminal_output.style(color))
     assert outcome.directory is not None
-    click.echo(f"\nreport: {outcome.directory / report_files.HTML_FILE}")
-    return outcome
+    terminal_output.deliver(f"{summary}\nreport: {outcome.directory / report_files.HTML_FILE}\n", color)
+    standard_streams.forgive(sys.stdout)

@@ -72,8 +72,10 @@ class Listener(Protocol):
 @dataclass(frozen=True)
 class RunOutcome:
     """A finished run: what it says and where it lies (None: it was not to be written). `left_behind`: what of it could
-    not be removed from the engine."""
+    not be removed from the engine. `problems`: what else the harness could not do that it was asked for, in sentences.
+    """
 
     report: Report
     directory: Path | None
     left_behind: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TypeVar
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
 
-from harness.errors import UsageError
+from harness.errors import SurroundingsError, UsageError
 from harness.model import EngineInfo, Trial
+from harness.surroundings import is_shortage
 
 STARTS_PER_CPU = 2
 """Starting a container is half CPU, half waiting for the kernel and the engine."""
@@ -30,6 +33,9 @@ FILES_OF_A_TRIAL, SPARE_FILES = 8, 256
 """Open at once: connections to the engine, pipes to a helper, the kernel's record; and for all the rest."""
 
 Result = TypeVar("Result")
+
+GIVE_UP_S = 2.5
+"""After an interruption: as long as trials keep ending they are waited for, but no longer than this for the next."""
 
 POLL_S = 0.2
 """How often the main thread looks for an interruption; signal handlers run only between its waits."""
@@ -104,24 +110,124 @@ def run_all(
     jobs: int,
     interrupted: Callable[[], bool],
     on_interrupt: Callable[[], None],
+    lost: Callable[[Trial, Exception], Result] | None = None,
+    note: Callable[[str], None] = lambda _text: None,
 ) -> Iterator[Result]:
     """Yield each trial's result as it ends, in the caller's thread. `trials` are drawn as they begin.
 
     `interrupted` is asked several times a second; when it first says yes, `on_interrupt` is called once and no further
-    trial begins, while those in flight are still yielded. Threads are used because every engine call blocks in I/O.
+    trial begins, while those in flight are still yielded, unless they hang. Where the machine has no more threads or
+    memory, fewer trials run at once, and `note` is told. `lost` makes a result of an unexpected error, so that the
+    others go on (None: it is raised), and of a trial that hangs, with `GaveUp`.
+
+    Threads are used because every engine call blocks in I/O; one for each trial, and none that keeps the process alive.
     """
-    with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="trial") as pool:
-        waiting = iter(trials)
-        flying: set[Future[Result]] = set()
-        stopped = False
-        while True:
-            if not stopped and interrupted():
-                stopped = True
-                threading.Thread(target=on_interrupt, name="interrupt", daemon=True).start()
-            while not stopped and len(flying) < jobs and (trial := next(waiting, None)) is not None:
-                flying.add(pool.submit(work, trial))
-            if not flying:
-                return
-            done, flying = wait(flying, timeout=POLL_S, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
+    flight = _Flight(work, jobs, note)
+    waiting = iter(trials)
+    stopped = False
+    while True:
+        if not stopped and interrupted():
+            stopped = True
+            flight.moved()
+            _in_background(on_interrupt)
+        while not stopped and flight.has_room() and (trial := flight.postponed(waiting)) is not None:
+            flight.begin(trial)
+        if not flight.trials:
+            return
+        ended = flight.next_ended()
+        if ended is None and stopped and flight.stands_still():
+            for trial in flight.give_up():
+                if lost is not None:
+                    yield lost(trial, GaveUp("the engine did not answer after the interruption"))
+            return
+        if ended is None:
+            continue
+        trial, outcome = ended
+        if not isinstance(outcome, BaseException):
+            yield outcome
+        elif is_shortage(outcome) and flight.trials and not stopped:
+            flight.later(trial, outcome)
+        elif lost is not None and isinstance(outcome, Exception):
+            yield lost(trial, outcome)
+        else:
+            raise outcome
+
+
+class GaveUp(Exception):
+    """A trial that hangs is waited for no longer."""
+
+
+class _Flight(Generic[Result]):
+    """The trials that are under way, and how many may be."""
+
+    def __init__(self, work: Callable[[Trial], Result], jobs: int, note: Callable[[str], None]) -> None:
+        self._work, self._room, self._note = work, jobs, note
+        self._ended: SimpleQueue[tuple[Trial, Result | BaseException]] = SimpleQueue()
+        self._later: list[Trial] = []
+        self._last_moved = time.monotonic()
+        self.trials: list[Trial] = []
+
+    def has_room(self) -> bool:
+        """Whether one more may begin."""
+        return len(self.trials) < self._room
+
+    def postponed(self, waiting: Iterator[Trial]) -> Trial | None:
+        """The next to begin; None when there is none."""
+        return self._later.pop() if self._later else next(waiting, None)
+
+    def begin(self, trial: Trial) -> None:
+        """In a thread of its own. Raises RuntimeError if not even one can be started."""
+
+        def perform() -> None:
+            try:
+                self._ended.put((trial, self._work(trial)))
+            except BaseException as error:  # noqa: BLE001 - it is raised, or made a result, where trials are waited for
+                self._ended.put((trial, error))
+
+        try:
+            threading.Thread(target=perform, name=f"trial {trial.trial_id}", daemon=True).start()
+        except RuntimeError as error:
+            if not self.trials:
+                raise SurroundingsError(
+                    f"no thread can be started ({error}); see `ulimit -u` and the pids limit"
+                ) from None
+            self.later(trial, error)
+            return
+        self.trials.append(trial)
+
+    def later(self, trial: Trial, error: BaseException) -> None:
+        """Try this one again, with fewer beside it: a trial needs threads and memory of its own as well."""
+        self._later.append(trial)
+        room = max(1, len(self.trials) // 2)
+        if room < self._room:
+            self._room = room
+            self._note(f"the machine gives no more ({error}): from now on at most {room} at once")
+
+    def next_ended(self) -> tuple[Trial, Result | BaseException] | None:
+        """The next trial that ended, with its result or error; None if none did for a moment."""
+        try:
+            trial, outcome = self._ended.get(timeout=POLL_S)
+        except Empty:
+            return None
+        self.trials.remove(trial)
+        self.moved()
+        return trial, outcome
+
+    def moved(self) -> None:
+        """Something happened."""
+        self._last_moved = time.monotonic()
+
+    def stands_still(self) -> bool:
+        """Whether nothing has happened for so long that nothing will."""
+        return time.monotonic() - self._last_moved > GIVE_UP_S
+
+    def give_up(self) -> tuple[Trial, ...]:
+        """Those under way, which are waited for no longer."""
+        left, self.trials = tuple(self.trials), []
+        return left
+
+
+def _in_background(call: Callable[[], None]) -> None:
+    # Without a further thread the trials are not told; they are given up when nothing moves.
+    with contextlib.suppress(RuntimeError):
+        threading.Thread(target=call, name="interrupt", daemon=True).start()

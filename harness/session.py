@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+import time
 from types import FrameType
 from typing import TYPE_CHECKING
+
+import click
 
 from harness import exit_codes, terminal_output
 
@@ -15,9 +19,15 @@ if TYPE_CHECKING:
     from harness.run_request import RunOutcome, RunRequest
     from harness.trial import Interruption
 
+ONE_HANG_UP_S = 1.0
+"""The shell and then the kernel send SIGHUP when a terminal closes: within milliseconds, and it is one hang-up."""
+
 
 def perform(request: RunRequest, color: str) -> RunOutcome:
-    """A run with progress on standard error, Ctrl-C and SIGTERM ending it cleanly, a second one at once."""
+    """A run with progress on standard error, a signal ending it cleanly, a second one at once.
+
+    What the harness could not do that it was asked for is said at the end.
+    """
     from harness import pipeline
     from harness.trial import Interruption
 
@@ -25,29 +35,41 @@ def perform(request: RunRequest, color: str) -> RunOutcome:
     interruption = Interruption()
     Interrupts(interruption, progress).install()
     try:
-        return pipeline.run(request, progress, interruption)
+        outcome = pipeline.run(request, progress, interruption)
     finally:
         progress.close()
+    for problem in outcome.problems:
+        click.echo(f"stop-harness: {problem}", err=True)
+    return outcome
 
 
 class Interrupts:
-    """First Ctrl-C or SIGTERM: no new trials, those in flight end now. Second: leave; the reaper cleans up."""
+    """First Ctrl-C, SIGTERM or SIGHUP: no new trials, those in flight end now. Second: leave; the reaper cleans up."""
 
     def __init__(self, interruption: Interruption, progress: PlainProgress | LiveProgress) -> None:
         self._interruption, self._progress = interruption, progress
+        self._hung_up_at = 0.0
 
     def install(self) -> None:
-        """Take over SIGINT and SIGTERM."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        """Take over SIGINT, SIGTERM, and SIGHUP unless it is ignored: that is how `nohup` asks to stay."""
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
             signal.signal(number, self._on_signal)
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._interruption.by_user:
+            if number == signal.SIGHUP and time.monotonic() - self._hung_up_at < ONE_HANG_UP_S:
+                return
             os._exit(exit_codes.INTERRUPTED)
+        if number == signal.SIGHUP:
+            self._hung_up_at = time.monotonic()
         self._interruption.request()
         if not self._progress.trials_begun:
             raise KeyboardInterrupt
-        os.write(2, b"\ninterrupted: ending the trials in flight; once more to leave at once\n")
+        with contextlib.suppress(OSError):  # closed, or the terminal is gone
+            os.write(2, b"\ninterrupted: ending the trials in flight; once more to leave at once\n")
 
 
 def progress_for(color: str) -> PlainProgress | LiveProgress:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 from harness import redaction
-from harness.errors import StoreError
+from harness.errors import NotWritten, StoreError
 from harness.model import (
     Observation,
     RemedyTrial,
@@ -77,40 +79,49 @@ class RunDirectory:
         """Write `run.json`, whole or not at all."""
         self.write(RUN_FILE, _dump(RunFile, file, indent=2))
 
-    def append(self, result: TrialResult) -> None:
-        """One line of the journal, on disk before the call returns. Raises StoreError."""
-        self._append(JOURNAL_FILE, _dump(TrialResult, result))
+    def append(self, record: TrialResult | RemedyTrial) -> None:
+        """One line of the journal of its kind, on disk before the call returns. Raises StoreError."""
+        if isinstance(record, RemedyTrial):
+            self._append(REMEDIES_FILE, _dump(RemedyTrial, record))
+        else:
+            self._append(JOURNAL_FILE, _dump(TrialResult, record))
 
-    def append_remedy(self, tried: RemedyTrial) -> None:
-        """One line of the remedies' journal, as `append`."""
-        self._append(REMEDIES_FILE, _dump(RemedyTrial, tried))
+    def has_journal(self) -> bool:
+        """Whether the file is there."""
+        return (self.path / JOURNAL_FILE).is_file()
 
     def _append(self, name: str, line: str) -> None:
+        """The whole line or nothing of it: half of one would spoil what comes behind it."""
         path = self.path / name
         try:
             with self._open(path, os.O_APPEND) as journal:
-                journal.write(line + "\n")
-                journal.flush()
-                os.fsync(journal.fileno())
+                size = os.fstat(journal.fileno()).st_size
+                try:
+                    _write_all(journal, line + "\n")
+                    os.fsync(journal.fileno())
+                except OSError:
+                    journal.truncate(size)
+                    raise
         except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror}") from None
+            raise NotWritten(f"cannot write {path}: {error.strerror}") from None
 
     def write(self, name: str, text: str) -> Path:
         """A file of the report, whole or not at all. Raises StoreError."""
         path = self.path / name
+        temporary = path.with_name(f".{path.name}.part")
         try:
-            path.parent.mkdir(_mode(0o777, shared=self._shared), exist_ok=True)
-            temporary = path.with_name(f".{path.name}.part")
+            path.parent.mkdir(_mode(0o777, shared=self._shared), parents=True, exist_ok=True)
             with self._open(temporary, os.O_TRUNC) as opened:
-                opened.write(text)
+                _write_all(opened, text)
             temporary.replace(path)
         except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror}") from None
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise NotWritten(f"cannot write {path}: {error.strerror}") from None
         return path
 
-    def _open(self, path: Path, how: int) -> IO[str]:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, _mode(0o666, shared=self._shared))
-        return os.fdopen(descriptor, "w", encoding="utf-8")
+    def _open(self, path: Path, how: int) -> FileIO:
+        return FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | how, _mode(0o666, shared=self._shared)), "w")
 
     def mark_latest(self) -> None:
         """Point `latest` beside this directory at it; a file system without links does without."""
@@ -139,6 +150,12 @@ def _is_shared(directory: Path) -> bool:
 
 def _mode(everybody: int, *, shared: bool) -> int:
     return everybody if shared else everybody & 0o700
+
+
+def _write_all(file: FileIO, text: str) -> None:
+    rest = memoryview(text.encode())
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def read(path: Path) -> tuple[StoredRun, tuple[Verdict, ...]]:

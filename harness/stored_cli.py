@@ -21,7 +21,7 @@ def judge(run_dir: Path, color: str) -> None:
 
     stored, then = store.read(run_dir)
     report = pipeline.report_of(stored)
-    terminal_output.echo(
+    terminal_output.deliver(
         terminal.summary(report, **terminal_output.style(color)),
         color,
     )
@@ -57,8 +57,10 @@ def report(
         parent = report_dir or run_dirs[0].resolve().parent
         directory = store.RunDirectory.create(parent, f"{stored.run.name}-merged", shared=share_report)
         pipeline.write_stored(stored, built, directory)
-    report_files.write(built, directory)
+    problems = report_files.write(built, directory)
+    for problem in problems:
+        click.echo(f"stop-harness: {problem}", err=True)
     if built.comparison is not None:
         click.echo(trend_text.plain(built.comparison))
     click.echo(f"report: {directory.path / report_files.HTML_FILE}")
-    sys.exit(exit_codes.of_report(built, fail_on_slower=fail_on_slower))
+    sys.exit(exit_codes.HARNESS if problems else exit_codes.of_report(built, fail_on_slower=fail_on_slower))

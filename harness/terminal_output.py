@@ -9,6 +9,8 @@ from typing import TypedDict
 
 import click
 
+from harness import standard_streams
+
 
 class Style(TypedDict):
     """How a text is laid out."""
@@ -28,6 +30,15 @@ def coloured(choice: str) -> bool:
 def style(choice: str) -> Style:
     """What the terminal renderers take, for a choice of `--color`."""
     return {"width": width(), "colour": coloured(choice), "unicode": unicode()}
+
+
+def deliver(text: str, choice: str) -> None:
+    """To standard output; to standard error where that is closed or full."""
+    echo(text, choice)
+    if standard_streams.lost(sys.stdout):
+        click.echo(text, nl=False, err=True, color=False)
+        if not standard_streams.lost(sys.stderr):
+            standard_streams.forgive(sys.stdout)
 
 
 def echo(text: str, choice: str) -> None:

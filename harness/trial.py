@@ -138,6 +138,11 @@ def perform(
     return observation
 
 
+def not_performed(trial: Trial, engine: Engine, problem: Problem) -> Observation:
+    """The record of a trial that never came to its end, for a reason that is not the subject's."""
+    return _Notes(trial, engine).observation(problem=problem)
+
+
 def foresee(trial: Trial, engine: Engine, interruption: Interruption) -> prediction.Forecast:
     """Start, make ready, look once, remove. What does not get ready cannot be foreseen. Raises EngineError."""
     subject: RunningSubject | None = None
@@ -223,8 +228,9 @@ class _Looks:
 
     def begin(self) -> None:
         """Look now and then until the stop is over: who is gone needs no look."""
-        self._thread = threading.Thread(target=self._look, name="looks", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._look, name="looks", daemon=True)
+        thread.start()
+        self._thread = thread  # only now: one that could not be started cannot be joined
 
     def end(self) -> None:
         """The stop is over."""

@@ -39,6 +39,7 @@ _PROBLEM_RULES = {
     ProblemKind.START_FAILED: (Outcome.INCONCLUSIVE, "not-measured"),
     ProblemKind.ENGINE_FAILED: (Outcome.INCONCLUSIVE, "not-measured"),
     ProblemKind.INTERRUPTED: (Outcome.INCONCLUSIVE, "not-measured"),
+    ProblemKind.HARNESS_FAILED: (Outcome.INCONCLUSIVE, "not-measured"),
     ProblemKind.NOT_DERIVABLE: (Outcome.INCONCLUSIVE, "not-derivable"),
 }
 

@@ -93,6 +93,8 @@ class ProblemKind(StrEnum):
     NOT_READY = "not_ready"
     ENGINE_FAILED = "engine_failed"
     INTERRUPTED = "interrupted"
+    HARNESS_FAILED = "harness_failed"
+    """An error of the harness itself that nobody expected, or no memory or threads for it."""
     NOT_DERIVABLE = "not_derivable"
     """It was not performed, and the longer stop that it is derived from leaves it open."""
 

@@ -1,0 +1,67 @@
+"""What the machine gives the harness itself: threads, memory, files. A limit on them is no reason to lose a run."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import resource
+import sys
+import threading
+
+SHORTAGES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+"""What fork(2), mmap(2) and open(2) say where there is no more; of EAGAIN a socket without an answer is another case,
+which the engines handle themselves."""
+
+STACK_BYTES = 512 << 10
+"""Of a thread, where address space is limited: the default of 8 MiB each is far more than any of ours uses."""
+
+LIBRARIES_BYTES = 300 << 20
+"""Address space that numpy, scipy, pandas and matplotlib take; measured: 232 MiB, with one thread of OpenBLAS."""
+
+M_ARENA_MAX = -8
+"""mallopt(3). Each arena, one a thread, reserves 64 MiB of address space."""
+
+
+class Shortage(Exception):
+    """The machine gives no more, as an engine said in words."""
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether the machine, or a limit on this process, gives no more threads, processes, memory or files."""
+    if isinstance(error, OSError):
+        return error.errno in SHORTAGES
+    return isinstance(error, MemoryError | Shortage) or (isinstance(error, RuntimeError) and says_shortage(str(error)))
+
+
+def says_shortage(message: str) -> bool:
+    """Whether an error's text names one: of Python for threads, of fork(2) for processes."""
+    return "can't start new thread" in message or os.strerror(errno.EAGAIN) in message
+
+
+def economise() -> None:
+    """Before the first thread: take as little as one can where `ulimit -v` limits the address space."""
+    # As many threads as there are CPUs gain nothing here, and end the process where so many cannot be started.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if not _is_limited():
+        return
+    threading.stack_size(STACK_BYTES)
+    allocator = ctypes.CDLL(None)
+    if hasattr(allocator, "mallopt"):  # not in musl
+        allocator.mallopt(M_ARENA_MAX, 1)
+
+
+def require_room_for_libraries() -> None:
+    """Raise MemoryError where numpy and its like do not fit: OpenBLAS would end the process, with exit code 1."""
+    if not _is_limited() or "scipy.special" in sys.modules:
+        return
+    try:
+        mmap.mmap(-1, LIBRARIES_BYTES, prot=mmap.PROT_READ).close()
+    except OSError:
+        needed = LIBRARIES_BYTES >> 20
+        raise MemoryError(f"statistics and plots need {needed} MiB of address space more; see `ulimit -v`") from None
+
+
+def _is_limited() -> bool:
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
