@@ -132,7 +132,8 @@ class RunDirectory:
             fresh.symlink_to(self.path.name)
             fresh.replace(link)
         except OSError:
-            fresh.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                fresh.unlink()
 
     def remove_if_empty(self) -> None:
         """Undo `create` when nothing came of the run."""
