@@ -78,6 +78,7 @@ class FaultyEngine:
     def __post_init__(self) -> None:
         self._marks: dict[str, str] = {}
         self._stopped: set[str] = set()
+        self.stops = 0
         self._used: dict[int, int] = {}
         self._changed_at: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -203,6 +204,7 @@ class FaultyEngine:
             mark = asked[1].decode()
         if method == "POST" and path.endswith("/stop") and container:
             self._stopped.add(container)
+            self.stops += 1
         for number, rule in enumerate(self.rules):
             if isinstance(rule.effect, Events) or rule.method != method or not re.fullmatch(rule.path, path):
                 continue  # events are changed one by one, by the mark of their container

@@ -16,6 +16,7 @@ from typing import Any
 
 import docker
 
+from harness.engines.docker_calls import TIME_LIMIT_VARIABLE
 from harness.engines.docker_host import DockerHost
 from harness.engines.reaper import OWNER_LABEL
 from tests.faults.proxy import MARK, FaultyEngine
@@ -27,7 +28,7 @@ RUN_LIMIT_S = 200
 """A run that takes longer hangs. The largest has a hundred trials, and takes 40 s on a quiet machine."""
 
 ENGINE_TIMEOUT_S = 10
-"""For one call, in the runs here; users have a minute."""
+"""For one call, where some of them hang; the others have a minute, as users have."""
 
 GONE_PATIENCE_S = 15
 """For what the run could not remove by itself, once the engine is well again."""
@@ -136,7 +137,7 @@ class Bench:
         rules = tuple(replace(rule, mark=_key(fault)) for fault in faults for rule in fault.rules)
         socket = None if faults[0].remote else folder / "engine.sock"
         with FaultyEngine(self._host.url, socket, rules) as proxy:
-            process = self._context.Process(target=_command_line, args=(str(folder), proxy.url))
+            process = self._context.Process(target=_command_line, args=(str(folder), proxy.url, _timeout_s(faults)))
             began = time.monotonic()
             process.start()
             assert process.pid is not None
@@ -182,13 +183,17 @@ class Bench:
         return left
 
 
-def _command_line(folder: str, url: str) -> None:
+def _timeout_s(faults: tuple[Fault, ...]) -> str:
+    return str(ENGINE_TIMEOUT_S) if any(fault.hangs for fault in faults) else ""
+
+
+def _command_line(folder: str, url: str, timeout_s: str) -> None:
     """In the forked process: `stop-harness run`, its output in a file."""
     os.setsid()
     output = os.open(f"{folder}/output", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.environ |= {"DOCKER_HOST": url, "STOP_HARNESS_ENGINE_TIMEOUT": str(ENGINE_TIMEOUT_S), "CI": "1"}
+    os.environ |= {"DOCKER_HOST": url, TIME_LIMIT_VARIABLE: timeout_s, "CI": "1"}
     os.chdir(folder)
     sys.argv = ["stop-harness", "run", "scenarios", "--engine", "docker", "--report-dir", "reports"]
     from harness.cli import main

@@ -1,0 +1,164 @@
+"""However harness and engine come to their ends: nothing of a run is left in the end, and what is left is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import pytest
+
+from harness.engines import process_files
+from harness.engines.docker_host import DockerHost
+from harness.engines.reaper import OWNER_LABEL, RUN_LABEL
+from tests.faults.effects import Hang
+from tests.faults.proxy import MARK, FaultyEngine, Rule
+from tests.faults.runner import BASE_IMAGE, SUBJECTS
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+
+INSPECT = "/containers/[0-9a-f]+/json"
+
+STOPS_FOR_A_MINUTE = 2
+"""Trials of a run here: they wait for the stop timeout of a program that ignores the stop signal."""
+
+
+@dataclass
+class Harness:
+    """A command line of its own behind a proxy, in the middle of its stops."""
+
+    process: subprocess.Popen[str]
+    proxy: FaultyEngine
+    containers: Callable[[], int]
+
+
+@pytest.fixture
+def engine(docker_engine_host: DockerHost) -> Iterator[docker.DockerClient]:
+    """The real engine, to look at what is left there."""
+    client = docker_engine_host.connect()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def harness(
+    tmp_path: Path, docker_engine_host: DockerHost, engine: docker.DockerClient, request: pytest.FixtureRequest
+) -> Iterator[Harness]:
+    """Two trials at their stop calls, or at a call that hangs by the rule that is the parameter."""
+    rule: Rule | None = getattr(request, "param", None)
+    words = json.dumps(["perl", "-e", SUBJECTS["killed"]])
+    (tmp_path / "slow.yaml").write_text(
+        f"version: 1\nname: slow\nsubject: {{image: '{BASE_IMAGE}', command: {words}, "
+        f"environment: {{{MARK}: slow}}}}\n"
+        "ready: {log: ^ready$}\nstop: {timeouts: [60s, 61s]}\n"
+    )
+    with FaultyEngine(docker_engine_host.url, tmp_path / "engine.sock", (rule,) if rule else ()) as proxy:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harness.cli", "run", "slow.yaml", "--engine", "docker"],
+            cwd=tmp_path,
+            env={**os.environ, "DOCKER_HOST": proxy.url, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+        def containers() -> int:
+            items = engine.api.containers(all=True, filters={"label": OWNER_LABEL})
+            return sum(f"/{process.pid}/" in item["Labels"][OWNER_LABEL] for item in items)
+
+        if rule is None:
+            wait_until(lambda: proxy.stops == STOPS_FOR_A_MINUTE + 1, 60, "the stop calls")  # and the reference stop
+        else:
+            wait_until(lambda: proxy.injected[rule.mark] >= (1 if rule.everybody else 2), 60, "a hanging call")
+        yield Harness(process, proxy, containers)
+        process.kill()
+        process.communicate()
+        if not proxy.path or not proxy.path.exists():
+            proxy.come_back()
+        wait_until(lambda: containers() == 0, 60, "the reaper has cleaned up")
+
+
+def wait_until(condition: Callable[[], bool], within_s: float, what: str) -> None:
+    """Poll with a deadline."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "harness",
+    [Rule("GET", INSPECT, Hang(), mark="slow"), Rule("GET", INSPECT, Hang(), everybody=True)],
+    ids=["in the trials", "before the trials"],
+    indirect=True,
+)
+def test_an_interrupt_ends_a_run_whose_engine_hangs(harness: Harness) -> None:
+    """With no answer to `inspect`, SIGTERM ends the run within seconds, and nothing is left."""
+    began = time.monotonic()
+    harness.process.send_signal(signal.SIGTERM)
+    harness.process.wait(timeout=60)
+    took_s = time.monotonic() - began
+    assert took_s < 30, took_s  # 2 to 4 s on a quiet machine, most of it the report
+    assert harness.process.returncode == 130
+    wait_until(lambda: harness.containers() == 0, 30, "no container")
+
+
+def test_an_engine_that_is_away_when_the_harness_dies_is_cleaned_up_when_it_is_back(harness: Harness) -> None:
+    """The reaper goes on trying: it outlives an engine that does not answer at all for longer than it once waited."""
+    harness.proxy.cut()
+    harness.process.kill()
+    harness.process.wait()
+    time.sleep(6)  # twice as long as the reaper looks for late starts: it must not have given up
+    assert harness.containers() == STOPS_FOR_A_MINUTE
+    harness.proxy.come_back()
+    wait_until(lambda: harness.containers() == 0, 60, "no container")
+
+
+def test_the_end_of_the_whole_process_tree_leaves_nothing(harness: Harness) -> None:
+    """What a CI runner kills, the process group and all that descend from the step, does not hold the reaper."""
+    descendants = process_files.living([harness.process.pid])
+    os.killpg(harness.process.pid, signal.SIGKILL)
+    for pid in descendants:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    wait_until(lambda: harness.containers() == 0, 60, "no container")
+
+
+def test_an_engine_that_dies_in_the_middle_leaves_a_whole_report_and_is_cleaned_up_later(
+    harness: Harness, tmp_path: Path
+) -> None:
+    """Trials in flight are inconclusive; what is left is said, is exit code 4, and goes when the engine is back."""
+    harness.proxy.cut()
+    _, said = harness.process.communicate(timeout=120)
+    assert harness.process.returncode == 4, said
+    assert "could not be removed" in said
+    assert "Traceback" not in said
+    assert list((tmp_path / "reports").glob("2*/report.html"))
+    assert harness.containers() == STOPS_FOR_A_MINUTE
+    harness.proxy.come_back()
+    wait_until(lambda: harness.containers() == 0, 60, "no container")
+
+
+def test_the_next_run_says_what_dead_runs_have_left(engine: docker.DockerClient, tmp_path: Path) -> None:
+    """One line with the number and the command that removes them; nothing is removed unasked."""
+    labels = {RUN_LABEL: "dead", OWNER_LABEL: f"{os.uname().nodename}/{os.getpid()}/1"}
+    dead = engine.containers.create(BASE_IMAGE, command=["sleep", "60"], labels=labels)
+    try:
+        command = [sys.executable, "-m", "harness.cli", "check", BASE_IMAGE, "--engine", "docker", "--timeout", "1s"]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert "left on this engine; `stop-harness clean` removes them" in done.stderr
+        assert engine.containers.get(str(dead.id)).status == "created"
+    finally:
+        dead.remove(force=True)
