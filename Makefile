@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test test-fast test-known-stops lint format docs known-stops benchmark accuracy base-image example clean
+.PHONY: help run test test-fast test-known-stops lint format docs known-stops benchmark accuracy witness base-image example clean
 
 help:
 	@echo "make run         set up .venv, run the shipped scenarios, write a report"
@@ -14,6 +14,7 @@ help:
 	@echo "make docs        write the generated parts of docs/ again"
 	@echo "make known-stops  stop those images and write docs/known-stops.md and the README's table again"
 	@echo "make example     write reports/example again from the shipped scenarios"
+	@echo "make witness     compile the witness for both machines again; its bytes must not change unless its source did"
 	@echo "make base-image  make a base image from Debian's packages (needs mmdebstrap and Docker, no registry)"
 	@echo "make benchmark   measure against docker commands, xargs, testcontainers and raw API calls; a quarter of an hour"
 	@echo "make accuracy    durations against a program that knows the truth; slow"
@@ -53,6 +54,10 @@ benchmark: $(VENV)/.installed-dev
 
 accuracy: $(VENV)/.installed-dev
 	@$(BIN)/python benchmarks/accuracy.py
+
+witness: $(VENV)/.installed-dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[witness]'
+	@$(BIN)/python harness/engines/witness_program/build.py
 
 base-image:
 	mmdebstrap --variant=minbase --include=python3 bookworm - | docker import - debian:bookworm-slim

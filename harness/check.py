@@ -106,11 +106,14 @@ def describe_engine(line: DoctorLine) -> str:
     if info is None:
         return f"{line.name}: does not answer\n  " + line.message.replace("\n", "\n  ") + "\n"
     sigkill = "observed (its own record)" if info.observes_sigkill else "inferred from exit code 137 at the timeout"
+    lost = "proved" if info.proves_lost_processes else "not proved"
+    if line.name == "docker" and not info.proves_lost_processes:
+        lost += "; `--witness` on `run` and `check` would prove them"
     facts = [
         f"{line.name}: {line.message}",
         f"  SIGKILL: {sigkill}",
         f"  OOM kills: {'reported' if info.reports_oom else 'not reported'}",
-        f"  silent SIGKILLs when PID 1 leaves: {'proved' if info.proves_lost_processes else 'not proved'}",
+        f"  silent SIGKILLs when PID 1 leaves: {lost}",
         f"  PID 1 rules of the kernel: {'apply' if info.pid1_rules else 'not reproduced'}",
         f"  images, memory limits, init: {'yes' if info.runs_images else 'no'}",
         *(f"  note: {caveat}" for caveat in info.caveats),

@@ -26,6 +26,7 @@ from harness.cli_options import (
     SHARE_REPORT,
     SHOW_VALUES,
     TRY_FIXES,
+    WITNESS,
     CheckCommand,
     options,
 )
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of sentences.")
 @click.option("--sweep-start", is_flag=True, help="Find the moments from its start on at which a stop signal is lost.")
 @click.option("--predict", is_flag=True, help="Only forecast, from the signal masks; stops nothing.")
-@options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, *EFFORT, TRY_FIXES, KEEP)
+@options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, *EFFORT, TRY_FIXES, WITNESS, KEEP)
 @options(REPORT_DIR, JUNITXML, SARIF, SHARE_REPORT, SHOW_VALUES, BASE_IMAGE, COLOR)
 @click.pass_context
 def check(context: click.Context, /, color: str, as_json: bool, predict: bool, sweep_start: bool, **given: Any) -> None:

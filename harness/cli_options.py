@@ -29,6 +29,7 @@ SETTINGS = frozenset(
         "keep",
         "seed",
         "base_image",
+        "witness",
         "color",
         "show_values",
         "share_report",
@@ -88,6 +89,12 @@ EFFORT = (
 )
 SHOW_VALUES = option("--show-values", is_flag=True, help="Keep values of environment variables in clear in the report.")
 SHARE_REPORT = option("--share-report", is_flag=True, help="Let others read the report, as far as the umask lets them.")
+WITNESS = option(
+    "--witness",
+    is_flag=True,
+    help="Run a small container on the engine that hears of every process of that machine, where silent kills could "
+    "not be proved otherwise.",
+)
 TRY_FIXES = option("--try-fixes", is_flag=True, help="Repeat bad stops with changes that may cure them.")
 BASELINE = option(
     "--baseline",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness import plan, scenario, scheduler
 from harness.engines import selection
-from harness.engines.interface import Engine
+from harness.engines.interface import WITNESS_CAVEAT, Engine
 from harness.errors import BaseImageMissing, ScenarioError
 from harness.model import Plan, Scenario, SkippedScenario
 from harness.run_request import Listener, RunRequest
@@ -21,7 +21,12 @@ HURRIED_CLOSE_S = 1.5
 def opener(request: RunRequest) -> Callable[[str, str], selection.Chosen]:
     """Opens the engine that the request names, by (name, run id)."""
     return lambda name, run_id: selection.open_engine(
-        name, run_id, base_image=request.base_image, scenarios=request.scenarios, cluster=request.cluster
+        name,
+        run_id,
+        base_image=request.base_image,
+        scenarios=request.scenarios,
+        cluster=request.cluster,
+        witness=request.witness,
     )
 
 
@@ -50,6 +55,9 @@ def ready(
         in_a_hurry = isinstance(error, KeyboardInterrupt)
         close(engine, lambda: in_a_hurry)
         raise
+    for caveat in engine.info().caveats:
+        if caveat.startswith(WITNESS_CAVEAT):
+            listener.note(caveat)
     return engine, planned
 
 

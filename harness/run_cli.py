@@ -32,6 +32,7 @@ from harness.cli_options import (
     SHARE_REPORT,
     SHOW_VALUES,
     TRY_FIXES,
+    WITNESS,
     options,
 )
 from harness.errors import UsageError
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 @click.command(epilog=EXIT_CODES_HELP)
 @PATHS
-@options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, *EFFORT, TRY_FIXES, KEEP)
+@options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, *EFFORT, TRY_FIXES, WITNESS, KEEP)
 @options(BASELINE, FAIL_ON_SLOWER, REPORT_DIR, JUNITXML, SARIF, SHARE_REPORT, SHOW_VALUES, BASE_IMAGE, COLOR)
 def run(paths: tuple[Path, ...], color: str, fail_on_slower: bool, **settings: Any) -> None:
     """Run every scenario in PATHS (files, or folders of them) and write a report."""
@@ -88,6 +89,7 @@ def request_of(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, A
         junitxml=settings["junitxml"],
         sarif=settings.get("sarif"),
         base_image=settings["base_image"],
+        witness=settings.get("witness", False),
         baseline=settings.get("baseline"),
         cluster=Cluster(settings.get("cluster"), settings.get("run_task")) if settings["engine"] == "ecs" else None,
         command_line=("stop-harness", *sys.argv[1:]),

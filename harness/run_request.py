@@ -21,6 +21,7 @@ class RunRequest:
     times (None: twice as often as is needed without a failure), and begin nothing more after `max_time_ns`.
     `baseline`: a run directory to compare with. `show_values`: values of environment variables are kept in clear.
     `share_report`: what is written is readable by whom the umask lets, not by its owner only.
+    `witness`: bring ours to an engine whose kernel is out of reach.
     """
 
     scenarios: tuple[Scenario, ...]
@@ -43,6 +44,7 @@ class RunRequest:
     junitxml: Path | None = None
     sarif: Path | None = None
     base_image: str | None = None
+    witness: bool = False
     cluster: selection.Cluster | None = None
     baseline: Path | None = None
     command_line: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from harness.engines.docker_host import DockerHost
 from harness.engines.pid_namespace import PidNamespaceEngine
 from harness.errors import EngineError
 from tests import second_engine, ssh_server, tls_front
+from tests.tcp_engine import behind_tcp
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,6 +94,15 @@ def ssh_engine(docker_engine_host: DockerHost, tmp_path_factory: pytest.TempPath
         environment.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
         path = docker_engine_host.url.removeprefix("unix://")
         yield Address(f"ssh://engine.test{path}")
+
+
+@pytest.fixture(scope="session")
+def tcp_engine(docker_engine_host: DockerHost) -> Iterator[str]:
+    """The same engine through TCP: its API without its kernel."""
+    if not docker_engine_host.url.startswith("unix://"):
+        pytest.skip("the engine is not behind a socket file")
+    with behind_tcp(docker_engine_host.url.removeprefix("unix://")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session", autouse=True)

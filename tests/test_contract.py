@@ -202,6 +202,7 @@ def _run_all(open_engine: Callable[[str], Engine], scenarios: tuple[Scenario, ..
         "simulated",
         pytest.param("process", marks=pytest.mark.namespaces),
         pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("docker through TCP with a witness", marks=pytest.mark.docker),
         pytest.param("ecs", marks=pytest.mark.docker),
         *(pytest.param(name, marks=pytest.mark.docker) for name in REACHED),
     ],
@@ -216,6 +217,12 @@ def results(request: pytest.FixtureRequest) -> dict[str, TrialResult]:
         return _run_all(lambda _run_id: SimulatedEngine(scripts))
     if request.param == "ecs":
         return _run_all(selection.local_ecs, _as_images())
+    if request.param == "docker through TCP with a witness":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DOCKER_HOST", request.getfixturevalue("tcp_engine"))
+            found = _run_all(lambda run_id: selection.open_engine("docker", run_id, witness=True).engine)
+        assert any(result.observation.engine.proves_lost_processes for result in found.values())
+        return found
     name = str(request.param)
     return _run_all(lambda run_id: selection.open_engine(name, run_id).engine)
 

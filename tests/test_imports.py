@@ -19,7 +19,7 @@ PURE |= {"inference", "assurance", "model.reliability"}
 PURE |= {"units", "wording", "statistics", "platforms", "errors", "diagnosis_handler", "log_hints"}
 PURE |= {"model", "model.scenario", "model.observation", "model.verdict", "model.report"}
 PURE |= {"ecs_client.formats", "ecs_client.table", "ecs_client.yaml_1_2"}
-PURE |= {"wall_time", "prediction", "process_tree", "scenario_values", "scenario_traffic", "reliability"}
+PURE |= {"wall_time", "prediction", "process_tree", "left_behind", "scenario_values", "scenario_traffic", "reliability"}
 PURE |= {f"ecs_client.{name}" for name in ("measure", "records", "verdict_text")}
 PURE |= {
     f"ecs_endpoint.{name}" for name in ("grace", "definitions", "identifiers", "records", "tasks", "rollout", "errors")

@@ -7,9 +7,7 @@ import os
 import re
 import socket
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -276,7 +274,9 @@ CASES: dict[str, tuple[Subject, Outcome, tuple[str, ...] | None]] = {
 }
 
 
-def run(cases: dict[str, Subject], repeat: int = 1, jobs: str = "auto") -> dict[str, list[TrialResult]]:
+def run(
+    cases: dict[str, Subject], repeat: int = 1, jobs: str = "auto", *, witness: bool = False
+) -> dict[str, list[TrialResult]]:
     """Stop each, and sort the results."""
     any_of = (Expectation(outcomes=(Outcome.GRACEFUL, Outcome.LOSSY, Outcome.KILLED)),)
     scenarios = tuple(
@@ -290,7 +290,7 @@ def run(cases: dict[str, Subject], repeat: int = 1, jobs: str = "auto") -> dict[
         )
         for name, asked in cases.items()
     )
-    request = RunRequest(scenarios, "test", None, engine="docker", jobs=jobs)
+    request = RunRequest(scenarios, "test", None, engine="docker", jobs=jobs, witness=witness)
     results = pipeline.run(request, Silence(), Interruption()).report.results
     return {
         name: [result for result in results if result.observation.scenario == name.replace(" ", "-").lower()]
@@ -356,35 +356,6 @@ def test_a_health_check_in_flight_is_not_lost_work(tmp_path: Path) -> None:
     (result,) = run({"health": Subject(build_directory=str(tmp_path))})["health"]
     assert any("sleep 50" in process.command for process in result.observation.processes or ())
     assert (result.verdict.outcome, result.observation.lost_processes) == (Outcome.GRACEFUL, ())
-
-
-@pytest.fixture
-def tcp_engine(docker_engine_host: DockerHost) -> Iterator[str]:
-    """The same engine through TCP: its API without its kernel."""
-    if not docker_engine_host.url.startswith("unix://"):
-        pytest.skip("the engine is not behind a socket file")
-    path = docker_engine_host.url.removeprefix("unix://")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=_forward_all, args=(server, path), daemon=True).start()
-        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-
-
-def _forward_all(server: socket.socket, path: str) -> None:
-    with contextlib.suppress(OSError):
-        while True:
-            client, _ = server.accept()
-            engine = socket.socket(socket.AF_UNIX)
-            engine.connect(path)
-            for source, target in ((client, engine), (engine, client)):
-                threading.Thread(target=_forward, args=(source, target), daemon=True).start()
-
-
-def _forward(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while piece := source.recv(1 << 16):
-            target.sendall(piece)
-        target.shutdown(socket.SHUT_WR)
 
 
 @pytest.mark.docker

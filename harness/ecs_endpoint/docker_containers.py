@@ -15,7 +15,8 @@ from harness.model import DEFAULT_PIDS_LIMIT, EngineInfo, LogTail, ProcessInfo
 
 if TYPE_CHECKING:
     from harness.engines.docker_host import DockerHost
-    from harness.engines.process_connector import ProcessConnector, Watch
+    from harness.engines.process_connector import ProcessConnector
+    from harness.engines.process_watches import Watch
 
 HTTP_TIMEOUT_S = 120
 """On top of the stop timeout: the agent's buffer of two minutes (docker_client.go:117)."""

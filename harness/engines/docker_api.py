@@ -19,7 +19,7 @@ import docker
 from testcontainers.core.config import testcontainers_config
 
 from harness import signals
-from harness.engines import docker_processes, docker_reading, docker_ready, process_files, start_failure
+from harness.engines import docker_processes, docker_reading, docker_ready, process_files, start_failure, witness
 from harness.engines.docker_calls import CONNECTION_ERRORS, GRACE_S, READING_ERRORS, Calls, time_limit_s
 from harness.engines.docker_containers import Client, Container
 from harness.engines.docker_events import EventStream
@@ -27,8 +27,9 @@ from harness.engines.docker_host import DockerHost, find
 from harness.engines.docker_images import Images
 from harness.engines.docker_proc import PidOne
 from harness.engines.docker_reading import State
-from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
-from harness.engines.process_connector import ProcessConnector, Watch
+from harness.engines.interface import WITNESS_CAVEAT, PrepareProgress, StopRecord, SubjectFailed
+from harness.engines.process_connector import ProcessConnector
+from harness.engines.process_watches import Watch, Watches
 from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, Reaper, left_by_dead_runs, owner, remove_run
 from harness.engines.signal_trace import Ends, SignalTrace
 from harness.engines.signal_trace import Watch as SignalWatch
@@ -81,8 +82,12 @@ testcontainers_config.ryuk_disabled = True
 class DockerEngine:
     """A Docker or Podman engine, with one event stream and one reaper for the whole run."""
 
-    def __init__(self, run_id: str, *, base_image: str | None = None, host: DockerHost | None = None) -> None:
+    def __init__(
+        self, run_id: str, *, base_image: str | None = None, host: DockerHost | None = None, with_witness: bool = False
+    ) -> None:
         self._host = host or find()
+        self._wants_witness = with_witness
+        self._witness_caveat: str | None = None
         self._labels = {RUN_LABEL: run_id}
         self._limit_s = time_limit_s()
         self._calls = Calls(self._host.url, self._limit_s)
@@ -91,7 +96,7 @@ class DockerEngine:
         self._run_id = run_id
         self._events: EventStream | None = None
         self._reaper: Reaper | None = None
-        self._connector: ProcessConnector | None = None
+        self._connector: Watches | None = None
         self._trace: SignalTrace | None = None
         self._keep = False
         self._lock = threading.Lock()
@@ -100,8 +105,12 @@ class DockerEngine:
         self._unsure = False
 
     def info(self) -> EngineInfo:
-        """As the engine described itself when it was found."""
-        return self._host.info
+        """As the engine described itself when it was found, with what a witness adds."""
+        info = self._host.info
+        if self._witness_caveat is None:
+            return info
+        caveats = (*info.caveats, self._witness_caveat)
+        return replace(info, proves_lost_processes=self._connector is not None, caveats=caveats)
 
     def cannot_run(self, scenario: Scenario) -> str | None:
         """Only whole tasks: they go to a local ECS endpoint on the same engine."""
@@ -133,6 +142,12 @@ class DockerEngine:
             if self._host.info.proves_lost_processes:
                 with contextlib.suppress(OSError):  # then nothing is proved: lost_processes is None
                     self._connector = ProcessConnector()
+            if self._wants_witness and self._connector is not None:
+                self._witness_caveat = f"{WITNESS_CAVEAT}not needed, this kernel is listened to from here"
+            elif self._wants_witness:
+                labels = {**self._labels, OWNER_LABEL: owner()}
+                self._connector, said = witness.bring(self._host, labels)
+                self._witness_caveat = WITNESS_CAVEAT + said
             if self._host.same_kernel:
                 with contextlib.suppress(OSError):  # then the engine's own stamps are all there is
                     self._trace = SignalTrace()
@@ -228,7 +243,7 @@ class DockerSubject:
         client: Client,
         *,
         events: EventStream,
-        connector: ProcessConnector | None,
+        connector: Watches | None,
         trace: SignalTrace | None,
     ) -> None:
         self._trial, self._host, self._client, self._events = trial, host, client, events

@@ -44,6 +44,10 @@ class StopRecord:
     task: TaskRecord | None = None
 
 
+WITNESS_CAVEAT = "witness: "
+"""How the caveat of an engine begins that says which witness there is, or why there is none."""
+
+
 class SubjectFailed(Exception):
     """The subject could not be started or did not become ready; carries what to put on record.
 

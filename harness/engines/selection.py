@@ -37,8 +37,11 @@ def open_engine(
     base_image: str | None = None,
     scenarios: tuple[Scenario, ...] = (),
     cluster: Cluster | None = None,
+    witness: bool = False,
 ) -> Chosen:
     """An engine for some scenarios: task definitions go to a local ECS endpoint on Docker, unless to `ecs` itself.
+
+    `witness`: bring ours to a container engine whose kernel is out of reach; see docs/witness.md.
 
     Raises UsageError for an unknown name and EngineError if the named engine does not answer.
     """
@@ -46,26 +49,26 @@ def open_engine(
         return Chosen(_ecs(run_id, cluster or Cluster()))
     tasks = [item for item in scenarios if item.subject.task is not None]
     if not tasks or name not in {"auto", "docker"}:
-        return _container_engine(name, run_id, base_image)
+        return _container_engine(name, run_id, base_image, witness)
     if len(tasks) == len(scenarios):
         return Chosen(local_ecs(run_id))
     from harness.engines.routing import RoutingEngine
 
-    chosen = _container_engine(name, run_id, base_image)
+    chosen = _container_engine(name, run_id, base_image, witness)
     if chosen.fallback_reason is not None:
         return chosen  # without a container engine no task runs; the scenarios are skipped with the reason
     return Chosen(RoutingEngine(chosen.engine, lambda: local_ecs(run_id)))
 
 
-def _container_engine(name: str, run_id: str, base_image: str | None) -> Chosen:
+def _container_engine(name: str, run_id: str, base_image: str | None, witness: bool) -> Chosen:
     if name == "docker":
-        return Chosen(_docker(run_id, base_image))
+        return Chosen(_docker(run_id, base_image, witness))
     if name == "process":
         return Chosen(_process(run_id))
     if name != "auto":
         raise UsageError(f"--engine {name!r} is not known; allowed: {', '.join(NAMES)}")
     try:
-        return Chosen(_docker(run_id, base_image))
+        return Chosen(_docker(run_id, base_image, witness))
     except ContextError:
         raise
     except EngineError as error:
@@ -99,13 +102,13 @@ def survey() -> tuple[DoctorLine, ...]:
     return tuple(lines)
 
 
-def _docker(run_id: str, base_image: str | None) -> Engine:
+def _docker(run_id: str, base_image: str | None, witness: bool) -> Engine:
     from harness.engines import docker_host
 
     host = docker_host.find()
     from harness.engines.docker_api import DockerEngine
 
-    return DockerEngine(run_id, base_image=base_image, host=host)
+    return DockerEngine(run_id, base_image=base_image, host=host, with_witness=witness)
 
 
 def _survey_ecs() -> DoctorLine:

@@ -1,0 +1,53 @@
+"""Build the witness for both machines, byte for byte the same on every computer: `make witness`.
+
+The compiler is the one PyPI package of zig that `pyproject.toml` pins (extra `witness`): a C compiler for every target
+with the kernel's headers, so that nothing depends on what is installed here. Writes `witness-x86_64`, `witness-aarch64`
+and `SHA256SUMS` into the folder that is named, by default its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SOURCE = HERE / "witness.c"
+SUMS = "SHA256SUMS"
+MACHINES = {"x86_64": "x86-linux-any", "aarch64": "aarch64-linux-any"}
+"""Each machine and its folder among zig's kernel headers."""
+
+FLAGS = (
+    "-Os -static -nostdlib -ffreestanding -fno-builtin -fno-stack-protector -fno-unwind-tables "
+    "-fno-asynchronous-unwind-tables -fomit-frame-pointer -std=c11 -Wall -Wextra -Werror "
+    "-Wno-gnu-variable-sized-type-not-at-end -s -Wl,--build-id=none"
+).split()
+"""No C library, nothing that differs from one computer to another. The one warning that is off is about struct cn_msg
+of the kernel, whose last member has no size."""
+
+
+def build(folder: Path) -> None:
+    """Compile into a folder. Raises ImportError without zig, CalledProcessError with the compiler's words on stderr."""
+    import ziglang  # type: ignore[import-not-found] # only where it is asked for
+
+    headers = Path(ziglang.__file__).parent / "lib" / "libc" / "include"
+    sums = []
+    with tempfile.TemporaryDirectory() as cache:
+        for machine, own in MACHINES.items():
+            program = folder / f"witness-{machine}"
+            includes = [word for name in (own, "any-linux-any") for word in ("-isystem", str(headers / name))]
+            command = [sys.executable, "-m", "ziglang", "cc", "-target", f"{machine}-linux-musl", *FLAGS, *includes]
+            subprocess.run(
+                [*command, "-o", str(program), SOURCE.name],
+                cwd=HERE,
+                env={"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache, "PATH": "/usr/bin:/bin"},
+                check=True,
+            )
+            sums.append(f"{hashlib.sha256(program.read_bytes()).hexdigest()}  {program.name}\n")
+    (folder / SUMS).write_text("".join(sums))
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)

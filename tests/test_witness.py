@@ -1,0 +1,377 @@
+"""Our witness on the engine: the same proof through the API alone, or none and a word why."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import discovery, pipeline
+from harness.engines import docker_host, witness, witness_container
+from harness.engines.docker_address import Address
+from harness.engines.docker_host import DockerHost
+from harness.engines.process_events import EXITED
+from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, owner
+from harness.engines.witness import Witness
+from harness.engines.witness_container import PROGRAMS, Rights, WitnessContainer, WitnessFailed
+from harness.engines.witness_lines import Answer, Heard, Message, Missing, Named, Started, Stream, parse
+from harness.model import Outcome
+from harness.run_request import RunRequest
+from harness.trial import Interruption
+from tests.silence import Silence
+from tests.strategies import DOCKER
+from tests.test_docker import BASE_IMAGE
+from tests.test_process_evidence import CASES, lost, run
+
+OWN_PROGRAM = PROGRAMS / f"witness-{platform.machine()}"
+SHIPPED = Path(__file__).parent.parent / "scenarios"
+
+# ── What it says ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+LINES: tuple[tuple[bytes, Message], ...] = (
+    (b"H 1 acknowledge 0 8388608 6.18.44", Started(1, "acknowledge", 0, 8388608, "6.18.44")),
+    (
+        b"P 100 102 1402355865184 3 102,9 a name, of\xc3\xa9",
+        Named(102, 3, (102, 9), "a name, of\u00e9", 100, 1402355865184),
+    ),
+    (b"N 102 1 102,9,4 sh", Named(102, 1, (102, 9, 4), "sh")),
+    (b"A 7 ok", Answer(7, "ok")),
+    (b"O", Missing()),
+)
+
+
+@pytest.mark.parametrize(("line", "message"), LINES, ids=[line.decode()[:1] for line, _ in LINES])
+def test_each_line_is_read(line: bytes, message: Message) -> None:
+    """As `witness.c` writes it; a name may hold anything but the end of a line."""
+    assert parse(line) == message
+
+
+def test_an_event_is_read_with_its_numbers() -> None:
+    """And with whether PID 1 was leaving, where that was looked up."""
+    killed = parse(b"E 2147483648 1405617665231 1 102 102 9 17 100 100")
+    assert isinstance(killed, Heard)
+    assert (killed.event.what, killed.event.at_ns, killed.leaving) == (EXITED, 1405617665231, True)
+    assert killed.event.numbers == (102, 102, 9, 17, 100, 100)
+    forked = parse(b"E 1 5 2 100 100 102 102 0 0")
+    assert isinstance(forked, Heard)
+    assert forked.leaving is None
+
+
+def framed(content: bytes, stream: int = 1) -> bytes:
+    """As the engine wraps what a container writes."""
+    return bytes([stream, 0, 0, 0]) + len(content).to_bytes(4, "big") + content
+
+
+@given(
+    st.lists(st.sampled_from(LINES), max_size=8),
+    st.lists(st.integers(0, 400), max_size=8),
+    st.lists(st.integers(0, 600), max_size=8),
+)
+def test_lines_frames_and_pieces_may_end_anywhere(
+    spoken: list[tuple[bytes, Message]], frame_ends: list[int], piece_ends: list[int]
+) -> None:
+    """The engine cuts where it likes, and so does the network: the messages are the same."""
+    text = b"".join(line + b"\n" for line, _ in spoken)
+    wire = b"".join(framed(piece) for piece in cut(text, frame_ends))
+    stream = Stream()
+    told = [message for piece in cut(wire, piece_ends) for message in stream.take(piece)]
+    assert told == [message for _, message in spoken]
+
+
+def cut(content: bytes, ends: list[int]) -> list[bytes]:
+    """In pieces that end there."""
+    places = [0, *sorted(min(end, len(content)) for end in ends), len(content)]
+    return [content[begin:end] for begin, end in itertools.pairwise(places)]
+
+
+@given(st.lists(st.binary(max_size=40) | st.binary(max_size=40).map(framed), max_size=8))
+def test_anything_else_is_refused_and_nothing_worse(pieces: list[bytes]) -> None:
+    """Whoever answers in its place: ValueError or messages, never another error."""
+    stream = Stream()
+    with contextlib.suppress(ValueError):
+        for piece in pieces:
+            stream.take(piece)
+
+
+def test_what_it_complains_about_is_kept() -> None:
+    """Standard error is the engine's word on why it did not run."""
+    stream = Stream()
+    assert stream.take(framed(b"exec format error\n", 2) + framed(b"A 1 ok\n")) == [Answer(1, "ok")]
+    assert stream.complaint == "exec format error\n"
+
+
+def test_a_line_without_an_end_is_refused() -> None:
+    """Nobody fills our memory."""
+    stream = Stream()
+    assert stream.take(framed(b"x" * 40_000)) == []
+    with pytest.raises(ValueError, match="without an end"):
+        stream.take(framed(b"x" * 40_000))
+
+
+# ── The programs in the package ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_programs_are_those_whose_sums_are_committed() -> None:
+    """One for each machine, in every installation."""
+    lines = (PROGRAMS / "SHA256SUMS").read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split() for line in lines)}
+    found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in PROGRAMS.glob("witness-*")}
+    assert found == sums
+    assert set(found) == {f"witness-{machine}" for machine in witness_container.MACHINES.values()}
+
+
+@pytest.mark.parametrize(("machine", "number"), [("x86_64", 62), ("aarch64", 183)])
+def test_a_program_is_small_static_and_for_its_machine(machine: str, number: int) -> None:
+    """elf(5): e_machine, and no program header that names a loader."""
+    program = (PROGRAMS / f"witness-{machine}").read_bytes()
+    assert program[:5] == b"\x7fELF\x02"
+    assert int.from_bytes(program[18:20], "little") == number
+    assert len(program) < 10_000
+    start, count = int.from_bytes(program[32:40], "little"), int.from_bytes(program[56:58], "little")
+    kinds = {int.from_bytes(program[start + 56 * i : start + 56 * i + 4], "little") for i in range(count)}
+    assert 3 not in kinds  # PT_INTERP
+
+
+def test_the_programs_come_out_of_their_source_byte_for_byte(tmp_path: Path) -> None:
+    """Built again, elsewhere: `make witness` has the compiler that the committed ones were made with."""
+    pytest.importorskip("ziglang", reason="the compiler is not installed: `make witness` does that")
+    copy = tmp_path / "elsewhere"
+    copy.mkdir()
+    for name in ("witness.c", "system.h", "build.py"):
+        (copy / name).write_bytes((PROGRAMS / name).read_bytes())
+    subprocess.run([sys.executable, "build.py"], cwd=copy, check=True)
+    assert (copy / "SHA256SUMS").read_text() == (PROGRAMS / "SHA256SUMS").read_text()
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not OWN_PROGRAM.exists(), reason="no witness for this machine"
+)
+def test_the_program_ends_with_its_input() -> None:
+    """And says first how far it came; where the kernel does not answer, which step failed."""
+    ended = subprocess.run([OWN_PROGRAM], input=b"", capture_output=True, timeout=10, check=False)
+    started = parse(ended.stdout.splitlines()[0])
+    assert isinstance(started, Started)
+    assert ended.returncode == (3 if started.error else 0)
+
+
+@pytest.mark.namespaces
+@pytest.mark.skipif(not OWN_PROGRAM.exists(), reason="no witness for this machine")
+def test_the_program_waits_a_second_for_an_answer_that_never_comes() -> None:
+    """In a PID namespace of its own the kernel ignores the request without a word."""
+    begun = time.monotonic()
+    isolated = ["unshare", "--pid", "--fork", "--kill-child", str(OWN_PROGRAM)]
+    ended = subprocess.run(isolated, stdin=subprocess.PIPE, capture_output=True, timeout=30, check=False)
+    started = parse(ended.stdout.splitlines()[0])
+    assert isinstance(started, Started)
+    assert started.step in {"acknowledge", "bind"}
+    assert started.error
+    assert time.monotonic() - begun < 20
+
+
+# ── On a real engine ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def remote(tcp_engine: str, monkeypatch: pytest.MonkeyPatch) -> DockerHost:
+    """An engine whose kernel is out of reach, and that runs our witness."""
+    monkeypatch.setenv("DOCKER_HOST", tcp_engine)
+    host = docker_host.find()
+    assert not host.info.proves_lost_processes
+    try:
+        WitnessContainer.start(host, labels()).close()
+    except WitnessFailed as failure:
+        pytest.skip(f"this engine has no witness: {failure}")
+    return host
+
+
+def labels() -> dict[str, str]:
+    """As every container of a run has them."""
+    return {RUN_LABEL: "witness-test", OWNER_LABEL: owner()}
+
+
+def witnesses(host: DockerHost) -> list[str]:
+    """Those that this process has started and that are still there."""
+    client = host.connect()
+    try:
+        found = client.api.containers(all=True, filters={"label": f"{OWNER_LABEL}={owner()}"})
+        return [item["Id"] for item in found if str(item["Image"]).startswith("stop-harness/witness")]
+    finally:
+        client.close()
+
+
+@contextlib.contextmanager
+def listening(host: DockerHost) -> Iterator[Witness]:
+    """A witness that is gone afterwards."""
+    heard, said = witness.bring(host, labels())
+    assert heard is not None, said
+    try:
+        yield heard
+    finally:
+        heard.close()
+
+
+@contextlib.contextmanager
+def container(host: DockerHost, *command: str) -> Iterator[tuple[str, int]]:
+    """A container and the pid of its PID 1 on the engine's machine."""
+    client = host.connect()
+    try:
+        made = client.containers.run(BASE_IMAGE, list(command), detach=True, labels=labels())
+        try:
+            made.reload()
+            yield str(made.id), int(made.attrs["State"]["Pid"])
+        finally:
+            made.remove(force=True)
+    finally:
+        client.close()
+
+
+def eventually(condition: Callable[[], bool], within_s: float) -> bool:
+    """Whether it becomes true in time."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.docker
+def test_a_witness_proves_what_root_proves_on_the_same_machine(remote: DockerHost) -> None:
+    """Through the API alone: who was killed, by whom, and that nobody was."""
+    results = run({name: case[0] for name, case in CASES.items()}, witness=True)
+    for name, (_, outcome, expected) in CASES.items():
+        (result,) = results[name]
+        assert result.verdict.outcome is outcome, f"{name}: {result.verdict.reason}"
+        assert any(
+            "user 65534, no capability" in text or "NET_ADMIN" in text for text in result.observation.engine.caveats
+        )
+        if expected is not None:
+            assert lost(result.observation) == expected, name
+    assert witnesses(remote) == []
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("remote")
+def test_the_two_lessons_that_hide_a_loss_are_lossy_and_proved() -> None:
+    """Without a witness neither passes; with one both are what they are as root."""
+    lessons = discovery.load((SHIPPED / "10-init-hides-lost-work.yaml", SHIPPED / "11-leaves-child-behind.yaml"))
+    for with_witness in (False, True):
+        request = RunRequest(lessons, "lessons", None, engine="docker", witness=with_witness)
+        results = pipeline.run(request, Silence(), Interruption()).report.results
+        outcomes = {result.observation.scenario: result.verdict.outcome for result in results}
+        assert Outcome.GRACEFUL not in outcomes.values()
+        if with_witness:
+            assert set(outcomes.values()) == {Outcome.LOSSY}
+            assert all(result.observation.lost_processes for result in results)
+
+
+@pytest.mark.docker
+def test_a_pid_that_is_something_else_there_proves_nothing(remote: DockerHost) -> None:
+    """Another container's, one of the machine's own, or nobody's."""
+    with listening(remote) as heard, container(remote, "sleep", "60") as (name, pid_one):
+        assert heard.watch(pid_one, container_id="f" * 64) is None
+        assert heard.watch(os.getpid(), container_id=name) is None
+        assert heard.watch(0, container_id=name) is None
+        watch = heard.watch(pid_one, container_id=name)
+        assert watch is not None
+        watch.abandon()
+
+
+@pytest.mark.docker
+def test_a_witness_that_is_gone_leaves_no_claim(remote: DockerHost) -> None:
+    """Somebody removed it, or the connection broke: the stops in flight are not proved, nor any later one."""
+    with listening(remote) as heard, container(remote, "sh", "-c", "sleep 60 & wait") as (name, pid_one):
+        watch = heard.watch(pid_one, container_id=name)
+        assert watch is not None
+        assert eventually(lambda: bool(watch.processes), 10)
+        client = remote.connect()
+        try:
+            client.api.remove_container(witnesses(remote)[0], force=True)
+            assert watch.lost() is None
+            later = heard.watch(pid_one, container_id=name)
+            assert later is None or not later.complete
+        finally:
+            client.close()
+
+
+@pytest.mark.docker
+def test_a_witness_that_fell_behind_claims_nothing(remote: DockerHost) -> None:
+    """The kernel drops what does not fit its buffer, and the witness says so."""
+    with listening(remote) as heard, container(remote, "sleep", "600") as (name, pid_one):
+        watch = heard.watch(pid_one, container_id=name)
+        assert watch is not None
+        client = remote.connect()
+        try:
+            mine = witnesses(remote)[0]
+            client.api.pause(mine)
+            assert heard.started is not None
+            forks = heard.started.buffer_bytes // 1200  # two events each, and the kernel charges 0.8 KB for one
+            subprocess.run(["sh", "-c", f"i=0; while [ $i -lt {forks} ]; do (:); i=$((i+1)); done"], check=True)
+            client.api.unpause(mine)
+            client.api.kill(name)
+            assert watch.lost() is None
+        finally:
+            client.close()
+
+
+@pytest.mark.docker
+def test_nothing_is_left_of_a_harness_that_was_killed(remote: DockerHost) -> None:
+    """It ends with its input, though nobody else cleans up."""
+    program = (
+        "import sys, time\n"
+        "from harness.engines import docker_host, witness\n"
+        f"heard, said = witness.bring(docker_host.find(), {labels()!r})\n"
+        "print(said, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    harness = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert harness.stdout is not None
+    assert "stop-harness/witness" in harness.stdout.readline()
+    assert len(witnesses(remote)) == 1
+    harness.send_signal(signal.SIGKILL)
+    harness.wait()
+    harness.stdout.close()
+    assert eventually(lambda: witnesses(remote) == [], 20)
+
+
+@pytest.mark.docker
+def test_a_refusal_is_said_and_the_run_goes_on(remote: DockerHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the engine's own words; nothing is proved and nothing is left."""
+    monkeypatch.setattr(witness_container, "LADDER", (Rights("65534", ("NO_SUCH_CAPABILITY",)),))
+    results = run({"a pool of workers": CASES["a pool of workers"][0]}, witness=True)
+    (result,) = results["a pool of workers"]
+    assert result.verdict.outcome is Outcome.INCONCLUSIVE
+    assert result.observation.lost_processes is None
+    (said,) = [text for text in result.observation.engine.caveats if text.startswith("witness: ")]
+    assert "none, so that lost processes are not proved" in said
+    assert "NO_SUCH_CAPABILITY" in said
+    assert witnesses(remote) == []
+
+
+@pytest.mark.docker
+def test_an_engine_that_has_no_program_for_it_is_told_so(remote: DockerHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any architecture but two."""
+    monkeypatch.setattr(witness_container, "MACHINES", {})
+    heard, said = witness.bring(remote, labels())
+    assert heard is None
+    assert "architecture" in said
+
+
+def test_an_engine_that_is_gone_is_a_word_not_an_error() -> None:
+    """Between finding it and bringing the witness."""
+    host = DockerHost(Address("tcp://127.0.0.1:1"), "1.41", DOCKER, local=False, podman=False)
+    heard, said = witness.bring(host, labels())
+    assert heard is None
+    assert said.startswith("none")
