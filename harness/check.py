@@ -107,8 +107,9 @@ def describe_engine(line: DoctorLine) -> str:
         return f"{line.name}: does not answer\n  " + line.message.replace("\n", "\n  ") + "\n"
     sigkill = "observed (its own record)" if info.observes_sigkill else "inferred from exit code 137 at the timeout"
     lost = "proved" if info.proves_lost_processes else "not proved"
-    if line.name == "docker" and not info.proves_lost_processes:
-        lost += "; `--witness` on `run` and `check` would prove them"
+    rootless = any(caveat.startswith("rootless") for caveat in info.caveats)  # its kernel answers nobody
+    if line.name == "docker" and not info.proves_lost_processes and not rootless:
+        lost += "; `run --witness` and `check --witness` would"
     facts = [
         f"{line.name}: {line.message}",
         f"  SIGKILL: {sigkill}",

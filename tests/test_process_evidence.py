@@ -165,6 +165,14 @@ def test_doctor_says_whether_silent_kills_are_proved() -> None:
     assert "when PID 1 leaves: not proved" in check.describe_engine(DoctorLine("docker", DOCKER, ""))
 
 
+def test_doctor_says_where_a_witness_would_help() -> None:
+    """On a container engine without proof, unless it is rootless: no kernel answers from there."""
+    assert "--witness" in check.describe_engine(DoctorLine("docker", DOCKER, ""))
+    assert "--witness" not in check.describe_engine(DoctorLine("docker", PROVED, ""))
+    assert "--witness" not in check.describe_engine(DoctorLine("docker", replace(DOCKER, caveats=("rootless: …",)), ""))
+    assert "--witness" not in check.describe_engine(DoctorLine("process", DOCKER, ""))
+
+
 # ── The listener itself ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
