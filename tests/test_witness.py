@@ -371,7 +371,7 @@ def test_an_engine_that_has_no_program_for_it_is_told_so(remote: DockerHost, mon
 
 def test_an_engine_that_is_gone_is_a_word_not_an_error() -> None:
     """Between finding it and bringing the witness."""
-    host = DockerHost(Address("tcp://127.0.0.1:1"), "1.41", DOCKER, local=False, podman=False)
+    host = DockerHost(Address("tcp://127.0.0.1:1"), "1.41", DOCKER, local=False, same_kernel=False, podman=False)
     heard, said = witness.bring(host, labels())
     assert heard is None
     assert said.startswith("none")
