@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks import accuracy
 from harness import pipeline, reference, store
-from harness.engines import reference_program, selection
+from harness.engines import process_files, reference_program, selection
 from harness.engines.docker_host import DockerHost
 from harness.engines.simulated import SimulatedEngine
 from harness.model import NS_PER_S
@@ -90,3 +95,38 @@ def test_the_program_is_an_elf_file_for_two_architectures() -> None:
     assert reference_program.build("riscv64") is None
     if platform.system() == "Linux" and platform.machine() in {"x86_64", "aarch64"}:
         assert reference_program.build(platform.machine()) is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGQUIT])
+def test_the_process_engine_leaves_no_folder_and_no_process_however_it_ends(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Its reference program is a file nowhere, and its helpers end with the harness."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    mark = f"mark_{os.getpid()}_{number}"
+    deaf = f"trap '' TERM; : {mark}; echo ready; while :; do sleep 0.1; done"
+    command = [sys.executable, "-m", "harness.cli", "check", "--ready-log", "ready", "--timeout", "60s"]
+    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    harness = subprocess.Popen(
+        [*command, "--report-dir", "reports", "--", "sh", "-c", deaf],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def alive() -> list[str]:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdecimal() and int(name) != os.getpid()]
+        return [text for pid in pids if mark in (text := process_files.text_of(pid, "cmdline"))]
+
+    def wait_until_alive(count: int) -> None:
+        deadline = time.monotonic() + 60
+        while len(alive()) != count:
+            assert time.monotonic() < deadline, alive()
+            time.sleep(0.05)
+
+    wait_until_alive(2)  # the harness and the subject: both have the mark among their words
+    harness.send_signal(number)
+    harness.wait(timeout=60)
+    wait_until_alive(0)
+    assert [path.name for path in folder.iterdir() if path.name.startswith("stop-harness")] == []

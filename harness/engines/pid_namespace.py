@@ -17,7 +17,6 @@ import re
 import shlex
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -59,6 +58,9 @@ PORT_PATIENCE_S = 600
 EXECUTE_PATIENCE_S = 600
 """For a command beside the subject, which has no timeout of its own."""
 
+REFERENCE = Subject(build_directory="/proc", command=("stop-harness-reference",))
+"""The reference subject: its program comes with the request, and no Dockerfile is where it runs."""
+
 
 class PidNamespaceEngine:
     """`Engine` on this machine. `force_process_group`: do without namespaces even where there are some.
@@ -78,7 +80,7 @@ class PidNamespaceEngine:
         self._exits: ExitTrace | None = None
         with contextlib.suppress(OSError):  # then the waiting parent's stamp is all there is
             self._exits = ExitTrace()
-        self._reference: tempfile.TemporaryDirectory[str] | None = None
+        self._reference: bytes | None = None
 
     def info(self) -> EngineInfo:
         """Always answers; `caveats` say what is missing."""
@@ -131,17 +133,9 @@ class PidNamespaceEngine:
         return configure(scenario, image.entrypoint or (), image.command or (), image.stop_signal)
 
     def reference(self) -> Scenario | None:
-        """The tiny program, as a file of its own until `close`; None on other machines than it is made for."""
-        program = reference_program.build(platform.machine()) if sys.platform == "linux" else None
-        if program is None:
-            return None
-        with self._lock:
-            if self._reference is None:
-                self._reference = tempfile.TemporaryDirectory(prefix="stop-harness-")
-            path = Path(self._reference.name, "reference")
-        path.write_bytes(program)
-        path.chmod(0o755)
-        return reference_program.scenario(Subject(build_directory=str(path.parent), command=(str(path),)))
+        """The tiny program, which is a file nowhere; None on other machines than it is made for."""
+        self._reference = reference_program.build(platform.machine()) if sys.platform == "linux" else None
+        return None if self._reference is None else reference_program.scenario(REFERENCE)
 
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
         """Read the Dockerfiles. Raises BuildError for one that cannot be read."""
@@ -170,6 +164,7 @@ class PidNamespaceEngine:
                 environment=_environment(scenario.subject, image),
                 ports=ports,
                 log=scenario.readiness.log,
+                program=self._reference if scenario.subject == REFERENCE else None,
             )
             _check_started(shim.ask(request), request)
             locate = partial(_on_this_machine, image=image, subject=scenario.subject)
@@ -201,9 +196,6 @@ class PidNamespaceEngine:
             subjects = tuple(self._subjects)
         for subject in subjects:
             subject.remove()
-        if self._reference is not None:
-            self._reference.cleanup()
-            self._reference = None
         return ()
 
     def _probed(self) -> Probe:

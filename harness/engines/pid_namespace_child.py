@@ -5,6 +5,7 @@ Standard library only and imported by `pid_namespace_shim.py` in its own process
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import resource
@@ -60,7 +61,7 @@ def _become(request: dict[str, Any], output: int | None, trouble: int, enter: Ca
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         stage = "exec"
         restore_signals()
-        os.execvpe(request["argv"][0], request["argv"], dict(request["environment"]))
+        _execute(request["argv"], dict(request["environment"]), request.get("program"))
     except OSError as error:
         reply = {"failed": stage, "errno": error.errno or 0, "message": error.strerror or str(error)}
         os.write(trouble, json.dumps(reply).encode())
@@ -68,6 +69,15 @@ def _become(request: dict[str, Any], output: int | None, trouble: int, enter: Ca
         reply = {"failed": stage, "errno": 0, "message": repr(error)}
         os.write(trouble, json.dumps(reply).encode())
     os._exit(127)
+
+
+def _execute(argv: tuple[str, ...], environment: dict[str, str], program: str | None) -> None:
+    """`program`: the executable itself in base64, which then is a file nowhere, so that nobody has to delete it."""
+    if program is None:
+        os.execvpe(argv[0], argv, environment)
+    file = os.memfd_create(argv[0])  # closed by exec
+    os.write(file, base64.b64decode(program))
+    os.execve(file, argv, environment)
 
 
 def trouble_of(end: int) -> dict[str, Any] | None:

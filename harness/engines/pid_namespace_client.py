@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib.util
 import json
@@ -200,8 +201,10 @@ def start_request(
     environment: tuple[tuple[str, str], ...] = (),
     ports: tuple[int, ...] = (),
     log: str | None = None,
+    program: bytes | None = None,
 ) -> dict[str, Any]:
-    """A start, see `Shim.start`. An empty `argv` only tries whether namespaces are to be had."""
+    """A start, see `Shim.start`. An empty `argv` only tries whether namespaces are to be had. `program`: the
+    executable itself, where `argv` names no file."""
     return {
         "do": "start",
         "argv": argv,
@@ -211,4 +214,5 @@ def start_request(
         "environment": environment,
         "ports": ports,
         "log": log,
+        "program": None if program is None else base64.b64encode(program).decode(),
     }
