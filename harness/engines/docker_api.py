@@ -429,6 +429,8 @@ class DockerSubject:
         complete = not self._events.broken and (not patience or self._events.died(self.container_id))
         state = self._inspect()
         exited = not state.running and state.finished_at_ns is not None
+        if not self._found_running or all(event.kind is not EventKind.STOP_REQUESTED for event in self._timeline):
+            self._raise_if_killed_by_somebody(events, state)
         if exited and self._signals is not None and self.stop_signal is not None:
             self._ends, self._signals = self._signals.ends(self.stop_signal), None
         by_signal = self._ends is not None and self._ends.by_signal
@@ -556,7 +558,15 @@ class DockerSubject:
             return
         state = self._inspect()
         if not state.running:
+            self._raise_if_killed_by_somebody(self._events.of(self.container_id, until="die", patience_s=1.0), state)
             raise SubjectFailed(None, exit_code=state.exit_code)
+
+    def _raise_if_killed_by_somebody(self, events: tuple[Event, ...], state: State) -> None:
+        """A container that was sent a signal through the engine before we stopped it did not leave by itself."""
+        sent = [event.signal for event in events if event.kind is EventKind.SIGNAL_SENT and event.signal is not None]
+        if sent:
+            what = f"somebody else sent {signals.name(sent[0])} to the container before the stop"
+            raise EngineError(f"{what}; it left with exit code {state.exit_code}")
 
     def _harness_event(self, kind: EventKind, source: str) -> None:
         self._timeline.append(Event(kind, time.monotonic_ns(), Clock.HARNESS, source))

@@ -1,0 +1,93 @@
+"""Others have the same engine: what they do to a container during its trial is not the container's failure."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import docker
+import pytest
+
+from harness import pipeline
+from harness.engines.docker_host import DockerHost
+from harness.engines.reaper import OWNER_LABEL, owner
+from harness.model import NS_PER_S, Outcome, Readiness, Scenario, Status, StopPlan, Subject, TrialResult
+from harness.run_request import RunRequest
+from harness.trial import Interruption
+from tests.faults.runner import BASE_IMAGE, SUBJECTS
+from tests.silence import Silence
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
+
+Deed = Callable[[Any], object]
+
+
+@pytest.fixture
+def engine(docker_engine_host: DockerHost) -> Iterator[docker.DockerClient]:
+    """The engine as somebody else sees it."""
+    client = docker_engine_host.connect()
+    yield client
+    client.close()
+
+
+def trial(engine: docker.DockerClient, name: str, subject: str, step: str, deed: Deed) -> TrialResult:
+    """One trial, in the middle of which somebody does something to its container, two seconds after a step begins."""
+
+    def act() -> None:
+        for item in engine.api.containers(all=True, filters={"label": f"{OWNER_LABEL}={owner()}"}):
+            found = engine.containers.get(item["Id"])
+            if found.attrs["Path"] == "perl":
+                deed(found)
+
+    class Somebody(Silence):
+        def step(self, running: Any, begun: str) -> None:
+            if begun == step:
+                threading.Timer(2.0, act).start()
+
+    made = Scenario(
+        name,
+        Subject(image=BASE_IMAGE, command=("perl", "-e", SUBJECTS[subject])),
+        readiness=Readiness(log="^ready$", delay_ns=6 * NS_PER_S if step == "waiting until ready" else 0),
+        stop=StopPlan((30 * NS_PER_S,)),
+    )
+    request = RunRequest((made,), "test", None, engine="docker")
+    return pipeline.run(request, Somebody(), Interruption()).report.results[0]
+
+
+def kill_on_the_host(container: Any) -> None:
+    """`kill -9` of PID 1, past the engine."""
+    os.kill(int(container.attrs["State"]["Pid"]), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("step", "subject", "deed"),
+    [
+        ("waiting until ready", "graceful", lambda container: container.kill()),
+        ("waiting until ready", "graceful", lambda container: container.stop()),
+        ("stopping", "killed", lambda container: container.kill()),
+        ("stopping", "killed", lambda container: container.stop(timeout=1)),
+        ("stopping", "killed", lambda container: container.remove(force=True)),
+        pytest.param(
+            "stopping", "killed", kill_on_the_host, marks=pytest.mark.skipif(os.geteuid() != 0, reason="root")
+        ),
+    ],
+    ids=[
+        "killed before the stop",
+        "stopped before the stop",
+        "killed",
+        "stopped with less time",
+        "removed",
+        "killed on the host",
+    ],
+)
+def test_what_somebody_else_does_is_said_and_is_inconclusive(
+    engine: docker.DockerClient, step: str, subject: str, deed: Deed
+) -> None:
+    """Never a failure of the container, and the reason names somebody else."""
+    result = trial(engine, "victim", subject, step, deed)
+    assert result.verdict.outcome is Outcome.INCONCLUSIVE, result.verdict.reason
+    assert result.verdict.status is Status.INCONCLUSIVE
+    assert "somebody" in result.verdict.reason
