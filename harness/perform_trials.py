@@ -45,6 +45,7 @@ def results_of(
             on_interrupt=lambda: _end_running(interruption),
             lost=lambda item, error: (_lost(item, engine, error),),
             note=listener.note,
+            weight=scheduler.weight_on(engine.info()),
         ):
             for result in results:
                 if request.fail_fast and result.verdict.status is Status.FAIL:

@@ -110,6 +110,24 @@ RULES = {
             "there. As root on that machine, on Linux 6.6 or newer, or with `--witness` their ends are on record.",
         ),
         Rule(
+            "late-signal",
+            Severity.ERROR,
+            "The stop signal leaves the engine within a second of the stop call, and before the next of several "
+            "planned moments.",
+            "What the stop was to meet may be over by then, such as a start whose handler is not there yet. A stop "
+            "that goes well at another moment says nothing about the planned one.",
+            "measured: Podman performs three stops for each CPU and one more at a time; the others wait",
+            "Podman with `--jobs 35` on two CPUs: the signal left 28 s after the call, when the handler was there.",
+        ),
+        Rule(
+            "signal-time-unknown",
+            Severity.NOTE,
+            "The record shows when the stop signal left an engine that may hold it back.",
+            "The shutdown duration contains that wait, and the moment of the stop is not known.",
+            "Podman reports no signals; this machine's kernel tells them to root",
+            "Podman without root: left 5.0 s after the stop call; the signal may have left at any time in between.",
+        ),
+        Rule(
             "suspected-process",
             Severity.WARNING,
             "Nobody was seen at work just before PID 1 left.",

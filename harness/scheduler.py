@@ -29,6 +29,9 @@ BYTES_OF_A_TRIAL = 48 << 20
 MEMORY_SHARE = 0.75
 """Of the engine's machine, for trials."""
 
+SPARE_STOPS = 1
+"""Left free where the engine limits its stops: Podman's removals stand in the same queue."""
+
 FILES_OF_A_TRIAL, SPARE_FILES = 8, 256
 """Open at once: connections to the engine, pipes to a helper, the kernel's record; and for all the rest."""
 
@@ -53,18 +56,21 @@ def parse_jobs(text: str, trials: int, room: Room | None = None) -> int:
 @dataclass(frozen=True)
 class Room:
     """What limits the trials in flight. `cpus`, `memory_bytes`: of the engine's machine, None where it does not say.
-    `bytes_of_a_trial`: what the hungriest needs."""
+    `bytes_of_a_trial`: what the hungriest needs. `stops_at_once`: of the engine, None where it has no limit."""
 
     cpus: int | None = None
     memory_bytes: int | None = None
     bytes_of_a_trial: int = BYTES_OF_A_TRIAL
+    stops_at_once: int | None = None
 
     @property
     def trials(self) -> int:
-        """As many as fit by CPU, memory and this process's open files."""
+        """As many as fit by CPU, memory, the engine's stops and this process's open files."""
         limits = [AUTO_JOBS_PER_CPU * (self.cpus or os.cpu_count() or 1)]
         if self.memory_bytes is not None:
             limits.append(int(MEMORY_SHARE * self.memory_bytes) // self.bytes_of_a_trial)
+        if self.stops_at_once is not None:
+            limits.append(self.stops_at_once - SPARE_STOPS)
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if files != resource.RLIM_INFINITY:
             limits.append((files - SPARE_FILES) // FILES_OF_A_TRIAL)
@@ -74,7 +80,19 @@ class Room:
 def room_for(engine: EngineInfo, trials: Iterable[Trial]) -> Room:
     """On the machine of this engine, for these trials."""
     memory_limits = (trial.scenario.subject.memory_bytes or 0 for trial in trials)
-    return Room(engine.cpu_count, engine.memory_bytes, max(BYTES_OF_A_TRIAL, *memory_limits, 0))
+    bytes_of_a_trial = max(BYTES_OF_A_TRIAL, *memory_limits, 0)
+    return Room(engine.cpu_count, engine.memory_bytes, bytes_of_a_trial, engine.stops_at_once)
+
+
+def weight_on(engine: EngineInfo) -> Callable[[Trial], int]:
+    """For how many a trial counts among those in flight: a task for each of its containers, where the engine limits
+    its stops."""
+
+    def weight(trial: Trial) -> int:
+        task = trial.scenario.subject.task
+        return len(task.containers) if task is not None and engine.stops_at_once is not None else 1
+
+    return weight
 
 
 class StartSlots:
@@ -112,17 +130,19 @@ def run_all(
     on_interrupt: Callable[[], None],
     lost: Callable[[Trial, Exception], Result] | None = None,
     note: Callable[[str], None] = lambda _text: None,
+    weight: Callable[[Trial], int] = lambda _trial: 1,
 ) -> Iterator[Result]:
     """Yield each trial's result as it ends, in the caller's thread. `trials` are drawn as they begin.
 
     `interrupted` is asked several times a second; when it first says yes, `on_interrupt` is called once and no further
     trial begins, while those in flight are still yielded, unless they hang. Where the machine has no more threads or
     memory, fewer trials run at once, and `note` is told. `lost` makes a result of an unexpected error, so that the
-    others go on (None: it is raised), and of a trial that hangs, with `GaveUp`.
+    others go on (None: it is raised), and of a trial that hangs, with `GaveUp`. `weight`: for how many of `jobs` a
+    trial counts; one that is heavier than all of them flies alone.
 
     Threads are used because every engine call blocks in I/O; one for each trial, and none that keeps the process alive.
     """
-    flight = _Flight(work, jobs, note)
+    flight = _Flight(work, jobs, note, weight)
     waiting = iter(trials)
     stopped = False
     while True:
@@ -131,6 +151,9 @@ def run_all(
             flight.moved()
             _in_background(on_interrupt)
         while not stopped and flight.has_room() and (trial := flight.postponed(waiting)) is not None:
+            if not flight.fits(trial):
+                flight.hold(trial)
+                break
             flight.begin(trial)
         if not flight.trials:
             return
@@ -160,16 +183,30 @@ class GaveUp(Exception):
 class _Flight(Generic[Result]):
     """The trials that are under way, and how many may be."""
 
-    def __init__(self, work: Callable[[Trial], Result], jobs: int, note: Callable[[str], None]) -> None:
-        self._work, self._room, self._note = work, jobs, note
+    def __init__(
+        self,
+        work: Callable[[Trial], Result],
+        jobs: int,
+        note: Callable[[str], None],
+        weight: Callable[[Trial], int],
+    ) -> None:
+        self._work, self._room, self._note, self._weight = work, jobs, note, weight
         self._ended: SimpleQueue[tuple[Trial, Result | BaseException]] = SimpleQueue()
         self._later: list[Trial] = []
         self._last_moved = time.monotonic()
         self.trials: list[Trial] = []
 
     def has_room(self) -> bool:
-        """Whether one more may begin."""
-        return len(self.trials) < self._room
+        """Whether one more may begin, if it is light enough."""
+        return sum(map(self._weight, self.trials)) < self._room
+
+    def fits(self, trial: Trial) -> bool:
+        """Whether this one may begin now."""
+        return not self.trials or sum(map(self._weight, [*self.trials, trial])) <= self._room
+
+    def hold(self, trial: Trial) -> None:
+        """It begins as the next one."""
+        self._later.append(trial)
 
     def postponed(self, waiting: Iterator[Trial]) -> Trial | None:
         """The next to begin; None when there is none."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness import diagnosis, left_behind, log_hints, process_tree, signals, stop_sequence, task_stop
+from harness import diagnosis, left_behind, log_hints, planned_moment, process_tree, signals, stop_sequence, task_stop
 from harness.left_behind import Fate
 from harness.lost_processes import listed
 from harness.model import (
@@ -102,11 +102,8 @@ def _took(item: ContainerVerdict) -> int:
 def _judge(observation: Observation, scenario: Scenario, expectation: Expectation) -> Verdict:
     facts = stop_sequence.facts(observation)
     outcome, rule, reason = _outcome(observation, facts, expectation)
-    if outcome is Outcome.GRACEFUL and _came_too_late(observation, scenario):
-        outcome, rule = Outcome.INCONCLUSIVE, "no-request-in-flight"
-        reason = (
-            "the requests that were to be in flight were answered before the engine sent the stop signal: it was late"
-        )
+    if outcome is Outcome.GRACEFUL and (late := planned_moment.missed(observation, scenario)):
+        outcome, rule, reason = Outcome.INCONCLUSIVE, *late
     findings = [_finding(rule, reason)] if rule else []
     findings += _remarks(observation, facts, outcome)
     status = _status(outcome, facts, expectation)
@@ -151,21 +148,6 @@ def losses(observation: Observation) -> tuple[str, ...]:
     if observation.lost_processes:
         parts.append(f"SIGKILL ended {listed(observation.lost_processes, observation.lost_process_count)}")
     return tuple(parts)
-
-
-def _came_too_late(observation: Observation, scenario: Scenario) -> bool:
-    """Whether requests long enough to be in flight as planned had all ended before the signal left the engine."""
-    kinds = {TrafficKind.HTTP, TrafficKind.TCP}
-    leads = [client.lead_ns for client in scenario.traffic if client.kind in kinds]
-    delay_ns = stop_sequence.signal_delay_ns(observation)
-    spans = [
-        (request.sent_at_ns, request.ended_at_ns)
-        for request in observation.requests or ()
-        if request.kind in kinds and request.sent_at_ns is not None and request.ended_at_ns is not None
-    ]
-    if not leads or not spans or delay_ns is None or any(ended_ns > delay_ns for _, ended_ns in spans):
-        return False
-    return any(ended_ns - sent_ns > min(leads) for sent_ns, ended_ns in spans)
 
 
 def accepted_exit_codes(expectation: Expectation, stop_signal: int | None) -> frozenset[int]:
@@ -346,6 +328,8 @@ def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> li
     if observation.suspected_processes and outcome is Outcome.INCONCLUSIVE:
         names = listed(observation.suspected_processes)
         remarks.append(_finding("suspected-process", f"{names}: seen alive just before PID 1 left"))
+    if text := planned_moment.unknown(observation, outcome, facts.shutdown_duration_ns):
+        remarks.append(_finding("signal-time-unknown", text))
     if outcome is not Outcome.INCONCLUSIVE:
         remarks += _remarks_on_requests(observation)
     if not observation.engine.pid1_rules and outcome is not Outcome.INCONCLUSIVE:

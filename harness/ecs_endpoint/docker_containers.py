@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from harness import signals
@@ -11,7 +12,7 @@ from harness.ecs_endpoint import grace
 from harness.ecs_endpoint.containers import NS_PER_S, Binding, ContainerProblem, ContainerRequest, Exit, Inspected
 from harness.engines import reaper
 from harness.errors import EngineError
-from harness.model import DEFAULT_PIDS_LIMIT, EngineInfo, LogTail, ProcessInfo
+from harness.model import DEFAULT_PIDS_LIMIT, Clock, EngineInfo, Event, EventKind, LogTail, ProcessInfo
 
 if TYPE_CHECKING:
     from harness.engines.docker_host import DockerHost
@@ -60,6 +61,7 @@ class DockerContainers:
         self._digests: dict[str, str | None] = {}
         self._closing = threading.Event()
         self._pids_one: dict[str, tuple[int, bool]] = {}
+        self._called_ns: dict[str, int] = {}
         self._connector: ProcessConnector | None = None
         self._watches: dict[str, Watch] = {}
         if host.info.proves_lost_processes:
@@ -114,6 +116,7 @@ class DockerContainers:
     def start(self, runtime_id: str) -> None:
         """What the engine recorded of an earlier run is forgotten: `wait` is for the end of this one."""
         self._events.forget(runtime_id)
+        self._called_ns.pop(runtime_id, None)
         try:
             self._api.start(runtime_id)
         except _engine_errors() as error:
@@ -168,6 +171,7 @@ class DockerContainers:
         import requests
 
         self._watch_processes(runtime_id)
+        self._called_ns.setdefault(runtime_id, time.time_ns())
         client = self._api if stop_timeout_s < LONGEST_TIMED_STOP_S else self._unhurried
         try:
             client.stop(runtime_id, timeout=stop_timeout_s)
@@ -220,6 +224,7 @@ class DockerContainers:
             self._api.remove_container(runtime_id, force=True, v=True)
         self._events.forget(runtime_id)
         self._pids_one.pop(runtime_id, None)
+        self._called_ns.pop(runtime_id, None)
         watch = self._watches.pop(runtime_id, None)
         if watch is not None:  # its stop call found it gone already
             watch.abandon()
@@ -252,6 +257,10 @@ class DockerContainers:
     def _exit(self, runtime_id: str) -> Exit:
         """State, recorded only when it does not run and FinishedAt is set (docker_client.go:969)."""
         events = self._events.of(runtime_id, until="die", patience_s=0 if self._events.broken else EVENT_PATIENCE_S)
+        called_ns = self._called_ns.get(runtime_id)
+        if called_ns is not None and self._host.same_kernel and not self._host.info.observes_sigkill:
+            # Podman reports no signals; one machine has one wall clock, so the stop begins with our call.
+            events = (Event(EventKind.STOP_REQUESTED, called_ns, Clock.ENGINE, "stop call"), *events)
         complete = not self._events.broken and self._events.died(runtime_id)
         complete = complete and self._host.info.observes_sigkill
         watch = self._watches.pop(runtime_id, None)

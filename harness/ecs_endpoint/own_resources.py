@@ -52,7 +52,10 @@ def _info(endpoint: Endpoint) -> Json:
     engine = endpoint.agent.containers.engine()
     shown = {
         key: getattr(engine, key)
-        for key in ("name", "product", "version", "host", "observes_sigkill", "proves_lost_processes")
+        for key in (
+            *("name", "product", "version", "host"),
+            *("observes_sigkill", "proves_lost_processes", "reports_oom", "stops_at_once"),
+        )
     }
     return {"product": PRODUCT, "version": VERSION, "engine": shown}
 

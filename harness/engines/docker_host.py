@@ -24,6 +24,11 @@ PROBE_TIMEOUT_S = 5
 OLDEST_PODMAN_REPORTING_OOM = 5
 """Podman 4.3.1 always says OOMKilled=false on cgroup v1; 5.8.6 is right (measured)."""
 
+PODMAN_WORKERS_PER_CPU, PODMAN_MORE_WORKERS = 3, 1
+"""Podman's service performs this many stops and removals at the same time, each from its call to the exit of its
+container (podman, cmd/podman/root.go: `--max-workers`, pkg/parallel). Measured on two CPUs: of 35 stops at once seven
+signals left at once, the others when those seven containers were gone, up to 34 s later."""
+
 
 @dataclass(frozen=True)
 class DockerHost:
@@ -123,6 +128,10 @@ def _describe(address: Address, version: dict[str, Any], info: dict[str, Any], a
         caveats.append("reports no kill events: SIGKILL is inferred from exit code 137 at the stop timeout")
         if major < OLDEST_PODMAN_REPORTING_OOM:
             caveats.append("does not report OOM kills")
+    cpus = info.get("NCPU") or None
+    stops_at_once = PODMAN_WORKERS_PER_CPU * cpus + PODMAN_MORE_WORKERS if podman and cpus else None
+    if stops_at_once:
+        caveats.append(f"performs {stops_at_once} stops at a time: more of them wait, and so do their signals")
     if rootless:
         caveats.append("rootless: memory limits may be ignored")
     engine = EngineInfo(
@@ -137,8 +146,9 @@ def _describe(address: Address, version: dict[str, Any], info: dict[str, Any], a
         runs_images=True,
         caveats=tuple(caveats),
         proves_lost_processes=near.processes and blind is None,
-        cpu_count=info.get("NCPU") or None,
+        cpu_count=cpus,
         memory_bytes=info.get("MemTotal") or None,
+        stops_at_once=stops_at_once,
     )
     return DockerHost(address, api_version, engine, local, podman, near.processes)
 

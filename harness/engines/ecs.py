@@ -250,10 +250,11 @@ class EcsEngine:
             whole_seconds=True,
             observes_sigkill=observes,
             proves_lost_processes=bool(below.get("proves_lost_processes")),
-            reports_oom=True,
+            reports_oom=bool(below.get("reports_oom", True)),
             runs_images=True,
             caveats=() if self.local else caveats,
             remote=not self.local,
+            stops_at_once=below.get("stops_at_once"),
         )
 
 
@@ -482,7 +483,7 @@ class EcsSubject:
             events=events,
             exit_code=code,
             oom_killed=bool(told["oomKilled"]) if told and told["oomKilled"] is not None else OUT_OF_MEMORY in reason,
-            complete=bool(told["recordComplete"]) if told else not self._engine.local,
+            complete=self._is_complete(told),
             ran=bool(told["ran"]) if told else shown.get("runtimeId") is not None,
             ended_before_stop=self._had_ended(name, told),
             lost_processes=_lost(told),
@@ -493,6 +494,12 @@ class EcsSubject:
             processes_late=looks.late.get(name),
             logs=self._log(name) if self._is_task else LogTail(),
         )
+
+    def _is_complete(self, told: dict[str, Any] | None) -> bool:
+        """Nothing is missing of what the engine reports. One that reports no signals has no record of them to break."""
+        if told is None:
+            return not self._engine.local
+        return bool(told["recordComplete"]) or not self._engine.info().observes_sigkill
 
     def _had_ended(self, name: str, told: dict[str, Any] | None) -> bool:
         """Before StopTask: by the container engine's time where our endpoint tells it, else as last described."""

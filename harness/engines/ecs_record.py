@@ -102,14 +102,16 @@ def measured_events(told: dict[str, Any]) -> tuple[Event, ...]:
 
 
 def whole(containers: tuple[ContainerRecord, ...]) -> tuple[Event, ...]:
-    """The task as a whole: from the first stop signal to the last exit, each clock by itself."""
+    """The task as a whole: from the first stop signal, or stop call where none is on record, to the last exit, each
+    clock by itself."""
     events = [event for item in containers if not item.ended_before_stop for event in item.events]
     found = []
     for clock in (Clock.ENGINE, Clock.HARNESS):
         seen = [event for event in events if event.clock is clock]
         sent = [event for event in seen if event.kind is EventKind.SIGNAL_SENT]
         ended = [event for event in seen if event.kind is EventKind.EXITED]
-        found += [min(sent, key=_when)] if sent else []
+        called = [event for event in seen if event.kind is EventKind.STOP_REQUESTED and clock is Clock.ENGINE]
+        found += [min(sent or called, key=_when)] if sent or called else []
         found += [max(ended, key=_when)] if ended else []
     return tuple(found)
 

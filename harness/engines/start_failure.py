@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 from harness.engines.interface import SubjectFailed
 from harness.model import Problem, ProblemKind
@@ -91,15 +90,19 @@ def missing_command(text: str, command: Sequence[str] | None = None) -> int | No
         return None
     named = next((word for word in found.groupdict().values() if word), None)
     # By the last part: crun names a relative path as an absolute one. Another word is an init of the engine's.
-    if named and command is not None and PurePosixPath(named).name != PurePosixPath(command[0] if command else "").name:
+    if named and command is not None and _program(named) != _program(next(iter(command), "")):
         return None
     return NOT_EXECUTABLE if _NOT_EXECUTABLE.search(text, found.start()) else NOT_FOUND
+
+
+def _program(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _advice(text: str) -> str:
     """Which program of its own the engine lacks and what brings it; empty where that is not known."""
     for pattern in _HELPERS:
         if found := pattern.search(text):
-            name = PurePosixPath(found[1]).name
+            name = _program(found[1])
             return f"the engine lacks its own {name}: install {_PACKAGES.get(name, name)} where the engine runs"
     return next((f"the engine: {advice}" for pattern, advice in _OPAQUE if pattern.search(text)), "")

@@ -19,6 +19,8 @@ class EngineInfo:
     others of the container took down with SIGKILL. `remote`: subjects run on other machines, so starting them costs
     nothing here.
     `cpu_count`, `memory_bytes`: of the engine's machine, None where it does not say.
+    `stops_at_once`: so many stops it performs at the same time; more of them wait inside it, and their signals with
+    them. None: no such limit is known.
     """
 
     name: str
@@ -35,6 +37,7 @@ class EngineInfo:
     remote: bool = False
     cpu_count: int | None = None
     memory_bytes: int | None = None
+    stops_at_once: int | None = None
 
 
 MOST_NAMES = 10
