@@ -5,8 +5,15 @@ from __future__ import annotations
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
-from harness import report_files, scheduler
+from harness import discovery, plan, report_files, scheduler
+from harness.engines.simulated import SimulatedEngine
+from harness.model import Trial
+
+TASKS = tuple(sorted((Path(__file__).parent.parent / "scenarios").glob("2[134]-*.yaml")))
+"""One container, then two tasks of three."""
 
 
 def test_the_last_start_is_announced_once_and_starts_are_limited() -> None:
@@ -36,3 +43,50 @@ def test_what_the_reports_need_is_loaded_ahead() -> None:
     """Every module that is named; a name that does not exist would end the thread without a word."""
     report_files.load_renderers().join(timeout=60)
     assert set(report_files.RENDERERS_NEED) <= sys.modules.keys()
+
+
+def test_an_engine_that_performs_few_stops_at_once_gets_no_more_of_them() -> None:
+    """One place is left for its removals, which stand in the same queue."""
+    assert scheduler.parse_jobs("auto", 100, scheduler.Room(cpus=2, stops_at_once=7)) == 6
+    assert scheduler.parse_jobs("auto", 100, scheduler.Room(cpus=2, stops_at_once=1)) == 1
+    assert scheduler.parse_jobs("35", 100, scheduler.Room(cpus=2, stops_at_once=7)) == 35
+    engine = replace(SimulatedEngine().info(), stops_at_once=7)
+    assert scheduler.room_for(engine, ()).trials == 6
+
+
+def test_a_task_counts_for_each_of_its_containers_where_stops_are_limited() -> None:
+    """Each is stopped by a call of its own."""
+    trials = plan.expand(discovery.load(TASKS)).trials
+    free, limited = SimulatedEngine().info(), replace(SimulatedEngine().info(), stops_at_once=7)
+    assert [scheduler.weight_on(free)(trial) for trial in trials] == [1, 1, 1]
+    assert sorted(scheduler.weight_on(limited)(trial) for trial in trials) == [1, 3, 3]
+
+
+def test_trials_in_flight_weigh_no_more_than_the_jobs() -> None:
+    """All of them are done, and one that is too heavy flies alone."""
+    weights = {1: 1, 2: 2, 3: 9, 4: 2, 5: 1, 6: 1}
+    base = plan.expand(discovery.load(TASKS[:1])).trials[0]
+    flying, heaviest, lock = 0, 0, threading.Lock()
+
+    def work(trial: Trial) -> int:
+        nonlocal flying, heaviest
+        weight = weights[trial.repetition]
+        with lock:
+            flying += weight
+            heaviest = max(heaviest, flying)
+            assert flying <= 3 or flying == weight
+        with lock:
+            flying -= weight
+        return trial.repetition
+
+    trials = [replace(base, repetition=number) for number in weights]
+    done = scheduler.run_all(
+        trials,
+        work,
+        jobs=3,
+        interrupted=lambda: False,
+        on_interrupt=lambda: None,
+        weight=lambda trial: weights[trial.repetition],
+    )
+    assert sorted(done) == sorted(weights)
+    assert heaviest == 9
