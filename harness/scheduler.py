@@ -150,10 +150,7 @@ def run_all(
             stopped = True
             flight.moved()
             _in_background(on_interrupt)
-        while not stopped and flight.has_room() and (trial := flight.postponed(waiting)) is not None:
-            if not flight.fits(trial):
-                flight.hold(trial)
-                break
+        while not stopped and (trial := flight.following(waiting)) is not None:
             flight.begin(trial)
         if not flight.trials:
             return
@@ -196,21 +193,16 @@ class _Flight(Generic[Result]):
         self._last_moved = time.monotonic()
         self.trials: list[Trial] = []
 
-    def has_room(self) -> bool:
-        """Whether one more may begin, if it is light enough."""
-        return sum(map(self._weight, self.trials)) < self._room
-
-    def fits(self, trial: Trial) -> bool:
-        """Whether this one may begin now."""
-        return not self.trials or sum(map(self._weight, [*self.trials, trial])) <= self._room
-
-    def hold(self, trial: Trial) -> None:
-        """It begins as the next one."""
-        self._later.append(trial)
-
-    def postponed(self, waiting: Iterator[Trial]) -> Trial | None:
-        """The next to begin; None when there is none."""
-        return self._later.pop() if self._later else next(waiting, None)
+    def following(self, waiting: Iterator[Trial]) -> Trial | None:
+        """The next to begin, drawn once there is room; None when there is none, or it is too heavy for what is left."""
+        load = sum(map(self._weight, self.trials))
+        if load >= self._room:
+            return None
+        trial = self._later.pop() if self._later else next(waiting, None)
+        if trial is not None and self.trials and load + self._weight(trial) > self._room:
+            self._later.append(trial)
+            return None
+        return trial
 
     def begin(self, trial: Trial) -> None:
         """In a thread of its own. Raises RuntimeError if not even one can be started."""

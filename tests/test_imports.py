@@ -25,11 +25,7 @@ PURE |= {
     f"ecs_endpoint.{name}" for name in ("grace", "definitions", "identifiers", "records", "tasks", "rollout", "errors")
 }
 PURE |= {"task_definition", "task_stop", "task_report"}
-<<<<<<< HEAD
-PURE |= {"engines.log_pattern", "redaction", "lost_processes"}
-=======
-PURE |= {"engines.log_pattern", "planned_moment", "redaction"}
->>>>>>> 771c99a (podman: no more stops at once than it performs; a stop signal that left late was not the planned stop)
+PURE |= {"engines.log_pattern", "redaction", "lost_processes", "planned_moment"}
 PURE |= {"survival", "doubts", "trend", "model.statistics", "model.trend", "model.run"}
 DOES_IO = {"os", "subprocess", "socket", "time", "pathlib", "threading", "docker", "requests", "shutil", "tempfile"}
 DOES_IO |= {"urllib", "http", "asyncio", "multiprocessing", "select", "signal", "sys", "platform"}
