@@ -21,7 +21,8 @@ import pytest
 from harness import pipeline
 from harness.engines import docker_host, selection
 from harness.engines.docker_address import Address
-from harness.engines.docker_api import LOG_KEEP_BYTES, DockerEngine
+from harness.engines.docker_api import DockerEngine
+from harness.engines.docker_subject import LOG_KEEP_BYTES
 from harness.engines.docker_host import DockerHost
 from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, remove_run
 from harness.errors import BaseImageMissing, BuildError, EngineError, ImageError

@@ -26,7 +26,7 @@ LONGEST_TIMED_STOP_S = 1_000_000
 """A longer stop is waited for without a deadline: Python's sockets take no more than 2**31 ms."""
 
 EVENT_PATIENCE_S = 3.0
-"""How long the `die` event may come after the exit (engines/docker_api.py)."""
+"""How long the `die` event may come after the exit (engines/docker_subject.py)."""
 
 WAIT_SLICE_S = 3600.0
 

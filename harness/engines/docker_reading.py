@@ -82,6 +82,11 @@ def timestamp_ns(text: str) -> int:
     return int(whole.timestamp()) * NS_PER_S + int((match[2] or "0").ljust(9, "0"))
 
 
+def in_one_line(error: object) -> str:
+    """For people; the SDK's texts have many."""
+    return " ".join(str(error).split())[:400]
+
+
 def log_tail(api: Any, container_id: str, *, lines: int, keep_bytes: int, read_bytes: int) -> LogTail:
     """The last `lines`, at most `keep_bytes` of them, reading at most `read_bytes`."""
     kept, read, truncated = b"", 0, False
