@@ -22,8 +22,8 @@ from harness import pipeline
 from harness.engines import docker_host, selection
 from harness.engines.docker_address import Address
 from harness.engines.docker_api import DockerEngine
-from harness.engines.docker_subject import LOG_KEEP_BYTES
 from harness.engines.docker_host import DockerHost
+from harness.engines.docker_subject import LOG_KEEP_BYTES
 from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, remove_run
 from harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
 from harness.model import (

@@ -47,8 +47,8 @@ EVENT_PATIENCE_S = 3.0
 """The `die` event follows the exit by 20 ms idle and up to 330 ms under load (measured)."""
 
 OOM_PATIENCE_S = 3.0
-"""How long the engine may take to say that the OOM killer struck: containerd tells it beside the exit, and after it in 3
-of 260 stops (measured). Waited for only where SIGKILL came and nobody is known to have sent it."""
+"""How long the engine may take to say that the OOM killer struck: containerd tells it beside the exit, and after it in
+3 of 260 stops (measured). Waited for only where SIGKILL came and nobody is known to have sent it."""
 
 OOM_POLL_S = 0.1
 
