@@ -29,10 +29,11 @@ class Simulation:
         settings: Settings | None = None,
         speed: float = SPEED,
         host: str = "127.0.0.1",
+        token: str | None = None,
     ) -> None:
         self.clock = FastClock(speed)
         self.containers = SimulatedContainers(scripts, self.clock)
-        self.server = EcsServer(Endpoint(self.containers, self.clock, settings), host)
+        self.server = EcsServer(Endpoint(self.containers, self.clock, settings), host, token=token)
         self.url = self.server.url
         self.client = client(self.url)
 
@@ -68,9 +69,10 @@ def simulation(
     settings: Settings | None = None,
     speed: float = SPEED,
     host: str = "127.0.0.1",
+    token: str | None = None,
 ) -> Iterator[Simulation]:
     """A server that is closed afterwards."""
-    made = Simulation(scripts or {}, settings, speed=speed, host=host)
+    made = Simulation(scripts or {}, settings, speed=speed, host=host, token=token)
     try:
         yield made
     finally:

@@ -6,9 +6,13 @@ import http.client
 import json
 import socket
 import struct
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import boto3
+import botocore.exceptions
 import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +22,9 @@ from harness.ecs_endpoint import operations, server, wire
 from harness.ecs_endpoint.cli import ecs
 from harness.ecs_endpoint.errors import EcsError
 from harness.ecs_endpoint.simulated_containers import Script
+from harness.engines.ecs_api import EcsApi, EcsSettings
 from harness.errors import UsageError
+from tests import aws_cli
 from tests.ecs_support import Simulation, simulation
 
 STOP = "AmazonEC2ContainerServiceV20141113.StopTask"
@@ -101,7 +107,74 @@ def test_a_long_body_is_refused_unread(running: Simulation) -> None:
 def test_a_host_that_is_not_loopback_is_refused(running: Simulation, host: str) -> None:
     """DNS rebinding: a web page's name that resolves to 127.0.0.1."""
     status, answer = post(running, b"{}", Host=host)
-    assert (status, answer["__type"]) == (400, "AccessDeniedException")
+    assert (status, answer["__type"]) == (403, "AccessDeniedException")
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:3000", "https://127.0.0.1:80", ""])
+def test_a_page_of_another_site_is_refused(running: Simulation, origin: str) -> None:
+    """Its browser sends where it comes from; another port of this machine is another site."""
+    status, answer = post(running, b"{}", Origin=origin)
+    assert (status, answer["__type"]) == (403, "AccessDeniedException")
+    assert "Origin" in answer["message"]
+
+
+def test_the_endpoints_own_origin_passes(running: Simulation) -> None:
+    """It is refused for what is wrong with it, not for where it comes from."""
+    assert post(running, b"{}", Origin=running.url)[1]["__type"] == "InvalidParameterException"
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Simulation]:
+    """A server with a token."""
+    with simulation(token="open sesame") as it:
+        yield it
+
+
+@pytest.mark.parametrize("token", [None, "", "open", "open sesame!", "\xff"])
+def test_without_the_token_nothing_is_answered(guarded: Simulation, token: str | None) -> None:
+    """Operations and our own resources alike."""
+    sent = {} if token is None else {server.TOKEN_HEADER: token}
+    status, answer = post(guarded, b"{}", **sent)
+    assert (status, answer["__type"]) == (403, "AccessDeniedException")
+    assert "open sesame" not in answer["message"]
+    host, port = guarded.url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    connection.request("GET", "/stop-harness/info", headers=sent)
+    assert connection.getresponse().status == 403
+    connection.close()
+
+
+def test_boto3_sends_the_token_as_a_session_token(guarded: Simulation) -> None:
+    """The credentials that people export."""
+    keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
+
+    def ecs_client(token: str | None) -> Any:
+        return boto3.client("ecs", region_name="us-east-1", endpoint_url=guarded.url, aws_session_token=token, **keys)
+
+    assert ecs_client("open sesame").list_tasks()["taskArns"] == []
+    with pytest.raises(botocore.exceptions.ClientError, match="AccessDeniedException"):
+        ecs_client("guess").list_tasks()
+    with pytest.raises(botocore.exceptions.ClientError, match="set AWS_SESSION_TOKEN"):
+        ecs_client(None).list_tasks()
+    api = EcsApi(EcsSettings(endpoint_url=guarded.url, own_endpoint=True, token="open sesame"))
+    assert api.ours("info") is not None
+
+
+def test_the_aws_cli_sends_the_token_too(guarded: Simulation, tmp_path: Path) -> None:
+    """AWS_SESSION_TOKEN, as `ecs serve` says when it starts."""
+    command = [aws_cli.needed(), "ecs", "list-tasks", "--endpoint-url", guarded.url]
+    for token, code in (("open sesame", 0), ("guess", 254)):
+        variables = aws_cli.environment(tmp_path, {"AWS_SESSION_TOKEN": token})
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == code, done.stderr
+
+
+def test_a_token_that_no_header_can_carry_is_refused() -> None:
+    """Before anything is served."""
+    for token in ("", "a\nb", " a", "ä"):
+        result = CliRunner().invoke(ecs, ["serve", "--token", token])
+        assert isinstance(result.exception, UsageError)
+        assert "--token" in str(result.exception)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8000", "127.1.2.3", "[::1]:80", "LOCALHOST:1"])

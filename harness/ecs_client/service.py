@@ -117,10 +117,17 @@ class Ecs:
         if verify is None:  # which the client reads as "as configured", and this as "no"
             verify = self._session.get_config_variable("ca_bundle") or True
         try:
-            answer = URLLib3Session(verify=verify, timeout=10).send(AWSRequest("GET", url).prepare())
+            request = AWSRequest("GET", url, self._token_header()).prepare()
+            answer = URLLib3Session(verify=verify, timeout=10).send(request)
             return dict(json.loads(answer.content)) if answer.status_code == 200 else None
         except (exceptions.BotoCoreError, ValueError):
             return None
+
+    def _token_header(self) -> dict[str, str]:
+        """The session token, where there is one: `ecs serve --token` asks for it here as well."""
+        credentials = self._session.get_credentials() if self._settings.sign else None
+        token = credentials.get_frozen_credentials().token if credentials else None
+        return {"X-Amz-Security-Token": token} if token else {}
 
     is_ours = False
     """Whether the last answer came from `stop-harness ecs serve`."""

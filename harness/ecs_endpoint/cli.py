@@ -20,6 +20,10 @@ export AWS_ACCESS_KEY_ID=stop-harness AWS_SECRET_ACCESS_KEY=stop-harness AWS_DEF
 aws ecs list-tasks --endpoint-url {url}
 """
 
+USE_TOKEN = """\
+export AWS_SESSION_TOKEN=…  # what --token is
+"""
+
 
 @click.group()
 def ecs() -> None:
@@ -30,6 +34,13 @@ def ecs() -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Port.  [default: a free one]")
 @click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to serve on.  [default: 127.0.0.1]")
 @click.option("--allow-remote", is_flag=True, help="Needed for an address that other machines can reach.")
+@click.option(
+    "--token",
+    envvar="STOP_HARNESS_ECS_TOKEN",
+    show_envvar=True,
+    metavar="TOKEN",
+    help="Answer only requests that carry it: clients set AWS_SESSION_TOKEN.",
+)
 @click.option("--engine", type=click.Choice(["auto", "docker"]), default="auto", help="Where the tasks run.")
 @click.option("--region", envvar=["AWS_REGION", "AWS_DEFAULT_REGION"], default="us-east-1", metavar="NAME")
 @click.option(
@@ -53,6 +64,7 @@ def serve(
     port: int,
     host: str,
     allow_remote: bool,
+    token: str | None,
     engine: str,
     region: str,
     stop_timeout: str | None,
@@ -78,7 +90,9 @@ def serve(
                 f"--host {host} can be reached from other machines, and whoever reaches it can start containers here. "
                 "Add --allow-remote if that is meant."
             )
-        click.echo(f"warning: anybody who reaches {host} can start containers on this machine", err=True)
+        who = "anybody who reaches {host}" if token is None else "whoever reaches {host} and hears or has the token"
+        click.echo(f"warning: {who.format(host=host)} can start containers on this machine", err=True)
+    _check_token(token)
     settings = Settings(region, agent_stop_timeout=stop_timeout, arn_selects_cluster=arn_selects_cluster)
     interrupted = threading.Event()
 
@@ -91,16 +105,24 @@ def serve(
     containers = DockerContainers(f"ecs-{uuid.uuid4().hex[:12]}", docker_host.find(), limit)
     endpoint = Endpoint(containers, Clock(), settings)
     try:
-        serving = server.EcsServer(endpoint, host, port)
+        serving = server.EcsServer(endpoint, host, port, token=token)
     except (OSError, OverflowError) as error:
         endpoint.close()
         raise UsageError(f"cannot serve on {host} port {port}: {getattr(error, 'strerror', error)}") from None
-    _wait(serving, region, interrupted)
+    _wait(serving, region, interrupted, with_token=token is not None)
 
 
-def _wait(serving: EcsServer, region: str, interrupted: threading.Event) -> None:
+def _check_token(token: str | None) -> None:
+    """It must be able to stand in a header."""
+    from harness.errors import UsageError
+
+    if token is not None and not (token and token.isascii() and token.isprintable() and token == token.strip()):
+        raise UsageError("--token: needed are printable ASCII characters without spaces around them")
+
+
+def _wait(serving: EcsServer, region: str, interrupted: threading.Event, *, with_token: bool) -> None:
     click.echo(f"ECS endpoint: {serving.url}")
-    click.echo(USE.format(url=serving.url, region=region))
+    click.echo((USE_TOKEN if with_token else "") + USE.format(url=serving.url, region=region))
     click.echo("Ctrl-C ends it and removes its containers.")
     try:
         while not interrupted.wait(1):  # in slices: a wait without end would keep the signal from its handler

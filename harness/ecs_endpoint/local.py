@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from harness.ecs_endpoint.containers import Clock
 from harness.ecs_endpoint.docker_containers import DockerContainers
 from harness.ecs_endpoint.endpoint import Endpoint
@@ -10,5 +12,8 @@ from harness.engines import docker_host
 
 
 def serve(run_id: str) -> EcsServer:
-    """Serve on the local container engine; `close` removes every container. Raises EngineError if none answers."""
-    return EcsServer(Endpoint(DockerContainers(run_id, docker_host.find()), Clock()))
+    """Serve on the local container engine; `close` removes every container. Raises EngineError if none answers.
+
+    With a token that nobody else on this machine knows: whoever may use the endpoint may start containers.
+    """
+    return EcsServer(Endpoint(DockerContainers(run_id, docker_host.find()), Clock()), token=secrets.token_urlsafe())

@@ -1,11 +1,14 @@
 """The endpoint on HTTP: awsJson 1.1 by POST, the measured stops by GET, nothing for browsers or other machines.
 
 A loopback server is reachable by any web page through DNS rebinding: a page's name is made to resolve to 127.0.0.1.
-Hence the Host header must name a loopback address (or the address that the user chose to serve on).
+Hence the Host header must name a loopback address (or the address that the user chose to serve on). A page may also
+send requests to 127.0.0.1 itself; its browser then says where it comes from, so Origin must be this endpoint's own.
+With a token, every request carries it as the session token of its credentials, which AWS's clients send as they are.
 """
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import json
 import random
@@ -36,16 +39,19 @@ LINGER_S, LINGER_BYTES = 2.0, 32 * 1024 * 1024
 IDLE_TIMEOUT_S = 65
 """A connection that says nothing for longer is closed; clients keep theirs for 60 s at most."""
 
+TOKEN_HEADER = "X-Amz-Security-Token"
+"""Where AWS's clients put the session token of temporary credentials, signed or not."""
+
 TICK_S = 0.25
 """How often time passes for tasks and services."""
 
 
 class EcsServer:
-    """An endpoint that listens. `close` removes its containers."""
+    """An endpoint that listens. `close` removes its containers. `token`: what requests must carry; None: nothing."""
 
-    def __init__(self, endpoint: Endpoint, host: str = "127.0.0.1", port: int = 0) -> None:
-        self.endpoint = endpoint
-        self._http = _Http((host, port), endpoint, host)
+    def __init__(self, endpoint: Endpoint, host: str = "127.0.0.1", port: int = 0, *, token: str | None = None) -> None:
+        self.endpoint, self.token = endpoint, token
+        self._http = _Http((host, port), endpoint, host, token)
         self._ended = threading.Event()
         self._threads = [
             threading.Thread(target=self._http.serve_forever, daemon=True, name="ecs endpoint"),
@@ -83,8 +89,8 @@ class _Http(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, address: tuple[str, int], endpoint: Endpoint, host: str) -> None:
-        self.endpoint, self.chosen_host = endpoint, host
+    def __init__(self, address: tuple[str, int], endpoint: Endpoint, host: str, token: str | None) -> None:
+        self.endpoint, self.chosen_host, self.token = endpoint, host, token
         self._threads_of_connections = WorkerThreads()
         if ":" in host:
             import socket
@@ -146,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Status and body, also of a mistake of ours: never a traceback over the wire."""
         status = 200
         try:
-            self._check_host()
+            self._check_sender()
             body = work()
         except EcsError as error:
             status, body = error.status, wire.render_error(error)
@@ -171,14 +177,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
         self.wfile.flush()
 
-    def _check_host(self) -> None:
-        host = self.headers.get("Host", "")
+    def _check_sender(self) -> None:
+        """By a name of this endpoint, from no page of another site, with the token if there is one."""
+        host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
         if not is_allowed_host(host, self.server.chosen_host):
-            raise EcsError(
-                "AccessDeniedException",
-                f"Host {quoted(host)!r} is not this endpoint: use a loopback address, such as 127.0.0.1.",
-                connection_unusable=True,
-            )
+            raise _denied(f"Host {quoted(host)!r} is not this endpoint: use a loopback address, such as 127.0.0.1.")
+        if origin is not None and origin != f"http://{host}":
+            raise _denied(f"Origin {quoted(origin)!r} is a page of another site; this endpoint is for none.")
+        if self.server.token is not None and not hmac.compare_digest(
+            self.headers.get(TOKEN_HEADER, "").encode(errors="replace"), self.server.token.encode()
+        ):
+            raise _denied("The token of this endpoint is missing or wrong: set AWS_SESSION_TOKEN to what --token was.")
 
     def _length(self) -> int:
         """Content-Length, checked before anything is read."""
@@ -227,6 +236,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet: the terminal of `ecs serve` is for people."""
+
+
+def _denied(message: str) -> EcsError:
+    return EcsError("AccessDeniedException", message, status=403, connection_unusable=True)
 
 
 def _unreadable(message: str, status: int) -> EcsError:

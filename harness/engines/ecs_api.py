@@ -52,13 +52,14 @@ class EcsSettings:
     """Where tasks run. `endpoint_url` None: as boto3 finds it (AWS_ENDPOINT_URL_ECS, else AWS itself).
 
     `run_task`: members of RunTask's input beside the task definition, such as `launchType` and `networkConfiguration`.
-    `own_endpoint`: the harness serves it itself, on this machine.
+    `own_endpoint`: the harness serves it itself, on this machine, for whoever has `token` and nobody else.
     """
 
     cluster: str = "default"
     endpoint_url: str | None = None
     run_task: Json = field(default_factory=dict)
     own_endpoint: bool = False
+    token: str | None = None
 
 
 class EcsApi:
@@ -77,9 +78,11 @@ class EcsApi:
         given: Json = {"config": config, "endpoint_url": settings.endpoint_url}
         if settings.own_endpoint:
             keys = {"aws_access_key_id": "stop-harness", "aws_secret_access_key": "stop-harness"}
-            given |= {"region_name": "us-east-1", **keys}
+            given |= {"region_name": "us-east-1", **keys, "aws_session_token": settings.token}
+        self._own_token = settings.token
+        self._session = boto3.session.Session()
         try:
-            self._client = boto3.session.Session().client("ecs", **given)
+            self._client = self._session.client("ecs", **given)
         except (BotoCoreError, ValueError) as error:
             text = str(error).rstrip(".")
             raise EngineError(f"ecs: {text}; the AWS CLI's settings apply (`aws configure`)") from None
@@ -122,7 +125,7 @@ class EcsApi:
         kind = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
         connection = kind(where.hostname, where.port, timeout=EVIDENCE_TIMEOUT_S)
         try:
-            connection.request("GET", f"/stop-harness/{path}")
+            connection.request("GET", f"/stop-harness/{path}", headers=self._token_header())
             answer = connection.getresponse()
             body = answer.read()
             found = json.loads(body) if answer.status == 200 else None
@@ -131,6 +134,12 @@ class EcsApi:
         finally:
             connection.close()
         return found if isinstance(found, dict) else None
+
+    def _token_header(self) -> dict[str, str]:
+        """The session token, where there is one: `ecs serve --token` asks for it here as well."""
+        credentials = None if self._own_token else self._session.get_credentials()
+        token = credentials.get_frozen_credentials().token if credentials else self._own_token
+        return {"X-Amz-Security-Token": token} if token else {}
 
 
 class EcsRefused(EngineError):

@@ -139,7 +139,7 @@ def local_ecs(run_id: str) -> Engine:
 
     serving = local.serve(run_id)
     try:
-        settings = EcsSettings(endpoint_url=serving.url, own_endpoint=True)
+        settings = EcsSettings(endpoint_url=serving.url, own_endpoint=True, token=serving.token)
         return EcsEngine(run_id, settings, on_close=serving.close)
     except BaseException:
         serving.close()
