@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -287,6 +288,38 @@ def test_a_pid_that_is_something_else_there_proves_nothing(remote: DockerHost) -
         watch = heard.watch(pid_one, container_id=name)
         assert watch is not None
         watch.abandon()
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("way", ["tls_engine", "ssh_engine"])
+def test_it_is_heard_through_an_encrypted_connection(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Both directions of one stream, which TLS and ssh each carry in their own way."""
+    address: Address = request.getfixturevalue(way)
+    host = docker_host.probe(address)
+    with listening(host) as heard, container(host, "sh", "-c", "sleep 60 & sleep 60 & wait") as (name, pid_one):
+        client = host.connect()
+        try:
+            assert eventually(lambda: len(client.api.top(name)["Processes"]) == 3, 10)
+            watch = heard.watch(pid_one, container_id=name)
+            assert watch is not None
+            client.api.kill(name)
+            found = watch.lost()
+        finally:
+            client.close()
+    assert found is not None
+    assert [re.sub(r"\d+", "N", text) for text in found] == ["sleep (PID N)"] * 2
+
+
+@pytest.mark.docker
+def test_an_engine_in_a_namespace_of_its_own_gets_no_answer(engine_in_a_vm: Address) -> None:
+    """Not the machine's first PID namespace, whatever the container is given: no claim, and why."""
+    host = docker_host.probe(engine_in_a_vm)
+    heard, said = witness.bring(host, labels())
+    assert heard is None
+    assert "does not answer" in said
+    assert "NET_ADMIN" in said
 
 
 @pytest.mark.docker
