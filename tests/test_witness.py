@@ -279,6 +279,20 @@ def test_the_two_lessons_that_hide_a_loss_are_lossy_and_proved() -> None:
 
 
 @pytest.mark.docker
+@pytest.mark.usefixtures("remote")
+def test_containers_of_a_task_have_a_witness_too() -> None:
+    """The endpoint of our own brings it to the same engine."""
+    (task,) = discovery.load((SHIPPED / "23-task-in-reverse-order.yaml",))
+    request = RunRequest((task,), "task", None, engine="docker", witness=True)
+    (result,) = pipeline.run(request, Silence(), Interruption()).report.results
+    assert result.verdict.outcome is Outcome.GRACEFUL
+    assert result.observation.engine.proves_lost_processes
+    assert result.observation.task is not None
+    stopped = [item for item in result.observation.task.containers if not item.ended_before_stop]
+    assert {item.lost_processes for item in stopped} == {()}
+
+
+@pytest.mark.docker
 def test_a_pid_that_is_something_else_there_proves_nothing(remote: DockerHost) -> None:
     """Another container's, one of the machine's own, or nobody's."""
     with listening(remote) as heard, container(remote, "sleep", "60") as (name, pid_one):

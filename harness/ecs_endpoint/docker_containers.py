@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,7 @@ from harness.model import DEFAULT_PIDS_LIMIT, Clock, EngineInfo, Event, EventKin
 
 if TYPE_CHECKING:
     from harness.engines.docker_host import DockerHost
-    from harness.engines.process_connector import ProcessConnector
-    from harness.engines.process_watches import Watch
+    from harness.engines.process_watches import Watch, Watches
 
 HTTP_TIMEOUT_S = 120
 """On top of the stop timeout: the agent's buffer of two minutes (docker_client.go:117)."""
@@ -47,9 +47,12 @@ class DockerContainers:
     """One run of the endpoint on one engine: a client, an event stream, a reaper.
 
     `pids_limit`: processes and threads of each container, -1 for no limit. No member of a task definition says it.
+    `with_witness`: bring one to an engine whose kernel is out of reach.
     """
 
-    def __init__(self, run_id: str, host: DockerHost, pids_limit: int = DEFAULT_PIDS_LIMIT) -> None:
+    def __init__(
+        self, run_id: str, host: DockerHost, pids_limit: int = DEFAULT_PIDS_LIMIT, *, with_witness: bool = False
+    ) -> None:
         import docker
 
         from harness.engines.docker_events import EventStream
@@ -62,13 +65,16 @@ class DockerContainers:
         self._closing = threading.Event()
         self._pids_one: dict[str, tuple[int, bool]] = {}
         self._called_ns: dict[str, int] = {}
-        self._connector: ProcessConnector | None = None
+        self._connector: Watches | None = None
+        self._info = host.info
         self._watches: dict[str, Watch] = {}
         if host.info.proves_lost_processes:
             from harness.engines.process_connector import ProcessConnector
 
             with contextlib.suppress(OSError):  # then nothing is proved: lost_processes is None
                 self._connector = ProcessConnector()
+        if with_witness and self._connector is None:
+            self._bring_witness()
         try:
             self._reaper = reaper.Reaper(run_id, host.address)
             self._events = EventStream(host, f"{reaper.RUN_LABEL}={run_id}")
@@ -208,8 +214,8 @@ class DockerContainers:
         return docker_reading.processes(self._api, runtime_id, self._host)
 
     def engine(self) -> EngineInfo:
-        """As it described itself when it was found."""
-        return self._host.info
+        """As it described itself when it was found, with what a witness adds."""
+        return self._info
 
     def answers(self) -> bool:
         """`GET /_ping`."""
@@ -244,6 +250,14 @@ class DockerContainers:
             self._reaper.dismiss()
         self._api.close()
         self._unhurried.close()
+
+    def _bring_witness(self) -> None:
+        from harness.engines import witness
+        from harness.engines.interface import WITNESS_CAVEAT
+
+        self._connector, said = witness.bring(self._host, self._labels)
+        proved, caveats = self._connector is not None, (*self._info.caveats, WITNESS_CAVEAT + said)
+        self._info = dataclasses.replace(self._info, proves_lost_processes=proved, caveats=caveats)
 
     def _client(self, timeout_s: int | None) -> Any:
         return self._host.connect(timeout_s=timeout_s, connections=100).api

@@ -11,9 +11,10 @@ from harness.ecs_endpoint.server import EcsServer
 from harness.engines import docker_host
 
 
-def serve(run_id: str) -> EcsServer:
+def serve(run_id: str, *, with_witness: bool = False) -> EcsServer:
     """Serve on the local container engine; `close` removes every container. Raises EngineError if none answers.
 
     With a token that nobody else on this machine knows: whoever may use the endpoint may start containers.
     """
-    return EcsServer(Endpoint(DockerContainers(run_id, docker_host.find()), Clock()), token=secrets.token_urlsafe())
+    containers = DockerContainers(run_id, docker_host.find(), with_witness=with_witness)
+    return EcsServer(Endpoint(containers, Clock()), token=secrets.token_urlsafe())

@@ -54,7 +54,7 @@ def _info(endpoint: Endpoint) -> Json:
         key: getattr(engine, key)
         for key in (
             *("name", "product", "version", "host"),
-            *("observes_sigkill", "proves_lost_processes", "reports_oom", "stops_at_once"),
+            *("observes_sigkill", "proves_lost_processes", "reports_oom", "stops_at_once", "caveats"),
         )
     }
     return {"product": PRODUCT, "version": VERSION, "engine": shown}

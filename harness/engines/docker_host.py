@@ -120,7 +120,7 @@ def _describe(address: Address, version: dict[str, Any], info: dict[str, Any], a
     caveats = []
     blind = process_events.unavailable() if near.processes else near.doubt
     if blind:
-        caveats.append(f"processes killed silently when PID 1 leaves are only suspected: {blind}")
+        caveats.append(f"how other processes end is not seen, so that no stop that may lose any is graceful: {blind}")
     late = signal_trace.unavailable() if near.processes else None
     if late:
         caveats.append(f"durations are by the engine's stamps, which are late on a busy machine: {late}")

@@ -40,7 +40,7 @@ from harness.engines.ecs_record import (
     timeout_refused,
     whole,
 )
-from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed
+from harness.engines.interface import WITNESS_CAVEAT, PrepareProgress, StopRecord, SubjectFailed
 from harness.engines.log_pattern import LogPattern
 from harness.errors import BuildError, EngineError, UsageError
 from harness.model import (
@@ -236,6 +236,7 @@ class EcsEngine:
         below: dict[str, Any] = (self._ours or {}).get("engine") or {}
         observes = bool(below.get("observes_sigkill"))
         host = f"{self.api.url}, cluster {self.api.cluster}"
+        ours = tuple(text for text in below.get("caveats", ()) if str(text).startswith(WITNESS_CAVEAT))
         caveats = (
             "ECS does not tell who ended a container: SIGKILL is inferred",
             "ECS shows no processes: whether any were SIGKILLed when PID 1 left is not known",
@@ -252,7 +253,7 @@ class EcsEngine:
             proves_lost_processes=bool(below.get("proves_lost_processes")),
             reports_oom=bool(below.get("reports_oom", True)),
             runs_images=True,
-            caveats=() if self.local else caveats,
+            caveats=ours if self.local else caveats,
             remote=not self.local,
             stops_at_once=below.get("stops_at_once"),
         )

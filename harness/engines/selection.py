@@ -51,13 +51,13 @@ def open_engine(
     if not tasks or name not in {"auto", "docker"}:
         return _container_engine(name, run_id, base_image, witness)
     if len(tasks) == len(scenarios):
-        return Chosen(local_ecs(run_id))
+        return Chosen(local_ecs(run_id, witness=witness))
     from harness.engines.routing import RoutingEngine
 
     chosen = _container_engine(name, run_id, base_image, witness)
     if chosen.fallback_reason is not None:
         return chosen  # without a container engine no task runs; the scenarios are skipped with the reason
-    return Chosen(RoutingEngine(chosen.engine, lambda: local_ecs(run_id)))
+    return Chosen(RoutingEngine(chosen.engine, lambda: local_ecs(run_id, witness=witness)))
 
 
 def _container_engine(name: str, run_id: str, base_image: str | None, witness: bool) -> Chosen:
@@ -131,13 +131,13 @@ def _ecs(run_id: str, cluster: Cluster) -> Engine:
     return EcsEngine(run_id, EcsSettings(cluster.name or "default", run_task=_run_task(cluster.run_task)))
 
 
-def local_ecs(run_id: str) -> Engine:
+def local_ecs(run_id: str, *, witness: bool = False) -> Engine:
     """Engine `ecs` on an endpoint of our own; they meet on the wire, as everybody else's clients do."""
     from harness.ecs_endpoint import local
     from harness.engines.ecs import EcsEngine
     from harness.engines.ecs_api import EcsSettings
 
-    serving = local.serve(run_id)
+    serving = local.serve(run_id, with_witness=witness)
     try:
         settings = EcsSettings(endpoint_url=serving.url, own_endpoint=True, token=serving.token)
         return EcsEngine(run_id, settings, on_close=serving.close)
