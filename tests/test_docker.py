@@ -39,6 +39,7 @@ from harness.model import (
 from harness.run_request import RunOutcome, RunRequest
 from harness.scenario import parse
 from harness.trial import Interruption
+from tests.faults.proxy import FaultyEngine
 from tests.silence import Silence
 
 pytestmark = pytest.mark.docker
@@ -294,8 +295,8 @@ def test_engine_that_dies_in_the_middle_leaves_a_whole_journal(
     tmp_path: Path, docker_engine_host: DockerHost, client: docker.DockerClient
 ) -> None:
     """Trials in flight become inconclusive, trials that had ended keep their verdict, and the run ends by itself."""
-    with _Proxy(docker_engine_host.url, tmp_path / "engine.sock") as proxy:
-        host = docker_host.probe(Address(f"unix://{tmp_path / 'engine.sock'}"))
+    with FaultyEngine(docker_engine_host.url, tmp_path / "engine.sock") as proxy:
+        host = docker_host.probe(Address(proxy.url))
         early = scenario("early")
         late = command(*NEVER_STOPS, stop=StopPlan((20 * NS_PER_S,)), name="late")
 
@@ -419,51 +420,3 @@ def test_clean_removes_what_a_dead_harness_left_and_spares_the_living(
 def _ours(client: docker.DockerClient, label: str = RUN_LABEL) -> set[str]:
     """Ids of the containers that carry a label; unlike the SDK's list it does not look at each again."""
     return {str(item["Id"]) for item in client.api.containers(all=True, filters={"label": label})}
-
-
-class _Proxy:
-    """Stands between the harness and the engine, so that a test can cut the line."""
-
-    def __init__(self, engine_url: str, path: Path) -> None:
-        self._target = engine_url.removeprefix("unix://")
-        self._server = socket.socket(socket.AF_UNIX)
-        self._server.bind(str(path))
-        self._server.listen(64)
-        self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __enter__(self) -> _Proxy:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.cut()
-
-    def cut(self) -> None:
-        """Hang up on everybody and take no more calls."""
-        for each in (self._server, *self._open):
-            try:
-                each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
-        self._server.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._server.accept()
-            except OSError:
-                return
-            far = socket.socket(socket.AF_UNIX)
-            far.connect(self._target)
-            self._open += [near, far]
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
-
-    @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            return

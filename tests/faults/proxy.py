@@ -6,6 +6,8 @@ import contextlib
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -84,6 +86,7 @@ class FaultyEngine:
         self._lock = threading.Lock()
         self._open: tuple[socket.socket, ...] = ()
         self._closed = threading.Event()
+        self._listener: subprocess.Popen[bytes] | None = None
         self._server = self._listen()
 
     @property
@@ -110,6 +113,9 @@ class FaultyEngine:
         self._server.close()
         if self.path:
             self.path.unlink(missing_ok=True)
+        if self._listener is not None:
+            self._listener.communicate()  # it ends with its input
+            self._listener = None
 
     @staticmethod
     def _hang_up(*connections: socket.socket) -> None:
@@ -126,7 +132,7 @@ class FaultyEngine:
         if self.path:
             server = socket.socket(socket.AF_UNIX)
             server.bind(str(self.path))
-            server.listen(128)
+            self._listener = _listening_as_dockerd(server)
         else:
             server = socket.create_server(("127.0.0.1", 0), backlog=128)
         threading.Thread(target=self._accept, args=(server,), daemon=True).start()
@@ -266,6 +272,24 @@ class FaultyEngine:
         if rule.effect.late_s or changed != (line(event),):
             self.injected[rule.mark] += 1
         return changed
+
+
+_LISTEN = """
+import ctypes, socket, sys
+ctypes.CDLL(None).prctl(15, b"dockerd", 0, 0, 0)
+socket.socket(fileno=int(sys.argv[1])).listen(128)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def _listening_as_dockerd(server: socket.socket) -> subprocess.Popen[bytes]:
+    """The kernel tells a client who has called listen(2): the harness knows an engine on its own machine by that."""
+    command = [sys.executable, "-c", _LISTEN, str(server.fileno())]
+    process = subprocess.Popen(command, pass_fds=[server.fileno()], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
 
 
 # ── as much HTTP as it takes ─────────────────────────────────────────────────────────────────────────────────────────
