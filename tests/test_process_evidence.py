@@ -40,6 +40,9 @@ from tests.strategies import DOCKER, Behaviour, Jitter, stop
 
 BASE_IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
 PROVED = replace(DOCKER, proves_lost_processes=True)
+STOCK_BUFFER_BYTES = 212_992
+"""net.core.rmem_max of a kernel as it comes."""
+
 needs_connector = pytest.mark.skipif(
     process_events.unavailable() is not None, reason=process_events.unavailable() or "available"
 )
@@ -336,8 +339,13 @@ def test_the_kernel_proves_who_was_killed_and_that_nobody_was() -> None:
 
 @pytest.mark.docker
 @pytest.mark.usefixtures("proving_engine")
-def test_many_stops_on_a_busy_machine_never_come_out_wrong() -> None:
-    """Twenty at once beside loops that do nothing but fork: an answer is right, or there is none."""
+@pytest.mark.parametrize(
+    "buffer_bytes", [process_events.RECEIVE_BUFFER_BYTES, STOCK_BUFFER_BYTES], ids=["root", "user"]
+)
+def test_many_stops_on_a_busy_machine_never_come_out_wrong(buffer_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty at once beside loops that do nothing but fork: an answer is right, or there is none; also with the buffer
+    that the kernel grants to a user who is not root."""
+    monkeypatch.setattr(process_events, "RECEIVE_BUFFER_BYTES", buffer_bytes)
     names = ("a shell under an init", "PID 1 waits for its child")
     storm = [subprocess.Popen(["sh", "-c", "while :; do /bin/true; done"]) for _ in range(2)]
     try:
