@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-OURS, THEIRS = "10.213.77.1", "10.213.77.2"
-"""Both ends of the pair; a /30 that nothing else here uses."""
+_BLOCK = os.getpid() % (1 << 14) * 4
+OURS, THEIRS = (f"10.213.{(_BLOCK + number) >> 8}.{(_BLOCK + number) & 255}" for number in (1, 2))
+"""Both ends of the pair, a /30 for each process: other tests may run on this machine."""
 
 PORT = 2375
 START_PATIENCE_S = 60.0
@@ -50,7 +51,7 @@ def missing() -> str | None:
     """Why no second engine can be had here, None if it can."""
     if os.geteuid():
         return "a second engine needs root"
-    absent = [tool for tool in ("dockerd", "unshare", "ip", "iptables") if shutil.which(tool) is None]
+    absent = [tool for tool in ("dockerd", "unshare", "setpriv", "ip", "iptables") if shutil.which(tool) is None]
     return f"a second engine needs {', '.join(absent)}" if absent else None
 
 
@@ -60,9 +61,22 @@ def second_engine(folder: Path) -> Iterator[SecondEngine]:
     here, there = f"shu{os.getpid() % 100000}a", f"shu{os.getpid() % 100000}b"
     script = INSIDE.format(folder=folder, there=there, theirs=THEIRS, port=PORT)
     log = (folder / "log").open("wb")
-    # --kill-child: with unshare goes the first process of its PID namespace, and with that one everything in it.
+    # However the tests end, unshare goes with them, with it the first process of its PID namespace, and so everything.
     engine = subprocess.Popen(
-        ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "sh", "-c", script],
+        [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--mount",
+            "--pid",
+            "--net",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            script,
+        ],
         stdout=log,
         stderr=log,
     )

@@ -43,7 +43,7 @@ Host engine.test
 
 def missing() -> str | None:
     """Why none can be had here, None if it can."""
-    absent = [tool for tool in ("ssh", "ssh-keygen", "sshd") if shutil.which(tool, path=SERVER_PATH) is None]
+    absent = [tool for tool in ("ssh", "ssh-keygen", "sshd", "setpriv") if shutil.which(tool, path=SERVER_PATH) is None]
     return f"an ssh server needs {', '.join(absent)}" if absent else None
 
 
@@ -63,7 +63,9 @@ def ssh_server(folder: Path) -> Iterator[Path]:
     wrapper.chmod(0o755)
     program = shutil.which("sshd", path=SERVER_PATH)
     assert program is not None
-    server = subprocess.Popen([program, "-D", "-e", "-f", folder / "server"], stderr=subprocess.DEVNULL)
+    # It goes with the tests, however they end.
+    command = ["setpriv", "--pdeathsig", "TERM", program, "-D", "-e", "-f", str(folder / "server")]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         _await(port, server)
         yield folder / "bin"
