@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from harness import plan, scenario, scheduler
 from harness.engines import selection
 from harness.engines.interface import WITNESS_CAVEAT, Engine
 from harness.errors import BaseImageMissing, ScenarioError
+from harness.host_access import host_access, host_paths
 from harness.model import Plan, Scenario, SkippedScenario
 from harness.run_request import Listener, RunRequest
 
@@ -34,6 +36,7 @@ def ready(
     request: RunRequest, run_id: str, listener: Listener, opener: Callable[[str, str], selection.Chosen]
 ) -> tuple[Engine, Plan]:
     """An engine with every image at hand, and the plan for it."""
+    _say_host_access(request, listener)
     chosen = opener(request.engine, run_id)
     engine = chosen.engine
     if chosen.fallback_reason is not None:
@@ -91,6 +94,15 @@ def close(engine: Engine, hurry: Callable[[], bool]) -> tuple[str, ...]:
     if errors:
         raise errors[0]
     return tuple(left_behind)
+
+
+def _say_host_access(request: RunRequest, listener: Listener) -> None:
+    """A task definition is somebody's file; what it takes of the machine is said before it does."""
+    for item in request.scenarios:
+        if item.subject.task is not None:
+            document = json.loads(item.subject.task.document)
+            for sentence in host_access(document["containerDefinitions"], host_paths(document)):
+                listener.note(f"{item.name}: {sentence}")
 
 
 def _fallback_note(reason: str, engine: Engine) -> str:

@@ -263,7 +263,7 @@ def _page(pager: str, text: str) -> bool:
 
     environment = {"LESS": "FRX", **os.environ}
     try:
-        done = subprocess.run(shlex.split(pager), input=text.encode(), env=environment, check=False)
+        done = subprocess.run(shlex.split(pager), input=text.encode(), env=environment, check=False)  # nosec B603 # words, no shell
     except (OSError, ValueError):
         return False
     return done.returncode >= 0

@@ -48,7 +48,7 @@ def load(text: str | bytes) -> Any:
     import yaml
 
     try:
-        return yaml.load(text, Loader=_loader())
+        return yaml.load(text, Loader=_loader())  # nosec B506 # a SafeLoader
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
 

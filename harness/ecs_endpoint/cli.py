@@ -20,7 +20,7 @@ export AWS_ACCESS_KEY_ID=stop-harness AWS_SECRET_ACCESS_KEY=stop-harness AWS_DEF
 aws ecs list-tasks --endpoint-url {url}
 """
 
-USE_TOKEN = """\
+USE_SESSION = """\
 export AWS_SESSION_TOKEN=…  # what --token is
 """
 
@@ -102,7 +102,7 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     limit = DEFAULT_PIDS_LIMIT if pids_limit is None else pids_limit or -1
-    containers = DockerContainers(f"ecs-{uuid.uuid4().hex[:12]}", docker_host.find(), limit)
+    containers = DockerContainers(f"ecs-{uuid.uuid4().hex[:12]}", docker_host.find(), limit, _warn)
     endpoint = Endpoint(containers, Clock(), settings)
     try:
         serving = server.EcsServer(endpoint, host, port, token=token)
@@ -110,6 +110,10 @@ def serve(
         endpoint.close()
         raise UsageError(f"cannot serve on {host} port {port}: {getattr(error, 'strerror', error)}") from None
     _wait(serving, region, interrupted, with_token=token is not None)
+
+
+def _warn(text: str) -> None:
+    click.echo(f"warning: {text}", err=True)
 
 
 def _check_token(token: str | None) -> None:
@@ -122,7 +126,7 @@ def _check_token(token: str | None) -> None:
 
 def _wait(serving: EcsServer, region: str, interrupted: threading.Event, *, with_token: bool) -> None:
     click.echo(f"ECS endpoint: {serving.url}")
-    click.echo((USE_TOKEN if with_token else "") + USE.format(url=serving.url, region=region))
+    click.echo((USE_SESSION if with_token else "") + USE.format(url=serving.url, region=region))
     click.echo("Ctrl-C ends it and removes its containers.")
     try:
         while not interrupted.wait(1):  # in slices: a wait without end would keep the signal from its handler

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from harness import signals
@@ -13,6 +14,7 @@ from harness.ecs_endpoint import grace
 from harness.ecs_endpoint.containers import NS_PER_S, Binding, ContainerProblem, ContainerRequest, Exit, Inspected
 from harness.engines import reaper
 from harness.errors import EngineError
+from harness.host_access import host_access
 from harness.model import DEFAULT_PIDS_LIMIT, Clock, EngineInfo, Event, EventKind, LogTail, ProcessInfo
 
 if TYPE_CHECKING:
@@ -47,17 +49,24 @@ class DockerContainers:
     """One run of the endpoint on one engine: a client, an event stream, a reaper.
 
     `pids_limit`: processes and threads of each container, -1 for no limit. No member of a task definition says it.
-    `with_witness`: bring one to an engine whose kernel is out of reach.
+    `say`: is told what a container takes of the machine, before it is created. `with_witness`: bring one to an engine
+    whose kernel is out of reach.
     """
 
     def __init__(
-        self, run_id: str, host: DockerHost, pids_limit: int = DEFAULT_PIDS_LIMIT, *, with_witness: bool = False
+        self,
+        run_id: str,
+        host: DockerHost,
+        pids_limit: int = DEFAULT_PIDS_LIMIT,
+        say: Callable[[str], None] = lambda _: None,
+        *,
+        with_witness: bool = False,
     ) -> None:
         import docker
 
         from harness.engines.docker_events import EventStream
 
-        self._run_id, self._host, self._pids_limit = run_id, host, pids_limit
+        self._run_id, self._host, self._pids_limit, self._say = run_id, host, pids_limit, say
         self._api = self._client(HTTP_TIMEOUT_S)
         self._unhurried = self._client(None)
         self._labels = {reaper.RUN_LABEL: run_id, reaper.OWNER_LABEL: reaper.owner()}
@@ -110,6 +119,9 @@ class DockerContainers:
             raise ContainerProblem("CannotCreateContainerError", "the endpoint is shutting down")
         settings, host = container_settings(request), host_settings(request, volume_prefix(self._run_id))
         settings["labels"].update(self._labels)
+        paths = {name: source for name, source in request.volumes if source.startswith("/")}
+        for sentence in host_access([request.definition], paths):
+            self._say(sentence)
         try:
             for name in volume_names(request, volume_prefix(self._run_id)):
                 self._api.create_volume(name, labels=self._labels)

@@ -39,7 +39,7 @@ LINGER_S, LINGER_BYTES = 2.0, 32 * 1024 * 1024
 IDLE_TIMEOUT_S = 65
 """A connection that says nothing for longer is closed; clients keep theirs for 60 s at most."""
 
-TOKEN_HEADER = "X-Amz-Security-Token"
+TOKEN_HEADER = "X-Amz-Security-Token"  # nosec B105 # no password
 """Where AWS's clients put the session token of temporary credentials, signed or not."""
 
 TICK_S = 0.25
@@ -65,7 +65,7 @@ class EcsServer:
         """For `--endpoint-url`."""
         host, port = self._http.server_address[:2]
         text = host if isinstance(host, str) else host.decode()
-        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(text, f"[{text}]" if ":" in text else text)
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(text, f"[{text}]" if ":" in text else text)  # nosec B104 # compared, not bound
         return f"http://{shown}:{port}"
 
     def close(self) -> None:
@@ -167,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)
-        self.send_header("x-amzn-RequestId", str(uuid.UUID(int=random.getrandbits(128), version=4)))
+        self.send_header("x-amzn-RequestId", str(uuid.UUID(int=random.getrandbits(128), version=4)))  # nosec B311 # no secret
         self.send_header("Content-Type", wire.CONTENT_TYPE)
         self.send_header("Content-Length", str(len(body)))
         if self.close_connection:

@@ -28,7 +28,7 @@ class Reaper:
 
     def __init__(self, started_by: str, cluster: str, settings: EcsSettings) -> None:
         told = json.dumps({"started_by": started_by, "cluster": cluster, "endpoint_url": settings.endpoint_url})
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # nosec B603 # words, no shell
             [sys.executable, "-P", "-m", "harness.engines.ecs_reaper", told],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

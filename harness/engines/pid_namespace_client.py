@@ -74,7 +74,7 @@ class ShimProcess:
         pipe = subprocess.PIPE
         try:
             # A session of its own: Ctrl-C at the terminal must not hit it.
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # nosec B603 # words, no shell
                 command,
                 stdin=pipe,
                 stdout=pipe,

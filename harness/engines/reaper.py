@@ -51,7 +51,7 @@ class Reaper:
     def __init__(self, run_id: str, address: Address) -> None:
         kept = {name: value for name, value in os.environ.items() if name not in TRACKING}
         path = os.pathsep.join(os.path.abspath(place) for place in sys.path if place)
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # nosec B603 # words, no shell
             [sys.executable, "-P", "-m", __name__, run_id, address.to_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,  # closes when the process is gone: it is not our child, to be waited for

@@ -55,7 +55,7 @@ class Finding:
 class Status(StrEnum):
     """A trial against its expectation."""
 
-    PASS = "pass"
+    PASS = "pass"  # nosec B105 # no password
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
 

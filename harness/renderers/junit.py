@@ -6,7 +6,7 @@ silently. A skipped scenario is a suite with one skipped case.
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
+import xml.etree.ElementTree as ET  # nosec B405 # writes only
 
 from harness import signals
 from harness.model import NS_PER_S, Report, SkippedScenario, Status, TrialResult

@@ -24,10 +24,12 @@ def render(trend: Trend) -> str:
     environment.filters.update(line=one_line)
     style = resources.files("harness.renderers").joinpath("templates", "report.css").read_text("utf-8")
     svg = trend_plot.render(trend)
-    return environment.get_template("trend.html.j2").render(
+    return environment.get_template(
+        "trend.html.j2"
+    ).render(
         trend=trend,
-        style=Markup(style),
-        plot=Markup(html.inline("trend", svg)) if svg else "",
+        style=Markup(style),  # nosec B704 # our own text or escaped
+        plot=Markup(html.inline("trend", svg)) if svg else "",  # nosec B704 # our own text or escaped
         steps=[
             (run, trend_text.headline(step), trend_text.news(step), step.warnings)
             for run, step in reversed(list(zip(trend.runs[1:], trend.comparisons, strict=True)))
