@@ -36,6 +36,9 @@ def results_of(
     while True:
         room = scheduler.room_for(engine.info(), batch.trials)
         jobs = scheduler.parse_jobs(request.jobs, len(batch.trials), room)
+        if room.stops_at_once is not None and min(jobs, len(batch.trials)) > room.stops_at_once:
+            text = f"this engine performs {room.stops_at_once} stops at a time: of more trials at once many come late"
+            listener.note(f"{text}; --jobs auto keeps below it")
         listener.planned(batch, jobs, engine)
         for results in scheduler.run_all(
             trials,

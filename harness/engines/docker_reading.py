@@ -87,11 +87,17 @@ def in_one_line(error: object) -> str:
     return " ".join(str(error).split())[:400]
 
 
-def log_tail(api: Any, container_id: str, *, lines: int, keep_bytes: int, read_bytes: int) -> LogTail:
-    """The last `lines`, at most `keep_bytes` of them, reading at most `read_bytes`."""
+def log_tail(
+    api: Any, container_id: str, *, lines: int, keep_bytes: int, read_bytes: int, from_begin: bool = False
+) -> LogTail:
+    """The last `lines`, at most `keep_bytes` of them, reading at most `read_bytes`.
+
+    `from_begin`: for Podman, whose `tail` joins lines that were written in parts (4.3). A log that is longer than
+    `read_bytes` is read by its tail all the same.
+    """
     kept, read, truncated = b"", 0, False
     try:
-        stream = api.logs(container_id, stream=True, follow=False, tail=lines)
+        stream = api.logs(container_id, stream=True, follow=False, tail="all" if from_begin else lines)
         for chunk in stream:
             read += len(chunk)
             kept = kept + chunk
@@ -99,10 +105,14 @@ def log_tail(api: Any, container_id: str, *, lines: int, keep_bytes: int, read_b
                 kept, truncated = kept[-keep_bytes:], True
             if read > read_bytes:
                 stream.close()
+                if from_begin:
+                    return log_tail(api, container_id, lines=lines, keep_bytes=keep_bytes, read_bytes=read_bytes)
                 break
     except READING_ERRORS:
         return LogTail("(the log could not be read)", truncated=True)
     text = kept.decode("utf-8", errors="replace")
+    if from_begin and text.count("\n") > lines:
+        text, truncated = "".join(text.splitlines(keepends=True)[-lines:]), True
     return LogTail(text, truncated or text.count("\n") >= lines)
 
 

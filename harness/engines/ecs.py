@@ -380,6 +380,9 @@ class EcsSubject:
             return StopRecord(timeline, None, None, None, complete, exited_before_stop=gone, task=record)
         only = containers[0]
         events = (*self._timeline, *ecs_stamps(task), *only.events)
+        signalled = any(event.kind is EventKind.SIGNAL_SENT for event in only.events)
+        # The service may not have noticed yet that it had ended: Podman tells late.
+        gone = gone or (only.ended_before_stop and not signalled)
         return StopRecord(
             events,
             only.exit_code,
