@@ -216,7 +216,12 @@ class DockerContainers:
         from harness.engines import docker_reading
 
         return docker_reading.log_tail(
-            self._api, runtime_id, lines=LOG_LINES, keep_bytes=LOG_KEEP_BYTES, read_bytes=LOG_READ_BYTES
+            self._api,
+            runtime_id,
+            lines=LOG_LINES,
+            keep_bytes=LOG_KEEP_BYTES,
+            read_bytes=LOG_READ_BYTES,
+            from_begin=self._host.podman,
         )
 
     def processes(self, runtime_id: str) -> tuple[ProcessInfo, ...] | None:

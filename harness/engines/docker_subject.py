@@ -314,7 +314,12 @@ class DockerSubject:
 
         def read() -> LogTail:
             return docker_reading.log_tail(
-                self._api, self.container_id, lines=LOG_LINES, keep_bytes=LOG_KEEP_BYTES, read_bytes=LOG_READ_BYTES
+                self._api,
+                self.container_id,
+                lines=LOG_LINES,
+                keep_bytes=LOG_KEEP_BYTES,
+                read_bytes=LOG_READ_BYTES,
+                from_begin=self._host.podman,
             )
 
         try:
