@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import floor, log10
 
 from harness import plan, reliability
@@ -73,8 +74,16 @@ def claims(
 class UntilSure:
     """Counts the results of a run, and says which repetitions are still worth it."""
 
-    def __init__(self, trials: Iterable[Trial], goal: ReliabilityGoal, max_repeat: int | None = None) -> None:
-        """`trials`: the plan's, which are all performed once. `max_repeat` None: twice as many as are needed."""
+    def __init__(
+        self,
+        trials: Iterable[Trial],
+        goal: ReliabilityGoal,
+        max_repeat: int | None = None,
+        done: frozenset[str] = frozenset(),
+    ) -> None:
+        """`trials`: the plan's, which are all performed once. `max_repeat` None: twice as many as are needed. `done`:
+        ids of trials that a run which is resumed holds already."""
+        self._done = done
         self.stops_needed = reliability.stops_needed(goal.confidence, goal.reliability)
         self.max_repeat = max_repeat or 2 * self.stops_needed
         self._last: dict[Place, Trial] = {}
@@ -108,8 +117,8 @@ class UntilSure:
         """As many further repetitions as are missing, longest first; none when all is decided or the limit reached."""
         further = []
         for place, last in self._last.items():
-            end = min(last.repetition + self._missing(last), self.max_repeat)
-            made = [_again(last, repetition) for repetition in range(last.repetition + 1, end + 1)]
+            fresh = (_again(last, repetition) for repetition in range(last.repetition + 1, self.max_repeat + 1))
+            made = list(islice((trial for trial in fresh if trial.trial_id not in self._done), self._missing(last)))
             if made:
                 self._last[place] = made[-1]
             further += made

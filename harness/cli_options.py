@@ -103,7 +103,14 @@ BASELINE = option(
     help="Compare with this run, such as reports/latest.",
 )
 FAIL_ON_SLOWER = option("--fail-on-slower", is_flag=True, help="Exit code 1 if a stop is slower than in the baseline.")
+RESUME = option(
+    "--resume",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="RUN_DIR",
+    help="Perform what this run still lacks, instead of PATHS.",
+)
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+PATHS_OR_RESUME = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 
 
 class CheckCommand(click.Command):

@@ -57,6 +57,10 @@ class StoreError(StopHarnessError):
     exit_code = 2
 
 
+class UnfinishedRun(StoreError):
+    """A run directory of a run that was killed in its first second: among others it is passed over."""
+
+
 class NotWritten(StoreError):
     """A file that was asked for could not be written: the disk is full, or its folder is gone."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from harness import (
     assurance,
@@ -27,12 +28,22 @@ from harness.run_request import Listener, RunRequest
 def results_of(
     request: RunRequest, planned: Plan, engine: Engine, listener: Listener, interruption: trial.Interruption
 ) -> Iterator[TrialResult]:
-    """The plan's trials, and then repetitions of them until it is certain enough, if that was asked for."""
+    """The plan's trials, and then repetitions of them until it is certain enough, if that was asked for.
+
+    Of a run that is resumed those that it lacks.
+    """
     failed = threading.Event()
-    work = _worker(request, len(planned.trials), engine, listener, interruption)
     sure = _until_sure(request, planned, listener) if request.until_sure else None
+    for result in request.resumption.results if request.resumption else ():
+        if request.fail_fast and result.verdict.status is Status.FAIL:
+            return
+        if sure is not None:
+            sure.count(result)
+    yield from _derivable(request, planned)
+    batch = missing(request, planned)
+    work = _worker(request, len(batch.trials), engine, listener, interruption)
     in_time = _stopwatch(request.max_time_ns)
-    batch, trials = planned, iter(planned.trials)
+    trials = iter(batch.trials)
     while True:
         room = scheduler.room_for(engine.info(), batch.trials)
         jobs = scheduler.parse_jobs(request.jobs, len(batch.trials), room)
@@ -60,6 +71,24 @@ def results_of(
         if not batch.trials or interruption.requested or failed.is_set():
             return
         trials = (item for item in batch.trials if in_time() and sure is not None and sure.is_worth(item))
+
+
+def missing(request: RunRequest, planned: Plan) -> Plan:
+    """What is left of a plan; all of it unless the run is resumed."""
+    done = request.resumption.done if request.resumption else frozenset()
+    return replace(planned, trials=tuple(item for item in planned.trials if item.trial_id not in done))
+
+
+def _derivable(request: RunRequest, planned: Plan) -> Iterator[TrialResult]:
+    """What follows from a stop that stands, and was not written any more when the run ended."""
+    if request.resumption is None:
+        return
+    stands = {result.observation.trial_id: result.observation for result in request.resumption.results}
+    for item in planned.trials:
+        if item.trial_id in stands:
+            for seen in _derived(item, stands[item.trial_id]):
+                if seen.trial_id not in stands:
+                    yield TrialResult(seen, verdict.judge(seen, item.scenario))
 
 
 def _worker(
@@ -109,7 +138,8 @@ def _lost(item: Trial, engine: Engine, error: Exception) -> TrialResult:
 
 def _until_sure(request: RunRequest, planned: Plan, listener: Listener) -> assurance.UntilSure:
     """The count of what is missing, announced."""
-    sure = assurance.UntilSure(planned.trials, request.goal, request.max_repeat)
+    done = request.resumption.done if request.resumption else frozenset()
+    sure = assurance.UntilSure(planned.trials, request.goal, request.max_repeat, done)
     if sure.places:
         text = (
             f"until sure: {sure.stops_needed:,} stops without a failure are needed, {sure.max_repeat:,} are the limit"

@@ -75,23 +75,19 @@ def run(
         engine, planned = ready_engine.ready(request, run_id, listener, opener)
     except BaseException:
         if directory is not None:
+            directory.unlock()
             directory.remove_if_empty()
         raise
-    info = replace(
-        _run_info(request, run_id, engine),
-        command_line=hidden.command_line(request.command_line),
-        digest_key=hidden.key_id,
-    )
-    scenarios = tuple(hidden.scenario(item.name) for item in request.scenarios)
-    stored = StoredRun(info, scenarios, (), planned.count, planned.skipped)
-    performed: list[TrialResult] = []  # with values: what is tried as a remedy must be what was run
+    resumed = request.resumption
+    stored = _begun(request, run_id, engine, planned, hidden)
+    results: list[TrialResult] = [*resumed.results] if resumed else []
+    performed = [*results]  # with values: what is tried as a remedy must be what was run
+    tried: list[RemedyTrial] = [*resumed.remedies] if resumed else []
     recorder = Recorder(directory, listener.note)
-    results: list[TrialResult] = []
-    tried: list[RemedyTrial] = []
     try:
-        if directory is not None:  # without a record nobody would see it
+        if directory is not None and stored.run.reference is None:  # without a record nobody would see it
             stored = replace(stored, run=replace(stored.run, reference=_reference(engine, listener)))
-        recorder.begin(_run_file(stored))
+        recorder.begin(_run_file(stored, request), (*results, *tried))
         for raw in perform_trials.results_of(request, planned, engine, listener, interruption):
             performed.append(raw)
             result = _shown(raw, hidden)
@@ -100,7 +96,7 @@ def run(
             listener.ended(result)
         if request.try_fixes and not interruption.requested:
             search = perform_trials.search(request, engine, listener, interruption)
-            for raw_attempt in remedy_search.run(tuple(performed), request.scenarios, search):
+            for raw_attempt in remedy_search.run(tuple(performed), request.scenarios, search, tuple(tried)):
                 attempt = hidden.remedy(raw_attempt)
                 recorder.append(attempt)
                 tried.append(attempt)
@@ -114,11 +110,12 @@ def run(
         remedies=tuple(tried),
         trials_planned=max(stored.trials_planned, len(results)),  # repetitions until sure are planned as they come
     )
-    problems = not_closed + recorder.finish(_run_file(stored))
+    problems = not_closed + recorder.finish(_run_file(stored, request))
     built = compared(_built(stored, tuple(results), directory), baseline)
     if directory is not None:
         problems += report_files.write(built, directory)
         directory.mark_latest()
+        directory.unlock()
     problems += report_files.write_elsewhere(built, request.junitxml, request.sarif, shared=request.share_report)
     return RunOutcome(built, directory.path if directory else None, left_behind, problems)
 
@@ -230,9 +227,32 @@ def new_run_id() -> str:
 
 
 def _directory(request: RunRequest) -> store.RunDirectory | None:
+    """Locked, with the part of a resumed run that stands."""
     if request.report_dir is None:
         return None
-    return store.RunDirectory.create(request.report_dir, request.name, shared=request.share_report)
+    if request.resumption is None:
+        directory = store.RunDirectory.create(request.report_dir, request.name, shared=request.share_report)
+        directory.lock()
+        return directory
+    directory = store.RunDirectory(request.resumption.directory)
+    directory.lock()
+    directory.keep_only(request.resumption.results, request.resumption.remedies)
+    return directory
+
+
+def _begun(request: RunRequest, run_id: str, engine: Engine, planned: Plan, hidden: redaction.Redaction) -> StoredRun:
+    """The run as it is recorded before its first trial; of a resumed one what was recorded then."""
+    if request.resumption is not None:
+        stored = request.resumption.stored
+        resumed_at = (*stored.run.resumed_at, _now())
+        return replace(stored, run=replace(stored.run, finished_at=None, interrupted=False, resumed_at=resumed_at))
+    info = replace(
+        _run_info(request, run_id, engine),
+        command_line=hidden.command_line(request.command_line),
+        digest_key=hidden.key_id,
+    )
+    scenarios = tuple(hidden.scenario(item.name) for item in request.scenarios)
+    return StoredRun(info, scenarios, (), planned.count, planned.skipped)
 
 
 def _redaction(request: RunRequest, listener: Listener) -> redaction.Redaction:
@@ -294,8 +314,11 @@ def _reference(engine: Engine, listener: Listener) -> ReferenceStop | None:
     return measured
 
 
-def _run_file(stored: StoredRun) -> store.RunFile:
-    return store.RunFile(store.FORMAT_VERSION, stored.run, stored.scenarios, stored.trials_planned, stored.skipped)
+def _run_file(stored: StoredRun, request: RunRequest | None = None) -> store.RunFile:
+    options = request.options if request else None
+    return store.RunFile(
+        store.FORMAT_VERSION, stored.run, stored.scenarios, stored.trials_planned, stored.skipped, options
+    )
 
 
 def _run_info(request: RunRequest, run_id: str, engine: Engine) -> RunInfo:

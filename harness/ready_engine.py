@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import plan, scenario, scheduler
+from harness import perform_trials, plan, scenario, scheduler
 from harness.engines import selection
 from harness.engines.interface import WITNESS_CAVEAT, Engine
 from harness.errors import BaseImageMissing, ScenarioError
@@ -43,7 +43,7 @@ def ready(
         listener.note(_fallback_note(chosen.fallback_reason, engine))
     try:
         planned = _plan(request, engine)
-        engine.prepare(_needed(planned), listener.preparing)
+        engine.prepare(_needed(request, planned), listener.preparing)
         if (leftovers := engine.leftovers()) is not None:
             listener.note(leftovers)
     except BaseImageMissing as missing:
@@ -53,7 +53,7 @@ def ready(
         engine = selection.fall_back(run_id)
         listener.note(_fallback_note(str(missing).splitlines()[0], engine))
         planned = _plan(request, engine)
-        engine.prepare(_needed(planned), listener.preparing)
+        engine.prepare(_needed(request, planned), listener.preparing)
     except BaseException as error:
         in_a_hurry = isinstance(error, KeyboardInterrupt)
         close(engine, lambda: in_a_hurry)
@@ -113,6 +113,8 @@ def _fallback_note(reason: str, engine: Engine) -> str:
 def _plan(request: RunRequest, engine: Engine) -> Plan:
     if engine.info().whole_seconds:
         _refuse_fractional_timeouts(request.scenarios)
+    if request.resumption is not None:
+        return expand(request, request.resumption.stored.skipped)
     reasons = ((item.name, engine.cannot_run(item)) for item in request.scenarios)
     skipped = tuple(SkippedScenario(name, reason) for name, reason in reasons if reason is not None)
     return expand(request, skipped)
@@ -144,6 +146,8 @@ def _refuse_fractional_timeouts(scenarios: tuple[Scenario, ...]) -> None:
         raise ScenarioError(tuple(problems))
 
 
-def _needed(planned: Plan) -> tuple[Scenario, ...]:
+def _needed(request: RunRequest, planned: Plan) -> tuple[Scenario, ...]:
     """The scenarios of which at least one trial will run, in their own order of appearance."""
-    return tuple({item.scenario.name: item.scenario for item in planned.trials}.values())
+    more_may_come = request.until_sure or request.try_fixes
+    trials = planned.trials if more_may_come else perform_trials.missing(request, planned).trials
+    return tuple({item.scenario.name: item.scenario for item in trials}.values())

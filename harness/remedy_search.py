@@ -47,8 +47,17 @@ class Search:
     on_interrupt: Callable[[], None]
 
 
-def run(results: tuple[TrialResult, ...], scenarios: tuple[Scenario, ...], search: Search) -> Iterator[RemedyTrial]:
-    """Each attempt as it ends: first every single change, then pairs for the stops that no single one cured."""
+def run(
+    results: tuple[TrialResult, ...],
+    scenarios: tuple[Scenario, ...],
+    search: Search,
+    done: tuple[RemedyTrial, ...] = (),
+) -> Iterator[RemedyTrial]:
+    """Each attempt as it ends: first every single change, then pairs for the stops that no single one cured.
+
+    `done`: attempts of a run that is resumed; they count, and are made neither again nor known again.
+    """
+    performed = {tried.observation.trial_id: tried for tried in done}
     by_name = {scenario.name: scenario for scenario in scenarios}
     bad = {item.observation.scenario: item for item in remedies.bad_stops(results)}
     for name in [name for name in bad if by_name[name].subject.task is not None]:
@@ -63,19 +72,23 @@ def run(results: tuple[TrialResult, ...], scenarios: tuple[Scenario, ...], searc
     for name in bad.keys() - {name for name, found in singles.items() if found}:
         search.note(f"{name}: no change from outside fits this stop")
     cured = set()
-    for tried in _wave([(bad[name], by_name[name], item) for name in singles for item in singles[name]], search):
+    first = [(bad[name], by_name[name], item) for name in singles for item in singles[name]]
+    for tried in _wave(first, search, performed):
         if remedies.judged(tried, by_name[tried.scenario], _timeout_ns(bad[tried.scenario])).effect is (
             RemedyEffect.CURES
         ):
             cured.add(tried.scenario)
-        yield tried
+        if tried.observation.trial_id not in performed:
+            yield tried
     pairs = [
         (bad[name], by_name[name], item)
         for name, found in singles.items()
         if name not in cured
         for item in remedies.combinations(found, bad[name], known[name] or Configuration())
     ]
-    yield from _wave(pairs, search)
+    for tried in _wave(pairs, search, performed):
+        if tried.observation.trial_id not in performed:
+            yield tried
 
 
 def _timeout_ns(bad: TrialResult) -> int:
@@ -91,11 +104,16 @@ def _configuration(scenario: Scenario, search: Search) -> Configuration | None:
         return None
 
 
-def _wave(wanted: list[tuple[TrialResult, Scenario, Remedy]], search: Search) -> Iterator[RemedyTrial]:
+def _wave(
+    wanted: list[tuple[TrialResult, Scenario, Remedy]], search: Search, performed: dict[str, RemedyTrial]
+) -> Iterator[RemedyTrial]:
     """Attempts side by side; those that the engine cannot run are left out, with its reason."""
     attempts: dict[str, _Attempt] = {}
     for bad, scenario, remedy in wanted:
         attempt = _Attempt(bad, scenario, remedy)
+        if attempt.trial.trial_id in performed:
+            yield performed[attempt.trial.trial_id]
+            continue
         reason = search.engine.cannot_run(attempt.trial.scenario)
         if reason is None:
             attempts[attempt.trial.trial_id] = attempt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,10 @@ from harness.cli_options import (
     JOBS,
     JUNITXML,
     KEEP,
-    PATHS,
+    PATHS_OR_RESUME,
     REPEAT,
     REPORT_DIR,
+    RESUME,
     RUN_TASK,
     SARIF,
     SEED,
@@ -42,21 +44,55 @@ if TYPE_CHECKING:
     from harness.run_request import RunOutcome, RunRequest
 
 
+GOES_WITH_RESUME = frozenset({"resume", "jobs", "baseline", "fail_on_slower", "junitxml", "sarif", "color", "keep"})
+"""Options that do not change what is run; all others are those of the run that is resumed."""
+
+
 @click.command(epilog=EXIT_CODES_HELP)
-@PATHS
-@options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, *EFFORT, TRY_FIXES, WITNESS, KEEP)
+@PATHS_OR_RESUME
+@options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, *EFFORT, TRY_FIXES, WITNESS, KEEP, RESUME)
 @options(BASELINE, FAIL_ON_SLOWER, REPORT_DIR, JUNITXML, SARIF, SHARE_REPORT, SHOW_VALUES, BASE_IMAGE, COLOR)
-def run(paths: tuple[Path, ...], color: str, fail_on_slower: bool, **settings: Any) -> None:
+@click.pass_context
+def run(context: click.Context, /, paths: tuple[Path, ...], color: str, resume: Path | None, **settings: Any) -> None:
     """Run every scenario in PATHS (files, or folders of them) and write a report."""
+    if resume is not None:
+        request = _resumed(context, resume, paths, settings)
+    elif paths:
+        request = _new(paths, settings)
+    else:
+        raise click.MissingParameter(ctx=context, param=context.command.params[0])
+    outcome = session.perform(request, color)
+    _summarise(outcome, color)
+    sys.exit(exit_codes.of_run(outcome, fail_on_slower=request.fail_on_slower))
+
+
+def _new(paths: tuple[Path, ...], settings: dict[str, Any]) -> RunRequest:
     from harness import discovery
 
     scenarios = discovery.load(paths)
     name = scenarios[0].name if len(scenarios) == 1 else paths[0].resolve().name
     settings["report_dir"] = settings["report_dir"] or Path("reports")
-    request = request_of(scenarios, name, settings)
-    outcome = session.perform(request, color)
-    _summarise(outcome, color)
-    sys.exit(exit_codes.of_run(outcome, fail_on_slower=fail_on_slower))
+    return request_of(scenarios, name, settings)
+
+
+def _resumed(context: click.Context, directory: Path, paths: tuple[Path, ...], settings: dict[str, Any]) -> RunRequest:
+    """The run as it was asked for, with the options that may be given anew. Raises UsageError, StoreError."""
+    from dataclasses import replace
+
+    from harness import resume
+
+    if paths:
+        raise UsageError(f"--resume {directory} takes no PATHS: its scenarios are those of the run")
+    given = {name for name in settings if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    for name in sorted(given - GOES_WITH_RESUME):
+        raise UsageError(f"--{name.replace('_', '-')} cannot be given with --resume: the options of the run apply")
+    resumption, asked = resume.read(directory)
+    asked = replace(asked, **{name: settings[name] for name in given})
+    note = partial(click.echo, err=True)
+    request = resume.request(resumption, asked, note, ("stop-harness", *sys.argv[1:]))
+    planned = resumption.stored.trials_planned
+    note(f"resuming {directory}: {len(resumption.results)} of {planned} planned trials stand")
+    return request
 
 
 def request_of(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any]) -> RunRequest:
@@ -91,6 +127,7 @@ def request_of(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, A
         base_image=settings["base_image"],
         witness=settings.get("witness", False),
         baseline=settings.get("baseline"),
+        fail_on_slower=settings.get("fail_on_slower", False),
         cluster=Cluster(settings.get("cluster"), settings.get("run_task")) if settings["engine"] == "ecs" else None,
         command_line=("stop-harness", *sys.argv[1:]),
         show_values=settings.get("show_values", False),

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
 from harness import plan
 from harness.engines import selection
 from harness.engines.interface import Engine
-from harness.model import DEFAULT_GOAL, Plan, ReliabilityGoal, Report, Scenario, Trial, TrialResult
+from harness.model import (
+    DEFAULT_GOAL,
+    Plan,
+    ReliabilityGoal,
+    RemedyTrial,
+    Report,
+    Scenario,
+    StoredRun,
+    Trial,
+    TrialResult,
+)
 
 
-@dataclass(frozen=True)
-class RunRequest:
-    """What the command line asks for.
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a run is to be done; stored with it, so that it can be resumed.
 
-    `report_dir` None: nothing is written. `repeat` None: as each scenario says. `junitxml`, `sarif` None: only
-    in the run directory. `until_sure`: repeat until `goal` is shown or out of reach, each stop at most `max_repeat`
-    times (None: twice as often as is needed without a failure), and begin nothing more after `max_time_ns`.
-    `baseline`: a run directory to compare with. `show_values`: values of environment variables are kept in clear.
-    `share_report`: what is written is readable by whom the umask lets, not by its owner only.
-    `witness`: bring ours to an engine whose kernel is out of reach.
+    `repeat` None: as each scenario says. `junitxml`, `sarif` None: only in the run directory. `until_sure`: repeat
+    until `goal` is shown or out of reach, each stop at most `max_repeat` times (None: twice as often as is needed
+    without a failure), and begin nothing more after `max_time_ns`. `baseline`: a run directory to compare with.
+    `show_values`: values of environment variables are kept in clear. `share_report`: what is written is readable by
+    whom the umask lets, not by its owner only. `witness`: bring ours to an engine whose kernel is out of reach.
     """
 
-    scenarios: tuple[Scenario, ...]
-    name: str
-    report_dir: Path | None
     engine: str = "auto"
     jobs: str = "auto"
     repeat: int | None = None
@@ -47,9 +53,40 @@ class RunRequest:
     witness: bool = False
     cluster: selection.Cluster | None = None
     baseline: Path | None = None
-    command_line: tuple[str, ...] = ()
+    fail_on_slower: bool = False
     show_values: bool = False
     share_report: bool = False
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """The part of an unfinished run that stands; see `resume.py`."""
+
+    directory: Path
+    stored: StoredRun
+    results: tuple[TrialResult, ...]
+    remedies: tuple[RemedyTrial, ...]
+
+    @property
+    def done(self) -> frozenset[str]:
+        """Ids of the trials whose results stand."""
+        return frozenset(result.observation.trial_id for result in self.results)
+
+
+@dataclass(frozen=True)
+class RunRequest(RunOptions):
+    """What the command line asks for. `report_dir` None: nothing is written. `resumption` None: a new run."""
+
+    scenarios: tuple[Scenario, ...]
+    name: str
+    report_dir: Path | None
+    command_line: tuple[str, ...] = ()
+    resumption: Resumption | None = None
+
+    @property
+    def options(self) -> RunOptions:
+        """The part that is stored."""
+        return RunOptions(**{field.name: getattr(self, field.name) for field in fields(RunOptions)})
 
 
 class Listener(Protocol):

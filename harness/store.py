@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from harness import redaction
-from harness.errors import NotWritten, StoreError
+from harness.errors import NotWritten, StoreError, UnfinishedRun
 from harness.model import (
     Observation,
     RemedyTrial,
@@ -25,6 +26,7 @@ from harness.model import (
     TrialResult,
     Verdict,
 )
+from harness.run_request import RunOptions
 
 FORMAT_VERSION = 1
 RUN_FILE, JOURNAL_FILE, REMEDIES_FILE, LATEST = "run.json", "trials.jsonl", "remedies.jsonl", "latest"
@@ -34,13 +36,17 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class RunFile:
-    """`run.json`: what was planned, and by whom. Written when the run starts and again when it ends."""
+    """`run.json`: what was planned, and by whom. Written when the run starts and again when it ends.
+
+    `options` None: a version before they were recorded, or a run that was put together from others.
+    """
 
     format_version: int
     run: RunInfo
     scenarios: tuple[Scenario, ...]
     trials_planned: int
     skipped: tuple[SkippedScenario, ...]
+    options: RunOptions | None = None
 
 
 class RunDirectory:
@@ -53,6 +59,7 @@ class RunDirectory:
     def __init__(self, path: Path, *, shared: bool | None = None) -> None:
         self.path = path
         self._shared = _is_shared(path) if shared is None else shared
+        self._lock: int | None = None
 
     @classmethod
     def create(cls, parent: Path, name: str, now: datetime | None = None, *, shared: bool = False) -> RunDirectory:
@@ -78,6 +85,29 @@ class RunDirectory:
     def write_run(self, file: RunFile) -> None:
         """Write `run.json`, whole or not at all."""
         self.write(RUN_FILE, _dump(RunFile, file, indent=2))
+
+    def keep_only(self, results: tuple[TrialResult, ...], remedies: tuple[RemedyTrial, ...]) -> None:
+        """Write the journals anew with what stands of them, each whole or not at all. Raises StoreError."""
+        self.write(JOURNAL_FILE, "".join(_dump(TrialResult, result) + "\n" for result in results))
+        if (self.path / REMEDIES_FILE).exists():
+            self.write(REMEDIES_FILE, "".join(_dump(RemedyTrial, tried) + "\n" for tried in remedies))
+
+    def lock(self) -> None:
+        """Until `unlock` or the end of this process nobody else writes here. Raises StoreError where somebody does."""
+        self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.unlock()
+            raise StoreError(f"{self.path} is being written by a run that is not over") from None
+        except OSError:  # a file system without locks
+            return
+
+    def unlock(self) -> None:
+        """Undo `lock`. Idempotent."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def append(self, record: TrialResult | RemedyTrial) -> None:
         """One line of the journal of its kind, on disk before the call returns. Raises StoreError."""
@@ -162,17 +192,18 @@ def _write_all(file: FileIO, text: str) -> None:
 def read(path: Path) -> tuple[StoredRun, tuple[Verdict, ...]]:
     """A stored run and the verdicts it was given then, in journal order.
 
-    A last line that a crash cut off is left out. Raises StoreError for what is not a run directory.
+    A last line that a crash cut off is left out. Raises UnfinishedRun for one that ended before its first trial, and
+    StoreError for what is not a run directory.
     """
-    try:
-        file = _load(RunFile, (path / RUN_FILE).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StoreError(f"{path} is not a run directory: {RUN_FILE}: {error.strerror}") from None
-    except ValueError as error:
-        raise StoreError(f"{path / RUN_FILE} cannot be read: {_first_line(error)}") from None
+    file = _read_run_file(path)
     if file.format_version != FORMAT_VERSION:
         raise StoreError(f"{path / RUN_FILE} has format {file.format_version}; this version reads {FORMAT_VERSION}")
     results = _read_journal(path / JOURNAL_FILE, TrialResult)
+    names = {scenario.name for scenario in file.scenarios}
+    for number, result in enumerate(results, start=1):
+        if result.observation.scenario not in names:
+            where = f"{path / JOURNAL_FILE}:{number}"
+            raise StoreError(f"{where}: scenario {result.observation.scenario!r} is none of those in {RUN_FILE}")
     stored = StoredRun(
         run=file.run,
         scenarios=file.scenarios,
@@ -182,6 +213,58 @@ def read(path: Path) -> tuple[StoredRun, tuple[Verdict, ...]]:
         remedies=_read_journal(path / REMEDIES_FILE, RemedyTrial),
     )
     return stored, tuple(result.verdict for result in results)
+
+
+def read_several(
+    paths: tuple[Path, ...], pass_over: Callable[[str], None]
+) -> tuple[tuple[StoredRun, tuple[Verdict, ...]], ...]:
+    """Those runs of several that hold something; `pass_over` hears of each other one.
+
+    Raises UnfinishedRun if none is left, and StoreError for what is damaged or no run at all.
+    """
+    found = []
+    unfinished: list[UnfinishedRun] = []
+    for path in paths:
+        try:
+            found.append(_read_begun(path))
+        except UnfinishedRun as error:
+            unfinished.append(error)
+    if unfinished and not found:
+        raise UnfinishedRun("\n".join(map(str, unfinished)))
+    for item in unfinished:
+        pass_over(f"passed over: {item}")
+    return tuple(found)
+
+
+def _read_begun(path: Path) -> tuple[StoredRun, tuple[Verdict, ...]]:
+    stored, verdicts = read(path)
+    if stored.trials_planned and not verdicts and stored.run.finished_at is None:
+        raise UnfinishedRun(f"{path} holds no trial: the run ended before the first one did")
+    return stored, verdicts
+
+
+def read_options(path: Path) -> RunOptions | None:
+    """How a run was asked for; None where that was not recorded. Raises StoreError."""
+    return _read_run_file(path).options
+
+
+def _read_run_file(path: Path) -> RunFile:
+    file = path / RUN_FILE
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        message = f"{path} is not a run directory: {RUN_FILE}: {error.strerror}"
+        if path.is_dir() and not file.exists():
+            raise UnfinishedRun(message) from None
+        raise StoreError(message) from None
+    except ValueError as error:
+        raise StoreError(f"{file} cannot be read: {_first_line(error)}") from None
+    if not text.strip("\0 \n"):
+        raise UnfinishedRun(f"{file} cannot be read: it is empty, for the run ended before it had begun")
+    try:
+        return _load(RunFile, text)
+    except ValueError as error:
+        raise StoreError(f"{file} cannot be read: {_first_line(error)}") from None
 
 
 def _read_journal(journal: Path, kind: type[Record]) -> tuple[Record, ...]:
@@ -228,8 +311,8 @@ def merge(runs: tuple[StoredRun, ...]) -> StoredRun:
 
 
 def elapsed_s(run: RunInfo) -> float | None:
-    """Wall time of a run in seconds; None if it did not end by itself."""
-    if run.finished_at is None:
+    """Wall time of a run in seconds; None if it did not end by itself, or was resumed after a pause."""
+    if run.finished_at is None or run.resumed_at:
         return None
     return (datetime.fromisoformat(run.finished_at) - datetime.fromisoformat(run.started_at)).total_seconds()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -19,7 +20,7 @@ def judge(run_dir: Path, color: str) -> None:
     from harness import pipeline, store
     from harness.renderers import terminal
 
-    stored, then = store.read(run_dir)
+    ((stored, then),) = store.read_several((run_dir,), click.echo)
     report = pipeline.report_of(stored)
     terminal_output.deliver(
         terminal.summary(report, **terminal_output.style(color)),
@@ -47,7 +48,8 @@ def report(
     from harness import pipeline, report_files, store
     from harness.renderers import trend_text
 
-    stored = store.merge(tuple(store.read(path)[0] for path in run_dirs))
+    found = store.read_several(run_dirs, partial(click.echo, err=True))
+    stored = store.merge(tuple(item for item, _ in found))
     built = pipeline.report_of(stored)
     if baseline is not None:
         built = pipeline.compared(built, pipeline.report_of(store.read(baseline)[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -22,7 +23,8 @@ def trend(run_dirs: tuple[Path, ...], output: Path | None) -> None:
     from harness import trend as trends
     from harness.renderers import trend_html, trend_plot, trend_text
 
-    stored = {item.run.run_id: item for item, _ in map(store.read, run_dirs)}  # `latest` may name one of them again
+    found_runs = store.read_several(run_dirs, partial(click.echo, err=True))
+    stored = {item.run.run_id: item for item, _ in found_runs}  # `latest` may name one of them again
     found = trends.over([pipeline.report_of(item) for item in stored.values()])
     page = output or run_dirs[0].resolve().parent / "trend.html"
     directory = store.RunDirectory(page.parent)

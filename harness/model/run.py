@@ -28,6 +28,7 @@ class RunInfo:
     """Who ran what, where and when. Times are ISO 8601 in UTC; `finished_at` None: the run did not end by itself.
 
     `until_sure`: stops were repeated until `goal` was shown or out of reach. `reference` None: not measured.
+    `resumed_at`: when the run was continued after it had been interrupted or killed (`run --resume`).
     `digest_key`: names the key that the digests of values were made with (`redaction.py`); None: nothing is hidden.
     """
 
@@ -46,6 +47,7 @@ class RunInfo:
     until_sure: bool = False
     reference: ReferenceStop | None = None
     digest_key: str | None = None
+    resumed_at: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
