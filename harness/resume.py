@@ -22,6 +22,8 @@ SAYS_NOTHING = frozenset({ProblemKind.INTERRUPTED, ProblemKind.ENGINE_FAILED, Pr
 
 def read(directory: Path) -> tuple[Resumption, RunOptions]:
     """What stands, and how the run was asked for. Raises StoreError for what cannot be resumed."""
+    if directory.is_symlink():  # `latest`, which is to name it again afterwards
+        directory = directory.parent / directory.readlink()
     stored, verdicts = store.read(directory)
     options = store.read_options(directory)
     if options is None:

@@ -60,7 +60,7 @@ def run(context: click.Context, /, paths: tuple[Path, ...], color: str, resume: 
     elif paths:
         request = _new(paths, settings)
     else:
-        raise click.MissingParameter(ctx=context, param=context.command.params[0])
+        raise click.UsageError("Missing argument 'PATHS...'.", context)
     outcome = session.perform(request, color)
     _summarise(outcome, color)
     sys.exit(exit_codes.of_run(outcome, fail_on_slower=request.fail_on_slower))

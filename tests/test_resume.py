@@ -99,6 +99,7 @@ def test_an_interrupted_run_is_resumed(project: Project) -> None:
     assert process.wait(timeout=60) == INTERRUPTED
     answer = shell(f"{COMMAND} run --resume reports/latest", project)
     assert answer.code == PASS, answer.err
+    assert (project.reports / "latest").resolve() == project.run_directory()
     assert list(project.outcomes().values()) == [Outcome.GRACEFUL] * 6
 
 
