@@ -121,8 +121,8 @@ def was_or_were(number: int) -> str:
 
 
 def run_duration_ns(run: RunInfo) -> int | None:
-    """How long the run took; None where it did not end by itself or a time cannot be read."""
-    if run.finished_at is None:
+    """How long the run took; None where it did not end by itself, was resumed, or a time cannot be read."""
+    if run.finished_at is None or run.resumed_at:
         return None
     try:
         took = datetime.fromisoformat(run.finished_at) - datetime.fromisoformat(run.started_at)
