@@ -241,8 +241,10 @@ def _without_proof(observation: Observation, facts: StopFacts, left: str) -> tup
     if engine.proves_lost_processes:
         text = f"{left}, but the kernel's record of its other processes has a gap"
         return Outcome.INCONCLUSIVE, "evidence-missing", text
-    if behind.fate is Fate.NO_LOOK and engine.remote:
-        return None  # a cluster shows its processes to nobody, and says so among its caveats
+    if behind.fate is Fate.NO_LOOK and (engine.remote or not engine.pid1_rules):
+        # A cluster shows its processes to nobody, and says so among its caveats; outside a PID namespace nobody is
+        # SIGKILLed when the first process leaves, and a finding says that a container is another matter.
+        return None
     count, them = len(behind.processes), left_behind.names(behind.processes)
     if behind.fate is Fate.SURELY_LOST and engine.pid1_rules:
         text = f"the process table leaves no other reading than that SIGKILL ended {them} (suspected, not proved)"

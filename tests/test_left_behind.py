@@ -172,6 +172,15 @@ def test_a_cluster_that_shows_no_processes_is_not_held_against_the_container() -
     assert judged(replace(stopped((MASTER, WORKER)), engine=cluster)).outcome is Outcome.INCONCLUSIVE
 
 
+def test_outside_a_pid_namespace_a_missing_table_is_said_as_what_it_is() -> None:
+    """A process group on a system without /proc: nobody is SIGKILLed there, and a container is another matter."""
+    group = replace(PROCESS, pid1_rules=False, runs_images=False)
+    found = judged(replace(stopped(None), engine=group))
+    assert found.outcome is Outcome.GRACEFUL
+    assert [finding.rule for finding in found.findings] == ["pid1-rules-not-reproduced"]
+    assert judged(replace(stopped((MASTER, WORKER)), engine=group)).outcome is Outcome.INCONCLUSIVE
+
+
 def test_a_stop_without_proof_is_never_compliant() -> None:
     """Not with 30 s to spare, nor with a word less than why."""
     seen = stopped((MASTER, WORKER))
