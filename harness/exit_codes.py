@@ -49,7 +49,7 @@ EXIT_CODES = (
         INTERRUPTED,
         "interrupted",
         "Interrupted by SIGINT (Ctrl-C), SIGTERM or SIGHUP. What had been measured is in the report; "
-        "`stop-harness run --resume` performs the rest.",
+        "`stop-harness run --resume RUN_DIR` performs the rest.",
     ),
 )
 

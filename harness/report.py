@@ -342,7 +342,7 @@ def _harness_failures(results: tuple[TrialResult, ...]) -> RunWarning | None:
     return RunWarning(
         "harness-failed",
         f"The harness itself failed in {count_of(failed, 'trial')}; they say nothing about the container.",
-        "Send us the details that the trial names; `stop-harness run --resume` performs these trials again.",
+        "Send us the details that the trial names; `stop-harness run --resume RUN_DIR` performs these trials again.",
     )
 
 
