@@ -8,6 +8,7 @@ and `SHA256SUMS` into the folder that is named, by default its own.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -29,10 +30,11 @@ of the kernel, whose last member has no size."""
 
 
 def build(folder: Path) -> None:
-    """Compile into a folder. Raises ImportError without zig, CalledProcessError with the compiler's words on stderr."""
-    import ziglang  # type: ignore[import-not-found] # only where it is asked for
-
-    headers = Path(ziglang.__file__).parent / "lib" / "libc" / "include"
+    """Compile into a folder. Raises CalledProcessError, the compiler's words are on stderr then."""
+    package = importlib.util.find_spec("ziglang")
+    if package is None or package.origin is None:
+        raise SystemExit("the compiler is not installed: pip install -e '.[witness]', or `make witness`")
+    headers = Path(package.origin).parent / "lib" / "libc" / "include"
     sums = []
     with tempfile.TemporaryDirectory() as cache:
         for machine, own in MACHINES.items():
