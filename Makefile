@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test test-fast test-known-stops test-engines lint format docs known-stops benchmark accuracy witness base-image example clean
+.PHONY: help run test test-fast test-faults test-known-stops test-engines lint format docs known-stops benchmark accuracy witness base-image example clean
 
 help:
 	@echo "make run         set up .venv, run the shipped scenarios, write a report"
 	@echo "make test        set up .venv and run the tests (Docker tests are skipped where no engine answers)"
 	@echo "make test-fast   the tests that start no container"
+	@echo "make test-faults  runs behind an engine that fails, as a table; FAULTS_ARGS=--write puts it into docs/reliability.md"
 	@echo "make test-known-stops  the tests on images whose stops were measured; STOP_HARNESS_KNOWN_STOPS names their folder"
 	@echo "make test-engines  Docker 20.10, 26.1, 28.5 and Podman 4.3, 5.4, 5.8, each in a folder of its own; as root"
 	@echo "make lint        ruff and mypy --strict"
@@ -28,6 +29,9 @@ test: $(VENV)/.installed-dev
 
 test-fast: $(VENV)/.installed-dev
 	@$(BIN)/pytest -m "not docker" $(PYTEST_ARGS)
+
+test-faults: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.faults $(FAULTS_ARGS)
 
 test-known-stops: $(VENV)/.installed-dev
 	@$(BIN)/pytest --known-stops tests/test_known_stops.py $(PYTEST_ARGS)

@@ -1,19 +1,43 @@
-"""`python -m tests.faults`: every fault once, as a table. Exit code 1 if anything is not as it should be."""
+"""`python -m tests.faults [--write] [WORD…]`: every fault once (those whose name holds a word), as a table.
+
+`--write`: into docs/reliability.md as well. Exit code 1 if anything is not as it should be.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.engines import docker_host
-from tests.faults.runner import Bench, table
+from harness.engines.docker_host import DockerHost
+from tests.faults.runner import Bench, Run, markdown, table
 from tests.faults.table import FAULTS
 
-if __name__ == "__main__":
-    wanted = sys.argv[1:]
-    chosen = tuple(fault for fault in FAULTS if not wanted or any(word in fault.name for word in wanted))
+PAGE = Path(__file__).resolve().parents[2] / "docs/reliability.md"
+BLOCK = re.compile(r"(?<=<!-- faults: begin -->\n).*(?=<!-- faults: end -->)", re.DOTALL)
+
+
+def main() -> int:
+    """Run, print, write."""
+    words = [word for word in sys.argv[1:] if word != "--write"]
+    chosen = tuple(fault for fault in FAULTS if not words or any(word in fault.name for word in words))
+    host = docker_host.find()
     with tempfile.TemporaryDirectory(prefix="stop-harness-faults-") as scratch:
-        results = Bench(docker_host.find(), Path(scratch)).run_all(chosen)
-    print(table(results))
-    sys.exit(any(run.problems or any(run.problems_of(fault) for fault in run.faults) for run in results))
+        runs = Bench(host, Path(scratch)).run_all(chosen)
+    print(table(runs))
+    if "--write" in sys.argv:
+        write(runs, host)
+    return any(run.problems or any(run.problems_of(fault) for fault in run.faults) for run in runs)
+
+
+def write(runs: list[Run], host: DockerHost) -> None:
+    """Into the page, with the date and the engine."""
+    text = f"{datetime.now(UTC):%Y-%m-%d}, {host.info.product} {host.info.version}:\n\n{markdown(runs)}\n"
+    PAGE.write_text(BLOCK.sub(lambda _: text, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

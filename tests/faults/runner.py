@@ -24,7 +24,7 @@ from tests.faults.table import FAULTS, TRUTH, Fault
 
 BASE_IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
 
-RUN_LIMIT_S = 200
+RUN_LIMIT_S = 300
 """A run that takes longer hangs. The largest has a hundred trials, and takes 40 s on a quiet machine."""
 
 ENGINE_TIMEOUT_S = 10
@@ -254,11 +254,29 @@ def table(runs: list[Run]) -> str:
         after = "killed" if run.ended_after_s is None else f"ended after {run.ended_after_s:.0f} s"
         rows.append(f"  {after}, exit code {run.exit_code}, {len(run.outcomes)} trials on record")
         rows += [f"    {problem}" for problem in run.problems]
+    rows.append(sums(runs))
+    return "\n".join(rows)
+
+
+def sums(runs: list[Run]) -> str:
+    """All of it in one sentence."""
     injected, trials = sum(sum(run.injected.values()) for run in runs), sum(len(run.outcomes) for run in runs)
-    rows.append(
+    return (
         f"{sum(len(run.faults) for run in runs)} faults, injected {injected} times into {trials} trials: "
         f"{sum(len(run.wrong(fault)) for run in runs for fault in run.faults)} wrong verdicts, "
         f"{sum(run.hung for run in runs)} hangs, {sum(run.traceback for run in runs)} tracebacks, "
         f"{sum(run.left_for_good for run in runs)} leftovers"
     )
-    return "\n".join(rows)
+
+
+def markdown(runs: list[Run]) -> str:
+    """For docs/reliability.md."""
+    rows = ["| what the engine does | times | right | inconclusive | wrong |", "|---|---:|---:|---:|---:|"]
+    for run in runs:
+        for fault in run.faults:
+            times, wrong = run.injected.get(_key(fault), 0), len(run.wrong(fault))
+            names = [] if fault.no_run else [_name(fault, subject) for subject in fault.subjects]
+            doubts = sum(run.outcomes.get(name, ("", ""))[0] == "inconclusive" for name in names)
+            told = f"{len(names) - doubts - wrong} | {doubts} | {wrong}" if names else "no run, exit code 4 | |"
+            rows.append(f"| {fault.name.replace('|', '/')} | {times} | {told} |")
+    return "\n".join([*rows, "", f"{sums(runs)}."])
