@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.engines import process_files
+
 _BLOCK = os.getpid() % (1 << 14) * 4
 OURS, THEIRS = (f"10.213.{(_BLOCK + number) >> 8}.{(_BLOCK + number) & 255}" for number in (1, 2))
 """Both ends of the pair, a /30 for each process: other tests may run on this machine."""
@@ -33,18 +35,31 @@ mount -t proc proc /proc
 ip link set lo up
 until ip link set {there} up 2>/dev/null; do sleep 0.05; done
 ip address add {theirs}/30 dev {there}
-exec dockerd --host unix://{folder}/docker.sock --host tcp://{theirs}:{port} --tls=false \\
-  --data-root {folder}/data --exec-root {folder}/run --pidfile {folder}/pid
+trap 'kill -TERM $engine; wait $engine; exit' TERM
+while :; do
+  rm -f {folder}/pid
+  dockerd --host unix://{folder}/docker.sock --host tcp://{theirs}:{port} --tls=false \\
+    --data-root {folder}/data --exec-root {folder}/run --pidfile {folder}/pid &
+  engine=$!
+  wait $engine || true
+done
 """
 
 
 @dataclass(frozen=True)
 class SecondEngine:
-    """`socket`: a file in our file system. `tcp`: the same engine through the network. `host`: where its ports are."""
+    """`socket`: a file in our file system. `tcp`: the same engine through the network. `host`: where its ports are.
+    `keeper`: pid of the process that starts it again when it ends."""
 
     socket: str
     tcp: str
     host: str
+    keeper: int
+
+    def kill(self) -> None:
+        """`kill -9` of the engine itself; it is back within seconds, and its containers are not."""
+        (engine,) = (pid for pid in process_files.children_of(self.keeper) if _name(pid) == "dockerd")
+        os.kill(engine, signal.SIGKILL)
 
 
 def missing() -> str | None:
@@ -88,12 +103,16 @@ def second_engine(folder: Path) -> Iterator[SecondEngine]:
         url = f"unix://{folder}/docker.sock"
         _await_answer(url, engine, folder / "log")
         subprocess.run(f"docker save {IMAGE} | docker --host {url} load -q", shell=True, check=True, timeout=300)
-        yield SecondEngine(url, f"tcp://{THEIRS}:{PORT}", THEIRS)
+        yield SecondEngine(url, f"tcp://{THEIRS}:{PORT}", THEIRS, _first_process(engine.pid))
     finally:
         _end(engine)
         subprocess.run(["ip", "link", "delete", here], check=False, capture_output=True)
         log.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _name(pid: int) -> str:
+    return process_files.status_of(pid).get("Name", "")
 
 
 def _end(engine: subprocess.Popen[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,12 +16,13 @@ from pathlib import Path
 import docker
 import pytest
 
-from harness.engines import process_files
+from harness.engines import docker_address, process_files
 from harness.engines.docker_host import DockerHost
 from harness.engines.reaper import OWNER_LABEL, RUN_LABEL
 from tests.faults.effects import Hang
 from tests.faults.proxy import MARK, FaultyEngine, Rule
 from tests.faults.runner import BASE_IMAGE, SUBJECTS
+from tests.second_engine import SecondEngine
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -48,21 +50,26 @@ def engine(docker_engine_host: DockerHost) -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture
-def harness(
-    tmp_path: Path, docker_engine_host: DockerHost, engine: docker.DockerClient, request: pytest.FixtureRequest
-) -> Iterator[Harness]:
+def harness(tmp_path: Path, docker_engine_host: DockerHost, request: pytest.FixtureRequest) -> Iterator[Harness]:
     """Two trials at their stop calls, or at a call that hangs by the rule that is the parameter."""
-    rule: Rule | None = getattr(request, "param", None)
+    with in_the_middle(tmp_path, docker_engine_host.url, getattr(request, "param", None)) as begun:
+        yield begun
+
+
+@contextlib.contextmanager
+def in_the_middle(folder: Path, engine_url: str, rule: Rule | None = None) -> Iterator[Harness]:
+    """A run with two trials at their stop calls, or at a call that hangs by the rule. What is left is removed."""
     words = json.dumps(["perl", "-e", SUBJECTS["killed"]])
-    (tmp_path / "slow.yaml").write_text(
+    (folder / "slow.yaml").write_text(
         f"version: 1\nname: slow\nsubject: {{image: '{BASE_IMAGE}', command: {words}, "
         f"environment: {{{MARK}: slow}}}}\n"
         "ready: {log: ^ready$}\nstop: {timeouts: [60s, 61s]}\n"
     )
-    with FaultyEngine(docker_engine_host.url, tmp_path / "engine.sock", (rule,) if rule else ()) as proxy:
+    client = docker_address.connect(docker_address.Address(engine_url))
+    with FaultyEngine(engine_url, folder / "engine.sock", (rule,) if rule else ()) as proxy:
         process = subprocess.Popen(
             [sys.executable, "-m", "harness.cli", "run", "slow.yaml", "--engine", "docker"],
-            cwd=tmp_path,
+            cwd=folder,
             env={**os.environ, "DOCKER_HOST": proxy.url, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stderr=subprocess.PIPE,
             text=True,
@@ -70,19 +77,20 @@ def harness(
         )
 
         def containers() -> int:
-            items = engine.api.containers(all=True, filters={"label": OWNER_LABEL})
+            items = client.api.containers(all=True, filters={"label": OWNER_LABEL})
             return sum(f"/{process.pid}/" in item["Labels"][OWNER_LABEL] for item in items)
 
         if rule is None:
-            wait_until(lambda: proxy.stops == STOPS_FOR_A_MINUTE + 1, 60, "the stop calls")  # and the reference stop
+            wait_until(lambda: proxy.stops == STOPS_FOR_A_MINUTE + 1, 90, "the stop calls")  # and the reference stop
         else:
-            wait_until(lambda: proxy.injected[rule.mark] >= (1 if rule.everybody else 2), 60, "a hanging call")
+            wait_until(lambda: proxy.injected[rule.mark] >= (1 if rule.everybody else 2), 90, "a hanging call")
         yield Harness(process, proxy, containers)
         process.kill()
         process.communicate()
         if not proxy.path or not proxy.path.exists():
             proxy.come_back()
         wait_until(lambda: containers() == 0, 60, "the reaper has cleaned up")
+    client.close()
 
 
 def wait_until(condition: Callable[[], bool], within_s: float, what: str) -> None:
@@ -146,6 +154,27 @@ def test_an_engine_that_dies_in_the_middle_leaves_a_whole_report_and_is_cleaned_
     assert harness.containers() == STOPS_FOR_A_MINUTE
     harness.proxy.come_back()
     wait_until(lambda: harness.containers() == 0, 60, "no container")
+
+
+def test_an_engine_that_is_killed_and_comes_back_is_cleaned_up(tmp_path: Path, second_docker: SecondEngine) -> None:
+    """`kill -9` of a dockerd in the middle of two stops, and a new one: a whole report, and nothing is left."""
+    with in_the_middle(tmp_path, second_docker.socket) as harness:
+        second_docker.kill()
+        _, said = harness.process.communicate(timeout=200)
+        assert harness.process.returncode in {3, 4}, said
+        assert "Traceback" not in said
+        (journal,) = (tmp_path / "reports").glob("2*/trials.jsonl")
+        outcomes = [json.loads(line)["verdict"]["outcome"] for line in journal.read_text().splitlines()]
+        assert outcomes == ["inconclusive", "inconclusive"]
+        assert (journal.parent / "report.html").exists()
+        wait_until(lambda: _answers(second_docker), 60, "the engine is back")
+        wait_until(lambda: harness.containers() == 0, 60, "no container")
+
+
+def _answers(engine: SecondEngine) -> bool:
+    return not subprocess.run(
+        ["docker", "--host", engine.socket, "version"], check=False, capture_output=True
+    ).returncode
 
 
 def test_the_next_run_says_what_dead_runs_have_left(engine: docker.DockerClient, tmp_path: Path) -> None:
