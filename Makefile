@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test test-fast test-faults test-known-stops test-engines lint format docs known-stops benchmark accuracy witness base-image example clean
+.PHONY: help run test test-all lock test-fast test-faults test-known-stops test-engines lint format docs known-stops benchmark accuracy witness base-image example clean
 
 help:
 	@echo "make run         set up .venv, run the shipped scenarios, write a report"
@@ -12,7 +12,9 @@ help:
 	@echo "make test-faults  runs behind an engine that fails, as a table; FAULTS_ARGS=--write puts it into docs/reliability.md"
 	@echo "make test-known-stops  the tests on images whose stops were measured; STOP_HARNESS_KNOWN_STOPS names their folder"
 	@echo "make test-engines  Docker 20.10, 26.1, 28.5 and Podman 4.3, 5.4, 5.8, each in a folder of its own; as root"
-	@echo "make lint        ruff and mypy --strict"
+	@echo "make test-all    all of that, and with the oldest and the newest of each dependency"
+	@echo "make lock        write requirements/dev.txt again, the hashes that development and CI install"
+	@echo "make lint        ruff, mypy --strict and bandit"
 	@echo "make docs        write the generated parts of docs/ again"
 	@echo "make known-stops  stop those images and write docs/known-stops.md and the README's table again"
 	@echo "make example     write reports/example again from the shipped scenarios"
@@ -39,10 +41,19 @@ test-known-stops: $(VENV)/.installed-dev
 test-engines: $(VENV)/.installed-dev
 	@.ci/engines $(ENGINES)
 
+test-all: test test-known-stops
+	@PYTHON=$(PYTHON) .ci/bounds
+
+lock: $(VENV)/bin/pip
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev --no-header \
+		--no-annotate pyproject.toml --output-file requirements/dev.txt
+
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml harness 2>/dev/null
 
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff format .
@@ -82,7 +93,9 @@ $(VENV)/.installed: $(VENV)/bin/pip pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	@echo "setting up the test tools in $(VENV) (once)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
-	@touch $@
+# What is developed and tested with is what was locked: nothing is installed whose hash is not in the file.
+$(VENV)/.installed-dev: $(VENV)/bin/pip pyproject.toml requirements/dev.txt
+	@echo "setting up $(VENV) with the test tools (once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(VENV)/.installed $@

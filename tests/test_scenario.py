@@ -263,10 +263,10 @@ def test_the_schema_is_a_schema_and_refuses_an_unknown_key() -> None:
 
 
 def test_the_shortest_scenario_means_what_the_reference_says() -> None:
-    """Three lines: 30 s stop timeout, the image's own signal, graceful expected, stopped 1 s after its start."""
+    """30 s stop timeout, the image's own signal, graceful expected, stopped 1 s after its start, 4096 processes."""
     assert scenario.parse(START, SOURCE) == Scenario(
         name="web",
-        subject=Subject(image="web"),
+        subject=Subject(image="web", pids_limit=4096),
         readiness=Readiness(delay_ns=NS_PER_S),
         stop=StopPlan((30 * NS_PER_S,), None, (0,)),
         repeat=1,
