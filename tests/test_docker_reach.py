@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,13 +119,20 @@ def test_what_ssh_says_is_the_reason(url: str, reason: str) -> None:
         docker_host.probe(Address(url))
 
 
-def test_nothing_is_left_of_a_tunnel_whose_owner_was_killed(ssh_engine: Address, tmp_path: Path) -> None:
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """pytest's own are too long for socket files."""
+    with tempfile.TemporaryDirectory(prefix="tunnel-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_nothing_is_left_of_a_tunnel_whose_owner_was_killed(ssh_engine: Address, short_folder: Path) -> None:
     """Neither ssh nor its socket file, even by kill -9."""
     program = (
         "import sys, time; from harness.engines import ssh_tunnel; "
         "print(ssh_tunnel.socket_to(sys.argv[1]), flush=True); time.sleep(600)"
     )
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "TMPDIR": str(short_folder)}
     owner = subprocess.Popen(
         [sys.executable, "-c", program, ssh_engine.url], env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -131,10 +140,11 @@ def test_nothing_is_left_of_a_tunnel_whose_owner_was_killed(ssh_engine: Address,
         assert owner.stdout is not None
         file = Path(owner.stdout.readline().strip())
         assert file.is_socket()
+        assert file.is_relative_to(short_folder)
     finally:
         owner.send_signal(signal.SIGKILL)
         owner.wait()
     deadline = time.monotonic() + PATIENCE_S
-    while any(tmp_path.iterdir()):
-        assert time.monotonic() < deadline, list(tmp_path.iterdir())
+    while any(short_folder.iterdir()):
+        assert time.monotonic() < deadline, list(short_folder.iterdir())
         time.sleep(0.05)

@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 
 CONNECT_TIMEOUT_S = 30
 DEFAULT_SOCKET = "/var/run/docker.sock"
+LONGEST_FOLDER = 60
+"""A socket file's path has at most 104 bytes on macOS, 108 on Linux; our part of it has 38."""
 READY = b"stop-harness: ready\n"
 
 OPTIONS = (
@@ -39,7 +41,8 @@ class Tunnel:
 
     def __init__(self, url: str) -> None:
         where = urlsplit(url)
-        self._folder = tempfile.mkdtemp(prefix="stop-harness-ssh-")
+        short = len(tempfile.gettempdir()) <= LONGEST_FOLDER
+        self._folder = tempfile.mkdtemp(prefix="stop-harness-ssh-", dir=None if short else "/tmp")
         theirs = where.path if where.path not in {"", "/"} else DEFAULT_SOCKET
         self.socket = str(Path(self._folder) / "engine.sock")
         quoted = shlex.quote(theirs)
