@@ -21,7 +21,9 @@ from harness.engines.process_connector import ProcessConnector
 from harness.engines.process_events import EXITED, FORKED, Listener, parse
 from harness.model import (
     NS_PER_S,
+    Clock,
     DoctorLine,
+    EventKind,
     Expectation,
     Observation,
     Outcome,
@@ -374,6 +376,14 @@ def test_a_health_check_in_flight_is_not_lost_work(tmp_path: Path) -> None:
     assert (result.verdict.outcome, result.observation.lost_processes) == (Outcome.GRACEFUL, ())
 
 
+def check_suspect(seen: Observation) -> None:
+    """The program below the shell; nobody where the machine was so busy that the look came too long before the end."""
+    at_ns = {event.kind: event.at_ns for event in seen.events if event.clock is Clock.HARNESS}
+    prompt = at_ns[EventKind.STOP_RETURNED] - at_ns[EventKind.STOP_REQUESTED] < docker_processes.JUST_BEFORE_NS // 2
+    assert len(seen.suspected_processes) == 1 or not (prompt or seen.suspected_processes)
+    assert all(re.fullmatch(r"perl \(PID on the host \d+\)", suspect) for suspect in seen.suspected_processes)
+
+
 @pytest.mark.docker
 def test_an_engine_without_its_kernel_only_suspects(tcp_engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """docs/engines.md, "Not seen": nothing is proved, so nothing passes that had company; one shape leaves no doubt."""
@@ -387,8 +397,7 @@ def test_an_engine_without_its_kernel_only_suspects(tcp_engine: str, monkeypatch
     outcomes = {name: result.verdict.outcome for name, result in seen.items()}
     assert outcomes == dict(zip(names, (Outcome.LOSSY, Outcome.INCONCLUSIVE, Outcome.INCONCLUSIVE), strict=True))
     assert "suspected, not proved" in seen[names[0]].verdict.reason
-    (suspect,) = seen[names[0]].observation.suspected_processes
-    assert re.fullmatch(r"perl \(PID on the host \d+\)", suspect)
+    check_suspect(seen[names[0]].observation)
     assert {finding.rule for name in names[1:] for finding in seen[name].verdict.findings} == {"not-witnessed"}
     assert not any(seen[name].observation.suspected_processes for name in names[1:])
 
@@ -412,4 +421,4 @@ def test_an_engine_that_may_not_listen_only_suspects(
     name = "a shell under an init"
     (result,) = run({name: CASES[name][0]})[name]
     assert (result.verdict.outcome, result.observation.lost_processes) == (Outcome.LOSSY, None)
-    assert result.observation.suspected_processes
+    check_suspect(result.observation)
