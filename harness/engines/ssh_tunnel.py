@@ -42,7 +42,8 @@ class Tunnel:
     def __init__(self, url: str) -> None:
         where = urlsplit(url)
         short = len(tempfile.gettempdir()) <= LONGEST_FOLDER
-        self._folder = tempfile.mkdtemp(prefix="stop-harness-ssh-", dir=None if short else "/tmp")
+        elsewhere = None if short else "/tmp"  # nosec B108: mkdtemp makes a folder that is ours alone
+        self._folder = tempfile.mkdtemp(prefix="stop-harness-ssh-", dir=elsewhere)
         theirs = where.path if where.path not in {"", "/"} else DEFAULT_SOCKET
         self.socket = str(Path(self._folder) / "engine.sock")
         quoted = shlex.quote(theirs)
