@@ -33,6 +33,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
+# A test takes its engine away with it: the reapers of its runs need not wait for that for a quarter of an hour.
+os.environ.setdefault(reaper.PATIENCE_VARIABLE, "60")
+
 # Other tests load the machine: how long an example takes says nothing about it.
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("loaded")

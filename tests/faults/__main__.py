@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from harness.engines import docker_host
 from harness.engines.docker_host import DockerHost
+from harness.engines.reaper import PATIENCE_VARIABLE
 from tests.faults.runner import Bench, Run, markdown, table
 from tests.faults.table import FAULTS
 
@@ -25,6 +27,7 @@ def main() -> int:
     words = [word for word in sys.argv[1:] if word != "--write"]
     chosen = tuple(fault for fault in FAULTS if not words or any(word in fault.name for word in words))
     host = docker_host.find()
+    os.environ.setdefault(PATIENCE_VARIABLE, "60")  # the engine's address goes with the run
     with tempfile.TemporaryDirectory(prefix="stop-harness-faults-") as scratch:
         runs = Bench(host, Path(scratch)).run_all(chosen)
     print(table(runs))
