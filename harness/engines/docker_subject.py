@@ -331,6 +331,9 @@ class DockerSubject:
         """Whatever waits for the engine returns now; the container is removed."""
         self._aborted.set()
         self._calls.abort()
+        if self._host.podman and self.container_id:  # its removals wait behind its stops; its kills do not
+            with contextlib.suppress(EngineError, docker.errors.DockerException, *CONNECTION_ERRORS):
+                self._calls.run("the kill call", self._api.kill, self.container_id, "SIGKILL", cleans_up=True)
         with contextlib.suppress(EngineError):
             self.remove()
 
