@@ -18,6 +18,9 @@ from tests.ecs_support import Simulation, simulation
 
 SOON: dict[str, Any] = {"timeout_ns": 300 * NS_PER_MS}
 
+RUNC = "OCI runtime create failed: runc create failed: unable to start container process: "
+"""Begins what Docker Engine says of a container whose own command cannot be run (start_failures.json)."""
+
 
 @pytest.fixture(autouse=True)
 def aws(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +67,7 @@ def start(message: str) -> Script:
     [
         (pull("pull access denied"), Outcome.INCONCLUSIVE, "CannotPullContainerError: pull access denied"),
         (
-            start('exec: "serve": executable file not found in $PATH: unknown'),
+            start(f'{RUNC}exec: "serve": executable file not found in $PATH: unknown'),
             Outcome.NOT_RUNNING,
             'exec: "serve": executable file not found in $PATH',
         ),
