@@ -165,7 +165,7 @@ def run_all(
         trial, outcome = ended
         if not isinstance(outcome, BaseException):
             yield outcome
-        elif is_shortage(outcome) and flight.trials and not stopped:
+        elif is_shortage(outcome) and not flight.began_alone(trial) and not stopped:
             flight.later(trial, outcome)
         elif lost is not None and isinstance(outcome, Exception):
             yield lost(trial, outcome)
@@ -191,6 +191,7 @@ class _Flight(Generic[Result]):
         self._ended: SimpleQueue[tuple[Trial, Result | BaseException]] = SimpleQueue()
         self._later: list[Trial] = []
         self._last_moved = time.monotonic()
+        self._alone: Trial | None = None
         self.trials: list[Trial] = []
 
     def following(self, waiting: Iterator[Trial]) -> Trial | None:
@@ -223,6 +224,11 @@ class _Flight(Generic[Result]):
             self.later(trial, error)
             return
         self.trials.append(trial)
+        self._alone = trial if self._room == 1 else None
+
+    def began_alone(self, trial: Trial) -> bool:
+        """Whether it had the machine to itself: the last of many that failed at one moment had not."""
+        return trial is self._alone
 
     def later(self, trial: Trial, error: BaseException) -> None:
         """Try this one again, with fewer beside it: a trial needs threads and memory of its own as well."""
