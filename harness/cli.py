@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -165,13 +164,11 @@ def main() -> None:
         click.echo(f"stop-harness: cannot write to standard output: {problem.strerror}", err=True)
         code = code or exit_codes.HARNESS
     sys.stderr.flush()
-    if code == exit_codes.INTERRUPTED and _others_live():
-        os._exit(code)  # a thread that hangs in a call to a dead engine would be waited for
+    if code == exit_codes.INTERRUPTED:
+        # The user waits. A thread that hangs in a call to a dead engine would be waited for, and where there is none,
+        # the interpreter takes up to a second to put its modules away.
+        os._exit(code)
     sys.exit(code)
-
-
-def _others_live() -> bool:
-    return any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate())
 
 
 def _code_of_command() -> int:

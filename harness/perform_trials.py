@@ -56,7 +56,7 @@ def results_of(
             work,
             jobs=jobs,
             interrupted=lambda: interruption.requested or failed.is_set(),
-            on_interrupt=lambda: _end_running(interruption),
+            on_interrupt=lambda: _end_running(interruption, request),
             lost=lambda item, error: (_lost(item, engine, error),),
             note=listener.note,
             weight=scheduler.weight_on(engine.info()),
@@ -176,11 +176,13 @@ def search(
         jobs=scheduler.parse_jobs(request.jobs, scheduler.MAX_JOBS, scheduler.room_for(engine.info(), ())),
         note=listener.note,
         interrupted=lambda: interruption.requested,
-        on_interrupt=lambda: _end_running(interruption),
+        on_interrupt=lambda: _end_running(interruption, request),
         lost=lambda item, error: _lost(item, engine, error).observation,
     )
 
 
-def _end_running(interruption: trial.Interruption) -> None:
+def _end_running(interruption: trial.Interruption, request: RunRequest) -> None:
     interruption.end_trials()
+    if request.report_dir:
+        report_files.load_renderers()  # while the engine is waited for, which may hang; half of what the report takes
     interruption.abort_running()

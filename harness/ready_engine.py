@@ -16,8 +16,9 @@ from harness.host_access import host_access, host_paths
 from harness.model import Plan, Scenario, SkippedScenario
 from harness.run_request import Listener, RunRequest
 
-HURRIED_CLOSE_S = 1.5
-"""Together with `scheduler.GIVE_UP_S` and the writing of the report less than the 5 s after which people kill."""
+HURRIED_CLOSE_S = 1.0
+"""Together with `scheduler.GIVE_UP_S` and the writing of the report, a second, less than the 5 s after which people
+kill."""
 
 
 def opener(request: RunRequest) -> Callable[[str, str], selection.Chosen]:

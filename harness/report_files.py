@@ -17,8 +17,8 @@ HTML_FILE = "report.html"
 JUNIT_FILE = "junit.xml"
 SARIF_FILE = "results.sarif"
 
-RENDERERS_NEED = ("matplotlib.backends.backend_svg", "matplotlib.figure", "pandas")
-"""What the reports of every run import late, for the plots and the tables."""
+RENDERERS_NEED = ("scipy.special", "pandas", "matplotlib.backends.backend_svg", "matplotlib.figure")
+"""What the reports of every run import late, for statistics, tables and plots, in this order."""
 
 
 def write(built: Report, directory: store.RunDirectory) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ def _sarif(built: Report) -> str:
 
 
 def load_renderers() -> threading.Thread:
-    """Beside the last stops, in a thread: what every report needs takes two seconds to import."""
+    """Beside the last stops, in a thread: what every report needs takes a second of CPU time to import."""
 
     def load() -> None:
         with contextlib.suppress(Exception):  # whoever needs it will fail, and say so

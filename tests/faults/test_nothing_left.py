@@ -28,6 +28,11 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 INSPECT = "/containers/[0-9a-f]+/json"
 
+EVERYTHING = tuple(Rule(method, ".*", Hang(), everybody=True) for method in ("GET", "POST", "DELETE"))
+
+SOON_S = 15
+"""For an interrupted run to end: 5 s on a quiet machine, which a test machine is not. Measured: 2 to 5 s at load 8."""
+
 STOPS_FOR_A_MINUTE = 2
 """Trials of a run here: they wait for the stop timeout of a program that ignores the stop signal."""
 
@@ -109,13 +114,21 @@ def wait_until(condition: Callable[[], bool], within_s: float, what: str) -> Non
 )
 def test_an_interrupt_ends_a_run_whose_engine_hangs(harness: Harness) -> None:
     """With no answer to `inspect`, SIGTERM ends the run within seconds, and nothing is left."""
-    began = time.monotonic()
     harness.process.send_signal(signal.SIGTERM)
-    harness.process.wait(timeout=60)
-    took_s = time.monotonic() - began
-    assert took_s < 30, took_s  # 2 to 4 s on a quiet machine, most of it the report
-    assert harness.process.returncode == 130
+    assert harness.process.wait(timeout=SOON_S) == 130
     wait_until(lambda: harness.containers() == 0, 30, "no container")
+
+
+def test_an_interrupt_ends_a_run_whose_engine_does_not_answer_any_more(harness: Harness, tmp_path: Path) -> None:
+    """Not even removals are answered: Ctrl-C ends the run with its report within seconds; the reaper removes the rest
+    once the engine answers."""
+    harness.proxy.rules = EVERYTHING
+    harness.process.send_signal(signal.SIGINT)
+    assert harness.process.wait(timeout=SOON_S) == 130
+    assert list((tmp_path / "reports").glob("2*/report.html"))
+    assert harness.containers() == STOPS_FOR_A_MINUTE
+    harness.proxy.heal()
+    wait_until(lambda: harness.containers() == 0, 60, "no container")
 
 
 def test_an_engine_that_is_away_when_the_harness_dies_is_cleaned_up_when_it_is_back(harness: Harness) -> None:
