@@ -198,9 +198,13 @@ def test_a_trial_that_lacks_threads_is_performed_again_with_fewer_beside_it() ->
     first = iter(range(8))
 
     def work(trial: Trial) -> str:
-        if next(first, None) is not None:
+        early = next(first, None) is not None
+        if early:
             full.wait(timeout=30)  # all eight are in flight
-        if not room.acquire(blocking=False):
+        has_room = room.acquire(blocking=False)
+        if early:
+            full.wait(timeout=30)  # all eight have asked
+        if not has_room:
             raise RuntimeError("can't start new thread")
         return trial.trial_id
 
