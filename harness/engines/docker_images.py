@@ -7,10 +7,11 @@ import io
 import os
 import re
 import tarfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import docker
@@ -96,8 +97,7 @@ class Images:
         # The first build runs alone: the layers it shares with the others then come from the cache.
         for build in missing[:1]:
             self._build(build, progress)
-        with ThreadPoolExecutor(PARALLEL_BUILDS) as pool:
-            list(pool.map(lambda build: self._build(build, progress), missing[1:]))
+        _side_by_side(lambda build: self._build(build, progress), missing[1:])
 
     def reference(self) -> Scenario | None:
         """The image of the tiny program, imported if it is not there; None for an architecture it is not made for.
@@ -214,6 +214,31 @@ class Images:
             raise _build_error(build, [*log, "the engine reports no image"])
         self._resolved[build] = image
         progress(build.scenario, "built")
+
+
+def _side_by_side(work: Callable[[Build], None], builds: list[Build]) -> None:
+    """So many at a time. Raises the first error, or KeyboardInterrupt, at once.
+
+    No pool, which would wait for the others: theirs are daemon threads, whose connections close when this process ends,
+    and with its connection the engine ends a build.
+    """
+    free = threading.BoundedSemaphore(PARALLEL_BUILDS)
+    ended: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def perform(build: Build) -> None:
+        with free:
+            try:
+                work(build)
+            except BaseException as error:  # noqa: BLE001 - it is raised where the builds are waited for
+                ended.put(error)
+            else:
+                ended.put(None)
+
+    for build in builds:
+        threading.Thread(target=perform, args=(build,), name=f"build {build.scenario}", daemon=True).start()
+    for _ in builds:
+        if (error := ended.get()) is not None:
+            raise error
 
 
 def _tar(name: str, content: bytes) -> bytes:

@@ -72,14 +72,7 @@ def in_the_middle(folder: Path, engine_url: str, rule: Rule | None = None) -> It
     )
     client = docker_address.connect(docker_address.Address(engine_url))
     with FaultyEngine(engine_url, folder / "engine.sock", (rule,) if rule else ()) as proxy:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "harness.cli", "run", "slow.yaml", "--engine", "docker"],
-            cwd=folder,
-            env={**os.environ, "DOCKER_HOST": proxy.url, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        process = begun(folder, "slow.yaml", DOCKER_HOST=proxy.url)
 
         def containers() -> int:
             items = client.api.containers(all=True, filters={"label": OWNER_LABEL})
@@ -96,6 +89,18 @@ def in_the_middle(folder: Path, engine_url: str, rule: Rule | None = None) -> It
             proxy.come_back()
         wait_until(lambda: containers() == 0, 60, "the reaper has cleaned up")
     client.close()
+
+
+def begun(folder: Path, *scenarios: str, **environment: str) -> subprocess.Popen[str]:
+    """A run on the docker engine, in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", "run", *scenarios, "--engine", "docker"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def wait_until(condition: Callable[[], bool], within_s: float, what: str) -> None:
@@ -129,6 +134,49 @@ def test_an_interrupt_ends_a_run_whose_engine_does_not_answer_any_more(harness: 
     assert harness.containers() == STOPS_FOR_A_MINUTE
     harness.proxy.heal()
     wait_until(lambda: harness.containers() == 0, 60, "no container")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_image_builds(tmp_path: Path, engine: docker.DockerClient, number: signal.Signals) -> None:
+    """Two side by side that would take minutes: the run is over within seconds, and so are their containers."""
+    for name, seconds in (("first", 0), ("second", 200), ("third", 200)):
+        (tmp_path / name).mkdir()
+        word = f": {tmp_path.name} {number}; sleep {seconds}"  # of its own, or the layer would come from the cache
+        (tmp_path / name / "Dockerfile").write_text(f"FROM {BASE_IMAGE}\nRUN {word}\n")
+        (tmp_path / f"{name}.yaml").write_text(f"version: 1\nname: {name}\nsubject: {{build: {name}}}\n")
+
+    def building() -> int:
+        return sum(
+            f"{tmp_path.name} {number}; sleep 200" in item["Command"] for item in engine.api.containers(all=True)
+        )
+
+    process = begun(tmp_path, "first.yaml", "second.yaml", "third.yaml")
+    try:
+        wait_until(lambda: building() == 2, 90, "two builds")
+        process.send_signal(number)
+        assert process.wait(timeout=SOON_S) == 130
+        wait_until(lambda: building() == 0, 30, "no container of a build")
+    finally:
+        process.kill()
+        process.wait()
+        for image in engine.images.list(name="stop-harness/first"):
+            if f"{tmp_path.name} {number};" in str(image.history()):
+                engine.images.remove(str(image.id), force=True)
+
+
+def test_an_interrupt_ends_an_image_pull(tmp_path: Path, docker_engine_host: DockerHost) -> None:
+    """From a registry that does not answer."""
+    (tmp_path / "far.yaml").write_text("version: 1\nname: far\nsubject: {image: 'far.example/image'}\n")
+    pull = Rule("POST", "/images/create", Hang(), mark="pull", everybody=True)
+    with FaultyEngine(docker_engine_host.url, tmp_path / "engine.sock", (pull,)) as proxy:
+        process = begun(tmp_path, "far.yaml", DOCKER_HOST=proxy.url)
+        try:
+            wait_until(lambda: proxy.injected["pull"] == 1, 90, "a pull")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=SOON_S) == 130
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_an_engine_that_is_away_when_the_harness_dies_is_cleaned_up_when_it_is_back(harness: Harness) -> None:
