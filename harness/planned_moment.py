@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from harness import stop_sequence
+from harness import prediction, stop_sequence
 from harness.model import NS_PER_S, Observation, Outcome, Scenario, TrafficKind
 
 LATEST_SIGNAL_NS = NS_PER_S
@@ -29,7 +29,7 @@ def missed(observation: Observation, scenario: Scenario) -> tuple[str, str] | No
         return "no-request-in-flight", (
             "the requests that were to be in flight were answered before the engine sent the stop signal: it was late"
         )
-    if delay_ns > latest_signal_ns(scenario):
+    if delay_ns > latest_signal_ns(scenario) and not _met_what_was_planned(observation, scenario):
         return "late-signal", (
             f"the engine sent the stop signal {delay_ns / NS_PER_S:.2g} s after it was asked to stop: "
             "this was not the planned moment"
@@ -41,6 +41,25 @@ def latest_signal_ns(scenario: Scenario) -> int:
     """How late the signal may be: no later than the next of several planned moments."""
     moments = sorted(set(scenario.stop.after_ns))
     return min([LATEST_SIGNAL_NS, *(later - earlier for earlier, later in pairwise(moments))])
+
+
+def late_but_met(observation: Observation, scenario: Scenario, outcome: Outcome) -> str | None:
+    """What to say of a graceful stop whose signal left late, and met what it would have met in time."""
+    delay_ns = stop_sequence.signal_delay_ns(observation)
+    if outcome is not Outcome.GRACEFUL or delay_ns is None or delay_ns <= latest_signal_ns(scenario):
+        return None
+    return (
+        f"the engine sent the stop signal {delay_ns / NS_PER_S:.2g} s after it was asked to stop; "
+        "the signal would have been handled before that, too"
+    )
+
+
+def _met_what_was_planned(observation: Observation, scenario: Scenario) -> bool:
+    """Whether the look before the stop call shows somebody who handles the signal already, so that lateness changed
+    nothing. Several planned moments are there to tell one from another: of them none stands for the next."""
+    one_moment = len(set(scenario.stop.after_ns)) < 2
+    met = prediction.forecast(observation.processes, observation.stop_signal).expected
+    return one_moment and met is prediction.Expected.STOPS
 
 
 def unknown(observation: Observation, outcome: Outcome, duration_ns: int | None) -> str | None:

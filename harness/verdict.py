@@ -105,6 +105,8 @@ def _judge(observation: Observation, scenario: Scenario, expectation: Expectatio
     if outcome is Outcome.GRACEFUL and (late := planned_moment.missed(observation, scenario)):
         outcome, rule, reason = Outcome.INCONCLUSIVE, *late
     findings = [_finding(rule, reason)] if rule else []
+    if text := planned_moment.late_but_met(observation, scenario, outcome):
+        findings.append(_finding("signal-held-back", text))
     findings += _remarks(observation, facts, outcome)
     status = _status(outcome, facts, expectation)
     if status is Status.FAIL and outcome in expectation.outcomes and expectation.within_ns is not None:

@@ -24,6 +24,7 @@ from harness.model import (
     Subject,
     Verdict,
 )
+from tests.process_tables import HANDLER, INIT_SLEEP, NODE, SLEEP, Table
 from tests.strategies import DOCKER, PODMAN, Behaviour, Jitter, stop
 
 PLAIN = Scenario("a", Subject(image="a"))
@@ -65,6 +66,27 @@ def test_between_several_moments_the_next_one_is_the_limit(delay_ms: int, wanted
     """0 s, 0.2 s and 1 s: a signal that is 0.2 s late belongs to another trial."""
     assert judged(stopped(delay_ms * NS_PER_MS), SWEPT).outcome is wanted
     assert judged(stopped(delay_ms * NS_PER_MS)).outcome is Outcome.GRACEFUL
+
+
+@pytest.mark.parametrize("before", [HANDLER, INIT_SLEEP])
+def test_lateness_is_no_doubt_where_the_signal_would_have_been_handled_in_time_too(before: Table) -> None:
+    """The look before the stop call shows a handler, or an init that passes the signal on. That is said."""
+    found = judged(replace(stopped(28 * NS_PER_S), processes=before))
+    assert found.outcome is Outcome.GRACEFUL
+    assert rules(found) == {"signal-held-back"}
+    said = next(item.message for item in found.findings)
+    assert said.startswith("the engine sent the stop signal 28 s after it was asked to stop")
+
+
+@pytest.mark.parametrize("before", [SLEEP, NODE, None])
+def test_lateness_is_a_doubt_where_no_handler_was_seen(before: Table | None) -> None:
+    """There was none; or it cannot be told, as with node, which catches the signal with a handler and without."""
+    assert judged(replace(stopped(28 * NS_PER_S), processes=before)).outcome is Outcome.INCONCLUSIVE
+
+
+def test_several_planned_moments_do_not_stand_for_one_another() -> None:
+    """Even where a handler is there: they are planned to find what a look does not show."""
+    assert judged(replace(stopped(NS_PER_S), processes=HANDLER), SWEPT).outcome is Outcome.INCONCLUSIVE
 
 
 def test_who_had_to_be_killed_is_killed_however_late_the_signal_came() -> None:
