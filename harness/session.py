@@ -43,6 +43,12 @@ def perform(request: RunRequest, color: str) -> RunOutcome:
     return outcome
 
 
+def ending_signals() -> tuple[signal.Signals, ...]:
+    """SIGINT, SIGTERM, and SIGHUP unless it is ignored: that is how `nohup` asks to stay."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return (signal.SIGINT, signal.SIGTERM, *(() if ignored else (signal.SIGHUP,)))
+
+
 class Interrupts:
     """First Ctrl-C, SIGTERM or SIGHUP: no new trials, those in flight end now. Second: leave; the reaper cleans up."""
 
@@ -51,11 +57,8 @@ class Interrupts:
         self._hung_up_at = 0.0
 
     def install(self) -> None:
-        """Take over SIGINT, SIGTERM, and SIGHUP unless it is ignored: that is how `nohup` asks to stay."""
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            numbers.append(signal.SIGHUP)
-        for number in numbers:
+        """Take over the signals that end a run."""
+        for number in ending_signals():
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from harness import exit_codes
 from harness.ecs_endpoint.containers import Clock, ContainerRequest
 from harness.ecs_endpoint.docker_containers import LOG_KEEP_BYTES, DockerContainers
 from harness.ecs_endpoint.endpoint import Endpoint
@@ -27,6 +28,8 @@ from harness.engines.docker_host import DockerHost
 from harness.engines.reaper import RUN_LABEL
 from tests import aws_cli
 from tests.ecs_support import client, until
+from tests.faults.effects import Answer
+from tests.faults.proxy import FaultyEngine, Rule
 
 pytestmark = pytest.mark.docker
 
@@ -218,11 +221,18 @@ def test_a_container_that_is_started_again_is_waited_for_again(docker_engine_hos
 
 
 @contextmanager
-def served() -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(**environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`stop-harness ecs serve` as a process of its own, and its address."""
     root = Path(__file__).parent.parent
     serve = [sys.executable, "-m", "harness.cli", "ecs", "serve", "--port", "0"]
-    process = subprocess.Popen(serve, cwd=root, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        serve,
+        cwd=root,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert process.stdout is not None
         match = re.search(r"http://\S+", process.stdout.readline())
@@ -230,12 +240,10 @@ def served() -> Iterator[tuple[subprocess.Popen[str], str]]:
         yield process, match[0]
     finally:
         process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+        process.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_nothing_outlives_the_endpoint(docker_engine_host: DockerHost, number: signal.Signals) -> None:
     """Ended in order or killed, while one task runs and another stops: ten seconds later no container and no volume of
     it is left."""
@@ -260,7 +268,28 @@ def test_nothing_outlives_the_endpoint(docker_engine_host: DockerHost, number: s
         begin = time.monotonic()
         until(lambda: left(run), lambda seen: not seen, REMOVED_WITHIN_S)
         assert time.monotonic() - begin < REMOVED_WITHIN_S
-        assert process.wait(30) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+        assert process.wait(30) == (-signal.SIGKILL if number == signal.SIGKILL else 0)
+    engine.close()
+
+
+def test_what_the_endpoint_cannot_remove_is_said(docker_engine_host: DockerHost, tmp_path: Path) -> None:
+    """Exit code 4 and the container's id, as of a run; its reaper removes it once the engine does as it is told."""
+    refused = Rule("DELETE", "/containers/[0-9a-f]+", Answer(500, b'{"message":"injected fault"}'), everybody=True)
+    engine = docker_engine_host.connect().api
+    with (
+        FaultyEngine(docker_engine_host.url, tmp_path / "engine.sock", (refused,)) as proxy,
+        served(DOCKER_HOST=proxy.url) as (process, url),
+    ):
+        arn = start(client(url), container("app", ["sleep", "360"]))
+        label = f"com.amazonaws.ecs.task-arn={arn}"
+        (found,) = engine.containers(filters={"label": label})
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == exit_codes.HARNESS, said
+        assert f"could not be removed from the engine: {found['Id'][:12]}: injected fault" in said
+        assert engine.containers(filters={"label": label})
+        proxy.heal()
+        until(lambda: engine.containers(all=True, filters={"label": label}), lambda seen: not seen)
     engine.close()
 
 

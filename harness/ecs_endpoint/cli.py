@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import uuid
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
+
+from harness import exit_codes, session
 
 if TYPE_CHECKING:
     from harness.ecs_endpoint.server import EcsServer
@@ -73,7 +76,7 @@ def serve(
 ) -> None:
     """Serve the ECS API; tasks are containers of the local engine.
 
-    Ctrl-C or SIGTERM ends it and removes every container it started.
+    Ctrl-C, SIGTERM or SIGHUP ends it and removes every container it started; exit code 4 if some could not be.
     """
     del engine  # Docker or Podman either way: a task needs an image
     from harness.ecs_endpoint import server
@@ -99,7 +102,7 @@ def serve(
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         interrupted.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in session.ending_signals():
         signal.signal(number, on_signal)
     limit = DEFAULT_PIDS_LIMIT if pids_limit is None else pids_limit or -1
     containers = DockerContainers(f"ecs-{uuid.uuid4().hex[:12]}", docker_host.find(), limit, _warn)
@@ -125,6 +128,8 @@ def _check_token(token: str | None) -> None:
 
 
 def _wait(serving: EcsServer, region: str, interrupted: threading.Event, *, with_token: bool) -> None:
+    from harness import wording
+
     click.echo(f"ECS endpoint: {serving.url}")
     click.echo((USE_SESSION if with_token else "") + USE.format(url=serving.url, region=region))
     click.echo("Ctrl-C ends it and removes its containers.")
@@ -132,4 +137,7 @@ def _wait(serving: EcsServer, region: str, interrupted: threading.Event, *, with
         while not interrupted.wait(1):  # in slices: a wait without end would keep the signal from its handler
             pass
     finally:
-        serving.close()
+        left = serving.close()
+    if left:
+        click.echo(wording.left_behind_sentence(left), err=True)
+        sys.exit(exit_codes.HARNESS)

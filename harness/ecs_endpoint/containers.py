@@ -117,8 +117,8 @@ class Containers(Protocol):
     def remove(self, runtime_id: str) -> None:
         """Forced remove; gone already is as good."""
 
-    def close(self) -> None:
-        """Remove everything of this run and end helpers."""
+    def close(self) -> tuple[str, ...]:
+        """Remove everything of this run and end helpers. Gives what could not be removed."""
 
 
 class Clock:

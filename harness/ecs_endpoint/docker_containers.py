@@ -252,21 +252,26 @@ class DockerContainers:
         if watch is not None:  # its stop call found it gone already
             watch.abandon()
 
-    def close(self) -> None:
-        """Remove the run's containers and volumes. Creations on their way may still land: the reaper looks again."""
+    def close(self) -> tuple[str, ...]:
+        """Remove the run's containers and volumes, and say what could not be; the reaper goes on trying. Creations on
+        their way may still land: it is looked again until nothing was found."""
+        from harness.engines.docker_calls import time_limit_s
+        from harness.engines.docker_clearing import clear
+
         self._closing.set()
-        problems: list[str] = ["the engine does not answer"]
-        with contextlib.suppress(*_engine_errors()):
-            removed, problems = reaper.remove_run(self._host.address, self._run_id)
-            while removed:
-                removed, problems = reaper.remove_run(self._host.address, self._run_id)
+        removed, left = 1, tuple[str, ...]()
+        while removed and not left:
+            removed, left = clear(self._host.url, self._host.address, self._run_id, call_limit_s=time_limit_s())
         self._events.close()
         if self._connector is not None:
             self._connector.close()
-        if not problems:
+        if left:
+            self._reaper.take_over()
+        else:
             self._reaper.dismiss()
         self._api.close()
         self._unhurried.close()
+        return left
 
     def _bring_witness(self) -> None:
         from harness.engines import witness

@@ -105,10 +105,10 @@ class Endpoint:
         """(cluster, clientToken) → (the request, ids of the tasks it started)."""
         self.agent = Agent(containers, clock)
 
-    def close(self) -> None:
-        """Begin nothing new and remove every container."""
+    def close(self) -> tuple[str, ...]:
+        """Begin nothing new and remove every container. Gives what could not be removed."""
         self.agent.close()
-        self.agent.containers.close()
+        return self.agent.containers.close()
 
     # ── finding things ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -68,13 +68,14 @@ class EcsServer:
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(text, f"[{text}]" if ":" in text else text)  # nosec B104 # compared, not bound
         return f"http://{shown}:{port}"
 
-    def close(self) -> None:
-        """Stop listening, then remove everything. Idempotent."""
-        if not self._ended.is_set():
-            self._ended.set()
-            self._http.shutdown()
-            self._http.server_close()
-            self.endpoint.close()
+    def close(self) -> tuple[str, ...]:
+        """Stop listening, then remove everything. Gives what could not be removed. Idempotent."""
+        if self._ended.is_set():
+            return ()
+        self._ended.set()
+        self._http.shutdown()
+        self._http.server_close()
+        return self.endpoint.close()
 
     def _tick(self) -> None:
         while not self._ended.wait(self.endpoint.clock.real_s(TICK_S)):

@@ -202,11 +202,12 @@ class SimulatedContainers:
         """Put on record."""
         self.removed.append(runtime_id)
 
-    def close(self) -> None:
+    def close(self) -> tuple[str, ...]:
         """End whatever runs, so that its thread ends."""
         with self._changed:
             for it in self._all.values():
                 self._ends(it, 0, EXIT_CODE_SIGKILL)
+        return ()
 
     def _signal(self, it: _Simulated, number: int, after_s: float) -> None:
         at_ns = self._clock.now_ns() + int(after_s * NS_PER_S)

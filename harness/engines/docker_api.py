@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from dataclasses import replace
-from functools import partial
 
 import docker
 from testcontainers.core.config import testcontainers_config
 
 from harness.engines import witness
 from harness.engines.docker_calls import CONNECTION_ERRORS, GRACE_S, Calls, time_limit_s
+from harness.engines.docker_clearing import clear
 from harness.engines.docker_containers import Client
 from harness.engines.docker_events import EventStream
 from harness.engines.docker_host import DockerHost, find
@@ -26,7 +25,7 @@ from harness.engines.docker_subject import DockerSubject
 from harness.engines.interface import WITNESS_CAVEAT, PrepareProgress
 from harness.engines.process_connector import ProcessConnector
 from harness.engines.process_watches import Watches
-from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, Reaper, left_by_dead_runs, owner, remove_run
+from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, Reaper, left_by_dead_runs, owner
 from harness.engines.signal_trace import SignalTrace
 from harness.errors import EngineError
 from harness.model import (
@@ -35,13 +34,6 @@ from harness.model import (
     Scenario,
     Trial,
 )
-
-CLEAR_AFTER_S = (0.0, 0.5, 2.0)
-"""Pauses before the attempts to remove what is left at the end of a run; the reaper goes on from there."""
-
-CLEAR_LIMIT_S = 20.0
-"""For one of these attempts."""
-
 
 # The harness has its own reaper; testcontainers' would be a privileged sidecar container from a registry.
 testcontainers_config.ryuk_disabled = True
@@ -170,7 +162,10 @@ class DockerEngine:
         """Remove what is left of the run, unless it is kept, and end the helpers. What cannot be removed is left to the
         reaper, which goes on trying."""
         reaper, self._reaper = self._reaper, None
-        left = () if reaper is None or self._keep else self._clear()
+        left: tuple[str, ...] = ()
+        if reaper is not None and not self._keep:
+            limit_s, hurry = self._limit_s, self._aborted
+            _, left = clear(self._host.url, self._host.address, self._run_id, call_limit_s=limit_s, in_a_hurry=hurry)
         if self._events is not None:
             self._events.close()
         if self._connector is not None:
@@ -183,19 +178,3 @@ class DockerEngine:
             reaper.dismiss()
         self._client.client.close()
         return left
-
-    def _clear(self) -> tuple[str, ...]:
-        """What is left of the run and cannot be removed, after a few attempts; fewer where the user waits."""
-        problems: list[str] = []
-        for pause_s in CLEAR_AFTER_S[:1] if self._aborted else CLEAR_AFTER_S:
-            time.sleep(pause_s)
-            limit_s = min(CLEAR_LIMIT_S, self._limit_s)
-            try:
-                calls = Calls(self._host.url, limit_s)
-                remove = partial(remove_run, self._host.address, self._run_id, call_limit_s=limit_s)
-                _, problems = calls.run("the clean-up", remove)
-            except (EngineError, docker.errors.DockerException, *CONNECTION_ERRORS) as error:
-                problems = [f"whatever this run has left: {in_one_line(error)}"]
-            if not problems:
-                break
-        return tuple(problems)

@@ -81,9 +81,12 @@ OUT_OF_MEMORY = "OutOfMemoryError"
 
 
 class EcsEngine:
-    """One run on one cluster. `on_close` ends what was started for it, such as a local endpoint."""
+    """One run on one cluster. `on_close` ends what was started for it, such as a local endpoint; gives what it could
+    not remove."""
 
-    def __init__(self, run_id: str, settings: EcsSettings, on_close: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, run_id: str, settings: EcsSettings, on_close: Callable[[], tuple[str, ...]] = lambda: ()
+    ) -> None:
         self._run_id, self._settings, self._on_close = run_id, settings, on_close
         self.api = EcsApi(settings)
         self._started_by = f"stop-harness-{run_id}"
@@ -188,8 +191,7 @@ class EcsEngine:
             self._reaper.dismiss()
         elif self._reaper is not None:
             left = (f"tasks that were started by {self._started_by} on cluster {self.api.cluster}",)
-        self._on_close()
-        return left
+        return left + self._on_close()
 
     def _all_stopped(self) -> bool:
         """Stop what is left, by what ECS itself lists: a RunTask call whose answer was lost may have placed tasks too.

@@ -1,0 +1,41 @@
+"""The end of a run on an engine: what is left of it is removed, and what cannot be is said."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+import docker
+
+from harness.engines.docker_address import Address
+from harness.engines.docker_calls import CONNECTION_ERRORS, Calls
+from harness.engines.docker_reading import in_one_line
+from harness.engines.reaper import remove_run
+from harness.errors import EngineError
+
+CLEAR_AFTER_S = (0.0, 0.5, 2.0)
+"""Pauses before the attempts to remove what is left at the end of a run; the reaper goes on from there."""
+
+CLEAR_LIMIT_S = 20.0
+"""For one of these attempts."""
+
+
+def clear(
+    engine_url: str, address: Address, run_id: str, *, call_limit_s: float, in_a_hurry: bool = False
+) -> tuple[int, tuple[str, ...]]:
+    """Remove the containers and volumes of a run. Gives how many containers there were, and what is left and cannot be
+    removed after a few attempts (`in_a_hurry`: after one, for the user waits)."""
+    problems: list[str] = []
+    total = 0
+    for pause_s in CLEAR_AFTER_S[:1] if in_a_hurry else CLEAR_AFTER_S:
+        time.sleep(pause_s)
+        limit_s = min(CLEAR_LIMIT_S, call_limit_s)
+        try:
+            remove = partial(remove_run, address, run_id, call_limit_s=limit_s)
+            removed, problems = Calls(engine_url, limit_s).run("the clean-up", remove)
+            total += removed
+        except (EngineError, docker.errors.DockerException, *CONNECTION_ERRORS) as error:
+            problems = [f"whatever this run has left: {in_one_line(error)}"]
+        if not problems:
+            break
+    return total, tuple(problems)
