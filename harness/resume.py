@@ -7,8 +7,11 @@ interrupted, or the engine or the harness failed. An inconclusive trial whose co
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from harness import digest_key, discovery, redaction, store
@@ -18,6 +21,9 @@ from harness.run_request import Resumption, RunOptions, RunRequest
 
 SAYS_NOTHING = frozenset({ProblemKind.INTERRUPTED, ProblemKind.ENGINE_FAILED, ProblemKind.HARNESS_FAILED})
 """Problems of a trial that is performed again."""
+
+NOT_SOURCE = frozenset({".git", "__pycache__"})
+"""Folders below a build folder that change by themselves."""
 
 
 def read(directory: Path) -> tuple[Resumption, RunOptions]:
@@ -43,8 +49,13 @@ def request(
     run = resumption.stored.run
     if options.engine == "auto":  # the same kind again: trials of two engines do not make one report
         options = replace(options, engine="process" if run.engine.name == "process" else "docker")
+    scenarios = tuple(_scenario(item, note) for item in resumption.stored.scenarios)
+    for folder in dict.fromkeys(item.subject.build_directory for item in scenarios if item.subject.build_directory):
+        changed = _changed_since(Path(folder), datetime.fromisoformat(run.started_at).timestamp())
+        if changed is not None:
+            note(f"{changed} has changed since the run began; the trials from here on run what {folder} holds now")
     return RunRequest(
-        scenarios=tuple(_scenario(item, note) for item in resumption.stored.scenarios),
+        scenarios=scenarios,
         name=run.name,
         report_dir=resumption.directory.parent,
         command_line=command_line,
@@ -81,6 +92,17 @@ def _scenario(stored: Scenario, note: Callable[[str], None]) -> Scenario:
             "this machine has; put the file back, or run it again"
         )
     return now
+
+
+def _changed_since(folder: Path, began_s: float) -> Path | None:
+    """A file of a build folder that was written later; None where there is none. One that was removed is not seen."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(set(folders) - NOT_SOURCE)
+        for path in (Path(place, name) for name in sorted(names)):
+            with contextlib.suppress(OSError):  # gone by now
+                if path.lstat().st_mtime > began_s:
+                    return path
+    return None
 
 
 def _from_file(stored: Scenario) -> Scenario | None:

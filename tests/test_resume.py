@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import signal
@@ -21,7 +22,7 @@ from harness.engines.selection import Chosen
 from harness.engines.simulated import Script, SimulatedEngine
 from harness.errors import StoreError, UnfinishedRun
 from harness.exit_codes import FAIL, INTERRUPTED, PASS, USAGE
-from harness.model import NS_PER_S, Outcome, Problem, ProblemKind, RemedyTrial, TrialResult
+from harness.model import NS_PER_S, Outcome, Problem, ProblemKind, RemedyTrial, Subject, TrialResult
 from harness.run_request import RunOptions, RunOutcome, RunRequest
 from tests import test_pipeline
 from tests.own_runs import COMMAND, Project, shell, surroundings, wait_until
@@ -231,6 +232,42 @@ def test_scenarios_are_those_of_the_run(tmp_path: Path) -> None:
     again = resume.request(resumption, options, notes.append, ())
     assert again.scenarios == (scenario,)
     assert notes == [f"{file} has changed since; the run goes on with the scenario as it was"]
+
+
+def test_a_build_folder_that_has_changed_is_said(tmp_path: Path) -> None:
+    """What stands ran the old one, what follows the new one; what Python compiles beside it is no change."""
+    program = tmp_path / "app" / "app.py"
+    program.parent.mkdir()
+    program.write_text("old")
+    os.utime(program, (0, 0))
+    subject = Subject(build_directory=str(program.parent))
+    heard = test_pipeline.Heard()
+    asked = RunRequest((replace(test_pipeline.scenario("a"), subject=subject),), "test", tmp_path / "reports")
+    done = pipeline.run(asked, heard, heard.interruption, lambda _name, _run: Chosen(SimulatedEngine()))
+    assert done.directory is not None
+    (program.parent / "__pycache__").mkdir()
+    (program.parent / "__pycache__" / "app.pyc").touch()
+    notes: list[str] = []
+    resume.request(*resume.read(done.directory), notes.append, ())
+    assert notes == []
+    program.write_text("new")
+    resume.request(*resume.read(done.directory), notes.append, ())
+    assert notes == [
+        f"{program} has changed since the run began; the trials from here on run what {program.parent} holds now"
+    ]
+
+
+def test_a_report_says_when_its_run_was_resumed(tmp_path: Path) -> None:
+    """For programs and for people, who are not told that it did not end."""
+    whole = run(SimulatedEngine(), tmp_path, "good")
+    assert whole.directory is not None
+    cut(whole.directory, lambda _result: False)
+    done, _ = resumed(whole.directory, SimulatedEngine())
+    assert done.directory is not None
+    (resumed_at,) = json.loads((done.directory / "results.json").read_text())["run"]["resumed_at"]
+    page = (done.directory / "report.html").read_text()
+    assert resumed_at in page
+    assert "did not end by itself" not in page
 
 
 # ── What cannot be resumed ───────────────────────────────────────────────────────────────────────────────────────────

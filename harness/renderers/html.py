@@ -177,11 +177,13 @@ def _run_facts(report: Report) -> list[tuple[str, str]]:
     """Label and value, for people."""
     run, took = report.run, run_duration_ns(report.run)
     engine = run.engine
+    untold = "" if run.finished_at is not None and run.resumed_at else "did not end by itself"
     ran = f"{len(report.results):,} of {count_of(report.trials_planned, 'planned trial')}"
     facts = [
         ("Engine", f"{engine.name}: {engine.product} {engine.version}, {engine.host}"),
         ("Started", run.started_at),
-        ("Duration", "did not end by itself" if took is None else precise_seconds(took)),
+        ("Resumed", ", ".join(run.resumed_at)),
+        ("Duration", untold if took is None else precise_seconds(took)),
         ("Trials", ran),
         ("Machine", f"{run.machine}, {count_of(run.cpu_count, 'CPU')}"),
         ("Engine's own time", reference_sentence(run.reference).partition(": ")[2] if run.reference else ""),

@@ -80,6 +80,7 @@ class RunDocument(Documented):
     finished_at: str | None
     """ISO 8601, UTC; null where the run did not end by itself."""
     duration_s: float | None
+    """null where the run did not end by itself, or was resumed."""
     harness_version: str
     machine: str
     cpu_count: int
@@ -91,6 +92,8 @@ class RunDocument(Documented):
     """Stops were repeated until their claims were shown or out of reach (`--until-sure`)."""
     reference: ReferenceDocument | None
     """null where it was not measured."""
+    resumed_at: tuple[str, ...] = ()
+    """ISO 8601, UTC: each time that the run was continued after an interruption (`run --resume`)."""
 
 
 @dataclass(frozen=True)

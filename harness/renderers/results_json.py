@@ -159,6 +159,7 @@ def _run(run: RunInfo) -> RunDocument:
         interrupted=run.interrupted,
         until_sure=run.until_sure,
         reference=_reference_stop(run.reference),
+        resumed_at=run.resumed_at,
     )
 
 
