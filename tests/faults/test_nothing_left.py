@@ -202,6 +202,27 @@ def test_the_end_of_the_whole_process_tree_leaves_nothing(harness: Harness) -> N
     wait_until(lambda: harness.containers() == 0, 60, "no container")
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT])
+def test_no_file_and_no_helper_is_left_however_the_harness_ends(
+    tmp_path: Path, docker_engine_host: DockerHost, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """The reaper leaves once the containers are gone; it is found by the engine's address among its words."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+
+    def helpers() -> list[int]:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+        return [pid for pid in pids if f"{tmp_path}/engine.sock" in process_files.text_of(pid, "cmdline")]
+
+    with in_the_middle(tmp_path, docker_engine_host.url) as harness:
+        assert helpers()
+        harness.process.send_signal(number)
+        assert harness.process.wait(timeout=SOON_S) == -number
+        wait_until(lambda: harness.containers() == 0 and not helpers(), 60, "no container and no helper")
+        assert list(folder.iterdir()) == []
+
+
 def test_an_engine_that_dies_in_the_middle_leaves_a_whole_report_and_is_cleaned_up_later(
     harness: Harness, tmp_path: Path
 ) -> None:
