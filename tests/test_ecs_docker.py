@@ -28,7 +28,7 @@ from harness.engines.docker_host import DockerHost
 from harness.engines.reaper import RUN_LABEL
 from tests import aws_cli
 from tests.ecs_support import client, until
-from tests.faults.effects import Answer
+from tests.faults.effects import Answer, Hang
 from tests.faults.proxy import FaultyEngine, Rule
 
 pytestmark = pytest.mark.docker
@@ -287,6 +287,27 @@ def test_what_the_endpoint_cannot_remove_is_said(docker_engine_host: DockerHost,
         _, said = process.communicate(timeout=60)
         assert process.returncode == exit_codes.HARNESS, said
         assert f"could not be removed from the engine: {found['Id'][:12]}: injected fault" in said
+        assert engine.containers(filters={"label": label})
+        proxy.heal()
+        until(lambda: engine.containers(all=True, filters={"label": label}), lambda seen: not seen)
+    engine.close()
+
+
+def test_a_second_signal_ends_the_endpoint_at_once(docker_engine_host: DockerHost, tmp_path: Path) -> None:
+    """While an engine that does not answer is waited for; the reaper removes the container once it does."""
+    engine = docker_engine_host.connect().api
+    with (
+        FaultyEngine(docker_engine_host.url, tmp_path / "engine.sock") as proxy,
+        served(DOCKER_HOST=proxy.url) as (process, url),
+    ):
+        arn = start(client(url), container("app", ["sleep", "360"]))
+        listing = Rule("GET", "/containers/json", Hang(), mark="listing", everybody=True)
+        proxy.rules = (listing,)
+        process.send_signal(signal.SIGTERM)
+        until(lambda: proxy.injected["listing"], bool)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == exit_codes.INTERRUPTED
+        label = f"com.amazonaws.ecs.task-arn={arn}"
         assert engine.containers(filters={"label": label})
         proxy.heal()
         until(lambda: engine.containers(all=True, filters={"label": label}), lambda seen: not seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -76,7 +77,8 @@ def serve(
 ) -> None:
     """Serve the ECS API; tasks are containers of the local engine.
 
-    Ctrl-C, SIGTERM or SIGHUP ends it and removes every container it started; exit code 4 if some could not be.
+    Ctrl-C, SIGTERM or SIGHUP ends it and removes every container it started; exit code 4 if some could not be. Once
+    more leaves at once; a helper removes them then.
     """
     del engine  # Docker or Podman either way: a task needs an image
     from harness.ecs_endpoint import server
@@ -99,7 +101,9 @@ def serve(
     settings = Settings(region, agent_stop_timeout=stop_timeout, arn_selects_cluster=arn_selects_cluster)
     interrupted = threading.Event()
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if interrupted.is_set() and number != signal.SIGHUP:  # a terminal that closes sends two of those
+            os._exit(exit_codes.INTERRUPTED)
         interrupted.set()
 
     for number in session.ending_signals():
