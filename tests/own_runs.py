@@ -25,7 +25,7 @@ def on_stop(*_):
 signal.signal(signal.SIGTERM, on_stop)
 print("ready", flush=True)
 while True:
-    signal.pause()
+    time.sleep(0.05)  # not pause(): a signal just before it would wait for the next one
 """
 
 

@@ -76,8 +76,8 @@ def _cases() -> tuple[Case, ...]:
 
     never_ready = replace(command("sleep", "60"), readiness=Readiness(log="^never$", timeout_ns=NS_PER_S))
     exits_137 = (
-        "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(137)); "
-        "print('ready', flush=True); signal.pause()"
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(137)); "
+        "print('ready', flush=True)\nwhile True: time.sleep(0.05)"
     )
     graceful, killed = Outcome.GRACEFUL, Outcome.KILLED
     never = Script(leaves_after_ns=None)

@@ -63,7 +63,7 @@ def leave(*_):
     os._exit(0)
 signal.signal(signal.SIGTERM, leave)
 print("ready", flush=True)
-while True: signal.pause()
+while True: time.sleep(0.05)  # not pause(): a signal just before it would wait for the next one
 """
 NO_HANDLER = "import time; print('ready', flush=True); time.sleep(1000)"
 SERVER = """
@@ -640,7 +640,7 @@ def accept():
 for _ in range(4): threading.Thread(target=accept, daemon=True).start()
 signal.signal(signal.SIGTERM, drain)
 os.write(1, b"ready\\n")
-while True: signal.pause()
+while True: time.sleep(0.05)  # not pause(): a signal just before it would wait for the next one
 """
 
 
@@ -833,8 +833,8 @@ def test_abort_ends_a_command_that_hangs(any_bench: Bench) -> None:
 
 def test_abort_ends_a_blocked_stop(any_bench: Bench) -> None:
     """Another thread may end a stop that would last for ever."""
-    code = "import signal; signal.signal(signal.SIGTERM, lambda *_: None);" + (
-        "print('ready', flush=True)\nwhile True: signal.pause()"
+    code = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: None);" + (
+        "print('ready', flush=True)\nwhile True: time.sleep(0.05)"
     )
     subject = any_bench.ready(python(code))
     thread = threading.Thread(target=subject.stop, args=(1000 * NS_PER_S,))

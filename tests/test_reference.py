@@ -109,7 +109,8 @@ def test_the_process_engine_leaves_no_folder_and_no_process_however_it_ends(
     command = [sys.executable, "-m", "harness.cli", "check", "--ready-log", "ready", "--timeout", "60s"]
     environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     harness = subprocess.Popen(
-        [*command, "--report-dir", "reports", "--", "sh", "-c", deaf],
+        # Whatever these tests were started with: a job of a shell ignores SIGQUIT.
+        ["env", "--default-signal=HUP,QUIT", *command, "--report-dir", "reports", "--", "sh", "-c", deaf],
         cwd=tmp_path,
         env=environment,
         stderr=subprocess.DEVNULL,

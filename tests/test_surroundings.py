@@ -350,7 +350,7 @@ def test_a_hang_up_that_was_to_be_ignored_is(project: Project) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT], ids=lambda number: signal.Signals(number).name)
 def test_a_run_that_dies_leaves_no_process_and_a_journal_that_can_be_read(project: Project, number: int) -> None:
     """The containers go with it."""
-    process = begin(project, "prlimit", "--core=0")
+    process = begin(project, "env", "--default-signal=QUIT", "prlimit", "--core=0")  # a job of a shell may ignore it
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == -number
