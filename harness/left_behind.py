@@ -33,8 +33,8 @@ the signal met."""
 class Fate(StrEnum):
     """What the looks leave open."""
 
-    NOBODY_LEFT = "nobody_left"
-    """PID 1 was alone at the last look, or was an init that waits for the only process there is beside it."""
+    NOBODY_THERE = "nobody_there"
+    """PID 1 was alone at every look, or was an init that waits for the only process there is beside it."""
     SURELY_LOST = "surely_lost"
     """The table leaves no other reading than that SIGKILL ended them."""
     NOT_SEEN = "not_seen"
@@ -57,12 +57,13 @@ def left_behind(seen: Observation, shutdown_duration_ns: int | None) -> LeftBehi
     looks = _looks(seen)
     if not looks:
         return LeftBehind(Fate.NO_LOOK)
-    others = _others(looks[-1])
-    if not others or all(_waits_for_only_child(look, _others(look)) for look in looks):
-        return LeftBehind(Fate.NOBODY_LEFT)
+    others = [_others(look) for look in looks]
+    if not any(others) or all(map(_waits_for_only_child, looks, others)):
+        return LeftBehind(Fate.NOBODY_THERE)
     if lost := _deserted(looks[-1], seen, shutdown_duration_ns):
         return LeftBehind(Fate.SURELY_LOST, lost)
-    return LeftBehind(Fate.NOT_SEEN, others)
+    # Who is gone at the last look may have left by itself, or by the SIGKILL of a supervisor inside.
+    return LeftBehind(Fate.NOT_SEEN, next(found for found in reversed(others) if found))
 
 
 def names(processes: tuple[ProcessInfo, ...], at_most: int = 10) -> str:

@@ -238,7 +238,7 @@ def _by_exit(
 def _without_proof(observation: Observation, facts: StopFacts, left: str) -> tuple[Outcome, str, str] | None:
     """The outcome where nobody proved what became of the other processes; None where nobody can have been lost."""
     engine, behind = observation.engine, left_behind.left_behind(observation, facts.shutdown_duration_ns)
-    if observation.lost_processes is not None or behind.fate is Fate.NOBODY_LEFT:
+    if observation.lost_processes is not None or behind.fate is Fate.NOBODY_THERE:
         return None
     if engine.proves_lost_processes:
         text = f"{left}, but the kernel's record of its other processes has a gap"
@@ -253,16 +253,16 @@ def _without_proof(observation: Observation, facts: StopFacts, left: str) -> tup
         return Outcome.LOSSY, "lost-process", f"{left}, but {text}"
     verb = "process was" if count == 1 else "processes were"
     text = f"{count} other {verb} there ({them}), and whether SIGKILL ended "
-    text += f"{'it' if count == 1 else 'them'} when PID 1 left was not seen"
+    text += f"{'it' if count == 1 else 'them'} was not seen"
     if behind.fate is Fate.NO_LOOK:
         text = "nobody could see whether it had other processes, which SIGKILL ends when PID 1 leaves"
     ways = WAYS_TO_SEE if engine.runs_images else WAYS_TO_SEE_WITHOUT_IMAGES
     return Outcome.INCONCLUSIVE, "not-witnessed", f"{left}, but {text}; to see it: {ways}"
 
 
-WAYS_TO_SEE = "root on the engine's machine, Linux 6.6 or newer there, or --witness"
+WAYS_TO_SEE = "run stop-harness on the engine's machine, as root or with Linux 6.6 or newer, or use --witness"
 """Each of them gives the kernel's record of exits."""
-WAYS_TO_SEE_WITHOUT_IMAGES = "Linux 6.15 or newer with PID namespaces, or a container engine"
+WAYS_TO_SEE_WITHOUT_IMAGES = "use Linux 6.15 or newer with PID namespaces, or a container engine"
 """The same without a container engine."""
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from harness.engines import docker_host
 from harness.engines.docker_address import Address, Tls, chosen
-from harness.errors import ContextError
+from harness.errors import ContextError, EngineError
 from tests.tls_front import certificate
 
 REMOTE = "tcp://192.0.2.1:2376"
@@ -142,6 +142,16 @@ def test_a_context_that_does_not_answer_is_an_error_that_names_it(environment: d
     _use(environment, "plain")
     with pytest.raises(ContextError, match=r"dead\.sock \(docker context 'plain'\): No such file"):
         docker_host.find(environment)
+
+
+@pytest.mark.parametrize(("host", "said"), [("127.0.0.1:1", "Connection refused"), ("no.such.host.invalid:1", "")])
+def test_an_address_that_does_not_answer_is_said_in_one_plain_sentence(
+    environment: dict[str, str], host: str, said: str
+) -> None:
+    """The system's own words, not those of the HTTP library."""
+    with pytest.raises(EngineError, match=rf"tcp://{host}: {said}") as failure:
+        docker_host.find(environment | {"DOCKER_HOST": f"tcp://{host}"})
+    assert "Connection" not in str(failure.value).replace("Connection refused", "")
 
 
 def test_contexts_are_those_of_the_cli(tmp_path: Path) -> None:

@@ -167,6 +167,8 @@ def _short(error: Exception) -> str:
     text = str(error)
     if match := re.search(r"(FileNotFoundError|PermissionError|ConnectionRefusedError)\(\d+, '([^']+)'\)", text):
         return match[2] + (" (is your user in the docker group?)" if match[1] == "PermissionError" else "")
+    if "timed out" not in text.lower() and (match := re.search(r"\[Errno -?\d+\] ([^'\"()\[\]]+)", text)):
+        return match[1].strip()  # of urllib3, whose own words are for its developers
     if "timed out" in text.lower():
         return f"no answer within {PROBE_TIMEOUT_S} s"
     return " ".join(text.split())[:300]

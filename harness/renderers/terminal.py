@@ -13,6 +13,7 @@ from harness.model import (
     Comparison,
     Compliance,
     ComplianceStatus,
+    Observation,
     Outcome,
     RemedyEffect,
     Report,
@@ -387,9 +388,15 @@ def _evidence_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
     if facts.duration_source:
         error = "" if facts.duration_error_ns is None else f", ± {precise_seconds(facts.duration_error_ns)}"
         text += f"; time: {facts.duration_source}{error}"
-    if results[-1].verdict.outcome is Outcome.GRACEFUL and results[-1].observation.lost_processes is None:
-        text += "; whether other processes were killed when PID 1 left was not seen"
+    if results[-1].verdict.outcome is Outcome.GRACEFUL and _ends_unseen(results[-1].observation):
+        text += "; how other processes ended, if there were any, was not seen"
     return _hanging("evidence", f"{text}.", width)
+
+
+def _ends_unseen(seen: Observation) -> bool:
+    """Whether nobody saw how other processes of the container, or of a container of the task, ended."""
+    records = (seen,) if seen.task is None else seen.task.containers
+    return any(record.lost_processes is None for record in records)
 
 
 def _cause_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
