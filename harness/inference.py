@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from harness import signals, stop_sequence
+from harness import signals, somebody_else, stop_sequence
 from harness.model import (
     Event,
     EventKind,
@@ -59,6 +59,8 @@ class _Stay:
 def _stay(real: Observation, facts: StopFacts) -> _Stay | str:
     """What the real stop tells about it, or why it tells nothing."""
     took, error = facts.shutdown_duration_ns, facts.duration_error_ns
+    if others := somebody_else.deed(real):
+        return others
     if facts.sigkill_evidence is SigkillEvidence.UNKNOWN:
         return facts.sigkill_reason
     if stop_sequence.left_late(real, took) and facts.sigkill_evidence is SigkillEvidence.NOT_SENT:

@@ -189,11 +189,12 @@ RULES = {
         Rule(
             "killed-by-somebody",
             Severity.ERROR,
-            "Nobody but the engine and the OOM killer sends SIGKILL to PID 1 during a stop.",
-            "The kernel drops a SIGKILL for PID 1 from its own container, so this one came from outside: it says "
-            "nothing about the container. A bare exit code 137 cannot be told from it.",
-            "pid_namespaces(7)",
-            "`docker kill` or `kill -9` from another terminal while the stop waits.",
+            "Nobody but the stop itself and the OOM killer acts on the container during a stop.",
+            "A second signal or a pause that others asked the engine for says nothing about the container. The kernel "
+            "drops a SIGKILL for PID 1 from its own container, so one that is neither the engine's nor the OOM "
+            "killer's came from outside as well. A bare exit code 137 cannot be told from it.",
+            "pid_namespaces(7); the engine's events",
+            "`docker stop`, `docker kill`, `docker pause` or `kill -9` from another terminal while the stop waits.",
         ),
         Rule(
             "evidence-missing",

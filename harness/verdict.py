@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness import diagnosis, left_behind, log_hints, planned_moment, process_tree, signals, stop_sequence, task_stop
+from harness import (
+    diagnosis,
+    left_behind,
+    log_hints,
+    planned_moment,
+    process_tree,
+    signals,
+    somebody_else,
+    stop_sequence,
+    task_stop,
+)
 from harness.left_behind import Fate
 from harness.lost_processes import listed
 from harness.model import (
@@ -170,6 +180,8 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
     if observation.exited_before_stop:
         gone = f"had already exited with code {code}" if code is not None else "was already gone"
         return Outcome.NOT_RUNNING, "not-running", f"{gone} before the stop"
+    if others := somebody_else.deed(observation):
+        return Outcome.INCONCLUSIVE, "killed-by-somebody", others
     if evidence is SigkillEvidence.UNKNOWN or code is None:
         return Outcome.INCONCLUSIVE, "evidence-missing", facts.sigkill_reason
     after = "" if took is None else f", {_seconds(took)} after {signal}"

@@ -25,7 +25,7 @@ PURE |= {
     f"ecs_endpoint.{name}" for name in ("grace", "definitions", "identifiers", "records", "tasks", "rollout", "errors")
 }
 PURE |= {"task_definition", "task_stop", "task_report"}
-PURE |= {"engines.log_pattern", "redaction", "lost_processes", "host_access", "planned_moment"}
+PURE |= {"engines.log_pattern", "redaction", "lost_processes", "host_access", "planned_moment", "somebody_else"}
 PURE |= {"survival", "doubts", "trend", "model.statistics", "model.trend", "model.run"}
 DOES_IO = {"os", "subprocess", "socket", "time", "pathlib", "threading", "docker", "requests", "shutil", "tempfile"}
 DOES_IO |= {"urllib", "http", "asyncio", "multiprocessing", "select", "signal", "sys", "platform"}

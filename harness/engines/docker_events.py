@@ -14,7 +14,8 @@ from harness.engines.docker_host import DockerHost
 from harness.errors import EngineError
 from harness.model import Clock, Event, EventKind
 
-RELEVANT = {"kill", "die", "oom"}
+RELEVANT = {"kill", "die", "oom", "pause", "unpause"}
+KINDS = {"oom": EventKind.OOM, "pause": EventKind.PAUSED, "unpause": EventKind.UNPAUSED}
 
 BEGIN_LIMIT_S = 10.0
 """For the engine to begin its stream of events; it takes milliseconds."""
@@ -51,8 +52,8 @@ class EventStream:
         return self._breaks > 0
 
     def of(self, container_id: str, *, until: str | None = None, patience_s: float = 0.0) -> tuple[Event, ...]:
-        """The signals, OOM kills and exit of one container, waiting up to `patience_s` for the action `until`, or until
-        the stream breaks."""
+        """The signals, pauses and OOM kills of one container, waiting up to `patience_s` for the action `until`, or
+        until the stream breaks."""
         with self._changed:
             breaks = self._breaks
             self._changed.wait_for(lambda: self._breaks != breaks or self._has(container_id, until), timeout=patience_s)
@@ -128,8 +129,8 @@ class EventStream:
 def _event(item: dict[str, Any]) -> Event | None:
     """A raw engine event as a timeline event; None for a kill without its signal (Podman's)."""
     action, at_ns = item["Action"], int(item["timeNano"])
-    if action == "oom":
-        return Event(EventKind.OOM, at_ns, Clock.ENGINE, "oom event")
+    if action in KINDS:
+        return Event(KINDS[action], at_ns, Clock.ENGINE, f"{action} event")
     if action == "die":
         return None  # logged after the clean-up, 20 to 300 ms late; `State.FinishedAt` is the exit
     attributes = item["Actor"].get("Attributes")

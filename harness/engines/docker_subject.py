@@ -257,6 +257,8 @@ class DockerSubject:
         events = self._events.of(self.container_id, until="die", patience_s=patience)
         complete = not self._events.broken and (not patience or self._events.died(self.container_id))
         state = self._inspect()
+        if self._found_running and state.running and self._events.died(self.container_id):
+            raise EngineError("the container was started again by somebody else during the trial")
         exited = not state.running and state.finished_at_ns is not None
         if not self._found_running or all(event.kind is not EventKind.STOP_REQUESTED for event in self._timeline):
             self._raise_if_killed_by_somebody(events, state)

@@ -67,6 +67,8 @@ class EventKind(StrEnum):
     STOP_REQUESTED = "stop_requested"
     SIGNAL_SENT = "signal_sent"
     OOM = "oom"
+    PAUSED = "paused"
+    UNPAUSED = "unpaused"
     EXITED = "exited"
     STOP_RETURNED = "stop_returned"
 

@@ -382,7 +382,7 @@ def _evidence_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
         SigkillEvidence.OBSERVED: "SIGKILL was observed",
         SigkillEvidence.INFERRED: "SIGKILL is inferred",
         SigkillEvidence.NOT_SENT: "no SIGKILL was sent",
-        SigkillEvidence.UNKNOWN: "whether SIGKILL was sent is not known",
+        SigkillEvidence.UNKNOWN: "whether the stop's SIGKILL ended it is not known",
     }[facts.sigkill_evidence]
     text = sigkill + (f": {facts.sigkill_reason.rstrip('.')}" if facts.sigkill_reason else "")
     if facts.duration_source:

@@ -33,7 +33,9 @@ def engine(docker_engine_host: DockerHost) -> Iterator[docker.DockerClient]:
     client.close()
 
 
-def trial(engine: docker.DockerClient, name: str, subject: str, step: str, deed: Deed) -> TrialResult:
+def trial(  # noqa: PLR0917
+    engine: docker.DockerClient, name: str, subject: str, step: str, deed: Deed, timeout_s: int = 30
+) -> TrialResult:
     """One trial, in the middle of which somebody does something to its container, two seconds after a step begins."""
 
     def act() -> None:
@@ -51,7 +53,7 @@ def trial(engine: docker.DockerClient, name: str, subject: str, step: str, deed:
         name,
         Subject(image=BASE_IMAGE, command=("perl", "-e", SUBJECTS[subject])),
         readiness=Readiness(log="^ready$", delay_ns=6 * NS_PER_S if step == "waiting until ready" else 0),
-        stop=StopPlan((30 * NS_PER_S,)),
+        stop=StopPlan((timeout_s * NS_PER_S,)),
     )
     request = RunRequest((made,), "test", None, engine="docker")
     return pipeline.run(request, Somebody(), Interruption()).report.results[0]
@@ -70,6 +72,7 @@ def kill_on_the_host(container: Any) -> None:
         ("stopping", "killed", lambda container: container.kill()),
         ("stopping", "killed", lambda container: container.stop(timeout=1)),
         ("stopping", "killed", lambda container: container.remove(force=True)),
+        ("stopping", "killed", lambda container: container.restart(timeout=0)),
         pytest.param(
             "stopping", "killed", kill_on_the_host, marks=pytest.mark.skipif(os.geteuid() != 0, reason="root")
         ),
@@ -80,6 +83,7 @@ def kill_on_the_host(container: Any) -> None:
         "killed",
         "stopped with less time",
         "removed",
+        "started again",
         "killed on the host",
     ],
 )
@@ -91,3 +95,24 @@ def test_what_somebody_else_does_is_said_and_is_inconclusive(
     assert result.verdict.outcome is Outcome.INCONCLUSIVE, result.verdict.reason
     assert result.verdict.status is Status.INCONCLUSIVE
     assert "somebody" in result.verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [
+        (lambda container: container.kill("SIGTERM"), "a second SIGTERM"),
+        (lambda container: container.stop(timeout=10), "a second SIGTERM"),
+        (lambda container: container.pause(), "somebody paused it"),
+        (lambda container: container.kill(), "somebody else sent it SIGKILL"),
+        (lambda container: container.stop(timeout=0), "a second SIGTERM and SIGKILL"),
+    ],
+    ids=["stop signal again", "stopped with more time", "paused", "killed", "stopped without time"],
+)
+def test_what_the_engine_has_on_record_of_others_is_a_rule_of_its_own(
+    engine: docker.DockerClient, deed: Deed, said: str
+) -> None:
+    """It may be what made the container come too late, so that its SIGKILL at the stop timeout proves nothing."""
+    result = trial(engine, "victim", "killed", "stopping", deed, timeout_s=4)
+    found = result.verdict
+    assert (found.outcome, found.findings[0].rule) == (Outcome.INCONCLUSIVE, "killed-by-somebody"), found.reason
+    assert said in found.reason
