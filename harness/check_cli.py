@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness import exit_codes, session, terminal_output
+from harness import cli_options, exit_codes, session, terminal_output
 from harness.cli_options import (
     BASE_IMAGE,
     CLUSTER,
@@ -54,7 +54,12 @@ if TYPE_CHECKING:
 @click.option("--env", multiple=True, metavar="KEY=VALUE", help="Environment variable; repeatable.")
 @click.option("--init", is_flag=True, help="Run under the engine's init.")
 @click.option("--memory", metavar="SIZE", help="Memory limit, such as 128MiB.")
-@click.option("--pids-limit", type=int, metavar="N", help="Most processes and threads; -1: no limit.  [default: 4096]")
+@click.option(
+    "--pids-limit",
+    callback=cli_options.pids_limit,
+    metavar="N",
+    help="Most processes and threads; -1: no limit.  [default: 4096]",
+)
 @click.option("--ready-log", metavar="REGEX", help="Ready when the output matches.")
 @click.option("--ready-tcp", type=int, metavar="PORT", help="Ready when the port accepts connections.")
 @click.option("--ready-http", metavar="PORT[/PATH]", help="Ready when a GET answers below 400.")

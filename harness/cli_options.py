@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,18 @@ def options(*several: Callable[[Command], Command]) -> Callable[[Command], Comma
         return command
 
     return decorate
+
+
+def pids_limit(_context: click.Context, _parameter: click.Parameter, given: str | None) -> int | None:
+    """The number of `--pids-limit`, by the rule of scenario files. Raises BadParameter with what is allowed."""
+    from harness import scenario_values
+
+    if given is None:
+        return None
+    try:
+        return scenario_values.pids_limit(int(given) if re.fullmatch(r"-?[0-9]{1,10}", given) else given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 ENGINE = option("--engine", default="auto", metavar="NAME", help="auto, docker, process or ecs.  [default: auto]")

@@ -13,7 +13,7 @@ from harness.engines import selection
 from harness.engines.interface import WITNESS_CAVEAT, Engine
 from harness.errors import BaseImageMissing, ScenarioError
 from harness.host_access import host_access, host_paths
-from harness.model import Plan, Scenario, SkippedScenario
+from harness.model import DEFAULT_PIDS_LIMIT, Plan, Scenario, SkippedScenario
 from harness.run_request import Listener, RunRequest
 
 HURRIED_CLOSE_S = 1.0
@@ -59,6 +59,7 @@ def ready(
         in_a_hurry = isinstance(error, KeyboardInterrupt)
         close(engine, lambda: in_a_hurry)
         raise
+    _say_limits_not_applied(request.scenarios, engine, listener)
     for caveat in engine.info().caveats:
         if caveat.startswith(WITNESS_CAVEAT):
             listener.note(caveat)
@@ -104,6 +105,14 @@ def _say_host_access(request: RunRequest, listener: Listener) -> None:
             document = json.loads(item.subject.task.document)
             for sentence in host_access(document["containerDefinitions"], host_paths(document)):
                 listener.note(f"{item.name}: {sentence}")
+
+
+def _say_limits_not_applied(scenarios: tuple[Scenario, ...], engine: Engine, listener: Listener) -> None:
+    """The process engine sets no pids limit. The default is nobody's wish and is not spoken of."""
+    asked = [item for item in scenarios if item.subject.pids_limit not in {None, DEFAULT_PIDS_LIMIT}]
+    if asked and engine.info().name == "process":
+        said = ", ".join(f"{item.subject.pids_limit} ({item.name})" for item in asked)
+        listener.note(f"not applied by the engine process: the pids limit of {said}")
 
 
 def _fallback_note(reason: str, engine: Engine) -> str:

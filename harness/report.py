@@ -307,15 +307,21 @@ def _warnings(stored: StoredRun, results: tuple[TrialResult, ...]) -> tuple[RunW
 
 
 def _missing_trials(stored: StoredRun, results: tuple[TrialResult, ...]) -> RunWarning | None:
-    missing = stored.trials_planned - len(results)
-    if missing <= 0 and not stored.run.interrupted:
+    performed = sum(not _was_interrupted(result) for result in results)
+    if performed >= stored.trials_planned and not stored.run.interrupted:
         return None
     how = "was interrupted" if stored.run.interrupted else "did not finish its plan"
     return RunWarning(
         "missing-trials",
-        f"The run {how}: {len(results)} of {count_of(stored.trials_planned, 'planned trial')} are reported.",
-        "Run the missing trials before you draw conclusions from what is not here.",
+        f"The run {how}: {performed} of {count_of(stored.trials_planned, 'planned trial')} were performed.",
+        "Run the missing trials before you draw conclusions from what is not here: "
+        "`stop-harness run --resume DIR` performs them, DIR being the run's directory.",
     )
+
+
+def _was_interrupted(result: TrialResult) -> bool:
+    problem = result.observation.problem
+    return problem is not None and problem.kind is ProblemKind.INTERRUPTED
 
 
 def _engine_failures(results: tuple[TrialResult, ...]) -> RunWarning | None:

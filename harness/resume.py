@@ -80,9 +80,14 @@ def _scenario(stored: Scenario, note: Callable[[str], None]) -> Scenario:
         if now is not None and now != stored:
             note(f"{stored.source} has changed since; the run goes on with the scenario as it was")
         return stored
+    if stored.source is None:
+        raise UsageError(
+            f"scenario {stored.name}: it came from `check`, and values that were given there are stored nowhere; "
+            "run that `check` again (with --show-values its values are stored, and it can be resumed)"
+        )
     if now is None:
         raise UsageError(
-            f"scenario {stored.name}: its values are not stored and {stored.source or 'its file'} cannot be read; "
+            f"scenario {stored.name}: its values are not stored and {stored.source} cannot be read; "
             "resume in the folder where the run was begun"
         )
     key, _ = digest_key.read_or_make(digest_key.path())

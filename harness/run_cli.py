@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -165,5 +166,7 @@ def _summarise(outcome: RunOutcome, color: str) -> None:
 
     summary = terminal.summary(outcome.report, **terminal_output.style(color))
     assert outcome.directory is not None
-    terminal_output.deliver(f"{summary}\nreport: {outcome.directory / report_files.HTML_FILE}\n", color)
+    resume = f"resume: stop-harness run --resume {shlex.quote(str(outcome.directory))}\n"
+    more = resume if outcome.report.run.interrupted else ""
+    terminal_output.deliver(f"{summary}\nreport: {outcome.directory / report_files.HTML_FILE}\n{more}", color)
     standard_streams.forgive(sys.stdout)

@@ -189,16 +189,17 @@ def _write_all(file: FileIO, text: str) -> None:
         rest = rest[file.write(rest) :]
 
 
-def read(path: Path) -> tuple[StoredRun, tuple[Verdict, ...]]:
+def read(path: Path, pass_over: Callable[[str], None] | None = None) -> tuple[StoredRun, tuple[Verdict, ...]]:
     """A stored run and the verdicts it was given then, in journal order.
 
-    A last line that a crash cut off is left out. Raises UnfinishedRun for one that ended before its first trial, and
+    A last line that a crash cut off is left out. `pass_over` hears of each other line that cannot be read and is left
+    out; None: such a run is refused. Raises UnfinishedRun for one that ended before its first trial, and
     StoreError for what is not a run directory.
     """
     file = _read_run_file(path)
     if file.format_version != FORMAT_VERSION:
         raise StoreError(f"{path / RUN_FILE} has format {file.format_version}; this version reads {FORMAT_VERSION}")
-    results = _read_journal(path / JOURNAL_FILE, TrialResult)
+    results = _read_journal(path / JOURNAL_FILE, TrialResult, pass_over)
     names = {scenario.name for scenario in file.scenarios}
     for number, result in enumerate(results, start=1):
         if result.observation.scenario not in names:
@@ -210,7 +211,7 @@ def read(path: Path) -> tuple[StoredRun, tuple[Verdict, ...]]:
         observations=tuple(result.observation for result in results),
         trials_planned=file.trials_planned,
         skipped=file.skipped,
-        remedies=_read_journal(path / REMEDIES_FILE, RemedyTrial),
+        remedies=_read_journal(path / REMEDIES_FILE, RemedyTrial, pass_over),
     )
     return stored, tuple(result.verdict for result in results)
 
@@ -218,7 +219,7 @@ def read(path: Path) -> tuple[StoredRun, tuple[Verdict, ...]]:
 def read_several(
     paths: tuple[Path, ...], pass_over: Callable[[str], None]
 ) -> tuple[tuple[StoredRun, tuple[Verdict, ...]], ...]:
-    """Those runs of several that hold something; `pass_over` hears of each other one.
+    """Those runs of several that hold something; `pass_over` hears of each other one, and of lines left out.
 
     Raises UnfinishedRun if none is left, and StoreError for what is damaged or no run at all.
     """
@@ -226,7 +227,7 @@ def read_several(
     unfinished: list[UnfinishedRun] = []
     for path in paths:
         try:
-            found.append(_read_begun(path))
+            found.append(_read_begun(path, pass_over))
         except UnfinishedRun as error:
             unfinished.append(error)
     if unfinished and not found:
@@ -236,8 +237,8 @@ def read_several(
     return tuple(found)
 
 
-def _read_begun(path: Path) -> tuple[StoredRun, tuple[Verdict, ...]]:
-    stored, verdicts = read(path)
+def _read_begun(path: Path, pass_over: Callable[[str], None]) -> tuple[StoredRun, tuple[Verdict, ...]]:
+    stored, verdicts = read(path, pass_over)
     if stored.trials_planned and not verdicts and stored.run.finished_at is None:
         raise UnfinishedRun(f"{path} holds no trial: the run ended before the first one did")
     return stored, verdicts
@@ -258,29 +259,37 @@ def _read_run_file(path: Path) -> RunFile:
             raise UnfinishedRun(message) from None
         raise StoreError(message) from None
     except ValueError as error:
-        raise StoreError(f"{file} cannot be read: {_first_line(error)}") from None
-    if not text.strip("\0 \n"):
+        raise StoreError(f"{file} cannot be read: {_why(error)}") from None
+    if text.strip("\0 \n") in {"", "{}"}:
         raise UnfinishedRun(f"{file} cannot be read: it is empty, for the run ended before it had begun")
     try:
         return _load(RunFile, text)
     except ValueError as error:
-        raise StoreError(f"{file} cannot be read: {_first_line(error)}") from None
+        raise StoreError(f"{file} cannot be read: {_why(error)}") from None
 
 
-def _read_journal(journal: Path, kind: type[Record]) -> tuple[Record, ...]:
-    """Every whole line of a journal; none where there is no file."""
+def _read_journal(
+    journal: Path, kind: type[Record], pass_over: Callable[[str], None] | None = None
+) -> tuple[Record, ...]:
+    """Every whole line of a journal; none where there is no file. For `pass_over` see `read`."""
     try:
         # Bytes, because the cut may fall into a letter; and not `splitlines`, to which U+2028 in a log is a line's end.
-        lines = journal.read_bytes().removesuffix(b"\n").split(b"\n") if journal.exists() else []
+        lines = journal.read_bytes().split(b"\n") if journal.exists() else []
     except OSError as error:
         raise StoreError(f"{journal} cannot be read: {error.strerror}") from None
     records = []
     for number, line in enumerate(lines, start=1):
+        is_last = number == len(lines)  # without a line's end behind it: empty, or what a crash left
+        if is_last and not line.strip(b"\0"):
+            break
         try:
             records.append(_load(kind, line))
         except ValueError as error:
-            if number < len(lines):
-                raise StoreError(f"{journal}:{number}: not a trial: {_first_line(error)}") from None
+            if is_last:
+                break
+            if pass_over is None:
+                raise StoreError(f"{journal}:{number}: not a trial: {_why(error)}") from None
+            pass_over(f"{journal.parent}: line {number} of {journal.name} cannot be read and was passed over")
     return tuple(records)
 
 
@@ -337,5 +346,12 @@ def _load(kind: type[Record], text: str | bytes) -> Record:
     return _adapter(kind)[1](text)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+def _why(error: ValueError) -> str:
+    """The first thing that is wrong, in one line."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else first["msg"]

@@ -20,7 +20,7 @@ def judge(run_dir: Path, color: str) -> None:
     from harness import pipeline, store
     from harness.renderers import terminal
 
-    ((stored, then),) = store.read_several((run_dir,), click.echo)
+    ((stored, then),) = store.read_several((run_dir,), partial(click.echo, err=True))
     report = pipeline.report_of(stored)
     terminal_output.deliver(
         terminal.summary(report, **terminal_output.style(color)),

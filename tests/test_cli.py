@@ -442,19 +442,56 @@ def test_the_same_run_twice_cannot_be_merged(ask: Callable[..., Answer]) -> None
     assert "twice" in answer.err
 
 
-@pytest.mark.parametrize("damage", ["journal", "run"])
-def test_a_damaged_run_is_explained(ask: Callable[..., Answer], damage: str) -> None:
-    """With the file, the line where there is one, and exit code 2."""
+@pytest.mark.parametrize("content", ["{", '{"run": 1}'])
+def test_a_damaged_run_is_explained(ask: Callable[..., Answer], content: str) -> None:
+    """With the file and what is wrong with it in one sentence, and exit code 2."""
     directory = simulated_run(Path("out"))
-    if damage == "journal":
-        journal = directory / "trials.jsonl"
-        journal.write_text("{}\n" + journal.read_text())
-    else:
-        (directory / "run.json").write_text("{")
-    for command in ("judge", "report"):
+    (directory / "run.json").write_text(content)
+    for command in ("judge", "report", "trend"):
         answer = ask(command, directory)
         assert answer.code == 2
-        assert re.search(r"trials\.jsonl:1: not a trial|run\.json cannot be read", answer.err)
+        assert "run.json cannot be read: " in answer.err
+        assert "validation error" not in answer.err
+
+
+@pytest.mark.parametrize("place", ["before the others", "behind the others"])
+def test_a_line_of_the_journal_that_cannot_be_read_is_named(ask: Callable[..., Answer], place: str) -> None:
+    """The others are judged; what is missing then is no pass."""
+    directory = simulated_run(Path("out"))
+    journal = directory / "trials.jsonl"
+    whole = journal.read_text()
+    journal.write_text("garbage\n" + whole if place == "before the others" else whole + "garbage\n")
+    number = 1 if place == "before the others" else whole.count("\n") + 1
+    said = f"line {number} of trials.jsonl cannot be read and was passed over"
+    for command in ("judge", "report"):
+        answer = ask(command, directory)
+        assert answer.code == 1  # as without that line: one of the two failed
+        assert said in answer.err
+    journal.write_text("garbage\n" * whole.count("\n"))
+    assert ask("judge", directory).code == 3
+
+
+@pytest.mark.parametrize("command", [("check", "nginx"), ("ecs", "serve")])
+@pytest.mark.parametrize("limit", ["0", "-2", "many", "4194305"])
+def test_pids_limits_are_those_of_scenario_files(
+    ask: Callable[..., Answer], command: tuple[str, ...], limit: str
+) -> None:
+    """The same message from every command."""
+    answer = ask(*command, "--pids-limit", limit)
+    assert answer.code == 2
+    assert "is not allowed; needed: a whole number from 1 to 4194304, or -1 for no limit" in answer.err
+
+
+def test_a_pids_limit_that_the_engine_does_not_apply_is_said() -> None:
+    """In one line, and only if one was asked for; a bare command is called by its name, and no Dockerfile is read."""
+    Path("app.py").write_text(APP)
+    command = ["--timeout", "5s", "--ready-log", "ready", "--", PYTHON, "app.py", "word", "leaves", "0"]
+    answer = shell("check", "--pids-limit", 50, *command)
+    assert answer.code == 0, answer.err
+    assert answer.err.count("not applied by the engine process: the pids limit of 50 (") == 1
+    assert f"compliant: {Path(PYTHON).name} left" in " ".join(answer.out.split())
+    assert "Dockerfile" not in answer.err
+    assert "not applied" not in shell("check", *command).err
 
 
 def test_check_of_a_command_needs_no_file() -> None:

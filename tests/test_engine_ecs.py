@@ -17,7 +17,7 @@ import pytest
 from harness.ecs_endpoint.simulated_containers import Script
 from harness.engines import ecs_api
 from harness.engines.ecs import EcsEngine
-from harness.engines.ecs_api import EcsSettings
+from harness.engines.ecs_api import EcsApi, EcsSettings
 from harness.errors import BuildError, EngineError, UsageError
 from harness.model import NS_PER_S, Outcome, ProblemKind, Scenario, SigkillEvidence, Status, StopPlan
 from harness.trial import Interruption
@@ -411,3 +411,15 @@ def test_what_looks_at_one_container_takes_no_task_definition(tmp_path: Any, opt
     command = [sys.executable, "-m", "harness.cli", "check", "--task-definition", str(file), option]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, f"{option} looks at one container" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_value_of_the_wrong_type_is_explained_in_plain_words() -> None:
+    """botocore speaks of Python's classes there."""
+    api = EcsApi(EcsSettings("none", "http://127.0.0.1:9", own_endpoint=True))
+    container = {"name": "a", "image": "a", "cpu": "many", "links": 3, "dockerLabels": [1], "essential": "no"}
+    said = api.mistakes("register_task_definition", {"family": "f", "containerDefinitions": [container]})
+    assert "containerDefinitions[0].cpu, value: many; needed: a whole number" in said
+    assert "containerDefinitions[0].links, value: 3; needed: a list" in said
+    assert "value: [1]; needed: an object" in said
+    assert "value: no; needed: true or false" in said
+    assert "class" not in said

@@ -307,6 +307,18 @@ def test_a_graceful_container_is_left_alone(tmp_path: Path) -> None:
     assert exit_codes.of_report(report) == PASS
 
 
+def test_what_was_not_measured_does_not_count_as_tried(tmp_path: Path) -> None:
+    """Neither among the cures nor among what failed."""
+    report = simulated(tmp_path, Script(leaves_after_ns=None))
+    lost = tuple(replace(item, effect=RemedyEffect.NOT_MEASURED) for item in report.remedies)
+    cures = replace(report.remedies[0], effect=RemedyEffect.CURES)
+    (section,) = remedy_text.sections(replace(report, remedies=(cures, *lost)))
+    count = len(lost)
+    assert section.headline == f"1 of 1 change that was tried cures it ({count} more could not be measured)."
+    (section,) = remedy_text.sections(replace(report, remedies=lost))
+    assert section.headline == f"{count} {'change' if count == 1 else 'changes'} could not be measured."
+
+
 def test_what_does_not_help_is_said_not_to() -> None:
     """A container that never leaves: every change that was tried is listed, none is called a cure."""
     report = simulated(None, Script(leaves_after_ns=None))

@@ -279,6 +279,17 @@ def test_missing_trials_are_a_warning() -> None:
     assert "1 of 3 planned trials" in warnings_of(good, planned=3, interrupted=True)["missing-trials"].message
 
 
+def test_a_trial_that_was_interrupted_was_not_performed() -> None:
+    """It is in the journal, but says nothing of the container."""
+    good = trial(sample(5), 30)
+    cut = Problem(ProblemKind.INTERRUPTED, "the run was interrupted before this trial ended")
+    lost = replace(good, observation=replace(good.observation, repetition=2, trial_id="lost", problem=cut))
+    lost = replace(lost, verdict=replace(lost.verdict, trial_id="lost"))
+    warning = warnings_of(good, lost, planned=2, interrupted=True)["missing-trials"]
+    assert "1 of 2 planned trials were performed" in warning.message
+    assert "stop-harness run --resume" in warning.advice
+
+
 def test_an_overloaded_machine_is_a_warning() -> None:
     """8 CPUs and a load average of 30: durations include waiting for a CPU."""
     good = trial(sample(5), 30)

@@ -20,7 +20,7 @@ from click import echo
 from harness import pipeline, resume, store
 from harness.engines.selection import Chosen
 from harness.engines.simulated import Script, SimulatedEngine
-from harness.errors import StoreError, UnfinishedRun
+from harness.errors import StoreError, UnfinishedRun, UsageError
 from harness.exit_codes import FAIL, INTERRUPTED, PASS, USAGE
 from harness.model import NS_PER_S, Outcome, Problem, ProblemKind, RemedyTrial, Subject, TrialResult
 from harness.run_request import RunOptions, RunOutcome, RunRequest
@@ -92,12 +92,15 @@ def test_an_interrupted_run_is_resumed(project: Project) -> None:
         project.run_line("--jobs", 2).split(),
         cwd=project.folder,
         env=surroundings(),
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        text=True,
     )
     wait_until(lambda: list(project.reports.glob("2*/trials.jsonl")), "the first trial is in the journal")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == INTERRUPTED
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED
+    assert f"resume: stop-harness run --resume {project.run_directory()}\n" in said
     answer = shell(f"{COMMAND} run --resume reports/latest", project)
     assert answer.code == PASS, answer.err
     assert (project.reports / "latest").resolve() == project.run_directory()
@@ -314,11 +317,24 @@ def test_a_resumption_is_no_new_run(project: Project, arguments: list[str], mess
     assert message in answer.err
 
 
+def test_a_check_with_hidden_values_is_run_again(tmp_path: Path) -> None:
+    """Its values are in no file, in whatever folder one stands."""
+    plain = test_pipeline.scenario("good", 2)
+    secret = replace(plain, source=None, subject=replace(plain.subject, environment=(("TOKEN", "secret"),)))
+    heard = test_pipeline.Heard()
+    request = RunRequest((secret,), "check", tmp_path, engine="simulated")
+    done = pipeline.run(request, heard, heard.interruption, lambda _name, _run: Chosen(SimulatedEngine()))
+    assert done.directory is not None
+    with pytest.raises(UsageError, match=r"came from `check`.*run that `check` again"):
+        resume.request(*resume.read(done.directory), echo, ())
+
+
 # ── Killed in its first second ───────────────────────────────────────────────────────────────────────────────────────
 
 UNFINISHED = {
     "no run.json": (store.RUN_FILE, None),
     "empty run.json": (store.RUN_FILE, ""),
+    "run.json of nothing": (store.RUN_FILE, "{}"),
     "no journal": (store.JOURNAL_FILE, None),
     "empty journal": (store.JOURNAL_FILE, ""),
     "half a line": (store.JOURNAL_FILE, '{"observation": {"tri'),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness import exit_codes, session
+from harness import cli_options, exit_codes, session
 
 if TYPE_CHECKING:
     from harness.ecs_endpoint.server import EcsServer
@@ -56,7 +56,7 @@ def ecs() -> None:
 )
 @click.option(
     "--pids-limit",
-    type=click.IntRange(-1, 4_194_304),
+    callback=cli_options.pids_limit,
     envvar="ECS_TASK_PIDS_LIMIT",
     show_envvar=True,
     metavar="N",
@@ -108,7 +108,7 @@ def serve(
 
     for number in session.ending_signals():
         signal.signal(number, on_signal)
-    limit = DEFAULT_PIDS_LIMIT if pids_limit is None else pids_limit or -1
+    limit = DEFAULT_PIDS_LIMIT if pids_limit is None else pids_limit
     containers = DockerContainers(f"ecs-{uuid.uuid4().hex[:12]}", docker_host.find(), limit, _warn)
     endpoint = Endpoint(containers, Clock(), settings)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -113,7 +114,8 @@ class EcsApi:
 
         name = self._client.meta.method_to_api_mapping[operation]
         shape = self._client.meta.service_model.operation_model(name).input_shape
-        return str(ParamValidator().validate(request, shape).generate_report())
+        report = str(ParamValidator().validate(request, shape).generate_report())
+        return _TYPES.sub(_plain_types, report)
 
     def ours(self, path: str) -> Json | None:
         """`GET /stop-harness/<path>` of our own endpoint; None from anybody else, or if it does not answer."""
@@ -140,6 +142,26 @@ class EcsApi:
         credentials = None if self._own_token else self._session.get_credentials()
         token = credentials.get_frozen_credentials().token if credentials else self._own_token
         return {"X-Amz-Security-Token": token} if token else {}
+
+
+_TYPES = re.compile(r", type: <class '[\w.]+'>, valid types: ((?:<class '[\w.]+'>(?:, )?)+)")
+
+_TYPE_WORDS = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "decimal.Decimal": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "an object",
+}
+
+
+def _plain_types(found: re.Match[str]) -> str:
+    """botocore's `type: <class 'str'>, valid types: <class 'int'>` as `needed: a whole number`."""
+    names = re.findall(r"'([\w.]+)'", found[1])
+    return "; needed: " + " or ".join(dict.fromkeys(_TYPE_WORDS.get(name, name) for name in names))
 
 
 class EcsRefused(EngineError):

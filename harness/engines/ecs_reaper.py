@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
 from harness.engines.ecs_api import EcsApi, EcsSettings, stop_run
@@ -36,6 +37,8 @@ class Reaper:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C at the terminal must not reach it
         )
+        with contextlib.suppress(RuntimeError):  # it leaves its place at once and is to be no zombie; see `reaper.py`
+            threading.Thread(target=self._process.wait, name="reaper-started", daemon=True).start()
 
     def dismiss(self) -> None:
         """The run is clean: nothing is left to stop."""

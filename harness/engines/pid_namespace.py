@@ -140,7 +140,8 @@ class PidNamespaceEngine:
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
         """Read the Dockerfiles. Raises BuildError for one that cannot be read."""
         for scenario in scenarios:
-            progress(scenario.name, "reading the Dockerfile")
+            if _dockerfile(scenario.subject).is_file():
+                progress(scenario.name, "reading the Dockerfile")
             self._image(scenario.subject)
 
     def start(self, trial: Trial) -> ProcessSubject:
@@ -421,9 +422,13 @@ def _check_started(reply: dict[str, Any], request: dict[str, Any]) -> None:
     raise SubjectFailed(Problem(ProblemKind.START_FAILED, texts.get(stage, f"cannot start {program!r}: {message}")))
 
 
+def _dockerfile(subject: Subject) -> Path:
+    return Path(subject.build_directory or ".", subject.dockerfile or "Dockerfile")
+
+
 def _read_dockerfile(subject: Subject) -> ImageDefaults:
     """A missing Dockerfile is an error only where the scenario names it: a directory and a command are enough here."""
-    path = Path(subject.build_directory or ".", subject.dockerfile or "Dockerfile")
+    path = _dockerfile(subject)
     try:
         return dockerfile.read(path.read_text(encoding="utf-8"), subject.build_args, _host_environment())
     except FileNotFoundError as error:

@@ -12,6 +12,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -60,6 +61,9 @@ class Reaper:
             cwd="/",  # so that it keeps no folder in use
             start_new_session=True,  # Ctrl-C at the terminal must not reach it
         )
+        # The one that we started leaves its place at once; nobody waits for it here, and it stays no zombie.
+        with contextlib.suppress(RuntimeError):  # no thread can be started: a zombie until the run's end
+            threading.Thread(target=self._process.wait, name="reaper-started", daemon=True).start()
 
     def dismiss(self) -> None:
         """The run is clean: nothing is left to remove. Returns when the process is gone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.model import NS_PER_S, Paste, RemedyEffect, Report, TriedRemedy
-from harness.wording import OUTCOME_WORDS, one_line, precise_seconds, sentence, timeout
+from harness.wording import OUTCOME_WORDS, count_of, one_line, precise_seconds, sentence, timeout
 
 MARKS = {
     RemedyEffect.CURES: "✔",
@@ -59,13 +59,16 @@ def sections(report: Report) -> tuple[RemedySection, ...]:
 
 
 def _headline(tried: list[TriedRemedy]) -> str:
-    """`2 of 5 changes that were tried cure it.`"""
+    """`2 of 5 changes that were tried cure it.` What could not be measured does not count as tried."""
     cures = sum(item.effect is RemedyEffect.CURES for item in tried)
-    changes = "change" if len(tried) == 1 else "changes"
-    if not cures:
-        return f"None of {len(tried)} {changes} that were tried cures it."
-    verb = "cures" if cures == 1 else "cure"
-    return f"{cures} of {len(tried)} {changes} that were tried {verb} it."
+    lost = sum(item.effect is RemedyEffect.NOT_MEASURED for item in tried)
+    measured = len(tried) - lost
+    if not measured:
+        return f"{count_of(lost, 'change')} could not be measured."
+    changes = "change that was tried" if measured == 1 else "changes that were tried"
+    verb = "cure" if cures > 1 else "cures"
+    others = f" ({lost} more could not be measured)" if lost else ""
+    return f"{cures or 'None'} of {measured} {changes} {verb} it{others}."
 
 
 def _text(tried: TriedRemedy) -> RemedyText:

@@ -452,7 +452,9 @@ def _advice_lines(advice: TimeoutAdvice, width: int) -> list[str]:
 
 def _remedy_lines(section: remedy_text.RemedySection, width: int, paint: _Paint) -> list[str]:
     """Everything that was tried, the best first, with lines to paste for the first cures."""
-    lines = _wrapped(f"{section.headline} Each was tried on a fresh container:", width)
+    measured = all(item.effect is not RemedyEffect.NOT_MEASURED for item in section.remedies)
+    fresh = " Each was tried on a fresh container:" if measured else ""
+    lines = _wrapped(section.headline + fresh, width)
     for number, remedy in enumerate(section.remedies):
         colour = _REMEDY_COLOURS.get(remedy.effect, _YELLOW)
         lines += _hanging(remedy.mark, f"{remedy.title}: {remedy.result}", width, paint, colour)
