@@ -28,7 +28,7 @@ from harness.engines.docker_host import DockerHost
 from harness.engines.reaper import RUN_LABEL
 from tests import aws_cli
 from tests.ecs_support import client, until
-from tests.faults.effects import Answer, Hang
+from tests.faults.effects import Answer, Hang, drop, set_to
 from tests.faults.proxy import FaultyEngine, Rule
 
 pytestmark = pytest.mark.docker
@@ -291,6 +291,24 @@ def test_what_the_endpoint_cannot_remove_is_said(docker_engine_host: DockerHost,
         proxy.heal()
         until(lambda: engine.containers(all=True, filters={"label": label}), lambda seen: not seen)
     engine.close()
+
+
+def test_an_oom_kill_that_the_engine_tells_late_is_told(docker_engine_host: DockerHost, tmp_path: Path) -> None:
+    """The first look at the exited container shows no OOMKilled, and no event ever comes."""
+    late = set_to(False, "State", "OOMKilled", until_s=0.5)
+    unsaid = Rule("GET", "/containers/[0-9a-f]+/json", late, mark="late", everybody=True)
+    no_event = Rule("GET", "/events", drop("oom"), everybody=True)
+    with (
+        FaultyEngine(docker_engine_host.url, tmp_path / "engine.sock", (unsaid, no_event)) as proxy,
+        served(DOCKER_HOST=proxy.url) as (process, url),
+    ):
+        ecs = client(url)
+        arn = start(ecs, container("app", ["sh", "-c", "tail /dev/zero"], memory=16), running=False)
+        done = wait(ecs, arn, "STOPPED")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0  # while the proxy is there
+        assert proxy.injected["late"]
+        assert done["containers"][0]["reason"] == "OutOfMemoryError: Container killed due to memory usage"
 
 
 def test_a_second_signal_ends_the_endpoint_at_once(docker_engine_host: DockerHost, tmp_path: Path) -> None:

@@ -301,6 +301,7 @@ class DockerContainers:
         complete = complete and self._host.info.observes_sigkill
         watch = self._watches.pop(runtime_id, None)
         lost = watch.lost() if watch is not None else None
+        from harness.engines import docker_oom
         from harness.engines.docker_reading import NEVER, timestamp_ns
 
         state = self._inspect(runtime_id).get("State")
@@ -310,10 +311,19 @@ class DockerContainers:
         finished = str(state.get("FinishedAt") or NEVER)
         ended = not state["Running"] and not finished.startswith(NEVER)
         error = state.get("Error") or None
+        oom_killed = bool(state.get("OOMKilled"))
+        unsaid = ended and not oom_killed and docker_oom.may_be_unreported(int(state["ExitCode"]), events)
+        if unsaid and self._host.info.reports_oom:
+            oom_killed = docker_oom.reported(
+                lambda: bool(self._inspect(runtime_id).get("State", {}).get("OOMKilled")),
+                lambda: self._events.of(runtime_id),
+                self._closing,
+            )
+            events = (*events, *(it for it in self._events.of(runtime_id) if it not in events))
         return Exit(
             exit_code=int(state["ExitCode"]) if ended else None,
             finished_at_ns=timestamp_ns(finished) if ended else None,
-            oom_killed=bool(state.get("OOMKilled")),
+            oom_killed=oom_killed,
             reason=f"DockerStateError: {error}" if error else None,
             events=events,
             complete=complete,

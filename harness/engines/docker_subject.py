@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import docker
 
 from harness import signals
-from harness.engines import docker_processes, docker_reading, docker_ready, process_files, start_failure
+from harness.engines import docker_oom, docker_processes, docker_reading, docker_ready, process_files, start_failure
 from harness.engines.docker_calls import CONNECTION_ERRORS, GRACE_S, READING_ERRORS, Calls, time_limit_s
 from harness.engines.docker_containers import Client, Container
 from harness.engines.docker_events import EventStream
@@ -45,12 +45,6 @@ from harness.model import (
 
 EVENT_PATIENCE_S = 3.0
 """The `die` event follows the exit by 20 ms idle and up to 330 ms under load (measured)."""
-
-OOM_PATIENCE_S = 3.0
-"""How long the engine may take to say that the OOM killer struck: containerd tells it beside the exit, and after it in
-3 of 260 stops (measured). Waited for only where SIGKILL came and nobody is known to have sent it."""
-
-OOM_POLL_S = 0.1
 
 EXECUTE_PATIENCE_S = 600
 """For a command beside the subject, which has no timeout of its own."""
@@ -266,7 +260,10 @@ class DockerSubject:
             self._ends, self._signals = self._signals.ends(self.stop_signal), None
         by_signal = self._ends is not None and self._ends.by_signal
         if exited and self._may_be_oom(state, events, proved=by_signal):
-            state = self._wait_for_oom(state)
+            struck = docker_oom.reported(
+                lambda: self._inspect().oom_killed, lambda: self._events.of(self.container_id), self._aborted
+            )
+            state = replace(state, oom_killed=struck)
             events = self._events.of(self.container_id)
         timeline = [*self._timeline, *events]
         if exited and state.finished_at_ns is not None:
@@ -288,20 +285,11 @@ class DockerSubject:
         )
 
     def _may_be_oom(self, state: State, events: tuple[Event, ...], *, proved: bool) -> bool:
-        """Whether SIGKILL ended PID 1 and nobody is on record as its sender."""
-        if state.oom_killed or not self._host.info.reports_oom or state.exit_code != 128 + signals.SIGKILL:
+        """Whether SIGKILL ended PID 1 without a known sender, so that the engine may yet report the OOM killer."""
+        if state.oom_killed or not self._host.info.reports_oom:
             return False
         exact = self._ends is not None and not proved  # it left with 137 by itself
-        return not exact and not any(event.signal == signals.SIGKILL for event in events)
-
-    def _wait_for_oom(self, state: State) -> State:
-        """The state once the OOM flag is set or an OOM event came, else as it was."""
-        deadline = time.monotonic() + OOM_PATIENCE_S
-        while not state.oom_killed and time.monotonic() < deadline and not self._aborted.wait(OOM_POLL_S):
-            if any(event.kind is EventKind.OOM for event in self._events.of(self.container_id)):
-                return replace(state, oom_killed=True)
-            state = self._inspect()
-        return state
+        return not exact and docker_oom.may_be_unreported(state.exit_code, events)
 
     def _suspected(self) -> tuple[str, ...]:
         """Where nobody could look into the kernel: by the process table, as the looks during the stop saw it."""
