@@ -43,10 +43,10 @@ def cli(context: click.Context) -> None:
 @PATHS
 def validate(paths: tuple[Path, ...]) -> None:
     """Check scenario files; every mistake with file:line:column, and what a task definition shows by itself."""
-    from harness import discovery, task_report
+    from harness import discovery, static_findings
 
     scenarios = discovery.load(paths)
-    for item in task_report.static_findings(scenarios):
+    for item in static_findings.of_scenarios(scenarios):
         container = f" container {item.container}:" if item.container else ""
         finding = item.finding
         click.echo(f"{finding.severity}: {item.scenario}:{container} {finding.message} [{finding.rule}]", err=True)

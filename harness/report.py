@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from harness import assurance, doubts, remedies, signals, statistics, survival, task_report
+from harness import assurance, doubts, remedies, signals, static_findings, statistics, survival, task_report
 from harness.errors import HarnessBug
 from harness.model import (
     ECS_STOP_TIMEOUT_S,
@@ -60,7 +60,7 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
         claims=assurance.claims(results, scenarios, run.goal, until_sure=run.until_sure),
         advice=tuple(_advice(scenario, tuple(by_scenario[scenario.name])) for scenario in scenarios),
         tasks=task_report.stops(results, scenarios),
-        static_findings=task_report.static_findings(scenarios),
+        static_findings=static_findings.of_scenarios(scenarios),
         statistics=tuple(survival.statistics_of(scenario.name, by_scenario[scenario.name]) for scenario in scenarios),
     )
 

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 
-from harness import task_definition, task_stop
-from harness.model import Compliance, ComplianceStatus, Scenario, StaticFinding, TaskStop, TimeoutAdvice, TrialResult
+from harness import task_stop
+from harness.model import Compliance, ComplianceStatus, Scenario, TaskStop, TimeoutAdvice, TrialResult
 
 _WORST_FIRST = (ComplianceStatus.NON_COMPLIANT, ComplianceStatus.INCONCLUSIVE, ComplianceStatus.COMPLIANT)
 
@@ -47,13 +47,3 @@ def stops(results: tuple[TrialResult, ...], scenarios: tuple[Scenario, ...]) -> 
     named = {scenario.name: scenario for scenario in scenarios}
     found = (task_stop.analyse(result, named[result.observation.scenario]) for result in results)
     return tuple(item for item in found if item is not None)
-
-
-def static_findings(scenarios: tuple[Scenario, ...]) -> tuple[StaticFinding, ...]:
-    """What the scenarios' task definitions show before they run."""
-    return tuple(
-        finding
-        for scenario in scenarios
-        if scenario.subject.task is not None
-        for finding in task_definition.findings(scenario.name, scenario.subject.task)
-    )

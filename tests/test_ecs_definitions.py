@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.ecs_endpoint import definitions, grace, identifiers, rollout
+from harness.ecs import dependencies, stop_timeouts
+from harness.ecs.dependencies import Condition
+from harness.ecs_endpoint import definitions, identifiers, rollout
 from harness.ecs_endpoint.errors import EcsError
-from harness.ecs_endpoint.records import Condition, RestartPolicy
+from harness.ecs_endpoint.records import RestartPolicy
 
 # ── stop timeouts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -30,13 +32,13 @@ from harness.ecs_endpoint.records import Condition, RestartPolicy
 )  # fmt: skip
 def test_ecs_container_stop_timeout_as_the_agent_reads_it(value: str | None, seconds: int) -> None:
     """Go durations; zero and nonsense are the default, too little is raised to one second."""
-    assert grace.agent_stop_timeout_s(value) == seconds
+    assert stop_timeouts.agent_stop_timeout_s(value) == seconds
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
     """Never anything else."""
-    assert 1 <= grace.agent_stop_timeout_s(text) <= 2**63
+    assert 1 <= stop_timeouts.agent_stop_timeout_s(text) <= 2**63
 
 
 @pytest.mark.parametrize(
@@ -53,12 +55,12 @@ def test_the_containers_own_timeout_wins_and_zero_means_unset(
     own: int | None, agent: str | None, fargate: bool, seconds: int
 ) -> None:
     """Fargate has no agent variable."""
-    assert grace.effective_stop_timeout_s(own, agent, fargate=fargate) == seconds
+    assert stop_timeouts.effective_stop_timeout_s(own, agent, fargate=fargate) == seconds
 
 
 def test_durations_are_printed_as_go_prints_them() -> None:
     """For the text of DockerTimeoutError."""
-    assert [grace.format_go_duration(value) for value in (30, 150, 3720)] == ["30s", "2m30s", "1h2m0s"]
+    assert [stop_timeouts.format_go_duration(value) for value in (30, 150, 3720)] == ["30s", "2m30s", "1h2m0s"]
 
 
 # ── task definitions ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -147,7 +149,7 @@ def test_every_source_of_edges_counts() -> None:
         ),
         {**SIDE, "name": "router", "firelensConfiguration": {"type": "fluentbit"}},
     ]
-    assert definitions.edges(containers[0], containers) == (
+    assert dependencies.edges(containers[0], containers) == (
         ("a", Condition.HEALTHY),
         ("b", Condition.START),
         ("c", Condition.CREATE),
@@ -165,9 +167,21 @@ def test_a_cycle_is_found_if_there_is_one(graph: dict[str, list[str]]) -> None:
             next_ == end or (next_ not in seen and reaches(next_, end, seen | {next_})) for next_ in graph[begin]
         )
 
-    cycle = definitions.find_cycle(graph)
+    cycle = dependencies.find_cycle(graph)
     assert bool(cycle) == any(reaches(name, name) for name in graph)
     assert all(target in graph[name] for name, target in pairwise(cycle))
+
+
+NEEDS = st.dictionaries(st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=3))
+
+
+@given(NEEDS)
+def test_a_task_stops_in_the_opposite_order_of_its_start(needs: dict[str, list[str]]) -> None:
+    """Who needs a container must be gone before it, once each, in the order of their names."""
+    stops_after = dependencies.stops_after(needs)
+    assert stops_after.keys() == needs.keys()
+    for name, first in stops_after.items():
+        assert list(first) == sorted(other for other in needs if name in needs[other])
 
 
 # ── identifiers ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.ecs.dependencies import Condition
 from harness.ecs_endpoint import tasks
 from harness.ecs_endpoint.records import (
     NS_PER_S,
     RETENTION_NS,
     SHOWN,
     Action,
-    Condition,
     ContainerSpec,
     Event,
     Exited,

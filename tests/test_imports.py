@@ -21,9 +21,8 @@ PURE |= {"model", "model.scenario", "model.observation", "model.verdict", "model
 PURE |= {"ecs_client.formats", "ecs_client.table", "ecs_client.yaml_1_2"}
 PURE |= {"wall_time", "prediction", "process_tree", "left_behind", "scenario_values", "scenario_traffic", "reliability"}
 PURE |= {f"ecs_client.{name}" for name in ("measure", "records", "verdict_text")}
-PURE |= {
-    f"ecs_endpoint.{name}" for name in ("grace", "definitions", "identifiers", "records", "tasks", "rollout", "errors")
-}
+PURE |= {f"ecs_endpoint.{name}" for name in ("definitions", "identifiers", "records", "tasks", "rollout", "errors")}
+PURE |= {"ecs", "ecs.dependencies", "ecs.identifiers", "ecs.stop_timeouts", "static_findings"}
 PURE |= {"task_definition", "task_stop", "task_report"}
 PURE |= {"engines.log_pattern", "redaction", "lost_processes", "host_access", "planned_moment", "somebody_else"}
 PURE |= {"survival", "doubts", "trend", "model.statistics", "model.trend", "model.run"}
@@ -152,10 +151,27 @@ def test_engines_never_import_each_other(module: str) -> None:
     assert {engine_of(name) for name in ours(module)} <= {None, engine_of(module)}
 
 
-@pytest.mark.parametrize("module", sorted(module for module in MODULES if module.startswith("harness.ecs_client")))
-def test_the_ecs_client_meets_the_endpoint_on_the_wire_only(module: str) -> None:
-    """It stops tasks of Amazon's ECS as well."""
-    assert not {name for name in ours(module) if name.startswith(("harness.ecs_endpoint", "harness.engines"))}
+ECS_ROOMS = {"harness.ecs_client": "client", "harness.ecs_endpoint": "endpoint", "harness.engines.ecs": "engine"}
+
+
+def ecs_room(module: str) -> str | None:
+    """The side of the wire that a module stands on; None for what stands on none, such as `harness.ecs`."""
+    return next((room for prefix, room in ECS_ROOMS.items() if module.startswith(prefix)), None)
+
+
+@pytest.mark.parametrize("module", sorted(filter(ecs_room, MODULES)))
+def test_the_sides_of_the_ecs_api_meet_on_the_wire_only(module: str) -> None:
+    """So that a misreading of the API cannot be made on both sides. The endpoint's command is told where to find it."""
+    assert {ecs_room(name) for name in ours(module)} <= {None, ecs_room(module)}
+
+
+@pytest.mark.parametrize(
+    "module", ["harness.task_definition", *sorted(name for name in MODULES if name.startswith("harness.ecs."))]
+)
+def test_what_both_sides_read_knows_neither(module: str) -> None:
+    """Task definitions, dependencies and stop timeouts are read by one code, of which the nouns are the only floor."""
+    allowed = ("harness.ecs", "harness.model", "harness.errors", "harness.units")
+    assert not {name for name in ours(module) if not f"{name}.".startswith(tuple(f"{it}." for it in allowed))}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))

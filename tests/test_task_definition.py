@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import discovery, task_definition
+from harness import discovery, static_findings, task_definition
 from harness.errors import ScenarioError
 from harness.model import NS_PER_S, TaskContainer, TaskDefinition
 from harness.rules import RULES
@@ -276,7 +276,7 @@ def test_any_json_is_a_task_definition_or_a_mistake(document: Any) -> None:
     names, total_s = task_definition.longest_chain(task)
     assert names
     assert total_s > 0
-    for found in task_definition.findings("web", task):
+    for found in static_findings.of_task("web", task):
         found.finding.message.encode()
     again = task_definition.parse(task.document, "web.json")
     assert again == task
@@ -373,7 +373,7 @@ SHELL = {"command": ["sh", "-c", "migrate && serve"]}
 def found(*containers: dict[str, Any], **more: Any) -> list[tuple[str, str | None]]:
     """(rule, container) of each finding."""
     task = parsed(*containers, **more)
-    return [(item.finding.rule, item.container) for item in task_definition.findings("web", task)]
+    return [(item.finding.rule, item.container) for item in static_findings.of_task("web", task)]
 
 
 @pytest.mark.parametrize("timeout_s", [-1, 0])
@@ -401,7 +401,7 @@ def test_a_chain_longer_than_two_minutes_is_found() -> None:
         {"name": "proxy", "essential": False, "stopTimeout": 31, "dependsOn": [after("router")]},
         {"name": "router", "essential": False},
     )
-    (only,) = task_definition.findings("web", task)
+    (only,) = static_findings.of_task("web", task)
     assert (only.finding.rule, only.container) == ("chain-exceeds-limit", None)
     assert "121 s (app 60 s + proxy 31 s + router 30 s)" in only.finding.message
 
@@ -455,7 +455,7 @@ def test_a_shell_that_hands_over_is_no_finding(container: dict[str, Any]) -> Non
 def test_every_finding_names_a_rule() -> None:
     """With the severity that the rule has."""
     task = parsed({"name": "app", "stopTimeout": 300, **SHELL}, **ON_FARGATE)
-    findings = task_definition.findings("web", task)
+    findings = static_findings.of_task("web", task)
     assert {item.finding.rule for item in findings} == {
         "stop-timeout-out-of-range",
         "init-process-missing",

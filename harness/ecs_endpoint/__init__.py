@@ -6,7 +6,8 @@
                                                          │
                                                      containers.py (docker) · simulated_containers.py (scripts)
 
-Pure: `grace` (stop timeouts), `definitions` (task definitions and their dependency graph), `identifiers` (ARNs),
-`records` and `tasks` (lifecycle and stop order), `rollout` (services). They meet engines/ecs.py only on the wire.
-Beside the API: `evidence`, `own_resources`. `answers_first` keeps a burst of stops from delaying its own answers.
+Pure: `definitions` (what is refused), `identifiers` (ARNs), `records` and `tasks` (lifecycle and stop order), `rollout`
+(services). What any reader of a task definition must know is in `harness/ecs/`. Engine `ecs` and `stop-task` meet them
+only on the wire. Beside the API: `evidence`, `own_resources`. `answers_first` keeps a burst of stops from delaying its
+own answers.
 """

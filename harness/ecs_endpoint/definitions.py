@@ -1,4 +1,4 @@
-"""Task definitions: what ECS refuses when one is registered, and the dependency graph it describes. Pure.
+"""Task definitions: what ECS refuses when one is registered, and what the lifecycle reads in it. Pure.
 
 Container definitions come as botocore's model of them, already of the right types (`wire`).
 """
@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.ecs_endpoint import grace
+from harness.ecs import dependencies, stop_timeouts
+from harness.ecs.dependencies import Condition
+from harness.ecs.identifiers import is_name
+from harness.ecs.stop_timeouts import FARGATE
 from harness.ecs_endpoint.errors import client_exception, quoted
-from harness.ecs_endpoint.identifiers import is_name
-from harness.ecs_endpoint.records import Condition, ContainerSpec, RestartPolicy
+from harness.ecs_endpoint.records import ContainerSpec, RestartPolicy
 
 Json = dict[str, Any]
 
-FIRELENS = "awsfirelens"
-FARGATE = "FARGATE"
 WINDOWS = "WINDOWS"
 
 RESTART_ATTEMPT_PERIOD_S = range(60, 1801)
@@ -61,8 +61,8 @@ def specs(
         ContainerSpec(
             name=container["name"],
             essential=container.get("essential", True),
-            depends_on=edges(container, containers),
-            stop_timeout_s=grace.effective_stop_timeout_s(
+            depends_on=dependencies.edges(container, containers),
+            stop_timeout_s=stop_timeouts.effective_stop_timeout_s(
                 container.get("stopTimeout"), agent_stop_timeout, fargate=fargate
             ),
             start_timeout_s=container.get("startTimeout"),
@@ -71,18 +71,6 @@ def specs(
         )
         for container in containers
     )
-
-
-def edges(container: Json, containers: list[Json]) -> tuple[tuple[str, Condition], ...]:
-    """(name, condition) of `dependsOn`, and of what `links`, `volumesFrom` and FireLens imply (agent task.go)."""
-    found = [(item["containerName"], Condition(item["condition"])) for item in container.get("dependsOn", ())]
-    found += [(link.partition(":")[0], Condition.START) for link in container.get("links", ())]
-    found += [(item["sourceContainer"], Condition.CREATE) for item in container.get("volumesFrom", ())]
-    if container.get("logConfiguration", {}).get("logDriver") == FIRELENS:
-        named = {name for name, _ in found}
-        routers = [item["name"] for item in containers if "firelensConfiguration" in item]
-        found += [(name, Condition.START) for name in routers if name not in named and name != container["name"]]
-    return tuple(dict.fromkeys(found))
 
 
 def _restart_policy(container: Json) -> RestartPolicy | None:
@@ -174,7 +162,7 @@ def _validate_dependencies(containers: list[Json]) -> None:
     by_name = {container["name"]: container for container in containers}
     graph: dict[str, list[str]] = {}
     for container in containers:
-        found = edges(container, containers)
+        found = dependencies.edges(container, containers)
         graph[container["name"]] = [name for name, _ in found]
         for name, condition in found:
             target = by_name.get(name)
@@ -186,22 +174,8 @@ def _validate_dependencies(containers: list[Json]) -> None:
                 )
             if condition is Condition.HEALTHY and not has_health_check(target):
                 raise client_exception(f"Container '{name}' has no healthCheck; condition HEALTHY can never be met")
-    if cycle := find_cycle(graph):
+    if cycle := dependencies.find_cycle(graph):
         raise client_exception(f"Container dependencies must not form a cycle: {' -> '.join(cycle)}")
-
-
-def find_cycle(graph: dict[str, list[str]]) -> list[str]:
-    """One cycle of a graph by name, its first node repeated at the end; empty if there is none."""
-    remaining = {name: set(targets) for name, targets in graph.items()}
-    while free := [name for name, targets in remaining.items() if not targets & remaining.keys()]:
-        for name in free:
-            del remaining[name]
-    path: list[str] = []
-    node = next(iter(remaining), None)
-    while node is not None and node not in path:
-        path.append(node)
-        node = min(remaining[node] & remaining.keys())
-    return [*path[path.index(node) :], node] if node is not None else []
 
 
 def _validate_fargate(request: Json) -> None:
@@ -218,7 +192,7 @@ def _fargate_problems(request: Json) -> list[str]:
         for key in ("cpu", "memory")
         if key not in request
     ]
-    allowed = grace.FARGATE_STOP_TIMEOUT_S
+    allowed = stop_timeouts.FARGATE_STOP_TIMEOUT_S
     for container in request["containerDefinitions"]:
         timeout_s = container.get("stopTimeout", 0)
         if timeout_s and timeout_s not in allowed:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from harness import signals
-from harness.ecs_endpoint import grace
+from harness.ecs import stop_timeouts
 from harness.ecs_endpoint.containers import NS_PER_S, Binding, ContainerProblem, ContainerRequest, Exit, Inspected
 from harness.engines import reaper
 from harness.errors import EngineError
@@ -197,7 +197,7 @@ class DockerContainers:
             problem = ContainerProblem("CannotStopContainerError", f"Container not found: {runtime_id}", final=True)
             raise problem from None
         except requests.ReadTimeout:
-            waited = grace.format_go_duration(stop_timeout_s + HTTP_TIMEOUT_S)
+            waited = stop_timeouts.format_go_duration(stop_timeout_s + HTTP_TIMEOUT_S)
             text = f"Could not transition to stopped; timed out after waiting {waited}"
             raise ContainerProblem("DockerTimeoutError", text) from None
         except _engine_errors() as error:

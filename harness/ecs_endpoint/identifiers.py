@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from harness.ecs.identifiers import arn_parts, is_name
 from harness.ecs_endpoint.errors import client_exception, invalid_parameter, quoted
 
 DEFAULT_CLUSTER = "default"
 TASK_ID_LENGTHS = (32, 36)
 """Hexadecimal now, a UUID with dashes before 2018."""
 
-_NAME = re.compile(r"[a-zA-Z0-9\-_]{1,255}", re.ASCII)
 _REVISION = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -49,19 +49,6 @@ class Arns:
     def service(self, cluster: str, name: str) -> str:
         """`…:service/<cluster>/<name>`."""
         return f"{self._prefix}:service/{cluster}/{name}"
-
-
-def is_name(text: str) -> bool:
-    """Whether it can name a cluster, a family, a container or a service."""
-    return _NAME.fullmatch(text) is not None
-
-
-def arn_parts(text: str) -> list[str] | None:
-    """`['task', '<cluster>', '<id>']` of an ECS ARN; None for anything else."""
-    fields = text.split(":", 5)
-    if len(fields) != 6 or fields[0] != "arn" or fields[2] != "ecs":
-        return None
-    return fields[5].split("/")
 
 
 def cluster_name(text: str | None) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from harness.ecs.dependencies import Condition
+
 NS_PER_S = 1_000_000_000
 
 RETENTION_NS = 3600 * NS_PER_S
@@ -53,16 +55,6 @@ SHOWN = {
     Phase.STOPPED: Status.STOPPED,
 }
 """A container's `lastStatus` by its phase."""
-
-
-class Condition(StrEnum):
-    """What a container waits for before it starts. CREATE is internal: `volumesFrom`."""
-
-    CREATE = "CREATE"
-    START = "START"
-    COMPLETE = "COMPLETE"
-    SUCCESS = "SUCCESS"
-    HEALTHY = "HEALTHY"
 
 
 class StopCode(StrEnum):

@@ -8,12 +8,13 @@ import re
 import secrets
 import uuid
 
+from harness.ecs.identifiers import is_name
+from harness.ecs.stop_timeouts import FARGATE
 from harness.ecs_endpoint import definitions, describe, tasks
 from harness.ecs_endpoint.agent import Run
 from harness.ecs_endpoint.containers import ContainerRequest
 from harness.ecs_endpoint.endpoint import Cluster, Definition, Endpoint, Json
 from harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
-from harness.ecs_endpoint.identifiers import is_name
 from harness.ecs_endpoint.paging import paged
 from harness.ecs_endpoint.records import Status, StopCode, new_task
 
@@ -80,9 +81,9 @@ def start_task(endpoint: Endpoint, request: Json) -> Json:
 def new_run(endpoint: Endpoint, cluster: Cluster, definition: Definition, request: Json) -> Run:
     """A task that is not launched yet."""
     launch_type = request.get("launchType", "EC2")
-    fargate = launch_type == definitions.FARGATE
+    fargate = launch_type == FARGATE
     document = definition.document
-    if fargate and definitions.FARGATE not in definitions.compatibilities(document):
+    if fargate and FARGATE not in definitions.compatibilities(document):
         raise invalid_parameter("Task definition does not support launch_type FARGATE.")
     containers = _overridden(document["containerDefinitions"], request.get("overrides", {}))
     specs = definitions.specs(containers, agent_stop_timeout=endpoint.settings.agent_stop_timeout, fargate=fargate)
@@ -111,7 +112,7 @@ def new_run(endpoint: Endpoint, cluster: Cluster, definition: Definition, reques
 def _details(endpoint: Endpoint, cluster: Cluster, definition: Definition, request: Json) -> Json:
     document, overrides = definition.document, request.get("overrides", {})
     launch_type = request.get("launchType", "EC2")
-    fargate = launch_type == definitions.FARGATE
+    fargate = launch_type == FARGATE
     instance = endpoint.arns.container_instance(cluster.name, cluster.instance_id)
     by_name = {item.get("name"): item for item in overrides.get("containerOverrides", ())}
     names = [container["name"] for container in document["containerDefinitions"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from harness.ecs.identifiers import is_name
 from harness.ecs_endpoint import describe, rollout, running
 from harness.ecs_endpoint.agent import Run
 from harness.ecs_endpoint.endpoint import (
@@ -18,7 +19,7 @@ from harness.ecs_endpoint.endpoint import (
     new_deployment_id,
 )
 from harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter
-from harness.ecs_endpoint.identifiers import is_name, service_name
+from harness.ecs_endpoint.identifiers import service_name
 from harness.ecs_endpoint.paging import page
 from harness.ecs_endpoint.records import NS_PER_S, Status, StopCode
 

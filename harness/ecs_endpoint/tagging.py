@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.ecs.identifiers import arn_parts
 from harness.ecs_endpoint import identifiers
 from harness.ecs_endpoint.endpoint import ACTIVE, Endpoint, Json, Tags
 from harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
@@ -33,7 +34,7 @@ def list_tags_for_resource(endpoint: Endpoint, request: Json) -> Json:
 
 
 def _tags(endpoint: Endpoint, arn: str, *, change: bool) -> Tags:
-    parts = identifiers.arn_parts(arn)
+    parts = arn_parts(arn)
     if parts is None or len(parts) < 2:
         raise invalid_parameter(f"Invalid ARN: {quoted(arn)}")
     kind, name = parts[0], parts[-1]

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from harness.ecs.dependencies import Condition
 from harness.ecs_endpoint.records import (
     NEXT_STATUS,
     NS_PER_S,
     Action,
-    Condition,
     Container,
     Event,
     Exited,

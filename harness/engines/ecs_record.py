@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from harness import task_definition
-from harness.ecs_endpoint import grace
+from harness.ecs import stop_timeouts
 from harness.model import NS_PER_S, Clock, ContainerRecord, Event, EventKind, Scenario, TaskDefinition
 
 MEMORY_MIB, CPU_UNITS = 512, 256
@@ -81,7 +81,7 @@ def port_not_published(scenario: Scenario) -> str | None:
 
 def timeout_refused(scenario: Scenario, *, fargate: bool) -> str | None:
     """Why ECS would not stop with one of the scenario's stop timeouts; None if it would with all."""
-    allowed = grace.FARGATE_STOP_TIMEOUT_S
+    allowed = stop_timeouts.FARGATE_STOP_TIMEOUT_S
     for timeout_ns in () if scenario.stop.own_timeouts else scenario.stop.timeouts_ns:
         if timeout_ns < NS_PER_S:
             return "ECS takes a stopTimeout of 0 as not set, so that its default of 30 s would apply; give 1s or more"

@@ -17,6 +17,9 @@ DEFAULT_STOP_TIMEOUT_S = 30
 MINIMUM_STOP_TIMEOUT_NS = NS_PER_S
 """agent/config/config.go:109: a smaller value that is not zero is raised to this."""
 
+FARGATE = "FARGATE"
+"""How a task definition asks for Fargate, in `requiresCompatibilities`."""
+
 FARGATE_STOP_TIMEOUT_S = range(2, 121)
 """What Fargate accepts; botocore's model, ContainerDefinition.stopTimeout."""
 

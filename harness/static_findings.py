@@ -1,0 +1,90 @@
+"""What a task definition shows before it runs, by rules of `docs/rules.md`. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from harness import exec_form
+from harness.ecs import stop_timeouts
+from harness.model import Finding, Scenario, StaticFinding, TaskContainer, TaskDefinition
+from harness.rules import RULES
+from harness.task_definition import TASK_LIMIT_NAME, TASK_LIMIT_S, longest_chain
+
+
+def of_scenarios(scenarios: tuple[Scenario, ...]) -> tuple[StaticFinding, ...]:
+    """Of those that stop a task."""
+    return tuple(
+        finding
+        for scenario in scenarios
+        if scenario.subject.task is not None
+        for finding in of_task(scenario.name, scenario.subject.task)
+    )
+
+
+def of_task(scenario: str, task: TaskDefinition) -> tuple[StaticFinding, ...]:
+    """Of one scenario's task definition, container by container, then of the task as a whole."""
+    containers = {item["name"]: item for item in json.loads(task.document)["containerDefinitions"]}
+    found: list[StaticFinding] = []
+
+    def add(rule: str, message: str, container: str | None = None) -> None:
+        found.append(StaticFinding(scenario, Finding(rule, RULES[rule].severity, message), container))
+
+    for container in task.containers:
+        name, own_s = container.name, container.own_stop_timeout_s
+        allowed = stop_timeouts.FARGATE_STOP_TIMEOUT_S
+        if own_s is not None and own_s <= 0:
+            text = f"stopTimeout {own_s} counts as not set, so the default of 30 s applies"
+            if own_s < 0:
+                text = f"stopTimeout {own_s} is below 0, which ECS refuses"
+            add("stop-timeout-out-of-range", text, name)
+        elif own_s is not None and task.fargate and own_s not in allowed:
+            text = f"stopTimeout {own_s} is outside of {allowed.start} to {allowed.stop - 1} s, which Fargate accepts"
+            add("stop-timeout-out-of-range", text, name)
+        if container.essential and _is_sidecar(container, task) and _essentials(task) > 1:
+            text = f"it serves {_listed(container.waits_for)} and is essential: when it ends, by whatever exit code, "
+            add("essential-sidecar", text + "the whole task is stopped; `essential: false` keeps it running", name)
+        elif "essential" not in containers[name] and (served := _ports_elsewhere(containers, name)):
+            text = f"{_listed(served)} has the ports and this one none, yet it is essential by default: when it ends, "
+            add("essential-sidecar", text + "the whole task is stopped; write `essential` to say which is meant", name)
+        line = _shell_line(containers[name])
+        if line is not None and not (containers[name].get("linuxParameters") or {}).get("initProcessEnabled"):
+            text = f"a shell is PID 1 (`{line}`) and passes no signal on, unless it replaces itself; "
+            add("init-process-missing", text + "initProcessEnabled is not set", name)
+    names, total_s = longest_chain(task)
+    if total_s > TASK_LIMIT_S:
+        parts = " + ".join(f"{item} {_timeout_of(task, item)} s" for item in names)
+        add("chain-exceeds-limit", f"stopping takes up to {total_s} s ({parts}), longer than {TASK_LIMIT_NAME}")
+    return tuple(found)
+
+
+def _is_sidecar(container: TaskContainer, task: TaskDefinition) -> bool:
+    """Others depend on it, and it depends on none of them: a proxy, a log router, an agent."""
+    serves = any(other.essential for other in task.containers if other.name in container.waits_for)
+    return serves and not any(container.name in other.waits_for for other in task.containers)
+
+
+def _ports_elsewhere(containers: dict[str, dict[str, Any]], name: str) -> tuple[str, ...]:
+    """The containers that publish ports, if this one publishes none and none of them waits for it."""
+    published = tuple(other for other, item in containers.items() if item.get("portMappings"))
+    return () if name in published else published
+
+
+def _essentials(task: TaskDefinition) -> int:
+    return sum(container.essential for container in task.containers)
+
+
+def _shell_line(container: dict[str, Any]) -> str | None:
+    """The line that a shell as PID 1 waits for; None where there is no shell, or it hands over by `exec`."""
+    words = (*(container.get("entryPoint") or ()), *(container.get("command") or ()))
+    line = exec_form.shell_line(tuple(words))
+    firsts = [command.split()[0] for command in exec_form.commands(line or "")]
+    return None if not firsts or firsts[-1] == "exec" or "trap" in firsts else line
+
+
+def _timeout_of(task: TaskDefinition, name: str) -> int:
+    return next(item.stop_timeout_s for item in task.containers if item.name == name)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
