@@ -90,6 +90,9 @@ Exactly one for each trial. It says what happened, not whether that is good.
 The first of these that holds decides: the trial could not be measured · it was not running · evidence is missing · the
 OOM killer struck · SIGKILL ended it · it left, but implausibly late · by its exit code, fault and lost processes.
 
+Where one outcome must stand for several (the containers of a task, equally frequent outcomes of one stop) it is the
+worst: {severity}.
+
 ## SIGKILL evidence
 
 How it is known whether SIGKILL ended the stop. Exit code 137 alone proves nothing: the OOM killer and `exit(137)` look
@@ -201,6 +204,7 @@ def outcomes() -> str:
     """The page on outcomes, evidence, status, compliance and exit codes."""
     return PAGE.format(
         outcomes=_meanings("outcome", OUTCOMES, Outcome),
+        severity=" · ".join(f"`{it.value}`" for it in sorted(Outcome, key=lambda it: -it.severity)),
         evidence=_meanings("evidence", EVIDENCE, SigkillEvidence),
         statuses=_meanings("status", STATUSES, Status),
         compliance=_meanings("status", COMPLIANCE, ComplianceStatus),

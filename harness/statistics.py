@@ -175,21 +175,10 @@ def summary_table(report: Report) -> pd.DataFrame:
     return _typed(table.reset_index())
 
 
-_WORST_FIRST = (
-    Outcome.OOM_KILLED,
-    Outcome.CRASHED,
-    Outcome.KILLED,
-    Outcome.LOSSY,
-    Outcome.NOT_RUNNING,
-    Outcome.INCONCLUSIVE,
-    Outcome.GRACEFUL,
-)
-
-
 def _ranked(outcomes: pd.Series[str]) -> list[tuple[Outcome, int]]:
     """Outcomes with their number, most frequent first, the worse of equals first."""
     counts = Counter(Outcome(outcome) for outcome in outcomes)
-    return sorted(counts.items(), key=lambda item: (-item[1], _WORST_FIRST.index(item[0])))
+    return sorted(counts.items(), key=lambda item: (-item[1], -item[0].severity))
 
 
 def _leading(outcomes: pd.Series[str]) -> str:

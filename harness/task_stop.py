@@ -21,17 +21,6 @@ from harness.model import (
 )
 from harness.task_definition import TASK_LIMIT_NAME, TASK_LIMIT_S, longest_chain
 
-WORST_FIRST = (
-    Outcome.OOM_KILLED,
-    Outcome.CRASHED,
-    Outcome.KILLED,
-    Outcome.LOSSY,
-    Outcome.NOT_RUNNING,
-    Outcome.INCONCLUSIVE,
-    Outcome.GRACEFUL,
-)
-"""A task is what its worst container is: one that was killed is proof, one that nobody saw end is doubt."""
-
 
 def parts(observation: Observation) -> tuple[tuple[ContainerRecord, Observation], ...]:
     """Each container that the stop had to end, as an observation of its own; empty for a single container."""

@@ -132,10 +132,9 @@ def _summary(results: Sequence[TrialResult]) -> StopSummary:
 
 
 def _leading(results: Sequence[TrialResult]) -> Outcome:
-    """The most frequent outcome, of equals the one that comes last in `Outcome`, which is the worse."""
+    """The most frequent outcome, of equals the worse."""
     counts = Counter(result.verdict.outcome for result in results)
-    order = list(Outcome)
-    return max(counts, key=lambda outcome: (counts[outcome], order.index(outcome)))
+    return max(counts, key=lambda outcome: (counts[outcome], outcome.severity))
 
 
 def median_ns(known: Durations) -> int | None:

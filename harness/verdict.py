@@ -74,7 +74,7 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
         findings = ([_finding(rule, reason)] if rule else []) + _remarks(seen, facts, outcome)
         cause = diagnosis.cause(seen, facts, outcome)
         found.append(ContainerVerdict(record.name, outcome, reason, facts, tuple(findings), cause))
-    worst = min(found, key=lambda item: (task_stop.WORST_FIRST.index(item.outcome), -_took(item)))
+    worst = max(found, key=lambda item: (item.outcome.severity, _took(item)))
     facts = replace(
         stop_sequence.facts(observation),
         sigkill_evidence=worst.facts.sigkill_evidence,

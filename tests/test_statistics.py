@@ -6,10 +6,11 @@ import math
 from dataclasses import replace
 
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import statistics
+from harness import statistics, trend
 from harness.model import Outcome, Report, TrialResult
 from tests.reports_factory import SAMPLES, Sample, nanoseconds, realistic_report, report_of, scenario, trial
 
@@ -67,6 +68,15 @@ def test_the_summary_names_the_most_frequent_outcome_and_the_worse_of_equals() -
     assert (row["outcome"], row["agreeing"]) == ("killed", 1)
 
 
+def with_outcomes(*outcomes: Outcome) -> Report:
+    """Trials of one stop that came to these."""
+    results = []
+    for repetition, outcome in enumerate(outcomes, start=1):
+        made = trial(DRAINS, 30, repetition)
+        results.append(TrialResult(made.observation, replace(made.verdict, outcome=outcome)))
+    return report_of(results, (scenario(DRAINS),))
+
+
 def test_a_run_without_trials_gives_empty_tables_with_their_columns() -> None:
     """The CSV of an empty run still has its header."""
     made = report_of([], ())
@@ -87,9 +97,19 @@ def test_the_summary_counts_every_trial_and_keeps_its_order_of_size(durations: l
         assert row["p95_s"] <= row["max_s"] + 1e-9
 
 
-def test_every_outcome_has_a_rank() -> None:
-    """A new outcome must be placed among the others."""
-    assert set(statistics._WORST_FIRST) == set(Outcome)
+def test_every_outcome_has_a_severity_of_its_own() -> None:
+    """A new outcome must be placed among the others; graceful is the best, doubt is next to it."""
+    assert sorted(outcome.severity for outcome in Outcome) == list(range(len(Outcome)))
+    assert (Outcome.GRACEFUL.severity, Outcome.INCONCLUSIVE.severity) == (0, 1)
+
+
+@pytest.mark.parametrize("outcomes", [(Outcome.KILLED, Outcome.INCONCLUSIVE), (Outcome.OOM_KILLED, Outcome.CRASHED)])
+def test_of_equally_frequent_outcomes_the_worse_leads(outcomes: tuple[Outcome, ...]) -> None:
+    """In the summary of one run and beside a baseline."""
+    for order in (outcomes, outcomes[::-1]):
+        (row,) = statistics.summary_table(with_outcomes(*order)).to_dict("records")
+        assert row["outcome"] == outcomes[0].value
+        assert trend.compare(with_outcomes(*order), with_outcomes(*order)).changes[0].now.outcome is outcomes[0]
 
 
 # ── The recommended stop timeout ─────────────────────────────────────────────────────────────────────────────────────

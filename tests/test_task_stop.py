@@ -182,7 +182,7 @@ def test_nothing_is_graceful_beside_a_container_that_is_not(outcomes: list[Outco
     """Proof outweighs doubt, doubt outweighs graceful stops."""
     records = [replace(BAD[outcome], name=f"c{at}") for at, outcome in enumerate(outcomes)]
     found = judged(*records)
-    assert found.outcome is min(outcomes, key=task_stop.WORST_FIRST.index)
+    assert found.outcome is max(outcomes, key=lambda outcome: outcome.severity)
     assert len(found.containers) == len(records)
 
 
