@@ -1,0 +1,1 @@
+"""The docker engine: any Docker Engine API, Podman's as well."""

@@ -1,0 +1,1 @@
+"""The ecs engine: subjects are tasks of an Amazon ECS cluster."""

@@ -1,0 +1,1 @@
+"""The embedded engine: subjects are PID 1 of PID namespaces on this machine."""

@@ -1,0 +1,1 @@
+"""Scenarios → Trials, and how long they will take."""

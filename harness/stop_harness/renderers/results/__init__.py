@@ -1,0 +1,1 @@
+"""results.json: everything a report says, for machines."""

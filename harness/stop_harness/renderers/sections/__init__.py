@@ -1,0 +1,1 @@
+"""What several formats show, as rows and words. Pure."""

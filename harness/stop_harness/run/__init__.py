@@ -1,0 +1,1 @@
+"""The conductor, and what a run reads and writes."""

@@ -1,0 +1,1 @@
+"""Trial → Observation: one stop of one fresh container."""
