@@ -76,7 +76,7 @@ accuracy: $(VENV)/.installed-dev
 
 witness: $(VENV)/.installed-dev
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[witness]'
-	@$(BIN)/python harness/engines/witness_program/build.py
+	@$(BIN)/python harness/stop_harness/engines/docker/witness_program/build.py
 
 base-image:
 	mmdebstrap --variant=minbase --include=python3 bookworm - | docker import - debian:bookworm-slim

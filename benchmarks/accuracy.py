@@ -19,9 +19,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import pipeline
-from harness.engines.interface import Engine
-from harness.model import (
+from stop_harness.engines.interface import Engine
+from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Clock,
@@ -35,8 +34,9 @@ from harness.model import (
     Trial,
     TrialResult,
 )
-from harness.run_request import RunRequest
-from harness.trial import Interruption
+from stop_harness.run import pipeline
+from stop_harness.run.request import RunRequest
+from stop_harness.trial.perform import Interruption
 
 TRUTHFUL = Path(__file__).resolve().parent / "truthful"
 TRUTH = re.compile(r"^truth (\d+) (\d+) (\d+) (\d+)$", re.MULTILINE)

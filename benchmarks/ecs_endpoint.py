@@ -25,8 +25,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness._version import VERSION
-from harness.engines import docker_host
+from stop_harness._version import VERSION
+from stop_harness.engines.docker import host
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().with_suffix(".md")
@@ -127,7 +127,7 @@ def _is_whole(answer: bytearray) -> bool:
 @contextmanager
 def endpoint() -> Iterator[Client]:
     """A process of its own, with TASKS tasks that drain and as many that run."""
-    serve = [sys.executable, "-m", "harness.cli", "ecs", "serve", "--port", "0"]
+    serve = [sys.executable, "-m", "stop_harness.cli.main", "ecs", "serve", "--port", "0"]
     process = subprocess.Popen(serve, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -197,7 +197,7 @@ ONE_BY_ONE = f"{CALLS} calls one after another while {TASKS} containers drain"
 
 def table(found: dict[str, list[float]], load: float) -> str:
     """The page."""
-    engine = docker_host.find().info
+    engine = host.find().info
     machine = (
         f"{datetime.now(UTC):%Y-%m-%d}, stop-harness {VERSION}, Linux {platform.release()} {platform.machine()}, "
         f"{os.cpu_count()} CPUs, Python {platform.python_version()}, {engine.product} {engine.version}; load average "

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.model import Outcome
+from stop_harness.model import Outcome
 
 BASE_IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
 STOP_TIMEOUT_S = 10

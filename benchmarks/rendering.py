@@ -13,39 +13,40 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from stop_harness.model import Report
+
 from benchmarks.measure import memory_bytes
-from harness.model import Report
 from tests.reports_factory import large_report
 
 ALL = "all"
 
 
 def _json(report: Report) -> str:
-    from harness.renderers import results_json
+    from stop_harness.renderers.results import results_json
 
     return results_json.render(report)
 
 
 def _junit(report: Report) -> str:
-    from harness.renderers import junit
+    from stop_harness.renderers import junit
 
     return junit.render(report)
 
 
 def _csv(report: Report) -> str:
-    from harness.renderers import csv_table
+    from stop_harness.renderers import csv_table
 
     return csv_table.render(report)
 
 
 def _markdown(report: Report) -> str:
-    from harness.renderers import markdown
+    from stop_harness.renderers import markdown
 
     return markdown.render(report)
 
 
 def _html(report: Report) -> str:
-    from harness.renderers import html
+    from stop_harness.renderers import html
 
     return html.render(report)
 

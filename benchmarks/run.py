@@ -20,10 +20,11 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from stop_harness._version import VERSION
+from stop_harness.errors import EngineError
+
 from benchmarks import results, sections
 from benchmarks.ways import Bench
-from harness._version import VERSION
-from harness.errors import EngineError
 
 
 def main() -> int:

@@ -13,15 +13,25 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness import scenario
-from harness.diagnosis import CAUSES
-from harness.exit_codes import EXIT_CODES
-from harness.model import NS_PER_MS, Clock, ComplianceStatus, Outcome, RemedyKind, Severity, SigkillEvidence, Status
-from harness.platforms import PLATFORMS
-from harness.remedies import KINDS
-from harness.renderers import results_json, sarif
-from harness.rules import RULES
-from harness.stop_sequence import DEADLINE_TOLERANCE_NS, DURATION_ERROR_NS, LATE_EXIT_NS
+from stop_harness.cli.exit_codes import EXIT_CODES
+from stop_harness.evidence.stop_sequence import DEADLINE_TOLERANCE_NS, DURATION_ERROR_NS, LATE_EXIT_NS
+from stop_harness.experiments.remedies import KINDS
+from stop_harness.model import (
+    NS_PER_MS,
+    Clock,
+    ComplianceStatus,
+    Outcome,
+    RemedyKind,
+    Severity,
+    SigkillEvidence,
+    Status,
+)
+from stop_harness.renderers import sarif
+from stop_harness.renderers.results import results_json
+from stop_harness.report.platforms import PLATFORMS
+from stop_harness.scenario import scenario_file
+from stop_harness.verdict.causes import CAUSES
+from stop_harness.verdict.rules import RULES
 
 DOCS = Path(__file__).resolve().parent
 
@@ -237,7 +247,7 @@ def outcomes() -> str:
 
 def schemas() -> dict[str, dict[str, Any]]:
     """File name → JSON Schema."""
-    return {"scenario.schema.json": scenario.schema(), "results.schema.json": results_json.schema()}
+    return {"scenario.schema.json": scenario_file.schema(), "results.schema.json": results_json.schema()}
 
 
 def documents() -> dict[Path, str]:

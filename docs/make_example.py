@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from harness import pipeline, report_files, store
+from stop_harness.run import pipeline, store, write_report
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "reports/example"
@@ -45,7 +45,7 @@ def _run(report_dir: Path) -> Path:
         if name in os.environ:
             environment[name] = os.environ[name]
     environment |= {"STOP_HARNESS_REPORT_DIR": str(report_dir), "STOP_HARNESS_ENGINE": "docker"}
-    command = [sys.executable, "-m", "harness.cli", "run", "scenarios/"]
+    command = [sys.executable, "-m", "stop_harness.cli.main", "run", "scenarios/"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     return (report_dir / store.LATEST).resolve()
 
@@ -59,7 +59,7 @@ def _anonymise(made: Path) -> None:
     directory.write_run(
         store.RunFile(store.FORMAT_VERSION, stored.run, stored.scenarios, stored.trials_planned, stored.skipped)
     )
-    report_files.write(pipeline.report_of(stored), directory)
+    write_report.write(pipeline.report_of(stored), directory)
 
 
 def _problems(made: Path, temporary: str) -> list[str]:

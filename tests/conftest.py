@@ -8,12 +8,13 @@ from functools import cache
 
 import pytest
 from hypothesis import HealthCheck, settings
+from stop_harness.engines.docker import host as docker_host
+from stop_harness.engines.docker import reaper
+from stop_harness.engines.docker.address import Address, Tls
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.process.engine import PidNamespaceEngine
+from stop_harness.errors import EngineError
 
-from harness.engines import docker_host, reaper
-from harness.engines.docker_address import Address, Tls
-from harness.engines.docker_host import DockerHost
-from harness.engines.pid_namespace import PidNamespaceEngine
-from harness.errors import EngineError
 from tests import second_engine, ssh_server, tls_front
 from tests.tcp_engine import behind_tcp
 

@@ -6,15 +6,15 @@ import json
 from typing import Any
 
 import pytest
+from stop_harness.ecs import task_definition
+from stop_harness.ecs_endpoint.simulated_containers import Script
+from stop_harness.engines.ecs.api import EcsSettings
+from stop_harness.engines.ecs.engine import EcsEngine
+from stop_harness.model import NS_PER_S, Readiness, Scenario, StopPlan, Subject, TrialResult
+from stop_harness.run import open_engine, pipeline
+from stop_harness.run.request import RunOutcome, RunRequest
+from stop_harness.trial.perform import Interruption
 
-from harness import pipeline, task_definition
-from harness.ecs_endpoint.simulated_containers import Script
-from harness.engines import selection
-from harness.engines.ecs import EcsEngine
-from harness.engines.ecs_api import EcsSettings
-from harness.model import NS_PER_S, Readiness, Scenario, StopPlan, Subject, TrialResult
-from harness.run_request import RunOutcome, RunRequest
-from harness.trial import Interruption
 from tests.ecs_support import CREDENTIALS, Simulation
 from tests.silence import Silence
 
@@ -61,7 +61,7 @@ def run(
         RunRequest(scenarios, "test", None, jobs=jobs, engine="ecs", fast=fast),
         heard or Silence(),
         interruption or Interruption(),
-        lambda _name, run_id: selection.Chosen(EcsEngine(run_id, wanted)),
+        lambda _name, run_id: open_engine.Chosen(EcsEngine(run_id, wanted)),
     )
 
 

@@ -11,10 +11,9 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.validate import ParamValidator
-
-from harness.ecs_endpoint.endpoint import Endpoint, Settings
-from harness.ecs_endpoint.server import EcsServer
-from harness.ecs_endpoint.simulated_containers import FastClock, Script, SimulatedContainers
+from stop_harness.ecs_endpoint.server import EcsServer
+from stop_harness.ecs_endpoint.simulated_containers import FastClock, Script, SimulatedContainers
+from stop_harness.ecs_endpoint.state import Endpoint, Settings
 
 CREDENTIALS = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
 SPEED = 100

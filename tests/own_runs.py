@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import store
-from harness.model import Outcome
+from stop_harness.model import Outcome
+from stop_harness.run import store
 
 COMMAND = str(Path(sys.executable).with_name("stop-harness"))
 PYTHON = os.path.realpath(sys.executable)

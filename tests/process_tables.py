@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hypothesis import strategies as st
-
-from harness.model import ProcessInfo
+from stop_harness.model import ProcessInfo
 
 Table = tuple[ProcessInfo, ...]
 

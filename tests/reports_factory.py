@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from harness import report, signals
-from harness.model import (
+from stop_harness import signals
+from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Clock,
@@ -34,6 +34,7 @@ from harness.model import (
     TrialResult,
     Verdict,
 )
+from stop_harness.report import build
 
 DOCKER = EngineInfo(
     name="docker",
@@ -258,7 +259,7 @@ def report_of(
     results: list[TrialResult], scenarios: tuple[Scenario, ...], skipped: tuple[SkippedScenario, ...] = ()
 ) -> Report:
     """The report of these trials, with their own verdicts."""
-    return report.build(stored_of(results, scenarios, skipped), tuple(result.verdict for result in results))
+    return build.build(stored_of(results, scenarios, skipped), tuple(result.verdict for result in results))
 
 
 def realistic_report(samples: tuple[Sample, ...] = SAMPLES, repeat: int = 1) -> Report:

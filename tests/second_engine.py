@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.engines import process_files
+from stop_harness.linux import proc
 
 _BLOCK = os.getpid() % (1 << 14) * 4
 OURS, THEIRS = (f"10.213.{(_BLOCK + number) >> 8}.{(_BLOCK + number) & 255}" for number in (1, 2))
@@ -58,7 +58,7 @@ class SecondEngine:
 
     def kill(self) -> None:
         """`kill -9` of the engine itself; it is back within seconds, and its containers are not."""
-        (engine,) = (pid for pid in process_files.children_of(self.keeper) if _name(pid) == "dockerd")
+        (engine,) = (pid for pid in proc.children_of(self.keeper) if _name(pid) == "dockerd")
         os.kill(engine, signal.SIGKILL)
 
 
@@ -112,7 +112,7 @@ def second_engine(folder: Path) -> Iterator[SecondEngine]:
 
 
 def _name(pid: int) -> str:
-    return process_files.status_of(pid).get("Name", "")
+    return proc.status_of(pid).get("Name", "")
 
 
 def _end(engine: subprocess.Popen[bytes]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.engines.interface import Engine
-from harness.model import Plan, Trial, TrialResult
+from stop_harness.engines.interface import Engine
+from stop_harness.model import Plan, Trial, TrialResult
 
 
 class Silence:

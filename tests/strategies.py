@@ -8,9 +8,8 @@ from typing import Any
 
 import yaml
 from hypothesis import strategies as st
-
-from harness import signals, units
-from harness.model import (
+from stop_harness import signals, units
+from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Clock,

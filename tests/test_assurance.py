@@ -15,13 +15,10 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness import assurance, exit_codes, pipeline, plan, reliability, store
-from harness.assurance import UntilSure
-from harness.engines.selection import Chosen
-from harness.engines.simulated import Script, SimulatedEngine, SimulatedSubject
-from harness.exit_codes import FAIL, INCONCLUSIVE, PASS
-from harness.model import (
+from stop_harness.cli import exit_codes
+from stop_harness.cli.exit_codes import FAIL, INCONCLUSIVE, PASS
+from stop_harness.engines.simulated import Script, SimulatedEngine, SimulatedSubject
+from stop_harness.model import (
     NS_PER_S,
     ClaimStatus,
     EngineInfo,
@@ -38,8 +35,15 @@ from harness.model import (
     TrialResult,
     Verdict,
 )
-from harness.renderers import html, markdown, results_json, terminal
-from harness.run_request import RunOutcome, RunRequest
+from stop_harness.plan import trials as plan
+from stop_harness.renderers import html, markdown, terminal
+from stop_harness.renderers.results import results_json
+from stop_harness.report import assurance, reliability
+from stop_harness.report.assurance import UntilSure
+from stop_harness.run import pipeline, store
+from stop_harness.run.open_engine import Chosen
+from stop_harness.run.request import RunOutcome, RunRequest
+
 from tests.test_pipeline import Heard, scenario
 
 ENGINE: EngineInfo = SimulatedEngine().info()
@@ -482,7 +486,7 @@ def test_a_single_stop_is_not_commented() -> None:
 def test_options_that_do_not_fit_are_refused(options: list[str], message: str) -> None:
     """Before anything starts, with what is allowed."""
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", "run", "scenarios/01-handles-sigterm.yaml", *options],
+        [sys.executable, "-m", "stop_harness.cli.main", "run", "scenarios/01-handles-sigterm.yaml", *options],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from stop_harness._version import VERSION
+from stop_harness.cli import main
+from stop_harness.engines.simulated import Script, SimulatedEngine
+from stop_harness.scenario import scenario_file
 
-from harness import cli, scenario
-from harness._version import VERSION
-from harness.engines.simulated import Script, SimulatedEngine
 from tests import test_pipeline
 
 COMMAND = [str(Path(sys.executable).with_name("stop-harness"))]
@@ -68,7 +69,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr(sys, "argv", ["stop-harness", *map(str, arguments)])
         code: int | str | None = 0
         try:
-            cli.main()
+            main.main()
         except SystemExit as leave:
             code = leave.code
         captured = capsys.readouterr()
@@ -289,7 +290,7 @@ def test_every_key_that_init_mentions_is_one(ask: Callable[..., Answer]) -> None
     text = Path("a.yaml").read_text()
     uncommented = re.sub(r"^( *)# (?=[a-z-]+: |- \{)", r"\1", text.partition("\n")[2], flags=re.MULTILINE)
     assert uncommented.count("#") < text.count("#") - 6
-    assert scenario.parse(uncommented).subject.init
+    assert scenario_file.parse(uncommented).subject.init
 
 
 @pytest.mark.parametrize("arguments", [["schema"], ["schema", "--results"]])

@@ -9,10 +9,9 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness import compose, scenario
-from harness.errors import ScenarioError, UsageError
-from harness.model import NS_PER_S, Scenario
+from stop_harness.errors import ScenarioError, UsageError
+from stop_harness.model import NS_PER_S, Scenario
+from stop_harness.scenario import compose, scenario_file
 
 FULL = """
 services:
@@ -38,7 +37,9 @@ services:
 
 def read(text: str, service: str, environment: Mapping[str, str] | None = None) -> Scenario:
     """The scenario of a service in `folder/compose.yaml`."""
-    return scenario.from_data(compose.service_data(text, service, "folder/compose.yaml", environment or {}), "check")
+    return scenario_file.from_data(
+        compose.service_data(text, service, "folder/compose.yaml", environment or {}), "check"
+    )
 
 
 def test_a_service_becomes_the_scenario_that_it_describes() -> None:

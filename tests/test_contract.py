@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from harness import discovery, pipeline, stop_sequence
-from harness.engines import docker_host, selection
-from harness.engines.docker_address import Address
-from harness.engines.docker_api import DockerEngine
-from harness.engines.interface import Engine
-from harness.engines.simulated import Script, SimulatedEngine
-from harness.model import (
+from stop_harness.engines.docker import host as docker_host
+from stop_harness.engines.docker.address import Address
+from stop_harness.engines.docker.engine import DockerEngine
+from stop_harness.engines.interface import Engine
+from stop_harness.engines.simulated import Script, SimulatedEngine
+from stop_harness.evidence import stop_sequence
+from stop_harness.model import (
     NS_PER_S,
     Expectation,
     Outcome,
@@ -28,8 +27,12 @@ from harness.model import (
     Subject,
     TrialResult,
 )
-from harness.run_request import RunRequest
-from harness.trial import Interruption
+from stop_harness.run import open_engine as selection
+from stop_harness.run import pipeline
+from stop_harness.run.request import RunRequest
+from stop_harness.scenario import discovery
+from stop_harness.trial.perform import Interruption
+
 from tests.silence import Silence
 
 SAMPLES = Path(__file__).parent.parent / "scenarios"
@@ -165,7 +168,7 @@ LEFT_OUT = {"ecs": {"no time at all": "ECS takes a stopTimeout of 0 as not set"}
 def _as_images() -> tuple[Scenario, ...]:
     """The same subjects by their images: a cluster builds nothing."""
 
-    from harness.engines.docker_images import Images
+    from stop_harness.engines.docker.images import Images
 
     host = docker_host.find()
     client = host.connect()

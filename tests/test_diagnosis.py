@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness import diagnosis, signals, stop_sequence, verdict
-from harness.lost_processes import KILLED_FROM_INSIDE
-from harness.model import (
+from stop_harness import signals
+from stop_harness.evidence import stop_sequence
+from stop_harness.evidence.lost_processes import KILLED_FROM_INSIDE
+from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Clock,
@@ -28,7 +28,9 @@ from harness.model import (
     Subject,
     TrafficKind,
 )
-from harness.trial import _written_since
+from stop_harness.trial.perform import _written_since
+from stop_harness.verdict import causes, judge
+
 from tests import process_tables as recorded
 from tests.process_tables import Table, tables, turned
 from tests.strategies import DOCKER
@@ -155,17 +157,17 @@ CASES: list[tuple[str, Observation, str]] = [
 
 @pytest.mark.parametrize(("cause", "seen", "words"), CASES, ids=[f"{row[0]}: {row[2]}" for row in CASES])
 def test_evidence_of_real_stops_names_their_cause(cause: str, seen: Observation, words: str) -> None:
-    found = verdict.judge(seen, PLAIN).cause
+    found = judge.judge(seen, PLAIN).cause
     assert found is not None
     assert (found.id, words in found.evidence) == (cause, True), found
 
 
 def test_every_cause_of_the_table_is_tried() -> None:
-    assert {row[0] for row in CASES} == set(diagnosis.CAUSES)
+    assert {row[0] for row in CASES} == set(causes.CAUSES)
 
 
 def test_every_cause_has_a_meaning_and_a_cure() -> None:
-    for known in diagnosis.CAUSES.values():
+    for known in causes.CAUSES.values():
         assert known.meaning.endswith(".")
         assert known.cure.endswith(".")
 
@@ -200,20 +202,20 @@ observations = st.builds(
 
 @given(observations, st.sampled_from(Outcome))
 def test_every_bad_stop_has_exactly_one_cause_and_a_good_one_none(seen: Observation, outcome: Outcome) -> None:
-    found = diagnosis.cause(seen, stop_sequence.facts(seen), outcome)
-    assert found == diagnosis.cause(seen, stop_sequence.facts(seen), outcome)
+    found = causes.cause(seen, stop_sequence.facts(seen), outcome)
+    assert found == causes.cause(seen, stop_sequence.facts(seen), outcome)
     if outcome in {Outcome.GRACEFUL, Outcome.INCONCLUSIVE}:
         assert found is None
     else:
         assert found is not None
-        assert found.id in diagnosis.CAUSES
+        assert found.id in causes.CAUSES
         assert found.evidence.strip()
 
 
 @given(observations)
 def test_a_stop_that_was_cut_short_is_never_graceful_and_has_no_duration(seen: Observation) -> None:
     cut = replace(seen, cut_short="cut short after 1.2 s", exit_code=137, exited_before_stop=False, problem=None)
-    judged = verdict.judge(cut, PLAIN)
+    judged = judge.judge(cut, PLAIN)
     assert judged.outcome is not Outcome.GRACEFUL
     assert judged.facts.shutdown_duration_ns is None
 
@@ -238,7 +240,7 @@ ENDINGS: list[tuple[str, Observation, Outcome]] = [
 
 @pytest.mark.parametrize(("_case", "seen", "outcome"), ENDINGS, ids=[row[0] for row in ENDINGS])
 def test_only_a_runtimes_own_ending_excuses_exit_codes_1_and_2(_case: str, seen: Observation, outcome: Outcome) -> None:
-    assert verdict.judge(replace(seen, lost_processes=()), PLAIN).outcome is outcome
+    assert judge.judge(replace(seen, lost_processes=()), PLAIN).outcome is outcome
 
 
 # ── The log after the signal ─────────────────────────────────────────────────────────────────────────────────────────

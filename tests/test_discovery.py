@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from harness import discovery
-from harness.errors import ScenarioError, UsageError
+from stop_harness.errors import ScenarioError, UsageError
+from stop_harness.scenario import discovery
 
 ROOT = Path(__file__).parent.parent
 TEXT = "version: 1\nname: {name}\nsubject: {{image: a}}\n"

@@ -17,28 +17,19 @@ from typing import Any
 
 import docker
 import pytest
+from stop_harness.engines.docker import host as docker_host
+from stop_harness.engines.docker.address import Address
+from stop_harness.engines.docker.engine import DockerEngine
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, remove_run
+from stop_harness.engines.docker.subject import LOG_KEEP_BYTES
+from stop_harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
+from stop_harness.model import NS_PER_S, Outcome, Readiness, Scenario, SigkillEvidence, Status, StopPlan, Subject
+from stop_harness.run import open_engine, pipeline
+from stop_harness.run.request import RunOutcome, RunRequest
+from stop_harness.scenario.scenario_file import parse
+from stop_harness.trial.perform import Interruption
 
-from harness import pipeline
-from harness.engines import docker_host, selection
-from harness.engines.docker_address import Address
-from harness.engines.docker_api import DockerEngine
-from harness.engines.docker_host import DockerHost
-from harness.engines.docker_subject import LOG_KEEP_BYTES
-from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, remove_run
-from harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
-from harness.model import (
-    NS_PER_S,
-    Outcome,
-    Readiness,
-    Scenario,
-    SigkillEvidence,
-    Status,
-    StopPlan,
-    Subject,
-)
-from harness.run_request import RunOutcome, RunRequest
-from harness.scenario import parse
-from harness.trial import Interruption
 from tests.faults.proxy import FaultyEngine
 from tests.silence import Silence
 
@@ -308,9 +299,9 @@ def test_engine_that_dies_in_the_middle_leaves_a_whole_journal(
 
         run_ids: list[str] = []
 
-        def opener(_name: str, run_id: str) -> selection.Chosen:
+        def opener(_name: str, run_id: str) -> open_engine.Chosen:
             run_ids.append(run_id)
-            return selection.Chosen(DockerEngine(run_id, host=host))
+            return open_engine.Chosen(DockerEngine(run_id, host=host))
 
         request = RunRequest((early, late), "dies", tmp_path / "reports", jobs="2")
         try:
@@ -344,7 +335,10 @@ def slow_run(tmp_path: Path, client: docker.DockerClient) -> Iterator[tuple[subp
     )
     arguments = ["run", str(file), "--engine", "docker", "--report-dir", str(tmp_path / "reports")]
     harness = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-m", "stop_harness.cli.main", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
     def count() -> int:

@@ -9,8 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-
-from harness.engines import docker_nearness
+from stop_harness.engines.docker import nearness
 
 LINK, PATIENCE_S = f"near{os.getpid() % 100000}", 10.0
 
@@ -52,15 +51,15 @@ def neighbour() -> Iterator[int]:
 
 def test_routes_must_lead_to_every_network_of_the_engine(neighbour: int) -> None:
     """A link alone is not enough; a route through it to the engine's bridge is."""
-    assert not docker_nearness._same_network(neighbour)
-    assert not docker_nearness._leads_to(neighbour)
+    assert not nearness._same_network(neighbour)
+    assert not nearness._leads_to(neighbour)
     ip("route", "add", "10.214.79.0/24", "via", "10.213.78.2")
-    assert not docker_nearness._leads_to(neighbour), "the route leads past the bridge"
+    assert not nearness._leads_to(neighbour), "the route leads past the bridge"
     ip("route", "add", "10.214.78.0/24", "via", "10.213.78.2")
-    assert docker_nearness._leads_to(neighbour)
+    assert nearness._leads_to(neighbour)
 
 
 def test_a_process_beside_us_is_in_our_network() -> None:
     """By any of its threads."""
-    assert docker_nearness._same_network(os.getpid())
-    assert not docker_nearness._leads_to(os.getpid())
+    assert nearness._same_network(os.getpid())
+    assert not nearness._leads_to(os.getpid())

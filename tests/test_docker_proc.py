@@ -10,11 +10,11 @@ from typing import Any
 
 import docker
 import pytest
-
-from harness.engines import docker_reading, process_files
-from harness.engines.docker_host import DockerHost
-from harness.engines.docker_proc import PidOne
-from harness.model import ProcessInfo
+from stop_harness.engines.docker import reading
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.host_processes import PidOne
+from stop_harness.linux import proc
+from stop_harness.model import ProcessInfo
 
 BASE_IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
 TREE = ("sh", "-c", "trap '' USR1; (sleep 1000 & sleep 1000); true")
@@ -62,10 +62,10 @@ def test_table_from_proc_is_that_of_top(
     """The same processes with the same masks, states and commands, also one that `docker exec` started; PID 1 first."""
     pid_one = PidOne.of(container.attrs["State"]["Pid"], container.id)
     assert pid_one is not None
-    if not process_files.shows_waits(pid_one.pid):
+    if not proc.shows_waits(pid_one.pid):
         pytest.skip("where processes of others sleep is not told to this user; the next test is for him")
     ours = settled(pid_one, 4)
-    theirs = docker_reading.processes(client.api, container.id, docker_engine_host)
+    theirs = reading.processes(client.api, container.id, docker_engine_host)
     assert theirs is not None
     assert ours[0].pid == pid_one.pid
     assert sorted(map(_steady, ours), key=lambda row: row.pid) == sorted(map(_steady, theirs), key=lambda row: row.pid)
@@ -77,19 +77,19 @@ def test_everybody_sees_who_is_there(
     """Without a right to look at namespaces the same pids are found; a table without waits is none, `top` has them."""
     pid_one = PidOne.of(container.attrs["State"]["Pid"], container.id)
     assert pid_one is not None
-    if not process_files.shows_waits(pid_one.pid):
+    if not proc.shows_waits(pid_one.pid):
         assert pid_one.table() is None
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        theirs = docker_reading.processes(client.api, container.id, docker_engine_host) or ()
-        ours = process_files.living([pid_one.pid, *process_files.entered(pid_one.pid)])
+        theirs = reading.processes(client.api, container.id, docker_engine_host) or ()
+        ours = proc.living([pid_one.pid, *proc.entered(pid_one.pid)])
         if len(theirs) == 4 and not any(row.command.startswith("runc") for row in theirs):
             break
         assert time.monotonic() < deadline, theirs
         time.sleep(0.02)
     assert sorted(ours) == sorted(row.pid for row in theirs)
-    for by_cgroup in (process_files.roots(pid_one.pid, True, container.id), process_files.roots(pid_one.pid, True)):
-        assert sorted(process_files.living(by_cgroup)) == sorted(ours)
+    for by_cgroup in (proc.roots(pid_one.pid, True, container.id), proc.roots(pid_one.pid, True)):
+        assert sorted(proc.living(by_cgroup)) == sorted(ours)
 
 
 def test_pid_one_that_left_is_not_looked_at(container: Any) -> None:

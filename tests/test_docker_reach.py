@@ -15,16 +15,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from stop_harness.engines.docker import host as docker_host
+from stop_harness.engines.docker.address import Address
+from stop_harness.engines.docker.engine import DockerEngine
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.errors import EngineError
+from stop_harness.model import NS_PER_S, Outcome, Vantage
+from stop_harness.run import open_engine, pipeline
+from stop_harness.run.request import RunRequest
+from stop_harness.scenario import discovery
+from stop_harness.trial.perform import Interruption
 
-from harness import discovery, pipeline
-from harness.engines import docker_host, selection
-from harness.engines.docker_address import Address
-from harness.engines.docker_api import DockerEngine
-from harness.engines.docker_host import DockerHost
-from harness.errors import EngineError
-from harness.model import NS_PER_S, Outcome, Vantage
-from harness.run_request import RunRequest
-from harness.trial import Interruption
 from tests.second_engine import SecondEngine
 from tests.silence import Silence
 
@@ -89,7 +90,7 @@ def test_ports_of_another_machine_are_reached_where_it_publishes_them(second_doc
     host = docker_host.probe(Address(second_docker.tcp))
     request = RunRequest((lesson,), "reach", None)
     outcome = pipeline.run(
-        request, Silence(), Interruption(), lambda _, run_id: selection.Chosen(DockerEngine(run_id, host=host))
+        request, Silence(), Interruption(), lambda _, run_id: open_engine.Chosen(DockerEngine(run_id, host=host))
     )
     (result,) = outcome.report.results
     assert result.verdict.outcome is Outcome.GRACEFUL, result.verdict.reason
@@ -129,7 +130,7 @@ def short_folder() -> Iterator[Path]:
 def test_nothing_is_left_of_a_tunnel_whose_owner_was_killed(ssh_engine: Address, short_folder: Path) -> None:
     """Neither ssh nor its socket file, even by kill -9."""
     program = (
-        "import sys, time; from harness.engines import ssh_tunnel; "
+        "import sys, time; from stop_harness.engines import ssh_tunnel; "
         "print(ssh_tunnel.socket_to(sys.argv[1]), flush=True); time.sleep(600)"
     )
     environment = {**os.environ, "TMPDIR": str(short_folder)}

@@ -7,9 +7,8 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness.dockerfile import ImageDefaults, read
-from harness.errors import BuildError
+from stop_harness.engines.dockerfile import ImageDefaults, read
+from stop_harness.errors import BuildError
 
 
 def test_exec_form_is_taken_word_for_word() -> None:

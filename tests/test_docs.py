@@ -15,8 +15,9 @@ import jsonschema
 import pytest
 import yaml
 from click.testing import CliRunner
-
-from harness import cli, cli_options, discovery, exit_codes, pipeline, scenario, store
+from stop_harness.cli import exit_codes, main, options
+from stop_harness.run import pipeline, store
+from stop_harness.scenario import discovery, scenario_file
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "reports/example"
@@ -91,7 +92,7 @@ def test_every_yaml_example_is_valid(place: str, text: str) -> None:
     """Scenarios are read by the real parser, other YAML is at least YAML."""
     assert yaml.safe_load(text)
     if text.startswith("version: 1"):
-        scenario.parse(text, place)
+        scenario_file.parse(text, place)
 
 
 def test_some_examples_are_scenarios() -> None:
@@ -108,17 +109,17 @@ def test_every_command_line_is_accepted(place: str, line: str) -> None:
         return
     if name in {"--version", "--help"}:
         return
-    assert name in cli.cli.commands, place
+    assert name in main.cli.commands, place
     if arguments:  # a bare name in running text, `stop-harness judge`, stands for the command as such
-        cli.cli.commands[name].make_context(name, arguments)
+        main.cli.commands[name].make_context(name, arguments)
 
 
-@pytest.mark.parametrize("name", sorted(cli.cli.commands))
+@pytest.mark.parametrize("name", sorted(main.cli.commands))
 def test_every_subcommand_has_help(name: str) -> None:
     """--help works, and says what the command does in a sentence."""
-    result = CliRunner().invoke(cli.cli, [name, "--help"])
+    result = CliRunner().invoke(main.cli, [name, "--help"])
     assert result.exit_code == 0, result.output
-    assert cli.cli.commands[name].get_short_help_str().strip()
+    assert main.cli.commands[name].get_short_help_str().strip()
     assert re.search(rf"(stop-harness |`){name}\b", README), "the README does not mention it"
 
 
@@ -129,13 +130,13 @@ def test_exit_codes_are_those_of_the_command_line() -> None:
     table = README.partition("| exit code | meaning |")[2].partition("\n\n")[0]
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == codes
     assert {code.number for code in exit_codes.EXIT_CODES} == codes
-    assert {int(code) for code in re.findall(r"\b(\d+) [a-z]", cli_options.EXIT_CODES_HELP)} == codes
+    assert {int(code) for code in re.findall(r"\b(\d+) [a-z]", options.EXIT_CODES_HELP)} == codes
 
 
 def test_readme_lists_every_setting() -> None:
     """What `[tool.stop-harness]` and the environment may set."""
     listed = README.partition("These can be set:")[2].partition(".\n")[0]
-    assert {name.replace("-", "_") for name in re.findall(r"`([a-z-]+)`", listed)} == cli_options.SETTINGS
+    assert {name.replace("-", "_") for name in re.findall(r"`([a-z-]+)`", listed)} == options.SETTINGS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

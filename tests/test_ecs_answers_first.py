@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import time
 
-from harness.ecs_endpoint.answers_first import LONGEST_S, QUIET_S, AnswersFirst
+from stop_harness.ecs_endpoint.answers_first import LONGEST_S, QUIET_S, AnswersFirst
 
 PATIENCE_S = 30
 

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness.ecs import dependencies, stop_timeouts
-from harness.ecs.dependencies import Condition
-from harness.ecs_endpoint import definitions, identifiers, rollout
-from harness.ecs_endpoint.errors import EcsError
-from harness.ecs_endpoint.records import RestartPolicy
+from stop_harness.ecs import dependencies, stop_timeouts
+from stop_harness.ecs.dependencies import Condition
+from stop_harness.ecs_endpoint import identifiers, rollout, validation
+from stop_harness.ecs_endpoint.errors import EcsError
+from stop_harness.ecs_endpoint.records import RestartPolicy
 
 # ── stop timeouts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -117,7 +116,7 @@ FARGATE = {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu
 def test_definitions_that_are_refused(request_: dict[str, Any], text: str) -> None:
     """ClientException, with the reason."""
     with pytest.raises(EcsError) as refusal:
-        definitions.validate(request_)
+        validation.validate(request_)
     assert refusal.value.code == "ClientException"
     assert text in refusal.value.message
 
@@ -133,9 +132,9 @@ def test_definitions_that_are_refused(request_: dict[str, Any], text: str) -> No
 def test_a_restart_policy_counts_where_it_is_enabled(policy: dict[str, Any], expected: RestartPolicy | None) -> None:
     """With its defaults; it is emulated, so nothing is said about it."""
     request = definition(app(restartPolicy=policy))
-    definitions.validate(request)
-    assert definitions.specs(request["containerDefinitions"])[0].restart_policy == expected
-    assert definitions.not_emulated(request) == []
+    validation.validate(request)
+    assert validation.specs(request["containerDefinitions"])[0].restart_policy == expected
+    assert validation.not_emulated(request) == []
 
 
 def test_every_source_of_edges_counts() -> None:

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stop_harness.cli import exit_codes
+from stop_harness.ecs_endpoint.containers import Clock, ContainerRequest
+from stop_harness.ecs_endpoint.docker_containers import LOG_KEEP_BYTES, DockerContainers
+from stop_harness.ecs_endpoint.server import EcsServer
+from stop_harness.ecs_endpoint.state import Endpoint
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.reaper import RUN_LABEL
 
-from harness import exit_codes
-from harness.ecs_endpoint.containers import Clock, ContainerRequest
-from harness.ecs_endpoint.docker_containers import LOG_KEEP_BYTES, DockerContainers
-from harness.ecs_endpoint.endpoint import Endpoint
-from harness.ecs_endpoint.server import EcsServer
-from harness.engines.docker_host import DockerHost
-from harness.engines.reaper import RUN_LABEL
 from tests import aws_cli
 from tests.ecs_support import client, until
 from tests.faults.effects import Answer, Hang, drop, set_to
@@ -224,7 +224,7 @@ def test_a_container_that_is_started_again_is_waited_for_again(docker_engine_hos
 def served(**environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`stop-harness ecs serve` as a process of its own, and its address."""
     root = Path(__file__).parent.parent
-    serve = [sys.executable, "-m", "harness.cli", "ecs", "serve", "--port", "0"]
+    serve = [sys.executable, "-m", "stop_harness.cli.main", "ecs", "serve", "--port", "0"]
     process = subprocess.Popen(
         serve,
         cwd=root,

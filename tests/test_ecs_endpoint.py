@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, WaiterError
+from stop_harness.ecs_endpoint.containers import ContainerProblem
+from stop_harness.ecs_endpoint.simulated_containers import Script
+from stop_harness.ecs_endpoint.state import Settings
 
-from harness.ecs_endpoint.containers import ContainerProblem
-from harness.ecs_endpoint.endpoint import Settings
-from harness.ecs_endpoint.simulated_containers import Script
 from tests.ecs_support import simulation, until
 
 APP: dict[str, Any] = {"name": "app"}

@@ -17,13 +17,14 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stop_harness.cli.ecs_serve import ecs
+from stop_harness.ecs_endpoint import server, wire
+from stop_harness.ecs_endpoint.errors import EcsError
+from stop_harness.ecs_endpoint.operations import dispatch
+from stop_harness.ecs_endpoint.simulated_containers import Script
+from stop_harness.engines.ecs.api import EcsApi, EcsSettings
+from stop_harness.errors import UsageError
 
-from harness.ecs_endpoint import operations, server, wire
-from harness.ecs_endpoint.cli import ecs
-from harness.ecs_endpoint.errors import EcsError
-from harness.ecs_endpoint.simulated_containers import Script
-from harness.engines.ecs_api import EcsApi, EcsSettings
-from harness.errors import UsageError
 from tests import aws_cli
 from tests.ecs_support import Simulation, simulation
 
@@ -295,14 +296,14 @@ MEMBERS = st.sampled_from(
 )
 
 
-@given(operation=st.sampled_from(sorted(operations.OPERATIONS)), request_=st.dictionaries(MEMBERS, JSON, max_size=6))
+@given(operation=st.sampled_from(sorted(dispatch.OPERATIONS)), request_=st.dictionaries(MEMBERS, JSON, max_size=6))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_json_is_answered_or_refused(running: Simulation, operation: str, request_: dict[str, Any]) -> None:
     """No client can make the endpoint fail."""
     endpoint = running.server.endpoint
     status, answer = 400, b"{}"
     try:
-        answer = operations.call(endpoint, wire.target(operation), json.dumps(request_).encode())
+        answer = dispatch.call(endpoint, wire.target(operation), json.dumps(request_).encode())
     except EcsError as refusal:
         status = refusal.status
     assert isinstance(json.loads(answer), dict)

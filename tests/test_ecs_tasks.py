@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from harness.ecs.dependencies import Condition
-from harness.ecs_endpoint import tasks
-from harness.ecs_endpoint.records import (
+from stop_harness.ecs.dependencies import Condition
+from stop_harness.ecs_endpoint import lifecycle
+from stop_harness.ecs_endpoint.records import (
     NS_PER_S,
     RETENTION_NS,
     SHOWN,
@@ -87,7 +86,7 @@ class World:
                 self.ended[name] = at_ns
                 self.exit_codes[name] = event.exit_code if isinstance(event, Exited) else None
             before = self.task
-            self.task, actions = tasks.step(before, replace(event, at_ns=at_ns))
+            self.task, actions = lifecycle.step(before, replace(event, at_ns=at_ns))
             self.check(before)
             self.history.append(self.task)
             for action in actions:
@@ -250,7 +249,7 @@ def test_a_chain_costs_the_sum_and_branches_cost_the_longest(
     world = World(specs, dict(zip(names(6), drawn, strict=True)))
     stop_ns = stop_s * NS_PER_S
     world.run(0)
-    world.at(stop_ns, StopRequested(0, USER, tasks.STOPPED_BY_USER))
+    world.at(stop_ns, StopRequested(0, USER, lifecycle.STOPPED_BY_USER))
     world.at(stop_ns, Tick(0))
     task = world.run()
 
@@ -289,7 +288,7 @@ def test_any_graph_any_exit_order(specs: tuple[ContainerSpec, ...], drawn: list[
     assert (task.execution_stopped_at_ns is not None) == bool(essential_gone)
     for item in task.containers:
         if item.stopped and item.name not in world.started:
-            assert item.exit_code in {None, tasks.SYNTHETIC_EXIT_CODE}
+            assert item.exit_code in {None, lifecycle.SYNTHETIC_EXIT_CODE}
             assert item.name not in world.stop_calls
             assert (item.exit_code is not None) <= (item.reason or "").startswith("CannotStartContainerError: dep")
     if task.stop_code is StopCode.TASK_FAILED_TO_START:
@@ -320,7 +319,7 @@ def test_events_in_any_order_break_nothing(specs: tuple[ContainerSpec, ...], eve
         if getattr(event, "name", "c0") not in known:
             continue
         before = world.task
-        world.task, actions = tasks.step(before, event)
+        world.task, actions = lifecycle.step(before, event)
         world.check(before)
         for action in actions:
             if isinstance(action, Stop):
@@ -343,7 +342,7 @@ def test_the_answer_of_stop_task_leaves_last_status_alone() -> None:
     """desiredStatus, stoppingAt, stopCode, stoppedReason and version change; lastStatus follows later."""
     world = run_world(ContainerSpec("app"))
     before = world.task
-    answer, actions = tasks.step(before, StopRequested(5, USER, "mine"))
+    answer, actions = lifecycle.step(before, StopRequested(5, USER, "mine"))
     assert actions == ()
     assert answer == replace(
         before,
@@ -353,9 +352,9 @@ def test_the_answer_of_stop_task_leaves_last_status_alone() -> None:
         stopped_reason="mine",
         version=before.version + 1,
     )
-    again, _ = tasks.step(answer, StopRequested(9, StopCode.SERVICE_SCHEDULER_INITIATED, "other"))
+    again, _ = lifecycle.step(answer, StopRequested(9, StopCode.SERVICE_SCHEDULER_INITIATED, "other"))
     assert again == answer
-    stopping, actions = tasks.step(answer, Tick(6))
+    stopping, actions = lifecycle.step(answer, Tick(6))
     assert (stopping.last, actions) == (Status.STOPPING, (Stop("app", 30),))
 
 
@@ -390,8 +389,8 @@ def test_a_failed_start_has_no_exit_code() -> None:
 
 def test_a_pull_failure_is_told_in_stopped_reason() -> None:
     """As newer tasks do."""
-    task, _ = tasks.step(new_task((ContainerSpec("app"),), 0), Tick(0))
-    task, _ = tasks.step(task, StartFailed(1, "app", "CannotPullContainerError: nowhere"))
+    task, _ = lifecycle.step(new_task((ContainerSpec("app"),), 0), Tick(0))
+    task, _ = lifecycle.step(task, StartFailed(1, "app", "CannotPullContainerError: nowhere"))
     assert task.stopped_reason == "CannotPullContainerError: nowhere"
 
 
@@ -417,22 +416,22 @@ def test_a_dependency_that_cannot_be_met_gives_the_synthetic_143(first: Behaviou
 def test_a_stop_before_the_start_makes_no_engine_call() -> None:
     """Waiting containers are STOPPED at once; one whose start is under way is stopped when it runs."""
     specs = (ContainerSpec("db"), ContainerSpec("app", depends_on=(("db", Condition.START),)))
-    task, actions = tasks.step(new_task(specs, 0), Tick(0))
+    task, actions = lifecycle.step(new_task(specs, 0), Tick(0))
     assert actions == (Start("db"),)
-    task, _ = tasks.step(task, StopRequested(1, USER, "now"))
-    task, actions = tasks.step(task, Tick(1))
+    task, _ = lifecycle.step(task, StopRequested(1, USER, "now"))
+    task, actions = lifecycle.step(task, Tick(1))
     assert actions == ()
     assert task.container("app").stopped
-    task, actions = tasks.step(task, Started(2, "db"))
+    task, actions = lifecycle.step(task, Started(2, "db"))
     assert actions == (Stop("db", 30),)
 
 
 def test_an_oom_kill_is_the_reason_whatever_the_exit_code() -> None:
     """Exit code 0 and OOMKilled: OutOfMemoryError. A kill at the timeout has no reason at all."""
     world = run_world(ContainerSpec("app"))
-    task, _ = tasks.step(world.task, Exited(9, "app", 0, oom_killed=True))
-    assert (task.containers[0].exit_code, task.containers[0].reason) == (0, tasks.OUT_OF_MEMORY)
-    task, _ = tasks.step(world.task, Exited(9, "app", 137))
+    task, _ = lifecycle.step(world.task, Exited(9, "app", 0, oom_killed=True))
+    assert (task.containers[0].exit_code, task.containers[0].reason) == (0, lifecycle.OUT_OF_MEMORY)
+    task, _ = lifecycle.step(world.task, Exited(9, "app", 137))
     assert task.containers[0].reason is None
 
 
@@ -449,7 +448,7 @@ FLAKY = ContainerSpec("app", restart_policy=RestartPolicy(ignored_exit_codes=(0,
 
 def exits(task: Task, at_s: int, exit_code: int | None) -> tuple[Task, tuple[Action, ...]]:
     """`app` ends."""
-    return tasks.step(task, Exited(at_s * NS_PER_S, "app", exit_code))
+    return lifecycle.step(task, Exited(at_s * NS_PER_S, "app", exit_code))
 
 
 def test_a_restart_policy_starts_the_container_again_instead_of_stopping_the_task() -> None:
@@ -459,11 +458,11 @@ def test_a_restart_policy_starts_the_container_again_instead_of_stopping_the_tas
     assert actions == (Restart("app"),)
     assert (task.last, task.desired, task.container("app").restarts) == (Status.RUNNING, Status.RUNNING, 1)
     assert SHOWN[task.container("app").phase] is Status.RUNNING
-    task, actions = tasks.step(task, Started(61 * NS_PER_S, "app"))
+    task, actions = lifecycle.step(task, Started(61 * NS_PER_S, "app"))
     assert (task.container("app").phase, actions) == (Phase.RUNNING, ())
     task, actions = exits(task, 120, 3)
     assert (actions, task.container("app").restarts) == ((Restart("app"),), 2)
-    task, _ = tasks.step(task, Started(121 * NS_PER_S, "app"))
+    task, _ = lifecycle.step(task, Started(121 * NS_PER_S, "app"))
     task, actions = exits(task, 179, 3)
     assert (actions, task.last, task.container("app").exit_code) == ((), Status.STOPPED, 3)
     assert task.stop_code is StopCode.ESSENTIAL_CONTAINER_EXITED
@@ -488,12 +487,12 @@ def test_what_is_not_restarted(spec: ContainerSpec, at_s: int, exit_code: int | 
 def test_nothing_is_restarted_once_the_task_is_to_stop() -> None:
     """Neither what the stop ended, nor what was just being restarted: that is stopped as soon as it runs."""
     asked = StopRequested(100 * NS_PER_S, USER, "")
-    task, _ = tasks.step(run_world(FLAKY).task, asked)
+    task, _ = lifecycle.step(run_world(FLAKY).task, asked)
     stopped, actions = exits(task, 101, 1)
     assert (actions, stopped.last) == ((), Status.STOPPED)
     task, _ = exits(run_world(FLAKY).task, 60, 1)
-    task, _ = tasks.step(tasks.step(task, asked)[0], Tick(100 * NS_PER_S))
-    task, actions = tasks.step(task, Started(101 * NS_PER_S, "app"))
+    task, _ = lifecycle.step(lifecycle.step(task, asked)[0], Tick(100 * NS_PER_S))
+    task, actions = lifecycle.step(task, Started(101 * NS_PER_S, "app"))
     assert actions == (Stop("app", 30),)
 
 
@@ -501,7 +500,9 @@ def test_a_restart_that_fails_stops_the_container() -> None:
     """With the exit code of the run that had ended, and the engine's reason."""
     task, _ = exits(run_world(FLAKY).task, 60, 3)
     assert task.container("app").exit_code is None
-    task, actions = tasks.step(task, StartFailed(61 * NS_PER_S, "app", "CannotStartContainerError: no", created=True))
+    task, actions = lifecycle.step(
+        task, StartFailed(61 * NS_PER_S, "app", "CannotStartContainerError: no", created=True)
+    )
     assert (actions, task.last) == ((), Status.STOPPED)
     assert (task.container("app").exit_code, task.container("app").reason) == (3, "CannotStartContainerError: no")
     assert task.stop_code is StopCode.ESSENTIAL_CONTAINER_EXITED

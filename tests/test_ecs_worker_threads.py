@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from harness.ecs_endpoint.worker_threads import WorkerThreads
+from stop_harness.ecs_endpoint.worker_threads import WorkerThreads
+
 from tests.ecs_support import until
 
 PATIENCE_S = 30

@@ -13,14 +13,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from stop_harness.ecs_endpoint.simulated_containers import Script
+from stop_harness.engines.ecs import api as ecs_api
+from stop_harness.engines.ecs.api import EcsApi, EcsSettings
+from stop_harness.engines.ecs.engine import EcsEngine
+from stop_harness.errors import BuildError, EngineError, UsageError
+from stop_harness.model import NS_PER_S, Outcome, ProblemKind, Scenario, SigkillEvidence, Status, StopPlan
+from stop_harness.trial.perform import Interruption
 
-from harness.ecs_endpoint.simulated_containers import Script
-from harness.engines import ecs_api
-from harness.engines.ecs import EcsEngine
-from harness.engines.ecs_api import EcsApi, EcsSettings
-from harness.errors import BuildError, EngineError, UsageError
-from harness.model import NS_PER_S, Outcome, ProblemKind, Scenario, SigkillEvidence, Status, StopPlan
-from harness.trial import Interruption
 from tests.ecs_front import THROTTLED, Answer, Rule, front
 from tests.ecs_runs import NEVER, aws_settings, image, only, run, running, task
 from tests.ecs_support import Simulation, simulation, until
@@ -252,9 +252,9 @@ def test_closing_stops_tasks_that_nobody_knows_of(cluster: Simulation) -> None:
 
 KILLED_HARNESS = """
 import sys
-from harness.engines.ecs import EcsEngine
-from harness.engines.ecs_api import EcsSettings
-from harness.model import NS_PER_S, Scenario, StopPlan, Subject, Trial
+from stop_harness.engines.ecs.engine import EcsEngine
+from stop_harness.engines.ecs.api import EcsSettings
+from stop_harness.model import NS_PER_S, Scenario, StopPlan, Subject, Trial
 engine = EcsEngine("killed", EcsSettings(endpoint_url=sys.argv[1]))
 scenario = Scenario("web", Subject(image="subject"), stop=StopPlan((30 * NS_PER_S,)))
 engine.prepare((scenario,), lambda *_: None)
@@ -371,7 +371,17 @@ def test_the_command_line_finds_the_service_as_boto3_does(cluster: Simulation, t
     """AWS_ENDPOINT_URL_ECS, --cluster and --run-task; mistakes in the file are named."""
     cluster.client.create_cluster(clusterName="batch")
     file = tmp_path / "run-task.json"
-    command = [sys.executable, "-m", "harness.cli", "check", "subject", "--engine", "ecs", "--cluster", "batch"]
+    command = [
+        sys.executable,
+        "-m",
+        "stop_harness.cli.main",
+        "check",
+        "subject",
+        "--engine",
+        "ecs",
+        "--cluster",
+        "batch",
+    ]
 
     def check(text: str) -> subprocess.CompletedProcess[str]:
         file.write_text(text)
@@ -408,7 +418,7 @@ def test_what_looks_at_one_container_takes_no_task_definition(tmp_path: Any, opt
     """Refused before any engine is asked."""
     file = tmp_path / "web.json"
     file.write_text('{"containerDefinitions": [{"name": "app", "image": "x", "memory": 64}]}')
-    command = [sys.executable, "-m", "harness.cli", "check", "--task-definition", str(file), option]
+    command = [sys.executable, "-m", "stop_harness.cli.main", "check", "--task-definition", str(file), option]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, f"{option} looks at one container" in done.stderr) == (2, True), done.stderr
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
-from harness import ready_engine, task_definition
-from harness.engines import selection
-from harness.engines.simulated import SimulatedEngine
-from harness.host_access import host_access, host_paths
-from harness.model import Scenario, Subject
-from harness.run_request import RunRequest
+from stop_harness.ecs import task_definition
+from stop_harness.ecs.host_access import host_access, host_paths
+from stop_harness.engines.simulated import SimulatedEngine
+from stop_harness.model import Scenario, Subject
+from stop_harness.run import open_engine, ready_engine
+from stop_harness.run.request import RunRequest
+
 from tests.silence import Silence
 
 DOCUMENT = {
@@ -52,9 +53,9 @@ def test_a_run_says_them_before_its_engine_is_asked_for_anything() -> None:
     scenario = Scenario("fleet", Subject(task_file="agent.json", task=task))
     notes, then = Silence(), list[str]()
 
-    def opener(_name: str, _run_id: str) -> selection.Chosen:
+    def opener(_name: str, _run_id: str) -> open_engine.Chosen:
         then.extend(notes.notes)
-        return selection.Chosen(SimulatedEngine({}), None)
+        return open_engine.Chosen(SimulatedEngine({}), None)
 
     engine, _ = ready_engine.ready(RunRequest((scenario,), "fleet", None), "run", notes, opener)
     engine.close()

@@ -95,12 +95,12 @@ def ours(module: str, top_level_only: bool = ALL) -> set[str]:
 
 def is_pure(module: str) -> bool:
     """Pure by the design."""
-    return module.removeprefix("harness.") in PURE or module.startswith("harness.renderers.")
+    return module.removeprefix("harness.") in PURE or module.startswith("stop_harness.renderers.")
 
 
 def engine_of(module: str) -> str | None:
     """The engine a module belongs to, None for the interface and everything outside."""
-    name = module.removeprefix("harness.engines.")
+    name = module.removeprefix("stop_harness.engines.")
     if name == module:
         return None
     prefixes = {
@@ -116,18 +116,25 @@ def engine_of(module: str) -> str | None:
 
 def test_the_walk_sees_what_is_there() -> None:
     """The rules below would hold for an empty folder."""
-    assert {"harness.model", "harness.cli", "harness.engines.docker_api", "harness.renderers.html"} <= set(MODULES)
-    assert "harness.model" in ours("harness.verdict", TOP_LEVEL_ONLY)
-    assert "docker" in packages("harness.engines.docker_host")
-    assert "docker" not in packages("harness.engines.docker_host", TOP_LEVEL_ONLY)
+    assert {
+        "stop_harness.model",
+        "stop_harness.cli.main",
+        "stop_harness.engines.docker.engine",
+        "stop_harness.renderers.html",
+    } <= set(MODULES)
+    assert "stop_harness.model" in ours("stop_harness.verdict.judge", TOP_LEVEL_ONLY)
+    assert "docker" in packages("stop_harness.engines.docker.host")
+    assert "docker" not in packages("stop_harness.engines.docker.host", TOP_LEVEL_ONLY)
     assert {engine_of(module) for module in MODULES} >= {None, "docker", "process", "simulated"}
 
 
-@pytest.mark.parametrize("module", ["harness.errors", *(name for name in MODULES if name.startswith("harness.model"))])
+@pytest.mark.parametrize(
+    "module", ["stop_harness.errors", *(name for name in MODULES if name.startswith("stop_harness.model"))]
+)
 def test_the_nouns_need_nothing_but_the_standard_library(module: str) -> None:
     """Anybody can use the records without installing anything."""
     assert packages(module) <= {*sys.stdlib_module_names, "harness"}
-    assert {name for name in ours(module) if not name.startswith("harness.model")} == set()
+    assert {name for name in ours(module) if not name.startswith("stop_harness.model")} == set()
 
 
 @pytest.mark.parametrize("module", sorted(filter(is_pure, MODULES)))
@@ -141,7 +148,7 @@ def test_pure_parts_do_no_io(module: str) -> None:
 @pytest.mark.parametrize("module", sorted(filter(is_pure, MODULES)))
 def test_pure_parts_build_on_pure_parts(module: str) -> None:
     """What they import of ours is pure too."""
-    packages_of_ours = {"harness", "harness.renderers", "harness.ecs_client", "harness.engines"}
+    packages_of_ours = {"harness", "stop_harness.renderers", "stop_harness.ecs_client", "stop_harness.engines"}
     assert {name for name in ours(module) if not is_pure(name)} <= packages_of_ours
 
 
@@ -151,11 +158,15 @@ def test_engines_never_import_each_other(module: str) -> None:
     assert {engine_of(name) for name in ours(module)} <= {None, engine_of(module)}
 
 
-ECS_ROOMS = {"harness.ecs_client": "client", "harness.ecs_endpoint": "endpoint", "harness.engines.ecs": "engine"}
+ECS_ROOMS = {
+    "stop_harness.ecs_client": "client",
+    "stop_harness.ecs_endpoint": "endpoint",
+    "stop_harness.engines.ecs.engine": "engine",
+}
 
 
 def ecs_room(module: str) -> str | None:
-    """The side of the wire that a module stands on; None for what stands on none, such as `harness.ecs`."""
+    """The side of the wire that a module stands on; None for what stands on none, such as `stop_harness.ecs`."""
     return next((room for prefix, room in ECS_ROOMS.items() if module.startswith(prefix)), None)
 
 
@@ -166,18 +177,19 @@ def test_the_sides_of_the_ecs_api_meet_on_the_wire_only(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["harness.task_definition", *sorted(name for name in MODULES if name.startswith("harness.ecs."))]
+    "module",
+    ["stop_harness.ecs.task_definition", *sorted(name for name in MODULES if name.startswith("stop_harness.ecs."))],
 )
 def test_what_both_sides_read_knows_neither(module: str) -> None:
     """Task definitions, dependencies and stop timeouts are read by one code, of which the nouns are the only floor."""
-    allowed = ("harness.ecs", "harness.model", "harness.errors", "harness.units")
+    allowed = ("stop_harness.ecs", "stop_harness.model", "stop_harness.errors", "stop_harness.units")
     assert not {name for name in ours(module) if not f"{name}.".startswith(tuple(f"{it}." for it in allowed))}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_nobody_imports_the_command_line(module: str) -> None:
     """`cli` and `pytest_plugin` are ends, not parts."""
-    assert not {"harness.cli", "harness.pytest_plugin"} & imports(module)
+    assert not {"stop_harness.cli.main", "harness.pytest_plugin"} & imports(module)
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -215,11 +227,21 @@ def test_there_are_no_cycles() -> None:
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     """So that it stays instant: none of the heavy packages, and not even the pipeline."""
-    heavy = sorted(HEAVY | {"botocore", "jmespath", "pydantic", "yaml", "harness.pipeline", "harness.scenario"})
+    heavy = sorted(
+        HEAVY
+        | {
+            "botocore",
+            "jmespath",
+            "pydantic",
+            "yaml",
+            "stop_harness.run.pipeline",
+            "stop_harness.scenario.scenario_file",
+        }
+    )
     code = (
         "import sys\n"
         f"sys.argv = ['stop-harness', *{arguments!r}]\n"
-        "from harness.cli import main\n"
+        "from stop_harness.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         f"print('LOADED', sorted(set(sys.modules) & set({heavy!r})))\n"
     )

@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-
-from harness import cli, inference, pipeline, plan, stop_sequence, store, trial, verdict
-from harness.engines.selection import Chosen
-from harness.engines.simulated import Script, SimulatedEngine
-from harness.model import (
+from stop_harness.cli import main
+from stop_harness.engines.simulated import Script, SimulatedEngine
+from stop_harness.evidence import inference, stop_sequence
+from stop_harness.evidence.stop_sequence import DEADLINE_TOLERANCE_NS
+from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Clock,
@@ -37,10 +37,16 @@ from harness.model import (
     Trial,
     Verdict,
 )
-from harness.plan import Shard
-from harness.renderers import csv_table, html, junit, markdown, results_json, terminal
-from harness.run_request import RunOutcome, RunRequest
-from harness.stop_sequence import DEADLINE_TOLERANCE_NS
+from stop_harness.plan import trials as plan
+from stop_harness.plan.trials import Shard
+from stop_harness.renderers import csv_table, html, junit, markdown, terminal
+from stop_harness.renderers.results import results_json
+from stop_harness.run import pipeline, store
+from stop_harness.run.open_engine import Chosen
+from stop_harness.run.request import RunOutcome, RunRequest
+from stop_harness.trial import perform as trial
+from stop_harness.verdict import judge
+
 from tests import strategies
 from tests.strategies import SIGKILL_DELAY_NS, Behaviour, Jitter, durations_ns, stop
 from tests.test_pipeline import Heard, scenario
@@ -157,8 +163,8 @@ def test_with_the_stamps_of_real_engines_a_derived_verdict_is_never_wrong(
         behaviour = replace(behaviour, leaves_after_ns=max(0, short_ns + near_ms * NS_PER_MS))
     item = scenario("a")
     real = stop(behaviour, long_ns, engine, jitters[0]).observation
-    performed = verdict.judge(stop(behaviour, short_ns, engine, jitters[1]).observation, item)
-    derived = verdict.judge(inference.derive(real, short_ns, "a@short#1"), item)
+    performed = judge.judge(stop(behaviour, short_ns, engine, jitters[1]).observation, item)
+    derived = judge.judge(inference.derive(real, short_ns, "a@short#1"), item)
     event(f"performed {performed.outcome}, derived {derived.outcome}")
     assert derived.facts.sigkill_evidence is not SigkillEvidence.OBSERVED
     if Outcome.INCONCLUSIVE not in {derived.outcome, performed.outcome}:
@@ -179,7 +185,7 @@ def observed(script: Script, *, timeout_s: float = 30, engine: SimulatedEngine |
 def derived(real: Observation, timeout_s: float) -> tuple[Observation, Verdict]:
     """The derived observation and its verdict."""
     seen = inference.derive(real, round(timeout_s * NS_PER_S), "a@short#1")
-    return seen, verdict.judge(seen, scenario("a"))
+    return seen, judge.judge(seen, scenario("a"))
 
 
 def test_a_derived_kill_names_the_stop_it_follows_from_and_has_no_end_of_its_own() -> None:
@@ -200,7 +206,7 @@ def test_a_derived_kill_names_the_stop_it_follows_from_and_has_no_end_of_its_own
 def test_a_stop_that_was_killed_at_the_longest_timeout_is_killed_at_each_shorter_one() -> None:
     """However long it would have taken, it was still there."""
     real = observed(Script(leaves_after_ns=None))
-    assert verdict.judge(real, scenario("a")).facts.sigkill_evidence is SigkillEvidence.OBSERVED
+    assert judge.judge(real, scenario("a")).facts.sigkill_evidence is SigkillEvidence.OBSERVED
     for timeout_s in (0, 1, 10, 29):
         _, judged = derived(real, timeout_s)
         assert judged.outcome is Outcome.KILLED
@@ -269,7 +275,7 @@ def test_stamps_of_a_cluster_prove_a_shorter_kill_only_well_before_its_own() -> 
     real = observed(Script(), engine=engine)
     events = tuple(replace(item, clock=Clock.ECS) for item in real.events)
     real = replace(real, events=events, exit_signal=None)
-    assert verdict.judge(real, scenario("a")).facts.sigkill_evidence is SigkillEvidence.INFERRED
+    assert judge.judge(real, scenario("a")).facts.sigkill_evidence is SigkillEvidence.INFERRED
     assert derived(real, 10)[1].outcome is Outcome.KILLED
     assert derived(real, 27)[1].outcome is Outcome.INCONCLUSIVE
 
@@ -289,16 +295,16 @@ def test_a_stop_signal_of_sigkill_is_not_observed_in_a_stop_that_was_not_perform
     item = replace(scenario("a"), stop=StopPlan((30 * NS_PER_S,), signal="SIGKILL"))
     engine = SimulatedEngine({"a": Script(leaves_after_ns=0, exit_code=137, exit_signal=9)})
     real = trial.perform(Trial("a@long#1", item, 30 * NS_PER_S, 0, 1), engine, trial.Interruption())
-    assert verdict.judge(real, item).facts.sigkill_evidence is SigkillEvidence.OBSERVED
+    assert judge.judge(real, item).facts.sigkill_evidence is SigkillEvidence.OBSERVED
     seen = inference.derive(real, 10 * NS_PER_S, "a@short#1")
-    judged = verdict.judge(seen, item)
+    judged = judge.judge(seen, item)
     assert judged.outcome is Outcome.KILLED
     assert judged.facts.sigkill_evidence is SigkillEvidence.INFERRED
 
 
 def test_the_expectation_of_each_stop_timeout_applies() -> None:
     """Killed at 3 s, as the scenario expects there."""
-    from harness.model import Expectation
+    from stop_harness.model import Expectation
 
     item = replace(
         scenario("a", 3, 30),
@@ -327,7 +333,7 @@ def test_requests_that_were_open_at_the_shorter_timeout_would_have_been_cut() ->
         (2, RequestFate.TRUNCATED),
         (3, RequestFate.NO_ANSWER),
     ]
-    assert [item.client for item in verdict.lost_requests(seen)] == [2, 3]
+    assert [item.client for item in judge.lost_requests(seen)] == [2, 3]
     kept, _ = derived(real, 20)
     assert kept.requests == real.requests
 
@@ -387,7 +393,7 @@ def test_a_stored_run_with_derived_trials_is_judged_again_as_before(tmp_path_fac
 
 def test_plan_shows_which_stops_are_performed_and_what_is_derived_from_each() -> None:
     """And counts both; the predicted time is that of the stops."""
-    done = CliRunner().invoke(cli.cli, ["plan", "scenarios/02-drains-5s.yaml", "--infer", "--repeat", "2"])
+    done = CliRunner().invoke(main.cli, ["plan", "scenarios/02-drains-5s.yaml", "--infer", "--repeat", "2"])
     assert done.exit_code == 0, done.output
     assert [line for line in done.output.splitlines() if "#" in line] == [
         "drains-5s@30s#1  derives 10s, 2s",

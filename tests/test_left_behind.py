@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness import left_behind, report, verdict
-from harness.left_behind import Fate
-from harness.model import (
+from stop_harness.evidence import left_behind
+from stop_harness.evidence.left_behind import Fate
+from stop_harness.model import (
     NS_PER_S,
     ComplianceStatus,
     Observation,
@@ -22,7 +21,10 @@ from harness.model import (
     TrialResult,
     Verdict,
 )
-from harness.signals import SIGTERM
+from stop_harness.report import build
+from stop_harness.signals import SIGTERM
+from stop_harness.verdict import judge
+
 from tests.strategies import DOCKER, PROCESS, Behaviour, Jitter, stop
 
 TERM = 1 << (SIGTERM - 1)
@@ -52,7 +54,7 @@ def stopped(before: Table | None, *later: Table, code: int = 0, after_s: float =
 
 def judged(seen: Observation) -> Verdict:
     """By the rules alone."""
-    return verdict.judge(seen, Scenario("a", Subject(image="any")))
+    return judge.judge(seen, Scenario("a", Subject(image="any")))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def test_outside_a_pid_namespace_a_missing_table_is_said_as_what_it_is() -> None
 def test_a_stop_without_proof_is_never_compliant() -> None:
     """Not with 30 s to spare, nor with a word less than why."""
     seen = stopped((MASTER, WORKER))
-    found = report.compliance("a", [TrialResult(seen, judged(seen))], 30 * NS_PER_S)
+    found = build.compliance("a", [TrialResult(seen, judged(seen))], 30 * NS_PER_S)
     assert found.status is ComplianceStatus.INCONCLUSIVE
     assert "--witness" in found.reason
     assert judged(seen).status is Status.INCONCLUSIVE

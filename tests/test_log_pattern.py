@@ -10,10 +10,9 @@ import warnings
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness import scenario
-from harness.engines.log_pattern import LogPattern, PatternError, check
-from harness.errors import ScenarioError
+from stop_harness.errors import ScenarioError
+from stop_harness.log_pattern import LogPattern, PatternError, check
+from stop_harness.scenario import scenario_file
 
 REFUSED = {
     "(?=ready)": "lookahead is not to be had",
@@ -52,12 +51,12 @@ def test_a_refused_pattern_of_a_file_has_its_place() -> None:
     """file:line:column, as every mistake."""
     text = "version: 1\nname: s\nsubject: {image: x}\nready:\n  log: 'up(?=!)'\n"
     with pytest.raises(ScenarioError) as refused:
-        scenario.parse(text, "file.yaml")
+        scenario_file.parse(text, "file.yaml")
     (problem,) = refused.value.problems
     assert problem.startswith("file.yaml:5:3: ready.log: 'up(?=!)' is not a regular expression at its character 3")
     text = "version: 1\nname: s\nsubject: {image: x}\nbefore_stop:\n  - log: '(a)\\1'\n"
     with pytest.raises(ScenarioError, match=r"file\.yaml:5:5: before_stop\.0\.log: "):
-        scenario.parse(text, "file.yaml")
+        scenario_file.parse(text, "file.yaml")
 
 
 def test_warnings_of_pythons_expressions_do_not_reach_the_user() -> None:
@@ -99,7 +98,7 @@ def test_a_pattern_that_freezes_pythons_engine_only_times_out(engine: str) -> No
     subject = ["--", *words] if engine == "process" else ["debian:bookworm-slim", "--engine", engine, "--", *words]
     options = ["--ready-log", "^(a+)+$", "--ready-timeout", "1s", "--timeout", "1s"]
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", "check", *options, *subject],
+        [sys.executable, "-m", "stop_harness.cli.main", "check", *options, *subject],
         capture_output=True,
         text=True,
         check=False,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from harness import pipeline, store
-from harness.engines import selection
-from harness.engines.simulated import Script, SimulatedEngine
-from harness.lost_processes import KILLED_FROM_INSIDE, first_names, listed
-from harness.model import Outcome, Readiness, Scenario, Subject
-from harness.renderers import html, markdown, results_json, terminal
-from harness.run_request import RunRequest
-from harness.trial import Interruption
+from stop_harness.engines.simulated import Script, SimulatedEngine
+from stop_harness.evidence.lost_processes import KILLED_FROM_INSIDE, first_names, listed
+from stop_harness.model import Outcome, Readiness, Scenario, Subject
+from stop_harness.renderers import html, markdown, terminal
+from stop_harness.renderers.results import results_json
+from stop_harness.run import open_engine, pipeline, store
+from stop_harness.run.request import RunRequest
+from stop_harness.trial.perform import Interruption
+
 from tests.silence import Silence
 
 
@@ -36,7 +37,7 @@ def test_three_thousand_lost_processes_fill_no_report_and_no_journal(tmp_path: P
     scenario = Scenario("bomb", Subject(image="x"), readiness=Readiness())
     engine = SimulatedEngine({"bomb": Script(leaves_after_ns=10**9, lost_processes=lost)})
     request = RunRequest((scenario,), "bomb", tmp_path)
-    outcome = pipeline.run(request, Silence(), Interruption(), lambda *_: selection.Chosen(engine, None))
+    outcome = pipeline.run(request, Silence(), Interruption(), lambda *_: open_engine.Chosen(engine, None))
     (result,) = outcome.report.results
     assert result.verdict.outcome is Outcome.LOSSY
     assert result.observation.lost_processes == lost[:10]

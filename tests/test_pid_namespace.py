@@ -20,13 +20,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness.engines.interface import StopRecord, SubjectFailed
-from harness.engines.pid_namespace import PidNamespaceEngine, ProcessSubject
-from harness.engines.pid_namespace_client import probe
-from harness.engines.pid_namespace_ready import LONGEST_LINE_BYTES, Output
-from harness.errors import BuildError
-from harness.model import (
+from stop_harness.engines.interface import StopRecord, SubjectFailed
+from stop_harness.engines.process.client import probe
+from stop_harness.engines.process.engine import PidNamespaceEngine, ProcessSubject
+from stop_harness.engines.process.shim.ready import LONGEST_LINE_BYTES, Output
+from stop_harness.errors import BuildError
+from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Clock,
@@ -867,8 +866,8 @@ def test_remove_leaves_no_process_and_no_open_file(any_bench: Bench) -> None:
 HARNESS = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from harness.engines.pid_namespace import PidNamespaceEngine
-from harness.model import *
+from stop_harness.engines.process.engine import PidNamespaceEngine
+from stop_harness.model import *
 engine = PidNamespaceEngine(sys.argv[2], force_process_group=sys.argv[3] == "group")
 command = ("/bin/sh", "-c", "trap '' TERM; sleep 1000 & echo ready; while :; do sleep 1000; done", sys.argv[2])
 subject = engine.start(Trial("t", Scenario("s", Subject(build_directory="/", command=command)), 0, 0, 1))
@@ -922,8 +921,8 @@ def test_without_root_a_user_namespace_gives_the_same_rules() -> None:
 INSIDE = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from harness.engines.pid_namespace import PidNamespaceEngine
-from harness.model import *
+from stop_harness.engines.process.engine import PidNamespaceEngine
+from stop_harness.model import *
 engine = PidNamespaceEngine("test")
 if not engine.info().pid1_rules:
     sys.exit("no namespaces")

@@ -13,14 +13,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from harness import exit_codes, pipeline, plan, scheduler, store
-from harness.engines.interface import Engine
-from harness.engines.selection import Chosen
-from harness.engines.simulated import Script, SimulatedEngine
-from harness.errors import EngineError, ScenarioError, StoreError, UsageError
-from harness.exit_codes import FAIL, INCONCLUSIVE, INTERRUPTED, PASS
-from harness.model import (
+from stop_harness.cli import exit_codes
+from stop_harness.cli.exit_codes import FAIL, INCONCLUSIVE, INTERRUPTED, PASS
+from stop_harness.engines.interface import Engine
+from stop_harness.engines.simulated import Script, SimulatedEngine
+from stop_harness.errors import EngineError, ScenarioError, StoreError, UsageError
+from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     EngineInfo,
@@ -37,9 +35,14 @@ from harness.model import (
     Trial,
     TrialResult,
 )
-from harness.plan import Shard
-from harness.run_request import RunOutcome, RunRequest
-from harness.trial import Interruption
+from stop_harness.plan import trials as plan
+from stop_harness.plan.trials import Shard
+from stop_harness.run import pipeline, store
+from stop_harness.run.open_engine import Chosen
+from stop_harness.run.request import RunOutcome, RunRequest
+from stop_harness.trial import scheduler
+from stop_harness.trial.perform import Interruption
+
 from tests.strategies import durations_ns
 
 

@@ -8,10 +8,8 @@ from itertools import chain
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness import plan
-from harness.errors import UsageError
-from harness.model import (
+from stop_harness.errors import UsageError
+from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Expectation,
@@ -23,7 +21,9 @@ from harness.model import (
     StopPlan,
     Subject,
 )
-from harness.plan import Shard
+from stop_harness.plan import trials
+from stop_harness.plan.trials import Shard
+
 from tests.strategies import durations_ns, stop_plans
 
 
@@ -57,7 +57,7 @@ def scenario(*timeouts_s: float, after_ms: tuple[int, ...] = (0,), repeat: int =
 @given(small_scenarios(), st.none() | st.integers(1, 4))
 def test_a_plan_holds_every_combination_once(scenarios: tuple[Scenario, ...], repeat: int | None) -> None:
     """Stop timeouts × moments × repetitions of each scenario, each with an id of its own."""
-    planned = plan.expand(scenarios, repeat=repeat)
+    planned = trials.expand(scenarios, repeat=repeat)
     counts = [len(item.stop.timeouts_ns) * len(item.stop.after_ns) * (repeat or item.repeat) for item in scenarios]
     assert len(planned.trials) == sum(counts)
     assert len(set(ids(planned))) == len(planned.trials)
@@ -65,7 +65,7 @@ def test_a_plan_holds_every_combination_once(scenarios: tuple[Scenario, ...], re
 
 def test_ids_are_stable_and_readable() -> None:
     """They stand in stored runs and in other people's dashboards."""
-    planned = plan.expand((scenario(2, 90, after_ms=(0, 500), repeat=2, name="drains-5s"),))
+    planned = trials.expand((scenario(2, 90, after_ms=(0, 500), repeat=2, name="drains-5s"),))
     assert ids(planned) == [
         "drains-5s@1m30s+500ms#1",
         "drains-5s@1m30s+500ms#2",
@@ -81,7 +81,7 @@ def test_ids_are_stable_and_readable() -> None:
 @given(small_scenarios(), st.none() | st.integers())
 def test_the_longest_trials_come_first(scenarios: tuple[Scenario, ...], seed: int | None) -> None:
     """So that the rest runs beside them; with and without a seed."""
-    lengths = [plan.longest_ns(trial) for trial in plan.expand(scenarios, seed=seed).trials]
+    lengths = [trials.longest_ns(trial) for trial in trials.expand(scenarios, seed=seed).trials]
     assert lengths == sorted(lengths, reverse=True)
 
 
@@ -91,7 +91,7 @@ def test_of_equal_trials_those_expected_to_last_longest_come_first() -> None:
     slow = replace(slow, expectations=(Expectation(within_ns=4 * NS_PER_S),))
     stuck = replace(stuck, expectations=(Expectation((Outcome.KILLED,)),))
     longer = scenario(11, name="longer")
-    assert ids(plan.expand((quick, slow, stuck, longer))) == [
+    assert ids(trials.expand((quick, slow, stuck, longer))) == [
         "longer@11s#1",
         "stuck@10s#1",
         "slow@10s#1",
@@ -102,22 +102,22 @@ def test_of_equal_trials_those_expected_to_last_longest_come_first() -> None:
 @given(small_scenarios(), st.integers())
 def test_a_seed_only_shuffles_and_always_in_the_same_way(scenarios: tuple[Scenario, ...], seed: int) -> None:
     """`--seed` changes the order among equals, never what runs."""
-    shuffled = ids(plan.expand(scenarios, seed=seed))
-    assert sorted(shuffled) == sorted(ids(plan.expand(scenarios)))
-    assert shuffled == ids(plan.expand(scenarios, seed=seed))
+    shuffled = ids(trials.expand(scenarios, seed=seed))
+    assert sorted(shuffled) == sorted(ids(trials.expand(scenarios)))
+    assert shuffled == ids(trials.expand(scenarios, seed=seed))
 
 
 def test_a_seed_does_shuffle() -> None:
     """Ten equal trials do not all stay where they were, whatever the seed."""
     scenarios = (scenario(2, repeat=10),)
-    assert len({tuple(ids(plan.expand(scenarios, seed=seed))) for seed in range(20)}) > 10
+    assert len({tuple(ids(trials.expand(scenarios, seed=seed))) for seed in range(20)}) > 10
 
 
 @given(small_scenarios(), st.integers(1, 7))
 def test_shards_partition_the_plan(scenarios: tuple[Scenario, ...], count: int) -> None:
     """Every trial runs on exactly one machine, in the order of the whole plan."""
-    whole = ids(plan.expand(scenarios))
-    shards = [ids(plan.expand(scenarios, shard=Shard(index, count))) for index in range(1, count + 1)]
+    whole = ids(trials.expand(scenarios))
+    shards = [ids(trials.expand(scenarios, shard=Shard(index, count))) for index in range(1, count + 1)]
     assert sorted(chain.from_iterable(shards)) == sorted(whole)
     assert all(shard == [trial_id for trial_id in whole if trial_id in set(shard)] for shard in shards)
 
@@ -127,14 +127,14 @@ def test_adding_a_scenario_moves_no_other_trial(scenarios: tuple[Scenario, ...],
     """Shards are cut by the trial's id alone, so that caches and histories of each machine stay valid."""
     more = (*scenarios, Scenario("new", Subject(image="a"), stop=stop))
     for index in range(1, count + 1):
-        before = ids(plan.expand(scenarios, shard=Shard(index, count)))
-        after = ids(plan.expand(more, shard=Shard(index, count)))
+        before = ids(trials.expand(scenarios, shard=Shard(index, count)))
+        after = ids(trials.expand(more, shard=Shard(index, count)))
         assert before == [trial_id for trial_id in after if not trial_id.startswith("new@")]
 
 
 def test_shards_share_the_work() -> None:
     """A hash that put everything into one shard would partition too."""
-    sizes = [len(plan.expand((scenario(1, repeat=400),), shard=Shard(index, 4)).trials) for index in range(1, 5)]
+    sizes = [len(trials.expand((scenario(1, repeat=400),), shard=Shard(index, 4)).trials) for index in range(1, 5)]
     assert min(sizes) > 60
 
 
@@ -157,14 +157,14 @@ def test_a_shard_reads_back_as_it_was_written() -> None:
 def test_skipped_scenarios_have_no_trials_and_stay_on_record(scenarios: tuple[Scenario, ...]) -> None:
     """What the engine cannot run is named with its reason, not silently missing."""
     skipped = tuple(SkippedScenario(item.name, "no images here") for item in scenarios[:1])
-    planned = plan.expand(scenarios, skipped=skipped)
+    planned = trials.expand(scenarios, skipped=skipped)
     assert planned.skipped == skipped
     assert {trial.scenario.name for trial in planned.trials} == {item.name for item in scenarios[1:]}
 
 
 def test_a_fraction_of_a_second_is_named_where_the_engine_wants_whole_ones() -> None:
     """The text names the timeout; whole seconds are no problem."""
-    assert plan.whole_seconds_problem(scenario(1, 2, 60)) is None
-    problem = plan.whole_seconds_problem(replace(scenario(1), stop=StopPlan((NS_PER_S, 2_500 * NS_PER_MS))))
+    assert trials.whole_seconds_problem(scenario(1, 2, 60)) is None
+    problem = trials.whole_seconds_problem(replace(scenario(1), stop=StopPlan((NS_PER_S, 2_500 * NS_PER_MS))))
     assert problem is not None
     assert problem.startswith("stop timeout 2.5s is not a whole number of seconds")

@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness import planned_moment, verdict
-from harness.model import (
+from stop_harness.evidence import planned_moment
+from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Clock,
@@ -24,6 +23,8 @@ from harness.model import (
     Subject,
     Verdict,
 )
+from stop_harness.verdict import judge
+
 from tests.process_tables import HANDLER, INIT_SLEEP, NODE, SLEEP, Table
 from tests.strategies import DOCKER, PODMAN, Behaviour, Jitter, stop
 
@@ -45,7 +46,7 @@ def stopped(delay_ns: int | None, *, leaves_ns: int | None = 0, on: EngineInfo =
 
 def judged(seen: Observation, scenario: Scenario = PLAIN) -> Verdict:
     """The verdict, by the scenario's expectation."""
-    return verdict.judge(seen, scenario)
+    return judge.judge(seen, scenario)
 
 
 def rules(found: Verdict) -> set[str]:

@@ -8,15 +8,16 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stop_harness import signals
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.evidence.forecast import KNOWN_RIGHT, Expected, Forecast, beyond_doubt, forecast
+from stop_harness.evidence.process_tree import Tree, program
+from stop_harness.model import NS_PER_MS, NS_PER_S, Outcome, Readiness, Scenario, SigkillEvidence, StopPlan, Subject
+from stop_harness.renderers.sections import forecast_text
+from stop_harness.run import pipeline
+from stop_harness.run.request import RunRequest
+from stop_harness.trial.perform import Interruption
 
-from harness import pipeline, signals
-from harness.engines.docker_host import DockerHost
-from harness.model import NS_PER_MS, NS_PER_S, Outcome, Readiness, Scenario, SigkillEvidence, StopPlan, Subject
-from harness.prediction import KNOWN_RIGHT, Expected, Forecast, beyond_doubt, forecast
-from harness.process_tree import Tree, program
-from harness.renderers import forecast as forecast_text
-from harness.run_request import RunRequest
-from harness.trial import Interruption
 from tests import process_tables as recorded
 from tests.process_tables import Table, tables
 from tests.silence import Silence

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from harness import check, pipeline, verdict
-from harness.engines import docker_host, docker_processes, process_connector, process_events
-from harness.engines.docker_host import DockerHost
-from harness.engines.process_connector import ProcessConnector
-from harness.engines.process_events import EXITED, FORKED, Listener, parse
-from harness.model import (
+from stop_harness.engines.docker import host as docker_host
+from stop_harness.engines.docker import listed_processes
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.linux import process_connector, process_events
+from stop_harness.linux.process_connector import ProcessConnector
+from stop_harness.linux.process_events import EXITED, FORKED, Listener, parse
+from stop_harness.model import (
     NS_PER_S,
     Clock,
     DoctorLine,
@@ -34,9 +34,13 @@ from harness.model import (
     Subject,
     TrialResult,
 )
-from harness.run_request import RunRequest
-from harness.signals import SIGTERM
-from harness.trial import Interruption
+from stop_harness.run import pipeline
+from stop_harness.run.request import RunRequest
+from stop_harness.scenario import check_options
+from stop_harness.signals import SIGTERM
+from stop_harness.trial.perform import Interruption
+from stop_harness.verdict import judge
+
 from tests.silence import Silence
 from tests.strategies import DOCKER, Behaviour, Jitter, stop
 
@@ -86,7 +90,7 @@ APP = ProcessInfo(102, 101, "python3 app.py", TERM, 0, 0)
 def suspects(*looks: tuple[float, tuple[ProcessInfo, ...]], left_s: float) -> tuple[str, ...]:
     """The suspects of a stop whose signal was sent at 0 s."""
     timed = [(int(at_s * NS_PER_S), table) for at_s, table in looks]
-    return docker_processes.suspected(timed, SIGTERM, 0, int(left_s * NS_PER_S))
+    return listed_processes.suspected(timed, SIGTERM, 0, int(left_s * NS_PER_S))
 
 
 def test_who_is_left_by_its_parent_is_suspected() -> None:
@@ -120,14 +124,14 @@ def test_who_is_deaf_and_still_there_is_suspected() -> None:
         (["1 0 1 0 0 4000 0 Ss do_sys_poll a b  c\td"],),
         (
             ["1 0 1 0 0 4000 0 Ss do_sys_poll a b  c\td"],
-            [f"9 0 1 0 0 0 0 R - ps -eo {docker_processes.PS_COLUMNS}"],
+            [f"9 0 1 0 0 0 0 R - ps -eo {listed_processes.PS_COLUMNS}"],
         ),
     ],
     ids=["Docker", "Podman", "Podman's own ps"],
 )
 def test_rows_of_top_are_read(rows: tuple[list[str], ...]) -> None:
     """As a list or as one string; a command keeps what it is made of."""
-    table = docker_processes.table({"Processes": rows})
+    table = listed_processes.table({"Processes": rows})
     assert table is not None
     assert [(row.pid, row.caught, row.state, row.command) for row in table] == [(1, 0x4000, "S", "a b  c\td")]
 
@@ -135,17 +139,17 @@ def test_rows_of_top_are_read(rows: tuple[list[str], ...]) -> None:
 @pytest.mark.parametrize("rows", [None, [], [["?"]], [["x"] * 10], [["1"] * 9]])
 def test_a_table_that_cannot_be_read_is_none(rows: list[list[str]] | None) -> None:
     """The container died under the look, or its `ps` has other columns."""
-    assert docker_processes.table({"Processes": rows}) is None
+    assert listed_processes.table({"Processes": rows}) is None
 
 
 def test_a_health_check_in_flight_is_nobodys_loss() -> None:
     """It was started from outside; what PID 1 started stays, its zombies do not."""
     probe, shell = ProcessInfo(90, 50, "curl localhost", 0, 0, 0), replace(SHELL, state="Z")
-    assert docker_processes.below_pid_one((probe, PID_ONE, SHELL, APP), 100) == (PID_ONE, SHELL, APP)
-    assert docker_processes.below_pid_one((probe, PID_ONE, shell), 100) == (PID_ONE,)
+    assert listed_processes.below_pid_one((probe, PID_ONE, SHELL, APP), 100) == (PID_ONE, SHELL, APP)
+    assert listed_processes.below_pid_one((probe, PID_ONE, shell), 100) == (PID_ONE,)
     inside = (replace(PID_ONE, pid=1, parent_pid=0), probe)
-    assert docker_processes.below_pid_one(inside, 4711) == inside[:1]
-    assert docker_processes.below_pid_one((probe,), 100) == (probe,)
+    assert listed_processes.below_pid_one(inside, 4711) == inside[:1]
+    assert listed_processes.below_pid_one((probe,), 100) == (probe,)
 
 
 def test_a_gap_in_the_record_is_never_graceful() -> None:
@@ -155,7 +159,7 @@ def test_a_gap_in_the_record_is_never_graceful() -> None:
 
     def outcome(**changes: Any) -> Outcome:
         observation = replace(stopped, **changes)
-        return verdict.judge(observation, Scenario("any", Subject(image="any"))).outcome
+        return judge.judge(observation, Scenario("any", Subject(image="any"))).outcome
 
     assert outcome(lost_processes=()) is Outcome.GRACEFUL
     assert outcome(lost_processes=("python3 (PID 7)",)) is Outcome.LOSSY
@@ -166,16 +170,18 @@ def test_a_gap_in_the_record_is_never_graceful() -> None:
 
 def test_doctor_says_whether_silent_kills_are_proved() -> None:
     """One line for each engine."""
-    assert "when PID 1 leaves: proved" in check.describe_engine(DoctorLine("docker", PROVED, ""))
-    assert "when PID 1 leaves: not proved" in check.describe_engine(DoctorLine("docker", DOCKER, ""))
+    assert "when PID 1 leaves: proved" in check_options.describe_engine(DoctorLine("docker", PROVED, ""))
+    assert "when PID 1 leaves: not proved" in check_options.describe_engine(DoctorLine("docker", DOCKER, ""))
 
 
 def test_doctor_says_where_a_witness_would_help() -> None:
     """On a container engine without proof, unless it is rootless: no kernel answers from there."""
-    assert "--witness" in check.describe_engine(DoctorLine("docker", DOCKER, ""))
-    assert "--witness" not in check.describe_engine(DoctorLine("docker", PROVED, ""))
-    assert "--witness" not in check.describe_engine(DoctorLine("docker", replace(DOCKER, caveats=("rootless: …",)), ""))
-    assert "--witness" not in check.describe_engine(DoctorLine("process", DOCKER, ""))
+    assert "--witness" in check_options.describe_engine(DoctorLine("docker", DOCKER, ""))
+    assert "--witness" not in check_options.describe_engine(DoctorLine("docker", PROVED, ""))
+    assert "--witness" not in check_options.describe_engine(
+        DoctorLine("docker", replace(DOCKER, caveats=("rootless: …",)), "")
+    )
+    assert "--witness" not in check_options.describe_engine(DoctorLine("process", DOCKER, ""))
 
 
 # ── The listener itself ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -379,7 +385,7 @@ def test_a_health_check_in_flight_is_not_lost_work(tmp_path: Path) -> None:
 def check_suspect(seen: Observation) -> None:
     """The program below the shell; nobody where the machine was so busy that the look came too long before the end."""
     at_ns = {event.kind: event.at_ns for event in seen.events if event.clock is Clock.HARNESS}
-    prompt = at_ns[EventKind.STOP_RETURNED] - at_ns[EventKind.STOP_REQUESTED] < docker_processes.JUST_BEFORE_NS // 2
+    prompt = at_ns[EventKind.STOP_RETURNED] - at_ns[EventKind.STOP_REQUESTED] < listed_processes.JUST_BEFORE_NS // 2
     assert len(seen.suspected_processes) == 1 or not (prompt or seen.suspected_processes)
     assert all(re.fullmatch(r"perl \(PID on the host \d+\)", suspect) for suspect in seen.suspected_processes)
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-
-from harness.engines import ecs_reaper, reaper
-from harness.engines.docker_address import Address
-from harness.engines.ecs_api import EcsSettings
+from stop_harness.engines.docker import reaper
+from stop_harness.engines.docker.address import Address
+from stop_harness.engines.ecs import reaper as ecs_reaper
+from stop_harness.engines.ecs.api import EcsSettings
 
 NOBODY = "http://127.0.0.1:9"
 

@@ -15,10 +15,9 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness import digest_key, pipeline, redaction, restored_values, store, task_definition
-from harness.errors import StoreError, UsageError
-from harness.model import (
+from stop_harness.ecs import task_definition
+from stop_harness.errors import StoreError, UsageError
+from stop_harness.model import (
     LogTail,
     Observation,
     ProcessInfo,
@@ -29,7 +28,10 @@ from harness.model import (
     TrafficClient,
     TrafficKind,
 )
-from harness.redaction import MASK, Redaction
+from stop_harness.report import redaction
+from stop_harness.report.redaction import MASK, Redaction
+from stop_harness.run import digest_key, pipeline, restored_values, store
+
 from tests.reports_factory import realistic_report, run_info
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -224,7 +226,7 @@ def check(tmp_path: Path, *options: str) -> tuple[Path, str]:
     words = ["check", "--engine", "process", "--env", f"PASSWORD={SECRET}", "--ready-log", "password", *options]
     words += ["--timeout", "1s", "--report-dir", str(tmp_path / "reports"), "--junitxml", str(tmp_path / "j.xml")]
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", *words, "--", "python3", "-c", TELLS, SECRET],
+        [sys.executable, "-m", "stop_harness.cli.main", *words, "--", "python3", "-c", TELLS, SECRET],
         capture_output=True,
         text=True,
         check=False,
@@ -292,7 +294,7 @@ def stored_run(key: bytes, *scenarios: Scenario) -> StoredRun:
 
 def test_a_stored_scenario_gets_its_values_back_from_its_file(tmp_path: Path) -> None:
     """If the file still says what was run; else one line says what changed."""
-    from harness import discovery
+    from stop_harness.scenario import discovery
 
     key_file, file = tmp_path / "key", tmp_path / "web.yaml"
     key, _ = digest_key.read_or_make(key_file)

@@ -12,15 +12,17 @@ import time
 from pathlib import Path
 
 import pytest
+from stop_harness.engines import reference_program
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.simulated import SimulatedEngine
+from stop_harness.linux import proc
+from stop_harness.model import NS_PER_S
+from stop_harness.run import open_engine, pipeline, store
+from stop_harness.run.request import RunRequest
+from stop_harness.trial import reference
+from stop_harness.trial.perform import Interruption
 
 from benchmarks import accuracy
-from harness import pipeline, reference, store
-from harness.engines import process_files, reference_program, selection
-from harness.engines.docker_host import DockerHost
-from harness.engines.simulated import SimulatedEngine
-from harness.model import NS_PER_S
-from harness.run_request import RunRequest
-from harness.trial import Interruption
 from tests.silence import Silence
 
 ENGINES = [pytest.param("docker", marks=pytest.mark.docker), pytest.param("process", marks=pytest.mark.namespaces)]
@@ -52,7 +54,7 @@ def test_the_image_is_made_once_and_belongs_to_those_that_clean_removes(docker_e
     """One file from scratch, labelled as built images are."""
 
     for _ in range(2):
-        engine = selection.open_engine("docker", pipeline.new_run_id()).engine
+        engine = open_engine.open_engine("docker", pipeline.new_run_id()).engine
         try:
             engine.prepare((), lambda _what, _state: None)
             scenario = engine.reference()
@@ -76,7 +78,7 @@ def test_an_engine_without_a_reference_subject_is_not_measured() -> None:
 def test_runs_of_earlier_versions_have_no_reference(tmp_path: Path) -> None:
     """Their record is read as before."""
     request = RunRequest((accuracy.scenario(0.0, 1),), "old", tmp_path)
-    done = pipeline.run(request, Silence(), Interruption(), lambda _name, _run: selection.Chosen(SimulatedEngine()))
+    done = pipeline.run(request, Silence(), Interruption(), lambda _name, _run: open_engine.Chosen(SimulatedEngine()))
     assert done.directory is not None
     file = done.directory / store.RUN_FILE
     record = json.loads(file.read_text(encoding="utf-8"))
@@ -106,7 +108,7 @@ def test_the_process_engine_leaves_no_folder_and_no_process_however_it_ends(
     folder.mkdir()
     mark = f"mark_{os.getpid()}_{number}"
     deaf = f"trap '' TERM; : {mark}; echo ready; while :; do sleep 0.1; done"
-    command = [sys.executable, "-m", "harness.cli", "check", "--ready-log", "ready", "--timeout", "60s"]
+    command = [sys.executable, "-m", "stop_harness.cli.main", "check", "--ready-log", "ready", "--timeout", "60s"]
     environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     harness = subprocess.Popen(
         # Whatever these tests were started with: a job of a shell ignores SIGQUIT.
@@ -118,7 +120,7 @@ def test_the_process_engine_leaves_no_folder_and_no_process_however_it_ends(
 
     def alive() -> list[str]:
         pids = [int(name) for name in os.listdir("/proc") if name.isdecimal() and int(name) != os.getpid()]
-        return [text for pid in pids if mark in (text := process_files.text_of(pid, "cmdline"))]
+        return [text for pid in pids if mark in (text := proc.text_of(pid, "cmdline"))]
 
     def wait_until_alive(count: int) -> None:
         deadline = time.monotonic() + 60

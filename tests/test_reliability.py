@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-
-from harness import reliability
+from stop_harness.report import reliability
 
 probabilities = st.floats(0.01, 0.99)
 confidences = st.floats(0.5, 0.999)

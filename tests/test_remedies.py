@@ -11,12 +11,13 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from harness import discovery, exec_form, exit_codes, pipeline, remedies, signals, store
-from harness.engines.selection import Chosen
-from harness.engines.simulated import Script, SimulatedEngine
-from harness.exit_codes import FAIL, PASS
-from harness.model import (
+from stop_harness import signals
+from stop_harness.cli import exit_codes
+from stop_harness.cli.exit_codes import FAIL, PASS
+from stop_harness.engines.simulated import Script, SimulatedEngine
+from stop_harness.evidence import exec_form
+from stop_harness.experiments import remedies
+from stop_harness.model import (
     NS_PER_S,
     Cause,
     Configuration,
@@ -38,8 +39,12 @@ from harness.model import (
     TriedRemedy,
     Verdict,
 )
-from harness.renderers import remedy_text
-from harness.run_request import RunRequest
+from stop_harness.renderers.sections import remedy_text
+from stop_harness.run import pipeline, store
+from stop_harness.run.open_engine import Chosen
+from stop_harness.run.request import RunRequest
+from stop_harness.scenario import discovery
+
 from tests.reports_factory import DOCKER
 from tests.test_pipeline import Heard
 

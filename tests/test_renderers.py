@@ -17,10 +17,12 @@ import jsonschema
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from stop_harness import wording
+from stop_harness.model import NS_PER_S, Outcome, Report, Request, RequestFate, Status, TrafficKind, Vantage
+from stop_harness.renderers import csv_table, html, junit, markdown, terminal
+from stop_harness.renderers.plots import plots
+from stop_harness.renderers.results import results_json
 
-from harness import wording
-from harness.model import NS_PER_S, Outcome, Report, Request, RequestFate, Status, TrafficKind, Vantage
-from harness.renderers import csv_table, html, junit, markdown, plots, results_json, terminal
 from tests.reports_factory import (
     SAMPLES,
     Sample,

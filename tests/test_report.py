@@ -7,10 +7,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness import report
-from harness.errors import HarnessBug
-from harness.model import (
+from stop_harness.errors import HarnessBug
+from stop_harness.model import (
     NS_PER_S,
     ComplianceStatus,
     Outcome,
@@ -23,7 +21,9 @@ from harness.model import (
     Subject,
     TrialResult,
 )
-from harness.platforms import IMAGE_SIGNAL, PLATFORMS
+from stop_harness.report import build
+from stop_harness.report.platforms import IMAGE_SIGNAL, PLATFORMS
+
 from tests.reports_factory import (
     DOCKER,
     SAMPLES,
@@ -45,7 +45,7 @@ def sample(needs_s: float | None, ends: Outcome = Outcome.GRACEFUL, signal: int 
 
 
 def judged(*results: TrialResult, limit_s: float = 30) -> tuple[ComplianceStatus, str]:
-    row = report.compliance("web", list(results), nanoseconds(limit_s))
+    row = build.compliance("web", list(results), nanoseconds(limit_s))
     return row.status, row.reason
 
 
@@ -63,13 +63,13 @@ def measured(result: TrialResult, duration_s: float | None, after_s: float = 0) 
 def test_a_graceful_stop_within_the_default_is_compliant_with_headroom() -> None:
     """Headroom is the default minus the longest graceful stop."""
     results = [measured(trial(sample(5), 30, repetition), duration) for repetition, duration in ((1, 5.0), (2, 6.5))]
-    row = report.compliance("web", results, ECS)
+    row = build.compliance("web", results, ECS)
     assert (row.status, row.headroom_ns) == (COMPLIANT, nanoseconds(23.5))
 
 
 def test_a_graceful_stop_that_took_exactly_the_default_is_compliant() -> None:
     """The limit belongs to the time allowed."""
-    row = report.compliance("web", [measured(trial(sample(5), 60), 30.0)], ECS)
+    row = build.compliance("web", [measured(trial(sample(5), 60), 30.0)], ECS)
     assert (row.status, row.headroom_ns) == (COMPLIANT, 0)
 
 
@@ -114,7 +114,7 @@ def test_a_kill_is_not_explained_by_a_trial_stopped_at_another_moment() -> None:
 def test_a_graceful_stop_of_unknown_duration_counts_as_its_stop_timeout() -> None:
     """It left within its stop timeout, so that is the longest it can have taken."""
     unknown = measured(trial(sample(5), 10), None)
-    assert report.compliance("web", [unknown], ECS).headroom_ns == nanoseconds(20)
+    assert build.compliance("web", [unknown], ECS).headroom_ns == nanoseconds(20)
     assert judged(measured(trial(sample(5), 60), None))[0] is INCONCLUSIVE
 
 
@@ -151,9 +151,9 @@ def test_a_scenario_without_trials_is_inconclusive_and_says_why() -> None:
     assert judged() == (INCONCLUSIVE, "No trial of it was run.")
     web = Scenario("web", Subject(image="web:1"))
     stored = stored_of([], (web,), (SkippedScenario("web", "no images here."),))
-    assert report.build(stored, ()).compliance[0].reason == "It was skipped: no images here."
+    assert build.build(stored, ()).compliance[0].reason == "It was skipped: no images here."
     stored = replace(stored, skipped=(), run=replace(stored.run, shard="2/4"))
-    assert report.build(stored, ()).compliance[0].reason == "None of its trials is in shard 2/4."
+    assert build.build(stored, ()).compliance[0].reason == "None of its trials is in shard 2/4."
 
 
 _trials = st.builds(
@@ -187,7 +187,7 @@ def test_compliant_means_a_graceful_stop_within_the_limit_and_headroom(
     results: list[TrialResult], limit_s: float
 ) -> None:
     """Headroom is given exactly where the scenario is compliant, and is never negative."""
-    row = report.compliance("web", results, nanoseconds(limit_s))
+    row = build.compliance("web", results, nanoseconds(limit_s))
     assert (row.headroom_ns is not None) == (row.status is COMPLIANT)
     assert row.headroom_ns is None or 0 <= row.headroom_ns <= row.default_timeout_ns
     assert row.reason.endswith(".")
@@ -213,7 +213,7 @@ def test_verdicts_of_other_trials_are_refused() -> None:
     results = [trial(sample(5), 10), trial(sample(5), 30)]
     stored = stored_of(results, (scenario(sample(5)),))
     with pytest.raises(HarnessBug):
-        report.build(stored, tuple(result.verdict for result in reversed(results)))
+        build.build(stored, tuple(result.verdict for result in reversed(results)))
 
 
 def test_every_platform_has_a_status_and_a_reason_for_every_scenario() -> None:
@@ -263,7 +263,7 @@ def warnings_of(*results: TrialResult, planned: int | None = None, interrupted: 
         trials_planned=len(results) if planned is None else planned,
         run=replace(stored.run, interrupted=interrupted),
     )
-    made = report.build(stored, tuple(result.verdict for result in results))
+    made = build.build(stored, tuple(result.verdict for result in results))
     return {warning.rule: warning for warning in made.warnings}
 
 

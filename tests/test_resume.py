@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 from click import echo
+from stop_harness.cli.exit_codes import FAIL, INTERRUPTED, PASS, USAGE
+from stop_harness.engines.simulated import Script, SimulatedEngine
+from stop_harness.errors import StoreError, UnfinishedRun, UsageError
+from stop_harness.model import NS_PER_S, Outcome, Problem, ProblemKind, RemedyTrial, Subject, TrialResult
+from stop_harness.run import pipeline, resume, store
+from stop_harness.run.open_engine import Chosen
+from stop_harness.run.request import RunOptions, RunOutcome, RunRequest
 
-from harness import pipeline, resume, store
-from harness.engines.selection import Chosen
-from harness.engines.simulated import Script, SimulatedEngine
-from harness.errors import StoreError, UnfinishedRun, UsageError
-from harness.exit_codes import FAIL, INTERRUPTED, PASS, USAGE
-from harness.model import NS_PER_S, Outcome, Problem, ProblemKind, RemedyTrial, Subject, TrialResult
-from harness.run_request import RunOptions, RunOutcome, RunRequest
 from tests import test_pipeline
 from tests.own_runs import COMMAND, Project, shell, surroundings, wait_until
 
@@ -222,7 +222,7 @@ def test_scenarios_are_those_of_the_run(tmp_path: Path) -> None:
     """A file that has changed since is said, and changes nothing."""
     file = tmp_path / "a.yaml"
     file.write_text("version: 1\nname: a\nsubject: {image: a}\n")
-    from harness import discovery
+    from stop_harness.scenario import discovery
 
     (scenario,) = discovery.load((file,))
     heard = test_pipeline.Heard()

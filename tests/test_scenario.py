@@ -12,17 +12,17 @@ import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from stop_harness.errors import ScenarioError
+from stop_harness.model import NS_PER_MS, NS_PER_S, Expectation, Outcome, Readiness, Scenario, StopPlan, Subject
+from stop_harness.scenario import scenario_file
 
-from harness import scenario
-from harness.errors import ScenarioError
-from harness.model import NS_PER_MS, NS_PER_S, Expectation, Outcome, Readiness, Scenario, StopPlan, Subject
 from tests.strategies import SOURCE, scenarios, yaml_of
 
 SHIPPED = sorted((Path(__file__).parent.parent / "scenarios").glob("*.yaml"))
 START = "version: 1\nname: web\nsubject: {image: web}\n"
 """The three lines that every scenario needs; mistakes are put in line 4."""
 
-SCHEMA = jsonschema.Draft202012Validator(scenario.schema())
+SCHEMA = jsonschema.Draft202012Validator(scenario_file.schema())
 
 MISTAKES = {
     "unknown kind of traffic": ("traffic: {htp: {port: 1}}\n", "4:11: traffic.htp: unknown key; did you mean `http`?"),
@@ -207,14 +207,14 @@ SUBJECT_MISTAKES = {
 def problems(text: str, source: str = "file.yaml") -> tuple[str, ...]:
     """What is said of a file with mistakes."""
     with pytest.raises(ScenarioError) as caught:
-        scenario.parse(text, source)
+        scenario_file.parse(text, source)
     return caught.value.problems
 
 
 @given(scenarios())
 def test_a_scenario_written_as_yaml_reads_back_as_itself(wanted: Scenario) -> None:
     """Whatever a scenario file can say arrives in the record unchanged."""
-    assert scenario.parse(yaml_of(wanted), SOURCE) == wanted
+    assert scenario_file.parse(yaml_of(wanted), SOURCE) == wanted
 
 
 @given(scenarios())
@@ -227,7 +227,7 @@ def test_whatever_the_parser_accepts_the_schema_accepts(wanted: Scenario) -> Non
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 def test_the_shipped_scenarios_satisfy_the_schema(file: Path) -> None:
     """The examples that people copy are valid for their editor too."""
-    jsonschema.validate(_json_keys(yaml.safe_load(file.read_text())), scenario.schema())
+    jsonschema.validate(_json_keys(yaml.safe_load(file.read_text())), scenario_file.schema())
 
 
 @pytest.mark.parametrize(
@@ -245,26 +245,26 @@ def test_the_shipped_scenarios_satisfy_the_schema(file: Path) -> None:
 def test_schema_and_parser_agree_on_single_values_and_empty_lists(text: str, valid: bool) -> None:
     """What stands for a list of one, and what is empty, is the same to the editor and to the command."""
     data = yaml.safe_load(START + text)
-    assert jsonschema.Draft202012Validator(scenario.schema()).is_valid(data) is valid
+    assert jsonschema.Draft202012Validator(scenario_file.schema()).is_valid(data) is valid
     assert valid or problems(START + text)
 
 
 def test_the_schema_accepts_numbers_and_truth_as_environment_values() -> None:
     """They are taken as written."""
     data = yaml.safe_load("{version: 1, name: a, subject: {image: a, environment: {P: 8000, F: yes}, ports: [80]}}")
-    jsonschema.validate(data, scenario.schema())
+    jsonschema.validate(data, scenario_file.schema())
 
 
 def test_the_schema_is_a_schema_and_refuses_an_unknown_key() -> None:
     """It is valid JSON Schema 2020-12, and not one that accepts everything."""
-    jsonschema.Draft202012Validator.check_schema(scenario.schema())
+    jsonschema.Draft202012Validator.check_schema(scenario_file.schema())
     with pytest.raises(jsonschema.ValidationError, match="redy"):
-        jsonschema.validate({**yaml.safe_load(START), "redy": {}}, scenario.schema())
+        jsonschema.validate({**yaml.safe_load(START), "redy": {}}, scenario_file.schema())
 
 
 def test_the_shortest_scenario_means_what_the_reference_says() -> None:
     """30 s stop timeout, the image's own signal, graceful expected, stopped 1 s after its start, 4096 processes."""
-    assert scenario.parse(START, SOURCE) == Scenario(
+    assert scenario_file.parse(START, SOURCE) == Scenario(
         name="web",
         subject=Subject(image="web", pids_limit=4096),
         readiness=Readiness(delay_ns=NS_PER_S),
@@ -277,20 +277,20 @@ def test_the_shortest_scenario_means_what_the_reference_says() -> None:
 
 def test_readiness_by_a_condition_adds_no_delay() -> None:
     """The second of patience is for containers that say nothing."""
-    assert scenario.parse(START + "ready: {tcp: 80}\n").readiness.delay_ns == 0
-    assert scenario.parse(START + "ready: {tcp: 80, delay: 200ms}\n").readiness.delay_ns == 200 * NS_PER_MS
+    assert scenario_file.parse(START + "ready: {tcp: 80}\n").readiness.delay_ns == 0
+    assert scenario_file.parse(START + "ready: {tcp: 80, delay: 200ms}\n").readiness.delay_ns == 200 * NS_PER_MS
 
 
 def test_single_values_stand_for_lists_of_one() -> None:
     """`timeouts: 2s`, `outcome: killed` and `exit_codes: 3` need no brackets."""
-    found = scenario.parse(START + "stop: {timeouts: 2s}\nexpect: {outcome: killed, exit_codes: 3}\n")
+    found = scenario_file.parse(START + "stop: {timeouts: 2s}\nexpect: {outcome: killed, exit_codes: 3}\n")
     assert found.stop.timeouts_ns == (2 * NS_PER_S,)
     assert found.expectations == (Expectation((Outcome.KILLED,), exit_codes=(3,)),)
 
 
 def test_environment_values_are_taken_as_written() -> None:
     """`PORT: 8000`, `FLAG: yes` and `VERSION: 1.10` are text, as they would be in a shell."""
-    found = scenario.parse(
+    found = scenario_file.parse(
         "version: 1\nname: a\nsubject: {image: a, environment: {P: 8000, F: yes, V: 1.10, D: 2020-13-45}}\n"
     )
     assert found.subject.environment == (("P", "8000"), ("F", "yes"), ("V", "1.10"), ("D", "2020-13-45"))
@@ -298,20 +298,20 @@ def test_environment_values_are_taken_as_written() -> None:
 
 def test_ports_may_be_a_list() -> None:
     """`ports: [80, 81]` publishes both on free host ports."""
-    found = scenario.parse("version: 1\nname: a\nsubject: {image: a, ports: [80, 81]}\n")
+    found = scenario_file.parse("version: 1\nname: a\nsubject: {image: a, ports: [80, 81]}\n")
     assert found.subject.ports == ((80, None), (81, None))
 
 
 def test_anchors_and_merge_keys_may_be_used() -> None:
     """YAML's own means against repetition work."""
-    found = scenario.parse(START + "expect:\n- &fast {within: 1s}\n- {<<: *fast, timeout: 30s, outcome: killed}\n")
+    found = scenario_file.parse(START + "expect:\n- &fast {within: 1s}\n- {<<: *fast, timeout: 30s, outcome: killed}\n")
     assert [item.within_ns for item in found.expectations] == [NS_PER_S, NS_PER_S]
 
 
 @pytest.mark.parametrize("source", ["a/b/file.yaml", "/a/b/file.yaml", "file.yaml"])
 def test_a_build_folder_is_relative_to_the_file(source: str) -> None:
     """A scenario folder can be moved as a whole."""
-    found = scenario.parse("version: 1\nname: a\nsubject: {build: ../web}\n", source)
+    found = scenario_file.parse("version: 1\nname: a\nsubject: {build: ../web}\n", source)
     assert found.subject.build_directory == {"a/b/file.yaml": "a/web", "/a/b/file.yaml": "/a/web"}.get(source, "../web")
 
 
@@ -396,9 +396,9 @@ yaml_like = st.lists(
 def test_arbitrary_text_raises_nothing_but_a_scenario_error(text: str) -> None:
     """Noise in place of a file is the user's mistake, never a crash of ours."""
     with contextlib.suppress(ScenarioError):
-        scenario.parse(text)
+        scenario_file.parse(text)
     with contextlib.suppress(ScenarioError):
-        scenario.parse(START + text)
+        scenario_file.parse(START + text)
 
 
 json_like = st.recursive(
@@ -417,7 +417,7 @@ def test_wrong_values_for_right_keys_raise_nothing_but_a_scenario_error(data: di
     """Every key with a value of every type is read or explained, with a position."""
     text = yaml.safe_dump({**yaml.safe_load(START), **data})
     with contextlib.suppress(ScenarioError):
-        scenario.parse(text, "f.yaml")
+        scenario_file.parse(text, "f.yaml")
         return
     assert all(re.match(r"f\.yaml:\d+:\d+: ", problem) for problem in problems(text, "f.yaml"))
 
@@ -429,7 +429,7 @@ def test_location_finds_a_key_of_a_valid_scenario(wanted: Scenario, key: str) ->
     text = yaml_of(wanted)
     lines = text.splitlines()
     line = next(number for number, text in enumerate(lines, start=1) if text.startswith(f"{key}:"))
-    assert scenario.location(text, "f.yaml", (key,)) == f"f.yaml:{line}:1"
+    assert scenario_file.location(text, "f.yaml", (key,)) == f"f.yaml:{line}:1"
 
 
 def _json_keys(data: object) -> object:

@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from harness import discovery, plan, report_files, scheduler
-from harness.engines.simulated import SimulatedEngine
-from harness.model import Trial
+from stop_harness.engines.simulated import SimulatedEngine
+from stop_harness.model import Trial
+from stop_harness.plan import trials as plan
+from stop_harness.run import write_report
+from stop_harness.scenario import discovery
+from stop_harness.trial import scheduler
 
 TASKS = tuple(sorted((Path(__file__).parent.parent / "scenarios").glob("2[134]-*.yaml")))
 """One container, then two tasks of three."""
@@ -41,8 +44,8 @@ def test_the_last_start_is_announced_once_and_starts_are_limited() -> None:
 
 def test_what_the_reports_need_is_loaded_ahead() -> None:
     """Every module that is named; a name that does not exist would end the thread without a word."""
-    report_files.load_renderers().join(timeout=60)
-    assert set(report_files.RENDERERS_NEED) <= sys.modules.keys()
+    write_report.load_renderers().join(timeout=60)
+    assert set(write_report.RENDERERS_NEED) <= sys.modules.keys()
 
 
 def test_an_engine_that_performs_few_stops_at_once_gets_no_more_of_them() -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from harness import settings
-from harness.errors import UsageError
+from stop_harness.cli import settings
+from stop_harness.errors import UsageError
 
 KNOWN = frozenset({"engine", "report_dir", "jobs", "fail_fast"})
 

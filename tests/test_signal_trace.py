@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from harness.engines import signal_trace
-from harness.engines.signal_trace import SignalTrace
-from harness.model import NS_PER_MS, NS_PER_S
+from stop_harness.linux import signal_trace
+from stop_harness.linux.signal_trace import SignalTrace
+from stop_harness.model import NS_PER_MS, NS_PER_S
 
 pytestmark = pytest.mark.skipif(signal_trace.unavailable() is not None, reason=str(signal_trace.unavailable()))
 

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from stop_harness import signals
+from stop_harness.evidence import inference, somebody_else
+from stop_harness.model import NS_PER_S, Clock, Event, EventKind, Observation, Outcome, ProblemKind, Scenario, Subject
+from stop_harness.verdict import judge
 
-from harness import inference, signals, somebody_else, verdict
-from harness.model import NS_PER_S, Clock, Event, EventKind, Observation, Outcome, ProblemKind, Scenario, Subject
 from tests.strategies import DOCKER, Behaviour, Jitter, Stop, engine, stop, stops
 
 PLAIN = Scenario("a", Subject(image="a"))
@@ -45,7 +47,7 @@ def test_what_others_do_during_a_stop_is_said(
 ) -> None:
     """Inconclusive by its own rule, however the container left; nothing is derived from such a stop."""
     seen = with_event(stopped(leaves_s), 3.0, signal, kind)
-    found = verdict.judge(seen, PLAIN)
+    found = judge.judge(seen, PLAIN)
     assert (found.outcome, found.findings[0].rule) == (Outcome.INCONCLUSIVE, "killed-by-somebody")
     assert found.reason.startswith(said)
     derived = inference.derive(seen, 2 * NS_PER_S, "a@2s#1")

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness.engines import ecs_ready, start_failure
-from harness.engines.interface import SubjectFailed
-from harness.model import ProblemKind
+from stop_harness.engines import start_failure
+from stop_harness.engines.ecs import ready
+from stop_harness.engines.interface import SubjectFailed
+from stop_harness.model import ProblemKind
 
 SAID: list[dict[str, Any]] = json.loads((Path(__file__).parent / "start_failures.json").read_text(encoding="utf-8"))
 NAMELESS = {
@@ -51,7 +51,7 @@ def test_only_the_containers_own_command_is_the_containers_fault(said: dict[str,
         assert named or (said["text"] in NAMELESS and "install" in failure.problem.message)
     reason = f"CannotStartContainerError: Error response from daemon: {said['text']}"
     task = {"stopCode": "TaskFailedToStart", "stoppedReason": "x", "containers": [{"name": "app", "reason": reason}]}
-    assert kind(ecs_ready.why_it_ended(task, {"app"})) is kind(failure)
+    assert kind(ready.why_it_ended(task, {"app"})) is kind(failure)
 
 
 @pytest.mark.parametrize("said", [said for said in SAID if said["lacks"]], ids=lambda said: said["text"][:60])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness import stop_sequence
-from harness.model import NS_PER_MS, NS_PER_S, Clock, Event, EventKind, StopFacts
+from stop_harness.evidence import stop_sequence
+from stop_harness.model import NS_PER_MS, NS_PER_S, Clock, Event, EventKind, StopFacts
+
 from tests.reports_factory import SAMPLES, trial
 
 SIGTERM, SIGKILL = 15, 9

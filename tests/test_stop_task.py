@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stop_harness.ecs_endpoint.simulated_containers import Script
 
-from harness.ecs_endpoint.simulated_containers import Script
 from tests.ecs_support import Simulation, simulation
 from tests.stop_task_support import installed, on_a_terminal, ours, run_installed, same, theirs
 from tests.tls_front import certificate, tls_front

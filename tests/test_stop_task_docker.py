@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from stop_harness.cli import main
+from stop_harness.ecs_endpoint.containers import Clock
+from stop_harness.ecs_endpoint.docker_containers import DockerContainers
+from stop_harness.ecs_endpoint.server import EcsServer
+from stop_harness.ecs_endpoint.state import Endpoint
+from stop_harness.engines.docker.host import DockerHost
 
-from harness import cli
-from harness.ecs_endpoint.containers import Clock
-from harness.ecs_endpoint.docker_containers import DockerContainers
-from harness.ecs_endpoint.endpoint import Endpoint
-from harness.ecs_endpoint.server import EcsServer
-from harness.engines.docker_host import DockerHost
 from tests import aws_cli
 from tests.ecs_support import client, until
 from tests.stop_task_support import NO_HOME
@@ -39,7 +39,7 @@ def stop(server: EcsServer, arn: str, *arguments: str) -> Result:
     """`stop-harness stop-task`."""
     environment: dict[str, str | None] = {**dict.fromkeys(os.environ), **aws_cli.environment(NO_HOME, {})}
     return CliRunner(env=environment).invoke(
-        cli.cli, ["stop-task", "--endpoint-url", server.url, "--task", arn, *arguments]
+        main.cli, ["stop-task", "--endpoint-url", server.url, "--task", arn, *arguments]
     )
 
 

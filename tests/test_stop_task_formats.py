@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from harness.ecs_client import formats, table, yaml_1_2
+from stop_harness.ecs_client import formats, table, yaml_1_2
 
 PYTHON = "/usr/bin/python3"
 """That of the distribution, whose packages have the AWS CLI."""

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from stop_harness.cli import main
+from stop_harness.cli.stop_task import Refusal
+from stop_harness.ecs_client import follow
+from stop_harness.ecs_endpoint.simulated_containers import Script
 
-from harness import cli
-from harness.ecs_client import follow
-from harness.ecs_client.cli import Refusal
-from harness.ecs_endpoint.simulated_containers import Script
 from tests import aws_cli
 from tests.ecs_support import Simulation, simulation
 from tests.stop_task_support import NO_HOME
@@ -39,7 +39,7 @@ def run(url: str, *arguments: str, **variables: str) -> Result:
     """`stop-harness stop-task`, in this process."""
     cleared: dict[str, str | None] = dict.fromkeys(os.environ)
     environment = {**cleared, **aws_cli.environment(NO_HOME, variables)}
-    return CliRunner(env=environment).invoke(cli.cli, ["stop-task", "--endpoint-url", url, *arguments])
+    return CliRunner(env=environment).invoke(main.cli, ["stop-task", "--endpoint-url", url, *arguments])
 
 
 @pytest.fixture

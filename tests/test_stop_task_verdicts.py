@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness.ecs_client import measure, verdict_text
-from harness.ecs_client.measure import BAD, ContainerStop, Sighting, TaskStop
-from harness.ecs_client.records import Container, Definition, Measured, Task
-from harness.model import NS_PER_S, Outcome, SigkillEvidence
+from stop_harness.ecs_client import measure
+from stop_harness.ecs_client.measure import BAD, ContainerStop, Sighting, TaskStop
+from stop_harness.ecs_client.records import Container, Definition, Measured, Task
+from stop_harness.model import NS_PER_S, Outcome, SigkillEvidence
+from stop_harness.renderers.sections import stop_task_text
 
 CODES = st.none() | st.sampled_from([0, 1, 130, 131, 137, 139, 143, 255])
 TIMES = st.none() | st.integers(0, 200).map(lambda seconds: seconds * NS_PER_S)
@@ -108,10 +108,10 @@ def _check_the_whole(stop: TaskStop) -> None:
         assert outcomes <= {Outcome.GRACEFUL, Outcome.NOT_RUNNING}
     assert (stop.outcome in BAD) == bool(outcomes & set(BAD))
     for width in (40, 80, 120):
-        text = verdict_text.render(stop, width=width)
+        text = stop_task_text.render(stop, width=width)
         assert "\033" not in text  # names and reasons are not ours
         assert text.endswith(".\n")
-    assert verdict_text.sentence(stop).startswith(text.split("\n\n")[-1].split(":")[0])
+    assert stop_task_text.sentence(stop).startswith(text.split("\n\n")[-1].split(":")[0])
 
 
 def test_the_worst_container_is_named_first() -> None:
@@ -121,10 +121,10 @@ def test_the_worst_container_is_named_first() -> None:
     crashed = ContainerStop("a", Outcome.CRASHED, unknown, 1, "left with exit code 1")
     killed = ContainerStop("b", Outcome.KILLED, unknown, 137, "got SIGKILL")
     stop = TaskStop(task, (crashed, killed), by_engine=True, took_ns=None, execution_ns=None)
-    assert verdict_text.sentence(stop) == "killed: b got SIGKILL; a left with exit code 1."
+    assert stop_task_text.sentence(stop) == "killed: b got SIGKILL; a left with exit code 1."
 
 
 def test_the_live_line_fits_its_terminal() -> None:
     """Whatever runs there."""
-    assert verdict_text.live_line([("app", "RUNNING")], "STOPPING", 3.4, 80) == "STOPPING for 3 s: app RUNNING"
-    assert len(verdict_text.live_line([("x" * 99, "RUNNING")], "STOPPING", 3.4, 40)) < 40
+    assert stop_task_text.live_line([("app", "RUNNING")], "STOPPING", 3.4, 80) == "STOPPING for 3 s: app RUNNING"
+    assert len(stop_task_text.live_line([("x" * 99, "RUNNING")], "STOPPING", 3.4, 40)) < 40

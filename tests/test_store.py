@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from harness import store, verdict
-from harness.errors import StoreError
-from harness.model import (
+from stop_harness.errors import StoreError
+from stop_harness.model import (
     LogTail,
     Observation,
     ProcessInfo,
@@ -24,7 +22,10 @@ from harness.model import (
     Subject,
     TrialResult,
 )
-from harness.store import FORMAT_VERSION, JOURNAL_FILE, RUN_FILE, RunDirectory, RunFile
+from stop_harness.run import store
+from stop_harness.run.store import FORMAT_VERSION, JOURNAL_FILE, RUN_FILE, RunDirectory, RunFile
+from stop_harness.verdict import judge
+
 from tests.strategies import DOCKER, scenarios, stops
 from tests.test_verdict import observations
 
@@ -36,7 +37,7 @@ RUN = RunInfo("r", "a", "2026-11-23T12:00:00.000+00:00", DOCKER, "0.1.0", "here"
 def result(observation: Observation, number: int) -> TrialResult:
     """An observation under an id of its own, judged."""
     seen = replace(observation, trial_id=f"a@1s#{number}", repetition=number)
-    return TrialResult(seen, verdict.judge(seen, SCENARIO))
+    return TrialResult(seen, judge.judge(seen, SCENARIO))
 
 
 results_lists = st.lists(stops().map(lambda seen: seen.observation), min_size=1, max_size=4).map(

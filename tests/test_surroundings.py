@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from stop_harness.cli.exit_codes import FAIL, HARNESS, INTERRUPTED, PASS
+from stop_harness.engines.simulated import SimulatedEngine
+from stop_harness.model import Outcome, Trial, TrialResult
+from stop_harness.run import crash_report, store
+from stop_harness.run.recorder import Recorder
+from stop_harness.trial import scheduler
 
-from harness import crash_report, scheduler, store
-from harness.engines.simulated import SimulatedEngine
-from harness.exit_codes import FAIL, HARNESS, INTERRUPTED, PASS
-from harness.model import Outcome, Trial, TrialResult
-from harness.recorder import Recorder
 from tests import test_pipeline
 from tests.own_runs import COMMAND, Project, shell, surroundings, wait_until
 

@@ -12,10 +12,10 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stop_harness.model import NS_PER_S, CurvePoint, LeftOut, Outcome, TrialResult
+from stop_harness.report import survival
+from stop_harness.report.survival import MAX_CURVE_POINTS, Durations
 
-from harness import survival
-from harness.model import NS_PER_S, CurvePoint, LeftOut, Outcome, TrialResult
-from harness.survival import MAX_CURVE_POINTS, Durations
 from tests.reports_factory import Sample, report_of, scenario, trial
 
 SECOND = NS_PER_S

@@ -10,18 +10,22 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stop_harness import signals
+from stop_harness.engines.docker.engine import DockerEngine
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.interface import SubjectFailed
+from stop_harness.engines.process.engine import PidNamespaceEngine
+from stop_harness.engines.simulated import Script, SimulatedEngine, SimulatedSubject
+from stop_harness.errors import ScenarioError
+from stop_harness.experiments import start_sweep, start_window
+from stop_harness.experiments.start_window import Fate, Moment
+from stop_harness.model import NS_PER_MS, NS_PER_S, ProcessInfo, Readiness, Scenario, Subject, Trial
+from stop_harness.renderers.sections import start_sweep_text
+from stop_harness.scenario import discovery, moments, scenario_file
+from stop_harness.trial import handler_ready
+from stop_harness.trial import perform as trial
+from stop_harness.trial.perform import Interruption
 
-from harness import discovery, handler_ready, moments, scenario, signals, start_sweep, start_window, trial
-from harness.engines.docker_api import DockerEngine
-from harness.engines.docker_host import DockerHost
-from harness.engines.interface import SubjectFailed
-from harness.engines.pid_namespace import PidNamespaceEngine
-from harness.engines.simulated import Script, SimulatedEngine, SimulatedSubject
-from harness.errors import ScenarioError
-from harness.model import NS_PER_MS, NS_PER_S, ProcessInfo, Readiness, Scenario, Subject, Trial
-from harness.renderers import start_sweep_text
-from harness.start_window import Fate, Moment
-from harness.trial import Interruption
 from tests.silence import Silence
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
@@ -30,7 +34,7 @@ SCENARIOS = Path(__file__).parent.parent / "scenarios"
 def parsed(after: str, ready: str = "{}") -> Scenario:
     """A scenario with this `stop.after` and `ready`."""
     text = f"version: 1\nname: a\nsubject: {{image: a}}\nready: {ready}\nstop: {{after: {after}}}\n"
-    return scenario.parse(text, "a.yaml")
+    return scenario_file.parse(text, "a.yaml")
 
 
 # ── Ranges ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness import discovery, static_findings, task_definition
-from harness.errors import ScenarioError
-from harness.model import NS_PER_S, TaskContainer, TaskDefinition
-from harness.rules import RULES
+from stop_harness.ecs import task_definition
+from stop_harness.errors import ScenarioError
+from stop_harness.model import NS_PER_S, TaskContainer, TaskDefinition
+from stop_harness.scenario import discovery
+from stop_harness.verdict import static_findings
+from stop_harness.verdict.rules import RULES
 
 APP: dict[str, Any] = {"name": "app", "image": "app:1", "memory": 64}
 START = "START"

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness import pipeline, report, signals, store, task_definition, task_stop, verdict
-from harness.engines.ecs_record import whole
-from harness.model import (
+from stop_harness import signals
+from stop_harness.ecs import task_definition
+from stop_harness.engines.ecs.record import whole
+from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Clock,
@@ -44,6 +44,10 @@ from harness.model import (
     Vantage,
     Verdict,
 )
+from stop_harness.report import build
+from stop_harness.run import pipeline, store
+from stop_harness.verdict import judge, tasks
+
 from tests.strategies import DOCKER
 
 BEGIN_NS = 1_800_000_000 * NS_PER_S
@@ -131,13 +135,13 @@ def observed(*records: ContainerRecord, **more: Any) -> Observation:
 
 def judged(*records: ContainerRecord, scenario: Scenario | None = None, **more: Any) -> Verdict:
     """The verdict on such a stop."""
-    return verdict.judge(observed(*records, **more), scenario or scenario_of(*records))
+    return judge.judge(observed(*records, **more), scenario or scenario_of(*records))
 
 
 def analysed(*records: ContainerRecord) -> TaskStop:
     """What the report says of such a stop."""
     seen, scenario = observed(*records), scenario_of(*records)
-    found = task_stop.analyse(TrialResult(seen, verdict.judge(seen, scenario)), scenario)
+    found = tasks.analyse(TrialResult(seen, judge.judge(seen, scenario)), scenario)
     assert found is not None
     return found
 
@@ -145,7 +149,7 @@ def analysed(*records: ContainerRecord) -> TaskStop:
 def reported(scenario: Scenario, *seen: Observation) -> Report:
     """A report of these stops."""
     stored = StoredRun(RUN, (scenario,), seen, len(seen))
-    return report.build(stored, pipeline.judge(stored))
+    return build.build(stored, pipeline.judge(stored))
 
 
 # ── The verdict ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -19,13 +19,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from harness import discovery, pipeline, store
-from harness.engines import selection
-from harness.engines.docker_api import DockerEngine
-from harness.engines.docker_host import DockerHost
-from harness.engines.interface import RunningSubject, SubjectFailed
-from harness.model import (
+from stop_harness.engines.docker.engine import DockerEngine
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.interface import RunningSubject, SubjectFailed
+from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Exchange,
@@ -39,11 +36,14 @@ from harness.model import (
     TrafficKind,
     Vantage,
 )
-from harness.run_request import RunRequest
-from harness.traffic import Flow
-from harness.traffic_clients import Sheet
-from harness.traffic_wire import Closed, HttpSpeaker, Wire
-from harness.trial import Interruption
+from stop_harness.run import open_engine, pipeline, store
+from stop_harness.run.request import RunRequest
+from stop_harness.scenario import discovery
+from stop_harness.trial.perform import Interruption
+from stop_harness.trial.traffic import Flow
+from stop_harness.trial.traffic_clients import Sheet
+from stop_harness.trial.traffic_wire import Closed, HttpSpeaker, Wire
+
 from tests.silence import Silence
 
 Serve = Callable[[socket.socket, "Server"], None]
@@ -671,8 +671,8 @@ def test_through_a_published_port_only_requests_from_before_the_stop_are_held_ag
     newcomers = TrafficClient(TrafficKind.NEW_CONNECTIONS, 18471)
     wanted = replace(shipped["web-server"], traffic=(*shipped["web-server"].traffic, newcomers))
 
-    def remote(_name: str, run_id: str) -> selection.Chosen:
-        return selection.Chosen(DockerEngine(run_id, host=replace(docker_engine_host, local=False)), None)
+    def remote(_name: str, run_id: str) -> open_engine.Chosen:
+        return open_engine.Chosen(DockerEngine(run_id, host=replace(docker_engine_host, local=False)), None)
 
     request = RunRequest((wanted,), "traffic", None, engine="docker")
     (result,) = pipeline.run(request, Silence(), Interruption(), open_engine=remote).report.results

@@ -14,9 +14,7 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness import trend
-from harness.model import (
+from stop_harness.model import (
     NS_PER_S,
     Comparison,
     DurationChange,
@@ -33,7 +31,12 @@ from harness.model import (
     Subject,
     TrialResult,
 )
-from harness.renderers import html, markdown, results_json, terminal, trend_html, trend_plot, trend_text
+from stop_harness.renderers import html, markdown, terminal, trend_html
+from stop_harness.renderers.plots import trend_plot
+from stop_harness.renderers.results import results_json
+from stop_harness.renderers.sections import trend_text
+from stop_harness.report import trend
+
 from tests.reports_factory import DOCKER, Sample, report_of, run_info, trial
 from tests.test_renderers import HOSTILE
 

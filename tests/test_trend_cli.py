@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from stop_harness.cli import main
+from stop_harness.engines.simulated import Script, SimulatedEngine
+from stop_harness.errors import StoreError
+from stop_harness.model import NS_PER_S
+from stop_harness.run import pipeline
+from stop_harness.run.open_engine import Chosen
+from stop_harness.run.request import RunRequest
 
-from harness import cli, pipeline
-from harness.engines.selection import Chosen
-from harness.engines.simulated import Script, SimulatedEngine
-from harness.errors import StoreError
-from harness.model import NS_PER_S
-from harness.run_request import RunRequest
 from tests import test_pipeline
 
 
@@ -27,7 +28,7 @@ def stored(parent: Path, takes_s: float, *, repeat: int = 8) -> Path:
 
 def ask(*arguments: object) -> Result:
     """The command in this process; errors of ours come out as exceptions."""
-    return CliRunner().invoke(cli.cli, [str(item) for item in arguments], catch_exceptions=False)
+    return CliRunner().invoke(main.cli, [str(item) for item in arguments], catch_exceptions=False)
 
 
 def test_slower_is_reported_and_fails_only_where_that_is_asked_for(tmp_path: Path) -> None:

@@ -7,9 +7,8 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness import signals, units
-from harness.model import NS_PER_MS, NS_PER_S
+from stop_harness import signals, units
+from stop_harness.model import NS_PER_MS, NS_PER_S
 
 
 @given(st.integers(0, units.MAX_DURATION_NS // NS_PER_MS))

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-
-from harness import rules, signals, stop_sequence, verdict
-from harness.model import (
+from stop_harness import signals
+from stop_harness.evidence import stop_sequence
+from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Clock,
@@ -32,6 +32,8 @@ from harness.model import (
     Vantage,
     Verdict,
 )
+from stop_harness.verdict import judge, rules
+
 from tests.strategies import (
     DOCKER,
     ENGINES,
@@ -61,7 +63,7 @@ T_NS = 10 * NS_PER_S
 
 def judged(observation: Observation, scenario: Scenario = PLAIN) -> Verdict:
     """The verdict, by the scenario's expectation."""
-    return verdict.judge(observation, scenario)
+    return judge.judge(observation, scenario)
 
 
 def outcome(observation: Observation, scenario: Scenario = PLAIN) -> Outcome:

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from harness import pipeline, plan, store, wall_time
-from harness.model import (
+from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Expectation,
@@ -23,9 +21,12 @@ from harness.model import (
     StopPlan,
     Subject,
 )
-from harness.run_request import RunRequest
-from harness.trial import Interruption
-from harness.wall_time import CPU_OF_A_TRIAL_NS, LAST_STEPS_NS, Experience
+from stop_harness.plan import running_time, trials
+from stop_harness.plan.running_time import CPU_OF_A_TRIAL_NS, LAST_STEPS_NS, Experience
+from stop_harness.run import pipeline, store
+from stop_harness.run.request import RunRequest
+from stop_harness.trial.perform import Interruption
+
 from tests.silence import Silence
 from tests.strategies import stop_plans
 
@@ -48,9 +49,9 @@ KILLED = scenario("ignores", Expectation((Outcome.KILLED,)))
 def test_a_prediction_is_within_its_bounds(stops: list[StopPlan], jobs: int, cpus: int) -> None:
     """At least the longest trial and its share of the work; at most everything one after the other."""
     scenarios = tuple(Scenario(f"s{number}", Subject(image="a"), stop=stop) for number, stop in enumerate(stops))
-    planned = plan.expand(scenarios)
-    found = wall_time.predict(planned, jobs=jobs, cpus=cpus)
-    lengths = [plan.longest_ns(trial) + OVERHEAD_NS for trial in planned.trials]
+    planned = trials.expand(scenarios)
+    found = running_time.predict(planned, jobs=jobs, cpus=cpus)
+    lengths = [trials.longest_ns(trial) + OVERHEAD_NS for trial in planned.trials]
     assert found.expected_ns <= found.at_most_ns
     assert max(lengths, default=0) <= found.at_most_ns <= sum(lengths)
     assert found.at_most_ns * jobs >= sum(lengths)
@@ -59,7 +60,7 @@ def test_a_prediction_is_within_its_bounds(stops: list[StopPlan], jobs: int, cpu
 
 def test_one_trial_at_a_time_takes_the_sum_of_what_each_is_expected_to_take() -> None:
     """A kill takes the whole timeout, anything else `within`."""
-    found = wall_time.predict(plan.expand((AT_ONCE, DRAINS, KILLED)), jobs=1, cpus=4)
+    found = running_time.predict(trials.expand((AT_ONCE, DRAINS, KILLED)), jobs=1, cpus=4)
     assert found.expected_ns == (1 + 4 + 10) * NS_PER_S + 3 * OVERHEAD_NS
     assert found.at_most_ns == 30 * NS_PER_S + 3 * OVERHEAD_NS
     assert found.known == 0
@@ -69,7 +70,7 @@ def test_what_a_run_showed_goes_before_what_is_expected() -> None:
     """The stop's duration by scenario and timeout, and the engine's own time by its reference stop."""
     slow = ReferenceStop(900 * NS_PER_MS, None, None, 80 * NS_PER_MS, 20 * NS_PER_MS)
     seen = Experience({("drains", 10 * NS_PER_S): 3 * NS_PER_S, ("leaves", 2 * NS_PER_S): 1}, slow)
-    found = wall_time.predict(plan.expand((AT_ONCE, DRAINS)), jobs=1, cpus=1, experience=seen)
+    found = running_time.predict(trials.expand((AT_ONCE, DRAINS)), jobs=1, cpus=1, experience=seen)
     assert found.expected_ns == (1 + 3) * NS_PER_S + 2 * (1200 * NS_PER_MS + LAST_STEPS_NS)
     assert found.known == 1
 
@@ -91,14 +92,14 @@ def test_others_on_the_machine_make_a_first_run_slower() -> None:
 
 def test_many_short_stops_take_the_time_of_their_starts() -> None:
     """Waits overlap, CPUs do not."""
-    planned = plan.expand((replace(AT_ONCE, repeat=200),))
-    found = wall_time.predict(planned, jobs=200, cpus=2)
+    planned = trials.expand((replace(AT_ONCE, repeat=200),))
+    found = running_time.predict(planned, jobs=200, cpus=2)
     assert found.expected_ns == pytest.approx(100 * CPU_OF_A_TRIAL_NS + NS_PER_S + LAST_STEPS_NS)
 
 
 def test_nothing_takes_no_time() -> None:
     """An empty plan, such as of a shard without trials."""
-    assert wall_time.predict(Plan(()), jobs=5, cpus=2).at_most_ns == 0
+    assert running_time.predict(Plan(()), jobs=5, cpus=2).at_most_ns == 0
 
 
 @pytest.mark.namespaces

@@ -18,19 +18,21 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stop_harness.engines.docker import host as docker_host
+from stop_harness.engines.docker import witness, witness_container
+from stop_harness.engines.docker.address import Address
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, owner
+from stop_harness.engines.docker.witness import Witness
+from stop_harness.engines.docker.witness_container import PROGRAMS, Rights, WitnessContainer, WitnessFailed
+from stop_harness.engines.docker.witness_lines import Answer, Heard, Message, Missing, Named, Started, Stream, parse
+from stop_harness.linux.process_events import EXITED
+from stop_harness.model import Outcome
+from stop_harness.run import pipeline
+from stop_harness.run.request import RunRequest
+from stop_harness.scenario import discovery
+from stop_harness.trial.perform import Interruption
 
-from harness import discovery, pipeline
-from harness.engines import docker_host, witness, witness_container
-from harness.engines.docker_address import Address
-from harness.engines.docker_host import DockerHost
-from harness.engines.process_events import EXITED
-from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, owner
-from harness.engines.witness import Witness
-from harness.engines.witness_container import PROGRAMS, Rights, WitnessContainer, WitnessFailed
-from harness.engines.witness_lines import Answer, Heard, Message, Missing, Named, Started, Stream, parse
-from harness.model import Outcome
-from harness.run_request import RunRequest
-from harness.trial import Interruption
 from tests.silence import Silence
 from tests.strategies import DOCKER
 from tests.test_docker import BASE_IMAGE
@@ -379,7 +381,7 @@ def test_nothing_is_left_of_a_harness_that_was_killed(remote: DockerHost) -> Non
     """It ends with its input, though nobody else cleans up."""
     program = (
         "import sys, time\n"
-        "from harness.engines import docker_host, witness\n"
+        "from stop_harness.engines import docker_host, witness\n"
         f"heard, said = witness.bring(docker_host.find(), {labels()!r})\n"
         "print(said, flush=True)\n"
         "time.sleep(600)\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from harness.model import NS_PER_MS, NS_PER_S
+from stop_harness.model import NS_PER_MS, NS_PER_S
 
 MAX_DURATION_NS = 500 * 3600 * NS_PER_S
 """500h. Waiting goes through poll(2), which takes no more than 2**31 ms (24.8 days)."""

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from datetime import datetime
 
-from harness.model import (
+from stop_harness.model import (
     ECS_STOP_TIMEOUT_S,
     NS_PER_MS,
     NS_PER_S,

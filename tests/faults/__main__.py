@@ -12,9 +12,10 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.engines import docker_host
-from harness.engines.docker_host import DockerHost
-from harness.engines.reaper import PATIENCE_VARIABLE
+from stop_harness.engines.docker import host as docker_host
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.reaper import PATIENCE_VARIABLE
+
 from tests.faults.runner import Bench, Run, markdown, table
 from tests.faults.table import FAULTS
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import docker
+from stop_harness.engines.docker.calls import TIME_LIMIT_VARIABLE
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.reaper import OWNER_LABEL
 
-from harness.engines.docker_calls import TIME_LIMIT_VARIABLE
-from harness.engines.docker_host import DockerHost
-from harness.engines.reaper import OWNER_LABEL
 from tests.faults.proxy import MARK, FaultyEngine
 from tests.faults.table import FAULTS, TRUTH, Fault
 
@@ -47,7 +47,13 @@ SUBJECTS = {
 
 TIMEOUTS_S = {"killed": 1, "oom": 8}
 
-PRELOAD = ["harness.cli", "harness.pipeline", "harness.engines.docker_api", "harness.renderers.html", "pandas"]
+PRELOAD = [
+    "stop_harness.cli.main",
+    "stop_harness.run.pipeline",
+    "stop_harness.engines.docker.engine",
+    "stop_harness.renderers.html",
+    "pandas",
+]
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,7 @@ def _command_line(folder: str, url: str, timeout_s: str) -> None:
     os.environ |= {"DOCKER_HOST": url, TIME_LIMIT_VARIABLE: timeout_s, "CI": "1"}
     os.chdir(folder)
     sys.argv = ["stop-harness", "run", "scenarios", "--engine", "docker", "--report-dir", "reports"]
-    from harness.cli import main
+    from stop_harness.cli.main import main
 
     main()
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import docker
 import pytest
+from stop_harness.engines.docker import address
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL
+from stop_harness.linux import proc
 
-from harness.engines import docker_address, process_files
-from harness.engines.docker_host import DockerHost
-from harness.engines.reaper import OWNER_LABEL, RUN_LABEL
 from tests.faults.effects import Hang
 from tests.faults.proxy import MARK, FaultyEngine, Rule
 from tests.faults.runner import BASE_IMAGE, SUBJECTS
@@ -70,7 +71,7 @@ def in_the_middle(folder: Path, engine_url: str, rule: Rule | None = None) -> It
         f"environment: {{{MARK}: slow}}}}\n"
         "ready: {log: ^ready$}\nstop: {timeouts: [60s, 61s]}\n"
     )
-    client = docker_address.connect(docker_address.Address(engine_url))
+    client = address.connect(address.Address(engine_url))
     with FaultyEngine(engine_url, folder / "engine.sock", (rule,) if rule else ()) as proxy:
         process = begun(folder, "slow.yaml", DOCKER_HOST=proxy.url)
 
@@ -94,7 +95,7 @@ def in_the_middle(folder: Path, engine_url: str, rule: Rule | None = None) -> It
 def begun(folder: Path, *scenarios: str, **environment: str) -> subprocess.Popen[str]:
     """A run on the docker engine, in a session of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", "run", *scenarios, "--engine", "docker"],
+        [sys.executable, "-m", "stop_harness.cli.main", "run", *scenarios, "--engine", "docker"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environment},
         stderr=subprocess.PIPE,
@@ -192,7 +193,7 @@ def test_an_engine_that_is_away_when_the_harness_dies_is_cleaned_up_when_it_is_b
 
 def test_the_end_of_the_whole_process_tree_leaves_nothing(harness: Harness) -> None:
     """What a CI runner kills, the process group and all that descend from the step, does not hold the reaper."""
-    descendants = process_files.living([harness.process.pid])
+    descendants = proc.living([harness.process.pid])
     os.killpg(harness.process.pid, signal.SIGKILL)
     for pid in descendants:
         try:
@@ -213,7 +214,7 @@ def test_no_file_and_no_helper_is_left_however_the_harness_ends(
 
     def helpers() -> list[int]:
         pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-        return [pid for pid in pids if f"{tmp_path}/engine.sock" in process_files.text_of(pid, "cmdline")]
+        return [pid for pid in pids if f"{tmp_path}/engine.sock" in proc.text_of(pid, "cmdline")]
 
     with in_the_middle(tmp_path, docker_engine_host.url) as harness:
         assert helpers()
@@ -264,7 +265,17 @@ def test_the_next_run_says_what_dead_runs_have_left(engine: docker.DockerClient,
     labels = {RUN_LABEL: "dead", OWNER_LABEL: f"{os.uname().nodename}/{os.getpid()}/1"}
     dead = engine.containers.create(BASE_IMAGE, command=["sleep", "60"], labels=labels)
     try:
-        command = [sys.executable, "-m", "harness.cli", "check", BASE_IMAGE, "--engine", "docker", "--timeout", "1s"]
+        command = [
+            sys.executable,
+            "-m",
+            "stop_harness.cli.main",
+            "check",
+            BASE_IMAGE,
+            "--engine",
+            "docker",
+            "--timeout",
+            "1s",
+        ]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.engines import docker_host
+from stop_harness.engines.docker import host as docker_host
+
 from tests.known_stops import cases, images, page
 from tests.known_stops.measure import Measurement, measure
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
-
-from harness import units
-from harness.model import (
+from stop_harness import units
+from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Exchange,

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import pipeline, verdict
-from harness.model import EngineInfo, Outcome, Request, SigkillEvidence, TrafficKind, TrialResult
-from harness.run_request import RunRequest
-from harness.trial import Interruption
+from stop_harness.model import EngineInfo, Outcome, Request, SigkillEvidence, TrafficKind, TrialResult
+from stop_harness.run import pipeline
+from stop_harness.run.request import RunRequest
+from stop_harness.trial.perform import Interruption
+from stop_harness.verdict import judge
+
 from tests.known_stops.cases import KnownStop
 from tests.silence import Silence
 
@@ -110,7 +112,7 @@ def _requests(measured: Measured) -> Answer | None:
     if not measured.stop.known.requests_in_flight:
         return None
     known, total = measured.stop.requests_lost, len(measured.stop.known.requests_in_flight)
-    lost = verdict.lost_requests(measured.result.observation)
+    lost = judge.lost_requests(measured.result.observation)
     in_flight = tuple(filter(_in_flight, measured.result.observation.requests or ()))
     fates = ", ".join(sorted({request.fate for request in in_flight}))
     right = len(lost) == known and len(in_flight) == total

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from harness.model import Outcome
+from stop_harness.model import Outcome
+
 from tests.known_stops.cases import ROOT
 from tests.known_stops.measure import QUESTIONS, Measured, Measurement
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness import cli_options, exit_codes, session, terminal_output
-from harness.cli_options import (
+from stop_harness.cli import exit_codes, session, terminal_output
+from stop_harness.cli import options as cli_options
+from stop_harness.cli.options import (
     BASE_IMAGE,
     CLUSTER,
     COLOR,
@@ -30,11 +31,11 @@ from harness.cli_options import (
     CheckCommand,
     options,
 )
-from harness.run_cli import request_of
+from stop_harness.cli.run import request_of
 
 if TYPE_CHECKING:
-    from harness.model import Report
-    from harness.run_request import RunRequest
+    from stop_harness.model import Report
+    from stop_harness.run.request import RunRequest
 
 
 @click.command(
@@ -86,8 +87,9 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
     stop-harness check --build . --ready-tcp 8000 --timeout 10s --timeout 30s
     stop-harness check -- python3 server.py
     """
-    from harness import discovery, report_files
-    from harness.check import is_bare, scenario_of
+    from stop_harness.run import write_report
+    from stop_harness.scenario import discovery
+    from stop_harness.scenario.check_options import is_bare, scenario_of
 
     command = tuple(context.meta.get("command", ()))
     scenario = discovery.with_task(scenario_of(given, command, dict(os.environ)))
@@ -101,12 +103,13 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
     outcome = session.perform(request, color)
     _print_check(outcome.report, color, as_json)
     if outcome.directory is not None:
-        click.echo(f"\nreport: {outcome.directory / report_files.HTML_FILE}", err=as_json)
+        click.echo(f"\nreport: {outcome.directory / write_report.HTML_FILE}", err=as_json)
     sys.exit(exit_codes.of_run(outcome))
 
 
 def _print_check(report: Report, color: str, as_json: bool) -> None:
-    from harness.renderers import results_json, terminal
+    from stop_harness.renderers import terminal
+    from stop_harness.renderers.results import results_json
 
     if as_json:
         click.echo(results_json.render(report), nl=False)
@@ -117,10 +120,10 @@ def _print_check(report: Report, color: str, as_json: bool) -> None:
 
 def _predict(request: RunRequest, color: str, as_json: bool) -> int:
     """Print the forecast; 0 would stop, 1 would be SIGKILLed, 3 unknown."""
-    from harness import pipeline
-    from harness.prediction import Expected
-    from harness.renderers import forecast
-    from harness.trial import Interruption
+    from stop_harness.evidence.forecast import Expected
+    from stop_harness.renderers.sections import forecast_text
+    from stop_harness.run import pipeline
+    from stop_harness.trial.perform import Interruption
 
     progress, interruption = session.progress_for(color), Interruption()
     session.Interrupts(interruption, progress).install()
@@ -129,7 +132,9 @@ def _predict(request: RunRequest, color: str, as_json: bool) -> int:
     finally:
         progress.close()
     text = (
-        forecast.render_json(found) if as_json else forecast.render(found, request.name, width=terminal_output.width())
+        forecast_text.render_json(found)
+        if as_json
+        else forecast_text.render(found, request.name, width=terminal_output.width())
     )
     click.echo(text, nl=False)
     return {
@@ -141,10 +146,10 @@ def _predict(request: RunRequest, color: str, as_json: bool) -> int:
 
 def _sweep_start(request: RunRequest, color: str, as_json: bool) -> int:
     """Print where stop signals are lost; 0 nowhere, 1 somewhere, 3 not known."""
-    from harness import pipeline
-    from harness.renderers import start_sweep_text
-    from harness.start_window import Fate
-    from harness.trial import Interruption
+    from stop_harness.experiments.start_window import Fate
+    from stop_harness.renderers.sections import start_sweep_text
+    from stop_harness.run import pipeline
+    from stop_harness.trial.perform import Interruption
 
     progress, interruption = session.progress_for(color), Interruption()
     session.Interrupts(interruption, progress).install()

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness import cli_options, exit_codes, session
+from stop_harness.cli import exit_codes, options, session
 
 if TYPE_CHECKING:
-    from harness.ecs_endpoint.server import EcsServer
+    from stop_harness.ecs_endpoint.server import EcsServer
 
 USE = """\
 export AWS_ENDPOINT_URL_ECS={url}
@@ -56,7 +56,7 @@ def ecs() -> None:
 )
 @click.option(
     "--pids-limit",
-    callback=cli_options.pids_limit,
+    callback=options.pids_limit,
     envvar="ECS_TASK_PIDS_LIMIT",
     show_envvar=True,
     metavar="N",
@@ -81,13 +81,13 @@ def serve(
     more leaves at once; a helper removes them then.
     """
     del engine  # Docker or Podman either way: a task needs an image
-    from harness.ecs_endpoint import server
-    from harness.ecs_endpoint.containers import Clock
-    from harness.ecs_endpoint.docker_containers import DockerContainers
-    from harness.ecs_endpoint.endpoint import Endpoint, Settings
-    from harness.engines import docker_host
-    from harness.errors import UsageError
-    from harness.model import DEFAULT_PIDS_LIMIT
+    from stop_harness.ecs_endpoint import server
+    from stop_harness.ecs_endpoint.containers import Clock
+    from stop_harness.ecs_endpoint.docker_containers import DockerContainers
+    from stop_harness.ecs_endpoint.state import Endpoint, Settings
+    from stop_harness.engines.docker import host as docker_host
+    from stop_harness.errors import UsageError
+    from stop_harness.model import DEFAULT_PIDS_LIMIT
 
     if not server.is_loopback(host):
         if not allow_remote:
@@ -125,14 +125,14 @@ def _warn(text: str) -> None:
 
 def _check_token(token: str | None) -> None:
     """It must be able to stand in a header."""
-    from harness.errors import UsageError
+    from stop_harness.errors import UsageError
 
     if token is not None and not (token and token.isascii() and token.isprintable() and token == token.strip()):
         raise UsageError("--token: needed are printable ASCII characters without spaces around them")
 
 
 def _wait(serving: EcsServer, region: str, interrupted: threading.Event, *, with_token: bool) -> None:
-    from harness import wording
+    from stop_harness import wording
 
     click.echo(f"ECS endpoint: {serving.url}")
     click.echo((USE_SESSION if with_token else "") + USE.format(url=serving.url, region=region))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.model import Report
-    from harness.run_request import RunOutcome
+    from stop_harness.model import Report
+    from stop_harness.run.request import RunOutcome
 
 PASS, FAIL, USAGE, INCONCLUSIVE, HARNESS, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -63,7 +63,7 @@ def of_run(outcome: RunOutcome, *, fail_on_slower: bool = False) -> int:
 def of_report(report: Report, *, fail_on_slower: bool = False, left_behind: bool = False) -> int:
     """The whole run in one number: failures count before doubts, and a run that was cut short is not a pass, nor one
     that was to be sure and is not, nor one that could not clean up after itself (`left_behind`)."""
-    from harness.model import ClaimStatus, DurationChange, ProblemKind, Status
+    from stop_harness.model import ClaimStatus, DurationChange, ProblemKind, Status
 
     if report.run.interrupted:
         return INTERRUPTED

@@ -9,16 +9,29 @@ from typing import Any
 
 import click
 
-from harness import crash_report, exit_codes, standard_streams, surroundings
-from harness._version import VERSION
-from harness.check_cli import check
-from harness.cli_options import EXIT_CODES_HELP, INFER, JOBS, PATHS, REPEAT, REPORT_DIR, SEED, SETTINGS, SHARD, options
-from harness.ecs_client.cli import stop_task  # light as well
-from harness.ecs_endpoint.cli import ecs  # light: it imports the endpoint when it is served
-from harness.errors import StopHarnessError, UsageError
-from harness.run_cli import request_of, run
-from harness.stored_cli import judge, report
-from harness.trend_cli import trend
+from stop_harness._version import VERSION
+from stop_harness.cli import exit_codes, standard_streams
+from stop_harness.cli.check import check
+from stop_harness.cli.ecs_serve import ecs  # light: it imports the endpoint when it is served
+from stop_harness.cli.options import (
+    EXIT_CODES_HELP,
+    INFER,
+    JOBS,
+    PATHS,
+    REPEAT,
+    REPORT_DIR,
+    SEED,
+    SETTINGS,
+    SHARD,
+    options,
+)
+from stop_harness.cli.run import request_of, run
+from stop_harness.cli.stop_task import stop_task  # light as well
+from stop_harness.cli.stored import judge, report
+from stop_harness.cli.trend import trend
+from stop_harness.errors import StopHarnessError, UsageError
+from stop_harness.run import crash_report
+from stop_harness.trial import surroundings
 
 
 @click.group(
@@ -30,7 +43,7 @@ from harness.trend_cli import trend
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Does my container shut down gracefully, and if not, why?"""
-    from harness import settings
+    from stop_harness.cli import settings
 
     found = settings.load(Path.cwd(), SETTINGS)
     context.default_map = dict.fromkeys(cli.commands, found)
@@ -43,7 +56,8 @@ def cli(context: click.Context) -> None:
 @PATHS
 def validate(paths: tuple[Path, ...]) -> None:
     """Check scenario files; every mistake with file:line:column, and what a task definition shows by itself."""
-    from harness import discovery, static_findings
+    from stop_harness.scenario import discovery
+    from stop_harness.verdict import static_findings
 
     scenarios = discovery.load(paths)
     for item in static_findings.of_scenarios(scenarios):
@@ -61,8 +75,10 @@ def plan(paths: tuple[Path, ...], **settings: Any) -> None:
 
     By the latest run in --report-dir (default: reports), else by what the scenarios expect.
     """
-    from harness import discovery, pipeline, units
-    from harness.model import NS_PER_S
+    from stop_harness import units
+    from stop_harness.model import NS_PER_S
+    from stop_harness.run import pipeline
+    from stop_harness.scenario import discovery
 
     settings["report_dir"] = settings["report_dir"] or Path("reports")
     empty = {"engine": "auto", "keep": False, "junitxml": None, "base_image": None}
@@ -86,7 +102,7 @@ def plan(paths: tuple[Path, ...], **settings: Any) -> None:
 @click.option("--force", is_flag=True, help="Overwrite the file.")
 def init(path: Path, force: bool) -> None:
     """Write a commented scenario to start from."""
-    from harness.check import COMMENTED_SCENARIO
+    from stop_harness.scenario.check_options import COMMENTED_SCENARIO
 
     if path.exists() and not force:
         raise UsageError(f"{path} exists; name another file, or --force")
@@ -103,10 +119,10 @@ def schema(results: bool) -> None:
     """Print the JSON Schema of scenario files."""
     import json
 
-    from harness import scenario
-    from harness.renderers import results_json
+    from stop_harness.renderers.results import results_json
+    from stop_harness.scenario import scenario_file
 
-    click.echo(json.dumps(results_json.schema() if results else scenario.schema(), indent=2))
+    click.echo(json.dumps(results_json.schema() if results else scenario_file.schema(), indent=2))
 
 
 # ── engines ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -115,10 +131,10 @@ def schema(results: bool) -> None:
 @cli.command()
 def doctor() -> None:
     """Say which engines answer here and what each could prove."""
-    from harness.check import describe_engine
-    from harness.engines import selection
+    from stop_harness.run import open_engine
+    from stop_harness.scenario.check_options import describe_engine
 
-    lines = selection.survey()
+    lines = open_engine.survey()
     for line in lines:
         click.echo(describe_engine(line))
     used = next(line for line in lines if line.info is not None or line.insisted_on)
@@ -130,9 +146,9 @@ def doctor() -> None:
 @click.option("--images", is_flag=True, help="Also images that the harness built.")
 def clean(everything: bool, images: bool) -> None:
     """Remove what dead runs left on the engine."""
-    from harness.engines import docker_host, reaper
+    from stop_harness.engines.docker import host, reaper
 
-    engine = docker_host.find().address
+    engine = host.find().address
     removed, problems = reaper.remove_run(engine, None, keep_living=not everything)
     click.echo(f"removed {removed} container{'' if removed == 1 else 's'}")
     if images:

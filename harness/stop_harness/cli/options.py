@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from harness.exit_codes import EXIT_CODES
+from stop_harness.cli.exit_codes import EXIT_CODES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -60,12 +60,12 @@ def options(*several: Callable[[Command], Command]) -> Callable[[Command], Comma
 
 def pids_limit(_context: click.Context, _parameter: click.Parameter, given: str | None) -> int | None:
     """The number of `--pids-limit`, by the rule of scenario files. Raises BadParameter with what is allowed."""
-    from harness import scenario_values
+    from stop_harness.scenario import values
 
     if given is None:
         return None
     try:
-        return scenario_values.pids_limit(int(given) if re.fullmatch(r"-?[0-9]{1,10}", given) else given)
+        return values.pids_limit(int(given) if re.fullmatch(r"-?[0-9]{1,10}", given) else given)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 

@@ -7,11 +7,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from harness import units
-from harness.engines.interface import Engine
-from harness.model import NS_PER_S, EngineInfo, Plan, Status, Trial, TrialResult
-from harness.renderers import terminal
-from harness.wording import count_of, printable
+from stop_harness import units
+from stop_harness.engines.interface import Engine
+from stop_harness.model import NS_PER_S, EngineInfo, Plan, Status, Trial, TrialResult
+from stop_harness.renderers import terminal
+from stop_harness.wording import count_of, printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness import exit_codes, session, terminal_output
-from harness.cli_options import (
+from stop_harness.cli import exit_codes, session, terminal_output
+from stop_harness.cli.options import (
     BASE_IMAGE,
     BASELINE,
     CLUSTER,
@@ -38,11 +38,11 @@ from harness.cli_options import (
     WITNESS,
     options,
 )
-from harness.errors import UsageError
+from stop_harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.model import Scenario
-    from harness.run_request import RunOutcome, RunRequest
+    from stop_harness.model import Scenario
+    from stop_harness.run.request import RunOutcome, RunRequest
 
 
 GOES_WITH_RESUME = frozenset({"resume", "jobs", "baseline", "fail_on_slower", "junitxml", "sarif", "color", "keep"})
@@ -68,7 +68,7 @@ def run(context: click.Context, /, paths: tuple[Path, ...], color: str, resume: 
 
 
 def _new(paths: tuple[Path, ...], settings: dict[str, Any]) -> RunRequest:
-    from harness import discovery
+    from stop_harness.scenario import discovery
 
     scenarios = discovery.load(paths)
     name = scenarios[0].name if len(scenarios) == 1 else paths[0].resolve().name
@@ -80,7 +80,7 @@ def _resumed(context: click.Context, directory: Path, paths: tuple[Path, ...], s
     """The run as it was asked for, with the options that may be given anew. Raises UsageError, StoreError."""
     from dataclasses import replace
 
-    from harness import resume
+    from stop_harness.run import resume
 
     if paths:
         raise UsageError(f"--resume {directory} takes no PATHS: its scenarios are those of the run")
@@ -98,10 +98,10 @@ def _resumed(context: click.Context, directory: Path, paths: tuple[Path, ...], s
 
 def request_of(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any]) -> RunRequest:
     """What the options ask for. Raises UsageError."""
-    from harness import scheduler
-    from harness.engines.selection import Cluster
-    from harness.plan import Shard
-    from harness.run_request import RunRequest
+    from stop_harness.plan.trials import Shard
+    from stop_harness.run.open_engine import Cluster
+    from stop_harness.run.request import RunRequest
+    from stop_harness.trial import scheduler
 
     given = settings.get("cluster") or settings.get("run_task")
     if given and settings["engine"] != "ecs":
@@ -138,8 +138,8 @@ def request_of(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, A
 
 def _certainty(settings: dict[str, Any]) -> dict[str, Any]:
     """The fields of a request that say how certain is certain enough. Raises UsageError."""
-    from harness import units
-    from harness.model import ReliabilityGoal
+    from stop_harness import units
+    from stop_harness.model import ReliabilityGoal
 
     until_sure, max_time = settings.get("until_sure", False), settings.get("max_time")
     if until_sure and settings.get("shard"):
@@ -161,12 +161,13 @@ def _certainty(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _summarise(outcome: RunOutcome, color: str) -> None:
     """What the run came to, where there is a place to say it; the report has it in any case."""
-    from harness import report_files, standard_streams
-    from harness.renderers import terminal
+    from stop_harness.cli import standard_streams
+    from stop_harness.renderers import terminal
+    from stop_harness.run import write_report
 
     summary = terminal.summary(outcome.report, **terminal_output.style(color))
     assert outcome.directory is not None
     resume = f"resume: stop-harness run --resume {shlex.quote(str(outcome.directory))}\n"
     more = resume if outcome.report.run.interrupted else ""
-    terminal_output.deliver(f"{summary}\nreport: {outcome.directory / report_files.HTML_FILE}\n{more}", color)
+    terminal_output.deliver(f"{summary}\nreport: {outcome.directory / write_report.HTML_FILE}\n{more}", color)
     standard_streams.forgive(sys.stdout)

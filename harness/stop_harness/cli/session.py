@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness import exit_codes, terminal_output
+from stop_harness.cli import exit_codes, terminal_output
 
 if TYPE_CHECKING:
-    from harness.progress import LiveProgress, PlainProgress
-    from harness.run_request import RunOutcome, RunRequest
-    from harness.trial import Interruption
+    from stop_harness.cli.progress import LiveProgress, PlainProgress
+    from stop_harness.run.request import RunOutcome, RunRequest
+    from stop_harness.trial.perform import Interruption
 
 ONE_HANG_UP_S = 1.0
 """The shell and then the kernel send SIGHUP when a terminal closes: within milliseconds, and it is one hang-up."""
@@ -28,8 +28,8 @@ def perform(request: RunRequest, color: str) -> RunOutcome:
 
     What the harness could not do that it was asked for is said at the end.
     """
-    from harness import pipeline
-    from harness.trial import Interruption
+    from stop_harness.run import pipeline
+    from stop_harness.trial.perform import Interruption
 
     progress = progress_for(color)
     interruption = Interruption()
@@ -77,7 +77,7 @@ class Interrupts:
 
 def progress_for(color: str) -> PlainProgress | LiveProgress:
     """A live table on a terminal, lines elsewhere."""
-    from harness.progress import LiveProgress, PlainProgress
+    from stop_harness.cli.progress import LiveProgress, PlainProgress
 
     live = sys.stderr.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
     return LiveProgress(colour=terminal_output.coloured(color)) if live else PlainProgress()

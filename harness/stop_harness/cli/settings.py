@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UsageError
+from stop_harness.errors import UsageError
 
 
 def load(start: Path, known: frozenset[str]) -> dict[str, Any]:

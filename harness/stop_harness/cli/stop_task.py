@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from harness._version import VERSION
-from harness.errors import StopHarnessError
+from stop_harness._version import VERSION
+from stop_harness.errors import StopHarnessError
 
 if TYPE_CHECKING:
-    from harness.ecs_client.failures import ClientFailure
-    from harness.ecs_client.service import Ecs
+    from stop_harness.ecs_client.failures import ClientFailure
+    from stop_harness.ecs_client.service import Ecs
 
 EPILOG = """\b
 Exit codes: 0 stopped gracefully, 1 a container was killed or crashed,
@@ -96,7 +96,7 @@ def stop_task(*, no_wait: bool, **given: Any) -> None:
     The verdict goes to standard output. With --output or --query the final task goes there, and the verdict to
     standard error. --task, --cluster and --reason take file://PATH too.
     """
-    from harness.ecs_client.failures import ClientFailure
+    from stop_harness.ecs_client.failures import ClientFailure
 
     try:
         _stop_task(given, no_wait=no_wait)
@@ -112,9 +112,9 @@ def _give_up(failure: ClientFailure, *, as_aws: bool) -> NoReturn:
 
 
 def _stop_task(given: dict[str, Any], *, no_wait: bool) -> None:
-    from harness.ecs_client import request
-    from harness.ecs_client.failures import ClientFailure, Kind
-    from harness.ecs_client.service import Ecs, Settings
+    from stop_harness.ecs_client import request
+    from stop_harness.ecs_client.failures import ClientFailure, Kind
+    from stop_harness.ecs_client.service import Ecs, Settings
 
     if given["prompt"] and given["no_prompt"]:
         both = "Both --cli-auto-prompt and --no-cli-auto-prompt cannot be specified at the same time."
@@ -165,9 +165,10 @@ def _asks(ecs: Ecs, options: dict[str, str | None], inputs: tuple[str | None, ..
 
 def _measure(ecs: Ecs, answer: dict[str, Any], cluster: str | None, answers: _Answers, given: dict[str, Any]) -> int:
     """Follow the task, print what it came to, and give the exit code."""
-    from harness.ecs_client import follow, measure, verdict_text
-    from harness.model import Outcome
-    from harness.wording import ASCII_MARKS
+    from stop_harness.ecs_client import follow, measure
+    from stop_harness.model import Outcome
+    from stop_harness.renderers.sections import stop_task_text
+    from stop_harness.wording import ASCII_MARKS
 
     width = _width()
     try:
@@ -181,7 +182,7 @@ def _measure(ecs: Ecs, answer: dict[str, Any], cluster: str | None, answers: _An
     wanted = given["output"] is not None or given["query"] is not None
     stream = sys.stderr if wanted else sys.stdout
     colour = _is_coloured(given["colour"], terminal=stream.isatty())
-    text = verdict_text.render(stop, width=width, colour=colour)
+    text = stop_task_text.render(stop, width=width, colour=colour)
     if (stream.encoding or "").lower().replace("-", "") not in {"utf8", "utf16"}:
         text = text.translate(ASCII_MARKS)
     click.echo(text, nl=False, err=wanted, color=colour)
@@ -203,7 +204,7 @@ def _width() -> int:
 
 def _ask_for(options: dict[str, str | None]) -> dict[str, str | None]:
     """On the terminal, what no option gave; an empty answer gives none."""
-    from harness.ecs_client.failures import ClientFailure, Kind
+    from stop_harness.ecs_client.failures import ClientFailure, Kind
 
     if not sys.stdin.isatty():
         raise ClientFailure(Kind.USAGE, "--cli-auto-prompt needs a terminal; give --task instead")
@@ -217,7 +218,7 @@ def _compiled(query: str | None) -> Any:
     """A JMESPath expression, None if there is none."""
     import jmespath
 
-    from harness.ecs_client.failures import ClientFailure, Kind
+    from stop_harness.ecs_client.failures import ClientFailure, Kind
 
     if query is None:
         return None
@@ -243,8 +244,8 @@ class _Answers:
 
         import jmespath
 
-        from harness.ecs_client import formats
-        from harness.ecs_client.failures import ClientFailure, Kind
+        from stop_harness.ecs_client import formats
+        from stop_harness.ecs_client.failures import ClientFailure, Kind
 
         width = shutil.get_terminal_size().columns if self._terminal else formats.WIDTH_WITHOUT_TERMINAL
         try:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from harness import exit_codes, terminal_output
-from harness.cli_options import BASELINE, COLOR, EXIT_CODES_HELP, FAIL_ON_SLOWER, REPORT_DIR, SHARE_REPORT, options
+from stop_harness.cli import exit_codes, terminal_output
+from stop_harness.cli.options import BASELINE, COLOR, EXIT_CODES_HELP, FAIL_ON_SLOWER, REPORT_DIR, SHARE_REPORT, options
 
 
 @click.command(epilog=EXIT_CODES_HELP)
@@ -17,8 +17,8 @@ from harness.cli_options import BASELINE, COLOR, EXIT_CODES_HELP, FAIL_ON_SLOWER
 @COLOR
 def judge(run_dir: Path, color: str) -> None:
     """Judge a stored run again with today's rules; says what changed, writes nothing."""
-    from harness import pipeline, store
-    from harness.renderers import terminal
+    from stop_harness.renderers import terminal
+    from stop_harness.run import pipeline, store
 
     ((stored, then),) = store.read_several((run_dir,), partial(click.echo, err=True))
     report = pipeline.report_of(stored)
@@ -45,8 +45,8 @@ def report(
     share_report: bool,
 ) -> None:
     """Write the report of a stored run again, or merge the shards of several into a new one."""
-    from harness import pipeline, report_files, store
-    from harness.renderers import trend_text
+    from stop_harness.renderers.sections import trend_text
+    from stop_harness.run import pipeline, store, write_report
 
     found = store.read_several(run_dirs, partial(click.echo, err=True))
     stored = store.merge(tuple(item for item, _ in found))
@@ -59,10 +59,10 @@ def report(
         parent = report_dir or run_dirs[0].resolve().parent
         directory = store.RunDirectory.create(parent, f"{stored.run.name}-merged", shared=share_report)
         pipeline.write_stored(stored, built, directory)
-    problems = report_files.write(built, directory)
+    problems = write_report.write(built, directory)
     for problem in problems:
         click.echo(f"stop-harness: {problem}", err=True)
     if built.comparison is not None:
         click.echo(trend_text.plain(built.comparison))
-    click.echo(f"report: {directory.path / report_files.HTML_FILE}")
+    click.echo(f"report: {directory.path / write_report.HTML_FILE}")
     sys.exit(exit_codes.HARNESS if problems else exit_codes.of_report(built, fail_on_slower=fail_on_slower))

@@ -9,7 +9,7 @@ from typing import TypedDict
 
 import click
 
-from harness import standard_streams
+from stop_harness.cli import standard_streams
 
 
 class Style(TypedDict):

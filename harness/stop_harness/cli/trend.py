@@ -19,9 +19,11 @@ def trend(run_dirs: tuple[Path, ...], output: Path | None) -> None:
     \b
     stop-harness trend reports/2*
     """
-    from harness import pipeline, store
-    from harness import trend as trends
-    from harness.renderers import trend_html, trend_plot, trend_text
+    from stop_harness.renderers import trend_html
+    from stop_harness.renderers.plots import trend_plot
+    from stop_harness.renderers.sections import trend_text
+    from stop_harness.report import trend as trends
+    from stop_harness.run import pipeline, store
 
     found_runs = store.read_several(run_dirs, partial(click.echo, err=True))
     stored = {item.run.run_id: item for item, _ in found_runs}  # `latest` may name one of them again

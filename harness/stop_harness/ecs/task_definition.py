@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from harness.ecs import dependencies, stop_timeouts
-from harness.ecs.dependencies import Condition
-from harness.ecs.identifiers import is_name
-from harness.errors import ScenarioError
-from harness.model import TaskContainer, TaskDefinition
+from stop_harness.ecs import dependencies, stop_timeouts
+from stop_harness.ecs.dependencies import Condition
+from stop_harness.ecs.identifiers import is_name
+from stop_harness.errors import ScenarioError
+from stop_harness.model import TaskContainer, TaskDefinition
 
 TASK_LIMIT_S = 120
 """What the whole task has where capacity is taken back: the notice of Fargate Spot and of EC2 Spot, two minutes."""

@@ -2,7 +2,7 @@
 
     options ─▶ Request ─▶ StopTask ─▶ answer ─▶ formats           (--no-wait: as the AWS CLI prints it)
     cli.py     request.py  service.py    └────▶ DescribeTasks… ─▶ MeasuredStop ─▶ sentences
-                                                 follow.py        measure.py      wording
+                                                 follow.py        ecs_client/measure.py      wording
 
 It meets the ECS endpoint of this project, and Amazon's, on the wire only.
 """

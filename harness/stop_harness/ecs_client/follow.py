@@ -6,13 +6,14 @@ import sys
 import time
 from typing import Any
 
-from harness.ecs_client import measure, records, verdict_text
-from harness.ecs_client.failures import ClientFailure, Kind
-from harness.ecs_client.measure import Sighting, TaskStop
-from harness.ecs_client.records import STOPPED, Definition, Task
-from harness.ecs_client.service import Ecs
-from harness.model import NS_PER_S
-from harness.wording import printable
+from stop_harness.ecs_client import measure, records
+from stop_harness.ecs_client.failures import ClientFailure, Kind
+from stop_harness.ecs_client.measure import Sighting, TaskStop
+from stop_harness.ecs_client.records import STOPPED, Definition, Task
+from stop_harness.ecs_client.service import Ecs
+from stop_harness.model import NS_PER_S
+from stop_harness.renderers.sections import stop_task_text
+from stop_harness.wording import printable
 
 POLL_S = 1.0
 """DescribeTasks is allowed twenty times a second for all clients of an account and region together."""
@@ -143,7 +144,7 @@ class _Display:
         self._task = task
         self._shown = dict(_states(task))
         stopped = task.last_status == STOPPED
-        self._print(verdict_text.heading(task.id, len(task.containers), stopped=stopped))
+        self._print(stop_task_text.heading(task.id, len(task.containers), stopped=stopped))
         self.refresh()
 
     def show(self, task: Task) -> None:
@@ -161,7 +162,7 @@ class _Display:
         """The terminal's line, with the time that has passed."""
         if self._live and self._task is not None:
             states = [state for state in _states(self._task) if state[0] != TASK]
-            line = verdict_text.live_line(states, self._task.last_status, time.monotonic() - self._begun, self._width)
+            line = stop_task_text.live_line(states, self._task.last_status, time.monotonic() - self._begun, self._width)
             sys.stderr.write(f"\r\033[K{line}")
             sys.stderr.flush()
 

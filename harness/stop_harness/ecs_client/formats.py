@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from harness.ecs_client import table, yaml_1_2
+from stop_harness.ecs_client import table, yaml_1_2
 
 FORMATS = ("json", "text", "table", "yaml", "yaml-stream")
 WIDTH_WITHOUT_TERMINAL = table.MAX_WIDTH_WITHOUT_TERMINAL

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness import signals
-from harness.ecs_client.records import STOPPED, Container, Definition, Measured, Task
-from harness.lost_processes import listed
-from harness.model import NS_PER_MS, NS_PER_S, Outcome, SigkillEvidence
+from stop_harness import signals
+from stop_harness.ecs_client.records import STOPPED, Container, Definition, Measured, Task
+from stop_harness.evidence.lost_processes import listed
+from stop_harness.model import NS_PER_MS, NS_PER_S, Outcome, SigkillEvidence
 
 SIGKILL_EXIT_CODE = 128 + signals.SIGKILL
 DEFAULT_STOP_TIMEOUT_S = 30

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from harness.model import NS_PER_S, SigkillEvidence
+from stop_harness.model import NS_PER_S, SigkillEvidence
 
 STOPPED = "STOPPED"
 NS_PER_US = 1000

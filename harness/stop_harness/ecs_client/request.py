@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness.ecs_client import yaml_1_2
-from harness.ecs_client.failures import ClientFailure, Kind
+from stop_harness.ecs_client import yaml_1_2
+from stop_harness.ecs_client.failures import ClientFailure, Kind
 
 MEMBERS = {
     "cluster": "The short name or full Amazon Resource Name (ARN) of the cluster that hosts the task to stop.",

@@ -21,9 +21,9 @@ from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 from botocore.validate import ParamValidator
 
-from harness._version import VERSION
-from harness.ecs_client import formats
-from harness.ecs_client.failures import ClientFailure, Kind
+from stop_harness._version import VERSION
+from stop_harness.ecs_client import formats
+from stop_harness.ecs_client.failures import ClientFailure, Kind
 
 OUR_SERVER = "stop-harness/"
 """How `stop-harness ecs serve` names itself in the Server header of its answers."""

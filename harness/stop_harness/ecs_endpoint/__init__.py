@@ -4,7 +4,7 @@
                HTTP        botocore's   operations    one thread  what the task is now,
                            own model   services.py    a container what must be done next
                                                          │
-                                                     containers.py (docker) · simulated_containers.py (scripts)
+                                                     containers.py (docker) · ecs_endpoint/simulated_containers.py (scripts)
 
 Pure: `definitions` (what is refused), `identifiers` (ARNs), `records` and `tasks` (lifecycle and stop order), `rollout`
 (services). What any reader of a task definition must know is in `harness/ecs/`. Engine `ecs` and `stop-task` meet them

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from harness.ecs_endpoint import tasks
-from harness.ecs_endpoint.answers_first import AnswersFirst
-from harness.ecs_endpoint.containers import Clock, ContainerProblem, ContainerRequest, Containers, Exit, Inspected
-from harness.ecs_endpoint.records import (
+from stop_harness.ecs_endpoint import lifecycle
+from stop_harness.ecs_endpoint.answers_first import AnswersFirst
+from stop_harness.ecs_endpoint.containers import Clock, ContainerProblem, ContainerRequest, Containers, Exit, Inspected
+from stop_harness.ecs_endpoint.records import (
     Event,
     Exited,
     HealthChanged,
@@ -100,7 +100,7 @@ class Agent:
     def post(self, run: Run, event: Event) -> Task:
         """An event happened to a task. Returns the task right after it."""
         with self.changed:
-            run.state, actions = tasks.step(run.state, event)
+            run.state, actions = lifecycle.step(run.state, event)
             if run.state.desired is Status.STOPPED:
                 run.tags.clear()  # tags are deleted on stop (API reference, StopTask)
             run.wake_at_ns = None

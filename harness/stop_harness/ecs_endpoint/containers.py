@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from harness import signals
-from harness.model import EngineInfo, Event, LogTail, ProcessInfo
+from stop_harness import signals
+from stop_harness.model import EngineInfo, Event, LogTail, ProcessInfo
 
 NS_PER_S = 1_000_000_000
 

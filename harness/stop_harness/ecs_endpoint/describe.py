@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from harness.ecs_endpoint.agent import Run
-from harness.ecs_endpoint.containers import Binding
-from harness.ecs_endpoint.definitions import compatibilities
-from harness.ecs_endpoint.endpoint import (
-    ACTIVE,
-    INACTIVE,
-    Cluster,
-    Definition,
-    Deployment,
-    Endpoint,
-    Json,
-    Service,
-)
-from harness.ecs_endpoint.records import SHOWN, Container, Status, Task
+from stop_harness.ecs_endpoint.agent import Run
+from stop_harness.ecs_endpoint.containers import Binding
+from stop_harness.ecs_endpoint.records import SHOWN, Container, Status, Task
+from stop_harness.ecs_endpoint.state import ACTIVE, INACTIVE, Cluster, Definition, Deployment, Endpoint, Json, Service
+from stop_harness.ecs_endpoint.validation import compatibilities
 
 
 def task(run: Run, state: Task | None = None, *, tags: bool = False) -> Json:

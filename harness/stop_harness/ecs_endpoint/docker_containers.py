@@ -9,17 +9,17 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from harness import signals
-from harness.ecs import stop_timeouts
-from harness.ecs_endpoint.containers import NS_PER_S, Binding, ContainerProblem, ContainerRequest, Exit, Inspected
-from harness.engines import reaper
-from harness.errors import EngineError
-from harness.host_access import host_access
-from harness.model import DEFAULT_PIDS_LIMIT, Clock, EngineInfo, Event, EventKind, LogTail, ProcessInfo
+from stop_harness import signals
+from stop_harness.ecs import stop_timeouts
+from stop_harness.ecs.host_access import host_access
+from stop_harness.ecs_endpoint.containers import NS_PER_S, Binding, ContainerProblem, ContainerRequest, Exit, Inspected
+from stop_harness.engines.docker import reaper
+from stop_harness.errors import EngineError
+from stop_harness.model import DEFAULT_PIDS_LIMIT, Clock, EngineInfo, Event, EventKind, LogTail, ProcessInfo
 
 if TYPE_CHECKING:
-    from harness.engines.docker_host import DockerHost
-    from harness.engines.process_watches import Watch, Watches
+    from stop_harness.engines.docker.host import DockerHost
+    from stop_harness.linux.silent_kills import Watch, Watches
 
 HTTP_TIMEOUT_S = 120
 """On top of the stop timeout: the agent's buffer of two minutes (docker_client.go:117)."""
@@ -28,7 +28,7 @@ LONGEST_TIMED_STOP_S = 1_000_000
 """A longer stop is waited for without a deadline: Python's sockets take no more than 2**31 ms."""
 
 EVENT_PATIENCE_S = 3.0
-"""How long the `die` event may come after the exit (engines/docker_subject.py)."""
+"""How long the `die` event may come after the exit (engines/docker/subject.py)."""
 
 WAIT_SLICE_S = 3600.0
 
@@ -64,7 +64,7 @@ class DockerContainers:
     ) -> None:
         import docker
 
-        from harness.engines.docker_events import EventStream
+        from stop_harness.engines.docker.events import EventStream
 
         self._run_id, self._host, self._pids_limit, self._say = run_id, host, pids_limit, say
         self._api = self._client(HTTP_TIMEOUT_S)
@@ -78,7 +78,7 @@ class DockerContainers:
         self._info = host.info
         self._watches: dict[str, Watch] = {}
         if host.info.proves_lost_processes:
-            from harness.engines.process_connector import ProcessConnector
+            from stop_harness.linux.process_connector import ProcessConnector
 
             with contextlib.suppress(OSError):  # then nothing is proved: lost_processes is None
                 self._connector = ProcessConnector()
@@ -213,9 +213,9 @@ class DockerContainers:
 
     def logs(self, runtime_id: str) -> LogTail:
         """The last lines that its log driver kept."""
-        from harness.engines import docker_reading
+        from stop_harness.engines.docker import reading
 
-        return docker_reading.log_tail(
+        return reading.log_tail(
             self._api,
             runtime_id,
             lines=LOG_LINES,
@@ -226,9 +226,9 @@ class DockerContainers:
 
     def processes(self, runtime_id: str) -> tuple[ProcessInfo, ...] | None:
         """The engine's `ps`."""
-        from harness.engines import docker_reading
+        from stop_harness.engines.docker import reading
 
-        return docker_reading.processes(self._api, runtime_id, self._host)
+        return reading.processes(self._api, runtime_id, self._host)
 
     def engine(self) -> EngineInfo:
         """As it described itself when it was found, with what a witness adds."""
@@ -255,8 +255,8 @@ class DockerContainers:
     def close(self) -> tuple[str, ...]:
         """Remove the run's containers and volumes, and say what could not be; the reaper goes on trying. Creations on
         their way may still land: it is looked again until nothing was found."""
-        from harness.engines.docker_calls import time_limit_s
-        from harness.engines.docker_clearing import clear
+        from stop_harness.engines.docker.calls import time_limit_s
+        from stop_harness.engines.docker.clearing import clear
 
         self._closing.set()
         removed, left = 1, tuple[str, ...]()
@@ -274,8 +274,8 @@ class DockerContainers:
         return left
 
     def _bring_witness(self) -> None:
-        from harness.engines import witness
-        from harness.engines.interface import WITNESS_CAVEAT
+        from stop_harness.engines.docker import witness
+        from stop_harness.engines.interface import WITNESS_CAVEAT
 
         self._connector, said = witness.bring(self._host, self._labels)
         proved, caveats = self._connector is not None, (*self._info.caveats, WITNESS_CAVEAT + said)
@@ -301,8 +301,8 @@ class DockerContainers:
         complete = complete and self._host.info.observes_sigkill
         watch = self._watches.pop(runtime_id, None)
         lost = watch.lost() if watch is not None else None
-        from harness.engines import docker_oom
-        from harness.engines.docker_reading import NEVER, timestamp_ns
+        from stop_harness.engines.docker import oom
+        from stop_harness.engines.docker.reading import NEVER, timestamp_ns
 
         state = self._inspect(runtime_id).get("State")
         if state is None:
@@ -312,9 +312,9 @@ class DockerContainers:
         ended = not state["Running"] and not finished.startswith(NEVER)
         error = state.get("Error") or None
         oom_killed = bool(state.get("OOMKilled"))
-        unsaid = ended and not oom_killed and docker_oom.may_be_unreported(int(state["ExitCode"]), events)
+        unsaid = ended and not oom_killed and oom.may_be_unreported(int(state["ExitCode"]), events)
         if unsaid and self._host.info.reports_oom:
-            oom_killed = docker_oom.reported(
+            oom_killed = oom.reported(
                 lambda: bool(self._inspect(runtime_id).get("State", {}).get("OOMKilled")),
                 lambda: self._events.of(runtime_id),
                 self._closing,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from harness import signals
-from harness.ecs_endpoint.agent import Live, Run
-from harness.ecs_endpoint.containers import NS_PER_S
-from harness.ecs_endpoint.endpoint import Json
-from harness.ecs_endpoint.records import SHOWN, Container, Phase
-from harness.lost_processes import first_names
-from harness.model import Event, EventKind
+from stop_harness import signals
+from stop_harness.ecs_endpoint.agent import Live, Run
+from stop_harness.ecs_endpoint.containers import NS_PER_S
+from stop_harness.ecs_endpoint.records import SHOWN, Container, Phase
+from stop_harness.ecs_endpoint.state import Json
+from stop_harness.evidence.lost_processes import first_names
+from stop_harness.model import Event, EventKind
 
 EXIT_CODE_SIGKILL = 128 + signals.SIGKILL
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from harness.ecs.identifiers import arn_parts, is_name
-from harness.ecs_endpoint.errors import client_exception, invalid_parameter, quoted
+from stop_harness.ecs.identifiers import arn_parts, is_name
+from stop_harness.ecs_endpoint.errors import client_exception, invalid_parameter, quoted
 
 DEFAULT_CLUSTER = "default"
 TASK_ID_LENGTHS = (32, 36)

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from harness.ecs.dependencies import Condition
-from harness.ecs_endpoint.records import (
+from stop_harness.ecs.dependencies import Condition
+from stop_harness.ecs_endpoint.records import (
     NEXT_STATUS,
     NS_PER_S,
     Action,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 
-from harness.ecs_endpoint.containers import Clock
-from harness.ecs_endpoint.docker_containers import DockerContainers
-from harness.ecs_endpoint.endpoint import Endpoint
-from harness.ecs_endpoint.server import EcsServer
-from harness.engines import docker_host
+from stop_harness.ecs_endpoint.containers import Clock
+from stop_harness.ecs_endpoint.docker_containers import DockerContainers
+from stop_harness.ecs_endpoint.server import EcsServer
+from stop_harness.ecs_endpoint.state import Endpoint
+from stop_harness.engines.docker import host
 
 
 def serve(run_id: str, *, with_witness: bool = False) -> EcsServer:
@@ -16,5 +16,5 @@ def serve(run_id: str, *, with_witness: bool = False) -> EcsServer:
 
     With a token that nobody else on this machine knows: whoever may use the endpoint may start containers.
     """
-    containers = DockerContainers(run_id, docker_host.find(), with_witness=with_witness)
+    containers = DockerContainers(run_id, host.find(), with_witness=with_witness)
     return EcsServer(Endpoint(containers, Clock()), token=secrets.token_urlsafe())

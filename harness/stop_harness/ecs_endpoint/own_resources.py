@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from harness._version import VERSION
-from harness.ecs_endpoint import definitions, evidence
-from harness.ecs_endpoint.agent import Live, Run
-from harness.ecs_endpoint.endpoint import Endpoint, Json
-from harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
-from harness.model import LogTail
+from stop_harness._version import VERSION
+from stop_harness.ecs_endpoint import evidence, validation
+from stop_harness.ecs_endpoint.agent import Live, Run
+from stop_harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
+from stop_harness.ecs_endpoint.state import Endpoint, Json
+from stop_harness.model import LogTail
 
 PRODUCT = "stop-harness"
 INFO_PATH = "/stop-harness/info"
@@ -63,7 +63,7 @@ def _info(endpoint: Endpoint) -> Json:
 def _evidence(endpoint: Endpoint, run: Run, _query: dict[str, list[str]]) -> Json:
     with endpoint.agent.lock:
         definition = endpoint.definition(str(run.details["taskDefinitionArn"]), "")
-        return evidence.evidence(run, definitions.not_emulated(definition.document))
+        return evidence.evidence(run, validation.not_emulated(definition.document))
 
 
 def _logs(endpoint: Endpoint, run: Run, query: dict[str, list[str]]) -> Json:

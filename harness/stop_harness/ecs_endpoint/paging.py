@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Callable
 from typing import Any
 
-from harness.ecs_endpoint.errors import invalid_parameter
+from stop_harness.ecs_endpoint.errors import invalid_parameter
 
 MAX_RESULTS = 100
 _PREFIX = "stop-harness:"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.ecs.dependencies import Condition
+from stop_harness.ecs.dependencies import Condition
 
 NS_PER_S = 1_000_000_000
 

@@ -24,11 +24,12 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from harness._version import VERSION
-from harness.ecs_endpoint import operations, own_resources, services, wire
-from harness.ecs_endpoint.endpoint import Endpoint
-from harness.ecs_endpoint.errors import EcsError, client_exception, quoted
-from harness.ecs_endpoint.worker_threads import WorkerThreads
+from stop_harness._version import VERSION
+from stop_harness.ecs_endpoint import own_resources, wire
+from stop_harness.ecs_endpoint.errors import EcsError, client_exception, quoted
+from stop_harness.ecs_endpoint.operations import dispatch, services
+from stop_harness.ecs_endpoint.state import Endpoint
+from stop_harness.ecs_endpoint.worker_threads import WorkerThreads
 
 MAX_BODY_BYTES = 1024 * 1024
 """ECS takes task definitions of 64 KiB; nothing else is as long."""
@@ -138,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _operation(self) -> bytes:
         body = self._body()
-        return operations.call(self.server.endpoint, self.headers.get("X-Amz-Target"), body)
+        return dispatch.call(self.server.endpoint, self.headers.get("X-Amz-Target"), body)
 
     def _resource(self) -> bytes:
         return json.dumps(own_resources.get(self.server.endpoint, self.path)).encode()

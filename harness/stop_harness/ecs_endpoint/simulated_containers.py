@@ -11,8 +11,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from harness import signals
-from harness.ecs_endpoint.containers import (
+from stop_harness import signals
+from stop_harness.ecs_endpoint.containers import (
     NS_PER_S,
     Binding,
     Clock,
@@ -21,8 +21,8 @@ from harness.ecs_endpoint.containers import (
     Exit,
     Inspected,
 )
-from harness.model import Clock as Source
-from harness.model import EngineInfo, Event, EventKind, LogTail, ProcessInfo
+from stop_harness.model import Clock as Source
+from stop_harness.model import EngineInfo, Event, EventKind, LogTail, ProcessInfo
 
 EXIT_CODE_SIGKILL = 128 + signals.SIGKILL
 

@@ -7,11 +7,11 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.ecs_endpoint import identifiers
-from harness.ecs_endpoint.agent import Agent, Run
-from harness.ecs_endpoint.containers import Clock, Containers
-from harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter
-from harness.ecs_endpoint.identifiers import DEFAULT_CLUSTER, Arns
+from stop_harness.ecs_endpoint import identifiers
+from stop_harness.ecs_endpoint.agent import Agent, Run
+from stop_harness.ecs_endpoint.containers import Clock, Containers
+from stop_harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter
+from stop_harness.ecs_endpoint.identifiers import DEFAULT_CLUSTER, Arns
 
 Json = dict[str, Any]
 Tags = list[dict[str, str]]

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.ecs import dependencies, stop_timeouts
-from harness.ecs.dependencies import Condition
-from harness.ecs.identifiers import is_name
-from harness.ecs.stop_timeouts import FARGATE
-from harness.ecs_endpoint.errors import client_exception, quoted
-from harness.ecs_endpoint.records import ContainerSpec, RestartPolicy
+from stop_harness.ecs import dependencies, stop_timeouts
+from stop_harness.ecs.dependencies import Condition
+from stop_harness.ecs.identifiers import is_name
+from stop_harness.ecs.stop_timeouts import FARGATE
+from stop_harness.ecs_endpoint.errors import client_exception, quoted
+from stop_harness.ecs_endpoint.records import ContainerSpec, RestartPolicy
 
 Json = dict[str, Any]
 

@@ -15,7 +15,7 @@ from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel, Shape
 from botocore.validate import ParamValidator
 
-from harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
+from stop_harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
 INTEGER_LIMITS = {"integer": 2**31, "long": 2**63}

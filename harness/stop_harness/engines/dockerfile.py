@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from harness.errors import BuildError
+from stop_harness.errors import BuildError
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
 """What runs the shell form on Linux unless SHELL says otherwise. Source: Dockerfile reference, SHELL."""

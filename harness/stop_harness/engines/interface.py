@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.model import (
+from stop_harness.model import (
     Configuration,
     EngineInfo,
     Event,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 
-from harness.model import NS_PER_S, Readiness, Scenario, StopPlan, Subject
+from stop_harness.model import NS_PER_S, Readiness, Scenario, StopPlan, Subject
 
 READY = b"ready\n"
 BASE = 0x400000

@@ -10,11 +10,11 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness import signals
-from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed, configure
-from harness.engines.log_pattern import LogPattern
-from harness.errors import EngineError
-from harness.model import (
+from stop_harness import signals
+from stop_harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed, configure
+from stop_harness.errors import EngineError
+from stop_harness.log_pattern import LogPattern
+from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Clock,

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from harness.engines.interface import SubjectFailed
-from harness.model import Problem, ProblemKind
+from stop_harness.engines.interface import SubjectFailed
+from stop_harness.model import Problem, ProblemKind
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """As a shell numbers them, and Docker's `State.ExitCode`; Podman leaves 0 there."""

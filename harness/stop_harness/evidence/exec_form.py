@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness import process_tree
-from harness.model import Configuration, ProcessInfo
-from harness.process_tree import INITS, SHELLS, WRAPPERS, Tree
+from stop_harness.evidence import process_tree
+from stop_harness.evidence.process_tree import INITS, SHELLS, WRAPPERS, Tree
+from stop_harness.model import Configuration, ProcessInfo
 
 SCRIPT_LEFT_OUT = (
     "The program was started without the script around it, so without what that sets up; in the image, "

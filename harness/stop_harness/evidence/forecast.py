@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness import process_tree, signals
-from harness.model import ProcessInfo
-from harness.process_tree import Reaction, Tree, quoted, reaction
+from stop_harness import signals
+from stop_harness.evidence import process_tree
+from stop_harness.evidence.process_tree import Reaction, Tree, quoted, reaction
+from stop_harness.model import ProcessInfo
 
 Table = tuple[ProcessInfo, ...]
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from harness import signals, somebody_else, stop_sequence
-from harness.model import (
+from stop_harness import signals
+from stop_harness.evidence import somebody_else, stop_sequence
+from stop_harness.evidence.stop_sequence import DEADLINE_TOLERANCE_NS, REMOTE_LATENESS_NS
+from stop_harness.model import (
     Event,
     EventKind,
     Observation,
@@ -24,8 +26,7 @@ from harness.model import (
     SigkillEvidence,
     StopFacts,
 )
-from harness.stop_sequence import DEADLINE_TOLERANCE_NS, REMOTE_LATENESS_NS
-from harness.wording import precise_seconds, timeout
+from stop_harness.wording import precise_seconds, timeout
 
 
 def derive(real: Observation, stop_timeout_ns: int, trial_id: str) -> Observation:

@@ -12,9 +12,9 @@ import itertools
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness import process_tree
-from harness.model import NS_PER_S, Observation, ProcessInfo, SignalDisposition
-from harness.process_tree import Reaction, Tree
+from stop_harness.evidence import process_tree
+from stop_harness.evidence.process_tree import Reaction, Tree
+from stop_harness.model import NS_PER_S, Observation, ProcessInfo, SignalDisposition
 
 WAITING_INITS = frozenset("tini tini-static docker-init podman-init catatonit dumb-init".split())
 """They leave when their child is gone, never before, and with its exit code: each program's own documentation."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.model import MOST_NAMES
+from stop_harness.model import MOST_NAMES
 
 KILLED_FROM_INSIDE = "by another process of the container"
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from harness import prediction, stop_sequence
-from harness.model import NS_PER_S, Observation, Outcome, Scenario, TrafficKind
+from stop_harness.evidence import forecast, stop_sequence
+from stop_harness.model import NS_PER_S, Observation, Outcome, Scenario, TrafficKind
 
 LATEST_SIGNAL_NS = NS_PER_S
 """From the stop call to its signal. Measured on two CPUs: Docker 28.5 with 35 trials at once and load 19, 46 ms in the
@@ -58,8 +58,8 @@ def _met_what_was_planned(observation: Observation, scenario: Scenario) -> bool:
     """Whether the look before the stop call shows somebody who handles the signal already, so that lateness changed
     nothing. Several planned moments are there to tell one from another: of them none stands for the next."""
     one_moment = len(set(scenario.stop.after_ns)) < 2
-    met = prediction.forecast(observation.processes, observation.stop_signal).expected
-    return one_moment and met is prediction.Expected.STOPS
+    met = forecast.forecast(observation.processes, observation.stop_signal).expected
+    return one_moment and met is forecast.Expected.STOPS
 
 
 def unknown(observation: Observation, outcome: Outcome, duration_ns: int | None) -> str | None:

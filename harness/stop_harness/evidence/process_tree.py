@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness import signals
-from harness.model import ProcessInfo, SignalDisposition
+from stop_harness import signals
+from stop_harness.model import ProcessInfo, SignalDisposition
 
 SHELLS = frozenset({"sh", "dash", "bash", "ash", "zsh", "ksh", "mksh", "rbash"})
 INITS = frozenset(

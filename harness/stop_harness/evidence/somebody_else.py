@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from harness import signals
-from harness.model import NS_PER_S, Clock, Event, EventKind, Observation
-from harness.stop_sequence import DEADLINE_TOLERANCE_NS, SIGNAL_STAMP_LATE_NS, first
+from stop_harness import signals
+from stop_harness.evidence.stop_sequence import DEADLINE_TOLERANCE_NS, SIGNAL_STAMP_LATE_NS, first
+from stop_harness.model import NS_PER_S, Clock, Event, EventKind, Observation
 
 RETRYING_ENGINES = frozenset({"ecs"})
 """Their agents repeat a stop call that failed, as Amazon's does: a second stop signal may be their own."""

@@ -6,8 +6,8 @@ these steps the engine puts on record, and on which clock.
 
 from __future__ import annotations
 
-from harness import signals
-from harness.model import NS_PER_MS, NS_PER_S, Clock, Event, EventKind, Observation, SigkillEvidence, StopFacts
+from stop_harness import signals
+from stop_harness.model import NS_PER_MS, NS_PER_S, Clock, Event, EventKind, Observation, SigkillEvidence, StopFacts
 
 CLOCKS_BY_WORTH = (Clock.KERNEL, Clock.VIRTUAL, Clock.ENGINE, Clock.ECS, Clock.HARNESS)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from harness.model import NS_PER_S, Configuration, Paste, Remedy
+from stop_harness.model import NS_PER_S, Configuration, Paste, Remedy
 
 FARGATE_LONGEST_S = 120
 """Longest stopTimeout on Fargate. Source: ECS API reference, ContainerDefinition."""

@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
 
-from harness import exec_form, paste, process_tree, signals, units, verdict
-from harness.model import (
+from stop_harness import signals, units
+from stop_harness.evidence import exec_form, process_tree
+from stop_harness.experiments import paste
+from stop_harness.model import (
     NS_PER_S,
     Configuration,
     Expectation,
@@ -28,6 +30,7 @@ from harness.model import (
     TriedRemedy,
     Verdict,
 )
+from stop_harness.verdict import judge
 
 INIT, SIGNAL, EXEC, TIMEOUT = RemedyKind.INIT, RemedyKind.STOP_SIGNAL, RemedyKind.EXEC_FORM, RemedyKind.STOP_TIMEOUT
 
@@ -233,7 +236,7 @@ def _accepted(exit_codes: tuple[int, ...] | None, remedy: Remedy) -> tuple[int, 
 def judged(tried: RemedyTrial, scenario: Scenario, bad_stop_timeout_ns: int) -> TriedRemedy:
     """Today's verdict on a trial with a remedy. `scenario` as the user wrote it."""
     seen = tried.observation
-    made = verdict.judge(seen, apply(scenario, tried.remedy, bad_stop_timeout_ns))
+    made = judge.judge(seen, apply(scenario, tried.remedy, bad_stop_timeout_ns))
     effect, note = _effect(seen, made)
     return TriedRemedy(tried.trial_id, tried.remedy, TrialResult(seen, made), effect, note)
 

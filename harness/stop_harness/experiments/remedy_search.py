@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from harness import remedies, scheduler
-from harness.engines.interface import Engine
-from harness.errors import EngineError
-from harness.model import Configuration, Observation, Remedy, RemedyEffect, RemedyTrial, Scenario, Trial, TrialResult
-from harness.wording import count_of
+from stop_harness.engines.interface import Engine
+from stop_harness.errors import EngineError
+from stop_harness.experiments import remedies
+from stop_harness.model import (
+    Configuration,
+    Observation,
+    Remedy,
+    RemedyEffect,
+    RemedyTrial,
+    Scenario,
+    Trial,
+    TrialResult,
+)
+from stop_harness.trial import scheduler
+from stop_harness.wording import count_of
 
 
 @dataclass(frozen=True)

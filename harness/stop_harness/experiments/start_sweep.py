@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from harness import plan, scheduler, start_window, stop_sequence, trial, verdict
-from harness.engines.interface import Engine
-from harness.model import (
+from stop_harness.engines.interface import Engine
+from stop_harness.evidence import stop_sequence
+from stop_harness.experiments import start_window
+from stop_harness.experiments.start_window import Fate, Moment, Sweep
+from stop_harness.model import (
     NS_PER_S,
     Clock,
     EventKind,
@@ -20,8 +22,10 @@ from harness.model import (
     StopPlan,
     Trial,
 )
-from harness.start_window import Fate, Moment, Sweep
-from harness.wording import precise_seconds, timeout
+from stop_harness.plan import trials
+from stop_harness.trial import perform, scheduler
+from stop_harness.verdict import judge
+from stop_harness.wording import precise_seconds, timeout
 
 SHORT_TIMEOUT_NS = 3 * NS_PER_S
 """Long enough for a container that leaves at once; one that is known to take longer gets longer."""
@@ -32,7 +36,7 @@ class Bench:
     """Where moments are tried: the engine, how many containers at once, and whom to tell."""
 
     engine: Engine
-    interruption: trial.Interruption
+    interruption: perform.Interruption
     note: Callable[[str], None]
     side_by_side: int
 
@@ -43,8 +47,8 @@ def run(scenario: Scenario, bench: Bench) -> Sweep:
     expectation = replace(scenario.expectation_at(wanted_ns), outcomes=(Outcome.GRACEFUL,), stop_timeout_ns=None)
     scenario = replace(scenario, expectations=(expectation,))
     bench.note("one stop once it is ready, to compare with")
-    later = trial.perform(_trial(scenario, wanted_ns, 0, "ready"), bench.engine, bench.interruption)
-    judged = verdict.judge(later, scenario)
+    later = perform.perform(_trial(scenario, wanted_ns, 0, "ready"), bench.engine, bench.interruption)
+    judged = judge.judge(later, scenario)
     ready_ns = _between(later, EventKind.STARTED, EventKind.READY)
     if judged.outcome is not Outcome.GRACEFUL or ready_ns is None:
         reason = f"a stop once it is ready is not graceful, so there is no window to look for: {judged.reason}"
@@ -74,7 +78,7 @@ def _sweep(scenario: Scenario, ready_ns: int, bench: Bench) -> tuple[Moment, ...
         timeout_ns = scenario.stop.timeouts_ns[0]
         results = scheduler.run_all(
             tuple(_trial(scenario, timeout_ns, at_ns, f"{len(found)}+{at_ns}") for at_ns in wanted),
-            lambda item: trial.perform(item, bench.engine, interruption, start_slot=starts),
+            lambda item: perform.perform(item, bench.engine, interruption, start_slot=starts),
             jobs=bench.side_by_side,
             interrupted=lambda: interruption.requested,
             on_interrupt=interruption.abort_running,
@@ -85,12 +89,12 @@ def _sweep(scenario: Scenario, ready_ns: int, bench: Bench) -> tuple[Moment, ...
 
 
 def _trial(scenario: Scenario, timeout_ns: int, after_ns: int, name: str) -> Trial:
-    return Trial(f"{plan.trial_id(scenario.name, timeout_ns, 0, 1)}/start/{name}", scenario, timeout_ns, after_ns, 1)
+    return Trial(f"{trials.trial_id(scenario.name, timeout_ns, 0, 1)}/start/{name}", scenario, timeout_ns, after_ns, 1)
 
 
 def _moment(seen: Observation, scenario: Scenario) -> Moment:
     """When the stop really came, and what became of it."""
-    judged = verdict.judge(seen, scenario)
+    judged = judge.judge(seen, scenario)
     at_ns = _between(seen, EventKind.STARTED, EventKind.STOP_REQUESTED)
     took_ns = judged.facts.shutdown_duration_ns
     if judged.outcome is Outcome.KILLED and at_ns is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.model import NS_PER_MS, NS_PER_S
+from stop_harness.model import NS_PER_MS, NS_PER_S
 
 COARSE_STEPS = 8
 """Moments of the first grid, evenly spaced: a window shorter than an eighth of the start-up may be missed."""

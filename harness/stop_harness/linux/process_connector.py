@@ -1,4 +1,4 @@
-"""The kernel's process events of this machine, for the containers that are followed; see `process_watches.py`.
+"""The kernel's process events of this machine, for the containers that are followed; see `linux/silent_kills.py`.
 
 One listener for a whole run; each container is known by the host pid of its PID 1.
 """
@@ -12,10 +12,10 @@ import select
 import threading
 import time
 
-from harness.engines import process_files
-from harness.engines.process_events import ACKNOWLEDGED, BATCH, Listener, ProcessEvent
-from harness.engines.process_watches import Watch, Watches
-from harness.model import NS_PER_MS
+from stop_harness.linux import proc
+from stop_harness.linux.process_events import ACKNOWLEDGED, BATCH, Listener, ProcessEvent
+from stop_harness.linux.silent_kills import Watch, Watches
+from stop_harness.model import NS_PER_MS
 
 IDLE_NAP_S = 0.02
 """Between two reads while no container is watched."""
@@ -41,15 +41,15 @@ class ProcessConnector(Watches):
 
     def watch(self, pid_one: int, *, container_id: str = "", jobs: bool = True) -> Watch | None:
         """See `Watches.watch`."""
-        if container_id and not process_files.is_first_process_of(pid_one, container_id):
+        if container_id and not proc.is_first_process_of(pid_one, container_id):
             return None
-        numbers = process_files.namespace_pids(process_files.status_of(pid_one))
+        numbers = proc.namespace_pids(proc.status_of(pid_one))
         if len(numbers) < 2 or numbers[-1] != 1:
             return None
         watch = self._begin(pid_one, len(numbers) - 1)
         try:
             for _ in range(MOST_LOOKS):
-                if not self._take_in(watch, process_files.living(process_files.roots(pid_one, jobs, container_id))):
+                if not self._take_in(watch, proc.living(proc.roots(pid_one, jobs, container_id))):
                     return watch
         except OSError:
             self.drop(watch)
@@ -81,13 +81,13 @@ class ProcessConnector(Watches):
                     continue
                 process = self._add(watch, pid, f"a process (host PID {pid})", time.monotonic_ns())
             # Read after it was added: if it still lives now, its exit event is yet to come.
-            status = process_files.status_of(pid)
+            status = proc.status_of(pid)
             with self._changed:
-                if process_files.is_dead(status):
+                if proc.is_dead(status):
                     watch.processes.pop(pid, None)
                     self._owner.pop(pid, None)
                 else:
-                    process.label = process_files.label(status, watch.depth)
+                    process.label = proc.label(status, watch.depth)
                     process.threaded = status["Threads"] != "1"
                     new += 1
         return new
@@ -142,20 +142,20 @@ class ProcessConnector(Watches):
             self._miss()
             return
         for watch in set(self._owner.values()):
-            self._take_in(watch, process_files.living([watch.pid_one, *watch.processes]))
+            self._take_in(watch, proc.living([watch.pid_one, *watch.processes]))
 
     def _left_unnamed(self, pid: int) -> None:
         self._unnamed.add(pid)
 
     def _is_leaving(self, pid_one: int, event: ProcessEvent) -> bool:
-        return process_files.is_leaving(pid_one)
+        return proc.is_leaving(pid_one)
 
     def _name(self) -> None:
         """Read names and inner pids of what is new, after a whole batch: most short-lived ones are gone by then."""
         for pid in self._unnamed:
             watch = self._owner.get(pid)
             if watch is not None and pid in watch.processes and pid not in watch.killed:
-                status = process_files.status_of(pid)
-                if not process_files.is_dead(status):
-                    watch.processes[pid].label = process_files.label(status, watch.depth)
+                status = proc.status_of(pid)
+                if not proc.is_dead(status):
+                    watch.processes[pid].label = proc.label(status, watch.depth)
         self._unnamed.clear()

@@ -25,7 +25,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.model import NS_PER_MS, Clock, Event, EventKind
+from stop_harness.model import NS_PER_MS, Clock, Event, EventKind
 
 PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 FSOPEN, FSCONFIG, FSMOUNT, FSCONFIG_CMD_CREATE = 430, 431, 432, 6

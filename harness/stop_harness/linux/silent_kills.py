@@ -1,6 +1,6 @@
 """Who was SIGKILLed while a container stopped: the bookkeeping from the kernel's process events to an answer.
 
-Where the events come from is another matter: `process_connector.py` listens on this machine, `witness.py` is told by a
+Where the events come from is another matter: `linux/process_connector.py` listens on this machine, `engines/docker/witness.py` is told by a
 container of ours on the engine's. Pids are those of the engine's machine unless said otherwise, times its
 CLOCK_MONOTONIC in ns, and compared only with one another.
 """
@@ -11,8 +11,8 @@ import signal
 import threading
 from dataclasses import dataclass
 
-from harness.engines.process_events import EXECUTED, EXITED, FORKED, NAMED, ProcessEvent
-from harness.model import NS_PER_MS
+from stop_harness.linux.process_events import EXECUTED, EXITED, FORKED, NAMED, ProcessEvent
+from stop_harness.model import NS_PER_MS
 
 EXIT_PATIENCE_S = 2.0
 """From the end of the stop until every exit is on record; measured below 1 ms, the rest is for a busy machine."""

@@ -6,7 +6,7 @@ for, what will be done), `observation` (what happened), `verdict` (what it means
 `statistics` (what many stops say), `trend` (how runs differ).
 """
 
-from harness.model.observation import (
+from stop_harness.model.observation import (
     MOST_NAMES,
     Clock,
     ContainerRecord,
@@ -24,8 +24,8 @@ from harness.model.observation import (
     TaskRecord,
     Vantage,
 )
-from harness.model.reliability import DEFAULT_GOAL, ClaimStatus, ReliabilityClaim, ReliabilityGoal
-from harness.model.report import (
+from stop_harness.model.reliability import DEFAULT_GOAL, ClaimStatus, ReliabilityClaim, ReliabilityGoal
+from stop_harness.model.report import (
     Compliance,
     ComplianceStatus,
     Configuration,
@@ -46,8 +46,8 @@ from harness.model.report import (
     TrialResult,
     TriedRemedy,
 )
-from harness.model.run import ReferenceStop, RunInfo, RunWarning
-from harness.model.scenario import (
+from stop_harness.model.run import ReferenceStop, RunInfo, RunWarning
+from stop_harness.model.scenario import (
     DEFAULT_PIDS_LIMIT,
     ECS_STOP_TIMEOUT_S,
     NS_PER_MS,
@@ -68,7 +68,7 @@ from harness.model.scenario import (
     TrafficKind,
     Trial,
 )
-from harness.model.statistics import (
+from stop_harness.model.statistics import (
     CurvePoint,
     CutOff,
     GracefulShare,
@@ -78,7 +78,7 @@ from harness.model.statistics import (
     Share,
     StillRunning,
 )
-from harness.model.trend import (
+from stop_harness.model.trend import (
     Comparison,
     DurationChange,
     StatusChange,
@@ -90,7 +90,7 @@ from harness.model.trend import (
     TrendPoint,
     TrendSeries,
 )
-from harness.model.verdict import (
+from stop_harness.model.verdict import (
     Cause,
     ContainerVerdict,
     Finding,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.model.scenario import TrafficKind
+from stop_harness.model.scenario import TrafficKind
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.model.observation import EngineInfo, Observation
-from harness.model.reliability import ReliabilityClaim
-from harness.model.run import RunInfo, RunWarning
-from harness.model.scenario import Outcome, Scenario, SkippedScenario
-from harness.model.statistics import ScenarioStatistics
-from harness.model.trend import Comparison
-from harness.model.verdict import Cause, Finding, SigkillEvidence, Status, Verdict
+from stop_harness.model.observation import EngineInfo, Observation
+from stop_harness.model.reliability import ReliabilityClaim
+from stop_harness.model.run import RunInfo, RunWarning
+from stop_harness.model.scenario import Outcome, Scenario, SkippedScenario
+from stop_harness.model.statistics import ScenarioStatistics
+from stop_harness.model.trend import Comparison
+from stop_harness.model.verdict import Cause, Finding, SigkillEvidence, Status, Verdict
 
 
 @dataclass(frozen=True)

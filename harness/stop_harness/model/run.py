@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.model.observation import EngineInfo
-from harness.model.reliability import DEFAULT_GOAL, ReliabilityGoal
+from stop_harness.model.observation import EngineInfo
+from stop_harness.model.reliability import DEFAULT_GOAL, ReliabilityGoal
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class RunInfo:
 
     `until_sure`: stops were repeated until `goal` was shown or out of reach. `reference` None: not measured.
     `resumed_at`: when the run was continued after it had been interrupted or killed (`run --resume`).
-    `digest_key`: names the key that the digests of values were made with (`redaction.py`); None: nothing is hidden.
+    `digest_key`: names the key that the digests of values were made with (`report/redaction.py`); None: nothing is hidden.
     """
 
     run_id: str

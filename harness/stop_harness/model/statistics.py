@@ -81,7 +81,7 @@ class ScenarioStatistics:
 
     `measured`: graceful stops of known duration. `cut_off`: killed ones, by stop timeout, shortest first. `left_out`:
     the others. `curve`, `percentiles` and `at_defaults` are empty where `measured` and `cut_off` together are fewer
-    than `harness.survival.MIN_STOPS`. `at_timeouts`: shortest stop timeout first.
+    than `stop_harness.report.survival.MIN_STOPS`. `at_timeouts`: shortest stop timeout first.
     """
 
     scenario: str

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.model import NS_PER_MS, Plan, ReferenceStop, Trial
-from harness.plan import expected_stop_ns, longest_ns
+from stop_harness.model import NS_PER_MS, Plan, ReferenceStop, Trial
+from stop_harness.plan.trials import expected_stop_ns, longest_ns
 
 CPU_OF_A_TRIAL_NS = 320 * NS_PER_MS
 """CPU time that engine, kernel and harness spend on one Docker container that is started, stopped and removed: 100

@@ -7,9 +7,9 @@ import random
 import re
 from dataclasses import dataclass
 
-from harness import units
-from harness.errors import UsageError
-from harness.model import NS_PER_S, Outcome, Plan, Scenario, SkippedScenario, Trial
+from stop_harness import units
+from stop_harness.errors import UsageError
+from stop_harness.model import NS_PER_S, Outcome, Plan, Scenario, SkippedScenario, Trial
 
 
 @dataclass(frozen=True)

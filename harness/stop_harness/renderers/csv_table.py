@@ -1,13 +1,13 @@
-"""CSV for spreadsheets: one row a trial, or one row per scenario and stop timeout. `harness.statistics` documents the
+"""CSV for spreadsheets: one row a trial, or one row per scenario and stop timeout. `stop_harness.report.tables` documents the
 columns."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness import statistics
-from harness.model import Report
-from harness.wording import one_line
+from stop_harness.model import Report
+from stop_harness.report import tables
+from stop_harness.wording import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 def render(report: Report) -> str:
     """One row a trial."""
-    return _csv(statistics.trials_table(report))
+    return _csv(tables.trials_table(report))
 
 
 def render_summary(report: Report) -> str:
     """One row per scenario and stop timeout."""
-    return _csv(statistics.summary_table(report))
+    return _csv(tables.summary_table(report))
 
 
 def _csv(table: pd.DataFrame) -> str:

@@ -14,8 +14,8 @@ import shlex
 from importlib import resources
 from typing import Any
 
-from harness.lost_processes import listed
-from harness.model import (
+from stop_harness.evidence.lost_processes import listed
+from stop_harness.model import (
     ECS_STOP_TIMEOUT_S,
     Compliance,
     ComplianceStatus,
@@ -25,17 +25,10 @@ from harness.model import (
     Status,
     TrialResult,
 )
-from harness.renderers import (
-    assurance_text,
-    drawing,
-    plots,
-    remedy_text,
-    results_json,
-    statistics_text,
-    task_text,
-    trend_text,
-)
-from harness.wording import (
+from stop_harness.renderers.plots import drawing, plots
+from stop_harness.renderers.results import results_json
+from stop_harness.renderers.sections import assurance_text, remedy_text, statistics_text, task_text, trend_text
+from stop_harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
     OUTCOME_MEANINGS,
@@ -78,7 +71,7 @@ def render(report: Report, pictures: dict[str, str] | None = None) -> str:
 
     pictures = plots.render_all(report) if pictures is None else pictures
     environment = Environment(
-        loader=PackageLoader("harness.renderers", "templates"),
+        loader=PackageLoader("stop_harness.renderers", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -86,7 +79,7 @@ def render(report: Report, pictures: dict[str, str] | None = None) -> str:
     )
     environment.filters.update(line=one_line, text=printable)
     script, style = (
-        resources.files("harness.renderers").joinpath("templates", name).read_text("utf-8")
+        resources.files("stop_harness.renderers").joinpath("templates", name).read_text("utf-8")
         for name in ("report.js", "report.css")
     )
     return environment.get_template("report.html.j2").render(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET  # nosec B405 # writes only
 
-from harness import signals
-from harness.model import NS_PER_S, Report, SkippedScenario, Status, TrialResult
-from harness.verdict import lost_requests
-from harness.wording import OUTCOME_WORDS, one_line, printable, requests_line, run_duration_ns, trial_title
+from stop_harness import signals
+from stop_harness.model import NS_PER_S, Report, SkippedScenario, Status, TrialResult
+from stop_harness.verdict.judge import lost_requests
+from stop_harness.wording import OUTCOME_WORDS, one_line, printable, requests_line, run_duration_ns, trial_title
 
 
 def render(report: Report) -> str:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from itertools import chain, islice
 
-from harness.model import Report, Status, TrialResult
-from harness.renderers import assurance_text, remedy_text, statistics_text, task_text, trend_text
-from harness.wording import (
+from stop_harness.model import Report, Status, TrialResult
+from stop_harness.renderers.sections import assurance_text, remedy_text, statistics_text, task_text, trend_text
+from stop_harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
     STATUS_MARKS,

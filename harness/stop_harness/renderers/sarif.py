@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from harness.diagnosis import CAUSES
-from harness.model import Finding, Report, Scenario, Severity, StaticFinding, Status, TrialResult
-from harness.rules import RULES, Rule
-from harness.wording import one_line, sentence, trial_title
+from stop_harness.model import Finding, Report, Scenario, Severity, StaticFinding, Status, TrialResult
+from stop_harness.verdict.causes import CAUSES
+from stop_harness.verdict.rules import RULES, Rule
+from stop_harness.wording import one_line, sentence, trial_title
 
 VERSION = "2.1.0"
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import groupby
 
-from harness import signals
-from harness.model import (
+from stop_harness import signals
+from stop_harness.model import (
     ClaimStatus,
     Comparison,
     Compliance,
@@ -23,8 +23,8 @@ from harness.model import (
     TimeoutAdvice,
     TrialResult,
 )
-from harness.renderers import assurance_text, remedy_text, statistics_text, task_text, trend_text
-from harness.wording import (
+from stop_harness.renderers.sections import assurance_text, remedy_text, statistics_text, task_text, trend_text
+from stop_harness.wording import (
     ASCII_MARKS,
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from importlib import resources
 
-from harness.model import Trend
-from harness.renderers import html, trend_plot, trend_text
-from harness.wording import one_line
+from stop_harness.model import Trend
+from stop_harness.renderers import html
+from stop_harness.renderers.plots import trend_plot
+from stop_harness.renderers.sections import trend_text
+from stop_harness.wording import one_line
 
 
 def render(trend: Trend) -> str:
@@ -15,14 +17,14 @@ def render(trend: Trend) -> str:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=PackageLoader("harness.renderers", "templates"),
+        loader=PackageLoader("stop_harness.renderers", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(line=one_line)
-    style = resources.files("harness.renderers").joinpath("templates", "report.css").read_text("utf-8")
+    style = resources.files("stop_harness.renderers").joinpath("templates", "report.css").read_text("utf-8")
     svg = trend_plot.render(trend)
     return environment.get_template(
         "trend.html.j2"

@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from math import floor, log10
 
-from harness import plan, reliability
-from harness.model import (
+from stop_harness.model import (
     ClaimStatus,
     Outcome,
     ReliabilityClaim,
@@ -25,7 +24,9 @@ from harness.model import (
     Trial,
     TrialResult,
 )
-from harness.wording import count_of, timeout
+from stop_harness.plan import trials as plan
+from stop_harness.report import reliability
+from stop_harness.wording import count_of, timeout
 
 Place = tuple[str, int, int]
 """Scenario, stop timeout, stop moment: what one statement is about."""

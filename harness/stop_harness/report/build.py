@@ -6,9 +6,10 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from harness import assurance, doubts, remedies, signals, static_findings, statistics, survival, task_report
-from harness.errors import HarnessBug
-from harness.model import (
+from stop_harness import signals
+from stop_harness.errors import HarnessBug
+from stop_harness.experiments import remedies
+from stop_harness.model import (
     ECS_STOP_TIMEOUT_S,
     NS_PER_S,
     Compliance,
@@ -26,8 +27,10 @@ from harness.model import (
     TriedRemedy,
     Verdict,
 )
-from harness.platforms import IMAGE_SIGNAL, PLATFORMS
-from harness.wording import count_of, precise_seconds, sentence, timeout
+from stop_harness.report import assurance, doubts, survival, tables, tasks
+from stop_harness.report.platforms import IMAGE_SIGNAL, PLATFORMS
+from stop_harness.verdict import static_findings
+from stop_harness.wording import count_of, precise_seconds, sentence, timeout
 
 OVERLOAD = 1.5
 """Runnable processes per CPU (1-minute load average) above which durations are suspect: each process then waits for a
@@ -59,7 +62,7 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
         remedies=_remedies(stored),
         claims=assurance.claims(results, scenarios, run.goal, until_sure=run.until_sure),
         advice=tuple(_advice(scenario, tuple(by_scenario[scenario.name])) for scenario in scenarios),
-        tasks=task_report.stops(results, scenarios),
+        tasks=tasks.stops(results, scenarios),
         static_findings=static_findings.of_scenarios(scenarios),
         statistics=tuple(survival.statistics_of(scenario.name, by_scenario[scenario.name]) for scenario in scenarios),
     )
@@ -67,8 +70,8 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
 
 def _advice(scenario: Scenario, results: tuple[TrialResult, ...]) -> TimeoutAdvice:
     if scenario.subject.task is not None:
-        return task_report.no_advice(scenario.name)
-    return statistics.recommended_timeout(scenario.name, results)
+        return tasks.no_advice(scenario.name)
+    return tables.recommended_timeout(scenario.name, results)
 
 
 def _remedies(stored: StoredRun) -> tuple[TriedRemedy, ...]:
@@ -122,7 +125,7 @@ def _compliance(scenario: Scenario, results: list[TrialResult], limit_ns: int, a
     def judge(stops: list[TrialResult]) -> Compliance:
         return compliance(scenario.name, stops, stops[0].observation.stop_timeout_ns if own else limit_ns, absent)
 
-    return task_report.by_container(results, judge) or compliance(scenario.name, results, limit_ns, absent)
+    return tasks.by_container(results, judge) or compliance(scenario.name, results, limit_ns, absent)
 
 
 @dataclass(frozen=True)
@@ -269,7 +272,7 @@ def _platform_row(
 
 def _against(scenario: str, results: list[TrialResult], limit_ns: int, absent: str) -> Compliance:
     """A platform's default is what each container of a task would get."""
-    worst = task_report.by_container(results, lambda stops: compliance(scenario, stops, limit_ns, absent))
+    worst = tasks.by_container(results, lambda stops: compliance(scenario, stops, limit_ns, absent))
     return worst or compliance(scenario, results, limit_ns, absent)
 
 

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from harness.model import NS_PER_S, Clock, EventKind, Observation, Outcome, RunWarning, TrialResult
-from harness.stop_sequence import first
-from harness.survival import MIN_STOPS
-from harness.wording import count_of, one_line, precise_seconds, timeout
+from stop_harness.evidence.stop_sequence import first
+from stop_harness.model import NS_PER_S, Clock, EventKind, Observation, Outcome, RunWarning, TrialResult
+from stop_harness.report.survival import MIN_STOPS
+from stop_harness.wording import count_of, one_line, precise_seconds, timeout
 
 WIDE_FACTOR, WIDE_NS = 2, NS_PER_S
 """The longest of the same stops took more than this many times the median, and this much longer: a median no longer

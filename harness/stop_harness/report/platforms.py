@@ -7,7 +7,7 @@ could be found there, the note says so. `checked=None`: taken from what is commo
 
 from __future__ import annotations
 
-from harness.model import Platform
+from stop_harness.model import Platform
 
 IMAGE_SIGNAL = "STOPSIGNAL, else SIGTERM"
 """Stop signal of platforms that honour the image's STOPSIGNAL. Any other value names the signal that is always sent."""

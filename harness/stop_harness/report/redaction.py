@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from harness.model import Observation, RemedyTrial, Scenario, TaskDefinition
+from stop_harness.model import Observation, RemedyTrial, Scenario, TaskDefinition
 
 Record = TypeVar("Record")
 Pairs = tuple[tuple[str, str], ...]

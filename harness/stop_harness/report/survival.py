@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from harness import signals
-from harness.model import (
+from stop_harness import signals
+from stop_harness.model import (
     NS_PER_S,
     CurvePoint,
     CutOff,
@@ -35,8 +35,8 @@ from harness.model import (
     StillRunning,
     TrialResult,
 )
-from harness.platforms import PLATFORMS
-from harness.wording import OUTCOME_WORDS
+from stop_harness.report.platforms import PLATFORMS
+from stop_harness.wording import OUTCOME_WORDS
 
 if TYPE_CHECKING:
     from scipy.stats import CensoredData

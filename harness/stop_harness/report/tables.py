@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from harness import signals
-from harness.model import NS_PER_S, Outcome, Report, TimeoutAdvice, TrialResult
-from harness.survival import CONFIDENCE, MIN_STOPS
-from harness.verdict import lost_requests
-from harness.wording import OUTCOME_WORDS, count_of, precise_seconds, timeout, to_seconds
+from stop_harness import signals
+from stop_harness.model import NS_PER_S, Outcome, Report, TimeoutAdvice, TrialResult
+from stop_harness.report.survival import CONFIDENCE, MIN_STOPS
+from stop_harness.verdict.judge import lost_requests
+from stop_harness.wording import OUTCOME_WORDS, count_of, precise_seconds, timeout, to_seconds
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 
-from harness import task_stop
-from harness.model import Compliance, ComplianceStatus, Scenario, TaskStop, TimeoutAdvice, TrialResult
+from stop_harness.model import Compliance, ComplianceStatus, Scenario, TaskStop, TimeoutAdvice, TrialResult
+from stop_harness.verdict import tasks
 
 _WORST_FIRST = (ComplianceStatus.NON_COMPLIANT, ComplianceStatus.INCONCLUSIVE, ComplianceStatus.COMPLIANT)
 
@@ -22,7 +22,7 @@ def by_container(results: list[TrialResult], judge: Judge) -> Compliance | None:
     stops: dict[str, list[TrialResult]] = defaultdict(list)
     whole: list[TrialResult] = []
     for result in results:
-        parts = task_stop.part_results(result)
+        parts = tasks.part_results(result)
         for name, part in parts:
             stops[name].append(part)
         if not parts:
@@ -45,5 +45,5 @@ def no_advice(scenario: str) -> TimeoutAdvice:
 def stops(results: tuple[TrialResult, ...], scenarios: tuple[Scenario, ...]) -> tuple[TaskStop, ...]:
     """Every stop of a task, in report order."""
     named = {scenario.name: scenario for scenario in scenarios}
-    found = (task_stop.analyse(result, named[result.observation.scenario]) for result in results)
+    found = (tasks.analyse(result, named[result.observation.scenario]) for result in results)
     return tuple(item for item in found if item is not None)

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import comb
 
-from harness import redaction
-from harness.model import (
+from stop_harness.model import (
     NS_PER_MS,
     Comparison,
     DurationChange,
@@ -33,8 +32,9 @@ from harness.model import (
     TrendSeries,
     TrialResult,
 )
-from harness.survival import Durations, durations
-from harness.wording import OUTCOME_WORDS, count_of, one_line, precise_seconds, timeout
+from stop_harness.report import redaction
+from stop_harness.report.survival import Durations, durations
+from stop_harness.wording import OUTCOME_WORDS, count_of, one_line, precise_seconds, timeout
 
 FALSE_ALARMS = 0.01
 """How often a run that is no slower than its baseline is called slower at any of its stops. Likewise for faster, and

@@ -10,7 +10,7 @@ import threading
 import traceback
 from collections.abc import Iterable, Sequence
 
-from harness._version import VERSION
+from stop_harness._version import VERSION
 
 SEEN: list[str] = []
 """One line for each unexpected error so far, also of threads."""

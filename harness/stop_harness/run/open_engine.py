@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.engines.interface import Engine
-from harness.errors import ContextError, EngineError, UsageError
-from harness.model import DoctorLine, Scenario
+from stop_harness.engines.interface import Engine
+from stop_harness.errors import ContextError, EngineError, UsageError
+from stop_harness.model import DoctorLine, Scenario
 
 NAMES = ("auto", "docker", "process", "ecs")
 
@@ -52,7 +52,7 @@ def open_engine(
         return _container_engine(name, run_id, base_image, witness)
     if len(tasks) == len(scenarios):
         return Chosen(local_ecs(run_id, witness=witness))
-    from harness.engines.routing import RoutingEngine
+    from stop_harness.run.routing import RoutingEngine
 
     chosen = _container_engine(name, run_id, base_image, witness)
     if chosen.fallback_reason is not None:
@@ -82,7 +82,7 @@ def fall_back(run_id: str) -> Engine:
 
 def survey() -> tuple[DoctorLine, ...]:
     """Every engine as it answers here and now, for `doctor`."""
-    from harness.engines import docker_host
+    from stop_harness.engines.docker import host as docker_host
 
     lines = []
     try:
@@ -103,10 +103,10 @@ def survey() -> tuple[DoctorLine, ...]:
 
 
 def _docker(run_id: str, base_image: str | None, witness: bool) -> Engine:
-    from harness.engines import docker_host
+    from stop_harness.engines.docker import host as docker_host
 
     host = docker_host.find()
-    from harness.engines.docker_api import DockerEngine
+    from stop_harness.engines.docker.engine import DockerEngine
 
     return DockerEngine(run_id, base_image=base_image, host=host, with_witness=witness)
 
@@ -125,17 +125,17 @@ def _survey_ecs() -> DoctorLine:
 
 
 def _ecs(run_id: str, cluster: Cluster) -> Engine:
-    from harness.engines.ecs import EcsEngine
-    from harness.engines.ecs_api import EcsSettings
+    from stop_harness.engines.ecs.api import EcsSettings
+    from stop_harness.engines.ecs.engine import EcsEngine
 
     return EcsEngine(run_id, EcsSettings(cluster.name or "default", run_task=_run_task(cluster.run_task)))
 
 
 def local_ecs(run_id: str, *, witness: bool = False) -> Engine:
     """Engine `ecs` on an endpoint of our own; they meet on the wire, as everybody else's clients do."""
-    from harness.ecs_endpoint import local
-    from harness.engines.ecs import EcsEngine
-    from harness.engines.ecs_api import EcsSettings
+    from stop_harness.ecs_endpoint import local
+    from stop_harness.engines.ecs.api import EcsSettings
+    from stop_harness.engines.ecs.engine import EcsEngine
 
     serving = local.serve(run_id, with_witness=witness)
     try:
@@ -165,7 +165,7 @@ def _run_task(path: Path | None) -> dict[str, object]:
 
 
 def _process(run_id: str) -> Engine:
-    from harness.engines.pid_namespace import PidNamespaceEngine
+    from stop_harness.engines.process.engine import PidNamespaceEngine
 
     return PidNamespaceEngine(run_id)
 

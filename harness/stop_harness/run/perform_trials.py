@@ -7,26 +7,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from harness import (
-    assurance,
-    crash_report,
-    inference,
-    plan,
-    remedy_search,
-    report_files,
-    scheduler,
-    surroundings,
-    trial,
-    verdict,
-)
-from harness.engines.interface import Engine
-from harness.engines.routing import engine_of
-from harness.model import Observation, Plan, Problem, ProblemKind, Status, Trial, TrialResult
-from harness.run_request import Listener, RunRequest
+from stop_harness.engines.interface import Engine
+from stop_harness.evidence import inference
+from stop_harness.experiments import remedy_search
+from stop_harness.model import Observation, Plan, Problem, ProblemKind, Status, Trial, TrialResult
+from stop_harness.plan import trials as plan
+from stop_harness.report import assurance
+from stop_harness.run import crash_report, write_report
+from stop_harness.run.request import Listener, RunRequest
+from stop_harness.run.routing import engine_of
+from stop_harness.trial import perform, scheduler, surroundings
+from stop_harness.verdict import judge
 
 
 def results_of(
-    request: RunRequest, planned: Plan, engine: Engine, listener: Listener, interruption: trial.Interruption
+    request: RunRequest, planned: Plan, engine: Engine, listener: Listener, interruption: perform.Interruption
 ) -> Iterator[TrialResult]:
     """The plan's trials, and then repetitions of them until it is certain enough, if that was asked for.
 
@@ -88,22 +83,22 @@ def _derivable(request: RunRequest, planned: Plan) -> Iterator[TrialResult]:
         if item.trial_id in stands:
             for seen in _derived(item, stands[item.trial_id]):
                 if seen.trial_id not in stands:
-                    yield TrialResult(seen, verdict.judge(seen, item.scenario))
+                    yield TrialResult(seen, judge.judge(seen, item.scenario))
 
 
 def _worker(
-    request: RunRequest, trials: int, engine: Engine, listener: Listener, interruption: trial.Interruption
+    request: RunRequest, trials: int, engine: Engine, listener: Listener, interruption: perform.Interruption
 ) -> Callable[[Trial], tuple[TrialResult, ...]]:
     """Performs a trial; gives its result, and behind it those that are derived from it."""
     slots = scheduler.MAX_JOBS if engine.info().remote else scheduler.start_slots()
-    starts = scheduler.StartSlots(slots, trials, report_files.load_renderers if request.report_dir else lambda: None)
+    starts = scheduler.StartSlots(slots, trials, write_report.load_renderers if request.report_dir else lambda: None)
 
     def work(item: Trial) -> tuple[TrialResult, ...]:
         def keep(seen: Observation) -> bool:
-            passed = verdict.judge(seen, item.scenario).status is Status.PASS
+            passed = judge.judge(seen, item.scenario).status is Status.PASS
             return request.keep and not passed and not interruption.requested
 
-        seen = trial.perform(
+        seen = perform.perform(
             item,
             engine_of(engine, item.scenario),
             interruption,
@@ -118,7 +113,7 @@ def _worker(
             and surroundings.says_shortage(seen.problem.message)
         ):
             raise surroundings.Shortage(seen.problem.message)
-        return tuple(TrialResult(each, verdict.judge(each, item.scenario)) for each in (seen, *_derived(item, seen)))
+        return tuple(TrialResult(each, judge.judge(each, item.scenario)) for each in (seen, *_derived(item, seen)))
 
     return work
 
@@ -132,8 +127,8 @@ def _lost(item: Trial, engine: Engine, error: Exception) -> TrialResult:
         problem = Problem(ProblemKind.HARNESS_FAILED, text)
     else:
         problem = Problem(ProblemKind.HARNESS_FAILED, f"a fault of the harness: {crash_report.note(error)}")
-    seen = trial.not_performed(item, engine_of(engine, item.scenario), problem)
-    return TrialResult(seen, verdict.judge(seen, item.scenario))
+    seen = perform.not_performed(item, engine_of(engine, item.scenario), problem)
+    return TrialResult(seen, judge.judge(seen, item.scenario))
 
 
 def _until_sure(request: RunRequest, planned: Plan, listener: Listener) -> assurance.UntilSure:
@@ -164,13 +159,13 @@ def _derived(item: Trial, seen: Observation) -> Iterator[Observation]:
 
 
 def search(
-    request: RunRequest, engine: Engine, listener: Listener, interruption: trial.Interruption
+    request: RunRequest, engine: Engine, listener: Listener, interruption: perform.Interruption
 ) -> remedy_search.Search:
     """Remedies are tried as trials are run, with the same limits."""
     starts = threading.BoundedSemaphore(scheduler.start_slots())
     return remedy_search.Search(
         engine=engine,
-        perform=lambda item: trial.perform(
+        perform=lambda item: perform.perform(
             item, engine, interruption, start_slot=starts, step=listener.step, fast=request.fast
         ),
         jobs=scheduler.parse_jobs(request.jobs, scheduler.MAX_JOBS, scheduler.room_for(engine.info(), ())),
@@ -181,8 +176,8 @@ def search(
     )
 
 
-def _end_running(interruption: trial.Interruption, request: RunRequest) -> None:
+def _end_running(interruption: perform.Interruption, request: RunRequest) -> None:
     interruption.end_trials()
     if request.report_dir:
-        report_files.load_renderers()  # while the engine is waited for, which may hang; half of what the report takes
+        write_report.load_renderers()  # while the engine is waited for, which may hang; half of what the report takes
     interruption.abort_running()

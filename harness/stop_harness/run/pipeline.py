@@ -11,33 +11,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness import (
-    crash_report,
-    digest_key,
-    perform_trials,
-    prediction,
-    ready_engine,
-    redaction,
-    reference,
-    remedy_search,
-    report,
-    report_files,
-    scheduler,
-    start_sweep,
-    start_window,
-    store,
-    surroundings,
-    trend,
-    trial,
-    verdict,
-    wall_time,
-    wording,
-)
-from harness._version import VERSION
-from harness.engines import selection
-from harness.engines.interface import Engine
-from harness.errors import StopHarnessError, StoreError, SurroundingsError, UsageError
-from harness.model import (
+from stop_harness import wording
+from stop_harness._version import VERSION
+from stop_harness.engines.interface import Engine
+from stop_harness.errors import StopHarnessError, StoreError, SurroundingsError, UsageError
+from stop_harness.evidence import forecast
+from stop_harness.experiments import remedy_search, start_sweep, start_window
+from stop_harness.model import (
     NS_PER_S,
     Plan,
     ReferenceStop,
@@ -49,20 +29,26 @@ from harness.model import (
     TrialResult,
     Verdict,
 )
-from harness.recorder import Recorder
-from harness.run_request import Listener, RunOutcome, RunRequest
-from harness.wording import count_of
+from stop_harness.plan import running_time
+from stop_harness.report import build, redaction, trend
+from stop_harness.run import crash_report, digest_key, perform_trials, ready_engine, store, write_report
+from stop_harness.run import open_engine as selection
+from stop_harness.run.recorder import Recorder
+from stop_harness.run.request import Listener, RunOutcome, RunRequest
+from stop_harness.trial import perform, reference, scheduler, surroundings
+from stop_harness.verdict import judge as verdict
+from stop_harness.wording import count_of
 
 
 def run(
     request: RunRequest,
     listener: Listener,
-    interruption: trial.Interruption,
+    interruption: perform.Interruption,
     open_engine: Callable[[str, str], selection.Chosen] | None = None,
 ) -> RunOutcome:
     """Do a whole run. `open_engine` (name, run id) replaces the choice of an engine, for tests.
 
-    Raises the errors of `harness.errors` for what keeps a run from starting; from the first trial on, everything that
+    Raises the errors of `stop_harness.errors` for what keeps a run from starting; from the first trial on, everything that
     happens is in the report.
     """
     run_id = new_run_id()
@@ -113,36 +99,36 @@ def run(
     problems = not_closed + recorder.finish(_run_file(stored, request))
     built = compared(_built(stored, tuple(results), directory), baseline)
     if directory is not None:
-        problems += report_files.write(built, directory)
+        problems += write_report.write(built, directory)
         directory.mark_latest()
         directory.unlock()
-    problems += report_files.write_elsewhere(built, request.junitxml, request.sarif, shared=request.share_report)
+    problems += write_report.write_elsewhere(built, request.junitxml, request.sarif, shared=request.share_report)
     return RunOutcome(built, directory.path if directory else None, left_behind, problems)
 
 
 def predict(
     request: RunRequest,
     listener: Listener,
-    interruption: trial.Interruption,
+    interruption: perform.Interruption,
     open_engine: Callable[[str, str], selection.Chosen] | None = None,
-) -> prediction.Forecast:
+) -> forecast.Forecast:
     """What the process table says will become of the first scenario's stop, without stopping anything.
 
-    The subject is started, made ready, looked at and removed. Raises the errors of `harness.errors`.
+    The subject is started, made ready, looked at and removed. Raises the errors of `stop_harness.errors`.
     """
     _refuse_tasks(request, "--predict")
     opener = open_engine or ready_engine.opener(request)
     engine, planned = ready_engine.ready(request, new_run_id(), listener, opener)
     try:
         for skipped in planned.skipped:
-            return prediction.Forecast(prediction.Expected.UNKNOWN, skipped.reason)
-        return trial.foresee(planned.trials[0], engine, interruption)
+            return forecast.Forecast(forecast.Expected.UNKNOWN, skipped.reason)
+        return perform.foresee(planned.trials[0], engine, interruption)
     finally:
         engine.close()
 
 
-def sweep_start(request: RunRequest, listener: Listener, interruption: trial.Interruption) -> start_window.Sweep:
-    """Stops of the first scenario from its creation on. Raises the errors of `harness.errors`."""
+def sweep_start(request: RunRequest, listener: Listener, interruption: perform.Interruption) -> start_window.Sweep:
+    """Stops of the first scenario from its creation on. Raises the errors of `stop_harness.errors`."""
     _refuse_tasks(request, "--sweep-start")
     engine, planned = ready_engine.ready(request, new_run_id(), listener, ready_engine.opener(request))
     try:
@@ -157,18 +143,18 @@ def sweep_start(request: RunRequest, listener: Listener, interruption: trial.Int
         engine.close()
 
 
-def plan_only(request: RunRequest) -> tuple[Plan, wall_time.Prediction]:
+def plan_only(request: RunRequest) -> tuple[Plan, running_time.Prediction]:
     """What would run and for how long, without asking any engine; by the latest run of `report_dir`, if any."""
     planned = ready_engine.expand(request)
     jobs = scheduler.parse_jobs(request.jobs, len(planned.trials))
-    return planned, wall_time.predict(
+    return planned, running_time.predict(
         planned, jobs=jobs, cpus=os.cpu_count() or 1, experience=_experience(request.report_dir)
     )
 
 
-def _experience(report_dir: Path | None) -> wall_time.Experience:
+def _experience(report_dir: Path | None) -> running_time.Experience:
     """What the latest run there showed; only how busy the machine is where none can be read."""
-    nothing = wall_time.Experience(load=os.getloadavg()[0])
+    nothing = running_time.Experience(load=os.getloadavg()[0])
     if report_dir is None:
         return nothing
     try:
@@ -176,7 +162,7 @@ def _experience(report_dir: Path | None) -> wall_time.Experience:
     except StoreError:
         return nothing
     waits_ns = {item.name: item.readiness.delay_ns for item in stored.scenarios}
-    stops: dict[wall_time.StopKey, list[int]] = {}
+    stops: dict[running_time.StopKey, list[int]] = {}
     lengths = []
     for seen, judged in zip(stored.observations, verdicts, strict=True):
         duration_ns = judged.facts.shutdown_duration_ns
@@ -185,7 +171,7 @@ def _experience(report_dir: Path | None) -> wall_time.Experience:
         if seen.derived_from is None:
             lengths.append((seen.started_at, waits_ns[seen.scenario] + seen.stop_after_ns + (duration_ns or 0)))
     wall_s = store.elapsed_s(stored.run)
-    return wall_time.Experience(
+    return running_time.Experience(
         {key: sorted(values)[len(values) // 2] for key, values in stops.items()},
         stored.run.reference,
         lengths_ns=tuple(length_ns for _, length_ns in sorted(lengths)),
@@ -201,7 +187,7 @@ def judge(stored: StoredRun) -> tuple[Verdict, ...]:
 
 def report_of(stored: StoredRun) -> Report:
     """A stored run, judged by today's rules, as a report."""
-    return report.build(stored, judge(stored))
+    return build.build(stored, judge(stored))
 
 
 def compared(built: Report, baseline: Report | None) -> Report:
@@ -275,7 +261,7 @@ def _built(stored: StoredRun, results: tuple[TrialResult, ...], directory: store
     """The report. Raises SurroundingsError, with what the trials came to, where the machine does not let it be made."""
     try:
         surroundings.require_room_for_libraries()
-        return report.build(stored, tuple(result.verdict for result in results))
+        return build.build(stored, tuple(result.verdict for result in results))
     except (MemoryError, ImportError, OSError) as error:
         counts = Counter(result.verdict.status for result in results)
         said = ", ".join(f"{counts[status]} {status}" for status in Status)
@@ -285,7 +271,7 @@ def _built(stored: StoredRun, results: tuple[TrialResult, ...], directory: store
 
 
 def _close(
-    engine: Engine, listener: Listener, interruption: trial.Interruption
+    engine: Engine, listener: Listener, interruption: perform.Interruption
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Clean up, and say what could not be; whatever the engine says to its end, the run is reported.
 

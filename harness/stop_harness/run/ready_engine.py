@@ -8,22 +8,24 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import perform_trials, plan, scenario, scheduler
-from harness.engines import selection
-from harness.engines.interface import WITNESS_CAVEAT, Engine
-from harness.errors import BaseImageMissing, ScenarioError
-from harness.host_access import host_access, host_paths
-from harness.model import DEFAULT_PIDS_LIMIT, Plan, Scenario, SkippedScenario
-from harness.run_request import Listener, RunRequest
+from stop_harness.ecs.host_access import host_access, host_paths
+from stop_harness.engines.interface import WITNESS_CAVEAT, Engine
+from stop_harness.errors import BaseImageMissing, ScenarioError
+from stop_harness.model import DEFAULT_PIDS_LIMIT, Plan, Scenario, SkippedScenario
+from stop_harness.plan import trials as plan
+from stop_harness.run import open_engine, perform_trials
+from stop_harness.run.request import Listener, RunRequest
+from stop_harness.scenario import scenario_file
+from stop_harness.trial import scheduler
 
 HURRIED_CLOSE_S = 1.0
 """Together with `scheduler.GIVE_UP_S` and the writing of the report, a second, less than the 5 s after which people
 kill."""
 
 
-def opener(request: RunRequest) -> Callable[[str, str], selection.Chosen]:
+def opener(request: RunRequest) -> Callable[[str, str], open_engine.Chosen]:
     """Opens the engine that the request names, by (name, run id)."""
-    return lambda name, run_id: selection.open_engine(
+    return lambda name, run_id: open_engine.open_engine(
         name,
         run_id,
         base_image=request.base_image,
@@ -34,7 +36,7 @@ def opener(request: RunRequest) -> Callable[[str, str], selection.Chosen]:
 
 
 def ready(
-    request: RunRequest, run_id: str, listener: Listener, opener: Callable[[str, str], selection.Chosen]
+    request: RunRequest, run_id: str, listener: Listener, opener: Callable[[str, str], open_engine.Chosen]
 ) -> tuple[Engine, Plan]:
     """An engine with every image at hand, and the plan for it."""
     _say_host_access(request, listener)
@@ -51,7 +53,7 @@ def ready(
         engine.close()
         if request.engine != "auto":
             raise
-        engine = selection.fall_back(run_id)
+        engine = open_engine.fall_back(run_id)
         listener.note(_fallback_note(str(missing).splitlines()[0], engine))
         planned = _plan(request, engine)
         engine.prepare(_needed(request, planned), listener.preparing)
@@ -150,7 +152,7 @@ def _refuse_fractional_timeouts(scenarios: tuple[Scenario, ...]) -> None:
             continue
         where = f"scenario {item.name}"
         if item.source is not None and Path(item.source).is_file():
-            where = scenario.location(Path(item.source).read_text(), item.source, ("stop", "timeouts"))
+            where = scenario_file.location(Path(item.source).read_text(), item.source, ("stop", "timeouts"))
         problems.append(f"{where}: stop.timeouts: {problem}")
     if problems:
         raise ScenarioError(tuple(problems))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.errors import StoreError
-from harness.model import RemedyTrial, TrialResult
-from harness.store import RunDirectory, RunFile
+from stop_harness.errors import StoreError
+from stop_harness.model import RemedyTrial, TrialResult
+from stop_harness.run.store import RunDirectory, RunFile
 
 
 class Recorder:

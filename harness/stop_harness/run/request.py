@@ -6,10 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
-from harness import plan
-from harness.engines import selection
-from harness.engines.interface import Engine
-from harness.model import (
+from stop_harness.engines.interface import Engine
+from stop_harness.model import (
     DEFAULT_GOAL,
     Plan,
     ReliabilityGoal,
@@ -20,6 +18,8 @@ from harness.model import (
     Trial,
     TrialResult,
 )
+from stop_harness.plan import trials
+from stop_harness.run import open_engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class RunOptions:
     engine: str = "auto"
     jobs: str = "auto"
     repeat: int | None = None
-    shard: plan.Shard | None = None
+    shard: trials.Shard | None = None
     seed: int | None = None
     fail_fast: bool = False
     fast: bool = False
@@ -51,7 +51,7 @@ class RunOptions:
     sarif: Path | None = None
     base_image: str | None = None
     witness: bool = False
-    cluster: selection.Cluster | None = None
+    cluster: open_engine.Cluster | None = None
     baseline: Path | None = None
     fail_on_slower: bool = False
     show_values: bool = False
@@ -60,7 +60,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Resumption:
-    """The part of an unfinished run that stands; see `resume.py`."""
+    """The part of an unfinished run that stands; see `run/resume.py`."""
 
     directory: Path
     stored: StoredRun

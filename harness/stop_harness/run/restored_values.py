@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness import digest_key, discovery, redaction
-from harness.errors import UsageError
-from harness.model import RunInfo, Scenario
+from stop_harness.errors import UsageError
+from stop_harness.model import RunInfo, Scenario
+from stop_harness.report import redaction
+from stop_harness.run import digest_key
+from stop_harness.scenario import discovery
 
 
 def restore(run: RunInfo, scenarios: tuple[Scenario, ...], key_file: Path | None = None) -> tuple[Scenario, ...]:

@@ -14,10 +14,12 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from harness import digest_key, discovery, redaction, store
-from harness.errors import ScenarioError, StoreError, UsageError
-from harness.model import Observation, ProblemKind, Scenario, TrialResult
-from harness.run_request import Resumption, RunOptions, RunRequest
+from stop_harness.errors import ScenarioError, StoreError, UsageError
+from stop_harness.model import Observation, ProblemKind, Scenario, TrialResult
+from stop_harness.report import redaction
+from stop_harness.run import digest_key, store
+from stop_harness.run.request import Resumption, RunOptions, RunRequest
+from stop_harness.scenario import discovery
 
 SAYS_NOTHING = frozenset({ProblemKind.INTERRUPTED, ProblemKind.ENGINE_FAILED, ProblemKind.HARNESS_FAILED})
 """Problems of a trial that is performed again."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.engines.interface import Engine, PrepareProgress, RunningSubject
-from harness.model import Configuration, EngineInfo, Scenario, Trial
+from stop_harness.engines.interface import Engine, PrepareProgress, RunningSubject
+from stop_harness.model import Configuration, EngineInfo, Scenario, Trial
 
 
 class RoutingEngine:

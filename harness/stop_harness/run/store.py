@@ -14,9 +14,8 @@ from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
-from harness import redaction
-from harness.errors import NotWritten, StoreError, UnfinishedRun
-from harness.model import (
+from stop_harness.errors import NotWritten, StoreError, UnfinishedRun
+from stop_harness.model import (
     Observation,
     RemedyTrial,
     RunInfo,
@@ -26,7 +25,8 @@ from harness.model import (
     TrialResult,
     Verdict,
 )
-from harness.run_request import RunOptions
+from stop_harness.report import redaction
+from stop_harness.run.request import RunOptions
 
 FORMAT_VERSION = 1
 RUN_FILE, JOURNAL_FILE, REMEDIES_FILE, LATEST = "run.json", "trials.jsonl", "remedies.jsonl", "latest"

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from harness import crash_report, store, surroundings
-from harness.errors import StoreError
-from harness.model import Report
+from stop_harness.errors import StoreError
+from stop_harness.model import Report
+from stop_harness.run import crash_report, store
+from stop_harness.trial import surroundings
 
 HTML_FILE = "report.html"
 JUNIT_FILE = "junit.xml"
@@ -23,7 +24,8 @@ RENDERERS_NEED = ("scipy.special", "pandas", "matplotlib.backends.backend_svg", 
 
 def write(built: Report, directory: store.RunDirectory) -> tuple[str, ...]:
     """Every format into the run directory, each whether or not the others could be. Gives what failed, in sentences."""
-    from harness.renderers import csv_table, html, markdown, results_json
+    from stop_harness.renderers import csv_table, html, markdown
+    from stop_harness.renderers.results import results_json
 
     attempts = _Attempts(directory)
     attempts.make("results.json", lambda: results_json.render(built))
@@ -73,7 +75,7 @@ class _Attempts:
     def draw(self, built: Report) -> dict[str, str]:
         """The pictures; none where they cannot be drawn."""
         try:
-            from harness.renderers import plots
+            from stop_harness.renderers.plots import plots
 
             surroundings.require_room_for_libraries()
             return plots.render_all(built)
@@ -83,13 +85,13 @@ class _Attempts:
 
 
 def _junit(built: Report) -> str:
-    from harness.renderers import junit
+    from stop_harness.renderers import junit
 
     return junit.render(built)
 
 
 def _sarif(built: Report) -> str:
-    from harness.renderers import sarif
+    from stop_harness.renderers import sarif
 
     return sarif.render(built)
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness import compose, scenario
-from harness.errors import UsageError
-from harness.model import DoctorLine, Scenario
+from stop_harness.errors import UsageError
+from stop_harness.model import DoctorLine, Scenario
+from stop_harness.scenario import compose, scenario_file
 
 CLIENTS = 2
 """Of `--traffic-http`: one that is served and one that may have to wait for it."""
@@ -83,7 +83,7 @@ def scenario_of(given: Mapping[str, Any], command: tuple[str, ...], environment:
         subject["images"] = _pairs(given["task_images"], "--task-image", "CONTAINER=IMAGE")
     if not sources:
         subject["build"] = "."
-    made = scenario.from_data(data, "check")
+    made = scenario_file.from_data(data, "check")
     return made if sources else _bare(made)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from harness import units
-from harness.errors import UsageError
-from harness.model import ECS_STOP_TIMEOUT_S, NS_PER_S
+from stop_harness import units
+from stop_harness.errors import UsageError
+from stop_harness.model import ECS_STOP_TIMEOUT_S, NS_PER_S
 
 COMPOSE_STOP_TIMEOUT_S = 10
 """Compose's default `stop_grace_period`."""

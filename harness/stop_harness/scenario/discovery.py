@@ -6,10 +6,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from harness import scenario as scenario_format
-from harness import task_definition
-from harness.errors import ScenarioError, UsageError
-from harness.model import NS_PER_S, Scenario
+from stop_harness.ecs import task_definition
+from stop_harness.errors import ScenarioError, UsageError
+from stop_harness.model import NS_PER_S, Scenario
+from stop_harness.scenario import scenario_file as scenario_format
 
 _CARRIES_VERSION = re.compile(r"^version\s*:", re.MULTILINE)
 _IS_COMPOSE = re.compile(r"^services\s*:", re.MULTILINE)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness import units
-from harness.model import NS_PER_MS
+from stop_harness import units
+from stop_harness.model import NS_PER_MS
 
 KEYS = ("from", "to", "steps", "every")
 MAX_MOMENTS = 200

@@ -24,9 +24,9 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from yaml.constructor import ConstructorError
 
-from harness import scenario_traffic, units
-from harness.errors import ScenarioError
-from harness.model import (
+from stop_harness import units
+from stop_harness.errors import ScenarioError
+from stop_harness.model import (
     DEFAULT_PIDS_LIMIT,
     ECS_STOP_TIMEOUT_S,
     NS_PER_S,
@@ -37,8 +37,9 @@ from harness.model import (
     StopPlan,
     Subject,
 )
-from harness.scenario_traffic import Preparations, PreparationSection, TrafficSection
-from harness.scenario_values import (
+from stop_harness.scenario import traffic as scenario_traffic
+from stop_harness.scenario.traffic import Preparations, PreparationSection, TrafficSection
+from stop_harness.scenario.values import (
     Argv,
     Duration,
     Durations,

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
-from harness.model import NS_PER_MS, NS_PER_S, Exchange, Preparation, TrafficClient, TrafficKind
-from harness.scenario_values import Argv, Bytes, Duration, Pattern, Port, RawText, Section, TextBytes, one_or_list
+from stop_harness.model import NS_PER_MS, NS_PER_S, Exchange, Preparation, TrafficClient, TrafficKind
+from stop_harness.scenario.values import Argv, Bytes, Duration, Pattern, Port, RawText, Section, TextBytes, one_or_list
 
 OWN_HEADERS = frozenset({"content-length", "transfer-encoding"})
 """Headers that follow from `body`."""

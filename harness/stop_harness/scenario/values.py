@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from harness import moments, signals, units
-from harness.engines import log_pattern
-from harness.model import Outcome
+from stop_harness import log_pattern, signals, units
+from stop_harness.model import Outcome
+from stop_harness.scenario import moments
 
 MOST_PIDS = 4_194_304
 """The largest `pid_max` of Linux, proc_sys_kernel(5)."""

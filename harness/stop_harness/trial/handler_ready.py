@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from harness import exec_form, signals
-from harness.engines.interface import RunningSubject, SubjectFailed
-from harness.model import NS_PER_MS, NS_PER_S, Problem, ProblemKind, ProcessInfo, Trial
-from harness.process_tree import Reaction, quoted, reaction
+from stop_harness import signals
+from stop_harness.engines.interface import RunningSubject, SubjectFailed
+from stop_harness.evidence import exec_form
+from stop_harness.evidence.process_tree import Reaction, quoted, reaction
+from stop_harness.model import NS_PER_MS, NS_PER_S, Problem, ProblemKind, ProcessInfo, Trial
 
 POLL_NS = 50 * NS_PER_MS
 """Between two looks; a look through Docker's API takes another 30 ms."""

@@ -13,11 +13,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from harness import handler_ready, prediction, traffic
-from harness.engines.interface import Engine, RunningSubject, StopRecord, SubjectFailed
-from harness.errors import EngineError
-from harness.lost_processes import first_names
-from harness.model import MOST_NAMES, NS_PER_S, LogTail, Observation, Problem, ProblemKind, ProcessInfo, Trial
+from stop_harness.engines.interface import Engine, RunningSubject, StopRecord, SubjectFailed
+from stop_harness.errors import EngineError
+from stop_harness.evidence import forecast
+from stop_harness.evidence.lost_processes import first_names
+from stop_harness.model import MOST_NAMES, NS_PER_S, LogTail, Observation, Problem, ProblemKind, ProcessInfo, Trial
+from stop_harness.trial import handler_ready, traffic
 
 SECOND_LOOK_S = 0.3
 """A handler that ends its process at once has done so by then; measured: 60 ms are enough on an idle machine."""
@@ -143,7 +144,7 @@ def not_performed(trial: Trial, engine: Engine, problem: Problem) -> Observation
     return _Notes(trial, engine).observation(problem=problem)
 
 
-def foresee(trial: Trial, engine: Engine, interruption: Interruption) -> prediction.Forecast:
+def foresee(trial: Trial, engine: Engine, interruption: Interruption) -> forecast.Forecast:
     """Start, make ready, look once, remove. What does not get ready cannot be foreseen. Raises EngineError."""
     subject: RunningSubject | None = None
     try:
@@ -152,9 +153,9 @@ def foresee(trial: Trial, engine: Engine, interruption: Interruption) -> predict
             subject.wait_started()
             subject.wait_ready()
             _prepare(trial, subject)
-            return prediction.forecast(subject.processes(), subject.stop_signal)
+            return forecast.forecast(subject.processes(), subject.stop_signal)
     except SubjectFailed as failure:
-        return prediction.Forecast(prediction.Expected.UNKNOWN, str(failure))
+        return forecast.Forecast(forecast.Expected.UNKNOWN, str(failure))
     finally:
         if subject is not None:
             subject.remove()
@@ -260,7 +261,7 @@ class _Looks:
     def _cut_short(self, after_s: float) -> None:
         """End the subject if the looks leave no doubt."""
         signal = self._subject.stop_signal
-        evidence = prediction.beyond_doubt(self.before, self.second, self.late, signal) if signal else None
+        evidence = forecast.beyond_doubt(self.before, self.second, self.late, signal) if signal else None
         if evidence is not None and after_s >= MIN_CUT_SHORT_S and self._subject.end_now():
             self.cut_short = f"cut short {after_s:.1f} s after the stop signal: {evidence}"
 

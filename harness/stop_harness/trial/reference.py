@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from harness import stop_sequence
-from harness.engines.interface import Engine, StopRecord, SubjectFailed
-from harness.errors import EngineError
-from harness.model import Clock, Event, EventKind, ReferenceStop, Trial
+from stop_harness.engines.interface import Engine, StopRecord, SubjectFailed
+from stop_harness.errors import EngineError
+from stop_harness.evidence import stop_sequence
+from stop_harness.model import Clock, Event, EventKind, ReferenceStop, Trial
 
 
 def measure(engine: Engine) -> ReferenceStop | None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
-from harness.errors import SurroundingsError, UsageError
-from harness.model import EngineInfo, Trial
-from harness.surroundings import is_shortage
+from stop_harness.errors import SurroundingsError, UsageError
+from stop_harness.model import EngineInfo, Trial
+from stop_harness.trial.surroundings import is_shortage
 
 STARTS_PER_CPU = 2
 """Starting a container is half CPU, half waiting for the kernel and the engine."""

@@ -17,10 +17,10 @@ from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Any
 
-from harness.engines.interface import RunningSubject, SubjectFailed
-from harness.model import Problem, ProblemKind, Request, TrafficClient, Vantage
-from harness.traffic_clients import IN_FLIGHT, Client, Stage
-from harness.traffic_wire import Wire
+from stop_harness.engines.interface import RunningSubject, SubjectFailed
+from stop_harness.model import Problem, ProblemKind, Request, TrafficClient, Vantage
+from stop_harness.trial.traffic_clients import IN_FLIGHT, Client, Stage
+from stop_harness.trial.traffic_wire import Wire
 
 CONNECT_TIMEOUT_S = 5.0
 CONNECTING_AT_ONCE = 16

@@ -13,8 +13,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
-from harness.model import NS_PER_S, Request, RequestFate, TrafficClient, TrafficKind
-from harness.traffic_wire import Closed, HttpSpeaker, RawSpeaker, Speaker, Wire
+from stop_harness.model import NS_PER_S, Request, RequestFate, TrafficClient, TrafficKind
+from stop_harness.trial.traffic_wire import Closed, HttpSpeaker, RawSpeaker, Speaker, Wire
 
 RETRY_S = 0.1
 """Pause before a client that failed before the stop tries again."""

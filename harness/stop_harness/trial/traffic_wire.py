@@ -12,7 +12,7 @@ from typing import Protocol, cast
 
 import h11
 
-from harness.model import Exchange, TrafficClient
+from stop_harness.model import Exchange, TrafficClient
 
 MAX_BUFFERED_BYTES = 256 * 1024
 """Reading pauses beyond that; a server that sends faster than it is read waits, as with any client."""

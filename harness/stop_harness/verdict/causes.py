@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness import log_hints, process_tree, signals
-from harness.diagnosis_handler import Scene, handler_cause
-from harness.lost_processes import KILLED_FROM_INSIDE, listed
-from harness.model import (
+from stop_harness import signals
+from stop_harness.evidence import log_hints, process_tree
+from stop_harness.evidence.forecast import foreground_child
+from stop_harness.evidence.lost_processes import KILLED_FROM_INSIDE, listed
+from stop_harness.evidence.process_tree import Reaction, Tree, quoted, reaction
+from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Cause,
@@ -24,8 +26,7 @@ from harness.model import (
     StopFacts,
     TrafficKind,
 )
-from harness.prediction import foreground_child
-from harness.process_tree import Reaction, Tree, quoted, reaction
+from stop_harness.verdict.handler_causes import Scene, handler_cause
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness import log_hints, process_tree, signals
-from harness.model import NS_PER_S, Cause, Observation, ProcessInfo, Request, RequestFate, TrafficKind
-from harness.process_tree import Reaction, Tree, quoted, reaction
+from stop_harness import signals
+from stop_harness.evidence import log_hints, process_tree
+from stop_harness.evidence.process_tree import Reaction, Tree, quoted, reaction
+from stop_harness.model import NS_PER_S, Cause, Observation, ProcessInfo, Request, RequestFate, TrafficKind
 
 HELD_NS = NS_PER_S
 """A connection that is open this long after the signal was not closed because of it."""

@@ -7,20 +7,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness import (
-    diagnosis,
-    left_behind,
-    log_hints,
-    planned_moment,
-    process_tree,
-    signals,
-    somebody_else,
-    stop_sequence,
-    task_stop,
-)
-from harness.left_behind import Fate
-from harness.lost_processes import listed
-from harness.model import (
+from stop_harness import signals
+from stop_harness.evidence import left_behind, log_hints, planned_moment, process_tree, somebody_else, stop_sequence
+from stop_harness.evidence.left_behind import Fate
+from stop_harness.evidence.lost_processes import listed
+from stop_harness.evidence.process_tree import Tree
+from stop_harness.model import (
     NS_PER_S,
     ContainerVerdict,
     Expectation,
@@ -40,8 +32,8 @@ from harness.model import (
     Vantage,
     Verdict,
 )
-from harness.process_tree import Tree
-from harness.rules import RULES
+from stop_harness.verdict import causes, tasks
+from stop_harness.verdict.rules import RULES
 
 _PROBLEM_RULES = {
     ProblemKind.COMMAND_NOT_FOUND: (Outcome.NOT_RUNNING, "command-not-found"),
@@ -60,7 +52,7 @@ def judge(observation: Observation, scenario: Scenario) -> Verdict:
     A task is judged container by container; it is what its worst container is.
     """
     expectation = scenario.expectation_at(observation.stop_timeout_ns)
-    if task_stop.parts(observation) and observation.problem is None and not observation.exited_before_stop:
+    if tasks.parts(observation) and observation.problem is None and not observation.exited_before_stop:
         return _judge_task(observation, expectation)
     return _judge(observation, scenario, expectation)
 
@@ -68,11 +60,11 @@ def judge(observation: Observation, scenario: Scenario) -> Verdict:
 def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
     """Every container that the stop had to end, by the same rules as one alone; then the whole."""
     found = []
-    for record, seen in task_stop.parts(observation):
+    for record, seen in tasks.parts(observation):
         facts = stop_sequence.facts(seen)
         outcome, rule, reason = _outcome(seen, facts, expectation)
         findings = ([_finding(rule, reason)] if rule else []) + _remarks(seen, facts, outcome)
-        cause = diagnosis.cause(seen, facts, outcome)
+        cause = causes.cause(seen, facts, outcome)
         found.append(ContainerVerdict(record.name, outcome, reason, facts, tuple(findings), cause))
     worst = max(found, key=lambda item: (item.outcome.severity, _took(item)))
     facts = replace(
@@ -96,7 +88,7 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
     elif lost := losses(observation):
         outcome, reason = Outcome.LOSSY, f"every container left by itself{after}, but {' and '.join(lost)}"
         remarks = [_finding("lost-request", reason), *remarks]
-        cause = diagnosis.cause(observation, facts, outcome)
+        cause = causes.cause(observation, facts, outcome)
     remarks += _remarks_on_requests(observation)
     status = _status(outcome, facts, expectation)
     if status is Status.FAIL and outcome in expectation.outcomes and expectation.within_ns is not None:
@@ -122,7 +114,7 @@ def _judge(observation: Observation, scenario: Scenario, expectation: Expectatio
     if status is Status.FAIL and outcome in expectation.outcomes and expectation.within_ns is not None:
         text = f"took {_seconds(facts.shutdown_duration_ns)}, expected within {_seconds(expectation.within_ns)}"
         findings.append(_finding("slow-stop", text))
-    cause = diagnosis.cause(observation, facts, outcome)
+    cause = causes.cause(observation, facts, outcome)
     return Verdict(observation.trial_id, outcome, status, reason, facts, tuple(findings), cause)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.model import Severity
+from stop_harness.model import Severity
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from harness import exec_form
-from harness.ecs import stop_timeouts
-from harness.model import Finding, Scenario, StaticFinding, TaskContainer, TaskDefinition
-from harness.rules import RULES
-from harness.task_definition import TASK_LIMIT_NAME, TASK_LIMIT_S, longest_chain
+from stop_harness.ecs import stop_timeouts
+from stop_harness.ecs.task_definition import TASK_LIMIT_NAME, TASK_LIMIT_S, longest_chain
+from stop_harness.evidence import exec_form
+from stop_harness.model import Finding, Scenario, StaticFinding, TaskContainer, TaskDefinition
+from stop_harness.verdict.rules import RULES
 
 
 def of_scenarios(scenarios: tuple[Scenario, ...]) -> tuple[StaticFinding, ...]:

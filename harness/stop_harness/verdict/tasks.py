@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness import stop_sequence
-from harness.model import (
+from stop_harness.ecs.task_definition import TASK_LIMIT_NAME, TASK_LIMIT_S, longest_chain
+from stop_harness.evidence import stop_sequence
+from stop_harness.model import (
     NS_PER_S,
     Clock,
     ContainerRecord,
@@ -19,7 +20,6 @@ from harness.model import (
     TrialResult,
     Verdict,
 )
-from harness.task_definition import TASK_LIMIT_NAME, TASK_LIMIT_S, longest_chain
 
 
 def parts(observation: Observation) -> tuple[tuple[ContainerRecord, Observation], ...]:

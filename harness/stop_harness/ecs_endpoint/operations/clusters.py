@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from harness.ecs_endpoint import describe, identifiers
-from harness.ecs_endpoint.endpoint import ACTIVE, INACTIVE, Cluster, Endpoint, Json
-from harness.ecs_endpoint.errors import EcsError
-from harness.ecs_endpoint.paging import paged
-from harness.ecs_endpoint.records import Status
+from stop_harness.ecs_endpoint import describe, identifiers
+from stop_harness.ecs_endpoint.errors import EcsError
+from stop_harness.ecs_endpoint.paging import paged
+from stop_harness.ecs_endpoint.records import Status
+from stop_harness.ecs_endpoint.state import ACTIVE, INACTIVE, Cluster, Endpoint, Json
 
 EVERYTHING = ["TAGS", "SETTINGS"]
 

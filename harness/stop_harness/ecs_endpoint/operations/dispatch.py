@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.ecs_endpoint import clusters, running, services, tagging, task_definitions, wire
-from harness.ecs_endpoint.endpoint import Endpoint, Json
-from harness.ecs_endpoint.errors import EcsError
+from stop_harness.ecs_endpoint import wire
+from stop_harness.ecs_endpoint.errors import EcsError
+from stop_harness.ecs_endpoint.operations import clusters, services, tags, task_definitions, tasks
+from stop_harness.ecs_endpoint.state import Endpoint, Json
 
 OPERATIONS: dict[str, Callable[[Endpoint, Json], Json]] = {
     "RegisterTaskDefinition": task_definitions.register_task_definition,
@@ -19,14 +20,14 @@ OPERATIONS: dict[str, Callable[[Endpoint, Json], Json]] = {
     "DescribeClusters": clusters.describe_clusters,
     "ListClusters": clusters.list_clusters,
     "DeleteCluster": clusters.delete_cluster,
-    "RunTask": running.run_task,
-    "StartTask": running.start_task,
-    "StopTask": running.stop_task,
-    "DescribeTasks": running.describe_tasks,
-    "ListTasks": running.list_tasks,
-    "TagResource": tagging.tag_resource,
-    "UntagResource": tagging.untag_resource,
-    "ListTagsForResource": tagging.list_tags_for_resource,
+    "RunTask": tasks.run_task,
+    "StartTask": tasks.start_task,
+    "StopTask": tasks.stop_task,
+    "DescribeTasks": tasks.describe_tasks,
+    "ListTasks": tasks.list_tasks,
+    "TagResource": tags.tag_resource,
+    "UntagResource": tags.untag_resource,
+    "ListTagsForResource": tags.list_tags_for_resource,
     "CreateService": services.create_service,
     "UpdateService": services.update_service,
     "DescribeServices": services.describe_services,

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import uuid
 
-from harness.ecs.identifiers import is_name
-from harness.ecs_endpoint import describe, rollout, running
-from harness.ecs_endpoint.agent import Run
-from harness.ecs_endpoint.endpoint import (
+from stop_harness.ecs.identifiers import is_name
+from stop_harness.ecs_endpoint import describe, rollout
+from stop_harness.ecs_endpoint.agent import Run
+from stop_harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter
+from stop_harness.ecs_endpoint.identifiers import service_name
+from stop_harness.ecs_endpoint.operations import tasks
+from stop_harness.ecs_endpoint.paging import page
+from stop_harness.ecs_endpoint.records import NS_PER_S, Status, StopCode
+from stop_harness.ecs_endpoint.state import (
     ACTIVE,
     DRAINING,
     INACTIVE,
@@ -18,10 +23,6 @@ from harness.ecs_endpoint.endpoint import (
     Service,
     new_deployment_id,
 )
-from harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter
-from harness.ecs_endpoint.identifiers import service_name
-from harness.ecs_endpoint.paging import page
-from harness.ecs_endpoint.records import NS_PER_S, Status, StopCode
 
 MAX_EVENTS = 100
 MAX_DESCRIBED = 10
@@ -62,7 +63,7 @@ def create_service(endpoint: Endpoint, request: Json) -> Json:
     shown.setdefault("launchType", "EC2")
     shown["deploymentConfiguration"] = _deployment_configuration(request, {})
     it = Service(name, cluster.name, request["desiredCount"], [], now_ns, shown, request.get("tags", []))
-    running.new_run(endpoint, cluster, definition, shown)  # what a task of it would be refused for
+    tasks.new_run(endpoint, cluster, definition, shown)  # what a task of it would be refused for
     it.deployments = [_new_deployment(endpoint, definition)]
     endpoint.services[cluster.name, name] = it
     return {"service": describe.service(endpoint, it, tags=True)}
@@ -208,7 +209,7 @@ def _start_one(endpoint: Endpoint, it: Service) -> None:
     request = {**it.request, "group": f"service:{it.name}", "startedBy": it.primary.id}
     if it.request.get("propagateTags") == "SERVICE":
         request["tags"] = list(it.tags)
-    run = running.new_run(endpoint, endpoint.clusters[it.cluster], it.primary.definition, request)
+    run = tasks.new_run(endpoint, endpoint.clusters[it.cluster], it.primary.definition, request)
     endpoint.agent.launch(run)
     _tell(endpoint, it, f"(service {it.name}) has started 1 tasks: (task {run.id}).")
 

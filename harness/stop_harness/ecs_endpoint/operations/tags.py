@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from harness.ecs.identifiers import arn_parts
-from harness.ecs_endpoint import identifiers
-from harness.ecs_endpoint.endpoint import ACTIVE, Endpoint, Json, Tags
-from harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
-from harness.ecs_endpoint.records import Status
+from stop_harness.ecs.identifiers import arn_parts
+from stop_harness.ecs_endpoint import identifiers
+from stop_harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
+from stop_harness.ecs_endpoint.records import Status
+from stop_harness.ecs_endpoint.state import ACTIVE, Endpoint, Json, Tags
 
 MAX_TAGS = 50
 

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from harness.ecs_endpoint import definitions, describe
-from harness.ecs_endpoint.endpoint import (
-    ACTIVE,
-    DELETE_IN_PROGRESS,
-    INACTIVE,
-    Definition,
-    Endpoint,
-    Json,
-)
-from harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter
-from harness.ecs_endpoint.paging import paged
+from stop_harness.ecs_endpoint import describe, validation
+from stop_harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter
+from stop_harness.ecs_endpoint.paging import paged
+from stop_harness.ecs_endpoint.state import ACTIVE, DELETE_IN_PROGRESS, INACTIVE, Definition, Endpoint, Json
 
 UNKNOWN = "Unable to describe task definition."
 MAX_DELETED = 10
@@ -20,7 +13,7 @@ MAX_DELETED = 10
 
 def register_task_definition(endpoint: Endpoint, request: Json) -> Json:
     """The next revision of its family."""
-    definitions.validate(request)
+    validation.validate(request)
     tags = request.pop("tags", [])
     revisions = endpoint.definitions.setdefault(request["family"], {})
     revision = max(revisions, default=0) + 1

@@ -8,15 +8,15 @@ import re
 import secrets
 import uuid
 
-from harness.ecs.identifiers import is_name
-from harness.ecs.stop_timeouts import FARGATE
-from harness.ecs_endpoint import definitions, describe, tasks
-from harness.ecs_endpoint.agent import Run
-from harness.ecs_endpoint.containers import ContainerRequest
-from harness.ecs_endpoint.endpoint import Cluster, Definition, Endpoint, Json
-from harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
-from harness.ecs_endpoint.paging import paged
-from harness.ecs_endpoint.records import Status, StopCode, new_task
+from stop_harness.ecs.identifiers import is_name
+from stop_harness.ecs.stop_timeouts import FARGATE
+from stop_harness.ecs_endpoint import describe, lifecycle, validation
+from stop_harness.ecs_endpoint.agent import Run
+from stop_harness.ecs_endpoint.containers import ContainerRequest
+from stop_harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
+from stop_harness.ecs_endpoint.paging import paged
+from stop_harness.ecs_endpoint.records import Status, StopCode, new_task
+from stop_harness.ecs_endpoint.state import Cluster, Definition, Endpoint, Json
 
 MAX_COUNT = 10
 MAX_DESCRIBED = 100
@@ -83,10 +83,10 @@ def new_run(endpoint: Endpoint, cluster: Cluster, definition: Definition, reques
     launch_type = request.get("launchType", "EC2")
     fargate = launch_type == FARGATE
     document = definition.document
-    if fargate and FARGATE not in definitions.compatibilities(document):
+    if fargate and FARGATE not in validation.compatibilities(document):
         raise invalid_parameter("Task definition does not support launch_type FARGATE.")
     containers = _overridden(document["containerDefinitions"], request.get("overrides", {}))
-    specs = definitions.specs(containers, agent_stop_timeout=endpoint.settings.agent_stop_timeout, fargate=fargate)
+    specs = validation.specs(containers, agent_stop_timeout=endpoint.settings.agent_stop_timeout, fargate=fargate)
     task_id = uuid.uuid4().hex
     arn = endpoint.arns.task(cluster.name, task_id)
     tags = request.get("tags", [])
@@ -200,7 +200,7 @@ def stop_task(endpoint: Endpoint, request: Json) -> Json:
     reason = request.get("reason", "")
     if len(reason) > MAX_REASON_LENGTH:
         raise invalid_parameter(f"reason should have at most {MAX_REASON_LENGTH} characters, but has {len(reason)}")
-    state = endpoint.agent.request_stop(run, StopCode.USER_INITIATED, reason or tasks.STOPPED_BY_USER)
+    state = endpoint.agent.request_stop(run, StopCode.USER_INITIATED, reason or lifecycle.STOPPED_BY_USER)
     return {"task": describe.task(run, state)}
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from harness.engines import ssh_tunnel
-from harness.errors import ContextError
+from stop_harness.engines.docker import ssh_tunnel
+from stop_harness.errors import ContextError
 
 if TYPE_CHECKING:
     import docker

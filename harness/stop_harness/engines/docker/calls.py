@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import docker
 import requests
 
-from harness.errors import EngineError, UsageError
+from stop_harness.errors import EngineError, UsageError
 
 TIME_LIMIT_VARIABLE = "STOP_HARNESS_ENGINE_TIMEOUT"
 

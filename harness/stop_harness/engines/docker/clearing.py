@@ -7,11 +7,11 @@ from functools import partial
 
 import docker
 
-from harness.engines.docker_address import Address
-from harness.engines.docker_calls import CONNECTION_ERRORS, Calls
-from harness.engines.docker_reading import in_one_line
-from harness.engines.reaper import remove_run
-from harness.errors import EngineError
+from stop_harness.engines.docker.address import Address
+from stop_harness.engines.docker.calls import CONNECTION_ERRORS, Calls
+from stop_harness.engines.docker.reading import in_one_line
+from stop_harness.engines.docker.reaper import remove_run
+from stop_harness.errors import EngineError
 
 CLEAR_AFTER_S = (0.0, 0.5, 2.0)
 """Pauses before the attempts to remove what is left at the end of a run; the reaper goes on from there."""

@@ -13,27 +13,22 @@ from dataclasses import replace
 import docker
 from testcontainers.core.config import testcontainers_config
 
-from harness.engines import witness
-from harness.engines.docker_calls import CONNECTION_ERRORS, GRACE_S, Calls, time_limit_s
-from harness.engines.docker_clearing import clear
-from harness.engines.docker_containers import Client
-from harness.engines.docker_events import EventStream
-from harness.engines.docker_host import DockerHost, find
-from harness.engines.docker_images import Images
-from harness.engines.docker_reading import in_one_line
-from harness.engines.docker_subject import DockerSubject
-from harness.engines.interface import WITNESS_CAVEAT, PrepareProgress
-from harness.engines.process_connector import ProcessConnector
-from harness.engines.process_watches import Watches
-from harness.engines.reaper import OWNER_LABEL, RUN_LABEL, Reaper, left_by_dead_runs, owner
-from harness.engines.signal_trace import SignalTrace
-from harness.errors import EngineError
-from harness.model import (
-    Configuration,
-    EngineInfo,
-    Scenario,
-    Trial,
-)
+from stop_harness.engines.docker import witness
+from stop_harness.engines.docker.calls import CONNECTION_ERRORS, GRACE_S, Calls, time_limit_s
+from stop_harness.engines.docker.clearing import clear
+from stop_harness.engines.docker.events import EventStream
+from stop_harness.engines.docker.host import DockerHost, find
+from stop_harness.engines.docker.images import Images
+from stop_harness.engines.docker.reading import in_one_line
+from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, Reaper, left_by_dead_runs, owner
+from stop_harness.engines.docker.starting import Client
+from stop_harness.engines.docker.subject import DockerSubject
+from stop_harness.engines.interface import WITNESS_CAVEAT, PrepareProgress
+from stop_harness.errors import EngineError
+from stop_harness.linux.process_connector import ProcessConnector
+from stop_harness.linux.signal_trace import SignalTrace
+from stop_harness.linux.silent_kills import Watches
+from stop_harness.model import Configuration, EngineInfo, Scenario, Trial
 
 # The harness has its own reaper; testcontainers' would be a privileged sidecar container from a registry.
 testcontainers_config.ryuk_disabled = True

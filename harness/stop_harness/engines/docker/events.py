@@ -8,11 +8,11 @@ import time
 from collections import defaultdict
 from typing import Any
 
-from harness import signals
-from harness.engines.docker_calls import READING_ERRORS, Calls
-from harness.engines.docker_host import DockerHost
-from harness.errors import EngineError
-from harness.model import Clock, Event, EventKind
+from stop_harness import signals
+from stop_harness.engines.docker.calls import READING_ERRORS, Calls
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.errors import EngineError
+from stop_harness.model import Clock, Event, EventKind
 
 RELEVANT = {"kill", "die", "oom", "pause", "unpause"}
 KINDS = {"oom": EventKind.OOM, "pause": EventKind.PAUSED, "unpause": EventKind.UNPAUSED}

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.engines import process_events, signal_trace
-from harness.engines.docker_address import Address, chosen, connect
-from harness.engines.docker_nearness import Nearness, of_socket
-from harness.errors import ContextError, EngineError
-from harness.model import EngineInfo
+from stop_harness.engines.docker.address import Address, chosen, connect
+from stop_harness.engines.docker.nearness import Nearness, of_socket
+from stop_harness.errors import ContextError, EngineError
+from stop_harness.linux import process_events, signal_trace
+from stop_harness.model import EngineInfo
 
 if TYPE_CHECKING:
     import docker

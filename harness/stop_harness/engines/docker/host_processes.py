@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from harness.engines import process_files
-from harness.model import ProcessInfo
+from stop_harness.linux import proc
+from stop_harness.model import ProcessInfo
 
 _SWITCHES = "voluntary_ctxt_switches"
 
@@ -25,14 +25,14 @@ class PidOne:
     def of(cls, pid: int, container_id: str) -> PidOne | None:
         """None where it is gone, /proc is not that of the machine that runs the container, or the kernel does not list
         children (CONFIG_PROC_CHILDREN)."""
-        fields = process_files.stat_of(pid)
-        if not fields or not process_files.lists_children():
+        fields = proc.stat_of(pid)
+        if not fields or not proc.lists_children():
             return None
-        return cls(pid, fields[19]) if process_files.is_first_process_of(pid, container_id) else None
+        return cls(pid, fields[19]) if proc.is_first_process_of(pid, container_id) else None
 
     def lives(self) -> bool:
         """Whether it has not exited yet."""
-        return self._is(process_files.stat_of(self.pid))
+        return self._is(proc.stat_of(self.pid))
 
     def _is(self, fields: list[str]) -> bool:
         return bool(fields) and fields[0] not in {"Z", "X"} and fields[19] == self.started
@@ -43,18 +43,18 @@ class PidOne:
         The processes below PID 1, PID 1 first, and those that `docker exec` started. None once PID 1 is gone, and where
         we are not told what it waits for: the engine's `ps` is.
         """
-        if not self.lives() or not process_files.shows_waits(self.pid):
+        if not self.lives() or not proc.shows_waits(self.pid):
             return None
-        found = [_row(pid) for pid in process_files.living([self.pid, *process_files.entered(self.pid)])]
+        found = [_row(pid) for pid in proc.living([self.pid, *proc.entered(self.pid)])]
         return tuple(row for row in found if row is not None) if self.lives() else None
 
 
 def _row(pid: int) -> ProcessInfo | None:
     """As `ps` prints it; None once it is gone."""
-    status = process_files.status_of(pid)
+    status = proc.status_of(pid)
     try:
-        waits_in = process_files.text_of(pid, "wchan")
-        command = process_files.text_of(pid, "cmdline").rstrip("\0").replace("\0", " ")
+        waits_in = proc.text_of(pid, "wchan")
+        command = proc.text_of(pid, "cmdline").rstrip("\0").replace("\0", " ")
         return ProcessInfo(
             pid=pid,
             parent_pid=int(status["PPid"]),
@@ -79,7 +79,7 @@ def with_switches(processes: tuple[ProcessInfo, ...]) -> tuple[ProcessInfo, ...]
 
 
 def _switches(process: ProcessInfo) -> int | None:
-    status = process_files.status_of(process.pid)
+    status = proc.status_of(process.pid)
     try:
         same = int(status["PPid"]) == process.parent_pid and int(status["SigIgn"], 16) == process.ignored
         return int(status[_SWITCHES]) if same else None

@@ -18,10 +18,10 @@ import docker
 import requests
 from docker.utils import exclude_paths, parse_repository_tag
 
-from harness.engines import reference_program
-from harness.engines.interface import PrepareProgress, configure
-from harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
-from harness.model import Configuration, Scenario, Subject
+from stop_harness.engines import reference_program
+from stop_harness.engines.interface import PrepareProgress, configure
+from stop_harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
+from stop_harness.model import Configuration, Scenario, Subject
 
 BASE_IMAGE_ARGUMENT = "BASE_IMAGE"
 """Build argument by which the shipped samples name their base image; set from STOP_HARNESS_BASE_IMAGE."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness import process_tree
-from harness.model import NS_PER_S, ProcessInfo
-from harness.process_tree import Reaction, Tree
+from stop_harness.evidence import process_tree
+from stop_harness.evidence.process_tree import Reaction, Tree
+from stop_harness.model import NS_PER_S, ProcessInfo
 
 PS_COLUMNS = "pid,ppid,nlwp,blocked,ignored,caught,pending,stat,wchan:32,args"
 """For the engine's `ps` (procps). The last one may hold spaces, the others never do."""

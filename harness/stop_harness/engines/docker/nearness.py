@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from harness.engines import process_files
+from stop_harness.linux import proc
 
 ENGINES = frozenset({"dockerd", "podman"})
 ACTIVATOR = "systemd"
@@ -37,14 +37,14 @@ class Nearness:
 def of_socket(path: str) -> Nearness:
     """By the process that listens there. Raises OSError where nobody does."""
     peer = _listener(path)
-    status = process_files.status_of(peer) if peer else {}
+    status = proc.status_of(peer) if peer else {}
     if not status:
         return Nearness(False, False, "its engine runs in another PID namespace")
     name = status.get("Name", "")
     if name in ENGINES:
         found = [peer]
     elif name == ACTIVATOR:
-        found = [pid for pid in process_files.all_pids() if process_files.status_of(pid).get("Name") in ENGINES]
+        found = [pid for pid in proc.all_pids() if proc.status_of(pid).get("Name") in ENGINES]
     else:
         return Nearness(False, False, f"its socket belongs to {name}, which may lead to another machine")
     beside = [pid for pid in found if _depth(pid) == _depth(os.getpid())]
@@ -64,7 +64,7 @@ def _listener(path: str) -> int:
 
 
 def _depth(pid: int) -> int:
-    return len(process_files.namespace_pids(process_files.status_of(pid)))
+    return len(proc.namespace_pids(proc.status_of(pid)))
 
 
 def _threads(pid: int) -> list[str]:
@@ -80,7 +80,7 @@ def _same_network(pid: int) -> bool:
     """A socket of ours stands in the list of its network namespace, which everybody may read, unlike `ns/net`."""
     with socket.socket(socket.AF_UNIX) as ours:
         inode = str(os.fstat(ours.fileno()).st_ino)
-        lists = (process_files.text_of(pid, f"{thread}/net/unix") for thread in _threads(pid))
+        lists = (proc.text_of(pid, f"{thread}/net/unix") for thread in _threads(pid))
         return any(inode in line.split() for text in lists for line in text.splitlines())
 
 
@@ -89,7 +89,7 @@ def _leads_to(pid: int) -> bool:
     here = _routes(os.getpid(), "net/route")
     links = [gateway for _, gateway in here if int(gateway)]
     for thread in _threads(pid):
-        addresses = re.findall(r"\|-- ([\d.]+)\s+/32 host LOCAL", process_files.text_of(pid, f"{thread}/net/fib_trie"))
+        addresses = re.findall(r"\|-- ([\d.]+)\s+/32 host LOCAL", proc.text_of(pid, f"{thread}/net/fib_trie"))
         through = [network for network, gateway in here if str(gateway) in addresses and not gateway.is_loopback]
         there = [network for network, gateway in _routes(pid, f"{thread}/net/route") if not int(gateway)]
         behind = [network for network in there if not any(link in network for link in links)]
@@ -101,7 +101,7 @@ def _leads_to(pid: int) -> bool:
 def _routes(pid: int, file: str) -> list[tuple[IPv4Network, IPv4Address]]:
     """(network, gateway or 0.0.0.0) of each but the default route, as the kernel prints them: in its own byte order."""
     found = []
-    for row in (line.split() for line in process_files.text_of(pid, file).splitlines()[1:]):
+    for row in (line.split() for line in proc.text_of(pid, file).splitlines()[1:]):
         network, gateway, mask = (IPv4Address(struct.pack("=I", int(row[column], 16))) for column in (1, 2, 7))
         if int(mask):
             found.append((IPv4Network(f"{network}/{mask}"), gateway))

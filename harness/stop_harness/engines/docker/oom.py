@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from harness import signals
-from harness.model import Event, EventKind
+from stop_harness import signals
+from stop_harness.model import Event, EventKind
 
 OOM_PATIENCE_S = 3.0
 """How long the engine may take to say that the OOM killer struck: containerd tells it beside the exit, and after it in

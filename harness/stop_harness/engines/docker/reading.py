@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from harness import signals
-from harness.engines import docker_processes
-from harness.engines.docker_calls import READING_ERRORS
-from harness.engines.docker_host import DockerHost
-from harness.engines.docker_proc import with_switches
-from harness.errors import EngineError
-from harness.model import NS_PER_S, LogTail
+from stop_harness import signals
+from stop_harness.engines.docker import listed_processes
+from stop_harness.engines.docker.calls import READING_ERRORS
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.host_processes import with_switches
+from stop_harness.errors import EngineError
+from stop_harness.model import NS_PER_S, LogTail
 
 NEVER = "0001-01-01"
 """Begins the time of what has not happened."""
@@ -116,13 +116,13 @@ def log_tail(
     return LogTail(text, truncated or text.count("\n") >= lines)
 
 
-def processes(api: Any, container_id: str, host: DockerHost) -> docker_processes.Table | None:
+def processes(api: Any, container_id: str, host: DockerHost) -> listed_processes.Table | None:
     """`GET /containers/ID/top` with signal masks; None where the engine's `ps` cannot do it or nothing runs."""
     try:
-        answer = api.top(container_id, ps_args=f"-eo {docker_processes.PS_COLUMNS}")
+        answer = api.top(container_id, ps_args=f"-eo {listed_processes.PS_COLUMNS}")
     except READING_ERRORS:
         return None
-    table = docker_processes.table(answer)
+    table = listed_processes.table(answer)
     if table is not None and host.same_kernel and not host.podman:
         table = with_switches(table)
     return table

@@ -17,8 +17,8 @@ from testcontainers.core.wait_strategies import (
     PortWaitStrategy,
 )
 
-from harness.engines.log_pattern import LogPattern
-from harness.model import Readiness
+from stop_harness.log_pattern import LogPattern
+from stop_harness.model import Readiness
 
 if TYPE_CHECKING:
     from testcontainers.core.waiting_utils import WaitStrategy, WaitStrategyTarget

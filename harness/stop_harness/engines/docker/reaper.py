@@ -16,7 +16,7 @@ import threading
 import time
 from typing import Any
 
-from harness.engines.docker_address import Address, connect
+from stop_harness.engines.docker.address import Address, connect
 
 RUN_LABEL = "stop-harness.run"
 """Label on everything the harness makes on an engine; its value is the run id."""

@@ -13,9 +13,9 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient, get_docker_auth_config
 from testcontainers.core.labels import create_labels
 
-from harness.engines.docker_address import socket_file
-from harness.engines.docker_host import DockerHost
-from harness.model import Trial
+from stop_harness.engines.docker.address import socket_file
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.model import Trial
 
 MOST_CONNECTIONS = 512
 """Kept open between calls; one for each trial in flight at most."""

@@ -15,21 +15,23 @@ from typing import Any, TypeVar
 
 import docker
 
-from harness import signals
-from harness.engines import docker_oom, docker_processes, docker_reading, docker_ready, process_files, start_failure
-from harness.engines.docker_calls import CONNECTION_ERRORS, GRACE_S, READING_ERRORS, Calls, time_limit_s
-from harness.engines.docker_containers import Client, Container
-from harness.engines.docker_events import EventStream
-from harness.engines.docker_host import DockerHost
-from harness.engines.docker_proc import PidOne
-from harness.engines.docker_reading import State, in_one_line
-from harness.engines.interface import StopRecord, SubjectFailed
-from harness.engines.process_watches import Watch, Watches
-from harness.engines.reaper import OWNER_LABEL, owner
-from harness.engines.signal_trace import Ends, SignalTrace
-from harness.engines.signal_trace import Watch as SignalWatch
-from harness.errors import EngineError
-from harness.model import (
+from stop_harness import signals
+from stop_harness.engines import start_failure
+from stop_harness.engines.docker import listed_processes, oom, reading, ready
+from stop_harness.engines.docker.calls import CONNECTION_ERRORS, GRACE_S, READING_ERRORS, Calls, time_limit_s
+from stop_harness.engines.docker.events import EventStream
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.host_processes import PidOne
+from stop_harness.engines.docker.reading import State, in_one_line
+from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
+from stop_harness.engines.docker.starting import Client, Container
+from stop_harness.engines.interface import StopRecord, SubjectFailed
+from stop_harness.errors import EngineError
+from stop_harness.linux import proc
+from stop_harness.linux.signal_trace import Ends, SignalTrace
+from stop_harness.linux.signal_trace import Watch as SignalWatch
+from stop_harness.linux.silent_kills import Watch, Watches
+from stop_harness.model import (
     NS_PER_S,
     Clock,
     Event,
@@ -140,16 +142,16 @@ class DockerSubject:
         assert self._tc is not None
         deadline = time.monotonic() + readiness.timeout_ns / NS_PER_S
         published, podman = not self._host.local, self._host.podman
-        for what, strategy in docker_ready.strategies(readiness, published=published, podman=podman):
+        for what, strategy in ready.strategies(readiness, published=published, podman=podman):
             while True:
                 try:
-                    patience_s = docker_ready.patience_s(strategy, deadline - time.monotonic())
+                    patience_s = ready.patience_s(strategy, deadline - time.monotonic())
                     strategy.with_startup_timeout(patience_s)  # type: ignore[arg-type] # a float works, int is declared
                     self._calls.run(f"waiting for {what}", strategy.wait_until_ready, self._tc, extra_s=patience_s)
                     break
                 except TimeoutError:
                     self._raise_if_gone()
-                    self._aborted.wait(docker_ready.POLL_S)  # a log that cannot be followed is not asked for in a rush
+                    self._aborted.wait(ready.POLL_S)  # a log that cannot be followed is not asked for in a rush
                 except RuntimeError as error:  # the health check is missing or says unhealthy
                     self._raise_if_gone()
                     raise _not_ready(f"{what}: {str(error).split('. Hint')[0]}", self.logs()) from None
@@ -180,10 +182,10 @@ class DockerSubject:
             return None
         table = pid_one.table() if pid_one is not None else None
         if table is None:
-            read = docker_reading.processes
+            read = reading.processes
             table = self._calls.run("the process table", read, self._api, self.container_id, self._host)
         if table is not None and self._health_checked and self._connector is None:  # then the table has to decide
-            table = docker_processes.below_pid_one(table, self._pid_one)
+            table = listed_processes.below_pid_one(table, self._pid_one)
         if table is not None:
             self._looks.append((time.monotonic_ns(), table))
         return table
@@ -226,7 +228,7 @@ class DockerSubject:
         if self._connector is not None:
             jobs = not self._health_checked
             self._watch = self._connector.watch(self._pid_one, container_id=self.container_id, jobs=jobs)
-        if self._trace is not None and process_files.is_first_process_of(self._pid_one, self.container_id):
+        if self._trace is not None and proc.is_first_process_of(self._pid_one, self.container_id):
             self._signals = self._trace.watch(self._pid_one)
         wall = time.time_ns()
         self._harness_event(EventKind.STOP_REQUESTED, "stop call")
@@ -236,7 +238,7 @@ class DockerSubject:
         timeout_s = stop_timeout_ns // NS_PER_S
         patience_s = timeout_s + self._calls.limit_s + GRACE_S
         arguments = (self._api, self.container_id, timeout_s, patience_s)
-        self._found_running = self._ask("the stop call", docker_reading.stop, *arguments, extra_s=timeout_s)
+        self._found_running = self._ask("the stop call", reading.stop, *arguments, extra_s=timeout_s)
         self._harness_event(EventKind.STOP_RETURNED, "return of the stop call")
 
     def end_now(self) -> bool:
@@ -260,7 +262,7 @@ class DockerSubject:
             self._ends, self._signals = self._signals.ends(self.stop_signal), None
         by_signal = self._ends is not None and self._ends.by_signal
         if exited and self._may_be_oom(state, events, proved=by_signal):
-            struck = docker_oom.reported(
+            struck = oom.reported(
                 lambda: self._inspect().oom_killed, lambda: self._events.of(self.container_id), self._aborted
             )
             state = replace(state, oom_killed=struck)
@@ -289,7 +291,7 @@ class DockerSubject:
         if state.oom_killed or not self._host.info.reports_oom:
             return False
         exact = self._ends is not None and not proved  # it left with 137 by itself
-        return not exact and docker_oom.may_be_unreported(state.exit_code, events)
+        return not exact and oom.may_be_unreported(state.exit_code, events)
 
     def _suspected(self) -> tuple[str, ...]:
         """Where nobody could look into the kernel: by the process table, as the looks during the stop saw it."""
@@ -297,13 +299,13 @@ class DockerSubject:
         sent_ns, left_ns = ours.get(EventKind.STOP_REQUESTED), ours.get(EventKind.STOP_RETURNED)
         if sent_ns is None or left_ns is None or self.stop_signal is None:
             return ()
-        return docker_processes.suspected(self._looks, self.stop_signal, sent_ns, left_ns)
+        return listed_processes.suspected(self._looks, self.stop_signal, sent_ns, left_ns)
 
     def logs(self) -> LogTail:
         """The last lines, at most `LOG_KEEP_BYTES` of them, reading at most `LOG_READ_BYTES`."""
 
         def read() -> LogTail:
-            return docker_reading.log_tail(
+            return reading.log_tail(
                 self._api,
                 self.container_id,
                 lines=LOG_LINES,
@@ -361,7 +363,7 @@ class DockerSubject:
         self._api.remove_container(self.container_id, force=True, v=True)
 
     def _inspect(self) -> State:
-        return docker_reading.state_of(self._ask("inspect", self._api.inspect_container, self.container_id))
+        return reading.state_of(self._ask("inspect", self._api.inspect_container, self.container_id))
 
     def _ask(self, what: str, call: Callable[..., Answer], *arguments: Any, extra_s: float = 0.0) -> Answer:
         """One call, and what its failure means."""

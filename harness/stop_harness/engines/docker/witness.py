@@ -1,4 +1,4 @@
-"""The kernel's process events of the engine's machine, told by a container of ours there; see `process_watches.py`.
+"""The kernel's process events of the engine's machine, told by a container of ours there; see `linux/silent_kills.py`.
 
 For engines whose kernel is out of reach: over TCP or SSH, in a virtual machine, or on an older kernel without root.
 """
@@ -10,13 +10,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from harness.engines.process_events import ProcessEvent
-from harness.engines.process_watches import Watch, Watches
-from harness.engines.witness_container import WitnessContainer, WitnessFailed
-from harness.engines.witness_lines import Answer, Heard, Message, Missing, Named
+from stop_harness.engines.docker.witness_container import WitnessContainer, WitnessFailed
+from stop_harness.engines.docker.witness_lines import Answer, Heard, Message, Missing, Named
+from stop_harness.linux.process_events import ProcessEvent
+from stop_harness.linux.silent_kills import Watch, Watches
 
 if TYPE_CHECKING:
-    from harness.engines.docker_host import DockerHost
+    from stop_harness.engines.docker.host import DockerHost
 
 ANSWER_PATIENCE_S = 5.0
 """For a look at a container, or for all that the kernel has said: some milliseconds and the way there and back."""

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.engines.witness_lines import PROTOCOL_VERSION, Message, Started, Stream
+from stop_harness.engines.docker.witness_lines import PROTOCOL_VERSION, Message, Started, Stream
 
 if TYPE_CHECKING:
-    from harness.engines.docker_host import DockerHost
+    from stop_harness.engines.docker.host import DockerHost
 
 PROGRAMS = Path(__file__).parent / "witness_program"
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}

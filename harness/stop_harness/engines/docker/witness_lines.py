@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.engines.process_events import ProcessEvent
+from stop_harness.linux.process_events import ProcessEvent
 
 PROTOCOL_VERSION = 1
 

@@ -1,6 +1,6 @@
 """Amazon ECS over boto3: throttling, RunTask in batches, one DescribeTasks loop for all tasks; what our endpoint adds.
 
-Used by `ecs.py` only. Nothing here imports `ecs_endpoint`: a local endpoint is met on the wire, like AWS itself.
+Used by `engines/ecs/engine.py` only. Nothing here imports `ecs_endpoint`: a local endpoint is met on the wire, like AWS itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from harness.errors import EngineError
+from stop_harness.errors import EngineError
 
 Json = dict[str, Any]
 

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from harness import signals, task_definition
-from harness.engines.ecs_api import (
+from stop_harness import signals
+from stop_harness.ecs import task_definition
+from stop_harness.engines.ecs.api import (
     POLL_LOCAL_S,
     POLL_REMOTE_S,
     EcsApi,
@@ -27,10 +28,10 @@ from harness.engines.ecs_api import (
     stop_quietly,
     stop_run,
 )
-from harness.engines.ecs_looks import Looks
-from harness.engines.ecs_ready import accepts, answers, binding, why_it_ended
-from harness.engines.ecs_reaper import Reaper
-from harness.engines.ecs_record import (
+from stop_harness.engines.ecs.looks import Looks
+from stop_harness.engines.ecs.ready import accepts, answers, binding, why_it_ended
+from stop_harness.engines.ecs.reaper import Reaper
+from stop_harness.engines.ecs.record import (
     ecs_stamps,
     measured_events,
     on_fargate,
@@ -40,10 +41,10 @@ from harness.engines.ecs_record import (
     timeout_refused,
     whole,
 )
-from harness.engines.interface import WITNESS_CAVEAT, PrepareProgress, StopRecord, SubjectFailed
-from harness.engines.log_pattern import LogPattern
-from harness.errors import BuildError, EngineError, UsageError
-from harness.model import (
+from stop_harness.engines.interface import WITNESS_CAVEAT, PrepareProgress, StopRecord, SubjectFailed
+from stop_harness.errors import BuildError, EngineError, UsageError
+from stop_harness.log_pattern import LogPattern
+from stop_harness.model import (
     NS_PER_S,
     Clock,
     Configuration,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 
-from harness.engines.ecs_api import EcsApi, evidence_path
-from harness.model import NS_PER_S, ProcessInfo
+from stop_harness.engines.ecs.api import EcsApi, evidence_path
+from stop_harness.model import NS_PER_S, ProcessInfo
 
 FIRST_LOOK_S, LATE_LOOK_S, LOOK_EVERY_S = 0.3, 1.2, 0.3
-"""When the process table of a container is looked at after its stop began; as in `trial.py`."""
+"""When the process table of a container is looked at after its stop began; as in `trial/perform.py`."""
 
 
 class Looks:

@@ -7,9 +7,9 @@ import socket
 from typing import Any
 from urllib.request import urlopen
 
-from harness.engines import start_failure
-from harness.engines.interface import SubjectFailed
-from harness.model import Problem, ProblemKind
+from stop_harness.engines import start_failure
+from stop_harness.engines.interface import SubjectFailed
+from stop_harness.model import Problem, ProblemKind
 
 Address = tuple[str, int]
 

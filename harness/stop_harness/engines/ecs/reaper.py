@@ -1,6 +1,6 @@
 """Stops a run's tasks when the harness dies without doing so itself, even by `kill -9`.
 
-A small process of its own that waits on a pipe whose other end the harness holds; see `reaper.py`. Tasks are found by
+A small process of its own that waits on a pipe whose other end the harness holds; see `engines/docker/reaper.py`. Tasks are found by
 `startedBy`, which is the run's own.
 """
 
@@ -14,8 +14,8 @@ import sys
 import threading
 import time
 
-from harness.engines.ecs_api import EcsApi, EcsSettings, stop_run
-from harness.errors import EngineError
+from stop_harness.engines.ecs.api import EcsApi, EcsSettings, stop_run
+from stop_harness.errors import EngineError
 
 DISMISSED = b"done"
 
@@ -31,13 +31,15 @@ class Reaper:
     def __init__(self, started_by: str, cluster: str, settings: EcsSettings) -> None:
         told = json.dumps({"started_by": started_by, "cluster": cluster, "endpoint_url": settings.endpoint_url})
         self._process = subprocess.Popen(  # nosec B603 # words, no shell
-            [sys.executable, "-P", "-m", "harness.engines.ecs_reaper", told],
+            [sys.executable, "-P", "-m", "stop_harness.engines.ecs.reaper", told],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C at the terminal must not reach it
         )
-        with contextlib.suppress(RuntimeError):  # it leaves its place at once and is to be no zombie; see `reaper.py`
+        with contextlib.suppress(
+            RuntimeError
+        ):  # it leaves its place at once and is to be no zombie; see `engines/docker/reaper.py`
             threading.Thread(target=self._process.wait, name="reaper-started", daemon=True).start()
 
     def dismiss(self) -> None:
@@ -49,7 +51,7 @@ class Reaper:
 def main() -> None:
     """Wait for the harness to go; stop its tasks unless it said that it had."""
     if os.fork():
-        os._exit(0)  # the one that works has no parent from here on, as in `reaper.py`
+        os._exit(0)  # the one that works has no parent from here on, as in `engines/docker/reaper.py`
     if sys.stdin.buffer.read().endswith(DISMISSED):
         return
     told = json.loads(sys.argv[1])

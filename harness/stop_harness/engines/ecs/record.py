@@ -8,9 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from harness import task_definition
-from harness.ecs import stop_timeouts
-from harness.model import NS_PER_S, Clock, ContainerRecord, Event, EventKind, Scenario, TaskDefinition
+from stop_harness.ecs import stop_timeouts, task_definition
+from stop_harness.model import NS_PER_S, Clock, ContainerRecord, Event, EventKind, Scenario, TaskDefinition
 
 MEMORY_MIB, CPU_UNITS = 512, 256
 """Of a task that is made from an image alone; the smallest size of Fargate."""

@@ -19,10 +19,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.engines import pid_namespace_kernel as kernel
-from harness.engines.pid_namespace_connect import NamespaceSockets
-from harness.errors import EngineError
-from harness.model import NS_PER_MS, NS_PER_S
+from stop_harness.engines.process.connect import NamespaceSockets
+from stop_harness.engines.process.shim import kernel
+from stop_harness.errors import EngineError
+from stop_harness.model import NS_PER_MS, NS_PER_S
 
 SHIM_START = "import sys; sys.path += sys.argv[1].split(':'); import pid_namespace_shim as shim; shim.main()"
 """Imported rather than run as a file, so that Python takes the compiled code from its cache: 10 ms less."""

@@ -1,6 +1,6 @@
 """The embedded engine: the scenario's command as PID 1 of its own PID namespace on this machine, no set-up needed.
 
-Each trial has its own small helper process (`pid_namespace_shim.py`), which is the subject's parent and does all the
+Each trial has its own small helper process (`engines/process/shim/main.py`), which is the subject's parent and does all the
 timing. Where the kernel gives no namespaces (macOS, many CI containers) the command runs in a process group, and `info`
 says that the rules of PID 1 are not reproduced. Limits: USER and RUN of a Dockerfile have no effect, files lie where
 this machine has them, and with a port in its readiness or traffic the subject sees a loopback network only.
@@ -23,15 +23,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import dockerfile, signals
-from harness.dockerfile import ImageDefaults
-from harness.engines import reference_program
-from harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed, configure
-from harness.engines.pid_namespace_client import Probe, ShimProcess, probe, start_request
-from harness.engines.pid_namespace_connect import connect
-from harness.engines.signal_trace import EXIT_BEGUN, ExitTrace, ExitWatch
-from harness.errors import BuildError, EngineError
-from harness.model import (
+from stop_harness import signals
+from stop_harness.engines import dockerfile, reference_program
+from stop_harness.engines.dockerfile import ImageDefaults
+from stop_harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed, configure
+from stop_harness.engines.process.client import Probe, ShimProcess, probe, start_request
+from stop_harness.engines.process.connect import connect
+from stop_harness.errors import BuildError, EngineError
+from stop_harness.linux.signal_trace import EXIT_BEGUN, ExitTrace, ExitWatch
+from stop_harness.model import (
     NS_PER_S,
     Clock,
     Configuration,

@@ -2,7 +2,7 @@
 report.
 
 Text stays text, in the reader's sans-serif font. `INK` is the one neutral colour, so that a page can replace it by its
-own (`html.py` does).
+own (`renderers/html.py` does).
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from harness import statistics
-from harness.model import ECS_STOP_TIMEOUT_S, NS_PER_S, Outcome, Report, TrialResult
-from harness.renderers import drawing, survival_plot
-from harness.renderers.drawing import INK
-from harness.wording import OUTCOME_WORDS, one_line, seconds
+from stop_harness.model import ECS_STOP_TIMEOUT_S, NS_PER_S, Outcome, Report, TrialResult
+from stop_harness.renderers.plots import drawing, survival_plot
+from stop_harness.renderers.plots.drawing import INK
+from stop_harness.report import tables
+from stop_harness.wording import OUTCOME_WORDS, one_line, seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -178,7 +178,7 @@ def _outcome_matrix(report: Report) -> Figure | None:
     """Scenario × stop timeout; an empty cell was not tried."""
     from matplotlib.patches import Rectangle
 
-    table = statistics.summary_table(report)
+    table = tables.summary_table(report)
     if table.empty:
         return None
     names = list(dict.fromkeys(table["scenario"]))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.model import NS_PER_S, Report, ScenarioStatistics
-from harness.renderers import drawing
-from harness.renderers.drawing import INK
-from harness.survival import CONFIDENCE, DEFAULTS_NS, share
-from harness.wording import one_line
+from stop_harness.model import NS_PER_S, Report, ScenarioStatistics
+from stop_harness.renderers.plots import drawing
+from stop_harness.renderers.plots.drawing import INK
+from stop_harness.report.survival import CONFIDENCE, DEFAULTS_NS, share
+from stop_harness.wording import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from harness.model import NS_PER_S, Outcome, Trend, TrendPoint, TrendSeries
-from harness.renderers import drawing
-from harness.renderers.drawing import INK
-from harness.renderers.plots import OUTCOME_COLOURS, OUTCOME_MARKERS
-from harness.wording import OUTCOME_WORDS, one_line
+from stop_harness.model import NS_PER_S, Outcome, Trend, TrendPoint, TrendSeries
+from stop_harness.renderers.plots import drawing
+from stop_harness.renderers.plots.drawing import INK
+from stop_harness.renderers.plots.plots import OUTCOME_COLOURS, OUTCOME_MARKERS
+from stop_harness.wording import OUTCOME_WORDS, one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.model import Comparison, DurationChange, Outcome, StatusChange, StopChange, StopId, StopSummary, TestResult
-from harness.renderers.documented import Documented, WarningDocument
-from harness.wording import to_seconds
+from stop_harness.model import (
+    Comparison,
+    DurationChange,
+    Outcome,
+    StatusChange,
+    StopChange,
+    StopId,
+    StopSummary,
+    TestResult,
+)
+from stop_harness.renderers.results.documented import Documented, WarningDocument
+from stop_harness.wording import to_seconds
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from harness.model import (
+from stop_harness.model import (
     ClaimStatus,
     Clock,
     ComplianceStatus,
@@ -24,8 +24,8 @@ from harness.model import (
     TrafficKind,
     Vantage,
 )
-from harness.renderers.comparison_document import ComparisonDocument
-from harness.renderers.documented import Documented, WarningDocument
+from stop_harness.renderers.results.comparison import ComparisonDocument
+from stop_harness.renderers.results.documented import Documented, WarningDocument
 
 FORMAT_VERSION = 1
 

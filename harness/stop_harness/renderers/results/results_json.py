@@ -1,4 +1,4 @@
-"""results.json: everything a report says, for machines, in the format of `results_document.py`."""
+"""results.json: everything a report says, for machines, in the format of `renderers/results/document.py`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from collections import Counter
 from typing import Any
 
-from harness import signals
-from harness.model import (
+from stop_harness import signals
+from stop_harness.model import (
     MOST_NAMES,
     Clock,
     EngineInfo,
@@ -28,9 +28,8 @@ from harness.model import (
     TrialResult,
     TriedRemedy,
 )
-from harness.renderers.comparison_document import comparison
-from harness.renderers.documented import WarningDocument
-from harness.renderers.results_document import (
+from stop_harness.renderers.results.comparison import comparison
+from stop_harness.renderers.results.document import (
     FORMAT_VERSION,
     CauseDocument,
     ClaimDocument,
@@ -63,8 +62,9 @@ from harness.renderers.results_document import (
     TimeoutAdviceDocument,
     TrialDocument,
 )
-from harness.verdict import lost_requests
-from harness.wording import run_duration_ns, to_seconds
+from stop_harness.renderers.results.documented import WarningDocument
+from stop_harness.verdict.judge import lost_requests
+from stop_harness.wording import run_duration_ns, to_seconds
 
 # ── Report → document ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.model import ClaimStatus, Report, Status
-from harness.wording import one_line, timeout
+from stop_harness.model import ClaimStatus, Report, Status
+from stop_harness.wording import one_line, timeout
 
 WORDS = {
     ClaimStatus.SHOWN: "shown",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import textwrap
 
-from harness.prediction import KNOWN_RIGHT, Forecast
-from harness.wording import one_line, printable
+from stop_harness.evidence.forecast import KNOWN_RIGHT, Forecast
+from stop_harness.wording import one_line, printable
 
 
 def render(forecast: Forecast, subject: str, *, width: int = 80) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.model import NS_PER_S, Paste, RemedyEffect, Report, TriedRemedy
-from harness.wording import OUTCOME_WORDS, count_of, one_line, precise_seconds, sentence, timeout
+from stop_harness.model import NS_PER_S, Paste, RemedyEffect, Report, TriedRemedy
+from stop_harness.wording import OUTCOME_WORDS, count_of, one_line, precise_seconds, sentence, timeout
 
 MARKS = {
     RemedyEffect.CURES: "✔",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from harness.start_window import Fate, Sweep
-from harness.wording import precise_seconds, printable, timeout, to_seconds
+from stop_harness.experiments.start_window import Fate, Sweep
+from stop_harness.wording import precise_seconds, printable, timeout, to_seconds
 
 MARKS = {Fate.HEARD: "✔", Fate.LOST: "✘", Fate.UNCLEAR: "?"}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.model import Percentile, Report, ScenarioStatistics, Share, StillRunning
-from harness.survival import MIN_STOPS
-from harness.wording import count_of, one_line, seconds, timeout
+from stop_harness.model import Percentile, Report, ScenarioStatistics, Share, StillRunning
+from stop_harness.report.survival import MIN_STOPS
+from stop_harness.wording import count_of, one_line, seconds, timeout
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from harness.ecs_client.measure import BAD, ContainerStop, TaskStop
-from harness.model import Outcome, SigkillEvidence
-from harness.wording import OUTCOME_WORDS, count_of, precise_seconds, printable
+from stop_harness.ecs_client.measure import BAD, ContainerStop, TaskStop
+from stop_harness.model import Outcome, SigkillEvidence
+from stop_harness.wording import OUTCOME_WORDS, count_of, precise_seconds, printable
 
 RED, GREEN, YELLOW, BOLD, RESET = "\033[31m", "\033[32m", "\033[33m", "\033[1m", "\033[0m"
 HEADERS = ("container", "took", "stop timeout", "exit code", "SIGKILL")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness import signals
-from harness.model import ContainerShare, Outcome, Report, Severity, TaskStop
-from harness.stop_sequence import EXIT_CODE_SIGKILL
-from harness.wording import OUTCOME_WORDS, count_of, one_line, seconds, sentence, timeout
+from stop_harness import signals
+from stop_harness.evidence.stop_sequence import EXIT_CODE_SIGKILL
+from stop_harness.model import ContainerShare, Outcome, Report, Severity, TaskStop
+from stop_harness.wording import OUTCOME_WORDS, count_of, one_line, seconds, sentence, timeout
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.model import (
-    Comparison,
-    DurationChange,
-    StatusChange,
-    StopChange,
-    StopId,
-    TestResult,
-)
-from harness.wording import count_of, one_line, timeout
+from stop_harness.model import Comparison, DurationChange, StatusChange, StopChange, StopId, TestResult
+from stop_harness.wording import count_of, one_line, timeout
 
 MAX_NAMES = 8
 

@@ -1,6 +1,6 @@
 """What the shim's forked children do until exec: turn into the subject, or into a command beside it.
 
-Standard library only and imported by `pid_namespace_shim.py` in its own process.
+Standard library only and imported by `engines/process/shim/main.py` in its own process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-    from harness.engines import pid_namespace_kernel as kernel
+    from stop_harness.engines.process.shim import kernel
 else:
     import pid_namespace_kernel as kernel
 

@@ -1,6 +1,6 @@
 """What the shim asks of Linux: namespaces, /proc, and the exit status of processes that are not its children.
 
-Standard library only and imported by `pid_namespace_shim.py` in its own process. Importing it works everywhere; calling
+Standard library only and imported by `engines/process/shim/main.py` in its own process. Importing it works everywhere; calling
 it works on Linux. Pids are the host's unless said otherwise, times CLOCK_MONOTONIC in ns.
 """
 

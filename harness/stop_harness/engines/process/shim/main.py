@@ -1,6 +1,6 @@
 """The waiting parent of one subject: starts it as PID 1, signals it, waits for it, all on one clock in one process.
 
-Run by `pid_namespace.py` as its own process, one per trial, so that many trials in the harness do not disturb each
+Run by `engines/process/engine.py` as its own process, one per trial, so that many trials in the harness do not disturb each
 other's measurement. Standard library only, and re2 where a log is searched. Requests come in on standard input, one
 JSON object a line; each gets one reply on standard output, except `kill`. The end of standard input means that the
 harness died: the subject is killed. A second channel, where there is one, hands out sockets of the subject's network
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-    from harness.engines import pid_namespace_kernel as kernel
-    from harness.engines.pid_namespace_child import LINUX, become_companion, become_subject, trouble_of
-    from harness.engines.pid_namespace_ready import NS_PER_MS, READ_BYTES, Output, PortCheck
+    from stop_harness.engines.process.shim import kernel
+    from stop_harness.engines.process.shim.child import LINUX, become_companion, become_subject, trouble_of
+    from stop_harness.engines.process.shim.ready import NS_PER_MS, READ_BYTES, Output, PortCheck
 else:  # run from its own directory, not as part of the package, whose __init__ may import much
     import pid_namespace_kernel as kernel
     from pid_namespace_child import LINUX, become_companion, become_subject, trouble_of

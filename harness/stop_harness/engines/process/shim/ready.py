@@ -1,6 +1,6 @@
 """How the shim tells that the subject is ready: by what it wrote and by what its ports answer. Never blocks.
 
-Standard library and re2 only; imported by `pid_namespace_shim.py` in its own process.
+Standard library and re2 only; imported by `engines/process/shim/main.py` in its own process.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 if TYPE_CHECKING or __package__:
-    from harness.engines.log_pattern import LogPattern
-else:  # run from its own directory, as pid_namespace_shim.py is
+    from stop_harness.log_pattern import LogPattern
+else:  # run from its own directory, as engines/process/shim/main.py is
     from log_pattern import LogPattern
 
 NS_PER_MS = 1_000_000
