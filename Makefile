@@ -14,7 +14,7 @@ help:
 	@echo "make test-engines  Docker 20.10, 26.1, 28.5 and Podman 4.3, 5.4, 5.8, each in a folder of its own; as root"
 	@echo "make test-all    all of that, and with the oldest and the newest of each dependency"
 	@echo "make lock        write requirements/dev.txt again, the hashes that development and CI install"
-	@echo "make lint        ruff, mypy --strict and bandit"
+	@echo "make lint        ruff, mypy --strict, the import contracts of pyproject.toml, and bandit"
 	@echo "make docs        write the generated parts of docs/ again"
 	@echo "make known-stops  stop those images and write docs/known-stops.md and the README's table again"
 	@echo "make example     write reports/example again from the shipped scenarios"
@@ -53,7 +53,8 @@ lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml harness 2>/dev/null
+	@$(BIN)/lint-imports
+	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml harness/stop_harness 2>/dev/null
 
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff format .

@@ -1,9 +1,9 @@
 """stop-harness: does my container shut down gracefully, and if not, why?
 
-    scenario file ─▶ Scenario ─▶ Plan(Trial…) ─▶ Observation ─▶ Verdict ─▶ Report ─▶ terminal, JSON, HTML, …
-      scenario/scenario_file.py     plan/trials.py      trial/perform.py         verdict/judge.py    report/build.py   renderers/
-                                      │
-                                   engines/  (docker_api · pid_namespace · simulated)
+    scenario file ─▶ Scenario ─▶ Trial… ─▶ Observation ─▶ facts ─▶ Verdict ─▶ Report ─▶ terminal, JSON, HTML, …
+        scenario/       plan/      trial/      evidence/    verdict/    report/    renderers/
+                                     │
+                                  engines/  (docker · process · ecs · simulated)
 
 Start with `model/` (the nouns, in flow order) and `run/pipeline.py` (the verbs, in flow order).
 """

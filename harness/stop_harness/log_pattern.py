@@ -1,7 +1,7 @@
 """Users' regular expressions on what containers write, in a time that grows with the text and never explodes.
 
 Python's own engine backtracks: `^(a+)+$` on thirty letters takes minutes and hears no signal meanwhile. RE2 does not
-(github.com/google/re2). Standard library and re2 only, because `engines/process/shim/main.py` imports this file as well.
+(github.com/google/re2). Standard library and re2 only, because the shim of the process engine imports it as well.
 """
 
 from __future__ import annotations

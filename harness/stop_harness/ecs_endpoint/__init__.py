@@ -1,13 +1,13 @@
 """An ECS-compatible endpoint whose tasks are real containers of a container engine.
 
-    client ─▶ server.py ─▶ wire.py ─▶ running.py ─▶ agent.py ─▶ tasks.py (pure)
-               HTTP        botocore's   operations    one thread  what the task is now,
-                           own model   services.py    a container what must be done next
+    client ─▶ server.py ─▶ wire.py ─▶ operations/ ─▶ agent.py ─▶ lifecycle.py (pure)
+               HTTP        botocore's  one file        one thread  what the task is now,
+                           own model   a noun          a container what must be done next
                                                          │
-                                                     containers.py (docker) · ecs_endpoint/simulated_containers.py (scripts)
+                                                     containers.py: docker_containers.py · simulated_containers.py
 
-Pure: `definitions` (what is refused), `identifiers` (ARNs), `records` and `tasks` (lifecycle and stop order), `rollout`
-(services). What any reader of a task definition must know is in `harness/ecs/`. Engine `ecs` and `stop-task` meet them
-only on the wire. Beside the API: `evidence`, `own_resources`. `answers_first` keeps a burst of stops from delaying its
-own answers.
+Pure: `validation` (what ECS refuses of a task definition), `identifiers` (ARNs), `records` and `lifecycle` (life and
+stop order of a task), `rollout` (services). What any reader of a task definition must know is in `ecs/`. The engine
+`ecs` and `stop-task` meet this room only on the wire. Beside the API: `evidence`, `own_resources`. `answers_first`
+keeps a burst of stops from delaying its own answers.
 """

@@ -1,8 +1,8 @@
 """Who was SIGKILLed while a container stopped: the bookkeeping from the kernel's process events to an answer.
 
-Where the events come from is another matter: `linux/process_connector.py` listens on this machine, `engines/docker/witness.py` is told by a
-container of ours on the engine's. Pids are those of the engine's machine unless said otherwise, times its
-CLOCK_MONOTONIC in ns, and compared only with one another.
+Where the events come from is another matter: `linux/process_connector.py` listens on this machine,
+`engines/docker/witness.py` is told by a container of ours on the engine's. Pids are those of the engine's machine
+unless said otherwise, times its CLOCK_MONOTONIC in ns, and compared only with one another.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ class RunInfo:
 
     `until_sure`: stops were repeated until `goal` was shown or out of reach. `reference` None: not measured.
     `resumed_at`: when the run was continued after it had been interrupted or killed (`run --resume`).
-    `digest_key`: names the key that the digests of values were made with (`report/redaction.py`); None: nothing is hidden.
+    `digest_key`: names the key that the digests of values were made with (`report/redaction.py`); None: nothing is
+    hidden.
     """
 
     run_id: str

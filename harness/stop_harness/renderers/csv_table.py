@@ -1,5 +1,6 @@
-"""CSV for spreadsheets: one row a trial, or one row per scenario and stop timeout. `stop_harness.report.tables` documents the
-columns."""
+"""CSV for spreadsheets: one row a trial, or one row per scenario and stop timeout.
+
+`stop_harness.report.tables` documents the columns."""
 
 from __future__ import annotations
 

@@ -48,8 +48,8 @@ def run(
 ) -> RunOutcome:
     """Do a whole run. `open_engine` (name, run id) replaces the choice of an engine, for tests.
 
-    Raises the errors of `stop_harness.errors` for what keeps a run from starting; from the first trial on, everything that
-    happens is in the report.
+    Raises the errors of `stop_harness.errors` for what keeps a run from starting; from the first trial on, everything
+    that happens is in the report.
     """
     run_id = new_run_id()
     # Read before anything starts: a mistake shows at once, and `latest` still names the run before.

@@ -1,6 +1,7 @@
 """Amazon ECS over boto3: throttling, RunTask in batches, one DescribeTasks loop for all tasks; what our endpoint adds.
 
-Used by `engines/ecs/engine.py` only. Nothing here imports `ecs_endpoint`: a local endpoint is met on the wire, like AWS itself.
+Used by `engines/ecs/engine.py` only. Nothing here imports `ecs_endpoint`: a local endpoint is met on the wire, like
+AWS itself.
 """
 
 from __future__ import annotations

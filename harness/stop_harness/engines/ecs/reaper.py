@@ -1,7 +1,7 @@
 """Stops a run's tasks when the harness dies without doing so itself, even by `kill -9`.
 
-A small process of its own that waits on a pipe whose other end the harness holds; see `engines/docker/reaper.py`. Tasks are found by
-`startedBy`, which is the run's own.
+A small process of its own that waits on a pipe whose other end the harness holds; see `engines/docker/reaper.py`.
+Tasks are found by `startedBy`, which is the run's own.
 """
 
 from __future__ import annotations
@@ -37,9 +37,8 @@ class Reaper:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C at the terminal must not reach it
         )
-        with contextlib.suppress(
-            RuntimeError
-        ):  # it leaves its place at once and is to be no zombie; see `engines/docker/reaper.py`
+        # It leaves its place at once and is to be no zombie; see `engines/docker/reaper.py`.
+        with contextlib.suppress(RuntimeError):
             threading.Thread(target=self._process.wait, name="reaper-started", daemon=True).start()
 
     def dismiss(self) -> None:

@@ -24,7 +24,7 @@ from stop_harness.engines.process.shim import kernel
 from stop_harness.errors import EngineError
 from stop_harness.model import NS_PER_MS, NS_PER_S
 
-SHIM_START = "import sys; sys.path += sys.argv[1].split(':'); import pid_namespace_shim as shim; shim.main()"
+SHIM_START = "import sys; sys.path += sys.argv[1].split(':'); from shim import main; main.main()"
 """Imported rather than run as a file, so that Python takes the compiled code from its cache: 10 ms less."""
 
 REPLY_PATIENCE_NS = 60 * NS_PER_S
@@ -186,7 +186,8 @@ class ShimProcess:
 def _module_path() -> str:
     """Where the helper finds its modules and re2; `-IS` keeps it from everything else that is installed."""
     re2 = importlib.util.find_spec("re2")
-    folders = [Path(__file__).parent]
+    here = Path(__file__).parent
+    folders = [here, here.parents[1]]  # the folder `shim`, and the root of the package, where `log_pattern` is
     if re2 is not None and re2.origin is not None:  # only a log pattern needs it
         folders.append(Path(re2.origin).parents[1])
     return ":".join(map(str, folders))

@@ -1,9 +1,9 @@
 """The embedded engine: the scenario's command as PID 1 of its own PID namespace on this machine, no set-up needed.
 
-Each trial has its own small helper process (`engines/process/shim/main.py`), which is the subject's parent and does all the
-timing. Where the kernel gives no namespaces (macOS, many CI containers) the command runs in a process group, and `info`
-says that the rules of PID 1 are not reproduced. Limits: USER and RUN of a Dockerfile have no effect, files lie where
-this machine has them, and with a port in its readiness or traffic the subject sees a loopback network only.
+Each trial has its own small helper process (`engines/process/shim/main.py`), which is the subject's parent and does all
+the timing. Where the kernel gives no namespaces (macOS, many CI containers) the command runs in a process group, and
+`info` says that the rules of PID 1 are not reproduced. Limits: USER and RUN of a Dockerfile have no effect, files lie
+where this machine has them, and with a port in its readiness or traffic the subject sees a loopback network only.
 """
 
 from __future__ import annotations

@@ -12,14 +12,13 @@ import resource
 import signal
 import sys
 
+from . import kernel
+
 TYPE_CHECKING = False  # the typing module costs 3 ms of each start
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-    from stop_harness.engines.process.shim import kernel
-else:
-    import pid_namespace_kernel as kernel
 
 LINUX = sys.platform == "linux"
 

@@ -1,7 +1,7 @@
 """What the shim asks of Linux: namespaces, /proc, and the exit status of processes that are not its children.
 
-Standard library only and imported by `engines/process/shim/main.py` in its own process. Importing it works everywhere; calling
-it works on Linux. Pids are the host's unless said otherwise, times CLOCK_MONOTONIC in ns.
+Standard library only and imported by `engines/process/shim/main.py` in its own process. Importing it works
+everywhere; calling it works on Linux. Pids are the host's unless said otherwise, times CLOCK_MONOTONIC in ns.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The waiting parent of one subject: starts it as PID 1, signals it, waits for it, all on one clock in one process.
 
-Run by `engines/process/engine.py` as its own process, one per trial, so that many trials in the harness do not disturb each
-other's measurement. Standard library only, and re2 where a log is searched. Requests come in on standard input, one
-JSON object a line; each gets one reply on standard output, except `kill`. The end of standard input means that the
-harness died: the subject is killed. A second channel, where there is one, hands out sockets of the subject's network
-namespace. (The marshal module instead of json would save 2 of the 25 ms that a start takes.)
+Run by `engines/process/engine.py` as its own process, one per trial, so that many trials in the harness do not
+disturb each other's measurement. Standard library only, and re2 where a log is searched. Requests come in on standard
+input, one JSON object a line; each gets one reply on standard output, except `kill`. The end of standard input means
+that the harness died: the subject is killed. A second channel, where there is one, hands out sockets of the subject's
+network namespace. (The marshal module instead of json would save 2 of the 25 ms that a start takes.)
 
 Times are CLOCK_MONOTONIC in ns. A *wait status* is what waitpid(2) gives. Single-threaded for good reason: after
 unshare(CLONE_NEWPID) the kernel refuses new threads (clone(2), EINVAL).
@@ -20,18 +20,15 @@ import signal
 import sys
 import time
 
+# Relative, because the helper process imports this folder alone: the package's own parts may import much.
+from . import kernel
+from .child import LINUX, become_companion, become_subject, trouble_of
+from .ready import NS_PER_MS, READ_BYTES, Output, PortCheck
+
 TYPE_CHECKING = False  # the typing module costs 3 ms of each start
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
-
-    from stop_harness.engines.process.shim import kernel
-    from stop_harness.engines.process.shim.child import LINUX, become_companion, become_subject, trouble_of
-    from stop_harness.engines.process.shim.ready import NS_PER_MS, READ_BYTES, Output, PortCheck
-else:  # run from its own directory, not as part of the package, whose __init__ may import much
-    import pid_namespace_kernel as kernel
-    from pid_namespace_child import LINUX, become_companion, become_subject, trouble_of
-    from pid_namespace_ready import NS_PER_MS, READ_BYTES, Output, PortCheck
 
 REQUESTS, REPLIES = 0, 1
 
@@ -443,7 +440,3 @@ def main() -> NoReturn:
                 line = line[os.write(REPLIES, line) :]
         except BrokenPipeError:
             shim.die()
-
-
-if __name__ == "__main__":
-    main()

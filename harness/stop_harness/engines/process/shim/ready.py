@@ -13,9 +13,9 @@ TYPE_CHECKING = False  # the typing module costs 3 ms of each start
 if TYPE_CHECKING:
     from typing import Any
 
-if TYPE_CHECKING or __package__:
+if TYPE_CHECKING or __package__ != "shim":
     from stop_harness.log_pattern import LogPattern
-else:  # run from its own directory, as engines/process/shim/main.py is
+else:  # in the helper process, which knows nothing of the package; see `SHIM_START` in engines/process/client.py
     from log_pattern import LogPattern
 
 NS_PER_MS = 1_000_000
