@@ -130,7 +130,7 @@ def short_folder() -> Iterator[Path]:
 def test_nothing_is_left_of_a_tunnel_whose_owner_was_killed(ssh_engine: Address, short_folder: Path) -> None:
     """Neither ssh nor its socket file, even by kill -9."""
     program = (
-        "import sys, time; from stop_harness.engines import ssh_tunnel; "
+        "import sys, time; from stop_harness.engines.docker import ssh_tunnel; "
         "print(ssh_tunnel.socket_to(sys.argv[1]), flush=True); time.sleep(600)"
     )
     environment = {**os.environ, "TMPDIR": str(short_folder)}

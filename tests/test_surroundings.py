@@ -269,10 +269,10 @@ def test_an_unexpected_error_exits_with_4_and_says_what_to_send(project: Project
     """Never with 1, which means that a container failed; the values of the command line stay out of it."""
     project.scenario("web")
     line = (
-        "import sys; from harness import cli, discovery; "
+        "import sys; from stop_harness.cli import main; from stop_harness.scenario import discovery; "
         "discovery.load = lambda paths: [][1]; "
         f"sys.argv = ['stop-harness', 'run', '{project.folder}/secret.yaml', '--report-dir=secret', '--seed', '77']; "
-        "cli.main()"
+        "main.main()"
     )
     done = subprocess.run(
         [os.path.join(os.path.dirname(COMMAND), "python"), "-c", line],

@@ -381,8 +381,8 @@ def test_nothing_is_left_of_a_harness_that_was_killed(remote: DockerHost) -> Non
     """It ends with its input, though nobody else cleans up."""
     program = (
         "import sys, time\n"
-        "from stop_harness.engines import docker_host, witness\n"
-        f"heard, said = witness.bring(docker_host.find(), {labels()!r})\n"
+        "from stop_harness.engines.docker import host, witness\n"
+        f"heard, said = witness.bring(host.find(), {labels()!r})\n"
         "print(said, flush=True)\n"
         "time.sleep(600)\n"
     )
