@@ -7,7 +7,7 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stop_harness.engines.dockerfile import ImageDefaults, read
+from stop_harness.engines.dockerfile import ImageDefaults, build_inputs, read
 from stop_harness.errors import BuildError
 
 
@@ -167,3 +167,46 @@ def test_quoted_values_come_back(values: dict[str, str]) -> None:
     escaped = {name: "".join("\\" + character for character in value) for name, value in values.items()}
     line = "ENV " + " ".join(f"{name}={value}" for name, value in escaped.items())
     assert dict(read(f"FROM x\n{line} LAST=1").environment) == {**values, "LAST": "1"}
+
+
+# ── What a build takes from outside ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_base_images_are_those_of_every_stage_but_the_file_s_own_and_scratch() -> None:
+    """Each is named once, in order of first appearance; flags and stage names are not images."""
+    text = "FROM --platform=linux/amd64 go:1 AS Build\nFROM build\nFROM scratch\nFROM debian\nFROM go:1 AS again\n"
+    assert build_inputs(text).base_images == ("go:1", "debian")
+
+
+@pytest.mark.parametrize(
+    ("text", "build_args", "expected"),
+    [
+        ("ARG BASE=a\nFROM $BASE", (), "a"),
+        ("ARG BASE=a\nFROM $BASE", (("BASE", "b"),), "b"),
+        ('ARG BASE="a:1"\nFROM ${BASE}', (), "a:1"),
+        ("ARG BASE\nFROM ${BASE:-c}", (), "c"),
+        ("ARG TAG=1 NAME=app\nFROM reg/${NAME}:${TAG} AS x", (), "reg/app:1"),
+        ("ARG NAME=a\nARG BASE=${NAME}:2\nFROM \\\n  $BASE", (), "a:2"),
+        ("# escape=`\nFROM `\n  a", (), "a"),
+    ],
+)
+def test_build_arguments_stand_in_the_name_of_a_base_image(
+    text: str, build_args: tuple[tuple[str, str], ...], expected: str
+) -> None:
+    """As Docker reads FROM: defaults, `--build-arg`, and lines that go on."""
+    assert build_inputs(text, build_args).base_images == (expected,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "CMD a", "FROM", "FROM $UNKNOWN AS x", "FROM x\nRUN <<EOF\nFROM y\nEOF", "FROM x\nARG B=y\nFROM $B"],
+)
+def test_what_is_no_base_image_is_not_taken_for_one(text: str) -> None:
+    """No FROM, one without an image, a here-document, and an argument of a stage, which FROM does not see."""
+    assert build_inputs(text).base_images in {(), ("x",)}
+
+
+def test_every_declared_argument_is_named() -> None:
+    """Before FROM and within stages, with and without a default; what RUN prints is none."""
+    text = "ARG A\nFROM x\nARG B=1 C\nRUN <<EOF\nARG D\nEOF\n"
+    assert build_inputs(text).arguments == {"A", "B", "C"}

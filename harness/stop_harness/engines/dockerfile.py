@@ -1,8 +1,9 @@
-"""Dockerfile text → what the image would run, for an engine without images. Pure: no file is opened here.
+"""Dockerfile text → what the image would run, for an engine without images, and what a build takes from outside its
+folder, for one with images. Pure: no file is opened here.
 
-Only what decides the start and the stop of the final stage is read: ENTRYPOINT, CMD, SHELL, ENV, STOPSIGNAL, WORKDIR,
-and COPY/ADD from the build context (to find a file of the image in the build directory). Grammar: Dockerfile reference,
-https://docs.docker.com/reference/dockerfile/.
+Of what it would run, only that is read which decides the start and the stop of the final stage: ENTRYPOINT, CMD, SHELL,
+ENV, STOPSIGNAL, WORKDIR, and COPY/ADD from the build context (to find a file of the image in the build directory).
+Grammar: Dockerfile reference, https://docs.docker.com/reference/dockerfile/.
 
 Limits: the base image of another registry is not read, so its ENTRYPOINT, ENV and STOPSIGNAL are unknown; RUN has no
 effect; USER and ONBUILD are ignored; substitution knows `$X`, `${X}`, `${X:-word}` and `${X:+word}`.
@@ -20,6 +21,9 @@ from stop_harness.errors import BuildError
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
 """What runs the shell form on Linux unless SHELL says otherwise. Source: Dockerfile reference, SHELL."""
+
+NO_BASE_IMAGE = "scratch"
+"""`FROM scratch` begins with an empty file system. Source: Dockerfile reference, FROM."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,19 @@ class ImageDefaults:
         return tuple(dict.fromkeys(found if inside is None else (*found, inside)))
 
 
+@dataclass(frozen=True)
+class BuildInputs:
+    """What a build takes from outside its folder.
+
+    `base_images` are the images that the stages start from, each once, in order of first appearance, with build
+    arguments filled in. Stages of the Dockerfile itself and `scratch` are not among them. `arguments` are the names
+    that ARG declares anywhere, so that `--build-arg` has an effect.
+    """
+
+    base_images: tuple[str, ...]
+    arguments: frozenset[str]
+
+
 @dataclass
 class _Stage:
     """One build stage while it is read. `command_is_own`: CMD stood in this stage, not in the one it inherits from."""
@@ -76,13 +93,26 @@ def read(
 
     Raises BuildError where there is no FROM: such a file builds nowhere.
     """
+    reader = _read_all(text, build_args, base_environment)
+    if reader.stage is None:
+        raise BuildError("the Dockerfile has no FROM instruction")
+    return reader.stage.defaults
+
+
+def build_inputs(text: str, build_args: tuple[tuple[str, str], ...] = ()) -> BuildInputs:
+    """The base images and the declared arguments. A file without FROM has no base image: the build gives the error."""
+    reader = _read_all(text, build_args, ())
+    return BuildInputs(tuple(dict.fromkeys(reader.base_images)), frozenset(reader.declared))
+
+
+def _read_all(
+    text: str, build_args: tuple[tuple[str, str], ...], base_environment: tuple[tuple[str, str], ...]
+) -> _Reader:
     reader = _Reader(dict(build_args), dict(base_environment))
     escape, lines = _directives(text.removeprefix("\ufeff").splitlines())
     for instruction, rest in _instructions(lines, escape):
         reader.take(instruction, rest, escape)
-    if reader.stage is None:
-        raise BuildError("the Dockerfile has no FROM instruction")
-    return reader.stage.defaults
+    return reader
 
 
 class _Reader:
@@ -90,6 +120,8 @@ class _Reader:
 
     def __init__(self, build_args: dict[str, str], base_environment: dict[str, str]) -> None:
         self.stage: _Stage | None = None
+        self.base_images: list[str] = []
+        self.declared: set[str] = set()
         self._named: dict[str, _Stage] = {}
         self._build_args = build_args
         self._base = base_environment
@@ -98,7 +130,7 @@ class _Reader:
     def take(self, instruction: str, rest: str, escape: str) -> None:
         """One instruction. What the stop does not depend on is passed over."""
         if instruction == "FROM":
-            self._open_stage(_expand(rest, self._global_arguments, escape).split())
+            self._open_stage([word for word in _words(rest, escape) if not word.startswith("--")], escape)
         elif instruction == "ARG":
             self._declare(rest, escape)
         elif self.stage is None:
@@ -110,9 +142,12 @@ class _Reader:
         else:
             self._set_default(self.stage, instruction, rest, escape)
 
-    def _open_stage(self, words: list[str]) -> None:
-        words = [word for word in words if not word.startswith("--")]
-        base = self._named.get(words[0].lower()) if words else None
+    def _open_stage(self, words: list[str], escape: str) -> None:
+        """FROM, without its flags. Variables count in the image's name only: those from before the first FROM."""
+        image = _expand(words[0], self._global_arguments, escape) if words else ""
+        base = self._named.get(image.lower())
+        if image and base is None and image.lower() != NO_BASE_IMAGE:
+            self.base_images.append(image)
         self.stage = _Stage(base.defaults, base.shell) if base else _Stage()
         if len(words) == 3 and words[1].upper() == "AS":
             self._named[words[2].lower()] = self.stage
@@ -122,6 +157,7 @@ class _Reader:
         known = self._global_arguments if self.stage is None else self.stage.arguments
         for word in _words(rest, escape):
             name, given, value = word.partition("=")
+            self.declared.add(name)
             if name in self._build_args:
                 known[name] = self._build_args[name]
             elif given:

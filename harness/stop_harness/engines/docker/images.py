@@ -19,6 +19,7 @@ import requests
 from docker.utils import exclude_paths, parse_repository_tag
 
 from stop_harness.engines import reference_program
+from stop_harness.engines.dockerfile import build_inputs
 from stop_harness.engines.interface import PrepareProgress, configure
 from stop_harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
 from stop_harness.model import Configuration, Scenario, Subject
@@ -37,10 +38,6 @@ Without a registry, make one from Debian's packages and name it:
   mmdebstrap --variant=minbase --include=python3 bookworm - | docker import - stop-harness-base
   export STOP_HARNESS_BASE_IMAGE=stop-harness-base"""
 
-_FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE | re.MULTILINE)
-_ARG = re.compile(r"^\s*ARG\s+([A-Za-z_]\w*)(?:=(\S*))?", re.IGNORECASE | re.MULTILINE)
-_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}|\$(\w+)")
-
 
 @dataclass(frozen=True)
 class Build:
@@ -55,15 +52,7 @@ class Build:
     @property
     def base_images(self) -> tuple[str, ...]:
         """Images that the Dockerfile starts from, build arguments filled in, own stages and `scratch` left out."""
-        values = {name: (default or "").strip("\"'") for name, default in _ARG.findall(self.text)}
-        values.update(self.arguments)
-        images, stages = [], {"scratch"}
-        for image, stage in _FROM.findall(self.text):
-            name = _VARIABLE.sub(lambda match: values.get(match[1] or match[3]) or match[2] or "", image)
-            if name.lower() not in stages:
-                images.append(name)
-            stages.add(stage.lower())
-        return tuple(dict.fromkeys(images))
+        return build_inputs(self.text, self.arguments).base_images
 
 
 class Images:
@@ -124,15 +113,15 @@ class Images:
         if subject.build_directory is None:
             return Subject(image=subject.image)
         directory = Path(subject.build_directory)
-        dockerfile = subject.dockerfile or "Dockerfile"
+        file = subject.dockerfile or "Dockerfile"
         try:
-            text = (directory / dockerfile).read_text(encoding="utf-8", errors="replace")
+            text = (directory / file).read_text(encoding="utf-8", errors="replace")
         except OSError as error:
-            raise BuildError(f"{scenario.name}: cannot read {directory / dockerfile}: {error.strerror}") from None
+            raise BuildError(f"{scenario.name}: cannot read {directory / file}: {error.strerror}") from None
         arguments = dict(subject.build_args)
-        if self._base_image and BASE_IMAGE_ARGUMENT in dict(_ARG.findall(text)):
+        if self._base_image and BASE_IMAGE_ARGUMENT in build_inputs(text).arguments:
             arguments.setdefault(BASE_IMAGE_ARGUMENT, self._base_image)
-        return Build(scenario.name, directory, dockerfile, tuple(sorted(arguments.items())), text)
+        return Build(scenario.name, directory, file, tuple(sorted(arguments.items())), text)
 
     def _find(self, scenario: Scenario, key: Subject, progress: PrepareProgress) -> None:
         assert key.image is not None
