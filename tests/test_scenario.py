@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 from stop_harness.errors import ScenarioError
 from stop_harness.model import NS_PER_MS, NS_PER_S, Expectation, Outcome, Readiness, Scenario, StopPlan, Subject
 from stop_harness.scenario import scenario_file
@@ -429,7 +430,19 @@ def test_location_finds_a_key_of_a_valid_scenario(wanted: Scenario, key: str) ->
     text = yaml_of(wanted)
     lines = text.splitlines()
     line = next(number for number, text in enumerate(lines, start=1) if text.startswith(f"{key}:"))
-    assert scenario_file.location(text, "f.yaml", (key,)) == f"f.yaml:{line}:1"
+    assert scenario_file.parse(text, "f.yaml").location(key) == f"f.yaml:{line}:1"
+
+
+@given(scenarios())
+@settings(max_examples=20)
+def test_positions_are_neither_stored_nor_part_of_what_a_scenario_says(wanted: Scenario) -> None:
+    """They are for messages: the stored scenario equals the parsed one, and only knows its name for a place."""
+    parsed = scenario_file.parse(yaml_of(wanted), SOURCE)
+    records = TypeAdapter(Scenario)
+    stored = records.validate_json(records.dump_json(parsed))
+    assert stored == parsed
+    assert "positions" not in records.dump_python(parsed)
+    assert stored.location("name") == f"scenario {wanted.name}"
 
 
 def _json_keys(data: object) -> object:

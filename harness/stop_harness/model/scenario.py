@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -233,8 +234,29 @@ class Expectation:
 
 
 @dataclass(frozen=True)
+class Positions:
+    """Where the keys of a scenario file stand: the path of keys and indices from the root → (line, column), from 1."""
+
+    places: Mapping[tuple[str | int, ...], tuple[int, int]] = field(default_factory=dict)
+
+    def of(self, path: tuple[str | int, ...]) -> tuple[int, int]:
+        """Of the key, or of the nearest one around it; a single value that stands for a list of one has no index."""
+        known: tuple[str | int, ...] = ()
+        for part in path:
+            if (*known, part) in self.places:
+                known = (*known, part)
+            elif part != 0:
+                break
+        return self.places.get(known, (1, 1))
+
+
+@dataclass(frozen=True)
 class Scenario:
-    """One scenario file. `source` is the path it came from, None where there was no file (`check IMAGE`)."""
+    """One scenario file. `source` is the path it came from, None where there was no file (`check IMAGE`).
+
+    `positions` are for messages: two scenarios that differ in them alone are equal, and they are not stored. They are
+    empty for a scenario without a file and for one that was read from a stored run.
+    """
 
     name: str
     subject: Subject
@@ -246,6 +268,16 @@ class Scenario:
     traffic: tuple[TrafficClient, ...] = ()
     before_stop: tuple[Preparation, ...] = ()
     source: str | None = None
+    # `exclude` is read by pydantic, which writes the run's files from these records.
+    positions: Positions = field(default=Positions(), compare=False, repr=False, metadata={"exclude": True})
+
+    def location(self, *path: str | int) -> str:
+        """`file:line:column` of a key, for mistakes that only the disk or the engine can tell; `scenario NAME` where
+        the positions are not known."""
+        if self.source is None or not self.positions.places:
+            return f"scenario {self.name}"
+        line, column = self.positions.of(path)
+        return f"{self.source}:{line}:{column}"
 
     @property
     def reached_ports(self) -> tuple[int, ...]:

@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from stop_harness.ecs.host_access import host_access, host_paths
 from stop_harness.engines.interface import WITNESS_CAVEAT, Engine
@@ -15,7 +14,6 @@ from stop_harness.model import DEFAULT_PIDS_LIMIT, Plan, Scenario, SkippedScenar
 from stop_harness.plan import trials as plan
 from stop_harness.run import open_engine, perform_trials
 from stop_harness.run.request import Listener, RunRequest
-from stop_harness.scenario import scenario_file
 from stop_harness.trial import scheduler
 
 HURRIED_CLOSE_S = 1.0
@@ -150,10 +148,7 @@ def _refuse_fractional_timeouts(scenarios: tuple[Scenario, ...]) -> None:
         problem = plan.whole_seconds_problem(item)
         if problem is None:
             continue
-        where = f"scenario {item.name}"
-        if item.source is not None and Path(item.source).is_file():
-            where = scenario_file.location(Path(item.source).read_text(), item.source, ("stop", "timeouts"))
-        problems.append(f"{where}: stop.timeouts: {problem}")
+        problems.append(f"{item.location('stop', 'timeouts')}: stop.timeouts: {problem}")
     if problems:
         raise ScenarioError(tuple(problems))
 

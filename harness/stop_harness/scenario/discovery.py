@@ -26,16 +26,15 @@ def load(paths: tuple[Path, ...]) -> tuple[Scenario, ...]:
     scenarios: dict[str, Scenario] = {}
     for file in _files(paths):
         try:
-            text = _read(file)
-            scenario = scenario_format.parse(text, str(file))
-            _check_disk(scenario, text)
+            scenario = scenario_format.parse(_read(file), str(file))
+            _check_disk(scenario)
             scenario = with_task(scenario)
         except ScenarioError as error:
             problems += error.problems
             continue
         twin = scenarios.setdefault(scenario.name, scenario)
         if twin is not scenario:
-            where = scenario_format.location(text, str(file), ("name",))
+            where = scenario.location("name")
             problems.append(f"{where}: name: {scenario.name!r} is also the name of {twin.source}; names are unique")
     if problems:
         raise ScenarioError(tuple(problems))
@@ -107,18 +106,18 @@ def _read(file: Path) -> str:
         raise ScenarioError((f"{file}:{line}:1: not UTF-8 text",)) from None
 
 
-def _check_disk(scenario: Scenario, text: str) -> None:
+def _check_disk(scenario: Scenario) -> None:
     directory, task_file = scenario.subject.build_directory, scenario.subject.task_file
     if task_file is not None and scenario.source is not None and not Path(task_file).is_file():
-        where = scenario_format.location(text, scenario.source, ("subject", "task_definition"))
+        where = scenario.location("subject", "task_definition")
         raise ScenarioError((f"{where}: subject.task_definition: there is no file {task_file}",))
     if directory is None or scenario.source is None:
         return
     dockerfile = scenario.subject.dockerfile
     if not Path(directory).is_dir():
-        where = scenario_format.location(text, scenario.source, ("subject", "build"))
+        where = scenario.location("subject", "build")
         raise ScenarioError((f"{where}: subject.build: {directory} is not a folder",))
     if not (Path(directory) / (dockerfile or "Dockerfile")).is_file():
         key = "dockerfile" if dockerfile else "build"
-        where = scenario_format.location(text, scenario.source, ("subject", key))
+        where = scenario.location("subject", key)
         raise ScenarioError((f"{where}: subject.{key}: there is no {dockerfile or 'Dockerfile'} in {directory}",))

@@ -32,6 +32,7 @@ from stop_harness.model import (
     NS_PER_S,
     Expectation,
     Outcome,
+    Positions,
     Readiness,
     Scenario,
     StopPlan,
@@ -223,18 +224,18 @@ def schema() -> dict[str, Any]:
 
 
 def parse(text: str, source: str = "<text>") -> Scenario:
-    """The scenario that `text` describes.
+    """The scenario that `text` describes, with the positions of its keys.
 
     `source` is the file's path: it stands in messages, and `subject.build` is taken relative to its folder.
     Raises ScenarioError with every mistake found.
     """
-    data, marks = _compose(text, source)
+    data, positions = _compose(text, source)
     try:
         file = ScenarioFile.model_validate(data)
     except ValidationError as error:
-        found = sorted((_position(marks, _where(detail)), _explain(detail)) for detail in error.errors())
+        found = sorted((positions.of(_where(detail)), _explain(detail)) for detail in error.errors())
         raise ScenarioError(tuple(f"{source}:{line}:{column}: {what}" for (line, column), what in found)) from None
-    return _scenario(file, source)
+    return replace(_scenario(file, source), positions=positions)
 
 
 def from_data(data: dict[Any, Any], source: str) -> Scenario:
@@ -247,13 +248,6 @@ def from_data(data: dict[Any, Any], source: str) -> Scenario:
     except ValidationError as error:
         raise ScenarioError(tuple(f"{source}: {_explain(detail)}" for detail in error.errors())) from None
     return replace(_scenario(file, ""), source=None)
-
-
-def location(text: str, source: str, path: Path) -> str:
-    """`file:line:column` of a key in a scenario that parses, for mistakes that only a look at the disk can find."""
-    _, marks = _compose(text, source)
-    line, column = _position(marks, path)
-    return f"{source}:{line}:{column}"
 
 
 def _scenario(file: ScenarioFile, source: str) -> Scenario:
@@ -336,7 +330,7 @@ def _tuple(words: list[str] | None) -> tuple[str, ...] | None:
 # ── YAML with positions ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _compose(text: str, source: str) -> tuple[dict[Key, Any], dict[Path, yaml.Mark]]:
+def _compose(text: str, source: str) -> tuple[dict[Key, Any], Positions]:
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
@@ -358,7 +352,7 @@ def _compose(text: str, source: str) -> tuple[dict[Key, Any], dict[Path, yaml.Ma
     if reader.problems:
         raise ScenarioError(tuple(reader.problems))
     assert isinstance(data, dict)
-    return data, reader.marks
+    return data, Positions(reader.places)
 
 
 class _Loader(yaml.SafeLoader):
@@ -375,7 +369,7 @@ class _Reader:
 
     def __init__(self, loader: yaml.SafeLoader, source: str) -> None:
         self.loader, self.source = loader, source
-        self.marks: dict[Path, yaml.Mark] = {}
+        self.places: dict[Path, tuple[int, int]] = {}
         self.problems: list[str] = []
         self._count = 0
 
@@ -384,7 +378,7 @@ class _Reader:
         if self._count > MAX_NODES or len(path) > MAX_DEPTH:
             problem = f"more than {MAX_NODES} values or {MAX_DEPTH} levels; this is not a scenario"
             raise ScenarioError((f"{self.source}:1:1: {problem}",))
-        self.marks.setdefault(path, node.start_mark)
+        self.places.setdefault(path, _place(node))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -421,9 +415,13 @@ class _Reader:
             key = self._construct(key_node)
             if not isinstance(key, str | int):
                 key = str(key_node.value)
-            self.marks[(*path, key)] = key_node.start_mark
+            self.places[(*path, key)] = _place(key_node)
             result[key] = self.read(value_node, (*path, key))
         return result
+
+
+def _place(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
 
 
 # ── Messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -433,18 +431,6 @@ def _where(detail: ErrorDetails) -> Path:
     """The path of the offending key; pydantic appends "[key]" where a mapping's key itself is wrong."""
     path = detail["loc"]
     return path[:-1] if path[-1:] == ("[key]",) and detail["type"] != "extra_forbidden" else path
-
-
-def _position(marks: dict[Path, yaml.Mark], path: Path) -> tuple[int, int]:
-    """Of the key, or of the nearest one around it; a single value that stands for a list of one has no index."""
-    known: Path = ()
-    for part in path:
-        if (*known, part) in marks:
-            known = (*known, part)
-        elif part != 0:
-            break
-    mark = marks[known]
-    return mark.line + 1, mark.column + 1
 
 
 def _explain(detail: ErrorDetails) -> str:
