@@ -22,7 +22,7 @@ from stop_harness.engines.docker.address import Address
 from stop_harness.engines.docker.engine import DockerEngine
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, remove_run
-from stop_harness.engines.docker.subject import LOG_KEEP_BYTES
+from stop_harness.engines.docker.subject import LOG_LIMITS
 from stop_harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
 from stop_harness.model import NS_PER_S, Outcome, Readiness, Scenario, SigkillEvidence, Status, StopPlan, Subject
 from stop_harness.run import open_engine, pipeline
@@ -259,7 +259,7 @@ def test_any_output_is_kept_small_and_never_breaks_a_report(tmp_path: Path, word
     outcome = pipeline.run(request, Silence(), Interruption())
     assert outcome.directory is not None
     assert outcome.report.results[0].verdict.outcome is Outcome.GRACEFUL, outcome.report.results[0].verdict.reason
-    assert len(outcome.report.results[0].observation.logs.text) <= LOG_KEEP_BYTES
+    assert len(outcome.report.results[0].observation.logs.text) <= LOG_LIMITS.keep_bytes
     assert "<script>alert(1)" not in (outcome.directory / "report.html").read_text()
     assert sum(path.stat().st_size for path in outcome.directory.rglob("*") if path.is_file()) < 2_000_000
 

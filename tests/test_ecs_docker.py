@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from stop_harness.cli import exit_codes
 from stop_harness.ecs_endpoint.containers import Clock, ContainerRequest
-from stop_harness.ecs_endpoint.docker_containers import LOG_KEEP_BYTES, DockerContainers
+from stop_harness.ecs_endpoint.docker_containers import LOG_LIMITS, DockerContainers
 from stop_harness.ecs_endpoint.server import EcsServer
 from stop_harness.ecs_endpoint.state import Endpoint
 from stop_harness.engines.docker.host import DockerHost
@@ -136,7 +136,7 @@ def test_only_the_end_of_a_long_log_is_kept(server: EcsServer, ecs: Any) -> None
     wait(ecs, arn, "STOPPED")
     seen = told(server, f"tasks/{arn}/logs")
     assert seen["truncated"] is True
-    assert len(seen["text"]) == LOG_KEEP_BYTES
+    assert len(seen["text"]) == LOG_LIMITS.keep_bytes
     assert seen["text"].endswith("xthe end\n")
 
 

@@ -5,37 +5,41 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import docker
+from docker.utils import parse_repository_tag
 
 from stop_harness import signals
 from stop_harness.ecs import stop_timeouts
 from stop_harness.ecs.host_access import host_access
 from stop_harness.ecs_endpoint.containers import NS_PER_S, Binding, ContainerProblem, ContainerRequest, Exit, Inspected
-from stop_harness.engines.docker import reaper
+from stop_harness.engines.docker import reaper, witness
+from stop_harness.engines.docker.calls import CONNECTION_ERRORS, GRACE_S, CallFailed, Calls, NoAnswer, time_limit_s
+from stop_harness.engines.docker.clearing import clear
+from stop_harness.engines.docker.container import ContainerGone, ContainerLife, LogLimits
+from stop_harness.engines.docker.events import EventStream
+from stop_harness.engines.interface import WITNESS_CAVEAT
 from stop_harness.errors import EngineError
+from stop_harness.linux.process_connector import ProcessConnector
 from stop_harness.model import DEFAULT_PIDS_LIMIT, Clock, EngineInfo, Event, EventKind, LogTail, ProcessInfo
 
 if TYPE_CHECKING:
     from stop_harness.engines.docker.host import DockerHost
-    from stop_harness.linux.silent_kills import Watch, Watches
+    from stop_harness.linux.silent_kills import Watches
 
-HTTP_TIMEOUT_S = 120
-"""On top of the stop timeout: the agent's buffer of two minutes (docker_client.go:117)."""
+AGENT_LIMIT_S = 120.0
+"""For an answer of the engine, on top of the stop timeout: the agent's buffer of two minutes (docker_client.go:117).
+STOP_HARNESS_ENGINE_TIMEOUT sets another."""
 
-LONGEST_TIMED_STOP_S = 1_000_000
-"""A longer stop is waited for without a deadline: Python's sockets take no more than 2**31 ms."""
-
-EVENT_PATIENCE_S = 3.0
-"""How long the `die` event may come after the exit (engines/docker/subject.py)."""
-
-WAIT_SLICE_S = 3600.0
-
-LOG_KEEP_BYTES = 64 * 1024
 LOG_LINES = 1000
-LOG_READ_BYTES = LOG_LINES * 16 * 1024
+LOG_LIMITS = LogLimits(lines=LOG_LINES, keep_bytes=64 * 1024, read_bytes=LOG_LINES * 16 * 1024)
 """The engine's log driver keeps a long line in pieces of 16 KiB, and counts those: this is all of `LOG_LINES`."""
+
+CALL_ERRORS = (EngineError, docker.errors.DockerException, *CONNECTION_ERRORS)
+"""How a call that `Calls` performs may fail."""
 
 MEBIBYTE = 1024 * 1024
 LEAST_MEMORY_BYTES = 6 * MEBIBYTE
@@ -62,24 +66,17 @@ class DockerContainers:
         *,
         with_witness: bool = False,
     ) -> None:
-        import docker
-
-        from stop_harness.engines.docker.events import EventStream
-
         self._run_id, self._host, self._pids_limit, self._say = run_id, host, pids_limit, say
-        self._api = self._client(HTTP_TIMEOUT_S)
-        self._unhurried = self._client(None)
+        self._limit_s = time_limit_s(AGENT_LIMIT_S)
+        self._calls = Calls(host.url, self._limit_s)
+        self._api = host.connect(timeout_s=self._limit_s + GRACE_S, connections=100).api
         self._labels = {reaper.RUN_LABEL: run_id, reaper.OWNER_LABEL: reaper.owner()}
         self._digests: dict[str, str | None] = {}
         self._closing = threading.Event()
-        self._pids_one: dict[str, tuple[int, bool]] = {}
-        self._called_ns: dict[str, int] = {}
+        self._lives: dict[str, ContainerLife] = {}
         self._connector: Watches | None = None
         self._info = host.info
-        self._watches: dict[str, Watch] = {}
         if host.info.proves_lost_processes:
-            from stop_harness.linux.process_connector import ProcessConnector
-
             with contextlib.suppress(OSError):  # then nothing is proved: lost_processes is None
                 self._connector = ProcessConnector()
         if with_witness and self._connector is None:
@@ -92,25 +89,21 @@ class DockerContainers:
 
     def has_image(self, image: str) -> bool:
         """On the engine already."""
-        import docker
-
         try:
-            self._api.inspect_image(image)
+            self._calls.run("the image", self._api.inspect_image, image)
         except docker.errors.ImageNotFound:
             return False
-        except _engine_errors() as error:
+        except CALL_ERRORS as error:
             raise ContainerProblem("CannotPullContainerError", _text(error)) from None
         return True
 
     def pull(self, image: str) -> None:
-        """From its registry, with the engine's own credentials."""
-        from docker.utils import parse_repository_tag
-
+        """From its registry, with the engine's own credentials; it takes as long as it takes."""
         repository, tag = parse_repository_tag(image)
         try:
-            self._unhurried.pull(repository, tag=tag or "latest")
-            self._api.inspect_image(image)
-        except _engine_errors() as error:
+            self._api.pull(repository, tag=tag or "latest")
+            self._calls.run("the image", self._api.inspect_image, image)
+        except CALL_ERRORS as error:
             raise ContainerProblem("CannotPullContainerError", _text(error)) from None
 
     def create(self, request: ContainerRequest) -> str:
@@ -124,111 +117,140 @@ class DockerContainers:
             self._say(sentence)
         try:
             for name in volume_names(request, volume_prefix(self._run_id)):
-                self._api.create_volume(name, labels=self._labels)
+                self._calls.run("a volume's creation", partial(self._api.create_volume, name, labels=self._labels))
             settings["host_config"] = self._api.create_host_config(**host, pids_limit=self._pids_limit)
-            created = self._api.create_container(**settings)
-        except _engine_errors(TypeError, ValueError) as error:
+            created = self._calls.run("the creation", self._create, settings)
+        except NoAnswer:
+            raise self._timed_out("created") from None
+        except (*CALL_ERRORS, TypeError, ValueError) as error:
             raise ContainerProblem("CannotCreateContainerError", _text(error)) from None
-        return str(created["Id"])
+        self._lives[created] = self._life(created)
+        return created
+
+    def _create(self, settings: dict[str, Any]) -> str:
+        try:
+            return str(self._api.create_container(**settings)["Id"])
+        except (TypeError, ValueError) as error:  # the SDK looks at what the definition says before it asks
+            raise docker.errors.InvalidArgument(str(error)) from None
+
+    def _life(self, runtime_id: str) -> ContainerLife:
+        """What follows the container; a new one where it is removed already, for which the engine's answer is that."""
+        return self._lives.get(runtime_id) or ContainerLife(
+            runtime_id,
+            self._host,
+            self._api,
+            calls=Calls(self._host.url, self._limit_s),
+            events=self._events,
+            ending=self._closing,
+            watches=self._connector,
+        )
 
     def start(self, runtime_id: str) -> None:
         """What the engine recorded of an earlier run is forgotten: `wait` is for the end of this one."""
-        self._events.forget(runtime_id)
-        self._called_ns.pop(runtime_id, None)
         try:
-            self._api.start(runtime_id)
-        except _engine_errors() as error:
+            self._life(runtime_id).start()
+        except NoAnswer:
+            raise self._timed_out("started") from None
+        except EngineError as error:
             raise ContainerProblem("CannotStartContainerError", _text(error)) from None
 
     def inspect(self, runtime_id: str) -> Inspected:
         """NetworkSettings.Ports, Config.StopSignal, and the image's RepoDigests."""
-        state = self._inspect(runtime_id)
-        ports = state.get("NetworkSettings", {}).get("Ports") or {}
-        bindings = (
-            Binding(int(number), int(where["HostPort"]), protocol, where["HostIp"])
-            for port, published in ports.items()
-            for number, _, protocol in [port.partition("/")]
-            for where in published or ()
-        )
-        self._pids_one[runtime_id] = (int(state.get("State", {}).get("Pid") or 0), "Health" in state.get("State", {}))
-        own = _signal_number(state.get("Config", {}).get("StopSignal"))
+        try:
+            state = self._life(runtime_id).state()
+        except EngineError:
+            return Inspected()
         return Inspected(
-            image_digest=self._image_digest(state.get("Image", "")),
-            bindings=tuple(bindings),
-            stop_signal=own or signals.SIGTERM,
-            stop_signal_source="image" if own else "default",
+            image_digest=self._image_digest(state.image_id),
+            bindings=tuple(
+                Binding(port.container_port, port.host_port, port.protocol, port.host_ip) for port in state.published
+            ),
+            stop_signal=state.stop_signal or signals.SIGTERM,
+            stop_signal_source="image" if state.stop_signal else "default",
         )
 
     def _image_digest(self, image_id: str) -> str | None:
         """Of the registry, where the image came from one. Asked once an image."""
         if image_id not in self._digests:
             try:
-                digests = self._api.inspect_image(image_id).get("RepoDigests") or []
-            except _engine_errors(ValueError):
+                found = self._calls.run("the image", self._api.inspect_image, image_id)
+                digests = found.get("RepoDigests") or []
+            except (*CALL_ERRORS, AttributeError):
                 return None
             self._digests[image_id] = str(digests[0]).rpartition("@")[2] if digests else None
         return self._digests[image_id]
 
     def healthy(self, runtime_id: str) -> bool | None:
         """State.Health.Status; None while starting."""
-        state = self._inspect(runtime_id).get("State", {})
-        return {"healthy": True, "unhealthy": False}.get(state.get("Health", {}).get("Status"))
+        try:
+            return self._life(runtime_id).state().healthy
+        except EngineError:
+            return None
 
     def wait(self, runtime_id: str) -> Exit:
         """By the event stream; by the engine's wait call once the stream is broken. Then State."""
-        while not (self._events.broken or self._events.died(runtime_id)):
-            self._events.of(runtime_id, until="die", patience_s=WAIT_SLICE_S)
-        if not self._events.died(runtime_id):
-            with contextlib.suppress(*_engine_errors()):
-                self._unhurried.wait(runtime_id)
-        return self._exit(runtime_id)
+        life = self._life(runtime_id)
+        life.wait()
+        try:
+            end = life.end()
+        except EngineError as error:
+            gone = isinstance(error, ContainerGone)
+            reason = f"CannotInspectContainerError: {f'Container not found: {runtime_id}' if gone else error}"
+            events, complete = life.events()
+            told = Exit(None, None, reason=reason, events=events, complete=complete, lost_processes=life.lost())
+        else:
+            # Recorded only when it does not run and FinishedAt is set (docker_client.go:969).
+            state = end.state
+            told = Exit(
+                exit_code=state.exit_code if state.exited else None,
+                finished_at_ns=state.finished_at_ns if state.exited else None,
+                oom_killed=state.oom_killed,
+                reason=f"DockerStateError: {state.error}" if state.error else None,
+                events=end.events,
+                complete=end.complete,
+                lost_processes=end.lost_processes,
+            )
+        return self._with_own_call(life, told)
+
+    def _with_own_call(self, life: ContainerLife, told: Exit) -> Exit:
+        """Podman reports no signals: it proves nothing by a missing one. One machine has one wall clock, so there the
+        stop begins with our call."""
+        if self._host.info.observes_sigkill:
+            return told
+        events = told.events
+        if life.stop_called_ns is not None and self._host.same_kernel:
+            events = (Event(EventKind.STOP_REQUESTED, life.stop_called_ns, Clock.ENGINE, "stop call"), *events)
+        return dataclasses.replace(told, events=events, complete=False)
 
     def stop(self, runtime_id: str, stop_timeout_s: int) -> None:
         """`POST /containers/ID/stop?t=…`; 304 (exited already) is no error."""
-        import docker
-        import requests
-
-        self._watch_processes(runtime_id)
-        self._called_ns.setdefault(runtime_id, time.time_ns())
-        client = self._api if stop_timeout_s < LONGEST_TIMED_STOP_S else self._unhurried
+        life = self._life(runtime_id)
+        life.follow_stop()
         try:
-            client.stop(runtime_id, timeout=stop_timeout_s)
-        except docker.errors.NotFound:
+            life.stop(stop_timeout_s)
+        except ContainerGone:
             problem = ContainerProblem("CannotStopContainerError", f"Container not found: {runtime_id}", final=True)
             raise problem from None
-        except requests.ReadTimeout:
-            waited = stop_timeouts.format_go_duration(stop_timeout_s + HTTP_TIMEOUT_S)
-            text = f"Could not transition to stopped; timed out after waiting {waited}"
-            raise ContainerProblem("DockerTimeoutError", text) from None
-        except _engine_errors() as error:
+        except NoAnswer:
+            raise self._timed_out("stopped", stop_timeout_s) from None
+        except EngineError as error:
             raise ContainerProblem("CannotStopContainerError", _text(error)) from None
 
-    def _watch_processes(self, runtime_id: str) -> None:
-        """From before the stop signal on; a health check's processes are nobody's loss."""
-        pid_one, health_checked = self._pids_one.get(runtime_id, (0, False))
-        if self._connector is not None and pid_one and runtime_id not in self._watches:
-            watch = self._connector.watch(pid_one, container_id=runtime_id, jobs=not health_checked)
-            if watch is not None:
-                self._watches[runtime_id] = watch
+    def _timed_out(self, transition: str, extra_s: int = 0) -> ContainerProblem:
+        waited = stop_timeouts.format_go_duration(round(extra_s + self._limit_s))
+        text = f"Could not transition to {transition}; timed out after waiting {waited}"
+        return ContainerProblem("DockerTimeoutError", text)
 
     def logs(self, runtime_id: str) -> LogTail:
         """The last lines that its log driver kept."""
-        from stop_harness.engines.docker import reading
-
-        return reading.log_tail(
-            self._api,
-            runtime_id,
-            lines=LOG_LINES,
-            keep_bytes=LOG_KEEP_BYTES,
-            read_bytes=LOG_READ_BYTES,
-            from_begin=self._host.podman,
-        )
+        return self._life(runtime_id).logs(LOG_LIMITS)
 
     def processes(self, runtime_id: str) -> tuple[ProcessInfo, ...] | None:
         """The engine's `ps`."""
-        from stop_harness.engines.docker import reading
-
-        return reading.processes(self._api, runtime_id, self._host)
+        try:
+            return self._life(runtime_id).processes()
+        except EngineError:
+            return None
 
     def engine(self) -> EngineInfo:
         """As it described itself when it was found, with what a witness adds."""
@@ -237,98 +259,38 @@ class DockerContainers:
     def answers(self) -> bool:
         """`GET /_ping`."""
         try:
-            return bool(self._api.ping())
-        except _engine_errors():
+            return bool(self._calls.run("the ping", self._api.ping))
+        except CALL_ERRORS:
             return False
 
     def remove(self, runtime_id: str) -> None:
-        """With its anonymous volumes."""
-        with contextlib.suppress(*_engine_errors()):
-            self._api.remove_container(runtime_id, force=True, v=True)
+        """With its anonymous volumes. What cannot be removed is tried again by `close`."""
+        with contextlib.suppress(EngineError):
+            self._life(runtime_id).remove()
         self._events.forget(runtime_id)
-        self._pids_one.pop(runtime_id, None)
-        self._called_ns.pop(runtime_id, None)
-        watch = self._watches.pop(runtime_id, None)
-        if watch is not None:  # its stop call found it gone already
-            watch.abandon()
+        self._lives.pop(runtime_id, None)
 
     def close(self) -> tuple[str, ...]:
         """Remove the run's containers and volumes, and say what could not be; the reaper goes on trying. Creations on
         their way may still land: it is looked again until nothing was found."""
-        from stop_harness.engines.docker.calls import time_limit_s
-        from stop_harness.engines.docker.clearing import clear
-
         self._closing.set()
         removed, left = 1, tuple[str, ...]()
         while removed and not left:
-            removed, left = clear(self._host.url, self._host.address, self._run_id, call_limit_s=time_limit_s())
+            removed, left = clear(self._host.url, self._host.address, self._run_id, call_limit_s=self._limit_s)
         self._events.close()
         if self._connector is not None:
             self._connector.close()
-        if left:
+        if left or self._calls.unknown:  # what was asked for and not answered may still be created
             self._reaper.take_over()
         else:
             self._reaper.dismiss()
         self._api.close()
-        self._unhurried.close()
         return left
 
     def _bring_witness(self) -> None:
-        from stop_harness.engines.docker import witness
-        from stop_harness.engines.interface import WITNESS_CAVEAT
-
         self._connector, said = witness.bring(self._host, self._labels)
         proved, caveats = self._connector is not None, (*self._info.caveats, WITNESS_CAVEAT + said)
         self._info = dataclasses.replace(self._info, proves_lost_processes=proved, caveats=caveats)
-
-    def _client(self, timeout_s: int | None) -> Any:
-        return self._host.connect(timeout_s=timeout_s, connections=100).api
-
-    def _inspect(self, runtime_id: str) -> dict[str, Any]:
-        try:
-            return dict(self._api.inspect_container(runtime_id))
-        except _engine_errors():
-            return {}
-
-    def _exit(self, runtime_id: str) -> Exit:
-        """State, recorded only when it does not run and FinishedAt is set (docker_client.go:969)."""
-        events = self._events.of(runtime_id, until="die", patience_s=0 if self._events.broken else EVENT_PATIENCE_S)
-        called_ns = self._called_ns.get(runtime_id)
-        if called_ns is not None and self._host.same_kernel and not self._host.info.observes_sigkill:
-            # Podman reports no signals; one machine has one wall clock, so the stop begins with our call.
-            events = (Event(EventKind.STOP_REQUESTED, called_ns, Clock.ENGINE, "stop call"), *events)
-        complete = not self._events.broken and self._events.died(runtime_id)
-        complete = complete and self._host.info.observes_sigkill
-        watch = self._watches.pop(runtime_id, None)
-        lost = watch.lost() if watch is not None else None
-        from stop_harness.engines.docker import oom
-        from stop_harness.engines.docker.reading import NEVER, timestamp_ns
-
-        state = self._inspect(runtime_id).get("State")
-        if state is None:
-            reason = f"CannotInspectContainerError: Container not found: {runtime_id}"
-            return Exit(None, None, reason=reason, events=events, complete=complete, lost_processes=lost)
-        finished = str(state.get("FinishedAt") or NEVER)
-        ended = not state["Running"] and not finished.startswith(NEVER)
-        error = state.get("Error") or None
-        oom_killed = bool(state.get("OOMKilled"))
-        unsaid = ended and not oom_killed and oom.may_be_unreported(int(state["ExitCode"]), events)
-        if unsaid and self._host.info.reports_oom:
-            oom_killed = oom.reported(
-                lambda: bool(self._inspect(runtime_id).get("State", {}).get("OOMKilled")),
-                lambda: self._events.of(runtime_id),
-                self._closing,
-            )
-            events = (*events, *(it for it in self._events.of(runtime_id) if it not in events))
-        return Exit(
-            exit_code=int(state["ExitCode"]) if ended else None,
-            finished_at_ns=timestamp_ns(finished) if ended else None,
-            oom_killed=oom_killed,
-            reason=f"DockerStateError: {error}" if error else None,
-            events=events,
-            complete=complete,
-            lost_processes=lost,
-        )
 
 
 def volume_prefix(run_id: str) -> str:
@@ -433,22 +395,7 @@ def _health_check(check: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _engine_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
-    import docker
-    import requests
-
-    return (docker.errors.DockerException, requests.RequestException, OSError, *more)
-
-
-def _signal_number(text: object) -> int | None:
-    """Of a STOPSIGNAL; what is no signal counts as none (moby, container.go: StopSignal)."""
-    try:
-        return signals.number(str(text)) if text else None
-    except ValueError:
-        return None
-
-
-def _text(error: Any) -> str:
+def _text(error: Exception) -> str:
     """Docker's own text, as the agent passes it on."""
-    explanation = getattr(error, "explanation", None)
-    return f"Error response from daemon: {explanation}" if explanation else " ".join(str(error).split())
+    own = error.reason if isinstance(error, CallFailed) else getattr(error, "explanation", None)
+    return f"Error response from daemon: {own}" if own else " ".join(str(error).split())

@@ -41,11 +41,30 @@ READING_ERRORS = (docker.errors.DockerException, *CONNECTION_ERRORS, *NONSENSE_E
 Answer = TypeVar("Answer")
 
 
-def time_limit_s() -> float:
+class NoAnswer(EngineError):
+    """The engine did not answer in time, or the call was called off."""
+
+
+class CallFailed(EngineError):
+    """The engine refused a call, or stopped answering. `reason`: what it answered, None where it did not."""
+
+    def __init__(self, engine_url: str, what: str, error: Exception) -> None:
+        own = getattr(error, "explanation", None) or (str(error) if isinstance(error, docker.errors.APIError) else "")
+        self.reason = str(own) or None
+        why = in_one_line(own) if own else f"the engine stopped answering: {in_one_line(error)}"
+        super().__init__(f"{engine_url}: {what} failed: {why}")
+
+
+def in_one_line(error: object) -> str:
+    """For people; the SDK's texts have many lines."""
+    return " ".join(str(error).split())[:400]
+
+
+def time_limit_s(default_s: float = TIME_LIMIT_S) -> float:
     """Of one call, by the environment. Raises UsageError."""
     text = os.environ.get(TIME_LIMIT_VARIABLE, "")
     try:
-        limit_s = float(text) if text else TIME_LIMIT_S
+        limit_s = float(text) if text else default_s
     except ValueError:
         limit_s = 0.0
     if not 0 < limit_s <= LONGEST_TIME_LIMIT_S:
@@ -77,13 +96,13 @@ class Calls:
     def run(
         self, what: str, call: Callable[..., Answer], *arguments: Any, extra_s: float = 0.0, cleans_up: bool = False
     ) -> Answer:
-        """The call's answer or its own error; EngineError where there is none in time, or none that makes sense.
+        """The call's answer or its own error; NoAnswer where there is none in time, EngineError for nonsense.
 
         `what` for people. `extra_s`: what the call itself waits for, on top of the limit.
         """
         limit_s = self.limit_s + extra_s
         if self._aborted and not cleans_up:
-            raise EngineError(f"{what}: the run was interrupted")
+            raise NoAnswer(f"{what}: the run was interrupted")
         if self._aborted:
             limit_s = min(limit_s, AFTER_ABORT_S)
         ended: list[tuple[Answer | None, BaseException | None]] = []
@@ -101,11 +120,11 @@ class Calls:
         deadline = time.monotonic() + limit_s
         with self._changed:
             while not ended and not (self._aborted and not cleans_up) and (left_s := deadline - time.monotonic()) > 0:
-                self._changed.wait(left_s)
+                self._changed.wait(min(left_s, threading.TIMEOUT_MAX))
         if not ended:
             self.unknown = True
             why = "the run was interrupted" if self._aborted and not cleans_up else f"no answer within {limit_s:g} s"
-            raise EngineError(f"{self._url}: {what}: {why}")
+            raise NoAnswer(f"{self._url}: {what}: {why}")
         answer, error = ended[0]
         if error is None:
             return answer  # type: ignore[return-value] # None only where the call's own answer is

@@ -8,8 +8,7 @@ from functools import partial
 import docker
 
 from stop_harness.engines.docker.address import Address
-from stop_harness.engines.docker.calls import CONNECTION_ERRORS, Calls
-from stop_harness.engines.docker.reading import in_one_line
+from stop_harness.engines.docker.calls import CONNECTION_ERRORS, Calls, in_one_line
 from stop_harness.engines.docker.reaper import remove_run
 from stop_harness.errors import EngineError
 

@@ -1,4 +1,5 @@
-"""The docker engine: any Docker Engine API. testcontainers starts the subject; the engine's own stop call stops it.
+"""The docker engine: any Docker Engine API. testcontainers' client creates the subject, its strategies wait until it is
+ready; the engine's own stop call stops it.
 
 Podman's compatible API is the same class; its differences are marked `Podman` where they are handled. testcontainers'
 `stop()` is never used: it is a forced remove, that is SIGKILL.
@@ -11,15 +12,13 @@ import threading
 from dataclasses import replace
 
 import docker
-from testcontainers.core.config import testcontainers_config
 
 from stop_harness.engines.docker import witness
-from stop_harness.engines.docker.calls import CONNECTION_ERRORS, GRACE_S, Calls, time_limit_s
+from stop_harness.engines.docker.calls import CONNECTION_ERRORS, GRACE_S, Calls, in_one_line, time_limit_s
 from stop_harness.engines.docker.clearing import clear
 from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.host import DockerHost, find
 from stop_harness.engines.docker.images import Images
-from stop_harness.engines.docker.reading import in_one_line
 from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, Reaper, left_by_dead_runs, owner
 from stop_harness.engines.docker.starting import Client
 from stop_harness.engines.docker.subject import DockerSubject
@@ -29,9 +28,6 @@ from stop_harness.linux.process_connector import ProcessConnector
 from stop_harness.linux.signal_trace import SignalTrace
 from stop_harness.linux.silent_kills import Watches
 from stop_harness.model import Configuration, EngineInfo, Scenario, Trial
-
-# The harness has its own reaper; testcontainers' would be a privileged sidecar container from a registry.
-testcontainers_config.ryuk_disabled = True
 
 
 class DockerEngine:

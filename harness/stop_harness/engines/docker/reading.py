@@ -20,12 +20,23 @@ NEVER = "0001-01-01"
 
 
 @dataclass(frozen=True)
+class PublishedPort:
+    """A port of the container, and where it is published: NetworkSettings.Ports."""
+
+    container_port: int
+    host_port: int
+    protocol: str
+    host_ip: str
+
+
+@dataclass(frozen=True)
 class State:
     """What `inspect` says of a container, as far as it is used.
 
     `exit_code` is State.ExitCode, which is 0 while it runs. `finished_at_ns`: State.FinishedAt, None if that never
-    happened. `checks_health`: the image has a HEALTHCHECK. `stop_signal`: Config.StopSignal, None for the default.
-    `address`: of the first network that has one.
+    happened. `checks_health`: it has a health check; `healthy`: what that said last, None before it said anything.
+    `stop_signal`: Config.StopSignal, None for the default. `address`: of the first network that has one. `error`:
+    State.Error, why it could not be started. `image_id`: what it was made from.
     """
 
     running: bool
@@ -36,6 +47,15 @@ class State:
     checks_health: bool
     stop_signal: int | None
     address: str | None
+    healthy: bool | None = None
+    error: str | None = None
+    image_id: str = ""
+    published: tuple[PublishedPort, ...] = ()
+
+    @property
+    def exited(self) -> bool:
+        """Whether it ran and has ended; one that was only created has not."""
+        return not self.running and self.finished_at_ns is not None
 
 
 def state_of(answer: Any) -> State:
@@ -46,26 +66,42 @@ def state_of(answer: Any) -> State:
         running, exit_code = state["Running"], state["ExitCode"]
         if not isinstance(running, bool) or not isinstance(exit_code, int):
             raise TypeError(f"Running {running!r}, ExitCode {exit_code!r}")  # noqa: TRY301 - dealt with as the others
-        networks = (answer.get("NetworkSettings") or {}).get("Networks") or {}
+        network = answer.get("NetworkSettings") or {}
+        networks, health = network.get("Networks") or {}, state.get("Health") or {}
         return State(
             running=running,
             pid=int(state.get("Pid") or 0),
             exit_code=exit_code,
             oom_killed=bool(state.get("OOMKilled")),
             finished_at_ns=None if finished.startswith(NEVER) else timestamp_ns(finished),
-            checks_health=bool(state.get("Health")),
+            checks_health=bool(health),
             stop_signal=signals.number(str(own)) if own else None,
             address=next((str(net["IPAddress"]) for net in networks.values() if net.get("IPAddress")), None),
+            healthy={"healthy": True, "unhealthy": False}.get(str(health.get("Status"))),
+            error=str(state.get("Error") or "") or None,
+            image_id=str(answer.get("Image") or ""),
+            published=_published(network.get("Ports") or {}),
         )
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         what = f"{type(error).__name__}: {error}"
         raise EngineError(f"the engine described the container in a way that makes no sense ({what})") from None
 
 
-def stop(api: Any, container_id: str, stop_timeout_s: int, timeout_s: float) -> bool:
+def _published(ports: dict[str, Any]) -> tuple[PublishedPort, ...]:
+    """Of `{"80/tcp": [{"HostIp": …, "HostPort": "8080"}], "81/tcp": null}`."""
+    return tuple(
+        PublishedPort(int(number), int(where["HostPort"]), protocol, str(where.get("HostIp") or ""))
+        for port, places in ports.items()
+        for number, _, protocol in [port.partition("/")]
+        for where in places or ()
+        if str(where.get("HostPort") or "").isdecimal()
+    )
+
+
+def stop(api: Any, container_id: str, stop_timeout_s: int, timeout_s: float | None) -> bool:
     """The engine's own stop call. False: it had exited already (304), which the SDK does not tell.
 
-    `t` is always given: Podman 4 without it kills at once. `timeout_s`: how long an answer may take.
+    `t` is always given: Podman 4 without it kills at once. `timeout_s`: how long an answer may take, None for ever.
     """
     url = api._url("/containers/{0}/stop", container_id)
     answer = api._post(url, params={"t": stop_timeout_s}, timeout=timeout_s)
@@ -80,11 +116,6 @@ def timestamp_ns(text: str) -> int:
         raise EngineError(f"the engine gave a time of an unknown form: {text!r}")
     whole = datetime.fromisoformat(match[1] + match[3].replace("Z", "+00:00")).astimezone(UTC)
     return int(whole.timestamp()) * NS_PER_S + int((match[2] or "0").ljust(9, "0"))
-
-
-def in_one_line(error: object) -> str:
-    """For people; the SDK's texts have many."""
-    return " ".join(str(error).split())[:400]
 
 
 def log_tail(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import http.client
-import os
 import socket
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,12 @@ LOG_POLL_S = 0.25
 """Podman spends 20 ms of CPU on each look; a faster poll starves the containers it looks at."""
 HANG_UP_S = 0.05
 """docker-proxy accepts before it knows whether anybody listens, and hangs up at once if nobody does."""
+
+HTTP_ANSWER_S = 1.0
+"""For one answer to the question whether an HTTP server is ready; then it is asked again."""
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Containers are never behind the user's HTTP proxy."""
 
 
 def strategies(readiness: Readiness, *, published: bool, podman: bool) -> list[tuple[str, WaitStrategy]]:
@@ -128,10 +135,12 @@ class HttpWait(HttpWaitStrategy):
         self.for_status_code_matching(lambda status: status < 400)
 
     def _try_http_request(self, url: str, headers: dict[str, str], ssl_context: Any) -> bool:
-        _bypass_proxy(url)
         try:
-            return super()._try_http_request(url, headers, ssl_context)
-        except http.client.HTTPException:
+            with _DIRECT.open(urllib.request.Request(url, headers=headers), timeout=HTTP_ANSWER_S):
+                return True
+        except urllib.error.HTTPError as error:  # also what is neither a success nor a redirection that can be followed
+            return error.code < 400
+        except (OSError, http.client.HTTPException):
             return False
 
 
@@ -141,12 +150,3 @@ def patience_s(strategy: WaitStrategy, remaining_s: float) -> float:
     A log that is followed ends with its container; the others would wait for a container that has left.
     """
     return max(0.0, remaining_s if type(strategy) is LogStreamWait else min(0.5, remaining_s))
-
-
-def _bypass_proxy(url: str) -> None:
-    """Containers are never behind the user's HTTP proxy; urllib knows that only from `no_proxy`."""
-    host = url.split("://", 1)[1].split("/", 1)[0].rsplit(":", 1)[0]
-    for name in ("no_proxy", "NO_PROXY"):
-        listed = os.environ.get(name, "")
-        if host not in listed.split(","):
-            os.environ[name] = f"{listed},{host}".strip(",")

@@ -1,15 +1,12 @@
-"""How testcontainers starts the subjects: one client for a whole run, and a container for one trial."""
+"""How a trial's container is created and reached: testcontainers' client, made once for a whole run."""
 
 from __future__ import annotations
 
-import os
-import threading
 from typing import Any
 
 from docker.transport import UnixHTTPAdapter
 from testcontainers.core.auth import parse_docker_auth_config
-from testcontainers.core.config import testcontainers_config
-from testcontainers.core.container import DockerContainer
+from testcontainers.core.config import ConnectionMode, testcontainers_config
 from testcontainers.core.docker_client import DockerClient, get_docker_auth_config
 from testcontainers.core.labels import create_labels
 
@@ -19,12 +16,6 @@ from stop_harness.model import Trial
 
 MOST_CONNECTIONS = 512
 """Kept open between calls; one for each trial in flight at most."""
-
-
-NOWHERE = {"environment": {"DOCKER_HOST": "unix:///dev/null"}, "version": "1.41"}
-"""For a client that nobody uses: with an address and a version it opens no connection."""
-
-_ENVIRONMENT = threading.Lock()
 
 
 class _OnePool(UnixHTTPAdapter):
@@ -59,50 +50,70 @@ class Client(DockerClient):
         return self.client.containers.create(image, labels={**self._labels, **(labels or {})}, **settings)
 
 
-class Container(DockerContainer):
-    """testcontainers' container for one trial, reached by its own address where that is possible."""
+def creation(trial: Trial, labels: dict[str, str], host: DockerHost) -> dict[str, Any]:
+    """A trial's subject as arguments of the SDK's create call. Ports that are reached through the engine's machine are
+    published, where the scenario does not say at which port, at any."""
+    subject = trial.scenario.subject
+    ports: dict[str, int | None] = {str(inside): outside for inside, outside in subject.ports}
+    if not host.local:
+        ports = {**{str(port): None for port in trial.scenario.reached_ports}, **ports}
+    limits = {"mem_limit": subject.memory_bytes, "memswap_limit": subject.memory_bytes}
+    optional = {
+        "command": list(subject.command) if subject.command is not None else None,
+        "entrypoint": list(subject.entrypoint) if subject.entrypoint is not None else None,
+        "user": subject.user,
+        "working_dir": subject.working_directory,
+        "stop_signal": trial.scenario.stop.signal,
+        "init": True if subject.init else None,
+        "pids_limit": subject.pids_limit,
+        # Podman's default network has another name; naming Docker's saves a look-up.
+        "network": None if host.podman else "bridge",
+        **(limits if subject.memory_bytes else {}),
+    }
+    given = {key: value for key, value in optional.items() if value is not None}
+    return {"environment": dict(subject.environment), "ports": ports, "labels": labels, **given}
 
-    def __init__(self, trial: Trial, image: str, labels: dict[str, str], host: DockerHost, client: Client) -> None:
-        with _ENVIRONMENT:
-            # It makes a client of its own, asks nothing of it, and leaves a context's address in DOCKER_HOST.
-            before = os.environ.get("DOCKER_HOST")
-            super().__init__(image, docker_client_kw=NOWHERE)
-            if before is None:
-                os.environ.pop("DOCKER_HOST", None)
-        self._docker = client
-        self.image = image  # an id: testcontainers' prefix for mirrors must not be put before it
-        self.address: str | None = None
-        subject = trial.scenario.subject
-        if subject.command is not None:
-            self.with_command(list(subject.command))
-        self.env.update(subject.environment)
-        for container_port, host_port in subject.ports:
-            self.with_bind_ports(container_port, host_port)
-        if not host.local:
-            self.with_exposed_ports(*trial.scenario.reached_ports)
-        limits = {"mem_limit": subject.memory_bytes, "memswap_limit": subject.memory_bytes}
-        optional = {
-            "entrypoint": list(subject.entrypoint) if subject.entrypoint is not None else None,
-            "user": subject.user,
-            "working_dir": subject.working_directory,
-            "stop_signal": trial.scenario.stop.signal,
-            "init": True if subject.init else None,
-            "pids_limit": subject.pids_limit,
-            # Podman's default network has another name; naming Docker's saves testcontainers two look-ups.
-            "network": None if host.podman else "bridge",
-            **(limits if subject.memory_bytes else {}),
-        }
-        self.with_kwargs(labels=labels, **{key: value for key, value in optional.items() if value is not None})
 
-    @property
-    def created(self) -> Any:
-        """The SDK's container, None before it was created; also there when its start failed."""
-        return self._container
+class Reached:
+    """A started container as testcontainers' wait strategies see one: their `WaitStrategyTarget`.
+
+    Not testcontainers' own class, whose constructor makes a client for each container and writes an engine's address
+    into this process's environment. `address`: the container's own where it can be reached, None where its ports are
+    published.
+    """
+
+    def __init__(self, wrapped: Any, client: Client, address: str | None) -> None:
+        self._wrapped, self._client, self.address = wrapped, client, address
 
     def get_container_host_ip(self) -> str:
-        """The container's own address if it can be reached, else where its ports are published."""
-        return self.address or super().get_container_host_ip()
+        """Where its ports are. The last ways are for a harness that itself runs in a container."""
+        if self.address:
+            return self.address
+        mode = self._client.get_connection_mode()
+        if mode is ConnectionMode.docker_host:
+            return self._client.host()
+        find = self._client.bridge_ip if mode is ConnectionMode.bridge_ip else self._client.gateway_ip
+        return find(str(self._wrapped.id))
 
     def get_exposed_port(self, port: int) -> int:
         """The port itself behind the container's own address, else the published one."""
-        return port if self.address else super().get_exposed_port(port)
+        if self.address or not self._client.get_connection_mode().use_mapped_port:
+            return port
+        return int(self._client.port(str(self._wrapped.id), port))
+
+    def get_wrapped_container(self) -> Any:
+        """The SDK's container."""
+        return self._wrapped
+
+    def get_logs(self) -> tuple[bytes, bytes]:
+        """Standard output and standard error, all of both."""
+        return self._wrapped.logs(stderr=False), self._wrapped.logs(stdout=False)
+
+    def reload(self) -> None:
+        """Ask the engine again."""
+        self._wrapped.reload()
+
+    @property
+    def status(self) -> str:
+        """As the engine said last."""
+        return str(self._wrapped.status)

@@ -1,0 +1,265 @@
+"""One life of a Docker container, from its start to its removal, whoever asked for the container.
+
+The docker engine follows the container of a trial with it, the ECS endpoint each container of a task. Every call to the
+engine has a time limit (docker_calls). Podman's differences are marked `Podman` where they are handled.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import docker
+
+from stop_harness import signals
+from stop_harness.engines.docker import listed_processes, oom, reading
+from stop_harness.engines.docker.calls import CONNECTION_ERRORS, GRACE_S, CallFailed, Calls, NoAnswer
+from stop_harness.engines.docker.events import EventStream
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.reading import State
+from stop_harness.errors import EngineError
+from stop_harness.linux import proc
+from stop_harness.linux.signal_trace import Ends, SignalTrace
+from stop_harness.linux.signal_trace import Watch as SignalWatch
+from stop_harness.linux.silent_kills import Watch, Watches
+from stop_harness.model import Event, LogTail
+
+EVENT_PATIENCE_S = 3.0
+"""The `die` event follows the exit by 20 ms idle and up to 330 ms under load (measured)."""
+
+WAIT_SLICE_S = 3600.0
+"""How long one wait for the exit lasts before it is asked for again; there may be no exit for days."""
+
+LONGEST_TIMED_STOP_S = 1_000_000
+"""For a longer stop the socket has no timeout: Python's sockets take no more than 2**31 ms."""
+
+Answer = TypeVar("Answer")
+
+
+class ContainerGone(EngineError):
+    """The engine does not know the container any more: somebody else removed it."""
+
+
+@dataclass(frozen=True)
+class LogLimits:
+    """How much of a log is kept: the last `lines`, at most `keep_bytes` of them, reading at most `read_bytes`."""
+
+    lines: int
+    keep_bytes: int
+    read_bytes: int
+
+
+@dataclass(frozen=True)
+class ContainerEnd:
+    """How a container ended: by the engine's events and its `State`, and by what the kernel told.
+
+    `complete`: every event is here that the engine reports, so that a missing one proves something. `ends`: both ends
+    of the stop by the kernel's own clock, None where it was not followed. `lost_processes`: those that SIGKILL ended
+    silently during the stop, None where nobody could look.
+    """
+
+    state: State
+    events: tuple[Event, ...]
+    complete: bool
+    ends: Ends | None
+    lost_processes: tuple[str, ...] | None
+
+
+class ContainerLife:
+    """One container. Its methods may be called from many threads, and raise EngineError where the engine fails.
+
+    `calls`: whoever aborts them ends every wait here. `ending`: set by whoever has no more patience for what the engine
+    may still report. `watches` and `trace`: who is told by the kernel, None where nobody is. `stop_called_ns`: wall
+    clock of the first stop call since the last start, None before.
+    """
+
+    def __init__(
+        self,
+        container_id: str,
+        host: DockerHost,
+        api: Any,
+        *,
+        calls: Calls,
+        events: EventStream,
+        ending: threading.Event,
+        watches: Watches | None,
+        trace: SignalTrace | None = None,
+    ) -> None:
+        self.id, self._host, self._api = container_id, host, api
+        self._calls, self._events, self._ending = calls, events, ending
+        self._watches, self._trace = watches, trace
+        self._pid_one, self._health_checked = 0, False
+        self._stop_signal = signals.SIGTERM
+        self._watch: Watch | None = None
+        self._lost: tuple[str, ...] | None = None
+        self._signals: SignalWatch | None = None
+        self._ends: Ends | None = None
+        self._removed = False
+        self.stop_called_ns: int | None = None
+
+    # ── from the start to the stop ──────────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Start it, for the first time or again. What is on record of an earlier run is forgotten."""
+        self._events.forget(self.id)
+        self.stop_called_ns = self._lost = self._ends = None
+        try:
+            self._calls.run("the start", self._api.start, self.id)
+        except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
+            # Also a 404: the engine answers with it where the program is not in the image.
+            raise CallFailed(self._host.url, "the start", error) from None
+
+    def state(self) -> State:
+        """What `inspect` says now. While it runs, PID 1, health check and stop signal are kept for the stop."""
+        state = reading.state_of(self.ask("inspect", self._api.inspect_container, self.id))
+        if state.running:
+            self._pid_one, self._health_checked = state.pid, state.checks_health
+            self._stop_signal = state.stop_signal or signals.SIGTERM
+        return state
+
+    @property
+    def died(self) -> bool:
+        """Whether its exit is on record since the last start."""
+        return self._events.died(self.id)
+
+    def processes(self) -> listed_processes.Table | None:
+        """`GET /containers/ID/top` with signal masks; None where the engine's `ps` cannot do it or nothing runs."""
+        return self._calls.run("the process table", reading.processes, self._api, self.id, self._host)
+
+    def logs(self, limits: LogLimits) -> LogTail:
+        """The end of its log. Where it cannot be read, the text says so."""
+
+        def read() -> LogTail:
+            return reading.log_tail(
+                self._api,
+                self.id,
+                lines=limits.lines,
+                keep_bytes=limits.keep_bytes,
+                read_bytes=limits.read_bytes,
+                from_begin=self._host.podman,
+            )
+
+        try:
+            return self._calls.run("the log", read)
+        except EngineError as error:
+            return LogTail(f"(the log could not be read: {error})", truncated=True)
+
+    def ask(
+        self, what: str, call: Callable[..., Answer], *arguments: Any, extra_s: float = 0.0, cleans_up: bool = False
+    ) -> Answer:
+        """One call about this container, and what its failure means. See `Calls.run`."""
+        try:
+            return self._calls.run(what, call, *arguments, extra_s=extra_s, cleans_up=cleans_up)
+        except docker.errors.NotFound:
+            raise ContainerGone("the container was removed by somebody else during the trial") from None
+        except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
+            raise CallFailed(self._host.url, what, error) from None
+
+    # ── the stop and the end ────────────────────────────────────────────────────────────────────────────────────────
+
+    def follow_stop(self) -> None:
+        """From now on the kernel tells who is killed, when the signal is sent and when PID 1 leaves. The first call
+        since the last start counts: a stop that is tried again is the same stop."""
+        if self._watches is not None and self._pid_one and self._watch is None:
+            # What a health check starts in the container is nobody's loss.
+            jobs = not self._health_checked
+            self._watch = self._watches.watch(self._pid_one, container_id=self.id, jobs=jobs)
+        traced = self._trace is not None and proc.is_first_process_of(self._pid_one, self.id)
+        if self._trace is not None and traced and self._signals is None:
+            self._signals = self._trace.watch(self._pid_one)
+        if self.stop_called_ns is None:
+            self.stop_called_ns = time.time_ns()
+
+    def stop(self, stop_timeout_s: int) -> bool:
+        """The engine's own stop call; `follow_stop` comes before it. False: it had exited already.
+
+        Raises NoAnswer where the engine takes longer than the stop timeout and the limit of a call together.
+        """
+        answer_s = stop_timeout_s + self._calls.limit_s + GRACE_S
+        socket_s = answer_s if stop_timeout_s < LONGEST_TIMED_STOP_S else None
+        arguments = (self._api, self.id, stop_timeout_s, socket_s)
+        return self.ask("the stop call", reading.stop, *arguments, extra_s=stop_timeout_s)
+
+    def kill(self, *, cleans_up: bool = False) -> None:
+        """`docker kill`."""
+        self.ask("the kill call", self._api.kill, self.id, "SIGKILL", cleans_up=cleans_up)
+
+    def wait(self) -> None:
+        """Return when it has ended: by the event stream, by the engine's wait call once the stream is broken. Where the
+        engine answers neither, `end` has to find out."""
+        while not (self._events.broken or self.died):
+            self._events.of(self.id, until="die", patience_s=WAIT_SLICE_S)
+        while not (self.died or self._calls.aborted):
+            try:
+                self.ask("the wait call", self._api.wait, self.id, extra_s=WAIT_SLICE_S)
+            except NoAnswer:
+                continue  # it still runs
+            except EngineError:
+                return
+            return
+
+    def end(self) -> ContainerEnd:
+        """What is on record of its end. Waits for what is reported late: the exit's event, an OOM kill, other exits."""
+        events, complete = self.events()
+        state = self.state()
+        if state.exited and self._signals is not None:
+            self._ends, self._signals = self._signals.ends(self._stop_signal), None
+        if state.exited and self._may_be_oom(state, events):
+            late = oom.reported(lambda: self.state().oom_killed, lambda: self._events.of(self.id), self._ending)
+            state, events = replace(state, oom_killed=late), self._events.of(self.id)
+        return ContainerEnd(state, events, complete, self._ends, self.lost())
+
+    def events(self) -> tuple[tuple[Event, ...], bool]:
+        """What the engine's stream told of it until its `die` event, and whether that is everything."""
+        # Podman reports no signals: nothing is waited for, and `die` proves no more than the stream does.
+        patience_s = EVENT_PATIENCE_S if self._host.info.observes_sigkill else 0.0
+        events = self._events.of(self.id, until="die", patience_s=patience_s)
+        return events, not self._events.broken and (not patience_s or self.died)
+
+    def lost(self) -> tuple[str, ...] | None:
+        """Who SIGKILL ended silently during the stop; None where nobody could look. Ends the watch."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            self._lost = watch.lost()
+        return self._lost
+
+    def _may_be_oom(self, state: State, events: tuple[Event, ...]) -> bool:
+        """Whether SIGKILL ended PID 1 without a known sender, so that the engine may yet report the OOM killer."""
+        if state.oom_killed or not self._host.info.reports_oom:
+            return False
+        left_by_itself = self._ends is not None and not self._ends.by_signal  # with an exit code of 137
+        return not left_by_itself and oom.may_be_unreported(state.exit_code, events)
+
+    # ── the removal ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def remove(self) -> None:
+        """Forced remove with its anonymous volumes; gone already is as good. What followed it is let go in any case."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.abandon()
+        signals_watch, self._signals = self._signals, None
+        if signals_watch is not None:
+            signals_watch.abandon()
+        if self._removed:
+            return
+        try:
+            self._calls.run("the removal", self._force_remove, cleans_up=True)
+        except docker.errors.NotFound:
+            pass
+        except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
+            if not _is_being_removed(error):
+                raise CallFailed(self._host.url, "the removal", error) from None
+        self._removed = True
+        self._events.forget(self.id)
+
+    def _force_remove(self) -> None:
+        self._api.remove_container(self.id, force=True, v=True)
+
+
+def _is_being_removed(error: Exception) -> bool:
+    """409: somebody else is removing it at this moment."""
+    response = getattr(error, "response", None)
+    return response is not None and response.status_code == 409
