@@ -9,15 +9,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import docker
-from docker.utils import parse_repository_tag
-
 from stop_harness import signals
 from stop_harness.ecs import stop_timeouts
 from stop_harness.ecs.host_access import host_access
 from stop_harness.ecs_endpoint.containers import NS_PER_S, Binding, ContainerProblem, ContainerRequest, Exit, Inspected
 from stop_harness.engines.docker import reaper, witness
-from stop_harness.engines.docker.calls import CONNECTION_ERRORS, GRACE_S, CallFailed, Calls, NoAnswer, time_limit_s
+from stop_harness.engines.docker.calls import (
+    CALL_ERRORS,
+    ENGINE_ERRORS,
+    GRACE_S,
+    CallFailed,
+    Calls,
+    NoAnswer,
+    time_limit_s,
+)
 from stop_harness.engines.docker.clearing import clear
 from stop_harness.engines.docker.container import ContainerGone, ContainerLife, LogLimits
 from stop_harness.engines.docker.events import EventStream
@@ -37,9 +42,6 @@ STOP_HARNESS_ENGINE_TIMEOUT sets another."""
 LOG_LINES = 1000
 LOG_LIMITS = LogLimits(lines=LOG_LINES, keep_bytes=64 * 1024, read_bytes=LOG_LINES * 16 * 1024)
 """The engine's log driver keeps a long line in pieces of 16 KiB, and counts those: this is all of `LOG_LINES`."""
-
-CALL_ERRORS = (EngineError, docker.errors.DockerException, *CONNECTION_ERRORS)
-"""How a call that `Calls` performs may fail."""
 
 MEBIBYTE = 1024 * 1024
 LEAST_MEMORY_BYTES = 6 * MEBIBYTE
@@ -84,14 +86,16 @@ class DockerContainers:
         try:
             self._reaper = reaper.Reaper(run_id, host.address)
             self._events = EventStream(host, f"{reaper.RUN_LABEL}={run_id}")
-        except (docker.errors.DockerException, OSError) as error:
+        except ENGINE_ERRORS as error:
             raise EngineError(f"{host.url}: the engine stopped answering: {error}") from None
 
     def has_image(self, image: str) -> bool:
         """On the engine already."""
+        from docker.errors import ImageNotFound
+
         try:
             self._calls.run("the image", self._api.inspect_image, image)
-        except docker.errors.ImageNotFound:
+        except ImageNotFound:
             return False
         except CALL_ERRORS as error:
             raise ContainerProblem("CannotPullContainerError", _text(error)) from None
@@ -99,6 +103,8 @@ class DockerContainers:
 
     def pull(self, image: str) -> None:
         """From its registry, with the engine's own credentials; it takes as long as it takes."""
+        from docker.utils import parse_repository_tag
+
         repository, tag = parse_repository_tag(image)
         try:
             self._api.pull(repository, tag=tag or "latest")
@@ -128,10 +134,12 @@ class DockerContainers:
         return created
 
     def _create(self, settings: dict[str, Any]) -> str:
+        from docker.errors import InvalidArgument
+
         try:
             return str(self._api.create_container(**settings)["Id"])
         except (TypeError, ValueError) as error:  # the SDK looks at what the definition says before it asks
-            raise docker.errors.InvalidArgument(str(error)) from None
+            raise InvalidArgument(str(error)) from None
 
     def _life(self, runtime_id: str) -> ContainerLife:
         """What follows the container; a new one where it is removed already, for which the engine's answer is that."""

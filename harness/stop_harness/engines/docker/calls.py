@@ -36,7 +36,13 @@ CONNECTION_ERRORS = (requests.RequestException, OSError, EOFError)
 NONSENSE_ERRORS = (LookupError, TypeError, AttributeError, ValueError, struct.error)
 """What the SDK and we stumble over where an answer is not what the API says, or is cut."""
 
-READING_ERRORS = (docker.errors.DockerException, *CONNECTION_ERRORS, *NONSENSE_ERRORS)
+ENGINE_ERRORS = (docker.errors.DockerException, *CONNECTION_ERRORS)
+"""How the SDK says that the engine refused, or does not answer."""
+
+CALL_ERRORS = (EngineError, *ENGINE_ERRORS)
+"""How a call that `Calls` performs may fail."""
+
+READING_ERRORS = (*ENGINE_ERRORS, *NONSENSE_ERRORS)
 
 Answer = TypeVar("Answer")
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import time
 from functools import partial
 
-import docker
-
 from stop_harness.engines.docker.address import Address
-from stop_harness.engines.docker.calls import CONNECTION_ERRORS, Calls, in_one_line
+from stop_harness.engines.docker.calls import CALL_ERRORS, Calls, in_one_line
 from stop_harness.engines.docker.reaper import remove_run
-from stop_harness.errors import EngineError
 
 CLEAR_AFTER_S = (0.0, 0.5, 2.0)
 """Pauses before the attempts to remove what is left at the end of a run; the reaper goes on from there."""
@@ -33,7 +30,7 @@ def clear(
             remove = partial(remove_run, address, run_id, call_limit_s=limit_s)
             removed, problems = Calls(engine_url, limit_s).run("the clean-up", remove)
             total += removed
-        except (EngineError, docker.errors.DockerException, *CONNECTION_ERRORS) as error:
+        except CALL_ERRORS as error:
             problems = [f"whatever this run has left: {in_one_line(error)}"]
         if not problems:
             break

@@ -16,7 +16,7 @@ import docker
 
 from stop_harness import signals
 from stop_harness.engines.docker import listed_processes, oom, reading
-from stop_harness.engines.docker.calls import CONNECTION_ERRORS, GRACE_S, CallFailed, Calls, NoAnswer
+from stop_harness.engines.docker.calls import ENGINE_ERRORS, GRACE_S, CallFailed, Calls, NoAnswer
 from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reading import State
@@ -108,7 +108,7 @@ class ContainerLife:
         self.stop_called_ns = self._lost = self._ends = None
         try:
             self._calls.run("the start", self._api.start, self.id)
-        except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
+        except ENGINE_ERRORS as error:
             # Also a 404: the engine answers with it where the program is not in the image.
             raise CallFailed(self._host.url, "the start", error) from None
 
@@ -155,7 +155,7 @@ class ContainerLife:
             return self._calls.run(what, call, *arguments, extra_s=extra_s, cleans_up=cleans_up)
         except docker.errors.NotFound:
             raise ContainerGone("the container was removed by somebody else during the trial") from None
-        except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
+        except ENGINE_ERRORS as error:
             raise CallFailed(self._host.url, what, error) from None
 
     # ── the stop and the end ────────────────────────────────────────────────────────────────────────────────────────
@@ -249,7 +249,7 @@ class ContainerLife:
             self._calls.run("the removal", self._force_remove, cleans_up=True)
         except docker.errors.NotFound:
             pass
-        except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
+        except ENGINE_ERRORS as error:
             if not _is_being_removed(error):
                 raise CallFailed(self._host.url, "the removal", error) from None
         self._removed = True

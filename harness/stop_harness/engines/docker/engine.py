@@ -11,10 +11,16 @@ import contextlib
 import threading
 from dataclasses import replace
 
-import docker
-
 from stop_harness.engines.docker import witness
-from stop_harness.engines.docker.calls import CONNECTION_ERRORS, GRACE_S, Calls, in_one_line, time_limit_s
+from stop_harness.engines.docker.calls import (
+    CALL_ERRORS,
+    CONNECTION_ERRORS,
+    ENGINE_ERRORS,
+    GRACE_S,
+    Calls,
+    in_one_line,
+    time_limit_s,
+)
 from stop_harness.engines.docker.clearing import clear
 from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.host import DockerHost, find
@@ -71,7 +77,7 @@ class DockerEngine:
         """The image's `Config`, with the scenario's settings in place of its own."""
         try:
             return self._images.configuration(scenario)
-        except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
+        except ENGINE_ERRORS as error:
             raise EngineError(f"{self._host.url}: the image cannot be inspected: {in_one_line(error)}") from None
 
     def reference(self) -> Scenario | None:
@@ -80,7 +86,7 @@ class DockerEngine:
             return None
         try:
             return self._images.reference()
-        except (docker.errors.DockerException, *CONNECTION_ERRORS):
+        except ENGINE_ERRORS:
             return None
 
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
@@ -144,7 +150,7 @@ class DockerEngine:
         """Containers whose harness is dead."""
         try:
             count = self._calls.run("the list of containers", left_by_dead_runs, self._client.client.api)
-        except (EngineError, docker.errors.DockerException, *CONNECTION_ERRORS):
+        except CALL_ERRORS:
             return None
         what = "1 container of a dead run is" if count == 1 else f"{count} containers of dead runs are"
         return f"{what} left on this engine; `stop-harness clean` removes them" if count else None

@@ -18,6 +18,7 @@ from stop_harness.engines import start_failure
 from stop_harness.engines.docker import listed_processes, ready
 from stop_harness.engines.docker.calls import (
     CONNECTION_ERRORS,
+    ENGINE_ERRORS,
     READING_ERRORS,
     CallFailed,
     Calls,
@@ -105,7 +106,7 @@ class DockerSubject:
                 trace=self._trace,
             )
             life.start()
-        except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
+        except ENGINE_ERRORS as error:
             raise self._start_failure(CallFailed(self._host.url, "the creation", error)) from None
         except CallFailed as error:
             raise self._start_failure(error) from None
@@ -227,7 +228,7 @@ class DockerSubject:
         text = f"`{' '.join(command)}`"
         try:
             return self._calls.run(text, run, extra_s=EXECUTE_PATIENCE_S)
-        except (docker.errors.DockerException, *CONNECTION_ERRORS) as error:
+        except ENGINE_ERRORS as error:
             raise EngineError(f"{text} cannot be run in the container: {in_one_line(error)}") from None
 
     def stop(self, stop_timeout_ns: int) -> None:
