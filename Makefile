@@ -2,17 +2,21 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Most tests wait for containers: more of them at once than a small machine has cores.
+WORKERS ?= 6
+PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup
 
-.PHONY: help run test test-all lock test-fast test-faults test-known-stops test-engines lint format docs known-stops benchmark accuracy witness base-image example clean
+.PHONY: help run test test-all test-bounds lock test-fast test-faults test-known-stops test-engines lint format docs known-stops benchmark accuracy witness base-image example clean
 
 help:
 	@echo "make run         set up .venv, run the shipped scenarios, write a report"
 	@echo "make test        set up .venv and run the tests (Docker tests are skipped where no engine answers)"
+	@echo "make test-all    what \`make test\` leaves out: comparisons with other programs, long simulations, known stops"
 	@echo "make test-fast   the tests that start no container"
 	@echo "make test-faults  runs behind an engine that fails, as a table; FAULTS_ARGS=--write puts it into docs/reliability.md"
 	@echo "make test-known-stops  the tests on images whose stops were measured; STOP_HARNESS_KNOWN_STOPS names their folder"
 	@echo "make test-engines  Docker 20.10, 26.1, 28.5 and Podman 4.3, 5.4, 5.8, each in a folder of its own; as root"
-	@echo "make test-all    all of that, and with the oldest and the newest of each dependency"
+	@echo "make test-bounds the tests that use them, with the oldest and the newest of each dependency"
 	@echo "make lock        write requirements/dev.txt again, the hashes that development and CI install"
 	@echo "make lint        ruff, mypy --strict, the import contracts of pyproject.toml, and bandit"
 	@echo "make docs        write the generated parts of docs/ again"
@@ -27,10 +31,13 @@ run: $(VENV)/.installed
 	@$(BIN)/stop-harness run scenarios/
 
 test: $(VENV)/.installed-dev
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
+
+test-all: $(VENV)/.installed-dev test-known-stops
+	@$(PYTEST) --oracles --long -m "oracle or long" $(PYTEST_ARGS)
 
 test-fast: $(VENV)/.installed-dev
-	@$(BIN)/pytest -m "not docker" $(PYTEST_ARGS)
+	@$(PYTEST) -m "not docker" $(PYTEST_ARGS)
 
 test-faults: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.faults $(FAULTS_ARGS)
@@ -41,7 +48,7 @@ test-known-stops: $(VENV)/.installed-dev
 test-engines: $(VENV)/.installed-dev
 	@.ci/engines $(ENGINES)
 
-test-all: test test-known-stops
+test-bounds: $(VENV)/bin/pip
 	@PYTHON=$(PYTHON) .ci/bounds
 
 lock: $(VENV)/bin/pip

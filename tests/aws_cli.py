@@ -1,12 +1,20 @@
-"""AWS CLI v2 as a process, for the tests: found wherever it is on PATH, with nobody's configuration but ours."""
+"""AWS CLI v2 for the tests: found wherever it is on PATH, with nobody's configuration but ours.
+
+Where `aws` is a script, one process answers many calls (tests/awscli_server.py); the self-contained program that Amazon
+distributes is started for each.
+"""
 
 from __future__ import annotations
 
+import atexit
+import json
 import os
 import pty
 import select
 import shutil
 import subprocess
+import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -20,6 +28,8 @@ from tests.ecs_support import CREDENTIALS
 PATIENCE_S = 120
 DEBIAN = "/usr/bin"
 """Where the distribution's package installs it; version 1 puts itself before it under the same name."""
+
+SERVER = str(Path(__file__).with_name("awscli_server.py"))
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -66,18 +76,62 @@ def aws(
     home: Path, *arguments: str, code: int = 0, variables: Mapping[str, str] = NOTHING
 ) -> subprocess.CompletedProcess[str]:
     """`aws ecs …`, which must end with `code`."""
-    command = [needed(), "ecs", *arguments]
-    done = subprocess.run(
-        command,
-        env=environment(home, variables),
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        check=False,
-        timeout=PATIENCE_S,
+    done = called(["ecs", *arguments], environment(home, variables))
+    answer = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    assert answer.returncode == code, answer.stdout + answer.stderr
+    return answer
+
+
+def called(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+    """`aws` with this environment alone; nothing is asserted of its exit code."""
+    found = needed()
+    server = _server(found)
+    return server.call(arguments, environment) if server else started([found, *arguments], environment)
+
+
+def started(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+    """A process from its start to its end."""
+    return subprocess.run(
+        command, env=environment, capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=PATIENCE_S
     )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+
+
+class Server:
+    """One process for many calls, one at a time."""
+
+    def __init__(self, interpreter: list[str]) -> None:
+        self._process = subprocess.Popen(
+            [*interpreter, SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={"LC_ALL": "C.UTF-8"}
+        )
+        self._one_at_a_time = threading.Lock()
+        atexit.register(self.close)
+
+    def call(self, arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+        """What the call left behind."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        with self._one_at_a_time, tempfile.TemporaryDirectory() as folder:
+            out, err = Path(folder, "out"), Path(folder, "err")
+            asked = {"arguments": arguments, "environment": environment, "folder": os.getcwd()}
+            stdin.write(json.dumps({**asked, "out": str(out), "err": str(err)}) + "\n")
+            stdin.flush()
+            code = int(stdout.readline())
+            return subprocess.CompletedProcess(["aws", *arguments], code, out.read_bytes(), err.read_bytes())
+
+    def close(self) -> None:
+        """No more calls: it ends, as its input does."""
+        self._process.communicate(timeout=PATIENCE_S)
+
+
+@cache
+def _server(found: str) -> Server | None:
+    """None where `aws` is no Python script."""
+    with Path(found).open("rb") as file:
+        first = file.readline(200)
+    if not first.startswith(b"#!") or b"python" not in first:
+        return None
+    return Server(first[2:].decode().split())
 
 
 def aws_on_a_terminal(home: Path, *arguments: str, keys: bytes = b"", variables: Mapping[str, str] = NOTHING) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Generator, Iterator
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,20 +22,61 @@ from stop_harness.errors import EngineError
 from tests import second_engine, ssh_server, tls_front
 from tests.tcp_engine import behind_tcp
 
+ONLY_WITH = {"known_stops": "--known-stops", "oracle": "--oracles", "long": "--long"}
+"""Marks of tests that `make test` leaves out, and the options with which they run."""
+
+SECOND_ENGINE = {"second_docker", "engine_in_a_vm"}
+"""Fixtures that start one: a worker of its own for all of their tests, for it takes ten seconds to start."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--known-stops` adds the suite that builds and stops dozens of images."""
-    parser.addoption("--known-stops", action="store_true", help="also run the tests marked known_stops")
+    """An option for each mark of tests that run only when they are asked for."""
+    for mark, option in ONLY_WITH.items():
+        parser.addoption(option, action="store_true", help=f"also run the tests marked {mark}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the known stops out unless they are asked for."""
-    if config.getoption("--known-stops"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("known_stops")]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+    """Leave out what nobody asked for; what needs the machine for itself comes last, so that it is waited for once."""
+    unwanted = [mark for mark, option in ONLY_WITH.items() if not config.getoption(option)]
+    left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in unwanted)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = sorted((item for item in items if item not in left_out), key=_needs_the_machine)
+    for item in items:
+        if SECOND_ENGINE.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("second engine"))
+
+
+def _needs_the_machine(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
+# ── Tests side by side ───────────────────────────────────────────────────────────────────────────────────────────────
+
+TURNS = pytest.StashKey[Path]()
+"""Folder with the locks by which the workers of pytest-xdist take turns; none where there is one process."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell each worker where the locks are."""
+    node.workerinput["turns"] = str(node.config.stash[TURNS])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test marked `alone` waits until no other test runs, and none begins before it has ended.
+
+    Around everything else, so that waiting counts for no timeout.
+    """
+    folder = getattr(item.config, "workerinput", {}).get("turns")
+    if folder is None:
+        return (yield)
+    with open(f"{folder}/room", "w", encoding="ascii") as room:
+        with open(f"{folder}/door", "w", encoding="ascii") as door:
+            # Whoever waits for an empty room keeps the door shut: others would come in for ever.
+            fcntl.flock(door, fcntl.LOCK_EX)
+            fcntl.flock(room, fcntl.LOCK_EX if _needs_the_machine(item) else fcntl.LOCK_SH)
+        return (yield)
 
 
 # A test takes its engine away with it: the reapers of its runs need not wait for that for a quarter of an hour.
@@ -46,6 +91,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """CI sets STOP_HARNESS_REQUIRE_DOCKER: then a missing engine is a failure, before any test can be skipped."""
     if os.environ.get("STOP_HARNESS_REQUIRE_DOCKER") and isinstance(_docker(), str):
         raise pytest.UsageError(f"STOP_HARNESS_REQUIRE_DOCKER is set, but {_docker()}")
+    if _is_first(config):
+        turns = tempfile.TemporaryDirectory(prefix="stop-harness-turns-")
+        config.add_cleanup(turns.cleanup)
+        config.stash[TURNS] = Path(turns.name)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -117,11 +166,44 @@ def tcp_engine(docker_engine_host: DockerHost) -> Iterator[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """After the whole suite no container of a test run is left on the engine."""
-    before = _our_containers()
+    """When a process has run its tests, none of its own containers is left on the engine."""
     yield
-    left = _our_containers() - before
+    left = _our_containers(_is_mine)
     assert not left, f"containers left on the engine: {left}"
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Another harness may have died here before: what it left is not the tests'."""
+    if _is_first(session.config):
+        session.config.stash[ORPHANS] = _our_containers(_is_an_orphan)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """After the whole suite, of all processes together: no container is left whose harness is dead.
+
+    Those of commands that tests have started are meant. One process of several must not ask that: another may have just
+    killed a command on purpose and wait for its containers to go.
+    """
+    before = session.config.stash.get(ORPHANS, None)
+    if before is not None and (left := _our_containers(_is_an_orphan) - before):
+        session.config.stash[LEFT] = left
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say why it failed."""
+    if left := config.stash.get(LEFT, None):
+        terminalreporter.section("left behind", red=True)
+        terminalreporter.line(f"containers of dead commands are left on the engine: {left}")
+
+
+ORPHANS, LEFT = pytest.StashKey[set[str]](), pytest.StashKey[set[str]]()
+
+
+def _is_first(config: pytest.Config) -> bool:
+    """Whether this is the first process: pytest-xdist's controller, or the only one."""
+    return not hasattr(config, "workerinput")
 
 
 @cache
@@ -141,7 +223,16 @@ def _no_namespaces() -> str | None:
         engine.close()
 
 
-def _our_containers() -> set[str]:
+def _is_mine(owner: str) -> bool:
+    return owner == reaper.owner()
+
+
+def _is_an_orphan(owner: str) -> bool:
+    """Another harness may be at work on the same engine; what it owns while it lives is its own affair."""
+    return not reaper.owner_lives(owner)
+
+
+def _our_containers(whose: Callable[[str], bool]) -> set[str]:
     host = _docker()
     if isinstance(host, str):
         return set()
@@ -149,9 +240,6 @@ def _our_containers() -> set[str]:
     client = host.connect()
     try:
         found = client.api.containers(all=True, filters={"label": "stop-harness.run"})
-        mine = reaper.owner()
-        owners = {str(item["Id"]): item["Labels"].get(reaper.OWNER_LABEL, "") for item in found}
-        # Another harness may be at work on the same engine; what it owns is its own affair.
-        return {name for name, owner in owners.items() if owner == mine or not reaper.owner_lives(owner)}
+        return {str(item["Id"]) for item in found if whose(item["Labels"].get(reaper.OWNER_LABEL, ""))}
     finally:
         client.close()

@@ -30,7 +30,7 @@ class Printed:
 
 def theirs(*arguments: str, **variables: str) -> Printed:
     """`aws ecs stop-task`. A variable of "" is left out."""
-    return _run([aws_cli.needed(), "ecs", "stop-task", *arguments], variables)
+    return _printed(aws_cli.called(["ecs", "stop-task", *arguments], _environment(variables)))
 
 
 def installed(*arguments: str, **variables: str) -> Printed:
@@ -40,7 +40,7 @@ def installed(*arguments: str, **variables: str) -> Printed:
 
 def run_installed(*arguments: str, **variables: str) -> Printed:
     """`stop-harness stop-task` as it is installed."""
-    return _run([INSTALLED, "stop-task", *arguments], variables)
+    return _printed(aws_cli.started([INSTALLED, "stop-task", *arguments], _environment(variables)))
 
 
 def on_a_terminal(*arguments: str) -> str:
@@ -81,13 +81,9 @@ def same(*arguments: str, code: int = 0, **variables: str) -> str:
     return said.stdout.decode()
 
 
-def _run(command: list[str], variables: dict[str, str]) -> Printed:
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        env={**aws_cli.environment(NO_HOME, variables), "LC_ALL": "C.UTF-8"},
-        timeout=aws_cli.PATIENCE_S,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    return {**aws_cli.environment(NO_HOME, variables), "LC_ALL": "C.UTF-8"}
+
+
+def _printed(done: subprocess.CompletedProcess[bytes]) -> Printed:
     return Printed(done.stdout, done.stderr, done.returncode)

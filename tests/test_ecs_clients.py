@@ -1,7 +1,8 @@
 """AWS CLI v2 with every option of `aws ecs stop-task`, and boto3 with its equivalents, against the ECS endpoint.
 
-A call of the CLI takes about a second, hence few calls that each try several options. The containers are simulated:
-what is tried here is what clients send and how they read the answers. tests/test_ecs_docker.py has real ones.
+The containers are simulated: what is tried here is what clients send and how they read the answers.
+tests/test_ecs_docker.py has real ones; that the CLI can print the answers in every format is proved beside what
+`stop-harness stop-task` prints (tests/test_stop_task.py).
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -75,31 +75,6 @@ def stop(tmp_path: Path, running: Simulation, arn: str) -> Stop:
     return Stop(tmp_path, running.url, arn)
 
 
-def test_every_output_format_shows_the_task(stop: Stop) -> None:
-    """--output json, text, table, yaml, yaml-stream: the same task in each."""
-    with ThreadPoolExecutor(2) as pool:
-        formats = ("json", "text", "table", "yaml", "yaml-stream")
-        shown = dict(zip(formats, pool.map(lambda it: stop("--output", it).stdout, formats), strict=True))
-    expected = json.loads(shown["json"])
-    assert (expected["task"]["taskArn"], expected["task"]["stoppedReason"]) == (stop.arn, REASON)
-    assert yaml.safe_load(shown["yaml"]) == expected
-    assert yaml.safe_load(shown["yaml-stream"]) == [expected]
-    for text in (shown["text"], shown["table"]):
-        assert stop.arn in text
-        assert REASON in text
-
-
-def test_query_color_and_binary_format_only_change_what_is_printed(stop: Stop) -> None:
-    """--query, --color, --cli-binary-format, --no-cli-pager, --no-paginate."""
-    quiet = ("--cli-binary-format", "raw-in-base64-out", "--no-cli-pager", "--no-paginate", "--output", "text")
-    assert stop("--query", "task.[desiredStatus,stopCode]", *quiet).stdout == "STOPPED\tUserInitiated\n"
-    with ThreadPoolExecutor(2) as pool:
-        plain, coloured = pool.map(lambda it: stop("--output", "table", "--color", it).stdout, ("off", "on"))
-    assert "\x1b[" in coloured
-    assert "\x1b[" not in plain
-    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured).split() == plain.split()
-
-
 def test_requests_come_from_json_and_yaml_and_the_command_line_wins(running: Simulation, tmp_path: Path) -> None:
     """--cli-input-json, --cli-input-yaml, as text and as file://; --cluster, --task, --reason over them."""
     running.client.create_cluster(clusterName="blue")
@@ -121,11 +96,8 @@ def test_requests_come_from_json_and_yaml_and_the_command_line_wins(running: Sim
             ids[3],
         ),
     )
-    with ThreadPoolExecutor(2) as pool:
-        told = list(
-            pool.map(lambda it: aws_cli.aws(tmp_path, "stop-task", *it, "--endpoint-url", running.url), commands)
-        )
-    for task_id, done in zip(ids, told, strict=True):
+    for task_id, command in zip(ids, commands, strict=True):
+        done = aws_cli.aws(tmp_path, "stop-task", *command, "--endpoint-url", running.url)
         task = json.loads(done.stdout)["task"]
         assert task["taskArn"].endswith(f"/blue/{task_id}")
         assert task["stoppedReason"] == REASON
@@ -134,9 +106,8 @@ def test_requests_come_from_json_and_yaml_and_the_command_line_wins(running: Sim
 def test_skeletons_make_no_request_and_the_input_skeleton_is_a_request(stop: Stop) -> None:
     """--generate-cli-skeleton, input, yaml-input and output; what input prints can be filled in and sent."""
     nowhere = ("--endpoint-url", CLOSED, "--generate-cli-skeleton")
-    with ThreadPoolExecutor(2) as pool:
-        commands = ((), ("yaml-input",), ("output", "--task", stop.arn))
-        plain, in_yaml, output = (done.stdout for done in pool.map(lambda it: stop.bare(*nowhere, *it), commands))
+    commands = ((), ("yaml-input",), ("output", "--task", stop.arn))
+    plain, in_yaml, output = (stop.bare(*nowhere, *command).stdout for command in commands)
     skeleton = json.loads(plain)
     assert skeleton.keys() == yaml.safe_load(in_yaml).keys() == {"cluster", "task", "reason"}
     assert "stoppedReason" in json.loads(output)["task"]
@@ -208,10 +179,8 @@ def test_version_and_usage_errors_need_no_endpoint(stop: Stop) -> None:
     """--version; a missing --task, an unknown option, and both inputs at once are refused before anything is sent."""
     assert stop.bare("--version").stdout.startswith("aws-cli/2.")
     wrong = ((), ("--task", stop.arn, "--nope"), ("--cli-input-json", "{}", "--cli-input-yaml", "{}"))
-    with ThreadPoolExecutor(2) as pool:
-        told = list(pool.map(lambda it: stop.bare("--endpoint-url", CLOSED, *it, code=USAGE).stderr, wrong))
-    for words, text in zip(("--task", "--nope", "cli-input"), told, strict=True):
-        assert words in text
+    for words, command in zip(("--task", "--nope", "cli-input"), wrong, strict=True):
+        assert words in stop.bare("--endpoint-url", CLOSED, *command, code=USAGE).stderr
 
 
 def test_the_services_errors_reach_the_terminal(stop: Stop) -> None:

@@ -39,6 +39,18 @@ VALUES = st.recursive(
     max_leaves=25,
 )
 
+CONTAINERS = [{"Name": name, "Code": code, "None": None, "Bindings": []} for name, code in (("app", 0), ("stuck", 137))]
+FOUND: list[Any] = [
+    'it\'s "quoted"\nand ünï € 日本 on\ttwo lines: - yes',
+    5,
+    None,
+    [],
+    [["app", 0], ["stuck", 137]],
+    CONTAINERS,
+    {"a": {"containerOverrides": [], "cpu": "1"}, "b": [], "c": [[]], "d": "", "e": False},
+]
+"""By queries such as `task.version`, `task.tags` and `task.containers[].[name,exitCode]`."""
+
 
 def _is_sound(value: Any) -> bool:
     """Whether no list that begins with an object holds an empty list or text: `[{}, []]` as a table is an accident."""
@@ -85,6 +97,17 @@ def _ours(format_: str, value: Any, colour: bool) -> str | None:
         return None
 
 
+@pytest.mark.oracle
+@pytest.mark.parametrize("format_", formats.FORMATS)
+@pytest.mark.parametrize("value", [*FOUND, FOUND], ids=str)
+def test_what_queries_find_is_printed_as_the_aws_cli_prints_it(oracle: Oracle, format_: str, value: Any) -> None:
+    """Scalars, null, lists, objects, projections, nested lists; with colours."""
+    printed = oracle(format_, value, True)
+    assert printed is not None or (format_, value) in (("text", FOUND), ("table", FOUND))
+    assert _ours(format_, value, True) == printed
+
+
+@pytest.mark.oracle
 @pytest.mark.parametrize("format_", formats.FORMATS)
 @settings(max_examples=150)
 @given(value=VALUES.filter(_is_sound), colour=st.booleans())
