@@ -17,9 +17,14 @@ from stop_harness.run import store
 COMMAND = str(Path(sys.executable).with_name("stop-harness"))
 PYTHON = os.path.realpath(sys.executable)
 
-APP = """
+STAYS = "stays"
+
+APP = f"""
 import os, signal, sys, time
 def on_stop(*_):
+    if sys.argv[2] == "{STAYS}":
+        open("stopping", "a").close()
+        return
     time.sleep(float(sys.argv[2]))
     os._exit(int(sys.argv[3]))
 signal.signal(signal.SIGTERM, on_stop)
@@ -27,6 +32,7 @@ print("ready", flush=True)
 while True:
     time.sleep(0.05)  # not pause(): a signal just before it would wait for the next one
 """
+"""Arguments: a word to find it by; seconds from SIGTERM to its end, or that it stays and writes a file; exit code."""
 
 
 @dataclass(frozen=True)

@@ -230,6 +230,7 @@ def share(claims: list[ReliabilityClaim], status: ClaimStatus) -> float:
     return sum(claim.status is status for claim in claims) / len(claims)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("jobs", "undecided"), [(1, 0.0), (16, 0.0), (16, 0.2)])
 def test_a_container_that_is_just_not_reliable_enough_rarely_passes(jobs: int, undecided: float) -> None:
     """In at most 1 - confidence of the runs, and in as many as the plan allows for, not in none."""
@@ -242,6 +243,7 @@ def test_a_container_that_is_just_not_reliable_enough_rarely_passes(jobs: int, u
     assert abs(wrong - expected) <= noise
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("jobs", [1, 4, 45])
 def test_a_container_that_is_just_reliable_enough_is_rarely_refuted(jobs: int) -> None:
     """The other error has the same bound, however many stops were in flight at the first failure."""
@@ -250,6 +252,7 @@ def test_a_container_that_is_just_reliable_enough_is_rarely_refuted(jobs: int) -
     assert wrong <= allowed + 3 * (allowed * (1 - allowed) / number) ** 0.5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("jobs", [1, 16])
 @pytest.mark.parametrize("chance", [0.5, 0.8, 0.93, 0.97])
 def test_what_is_said_after_a_failure_holds_as_often_as_is_said(chance: float, jobs: int) -> None:

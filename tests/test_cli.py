@@ -22,24 +22,13 @@ from stop_harness.engines.simulated import Script, SimulatedEngine
 from stop_harness.scenario import scenario_file
 
 from tests import test_pipeline
+from tests.own_runs import APP, STAYS
 
 COMMAND = [str(Path(sys.executable).with_name("stop-harness"))]
 PYTHON = os.path.realpath(sys.executable)
 NO_DOCKER = "unix:///nonexistent.sock"
 COMMANDS = ("run", "check", "validate", "plan", "judge", "report", "init", "schema", "doctor", "clean", "trend")
 VALID = "version: 1\nname: web\nsubject: {image: web}\nstop: {timeouts: [2s, 30s]}\n"
-
-APP = """
-import os, signal, sys, time
-def on_stop(*_):
-    open("stopping", "a").close()
-    if sys.argv[2] == "leaves":
-        os._exit(int(sys.argv[3]))
-signal.signal(signal.SIGTERM, on_stop)
-print("ready", flush=True)
-while True:
-    time.sleep(0.05)  # not pause(): a signal just before it would wait for the next one
-"""
 
 
 @dataclass(frozen=True)
@@ -120,11 +109,11 @@ class Project:
 
 @pytest.fixture
 def make_project(tmp_path: Path) -> Iterator[Callable[..., Project]]:
-    """Makes a scenario whose container leaves with a code, or stays; nothing of it may be alive at the end."""
+    """Makes a scenario whose container leaves at once with a code, or stays; nothing of it may be alive at the end."""
     word = f"s{uuid.uuid4().hex[:12]}"
     project = Project(tmp_path / f"{word}.yaml", word)
 
-    def make(how: str = "leaves", code: int = 0, timeouts: str = "[5s]", extra: str = "") -> Project:
+    def make(how: str = "0", code: int = 0, timeouts: str = "[5s]", extra: str = "") -> Project:
         folder = tmp_path / "app"
         folder.mkdir()
         (folder / "Dockerfile").write_text("FROM scratch\n")
@@ -393,10 +382,10 @@ def test_auto_falls_back_to_the_embedded_engine_and_says_so(make_project: Callab
 @pytest.mark.parametrize(
     ("how", "code", "extra", "wanted"),
     [
-        ("leaves", 3, "", 1),
-        ("leaves", 3, "expect: {exit_codes: 3}\n", 0),
-        ("stays", 0, "", 1),
-        ("stays", 0, "expect: {outcome: killed}\n", 0),
+        ("0", 3, "", 1),
+        ("0", 3, "expect: {exit_codes: 3}\n", 0),
+        (STAYS, 0, "", 1),
+        (STAYS, 0, "expect: {outcome: killed}\n", 0),
     ],
 )
 def test_the_exit_code_says_whether_expectations_were_met(
@@ -486,7 +475,7 @@ def test_pids_limits_are_those_of_scenario_files(
 def test_a_pids_limit_that_the_engine_does_not_apply_is_said() -> None:
     """In one line, and only if one was asked for; a bare command is called by its name, and no Dockerfile is read."""
     Path("app.py").write_text(APP)
-    command = ["--timeout", "5s", "--ready-log", "ready", "--", PYTHON, "app.py", "word", "leaves", "0"]
+    command = ["--timeout", "5s", "--ready-log", "ready", "--", PYTHON, "app.py", "word", "0", "0"]
     answer = shell("check", "--pids-limit", 50, *command)
     assert answer.code == 0, answer.err
     assert answer.err.count("not applied by the engine process: the pids limit of 50 (") == 1
@@ -498,7 +487,7 @@ def test_a_pids_limit_that_the_engine_does_not_apply_is_said() -> None:
 def test_check_of_a_command_needs_no_file() -> None:
     """`check -- COMMAND` prints a verdict, and `--json` the results as JSON and nothing else."""
     Path("app.py").write_text(APP)
-    arguments = ["--timeout", "5s", "--ready-log", "ready", "--", PYTHON, "app.py", "word", "leaves", "0"]
+    arguments = ["--timeout", "5s", "--ready-log", "ready", "--", PYTHON, "app.py", "word", "0", "0"]
     answer = shell("check", *arguments)
     assert answer.code == 0, answer.err
     assert "graceful" in answer.out.lower()
@@ -513,7 +502,7 @@ def test_check_of_a_command_needs_no_file() -> None:
 @pytest.fixture
 def running(make_project: Callable[..., Project]) -> Iterator[tuple[subprocess.Popen[str], Project]]:
     """A run whose first of many containers has been asked to stop and stays, with a long stop timeout ahead."""
-    project = make_project("stays", timeouts="[120s]")
+    project = make_project(STAYS, timeouts="[120s]")
     arguments = ["run", str(project.file), "--engine", "process", "--jobs", "1", "--repeat", "5", "--report-dir", "out"]
     process = subprocess.Popen(
         [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

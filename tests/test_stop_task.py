@@ -13,8 +13,10 @@ import yaml
 from stop_harness.ecs_endpoint.simulated_containers import Script
 
 from tests.ecs_support import Simulation, simulation
-from tests.stop_task_support import installed, on_a_terminal, ours, run_installed, same, theirs
+from tests.stop_task_support import installed, ours, run_installed, same, theirs
 from tests.tls_front import certificate, tls_front
+
+pytestmark = pytest.mark.oracle
 
 FORMATS = ["json", "text", "table", "yaml", "yaml-stream"]
 READ: dict[str, Callable[[str], Any]] = {
@@ -247,17 +249,6 @@ def test_tls_is_verified_as_there(stopped: Stopped, tmp_path: Path) -> None:
         measured = run_installed("--endpoint-url", url, "--task", stopped.three, "--ca-bundle", str(public))
         assert b"stuck      2" in measured.stdout
         assert measured.code == 1
-
-
-def test_a_terminal_sees_the_task_stop(stopped: Stopped) -> None:
-    """One line that is written over and over, and taken away in the end."""
-    with simulation({"app": Script(leaves_after_s=1)}, speed=1) as it:
-        arn = it.run({"name": "app"})
-        seen = on_a_terminal("--endpoint-url", it.server.url, "--task", arn)
-    assert "\r\033[KSTOPPING for 0 s: app RUNNING" in seen
-    assert "\r\033[Kcontainer  took" in seen
-    assert "\033[32mgraceful: app left by itself." in seen
-    del stopped
 
 
 def test_a_running_task_is_asked_to_stop_only_once(stopped: Stopped) -> None:

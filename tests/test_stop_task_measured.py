@@ -24,7 +24,7 @@ from stop_harness.ecs_endpoint.simulated_containers import Script
 
 from tests import aws_cli
 from tests.ecs_support import Simulation, simulation
-from tests.stop_task_support import NO_HOME
+from tests.stop_task_support import NO_HOME, on_a_terminal
 
 SCRIPTS = {
     "stuck": Script(leaves_after_s=None),
@@ -119,6 +119,16 @@ def test_colour_where_it_is_wanted(ours: Simulation) -> None:
     arn = ours.run({"name": "app"})
     assert "\033" not in run(ours.server.url, "--task", arn).output
     assert "\033[32mgraceful" in run(ours.server.url, "--task", arn, "--color", "on").stdout
+
+
+def test_a_terminal_sees_the_task_stop() -> None:
+    """One line that is written over and over, and taken away in the end."""
+    with simulation({"app": Script(leaves_after_s=1)}, speed=1) as it:
+        arn = it.run({"name": "app"})
+        seen = on_a_terminal("--endpoint-url", it.server.url, "--task", arn)
+    assert "\r\033[KSTOPPING for 0 s: app RUNNING" in seen
+    assert "\r\033[Kcontainer  took" in seen
+    assert "\033[32mgraceful: app left by itself." in seen
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ def running_at(points: tuple[CurvePoint, ...], after_ns: int) -> CurvePoint:
     return points[bisect_right([point.after_ns for point in points], after_ns) - 1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("stops", "limit_s"), [(10, 40), (50, 40), (20, 12)])
 def test_the_band_holds_the_true_curve_about_as_often_as_it_says(stops: int, limit_s: int) -> None:
     """Exponential durations with a mean of 10 s, cut off at `limit_s`: the truth at 7 s lies within the pointwise band
@@ -174,6 +175,7 @@ def test_a_percentile_that_too_many_did_not_live_to_see_is_not_made_up() -> None
     assert (found.duration_ns, found.low_ns, found.high_ns) == (None, 2 * SECOND, None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("percent", [50, 90])
 @pytest.mark.parametrize(
     "draw",

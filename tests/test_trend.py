@@ -148,6 +148,7 @@ SHAPES: dict[str, Callable[[random.Random], float]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("repetitions", [5, 10, 20])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_equal_runs_alarm_no_more_often_than_promised(shape: str, repetitions: int) -> None:
@@ -169,6 +170,7 @@ def test_equal_runs_alarm_no_more_often_than_promised(shape: str, repetitions: i
     assert broken <= 18
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spread", [0.02, 0.1, 0.15])
 def test_a_slowdown_of_a_third_is_found_with_twenty_repetitions(spread: float) -> None:
     """30 % longer, durations that scatter by 2 to 15 %: found in more than 95 % of 300 simulated pairs."""
