@@ -14,6 +14,7 @@ STOPS = 20
 WIDE_MEDIAN_NS = 5 * NS_PER_MS
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "engine",
     [pytest.param("docker", marks=pytest.mark.docker), pytest.param("process", marks=pytest.mark.namespaces)],

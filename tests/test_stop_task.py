@@ -59,7 +59,7 @@ def stopped() -> Iterator[Stopped]:
 
 @pytest.mark.parametrize("output", FORMATS)
 def test_a_task_is_printed_the_same(stopped: Stopped, output: str) -> None:
-    """The whole answer: nested lists, empty lists, numbers, times, a killed and an unharmed container; and in the reason
+    """The whole answer: nested lists, empty lists, numbers, times, a killed and an unharmed container; in the reason
     quotes, a line break, a tab, characters outside ASCII, what YAML would take for something else.
 
     Values of any shape: test_stop_task_formats.py.

@@ -537,6 +537,7 @@ def test_an_answer_is_never_kept() -> None:
     assert peak < 16 * 1024 * 1024
 
 
+@pytest.mark.alone
 def test_a_thousand_clients() -> None:
     """They share one thread; each has its request in flight, and its fate."""
     held: list[socket.socket] = []
