@@ -227,11 +227,12 @@ def test_wrong_command_lines_have_the_same_exit_code(wrong: list[str]) -> None:
     assert b"stop-task" in mine.stderr or b"--task" in mine.stderr
 
 
-def test_no_signature_and_the_options_without_effect(stopped: Stopped) -> None:
+@pytest.mark.parametrize("binary_format", ["base64", "raw-in-base64-out"])
+def test_no_signature_and_the_options_without_effect(stopped: Stopped, binary_format: str) -> None:
     """Without credentials, and with everything that changes nothing here."""
-    idle = "--no-paginate --no-verify-ssl --no-cli-pager --no-cli-auto-prompt --cli-binary-format base64".split()
-    timeouts = "--cli-read-timeout 0 --cli-connect-timeout 5 --color auto --no-sign-request".split()
-    arguments = "--endpoint-url", stopped.url, "--task", stopped.one, *idle, *timeouts
+    idle = f"--no-paginate --no-verify-ssl --no-cli-pager --no-cli-auto-prompt --cli-binary-format {binary_format}"
+    timeouts = "--cli-read-timeout 0 --cli-connect-timeout 5 --color auto --no-sign-request"
+    arguments = "--endpoint-url", stopped.url, "--task", stopped.one, *idle.split(), *timeouts.split()
     same(*arguments, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
 
 

@@ -39,7 +39,9 @@ VALUES = st.recursive(
     max_leaves=25,
 )
 
-CONTAINERS = [{"Name": name, "Code": code, "None": None, "Bindings": []} for name, code in (("app", 0), ("stuck", 137))]
+CONTAINERS: list[Any] = [
+    {"Name": name, "Code": code, "None": None, "Bindings": []} for name, code in (("app", 0), ("stuck", 137))
+]
 FOUND: list[Any] = [
     'it\'s "quoted"\nand ünï € 日本 on\ttwo lines: - yes',
     5,
