@@ -43,6 +43,7 @@ def test_an_engine_of_this_machine_is_near_for_everybody(docker_engine_host: Doc
     assert docker_engine_host.local
 
 
+@pytest.mark.long
 def test_an_engine_in_a_vm_is_not_near_although_its_kernel_has_our_release(engine_in_a_vm: Address) -> None:
     """Its pids and addresses mean something else here, or nothing."""
     host = docker_host.probe(engine_in_a_vm)
@@ -83,6 +84,7 @@ def _forward(source: socket.socket, target: socket.socket) -> None:
     target.shutdown(socket.SHUT_WR)
 
 
+@pytest.mark.long
 def test_ports_of_another_machine_are_reached_where_it_publishes_them(second_docker: SecondEngine) -> None:
     """By tcp: a request in flight is answered while the server drains, and said to have come by a published port."""
     (lesson,) = (item for item in discovery.load((SAMPLES,)) if item.name == "web-server")

@@ -345,6 +345,8 @@ def test_the_kernel_proves_who_was_killed_and_that_nobody_was() -> None:
             assert not result.observation.suspected_processes
 
 
+@pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.docker
 @pytest.mark.usefixtures("proving_engine")
 @pytest.mark.parametrize(

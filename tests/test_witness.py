@@ -329,6 +329,7 @@ def test_it_is_heard_through_an_encrypted_connection(
     assert [re.sub(r"\d+", "N", text) for text in found] == ["sleep (PID N)"] * 2
 
 
+@pytest.mark.long
 @pytest.mark.docker
 def test_an_engine_in_a_namespace_of_its_own_gets_no_answer(engine_in_a_vm: Address) -> None:
     """Not the machine's first PID namespace, whatever the container is given: no claim, and why."""

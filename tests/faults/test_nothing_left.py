@@ -239,6 +239,7 @@ def test_an_engine_that_dies_in_the_middle_leaves_a_whole_report_and_is_cleaned_
     wait_until(lambda: harness.containers() == 0, 60, "no container")
 
 
+@pytest.mark.long
 def test_an_engine_that_is_killed_and_comes_back_is_cleaned_up(tmp_path: Path, second_docker: SecondEngine) -> None:
     """`kill -9` of a dockerd in the middle of two stops, and a new one: a whole report, and nothing is left."""
     with in_the_middle(tmp_path, second_docker.socket) as harness:
