@@ -22,8 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stop_harness.engines.interface import StopRecord, SubjectFailed
 from stop_harness.engines.process.client import probe
-from stop_harness.engines.process.engine import PidNamespaceEngine, ProcessSubject
+from stop_harness.engines.process.engine import PidNamespaceEngine
 from stop_harness.engines.process.shim.ready import LONGEST_LINE_BYTES, Output
+from stop_harness.engines.process.subject import ProcessSubject
 from stop_harness.errors import BuildError
 from stop_harness.model import (
     NS_PER_MS,

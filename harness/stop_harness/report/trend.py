@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from math import comb
 
@@ -18,9 +18,6 @@ from stop_harness.model import (
     DurationChange,
     Outcome,
     Report,
-    RunInfo,
-    RunWarning,
-    Scenario,
     Status,
     StatusChange,
     StopChange,
@@ -32,9 +29,9 @@ from stop_harness.model import (
     TrendSeries,
     TrialResult,
 )
-from stop_harness.report import redaction
+from stop_harness.report.differences import differences
 from stop_harness.report.survival import Durations, durations
-from stop_harness.wording import OUTCOME_WORDS, count_of, one_line, precise_seconds, timeout
+from stop_harness.wording import OUTCOME_WORDS, precise_seconds, timeout
 
 FALSE_ALARMS = 0.01
 """How often a run that is no slower than its baseline is called slower at any of its stops. Likewise for faster, and
@@ -75,7 +72,7 @@ def compare(baseline: Report, now: Report) -> Comparison:
         changes=changes,
         new=tuple(stop for stop in now_stops if stop not in before_stops),
         gone=tuple(stop for stop in before_stops if stop not in now_stops),
-        warnings=_differences(baseline, now),
+        warnings=differences(baseline, now),
     )
 
 
@@ -306,90 +303,6 @@ def _stops_needed(tested: int) -> int:
 
 
 # ── Whether the runs can be compared ─────────────────────────────────────────────────────────────────────────────────
-
-
-def _differences(baseline: Report, now: Report) -> tuple[RunWarning, ...]:
-    """What differs between the runs beside the containers."""
-    then, run = baseline.run, now.run
-    found = (
-        _differs(
-            "other-engine",
-            "engine",
-            _engine(then),
-            _engine(run),
-            "Durations of two engines do not compare; make a baseline with this one.",
-        ),
-        _differs(
-            "other-machine",
-            "machine",
-            _machine(then),
-            _machine(run),
-            "A slower machine makes slower stops; make a baseline on this one.",
-        ),
-        _differs(
-            "other-harness",
-            "stop-harness",
-            then.harness_version,
-            run.harness_version,
-            "Both runs are judged by this version's rules, but were recorded by two.",
-        ),
-        _busier(baseline, now),
-        _changed_scenarios(baseline, now),
-    )
-    return tuple(warning for warning in found if warning is not None)
-
-
-def _differs(rule: str, what: str, then: str, now: str, advice: str) -> RunWarning | None:
-    if then == now:
-        return None
-    return RunWarning(
-        rule, f"The baseline was made with another {what}: {one_line(then)}, now {one_line(now)}.", advice
-    )
-
-
-def _busier(baseline: Report, now: Report) -> RunWarning | None:
-    """One run was measured on an overloaded machine and the other was not."""
-    then, later = (any(item.rule == "overload" for item in report.warnings) for report in (baseline, now))
-    if then == later:
-        return None
-    which = "the baseline" if then else "this run"
-    return RunWarning(
-        "other-load",
-        f"The machine was overloaded during {which} only.",
-        "What is slower or faster may come from the load; repeat that run on a quiet machine.",
-    )
-
-
-def _engine(run: RunInfo) -> str:
-    return f"{run.engine.name}, {run.engine.product} {run.engine.version}"
-
-
-def _machine(run: RunInfo) -> str:
-    return f"{run.machine}, {count_of(run.cpu_count, 'CPU')}"
-
-
-def _changed_scenarios(then: Report, now: Report) -> RunWarning | None:
-    old = {scenario.name: _essence(scenario) for scenario in then.scenarios}
-    keys = then.run.digest_key, now.run.digest_key
-    changed = [
-        item.name
-        for item in now.scenarios
-        if item.name in old and not redaction.is_same(old[item.name], keys[0], _essence(item), keys[1])
-    ]
-    if not changed:
-        return None
-    names = ", ".join(one_line(name) for name in changed[:5]) + (" and more" if len(changed) > 5 else "")
-    return RunWarning(
-        "changed-scenario",
-        f"{count_of(len(changed), 'scenario')} changed since the baseline: {names}.",
-        "What changed there may come from the scenario, not from the container.",
-    )
-
-
-def _essence(scenario: Scenario) -> Scenario:
-    """What decides how a stop goes and how it is judged, without how often and what for."""
-    stop = replace(scenario.stop, timeouts_ns=(), after_ns=())
-    return replace(scenario, description="", source=None, repeat=1, stop=stop)
 
 
 # ── Many runs ────────────────────────────────────────────────────────────────────────────────────────────────────────

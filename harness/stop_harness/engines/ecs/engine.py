@@ -7,14 +7,10 @@ answers, its measured stop is taken instead: the container engine's own events a
 from __future__ import annotations
 
 import json
-import socket
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
-from stop_harness import signals
-from stop_harness.ecs import task_definition
 from stop_harness.engines.ecs.api import (
     POLL_LOCAL_S,
     POLL_REMOTE_S,
@@ -24,61 +20,35 @@ from stop_harness.engines.ecs.api import (
     Launcher,
     NoRoom,
     Watch,
-    evidence_path,
     stop_quietly,
     stop_run,
 )
-from stop_harness.engines.ecs.looks import Looks
-from stop_harness.engines.ecs.ready import accepts, answers, binding, why_it_ended
 from stop_harness.engines.ecs.reaper import Reaper
 from stop_harness.engines.ecs.record import (
-    ecs_stamps,
-    measured_events,
     on_fargate,
     port_not_published,
-    stopping_at_ns,
     task_of,
     timeout_refused,
-    whole,
 )
-from stop_harness.engines.interface import WITNESS_CAVEAT, PrepareProgress, StopRecord, SubjectFailed
+from stop_harness.engines.ecs.subject import EcsSubject
+from stop_harness.engines.interface import WITNESS_CAVEAT, PrepareProgress, SubjectFailed
 from stop_harness.errors import BuildError, EngineError, UsageError
-from stop_harness.log_pattern import LogPattern
 from stop_harness.model import (
     NS_PER_S,
-    Clock,
     Configuration,
-    ContainerRecord,
     EngineInfo,
-    Event,
-    EventKind,
-    LogTail,
     Problem,
     ProblemKind,
-    ProcessInfo,
     Scenario,
-    TaskContainer,
     TaskDefinition,
-    TaskRecord,
     Trial,
-    Vantage,
 )
-
-RUNNING_TIMEOUT_S = 600.0
-"""PROVISIONING and pulling come before the container's own start; the waiter `tasks-running` gives as long."""
-
-STOP_PATIENCE_S = 300.0
-"""Beyond the sum of the stop timeouts: DEACTIVATING, DEPROVISIONING, and the agent's two minutes for the engine."""
 
 NOT_TAKEN = frozenset({"ClientException", "InvalidParameterException"})
 """How ECS refuses a task definition, in difference to a lack of permissions or a mistake of its own."""
 
-BY_ITSELF = frozenset({"EssentialContainerExited", "TaskFailedToStart"})
-"""stopCodes of a task that ended before anybody stopped it."""
 
 RUN_ENDED = "stop-harness: the run has ended"
-
-OUT_OF_MEMORY = "OutOfMemoryError"
 
 
 class EcsEngine:
@@ -260,291 +230,3 @@ class EcsEngine:
             remote=not self.local,
             stops_at_once=below.get("stops_at_once"),
         )
-
-
-class EcsSubject:
-    """One task."""
-
-    def __init__(self, engine: EcsEngine, trial: Trial, task: TaskDefinition, arn: str) -> None:
-        self._engine, self._trial, self._task, self._arn = engine, trial, task, arn
-        self._api, self._watch = engine.api, engine.watch
-        self._aborted = threading.Event()
-        self._timeline: list[Event] = []
-        self._ended_before: set[str] = set()
-        self._looks = Looks(self._api, arn)
-        self._evidence: dict[str, dict[str, Any]] = {}
-        self.stop_signal: int | None = None if self._is_task else signals.SIGTERM
-        self.stop_signal_source: str | None = None if self._is_task else "assumed"
-
-    def wait_started(self) -> None:
-        """RUNNING. Raises SubjectFailed where the task stopped before it was."""
-        came = self._watch.wait(self._arn, lambda task: _ended(task) or _runs(task), RUNNING_TIMEOUT_S, self._aborted)
-        if not came:
-            text = f"the task was not RUNNING after {RUNNING_TIMEOUT_S:g} s ({self._newest().get('lastStatus')})"
-            raise SubjectFailed(Problem(ProblemKind.START_FAILED, text))
-        self._timeline.append(_here(EventKind.STARTED, "task RUNNING"))
-        if _ended(self._newest()) or self._newest().get("desiredStatus") == "STOPPED":
-            self._wait_stopped()
-            raise self._failed_start()
-        self._ask_stop_signal()
-
-    def wait_ready(self) -> None:
-        """RUNNING, and what the scenario asks for beside it."""
-        ready = self._trial.scenario.readiness
-        deadline = time.monotonic() + ready.timeout_ns / NS_PER_S
-        if ready.healthcheck:
-            left_s = deadline - time.monotonic()
-            if not self._watch.wait(self._arn, _healthy, left_s, self._aborted) or _ended(self._newest()):
-                raise self._not_ready("its health check")
-        if ready.log is not None:
-            self.wait_log(ready.log, max(0, round((deadline - time.monotonic()) * NS_PER_S)))
-        if (tcp := ready.tcp_port) is not None:
-            self._until(lambda: accepts(binding(self._newest(), tcp)), deadline, f"port {tcp}")
-        if (http := ready.http_port) is not None:
-            path = ready.http_path
-            self._until(lambda: answers(binding(self._newest(), http), path), deadline, f"GET {path} at port {http}")
-        self.sleep(ready.delay_ns)
-        self._timeline.append(_here(EventKind.READY, "harness"))
-
-    def sleep(self, duration_ns: int) -> None:
-        """On this machine's clock, until aborted or the task ends."""
-        self._watch.wait(self._arn, _ended, duration_ns / NS_PER_S, self._aborted)
-
-    def is_running(self) -> bool:
-        """As described last, and not told to stop."""
-        task = self._newest()
-        return _runs(task) and task.get("desiredStatus") != "STOPPED"
-
-    def processes(self) -> tuple[ProcessInfo, ...] | None:
-        """Of the only container; a task's containers are looked at one by one during the stop."""
-        return None if self._is_task else self._looks.tables().get(self._task.containers[0].name)
-
-    def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
-        """A published port, by the task's network bindings."""
-        where = binding(self._newest(), port)
-        if where is None:
-            raise ConnectionRefusedError(f"no container of the task publishes port {port} (portMappings)")
-        return socket.create_connection(where, timeout=timeout_s), Vantage.PUBLISHED_PORT
-
-    def wait_log(self, pattern: str, timeout_ns: int) -> None:
-        """A line of any container."""
-        wanted = LogPattern(pattern)
-        deadline = time.monotonic() + timeout_ns / NS_PER_S
-
-        def written() -> bool:
-            return any(wanted.found_in(log.text) for log in self._all_logs().values())
-
-        self._until(written, deadline, f"log {pattern!r}")
-
-    def execute(self, command: tuple[str, ...]) -> int:
-        """Cannot be done through ECS."""
-        raise EngineError(f"ecs: `{' '.join(command)}` cannot be run in a container of a cluster")
-
-    def stop(self, stop_timeout_ns: int) -> None:
-        """StopTask, and wait for STOPPED."""
-        self._ended_before = {item["name"] for item in self._containers() if item.get("lastStatus") == "STOPPED"}
-        if self._is_task:
-            self._looks.begin()
-        try:
-            self._timeline.append(_here(EventKind.STOP_REQUESTED, "StopTask call"))
-            reason = f"stop-harness: {self._trial.trial_id}"
-            self._api.call("stop_task", cluster=self._api.cluster, task=self._arn, reason=reason[:255])
-            longest_s = task_definition.longest_chain(self._task)[1]
-            patience_s = max(longest_s, stop_timeout_ns / NS_PER_S) + STOP_PATIENCE_S
-            if not self._wait_stopped(patience_s):
-                raise EngineError(f"ecs: the task was not STOPPED {patience_s:g} s after StopTask")
-            self._timeline.append(_here(EventKind.STOP_RETURNED, "DescribeTasks: STOPPED"))
-        finally:
-            self._looks.end()
-
-    def end_now(self) -> bool:
-        """ECS has no call for it."""
-        return False
-
-    def record(self) -> StopRecord:
-        """DescribeTasks, and our endpoint's measured stop where it is the one that answers."""
-        self._fetch_evidence()
-        task = self._newest()
-        containers = tuple(self._record_of(item) for item in self._task.containers)
-        code = task.get("stopCode")
-        if code not in {None, "UserInitiated", *BY_ITSELF}:
-            raise EngineError(f"ecs: somebody else stopped the task: {code}: {task.get('stoppedReason')}")
-        gone = code in BY_ITSELF
-        timeline = (*self._timeline, *ecs_stamps(task), *whole(containers))
-        if self._is_task:
-            record = TaskRecord(
-                arn=self._arn,
-                containers=containers,
-                fargate=self._task.fargate,
-                stop_code=str(task.get("stopCode") or ""),
-                stopped_reason=str(task.get("stoppedReason") or ""),
-            )
-            complete = all(item.complete for item in containers)
-            return StopRecord(timeline, None, None, None, complete, exited_before_stop=gone, task=record)
-        only = containers[0]
-        events = (*self._timeline, *ecs_stamps(task), *only.events)
-        signalled = any(event.kind is EventKind.SIGNAL_SENT for event in only.events)
-        # The service may not have noticed yet that it had ended: Podman tells late.
-        gone = gone or (only.ended_before_stop and not signalled)
-        return StopRecord(
-            events,
-            only.exit_code,
-            None,
-            only.oom_killed,
-            only.complete,
-            lost_processes=only.lost_processes,
-            lost_process_count=only.lost_process_count,
-            exited_before_stop=gone,
-        )
-
-    def logs(self) -> LogTail:
-        """Of the only container."""
-        return LogTail() if self._is_task else self._log(self._task.containers[0].name)
-
-    def abort(self) -> None:
-        """Waits end; `remove` sees to the task."""
-        self._aborted.set()
-        self._watch.wake()
-
-    def remove(self) -> None:
-        """Stopped, or told to stop. ECS forgets a stopped task by itself."""
-        try:
-            stopped = _ended(self._newest())
-        except KeyError:
-            return
-        if stopped or stop_quietly(self._api, self._arn, "stop-harness: no longer needed"):
-            self._engine.stopped(self._arn)
-        self._watch.drop(self._arn)
-
-    @property
-    def _is_task(self) -> bool:
-        return self._trial.scenario.subject.task is not None
-
-    def _newest(self) -> dict[str, Any]:
-        return self._watch.newest(self._arn)
-
-    def _containers(self) -> list[dict[str, Any]]:
-        return list(self._newest().get("containers", ()))
-
-    def _wait_stopped(self, timeout_s: float = STOP_PATIENCE_S) -> bool:
-        came = self._watch.wait(self._arn, _ended, timeout_s, self._aborted)
-        if self._newest().get("lastStatus") == "GONE":
-            raise EngineError("ecs: the task is no longer known to the service")
-        if came:
-            self._engine.stopped(self._arn)
-        return came
-
-    def _failed_start(self) -> SubjectFailed:
-        return why_it_ended(self._newest(), {item.name for item in self._task.containers if item.essential})
-
-    def _not_ready(self, what: str) -> SubjectFailed:
-        if _ended(self._newest()) or not self.is_running():
-            self._wait_stopped()
-            return self._failed_start()
-        seconds = self._trial.scenario.readiness.timeout_ns / NS_PER_S
-        return SubjectFailed(Problem(ProblemKind.NOT_READY, f"not ready after {seconds:g} s: {what}"))
-
-    def _until(self, holds: Callable[[], bool], deadline: float, what: str) -> None:
-        while not holds():
-            left_s = deadline - time.monotonic()
-            over = self._watch.wait(self._arn, _ended, max(0.0, min(0.1, left_s)), self._aborted)
-            if over or left_s <= 0 or self._aborted.is_set() or not self.is_running():
-                raise self._not_ready(what)
-
-    def _all_logs(self) -> dict[str, LogTail]:
-        return {item.name: self._log(item.name) for item in self._task.containers}
-
-    def _log(self, name: str) -> LogTail:
-        found = self._api.ours(evidence_path(self._arn, "logs", name))
-        return LogTail(str(found.get("text", "")), bool(found.get("truncated"))) if found else LogTail()
-
-    def _fetch_evidence(self) -> None:
-        found = self._api.ours(evidence_path(self._arn)) if self._engine.local else None
-        self._evidence = {item["name"]: item for item in (found or {}).get("containers", ())}
-
-    def _ask_stop_signal(self) -> None:
-        """ECS does not tell what the image's STOPSIGNAL is; our endpoint does."""
-        self._fetch_evidence()
-        told = self._evidence.get(self._task.containers[0].name, {})
-        if not self._is_task and told.get("configuredStopSignalNumber") is not None:
-            self.stop_signal = told["configuredStopSignalNumber"]
-            self.stop_signal_source = told["configuredStopSignalSource"]
-
-    def _record_of(self, definition: TaskContainer) -> ContainerRecord:
-        name = definition.name
-        shown = next((item for item in self._containers() if item["name"] == name), {})
-        told = self._evidence.get(name)
-        code = shown.get("exitCode")
-        reason = str(shown.get("reason") or "")
-        events = measured_events(told) if told else ()
-        if not told or told["stopCalledAtNs"] is None:  # nobody measured, or it left before it was told to stop
-            events += self._seen_events(definition)
-        sent = next((event for event in events if event.kind is EventKind.SIGNAL_SENT), None)
-        looks = self._looks
-        return ContainerRecord(
-            name=name,
-            essential=definition.essential,
-            waits_for=definition.waits_for,
-            stop_timeout_ns=(told or {}).get("stopTimeoutSeconds", definition.stop_timeout_s) * NS_PER_S,
-            stop_signal=sent.signal if sent else (told or {}).get("configuredStopSignalNumber") or signals.SIGTERM,
-            events=events,
-            exit_code=code,
-            oom_killed=bool(told["oomKilled"]) if told and told["oomKilled"] is not None else OUT_OF_MEMORY in reason,
-            complete=self._is_complete(told),
-            ran=bool(told["ran"]) if told else shown.get("runtimeId") is not None,
-            ended_before_stop=self._had_ended(name, told),
-            lost_processes=_lost(told),
-            lost_process_count=told.get("lostProcessCount") if told else None,
-            reason=reason,
-            processes=looks.before.get(name),
-            processes_after_signal=looks.second.get(name),
-            processes_late=looks.late.get(name),
-            logs=self._log(name) if self._is_task else LogTail(),
-        )
-
-    def _is_complete(self, told: dict[str, Any] | None) -> bool:
-        """Nothing is missing of what the engine reports. One that reports no signals has no record of them to break."""
-        if told is None:
-            return not self._engine.local
-        return bool(told["recordComplete"]) or not self._engine.info().observes_sigkill
-
-    def _had_ended(self, name: str, told: dict[str, Any] | None) -> bool:
-        """Before StopTask: by the container engine's time where our endpoint tells it, else as last described."""
-        called_ns = stopping_at_ns(self._newest())
-        if told and told["exitedAtNs"] is not None and called_ns is not None:
-            return bool(told["exitedAtNs"] < called_ns)
-        return name in self._ended_before
-
-    def _seen_events(self, definition: TaskContainer) -> tuple[Event, ...]:
-        """What polling saw, on this machine's clock: told to stop when those it waits for were gone, then STOPPED."""
-        called = next((event for event in self._timeline if event.kind is EventKind.STOP_REQUESTED), None)
-        seen = self._watch.stopped_seen_ns(self._arn)
-        if called is None or definition.name not in seen:
-            return ()
-        begun_ns = max([called.at_ns, *(seen[name] for name in definition.waits_for if name in seen)])
-        source = f"DescribeTasks every {self._watch.period_s:g} s"
-        return (
-            Event(EventKind.STOP_REQUESTED, begun_ns, Clock.HARNESS, "StopTask call"),
-            Event(EventKind.EXITED, seen[definition.name], Clock.HARNESS, source),
-        )
-
-
-def _lost(told: dict[str, Any] | None) -> tuple[str, ...] | None:
-    found = told.get("lostProcesses") if told else None
-    return None if found is None else tuple(found)
-
-
-def _here(kind: EventKind, source: str) -> Event:
-    return Event(kind, time.monotonic_ns(), Clock.HARNESS, source)
-
-
-def _ended(task: dict[str, Any]) -> bool:
-    return task.get("lastStatus") in {"STOPPED", "DELETED", "GONE"}
-
-
-def _runs(task: dict[str, Any]) -> bool:
-    return task.get("lastStatus") == "RUNNING"
-
-
-def _healthy(task: dict[str, Any]) -> bool:
-    return task.get("healthStatus") == "HEALTHY" or _ended(task)

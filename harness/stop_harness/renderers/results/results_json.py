@@ -31,38 +31,42 @@ from stop_harness.model import (
 from stop_harness.renderers.results.comparison import comparison
 from stop_harness.renderers.results.document import (
     FORMAT_VERSION,
-    CauseDocument,
-    ClaimDocument,
     ComplianceDocument,
     ContainerStopDocument,
-    CurvePointDocument,
-    CutOffDocument,
     EngineDocument,
-    EventDocument,
-    FindingDocument,
-    GracefulShareDocument,
     PasteDocument,
-    PercentileDocument,
     PlatformDocument,
     PlatformStatusDocument,
-    ProblemDocument,
-    ProcessDocument,
     ReferenceDocument,
     RemedyDocument,
-    RequestDocument,
     ResultsDocument,
     RunDocument,
     ScenarioDocument,
     SkippedDocument,
     StaticFindingDocument,
-    StatisticsDocument,
-    StillRunningDocument,
     SummaryDocument,
     TaskStopDocument,
     TimeoutAdviceDocument,
-    TrialDocument,
 )
 from stop_harness.renderers.results.documented import WarningDocument
+from stop_harness.renderers.results.statistics_document import (
+    ClaimDocument,
+    CurvePointDocument,
+    CutOffDocument,
+    GracefulShareDocument,
+    PercentileDocument,
+    StatisticsDocument,
+    StillRunningDocument,
+)
+from stop_harness.renderers.results.trial_document import (
+    CauseDocument,
+    EventDocument,
+    FindingDocument,
+    ProblemDocument,
+    ProcessDocument,
+    RequestDocument,
+    TrialDocument,
+)
 from stop_harness.verdict.judge import lost_requests
 from stop_harness.wording import run_duration_ns, to_seconds
 

@@ -1,0 +1,168 @@
+"""The section of results.json about one trial: what happened, and what it means. Times are seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stop_harness.model import (
+    Clock,
+    EventKind,
+    Outcome,
+    ProblemKind,
+    RequestFate,
+    Severity,
+    SigkillEvidence,
+    SignalDisposition,
+    Status,
+    TrafficKind,
+    Vantage,
+)
+from stop_harness.renderers.results.documented import Documented
+
+
+@dataclass(frozen=True)
+class FindingDocument(Documented):
+    """One rule that applied to a trial."""
+
+    rule: str
+    """Id of the rule, as listed in docs/outcomes.md."""
+    severity: Severity
+    """error decides an outcome, warning deserves a look, note explains."""
+    message: str
+
+
+@dataclass(frozen=True)
+class EventDocument(Documented):
+    """One thing that happened, stamped by one clock."""
+
+    event: EventKind
+    at_s: float
+    """Seconds after the event named by relative_to, on the same clock. Do not compare across clocks."""
+    relative_to: EventKind
+    """signal_sent (the stop signal) where this clock stamped it, else stop_requested, else this clock's first event."""
+    clock: Clock
+    source: str
+    """The engine's own record that it was read from."""
+    signal: str | None
+    """Name of the signal; set for signal_sent only."""
+
+
+@dataclass(frozen=True)
+class ProcessDocument(Documented):
+    """One process of the container just before the stop."""
+
+    pid: int
+    parent_pid: int
+    command: str
+    stop_signal_disposition: SignalDisposition | None
+    """What it does with the stop signal, by its signal masks; null where the stop signal is not known. A hint, not a
+    verdict."""
+
+
+@dataclass(frozen=True)
+class RequestDocument(Documented):
+    """One request or held connection that was open at the stop call, or begun after it. Times are seconds after the
+    stop call, null where it did not come to that."""
+
+    kind: TrafficKind
+    client: int
+    """Counts from 1."""
+    fate: RequestFate
+    lost: bool
+    """It counts as lost: accepted, sent whole, and then cut, by a server that owed it an answer."""
+    connected_at_s: float | None
+    sent_at_s: float | None
+    first_byte_at_s: float | None
+    ended_at_s: float | None
+    status: int | None
+    """HTTP status."""
+    status_before: int | None
+    """HTTP status of the same client's last answer before this request."""
+    detail: str
+    """What the client saw, for people."""
+
+
+@dataclass(frozen=True)
+class ProblemDocument(Documented):
+    """What kept a trial from being measured."""
+
+    kind: ProblemKind
+    message: str
+
+
+@dataclass(frozen=True)
+class CauseDocument(Documented):
+    """Why a stop was not graceful. Ids: docs/outcomes.md."""
+
+    id: str
+    evidence: str
+    """One sentence."""
+
+
+@dataclass(frozen=True)
+class TrialDocument(Documented):
+    """One stop of one fresh container."""
+
+    trial_id: str
+    scenario: str
+    engine: str
+    """Name of the engine that ran this trial."""
+    engine_version: str
+    stop_timeout_s: float
+    stop_after_s: float
+    """Time between ready and the stop."""
+    repetition: int
+    """Counts from 1."""
+    started_at: str
+    stop_signal: str | None
+    """Such as SIGTERM; null where not known."""
+    stop_signal_source: str | None
+    outcome: Outcome
+    status: Status
+    """The outcome against the scenario's expectation."""
+    reason: str
+    """One sentence."""
+    sigkill_evidence: SigkillEvidence
+    sigkill_reason: str
+    exit_code: int | None
+    """128 + n after signal n; null where not known."""
+    exit_signal: str | None
+    """Signal that ended PID 1, where the engine can tell it from an exit code."""
+    oom_killed: bool | None
+    """null where the engine cannot tell."""
+    shutdown_duration_s: float | None
+    """Stop signal sent to PID 1 exited; null where one end is missing. After a kill the container needed longer."""
+    shutdown_duration_source: str | None
+    """Both ends of the duration and their clock."""
+    shutdown_duration_error_s: float | None
+    """Known error bound of the duration; null where not known."""
+    sigkill_after_s: float | None
+    """Stop signal to SIGKILL; null where no SIGKILL was seen."""
+    exited_before_stop: bool
+    complete: bool
+    """false: the engine's record has a gap, so that a missing event proves nothing."""
+    cause: CauseDocument | None
+    """Why it was not graceful; null for a graceful or unmeasured stop."""
+    cut_short: str | None
+    """The evidence that SIGKILL would have ended a stop that nobody waited for: `--fast` ended it early, or it is
+    derived; null for a stop that ran its course."""
+    derived_from: str | None
+    """Id of the trial with a longer stop timeout that this one follows from (`--infer`); null: it was performed."""
+    findings: tuple[FindingDocument, ...]
+    timeline: tuple[EventDocument, ...]
+    processes: tuple[ProcessDocument, ...] | None
+    """null where nobody looked or the table was unreadable."""
+    lost_processes: tuple[str, ...] | None
+    """Processes killed because PID 1 left before them, of many the first ten; null where nobody looked."""
+    requests: tuple[RequestDocument, ...] | None
+    """null where there was no traffic; empty where nothing was in flight."""
+    vantage: Vantage | None
+    """Where the traffic came from; null without traffic."""
+    problem: ProblemDocument | None
+    log_tail: str
+    """End of what the container wrote, with replacement characters where it was not UTF-8."""
+    log_truncated: bool
+    load_average: float | None
+    """1-minute load average of the engine's machine; null where not known."""
+    lost_process_count: int | None = None
+    """How many lost processes there were in all; null where nobody looked."""
