@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -140,6 +141,46 @@ def test_readiness_by_tcp_and_http_waits_for_the_server(tmp_path: Path) -> None:
     for result in run(by_tcp, by_http).report.results:
         assert result.verdict.outcome is Outcome.GRACEFUL, result.verdict.reason
         assert "listening" in result.observation.logs.text
+
+
+SAYS_WHAT_IT_SETS = """
+import sys
+
+def heard(event, arguments):
+    if event in ("os.putenv", "os.unsetenv"):
+        print("environment:", arguments[0].decode(), file=sys.stderr)
+
+sys.addaudithook(heard)
+from stop_harness.cli.main import main
+
+main()
+"""
+
+
+def test_our_own_environment_names_no_engine(docker_engine_host: DockerHost, tmp_path: Path) -> None:
+    """The engine of a docker context and the way past the user's proxy are handed over in our own calls: other code in
+    this process, such as a test suite's, keeps the engine and the proxy that its user chose."""
+    folder = tmp_path / "contexts" / "meta" / hashlib.sha256(b"chosen").hexdigest()
+    folder.mkdir(parents=True)
+    endpoint = {"docker": {"Host": docker_engine_host.url}}
+    (folder / "meta.json").write_text(json.dumps({"Name": "chosen", "Metadata": {}, "Endpoints": endpoint}))
+    server = ["python3", "-u", "-m", "http.server", "8000"]
+    subject = {"image": BASE_IMAGE, "command": server, "init": True}
+    file = tmp_path / "server.yaml"
+    file.write_text(json.dumps({"version": 1, "name": "server", "subject": subject, "ready": {"http": {"port": 8000}}}))
+    chosen = {"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "chosen", "http_proxy": "http://127.0.0.1:1"}
+    inherited = {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"}
+    ended = subprocess.run(
+        [sys.executable, "-c", SAYS_WHAT_IT_SETS, "run", str(file), "--report-dir", str(tmp_path / "reports")],
+        env={**inherited, **chosen},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    written = {line.partition(": ")[2] for line in ended.stderr.splitlines() if line.startswith("environment: ")}
+    assert {name for name in written if not name.startswith("OPENBLAS_")} == set()  # numpy's, and ours for numpy
 
 
 def test_what_one_long_stop_tells_is_what_each_shorter_stop_does() -> None:

@@ -19,8 +19,9 @@ from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker.address import Address
 from stop_harness.engines.docker.engine import DockerEngine
 from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.starting import creation
 from stop_harness.errors import EngineError
-from stop_harness.model import NS_PER_S, Outcome, Vantage
+from stop_harness.model import NS_PER_S, Outcome, Readiness, Scenario, Subject, Trial, Vantage
 from stop_harness.run import open_engine, pipeline
 from stop_harness.run.request import RunRequest
 from stop_harness.scenario import discovery
@@ -97,6 +98,15 @@ def test_ports_of_another_machine_are_reached_where_it_publishes_them(second_doc
     (result,) = outcome.report.results
     assert result.verdict.outcome is Outcome.GRACEFUL, result.verdict.reason
     assert result.observation.vantage is Vantage.PUBLISHED_PORT
+
+
+def test_a_port_of_another_machine_is_published_where_the_scenario_says(docker_engine_host: DockerHost) -> None:
+    """Any other port that is reached is published at one that the engine chooses."""
+    subject = Subject(image="web", ports=((8000, 18000),))
+    web = Scenario("web", subject, readiness=Readiness(tcp_port=8000, http_port=8001))
+    trial = Trial("web", web, stop_timeout_ns=NS_PER_S, stop_after_ns=0, repetition=1)
+    assert creation(trial, {}, replace(docker_engine_host, local=False))["ports"] == {"8000": 18000, "8001": None}
+    assert creation(trial, {}, replace(docker_engine_host, local=True))["ports"] == {"8000": 18000}
 
 
 def test_tls_without_a_certificate_is_an_error_not_a_traceback(tls_engine: Address) -> None:

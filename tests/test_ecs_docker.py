@@ -23,6 +23,7 @@ from stop_harness.ecs_endpoint.containers import Clock, ContainerRequest
 from stop_harness.ecs_endpoint.docker_containers import LOG_LIMITS, DockerContainers
 from stop_harness.ecs_endpoint.server import EcsServer
 from stop_harness.ecs_endpoint.state import Endpoint
+from stop_harness.engines.docker.calls import TIME_LIMIT_VARIABLE
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import RUN_LABEL
 
@@ -309,6 +310,31 @@ def test_an_oom_kill_that_the_engine_tells_late_is_told(docker_engine_host: Dock
         assert process.wait(30) == 0  # while the proxy is there
         assert proxy.injected["late"]
         assert done["containers"][0]["reason"] == "OutOfMemoryError: Container killed due to memory usage"
+
+
+def test_a_call_that_the_engine_does_not_answer_ends_in_time(docker_engine_host: DockerHost, tmp_path: Path) -> None:
+    """A start that hangs fails its task alone, in the agent's words; a stop that hangs is tried again."""
+    hangs = tuple(
+        Rule("POST", f"/containers/[0-9a-f]+/{call}", Hang(), mark=call, everybody=True, most=1)
+        for call in ("start", "stop")
+    )
+    with (
+        FaultyEngine(docker_engine_host.url, tmp_path / "engine.sock", hangs) as proxy,
+        served(DOCKER_HOST=proxy.url, **{TIME_LIMIT_VARIABLE: "2"}) as (process, url),
+    ):
+        ecs = client(url)
+        hangs_at_start = start(ecs, container("app", ["sleep", "360"]), running=False)
+        failed = wait(ecs, hangs_at_start, "STOPPED")
+        said = "DockerTimeoutError: Could not transition to started; timed out after waiting 2s"
+        assert (failed["stopCode"], failed["containers"][0]["reason"]) == ("TaskFailedToStart", said)
+        leaves = ["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.05; done"]
+        hangs_at_stop = start(ecs, container("app", leaves, stopTimeout=2))
+        ecs.stop_task(task=hangs_at_stop)
+        stopped = wait(ecs, hangs_at_stop, "STOPPED")
+        assert stopped["containers"][0]["exitCode"] == 7
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0  # while the proxy is there
+        assert dict(proxy.injected) == {"start": 1, "stop": 1}
 
 
 def test_a_second_signal_ends_the_endpoint_at_once(docker_engine_host: DockerHost, tmp_path: Path) -> None:
