@@ -9,7 +9,7 @@ from typing import Any
 
 from stop_harness import signals
 from stop_harness.engines.docker import listed_processes
-from stop_harness.engines.docker.calls import READING_ERRORS
+from stop_harness.engines.docker.calls import NONSENSE_ERRORS, READING_ERRORS
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.host_processes import with_switches
 from stop_harness.errors import EngineError
@@ -65,7 +65,7 @@ def state_of(answer: Any) -> State:
         finished = str(state.get("FinishedAt") or NEVER)
         running, exit_code = state["Running"], state["ExitCode"]
         if not isinstance(running, bool) or not isinstance(exit_code, int):
-            raise TypeError(f"Running {running!r}, ExitCode {exit_code!r}")  # noqa: TRY301 - dealt with as the others
+            raise TypeError(f"Running {running!r}, ExitCode {exit_code!r}")
         network = answer.get("NetworkSettings") or {}
         networks, health = network.get("Networks") or {}, state.get("Health") or {}
         return State(
@@ -82,7 +82,7 @@ def state_of(answer: Any) -> State:
             image_id=str(answer.get("Image") or ""),
             published=_published(network.get("Ports") or {}),
         )
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (*NONSENSE_ERRORS, OverflowError) as error:
         what = f"{type(error).__name__}: {error}"
         raise EngineError(f"the engine described the container in a way that makes no sense ({what})") from None
 
