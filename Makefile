@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Most tests wait for containers: more of them at once than a small machine has cores.
-WORKERS ?= 6
+# Most tests wait for containers: twice as many at once as a small machine has cores.
+WORKERS ?= 4
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup
 
 .PHONY: help run test test-all test-bounds lock test-fast test-faults test-known-stops test-engines lint format docs known-stops benchmark accuracy witness base-image example clean

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from functools import cache
@@ -91,6 +92,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """CI sets STOP_HARNESS_REQUIRE_DOCKER: then a missing engine is a failure, before any test can be skipped."""
     if os.environ.get("STOP_HARNESS_REQUIRE_DOCKER") and isinstance(_docker(), str):
         raise pytest.UsageError(f"STOP_HARNESS_REQUIRE_DOCKER is set, but {_docker()}")
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        # A shell ignores them for what it starts in the background, and so would every command that a test interrupts.
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     if _is_first(config):
         turns = tempfile.TemporaryDirectory(prefix="stop-harness-turns-")
         config.add_cleanup(turns.cleanup)
