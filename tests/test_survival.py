@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import CensoredData, binom, ecdf, mannwhitneyu
 from stop_harness.model import NS_PER_S, CurvePoint, LeftOut, Outcome, TrialResult
 from stop_harness.report import survival
 from stop_harness.report.survival import MAX_CURVE_POINTS, Durations
@@ -86,6 +88,22 @@ def test_the_curve_is_the_product_of_those_who_stay(known: Durations) -> None:
     assert shares == sorted(shares, reverse=True)
 
 
+@given(durations)
+def test_the_curve_and_its_band_are_scipys(known: Durations) -> None:
+    """Where Greenwood's formula has a value."""
+    points = survival.curve(known)
+    if not points:
+        return
+    expected = ecdf(CensoredData(uncensored=known.measured_ns, right=known.cut_off_ns)).sf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # it has none at both ends
+        band = expected.confidence_interval(survival.CONFIDENCE, method="log-log")
+    assert [point.still_running for point in points] == pytest.approx(expected.probabilities.tolist())
+    for point, low, high in zip(points, band.low.probabilities, band.high.probabilities, strict=True):
+        if 0 < point.still_running < 1:
+            assert (point.low, point.high) == pytest.approx((float(low), float(high)))
+
+
 def running_at(points: tuple[CurvePoint, ...], after_ns: int) -> CurvePoint:
     """The curve at one time that a point stands at or before."""
     return points[bisect_right([point.after_ns for point in points], after_ns) - 1]
@@ -153,6 +171,16 @@ def test_the_ranks_are_the_innermost_that_keep_their_promise(n: int, percent: in
     below, above = survival._order_ranks(n, percent / 100)
     assert 1 - tail(n, p, below) <= alpha < 1 - tail(n, p, below + 1)
     assert tail(n, p, above) <= alpha < tail(n, p, above - 1)
+
+
+@pytest.mark.parametrize("n", [1, 37, 368, 5_000, 10_000])
+@pytest.mark.parametrize("percent", survival.PERCENTS)
+def test_the_ranks_of_many_stops_keep_their_promise_by_scipys_distribution(n: int, percent: int) -> None:
+    """As above, for more stops than fractions are quick for."""
+    p = percent / 100
+    below, above = survival._order_ranks(n, p)
+    assert binom.cdf(below - 1, n, p) <= 0.025 < binom.cdf(below, n, p)
+    assert binom.sf(above - 1, n, p) <= 0.025 < binom.sf(above - 2, n, p)
 
 
 @given(durations.filter(lambda known: known.stops > 0), st.sampled_from(survival.PERCENTS))
@@ -223,6 +251,21 @@ def test_the_interval_of_a_share_ends_where_the_tails_are_too_thin(pair: tuple[i
         assert float(tail(total, Fraction(found.low), count)) == pytest.approx(0.025, rel=1e-6)
     if count < total:
         assert float(1 - tail(total, Fraction(found.high), count + 1)) == pytest.approx(0.025, rel=1e-6)
+
+
+# ── Two samples ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+few_values, many_values = st.integers(1, 9), st.integers(1, 10**10)
+
+
+@given(*[st.one_of(st.lists(values, min_size=1, max_size=25) for values in (few_values, many_values))] * 2)
+def test_the_p_value_of_ranks_is_scipys(longer: list[int], shorter: list[int]) -> None:
+    """With ties and without, counted out and approximated. Where all are equal scipy has no value; ours is 1."""
+    found = survival.chance_of_ranks(longer, shorter)
+    if len({*longer, *shorter}) == 1:
+        assert found == 1
+    else:
+        assert found == pytest.approx(float(mannwhitneyu(longer, shorter, alternative="greater").pvalue), rel=1e-9)
 
 
 # ── What counts ──────────────────────────────────────────────────────────────────────────────────────────────────────

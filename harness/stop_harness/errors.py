@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 
 class StopHarnessError(Exception):
     """Base of every error that the command line turns into a message and `exit_code`."""
@@ -65,6 +67,37 @@ class NotWritten(StoreError):
     """A file that was asked for could not be written: the disk is full, or its folder is gone."""
 
     exit_code = 4
+
+
+class MissingExtra(StopHarnessError):
+    """What was asked for needs packages that come with an extra which is not installed."""
+
+    exit_code = 2
+
+
+EXTRAS = {"report": ("matplotlib", "pandas"), "ecs": ("boto3", "botocore", "jmespath")}
+"""Packages that only some commands need, by the extra of pyproject.toml that brings them."""
+
+
+def missing_extra(extra: str, what: str) -> MissingExtra | None:
+    """The sentence that says what to install for `what`; None where nothing is missing."""
+    if all(map(_is_installed, EXTRAS[extra])):
+        return None
+    return MissingExtra(f"{what} needs stop-harness[{extra}]: pip install 'stop-harness[{extra}]'")
+
+
+def require_extra(extra: str, what: str) -> None:
+    """Raise MissingExtra unless every package of the extra is installed. `what` begins a sentence."""
+    error = missing_extra(extra, what)
+    if error is not None:
+        raise error
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 class HarnessBug(StopHarnessError):

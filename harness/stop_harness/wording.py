@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from datetime import datetime
+from typing import overload
 
 from stop_harness.model import (
     ECS_STOP_TIMEOUT_S,
@@ -59,6 +60,12 @@ def outcome_words(result: TrialResult) -> str:
 # ── Numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@overload
+def to_seconds(duration_ns: int) -> float: ...
+@overload
+def to_seconds(duration_ns: None) -> None: ...
+@overload
+def to_seconds(duration_ns: int | None) -> float | None: ...
 def to_seconds(duration_ns: int | None) -> float | None:
     """Nanoseconds as seconds, rounded to a microsecond: no clock here is better, and files stay readable."""
     return None if duration_ns is None else round(duration_ns / NS_PER_S, 6)

@@ -4,29 +4,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import csv
+import io
+from collections.abc import Iterable, Sequence
 
 from stop_harness.model import Report
 from stop_harness.report import tables
 from stop_harness.wording import one_line
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 def render(report: Report) -> str:
     """One row a trial."""
-    return _csv(tables.trials_table(report))
+    return _csv(tables.TrialRow._fields, tables.trial_rows(report))
 
 
 def render_summary(report: Report) -> str:
     """One row per scenario and stop timeout."""
-    return _csv(tables.summary_table(report))
+    return _csv(tables.SummaryRow._fields, tables.summary_rows(report))
 
 
-def _csv(table: pd.DataFrame) -> str:
-    safe = table.apply(lambda column: column.map(_cell) if column.dtype in ("str", "object") else column)
-    return str(safe.to_csv(index=False, lineterminator="\n"))
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
 
 
 def _cell(value: object) -> object:

@@ -8,6 +8,10 @@ for a number of stops that was fixed beforehand.
 from __future__ import annotations
 
 from functools import cache
+from math import exp, lgamma, log, log1p
+
+SMALLEST = 1e-17
+"""A term that is smaller than this part of a sum does not change it."""
 
 
 @cache
@@ -30,21 +34,59 @@ def stops_needed(confidence: float, reliability: float, failures: int = 0) -> in
 def confidence_in(reliability: float, stops: int, failures: int) -> float:
     """With which confidence the stops show at least this reliability: the chance that stops which are just as reliable
     as that would have failed more often."""
-    from scipy.special import bdtrc
-
-    return float(bdtrc(failures, stops, 1 - reliability)) if failures < stops else 0.0
+    return at_least_so_many(failures + 1, stops, 1 - reliability)
 
 
 def at_least(confidence: float, stops: int, failures: int) -> float:
     """The reliability that the stops show with this confidence (one-sided lower bound); 0 without a stop."""
-    from scipy.special import betaincinv
-
-    return float(betaincinv(stops - failures, failures + 1, 1 - confidence)) if failures < stops else 0.0
+    return chance_behind(stops - failures, stops, 1 - confidence) if failures < stops else 0.0
 
 
 def at_most(confidence: float, stops: int, failures: int) -> float:
     """The reliability that the stops rule out to be exceeded, with this confidence (one-sided upper bound); 1 without
     a failure."""
-    from scipy.special import betaincinv
+    return 1 - chance_behind(failures, stops, 1 - confidence) if failures else 1.0
 
-    return float(betaincinv(stops - failures + 1, failures, confidence)) if failures else 1.0
+
+# ── The binomial distribution ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def at_least_so_many(count: int, total: int, chance: float) -> float:
+    """The probability that `count` or more of `total` independent events happen, each with this chance."""
+    if count <= 0:
+        return 1.0
+    if count > total or chance == 0:
+        return 0.0
+    if chance == 1:
+        return 1.0
+    # The side that does not hold the mean is summed up from its largest term on, where nothing cancels out.
+    if count > total * chance:
+        return _tail(count, total, chance)
+    return 1 - _tail(total - count + 1, total, 1 - chance)
+
+
+def _tail(count: int, total: int, chance: float) -> float:
+    """The same for a `count` above the mean: the terms fall from the first to the last."""
+    logarithm = (
+        lgamma(total + 1)
+        - lgamma(count + 1)
+        - lgamma(total - count + 1)
+        + count * log(chance)
+        + (total - count) * log1p(-chance)
+    )
+    term = found = exp(logarithm)
+    odds = chance / (1 - chance)
+    for more in range(count, total):
+        term *= (total - more) / (more + 1) * odds
+        found += term
+        if term <= found * SMALLEST:
+            break
+    return found
+
+
+def chance_behind(count: int, total: int, probability: float) -> float:
+    """The chance of one event with which `count` (at least 1) or more of `total` happen with this probability."""
+    low, high = 0.0, 1.0
+    while low < (middle := (low + high) / 2) < high:  # until no number lies between them
+        low, high = (low, middle) if at_least_so_many(count, total, middle) >= probability else (middle, high)
+    return high

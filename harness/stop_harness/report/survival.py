@@ -15,11 +15,14 @@ about the duration. So are its stop moments, as the mixture that was asked for.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from itertools import groupby
+from math import erfc, exp, log, sqrt
+from statistics import NormalDist
 
 from stop_harness import signals
 from stop_harness.model import (
@@ -35,14 +38,14 @@ from stop_harness.model import (
     StillRunning,
     TrialResult,
 )
+from stop_harness.report import reliability
 from stop_harness.report.platforms import PLATFORMS
 from stop_harness.wording import OUTCOME_WORDS
 
-if TYPE_CHECKING:
-    from scipy.stats import CensoredData
-
 CONFIDENCE = 0.95
 _TAIL = (1 - CONFIDENCE) / 2
+_DEVIATIONS = NormalDist().inv_cdf(1 - _TAIL)
+"""Standard deviations of a normal distribution that the interval reaches to each side."""
 MIN_STOPS = 5
 """Stops from which a curve is drawn and percentiles are given; with fewer the durations speak for themselves."""
 PERCENTS = (50, 90, 95, 99)
@@ -67,12 +70,6 @@ class Durations:
     def stops(self) -> int:
         """Measured and cut off."""
         return len(self.measured_ns) + len(self.cut_off_ns)
-
-    def censored(self) -> CensoredData:
-        """As scipy takes them."""
-        from scipy.stats import CensoredData
-
-        return CensoredData(uncensored=self.measured_ns, right=self.cut_off_ns)
 
 
 def durations(results: Iterable[TrialResult]) -> Durations:
@@ -121,37 +118,29 @@ def statistics_of(scenario: str, results: Sequence[TrialResult]) -> ScenarioStat
 def curve(known: Durations) -> tuple[CurvePoint, ...]:
     """Kaplan–Meier estimate of the fraction still running, one point for every distinct time.
 
-    The pointwise interval is Greenwood's on the log(−log) scale (`scipy.stats.ecdf`). Its formula has no value where
-    nobody has left yet, and none where nobody is left. For the former this gives the exact binomial bound of the stops
-    that were watched for so long. For the latter it gives 0 and, without stops that were cut off, the exact binomial
-    bound; with such stops the upper bound of the step before, which the true curve cannot exceed.
+    The pointwise interval is Greenwood's on the log(−log) scale (Kalbfleisch and Prentice, The Statistical Analysis of
+    Failure Time Data, 2002, section 1.4). Its formula has no value where nobody has left yet, and none where nobody is
+    left. For the former this gives the exact binomial bound of the stops that were watched for so long. For the latter
+    it gives 0 and, without stops that were cut off, the exact binomial bound; with such stops the upper bound of the
+    step before, which the true curve cannot exceed.
     """
-    import warnings
-    from bisect import bisect_left
-
-    from scipy.stats import ecdf
-
-    if not known.stops:
-        return ()
-    survival = ecdf(known.censored()).sf
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # "undefined at some observations": filled in below
-        band = survival.confidence_interval(CONFIDENCE, method="log-log")
-    times = sorted((*known.measured_ns, *known.cut_off_ns))
+    ends = Counter(known.measured_ns)
+    watched, running, variance = known.stops, 1.0, 0.0
     points: list[CurvePoint] = []
-    for at, running, low, high in zip(
-        survival.quantiles.tolist(),
-        survival.probabilities.tolist(),
-        band.low.probabilities.tolist(),
-        band.high.probabilities.tolist(),
-        strict=True,
-    ):
+    for at, times in groupby(sorted((*known.measured_ns, *known.cut_off_ns))):
+        ended = ends[at]  # whoever was cut off at this very time was watched up to it
+        running *= (watched - ended) / watched
         if running == 1:
-            low, high = _TAIL ** (1 / (len(times) - bisect_left(times, at))), 1.0  # noqa: PLW2901 - see the docstring
+            low, high = _TAIL ** (1 / watched), 1.0
         elif running == 0:
             before = points[-1].high if points else 1.0
-            low, high = 0.0, before if known.cut_off_ns else share(0, known.stops).high  # noqa: PLW2901
-        points.append(CurvePoint(round(at), running, low, high))
+            low, high = 0.0, before if known.cut_off_ns else share(0, known.stops).high
+        else:
+            variance += ended / (watched * (watched - ended))
+            spread = _DEVIATIONS * sqrt(variance) / -log(running)
+            low, high = running ** exp(spread), running ** exp(-spread)
+        points.append(CurvePoint(at, running, low, high))
+        watched -= len(tuple(times))
     return tuple(points)
 
 
@@ -198,19 +187,9 @@ def percentile(known: Durations, percent: int, steps: tuple[CurvePoint, ...]) ->
 @cache
 def _order_ranks(n: int, p: float) -> tuple[int, int]:
     """(rank of the lower bound, 0 if none; rank of the upper bound, more than n if none), counted from 1."""
-    from scipy.stats import binom
-
     # Lower: the largest r with P(B < r) ≤ α/2. Upper: the smallest r with P(B ≥ r) ≤ α/2.
-    below = int(binom.ppf(_TAIL, n, p))
-    while below > 0 and binom.cdf(below - 1, n, p) > _TAIL:
-        below -= 1
-    while binom.cdf(below, n, p) <= _TAIL:
-        below += 1
-    above = int(binom.isf(_TAIL, n, p))
-    while binom.sf(above - 1, n, p) > _TAIL:
-        above += 1
-    while above > 0 and binom.sf(above - 2, n, p) <= _TAIL:
-        above -= 1
+    below = bisect_right(range(n + 1), _TAIL, key=lambda r: 1 - reliability.at_least_so_many(r + 1, n, p))
+    above = bisect_left(range(n + 2), -_TAIL, key=lambda r: -reliability.at_least_so_many(r, n, p))
     return below, above
 
 
@@ -219,13 +198,9 @@ def _order_ranks(n: int, p: float) -> tuple[int, int]:
 
 def share(count: int, total: int) -> Share:
     """`count` of `total` (at least 1) with the exact interval of Clopper and Pearson, Biometrika 26 (1934)."""
-    if count in {0, total}:  # in closed form, so that most runs need not load scipy
-        bound = _TAIL ** (1 / total)
-        return Share(count, total, *((bound, 1.0) if count else (0.0, 1 - bound)))
-    from scipy.stats import binomtest
-
-    bounds = binomtest(count, total).proportion_ci(CONFIDENCE, method="exact")
-    return Share(count, total, float(bounds.low), float(bounds.high))
+    low = reliability.chance_behind(count, total, _TAIL) if count else 0.0
+    high = 1 - reliability.chance_behind(total - count, total, _TAIL) if count < total else 1.0
+    return Share(count, total, low, high)
 
 
 def _graceful_shares(results: Sequence[TrialResult]) -> tuple[GracefulShare, ...]:
@@ -240,3 +215,44 @@ def _graceful_shares(results: Sequence[TrialResult]) -> tuple[GracefulShare, ...
             graceful = share(telling.count(Outcome.GRACEFUL), len(telling))
             rows.append(GracefulShare(stop_timeout_ns, graceful, len(found) - len(telling)))
     return tuple(rows)
+
+
+# ── Two samples ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+EXACT_UP_TO = 8
+"""With as few stops in one of the samples, and no two equal, the p value is counted out, not approximated."""
+
+
+def chance_of_ranks(longer: Sequence[int], shorter: Sequence[int]) -> float:
+    """Mann and Whitney's test, one-sided: how often chance alone lets `longer` rank at least so high (the p value).
+
+    Exact for few stops without ties; else the normal approximation with the corrections for ties and continuity (Mann
+    and Whitney, Ann. Math. Stat. 18, 1947; Hollander, Wolfe and Chicken, Nonparametric Statistical Methods, 2014,
+    section 4.1).
+    """
+    m, n = len(longer), len(shorter)
+    ordered = sorted(shorter)
+    # Pairs in which the one of `longer` is above the other; equal ones count half.
+    wins = sum((bisect_left(ordered, took) + bisect_right(ordered, took)) / 2 for took in longer)
+    equal = [count for count in Counter((*longer, *shorter)).values() if count > 1]
+    if not equal and min(m, n) <= EXACT_UP_TO:
+        ways = _ways_to_win(m, n)
+        return sum(ways[round(wins) :]) / sum(ways)
+    size = m + n
+    variance = m * n / 12 * (size + 1 - sum(count**3 - count for count in equal) / (size * (size - 1)))
+    if not variance:  # all are equal
+        return 1.0
+    return erfc((wins - m * n / 2 - 0.5) / sqrt(2 * variance)) / 2
+
+
+def _ways_to_win(m: int, n: int) -> list[int]:
+    """How many of the orders of m and n stops have 0, 1, … m n pairs that the first sample wins: the coefficients of
+    the Gaussian binomial, the product of (1 - q^(n + i)) / (1 - q^i) for i from 1 to m."""
+    m, n = min(m, n), max(m, n)
+    ways = [1] + [0] * (m * n)
+    for i in range(1, m + 1):
+        for power in range(m * n, n + i - 1, -1):
+            ways[power] -= ways[power - n - i]
+        for power in range(i, m * n + 1):
+            ways[power] += ways[power - i]
+    return ways

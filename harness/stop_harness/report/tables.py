@@ -1,14 +1,18 @@
-"""Tables over the trials of a report, as pandas data frames; CSV, Markdown, HTML and the plots draw on them. Pure.
+"""Tables over the trials of a report: rows for the CSV file and the plots, data frames of pandas for whoever goes on
+from there in Python (`stop-harness[report]`). Pure.
 
-Times are seconds. A missing number is NaN or NA in a frame and an empty cell in a file.
+Times are seconds. A missing number is None in a row, NaN or NA in a frame, and an empty cell in a file.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import median, quantiles
+from typing import TYPE_CHECKING, NamedTuple
 
 from stop_harness import signals
+from stop_harness.errors import require_extra
 from stop_harness.model import NS_PER_S, Outcome, Report, TimeoutAdvice, TrialResult
 from stop_harness.report.survival import CONFIDENCE, MIN_STOPS
 from stop_harness.verdict.judge import lost_requests
@@ -18,20 +22,90 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _WHOLE_NUMBERS = ("repetition", "exit_code", "requests_in_flight", "requests_lost", "trials", "measured", "sigkills")
-"""Columns kept as nullable integers, so that an unknown exit code does not turn 143 into 143.0."""
+"""Columns of a frame kept as nullable integers, so that an unknown exit code does not turn 143 into 143.0."""
+
+
+class TrialRow(NamedTuple):
+    """One trial.
+
+    `shutdown_duration_s`: stop signal → exit of PID 1; None where unknown. Where `censored` is true the stop was cut
+    off by SIGKILL, and the container would have needed longer. `sigkill_after_s`: None where no SIGKILL was seen.
+    `oom_killed`: None where the engine cannot tell. `requests_in_flight` (sent before the stop call, not answered by
+    then) and `requests_lost`: None where there was no traffic. `findings`: their rules, with a space between.
+    """
+
+    trial_id: str
+    scenario: str
+    engine: str
+    stop_timeout_s: float
+    stop_after_s: float
+    repetition: int
+    stop_signal: str | None
+    outcome: str
+    status: str
+    shutdown_duration_s: float | None
+    shutdown_duration_error_s: float | None
+    censored: bool
+    sigkill_evidence: str
+    sigkill_after_s: float | None
+    exit_code: int | None
+    exit_signal: str | None
+    oom_killed: bool | None
+    requests_in_flight: int | None
+    requests_lost: int | None
+    reason: str
+    cause: str | None
+    findings: str
+    derived_from: str | None
+    started_at: str
+    load_average: float
+
+
+class SummaryRow(NamedTuple):
+    """The trials of one scenario at one stop timeout.
+
+    `trials`: how many; `outcomes`: how often each came up, most frequent first ("graceful 2, killed 1"); `outcome`: the
+    most frequent, the worse one of equals; `agreeing`: how many trials came to it. `median_s`, `min_s`, `max_s`,
+    `p95_s`: shutdown duration over the `measured` trials, i.e. those that ended without SIGKILL at the stop timeout and
+    with both ends known; None where there is none. A killed trial has no duration of its own: it was cut off.
+    `sigkills`: trials that ended by SIGKILL at the stop timeout.
+    """
+
+    scenario: str
+    stop_timeout_s: float
+    trials: int
+    outcomes: str
+    outcome: str
+    agreeing: int
+    measured: int
+    median_s: float | None
+    min_s: float | None
+    max_s: float | None
+    p95_s: float | None
+    sigkills: int
+
+
+def trial_rows(report: Report) -> tuple[TrialRow, ...]:
+    """One row a trial, in report order."""
+    return tuple(_trial_row(result) for result in report.results)
+
+
+def summary_rows(report: Report) -> tuple[SummaryRow, ...]:
+    """One row per scenario and stop timeout that was tried, in report order."""
+    groups: dict[tuple[str, float], list[TrialRow]] = defaultdict(list)
+    for row in trial_rows(report):
+        groups[row.scenario, row.stop_timeout_s].append(row)
+    return tuple(_summary_row(*group, rows) for group, rows in groups.items())
 
 
 def trials_table(report: Report) -> pd.DataFrame:
-    """One row a trial, in report order.
+    """`trial_rows` as a data frame."""
+    return _frame(trial_rows(report), TrialRow._fields)
 
-    `shutdown_duration_s`: stop signal → exit of PID 1; empty where unknown. Where `censored` is true the stop was cut
-    off by SIGKILL, and the container would have needed longer. `sigkill_after_s`: empty where no SIGKILL was seen.
-    `oom_killed`: empty where the engine cannot tell. `requests_in_flight` (sent before the stop call, not answered by
-    then) and `requests_lost`: empty where there was no traffic.
-    """
-    import pandas as pd
 
-    return _typed(pd.DataFrame([_trial_row(result) for result in report.results], columns=list(_TRIAL_COLUMNS)))
+def summary_table(report: Report) -> pd.DataFrame:
+    """`summary_rows` as a data frame."""
+    return _frame(summary_rows(report), SummaryRow._fields)
 
 
 MARGIN_FACTOR, MARGIN_NS = 1.5, NS_PER_S
@@ -82,39 +156,9 @@ def _cut_early(result: TrialResult, longest_ns: int) -> bool:
     return result.verdict.outcome is Outcome.KILLED and result.observation.stop_timeout_ns <= longest_ns
 
 
-_TRIAL_COLUMNS = (
-    "trial_id",
-    "scenario",
-    "engine",
-    "stop_timeout_s",
-    "stop_after_s",
-    "repetition",
-    "stop_signal",
-    "outcome",
-    "status",
-    "shutdown_duration_s",
-    "shutdown_duration_error_s",
-    "censored",
-    "sigkill_evidence",
-    "sigkill_after_s",
-    "exit_code",
-    "exit_signal",
-    "oom_killed",
-    "requests_in_flight",
-    "requests_lost",
-    "reason",
-    "cause",
-    "findings",
-    "derived_from",
-    "started_at",
-    "load_average",
-)
-
-
-def _trial_row(result: TrialResult) -> tuple[object, ...]:
-    """The cells of `_TRIAL_COLUMNS`."""
+def _trial_row(result: TrialResult) -> TrialRow:
     seen, verdict, facts = result.observation, result.verdict, result.verdict.facts
-    return (
+    return TrialRow(
         seen.trial_id,
         seen.scenario,
         seen.engine.name,
@@ -143,54 +187,37 @@ def _trial_row(result: TrialResult) -> tuple[object, ...]:
     )
 
 
-def summary_table(report: Report) -> pd.DataFrame:
-    """One row per scenario and stop timeout that was tried, in report order.
-
-    `trials`: how many; `outcomes`: how often each came up, most frequent first ("graceful 2, killed 1"); `outcome`: the
-    most frequent, the worse one of equals; `agreeing`: how many trials came to it. `median_s`, `min_s`, `max_s`,
-    `p95_s`: shutdown duration over the `measured` trials, i.e. those that ended without SIGKILL at the stop timeout and
-    with both ends known; empty where there is none. A killed trial has no duration of its own: it was cut off.
-    `sigkills`: trials that ended by SIGKILL at the stop timeout.
-    """
-    import pandas as pd
-
-    trials = trials_table(report)
-    measured = trials.assign(measured_s=trials["shutdown_duration_s"].where(~trials["censored"]))
-    groups = measured.groupby(["scenario", "stop_timeout_s"], sort=False)
-    durations = groups["measured_s"]
-    table = pd.DataFrame(
-        {
-            "trials": groups.size(),
-            "outcomes": groups["outcome"].agg(_tally).astype(object),
-            "outcome": groups["outcome"].agg(_leading).astype(object),
-            "agreeing": groups["outcome"].agg(lambda outcomes: int((outcomes == _leading(outcomes)).sum())),
-            "measured": durations.count(),
-            "median_s": durations.median(),
-            "min_s": durations.min(),
-            "max_s": durations.max(),
-            "p95_s": durations.quantile(0.95),
-            "sigkills": groups["censored"].sum(),
-        }
+def _summary_row(scenario: str, stop_timeout_s: float, rows: Sequence[TrialRow]) -> SummaryRow:
+    ranked = _ranked(row.outcome for row in rows)
+    known = [row.shutdown_duration_s for row in rows if row.shutdown_duration_s is not None and not row.censored]
+    return SummaryRow(
+        scenario=scenario,
+        stop_timeout_s=stop_timeout_s,
+        trials=len(rows),
+        outcomes=", ".join(f"{OUTCOME_WORDS[outcome]} {number}" for outcome, number in ranked),
+        outcome=ranked[0][0].value,
+        agreeing=ranked[0][1],
+        measured=len(known),
+        median_s=median(known) if known else None,
+        min_s=min(known, default=None),
+        max_s=max(known, default=None),
+        p95_s=quantiles(known, n=100, method="inclusive")[94] if len(known) > 1 else known[0] if known else None,
+        sigkills=sum(row.censored for row in rows),
     )
-    return _typed(table.reset_index())
 
 
-def _ranked(outcomes: pd.Series[str]) -> list[tuple[Outcome, int]]:
+def _ranked(outcomes: Iterable[str]) -> list[tuple[Outcome, int]]:
     """Outcomes with their number, most frequent first, the worse of equals first."""
     counts = Counter(Outcome(outcome) for outcome in outcomes)
     return sorted(counts.items(), key=lambda item: (-item[1], -item[0].severity))
 
 
-def _leading(outcomes: pd.Series[str]) -> str:
-    return _ranked(outcomes)[0][0].value
+def _frame(rows: Sequence[tuple[object, ...]], columns: Sequence[str]) -> pd.DataFrame:
+    """With whole numbers as nullable integers and `oom_killed` as a nullable boolean."""
+    require_extra("report", "a data frame")
+    import pandas as pd
 
-
-def _tally(outcomes: pd.Series[str]) -> str:
-    return ", ".join(f"{OUTCOME_WORDS[outcome]} {number}" for outcome, number in _ranked(outcomes))
-
-
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """The same table with whole numbers as nullable integers and `oom_killed` as a nullable boolean."""
+    table = pd.DataFrame(rows, columns=list(columns))
     types = {column: "Int64" for column in _WHOLE_NUMBERS if column in table}
     if "oom_killed" in table:
         types["oom_killed"] = "boolean"

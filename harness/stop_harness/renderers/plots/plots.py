@@ -178,16 +178,16 @@ def _outcome_matrix(report: Report) -> Figure | None:
     """Scenario × stop timeout; an empty cell was not tried."""
     from matplotlib.patches import Rectangle
 
-    table = tables.summary_table(report)
-    if table.empty:
+    rows = tables.summary_rows(report)
+    if not rows:
         return None
-    names = list(dict.fromkeys(table["scenario"]))
+    names = list(dict.fromkeys(row.scenario for row in rows))
     shown = names[:MAX_MATRIX_ROWS]
-    limits = sorted(set(table["stop_timeout_s"]))
+    limits = sorted({row.stop_timeout_s for row in rows})
     figure, axes = drawing.figure(0.27 * len(shown) + 1.1)
-    for cell in table[table["scenario"].isin(shown)].itertuples():
-        x, y = limits.index(cell.stop_timeout_s), shown.index(str(cell.scenario))
-        outcome = Outcome(str(cell.outcome))
+    for cell in (row for row in rows if row.scenario in shown):
+        x, y = limits.index(cell.stop_timeout_s), shown.index(cell.scenario)
+        outcome = Outcome(cell.outcome)
         axes.add_patch(Rectangle((x + 0.02, y + 0.05), 0.96, 0.9, color=OUTCOME_COLOURS[outcome], linewidth=0))
         share = f" {cell.agreeing}/{cell.trials}" if cell.trials != 1 else ""
         axes.text(
