@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stop_harness.cli import exit_codes, options, session
+from stop_harness.errors import require_extra
 
 if TYPE_CHECKING:
     from stop_harness.ecs_endpoint.server import EcsServer
@@ -80,6 +81,7 @@ def serve(
     Ctrl-C, SIGTERM or SIGHUP ends it and removes every container it started; exit code 4 if some could not be. Once
     more leaves at once; a helper removes them then.
     """
+    require_extra("ecs", "ecs serve")
     del engine  # Docker or Podman either way: a task needs an image
     from stop_harness.ecs_endpoint import server
     from stop_harness.ecs_endpoint.containers import Clock

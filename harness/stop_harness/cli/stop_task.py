@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from stop_harness._version import VERSION
-from stop_harness.errors import StopHarnessError
+from stop_harness.errors import StopHarnessError, missing_extra
 
 if TYPE_CHECKING:
     from stop_harness.ecs_client.failures import ClientFailure
@@ -112,8 +112,11 @@ def _give_up(failure: ClientFailure, *, as_aws: bool) -> NoReturn:
 
 
 def _stop_task(given: dict[str, Any], *, no_wait: bool) -> None:
-    from stop_harness.ecs_client import request
     from stop_harness.ecs_client.failures import ClientFailure, Kind
+
+    if (missing := missing_extra("ecs", "stop-task")) is not None:
+        raise ClientFailure(Kind.USAGE, str(missing))
+    from stop_harness.ecs_client import request
     from stop_harness.ecs_client.service import Ecs, Settings
 
     if given["prompt"] and given["no_prompt"]:

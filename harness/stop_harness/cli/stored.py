@@ -45,6 +45,7 @@ def report(
     share_report: bool,
 ) -> None:
     """Write the report of a stored run again, or merge the shards of several into a new one."""
+    from stop_harness.renderers.plots import drawing
     from stop_harness.renderers.sections import trend_text
     from stop_harness.run import pipeline, store, write_report
 
@@ -62,6 +63,8 @@ def report(
     problems = write_report.write(built, directory)
     for problem in problems:
         click.echo(f"stop-harness: {problem}", err=True)
+    if (without := drawing.unavailable()) is not None:
+        click.echo(without, err=True)
     if built.comparison is not None:
         click.echo(trend_text.plain(built.comparison))
     click.echo(f"report: {directory.path / write_report.HTML_FILE}")

@@ -20,7 +20,7 @@ def trend(run_dirs: tuple[Path, ...], output: Path | None) -> None:
     stop-harness trend reports/2*
     """
     from stop_harness.renderers import trend_html
-    from stop_harness.renderers.plots import trend_plot
+    from stop_harness.renderers.plots import drawing, trend_plot
     from stop_harness.renderers.sections import trend_text
     from stop_harness.report import trend as trends
     from stop_harness.run import pipeline, store
@@ -35,4 +35,6 @@ def trend(run_dirs: tuple[Path, ...], output: Path | None) -> None:
         directory.write(page.with_suffix(".svg").name, svg)
     for step in found.comparisons[-1:]:
         click.echo(trend_text.plain(step))
+    if (without := drawing.unavailable()) is not None:
+        click.echo(without, err=True)
     click.echo(f"trend: {page}")

@@ -58,7 +58,7 @@ class TrialRow(NamedTuple):
     findings: str
     derived_from: str | None
     started_at: str
-    load_average: float
+    load_average: float | None
 
 
 class SummaryRow(NamedTuple):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stop_harness.engines.interface import Engine
-from stop_harness.errors import ContextError, EngineError, UsageError
+from stop_harness.errors import ContextError, EngineError, MissingExtra, UsageError, require_extra
 from stop_harness.model import DoctorLine, Scenario
 
 NAMES = ("auto", "docker", "process", "ecs")
@@ -115,7 +115,7 @@ def _survey_ecs() -> DoctorLine:
     """Only where an endpoint is named: asking AWS would need credentials that nobody offered."""
     try:
         engine = _ecs("doctor", Cluster())
-    except EngineError as error:
+    except (EngineError, MissingExtra) as error:
         return DoctorLine("ecs", None, str(error))
     try:
         info = engine.info()
@@ -125,6 +125,7 @@ def _survey_ecs() -> DoctorLine:
 
 
 def _ecs(run_id: str, cluster: Cluster) -> Engine:
+    require_extra("ecs", "engine ecs")
     from stop_harness.engines.ecs.api import EcsSettings
     from stop_harness.engines.ecs.engine import EcsEngine
 
@@ -133,6 +134,7 @@ def _ecs(run_id: str, cluster: Cluster) -> Engine:
 
 def local_ecs(run_id: str, *, witness: bool = False) -> Engine:
     """Engine `ecs` on an endpoint of our own; they meet on the wire, as everybody else's clients do."""
+    require_extra("ecs", "a task definition")
     from stop_harness.ecs_endpoint import local
     from stop_harness.engines.ecs.api import EcsSettings
     from stop_harness.engines.ecs.engine import EcsEngine

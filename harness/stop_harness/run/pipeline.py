@@ -35,7 +35,7 @@ from stop_harness.run import crash_report, digest_key, perform_trials, ready_eng
 from stop_harness.run import open_engine as selection
 from stop_harness.run.recorder import Recorder
 from stop_harness.run.request import Listener, RunOutcome, RunRequest
-from stop_harness.trial import perform, reference, scheduler, surroundings
+from stop_harness.trial import perform, reference, scheduler
 from stop_harness.verdict import judge as verdict
 from stop_harness.wording import count_of
 
@@ -100,6 +100,8 @@ def run(
     built = compared(_built(stored, tuple(results), directory), baseline)
     if directory is not None:
         problems += write_report.write(built, directory)
+        if (without := write_report.without_plots()) is not None:
+            listener.note(without)
         directory.mark_latest()
         directory.unlock()
     problems += write_report.write_elsewhere(built, request.junitxml, request.sarif, shared=request.share_report)
@@ -260,9 +262,8 @@ def _shown(raw: TrialResult, hidden: redaction.Redaction) -> TrialResult:
 def _built(stored: StoredRun, results: tuple[TrialResult, ...], directory: store.RunDirectory | None) -> Report:
     """The report. Raises SurroundingsError, with what the trials came to, where the machine does not let it be made."""
     try:
-        surroundings.require_room_for_libraries()
         return build.build(stored, tuple(result.verdict for result in results))
-    except (MemoryError, ImportError, OSError) as error:
+    except (MemoryError, OSError) as error:
         counts = Counter(result.verdict.status for result in results)
         said = ", ".join(f"{counts[status]} {status}" for status in Status)
         where = f"; `stop-harness report {directory.path}` makes it from the journal" if directory else ""

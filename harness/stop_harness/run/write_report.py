@@ -18,8 +18,8 @@ HTML_FILE = "report.html"
 JUNIT_FILE = "junit.xml"
 SARIF_FILE = "results.sarif"
 
-RENDERERS_NEED = ("scipy.special", "pandas", "matplotlib.backends.backend_svg", "matplotlib.figure")
-"""What the reports of every run import late, for statistics, tables and plots, in this order."""
+RENDERERS_NEED = ("matplotlib.backends.backend_svg", "matplotlib.backends.backend_agg", "matplotlib.figure")
+"""What the plots of every report import late, in this order."""
 
 
 def write(built: Report, directory: store.RunDirectory) -> tuple[str, ...]:
@@ -96,8 +96,15 @@ def _sarif(built: Report) -> str:
     return sarif.render(built)
 
 
+def without_plots() -> str | None:
+    """Why the reports have no plots, with what to do about it; None where they have."""
+    from stop_harness.renderers.plots import drawing
+
+    return drawing.unavailable()
+
+
 def load_renderers() -> threading.Thread:
-    """Beside the last stops, in a thread: what every report needs takes a second of CPU time to import."""
+    """Beside the last stops, in a thread: what the plots need takes half a second of CPU time to import."""
 
     def load() -> None:
         with contextlib.suppress(Exception):  # whoever needs it will fail, and say so

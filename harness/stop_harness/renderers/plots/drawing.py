@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from stop_harness.errors import missing_extra
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -24,8 +26,17 @@ WIDTH = 9.0
 """Inches; at 72 points an inch a plot is 648 wide and scales from there."""
 
 
+def unavailable() -> str | None:
+    """Why there are no plots, in a sentence with what to do about it; None where they can be drawn."""
+    error = missing_extra("report", "drawing them")
+    return f"no plots: {error}" if error else None
+
+
 def svg(draw: Callable[[], Figure | None], name: str) -> str | None:
-    """One figure as SVG without date, so that the same report gives the same bytes."""
+    """One figure as SVG without date, so that the same report gives the same bytes. None where there is nothing to
+    draw, or nothing to draw it with."""
+    if unavailable():
+        return None
     import matplotlib
 
     settings: dict[Any, Any] = {

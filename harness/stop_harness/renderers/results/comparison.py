@@ -14,12 +14,12 @@ from stop_harness.model import (
     StopSummary,
     TestResult,
 )
-from stop_harness.renderers.results.documented import Documented, WarningDocument
+from stop_harness.renderers.results.documented import WarningDocument
 from stop_harness.wording import to_seconds
 
 
 @dataclass(frozen=True)
-class TestDocument(Documented):
+class TestDocument:
     """A statistical test."""
 
     __test__ = False  # not a test of pytest's
@@ -30,7 +30,7 @@ class TestDocument(Documented):
 
 
 @dataclass(frozen=True)
-class StopDocument(Documented):
+class StopDocument:
     """The same stop in both runs."""
 
     scenario: str
@@ -39,7 +39,7 @@ class StopDocument(Documented):
 
 
 @dataclass(frozen=True)
-class StopSummaryDocument(Documented):
+class StopSummaryDocument:
     """One stop in one run."""
 
     trials: int
@@ -54,7 +54,7 @@ class StopSummaryDocument(Documented):
 
 
 @dataclass(frozen=True)
-class StopChangeDocument(Documented):
+class StopChangeDocument:
     """One stop beside the same stop of the baseline."""
 
     stop: StopDocument
@@ -72,7 +72,7 @@ class StopChangeDocument(Documented):
 
 
 @dataclass(frozen=True)
-class ComparisonDocument(Documented):
+class ComparisonDocument:
     """The run beside its baseline. docs/statistics.md says how a change is told from chance."""
 
     baseline_run_id: str

@@ -7,6 +7,9 @@ Text stands here as it was recorded, control characters and all: whoever shows i
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
 
 from stop_harness.model import (
     ComplianceStatus,
@@ -16,7 +19,7 @@ from stop_harness.model import (
     SigkillEvidence,
 )
 from stop_harness.renderers.results.comparison import ComparisonDocument
-from stop_harness.renderers.results.documented import Documented, WarningDocument
+from stop_harness.renderers.results.documented import WarningDocument
 from stop_harness.renderers.results.statistics_document import ClaimDocument, StatisticsDocument
 from stop_harness.renderers.results.trial_document import CauseDocument, TrialDocument
 
@@ -24,7 +27,7 @@ FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
-class EngineDocument(Documented):
+class EngineDocument:
     """The engine as it answered, and what it can prove."""
 
     name: str
@@ -49,7 +52,7 @@ class EngineDocument(Documented):
 
 
 @dataclass(frozen=True)
-class ReferenceDocument(Documented):
+class ReferenceDocument:
     """What the engine itself took to stop a program that leaves at once, before the trials. Never subtracted."""
 
     start_s: float
@@ -63,7 +66,7 @@ class ReferenceDocument(Documented):
 
 
 @dataclass(frozen=True)
-class RunDocument(Documented):
+class RunDocument:
     """Who ran what, where and when."""
 
     run_id: str
@@ -90,7 +93,7 @@ class RunDocument(Documented):
 
 
 @dataclass(frozen=True)
-class ScenarioDocument(Documented):
+class ScenarioDocument:
     """One scenario of the run."""
 
     name: str
@@ -107,7 +110,7 @@ class ScenarioDocument(Documented):
 
 
 @dataclass(frozen=True)
-class ComplianceDocument(Documented):
+class ComplianceDocument:
     """One scenario against the default stop timeout of Amazon ECS."""
 
     scenario: str
@@ -119,7 +122,7 @@ class ComplianceDocument(Documented):
 
 
 @dataclass(frozen=True)
-class PlatformStatusDocument(Documented):
+class PlatformStatusDocument:
     """One scenario against one platform's default."""
 
     scenario: str
@@ -128,7 +131,7 @@ class PlatformStatusDocument(Documented):
 
 
 @dataclass(frozen=True)
-class PlatformDocument(Documented):
+class PlatformDocument:
     """A container platform's default and which scenarios it would let finish."""
 
     name: str
@@ -142,7 +145,7 @@ class PlatformDocument(Documented):
 
 
 @dataclass(frozen=True)
-class PasteDocument(Documented):
+class PasteDocument:
     """Lines to copy into a file."""
 
     place: str
@@ -151,7 +154,7 @@ class PasteDocument(Documented):
 
 
 @dataclass(frozen=True)
-class RemedyDocument(Documented):
+class RemedyDocument:
     """A change that was tried against a bad stop, and what it did."""
 
     scenario: str
@@ -172,7 +175,7 @@ class RemedyDocument(Documented):
 
 
 @dataclass(frozen=True)
-class TimeoutAdviceDocument(Documented):
+class TimeoutAdviceDocument:
     """The stop timeout that a scenario's graceful stops suggest."""
 
     scenario: str
@@ -182,7 +185,7 @@ class TimeoutAdviceDocument(Documented):
 
 
 @dataclass(frozen=True)
-class ContainerStopDocument(Documented):
+class ContainerStopDocument:
     """One container of a task, in the order in which they were told to stop."""
 
     name: str
@@ -207,7 +210,7 @@ class ContainerStopDocument(Documented):
 
 
 @dataclass(frozen=True)
-class TaskStopDocument(Documented):
+class TaskStopDocument:
     """One stop of a whole task."""
 
     trial_id: str
@@ -227,7 +230,7 @@ class TaskStopDocument(Documented):
 
 
 @dataclass(frozen=True)
-class StaticFindingDocument(Documented):
+class StaticFindingDocument:
     """What a task definition shows before it runs."""
 
     scenario: str
@@ -238,7 +241,7 @@ class StaticFindingDocument(Documented):
 
 
 @dataclass(frozen=True)
-class SkippedDocument(Documented):
+class SkippedDocument:
     """A scenario that the engine cannot run."""
 
     scenario: str
@@ -246,13 +249,12 @@ class SkippedDocument(Documented):
 
 
 @dataclass(frozen=True)
-class SummaryDocument(Documented):
+class SummaryDocument:
     """How many trials came to what."""
 
     trials_planned: int
     trials_run: int
-    # `pass` is a keyword of Python, so the record says `passed` and `document` renames it.
-    passed: int
+    passed: Annotated[int, Field(serialization_alias="pass")]  # `pass` is a keyword of Python
     """Trials with status pass. Written as "pass"."""
     fail: int
     inconclusive: int
@@ -261,7 +263,7 @@ class SummaryDocument(Documented):
 
 
 @dataclass(frozen=True)
-class ResultsDocument(Documented):
+class ResultsDocument:
     """The results of one run of stop-harness. Times are seconds."""
 
     format_version: int

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from stop_harness import signals
 from stop_harness.model import (
@@ -70,26 +71,28 @@ from stop_harness.renderers.results.trial_document import (
 from stop_harness.verdict.judge import lost_requests
 from stop_harness.wording import run_duration_ns, to_seconds
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
 # ── Report → document ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def render(report: Report) -> str:
-    """The document as JSON text with a final newline. Fails rather than write NaN, which is not JSON."""
-    text = json.dumps(document(report), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+    """The document as JSON text with a final newline. A number that is none (NaN) would be null, for JSON has no word
+    for it."""
+    from pydantic_core import PydanticSerializationError
+
     try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:  # lone surrogates, from file names; escaped they are still valid JSON
+        return _adapter().dump_json(_results(report), indent=2, by_alias=True, warnings=False).decode() + "\n"
+    except (PydanticSerializationError, UnicodeError):  # lone surrogates, from file names; escaped they are valid JSON
+        text = json.dumps(document(report), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return text
 
 
 def document(report: Report) -> dict[str, Any]:
     """The document as JSON values."""
-    from pydantic import TypeAdapter
-
     # Ten times as fast as `dataclasses.asdict`, which copies every text.
-    values: dict[str, Any] = TypeAdapter(ResultsDocument).dump_python(_results(report), warnings=False)
-    values["summary"]["pass"] = values["summary"].pop("passed")
+    values: dict[str, Any] = _adapter().dump_python(_results(report), by_alias=True, warnings=False)
     return values
 
 
@@ -97,16 +100,31 @@ def schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of the document."""
     from pydantic import TypeAdapter
 
-    described = TypeAdapter(ResultsDocument).json_schema(mode="serialization")
-    summary = described["$defs"]["SummaryDocument"]
-    summary["properties"]["pass"] = {**summary["properties"].pop("passed"), "title": "Pass"}
-    summary["required"] = ["pass" if name == "passed" else name for name in summary["required"]]
+    # Only here are the docstrings below the fields read, from the source: a report is written without (see _adapter).
+    # Within a list, for a dataclass itself is given no configuration from outside.
+    documented = TypeAdapter(list[ResultsDocument], config={"use_attribute_docstrings": True})
+    definitions = documented.json_schema(mode="serialization")["$defs"]
+    described = definitions.pop("ResultsDocument")
     described["properties"]["format_version"]["const"] = FORMAT_VERSION
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "stop-harness results",
+        "$defs": definitions,
         **{key: value for key, value in described.items() if key != "title"},
     }
+
+
+@cache
+def _adapter() -> TypeAdapter[ResultsDocument]:
+    """What turns the document into JSON.
+
+    It parses no source: besides the 0.1 s that this takes, CPython before 3.11.8 may raise SystemError in `ast.parse`
+    while another thread parses, too (https://github.com/python/cpython/issues/106905), and a thread that imports
+    matplotlib does.
+    """
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(ResultsDocument)
 
 
 def _results(report: Report) -> ResultsDocument:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from stop_harness.model import (
     ClaimStatus,
 )
-from stop_harness.renderers.results.documented import Documented
 
 
 @dataclass(frozen=True)
-class GracefulShareDocument(Documented):
+class GracefulShareDocument:
     """How many of the stops at one stop timeout were graceful, with the exact binomial interval (95 %)."""
 
     stop_timeout_s: float
@@ -25,7 +24,7 @@ class GracefulShareDocument(Documented):
 
 
 @dataclass(frozen=True)
-class CutOffDocument(Documented):
+class CutOffDocument:
     """Stops that were still running at their stop timeout, when SIGKILL came: right-censored observations."""
 
     after_s: float
@@ -33,7 +32,7 @@ class CutOffDocument(Documented):
 
 
 @dataclass(frozen=True)
-class CurvePointDocument(Documented):
+class CurvePointDocument:
     """A step of the survival curve (Kaplan–Meier) with its pointwise 95 % interval."""
 
     after_s: float
@@ -45,7 +44,7 @@ class CurvePointDocument(Documented):
 
 
 @dataclass(frozen=True)
-class PercentileDocument(Documented):
+class PercentileDocument:
     """The shutdown duration by which so many percent of the stops have ended; bounds by order statistics (95 %)."""
 
     percent: int
@@ -58,7 +57,7 @@ class PercentileDocument(Documented):
 
 
 @dataclass(frozen=True)
-class StillRunningDocument(Documented):
+class StillRunningDocument:
     """The survival curve at a platform's default stop timeout; null where no stop was watched for that long."""
 
     after_s: float
@@ -68,7 +67,7 @@ class StillRunningDocument(Documented):
 
 
 @dataclass(frozen=True)
-class StatisticsDocument(Documented):
+class StatisticsDocument:
     """The stops of one scenario over all its stop timeouts. docs/statistics.md says how each number is computed."""
 
     scenario: str
@@ -86,7 +85,7 @@ class StatisticsDocument(Documented):
 
 
 @dataclass(frozen=True)
-class ClaimDocument(Documented):
+class ClaimDocument:
     """What the stops show about all stops of one scenario, at one stop timeout and moment where only a graceful stop is
     expected. docs/confidence.md says how it is computed. Each holds by itself with its confidence, not all together."""
 

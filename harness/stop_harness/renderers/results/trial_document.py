@@ -17,11 +17,10 @@ from stop_harness.model import (
     TrafficKind,
     Vantage,
 )
-from stop_harness.renderers.results.documented import Documented
 
 
 @dataclass(frozen=True)
-class FindingDocument(Documented):
+class FindingDocument:
     """One rule that applied to a trial."""
 
     rule: str
@@ -32,7 +31,7 @@ class FindingDocument(Documented):
 
 
 @dataclass(frozen=True)
-class EventDocument(Documented):
+class EventDocument:
     """One thing that happened, stamped by one clock."""
 
     event: EventKind
@@ -48,7 +47,7 @@ class EventDocument(Documented):
 
 
 @dataclass(frozen=True)
-class ProcessDocument(Documented):
+class ProcessDocument:
     """One process of the container just before the stop."""
 
     pid: int
@@ -60,7 +59,7 @@ class ProcessDocument(Documented):
 
 
 @dataclass(frozen=True)
-class RequestDocument(Documented):
+class RequestDocument:
     """One request or held connection that was open at the stop call, or begun after it. Times are seconds after the
     stop call, null where it did not come to that."""
 
@@ -83,7 +82,7 @@ class RequestDocument(Documented):
 
 
 @dataclass(frozen=True)
-class ProblemDocument(Documented):
+class ProblemDocument:
     """What kept a trial from being measured."""
 
     kind: ProblemKind
@@ -91,7 +90,7 @@ class ProblemDocument(Documented):
 
 
 @dataclass(frozen=True)
-class CauseDocument(Documented):
+class CauseDocument:
     """Why a stop was not graceful. Ids: docs/outcomes.md."""
 
     id: str
@@ -100,7 +99,7 @@ class CauseDocument(Documented):
 
 
 @dataclass(frozen=True)
-class TrialDocument(Documented):
+class TrialDocument:
     """One stop of one fresh container."""
 
     trial_id: str
