@@ -108,12 +108,13 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
 
 
 def _print_check(report: Report, color: str, as_json: bool) -> None:
-    from stop_harness.renderers import terminal
-    from stop_harness.renderers.results import results_json
-
     if as_json:
+        from stop_harness.renderers.results import results_json
+
         click.echo(results_json.render(report), nl=False)
     else:
+        from stop_harness.renderers import terminal
+
         text = terminal.check_verdict(report, **terminal_output.style(color))
         terminal_output.deliver(text, color)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ def load(start: Path, known: frozenset[str]) -> dict[str, Any]:
 
 
 def _read(file: Path, known: frozenset[str]) -> dict[str, Any]:
+    import tomllib
+
     try:
         table: Any = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -6,10 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from stop_harness.engines.interface import Engine
-from stop_harness.evidence import inference
-from stop_harness.experiments import remedy_search
 from stop_harness.model import Observation, Plan, Problem, ProblemKind, Status, Trial, TrialResult
 from stop_harness.plan import trials as plan
 from stop_harness.report import assurance
@@ -18,6 +17,9 @@ from stop_harness.run.request import Listener, RunRequest
 from stop_harness.run.routing import engine_of
 from stop_harness.trial import perform, scheduler, surroundings
 from stop_harness.verdict import judge
+
+if TYPE_CHECKING:
+    from stop_harness.experiments import remedy_search
 
 
 def results_of(
@@ -153,6 +155,10 @@ def _stopwatch(limit_ns: int | None) -> Callable[[], bool]:
 
 def _derived(item: Trial, seen: Observation) -> Iterator[Observation]:
     """What a performed stop tells about its shorter timeouts."""
+    if not item.shorter_timeouts_ns:
+        return
+    from stop_harness.evidence import inference
+
     for timeout_ns in item.shorter_timeouts_ns:
         trial_id = plan.trial_id(item.scenario.name, timeout_ns, item.stop_after_ns, item.repetition)
         yield inference.derive(seen, timeout_ns, trial_id)
@@ -162,6 +168,8 @@ def search(
     request: RunRequest, engine: Engine, listener: Listener, interruption: perform.Interruption
 ) -> remedy_search.Search:
     """Remedies are tried as trials are run, with the same limits."""
+    from stop_harness.experiments import remedy_search
+
     starts = threading.BoundedSemaphore(scheduler.start_slots())
     return remedy_search.Search(
         engine=engine,

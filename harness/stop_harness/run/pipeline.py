@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stop_harness import wording
 from stop_harness._version import VERSION
 from stop_harness.engines.interface import Engine
 from stop_harness.errors import StopHarnessError, StoreError, SurroundingsError, UsageError
 from stop_harness.evidence import forecast
-from stop_harness.experiments import remedy_search, start_sweep, start_window
 from stop_harness.model import (
     NS_PER_S,
     Plan,
@@ -30,7 +30,7 @@ from stop_harness.model import (
     Verdict,
 )
 from stop_harness.plan import running_time
-from stop_harness.report import build, redaction, trend
+from stop_harness.report import build, redaction
 from stop_harness.run import crash_report, digest_key, perform_trials, ready_engine, store, write_report
 from stop_harness.run import open_engine as selection
 from stop_harness.run.recorder import Recorder
@@ -38,6 +38,9 @@ from stop_harness.run.request import Listener, RunOutcome, RunRequest
 from stop_harness.trial import perform, reference, scheduler
 from stop_harness.verdict import judge as verdict
 from stop_harness.wording import count_of
+
+if TYPE_CHECKING:
+    from stop_harness.experiments import start_window
 
 
 def run(
@@ -81,6 +84,8 @@ def run(
             results.append(result)
             listener.ended(result)
         if request.try_fixes and not interruption.requested:
+            from stop_harness.experiments import remedy_search
+
             search = perform_trials.search(request, engine, listener, interruption)
             for raw_attempt in remedy_search.run(tuple(performed), request.scenarios, search, tuple(tried)):
                 attempt = hidden.remedy(raw_attempt)
@@ -131,6 +136,8 @@ def predict(
 
 def sweep_start(request: RunRequest, listener: Listener, interruption: perform.Interruption) -> start_window.Sweep:
     """Stops of the first scenario from its creation on. Raises the errors of `stop_harness.errors`."""
+    from stop_harness.experiments import start_sweep, start_window
+
     _refuse_tasks(request, "--sweep-start")
     engine, planned = ready_engine.ready(request, new_run_id(), listener, ready_engine.opener(request))
     try:
@@ -194,7 +201,11 @@ def report_of(stored: StoredRun) -> Report:
 
 def compared(built: Report, baseline: Report | None) -> Report:
     """The report with what changed since the baseline, if there is one."""
-    return replace(built, comparison=trend.compare(baseline, built)) if baseline else built
+    if baseline is None:
+        return built
+    from stop_harness.report import trend
+
+    return replace(built, comparison=trend.compare(baseline, built))
 
 
 def write_stored(stored: StoredRun, built: Report, directory: store.RunDirectory) -> None:

@@ -6,7 +6,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from stop_harness.ecs import task_definition
 from stop_harness.errors import ScenarioError, UsageError
 from stop_harness.model import NS_PER_S, Scenario
 from stop_harness.scenario import scenario_file as scenario_format
@@ -48,6 +47,8 @@ def with_task(scenario: Scenario) -> Scenario:
     """
     if scenario.subject.task_file is None:
         return scenario
+    from stop_harness.ecs import task_definition
+
     text = _read(Path(scenario.subject.task_file))
     task = task_definition.parse(text, scenario.subject.task_file, dict(scenario.subject.task_images))
     stop = scenario.stop

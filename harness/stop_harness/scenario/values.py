@@ -17,7 +17,8 @@ MOST_PIDS = 4_194_304
 class Section(BaseModel):
     """A mapping of the file: no unknown keys, no guessing at types."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    # Deferred: what is part of a larger section is built once, with it.
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
 def _duration(value: object) -> int:

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from stop_harness.ecs import stop_timeouts
-from stop_harness.ecs.task_definition import TASK_LIMIT_NAME, TASK_LIMIT_S, longest_chain
 from stop_harness.evidence import exec_form
 from stop_harness.model import Finding, Scenario, StaticFinding, TaskContainer, TaskDefinition
 from stop_harness.verdict.rules import RULES
@@ -51,6 +50,12 @@ def of_task(scenario: str, task: TaskDefinition) -> tuple[StaticFinding, ...]:
         if line is not None and not (containers[name].get("linuxParameters") or {}).get("initProcessEnabled"):
             text = f"a shell is PID 1 (`{line}`) and passes no signal on, unless it replaces itself; "
             add("init-process-missing", text + "initProcessEnabled is not set", name)
+    from stop_harness.ecs.task_definition import (  # late: most runs have no task
+        TASK_LIMIT_NAME,
+        TASK_LIMIT_S,
+        longest_chain,
+    )
+
     names, total_s = longest_chain(task)
     if total_s > TASK_LIMIT_S:
         parts = " + ".join(f"{item} {_timeout_of(task, item)} s" for item in names)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stop_harness.ecs.task_definition import TASK_LIMIT_NAME, TASK_LIMIT_S, longest_chain
 from stop_harness.evidence import stop_sequence
 from stop_harness.model import (
     NS_PER_S,
@@ -60,6 +59,12 @@ def analyse(result: TrialResult, scenario: Scenario) -> TaskStop | None:
     task, definition = result.observation.task, scenario.subject.task
     if task is None or definition is None:
         return None
+    from stop_harness.ecs.task_definition import (  # late: most runs have no task
+        TASK_LIMIT_NAME,
+        TASK_LIMIT_S,
+        longest_chain,
+    )
+
     stopped = {record.name: record.stop_timeout_ns // NS_PER_S for record, _ in parts(result.observation)}
     timed = tuple(
         replace(

@@ -11,7 +11,6 @@ import contextlib
 import threading
 from dataclasses import replace
 
-from stop_harness.engines.docker import witness
 from stop_harness.engines.docker.calls import (
     CALL_ERRORS,
     CONNECTION_ERRORS,
@@ -102,6 +101,8 @@ class DockerEngine:
             if self._wants_witness and self._connector is not None:
                 self._witness_caveat = f"{WITNESS_CAVEAT}not needed, this kernel is listened to from here"
             elif self._wants_witness:
+                from stop_harness.engines.docker import witness
+
                 labels = {**self._labels, OWNER_LABEL: owner()}
                 self._connector, said = witness.bring(self._host, labels)
                 self._witness_caveat = WITNESS_CAVEAT + said
