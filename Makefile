@@ -98,7 +98,7 @@ $(VENV)/bin/pip:
 
 $(VENV)/.installed: $(VENV)/bin/pip pyproject.toml
 	@echo "setting up $(VENV) (once)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[all]'
 	@touch $@
 
 # What is developed and tested with is what was locked: nothing is installed whose hash is not in the file.

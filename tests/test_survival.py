@@ -255,10 +255,10 @@ def test_the_interval_of_a_share_ends_where_the_tails_are_too_thin(pair: tuple[i
 
 # ── Two samples ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-few_values, many_values = st.integers(1, 9), st.integers(1, 10**10)
+with_ties, mostly_without = (st.lists(st.integers(1, most), min_size=1, max_size=25) for most in (9, 10**10))
 
 
-@given(*[st.one_of(st.lists(values, min_size=1, max_size=25) for values in (few_values, many_values))] * 2)
+@given(with_ties | mostly_without, with_ties | mostly_without)
 def test_the_p_value_of_ranks_is_scipys(longer: list[int], shorter: list[int]) -> None:
     """With ties and without, counted out and approximated. Where all are equal scipy has no value; ours is 1."""
     found = survival.chance_of_ranks(longer, shorter)

@@ -31,7 +31,8 @@ EXIT_CODES = (
     ExitCode(
         USAGE,
         "bad usage or bad scenario",
-        "Bad usage: an option, a scenario, an image or a Dockerfile; also when no scenario was found.",
+        "Bad usage: an option, a scenario, an image or a Dockerfile; also when no scenario was found, or what was "
+        "asked for needs an extra that is not installed.",
     ),
     ExitCode(
         INCONCLUSIVE,

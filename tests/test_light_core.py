@@ -1,0 +1,137 @@
+"""What `pip install stop-harness` brings is enough to stop, to judge and to report; what needs more says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+from stop_harness.errors import EXTRAS
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SUBJECT = "import signal; print('ready', flush=True); signal.sigwait({signal.SIGTERM})"
+BLOCKED = f"import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGTERM}}); {SUBJECT}"
+
+MOST_MEGABYTES = 90
+"""Of site-packages after `pip install stop-harness`, pip and setuptools left out."""
+
+NOT_IN_THE_CORE = {"numpy", "scipy", *(package for packages in EXTRAS.values() for package in packages)}
+
+WITHOUT_EXTRAS = f"""
+import sys
+
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {sorted(NOT_IN_THE_CORE)}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Refused())
+from stop_harness.cli.main import main
+main()
+"""
+
+
+def harness(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command where no package of an extra can be imported."""
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRAS, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+
+
+def checked(reports: Path) -> Path:
+    """The run directory of a graceful stop."""
+    check = ("check", "--ready-log", "ready", "--timeout", "5s", "--report-dir", reports)
+    done = harness(*check, "--", sys.executable, "-c", BLOCKED)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    return reports / "latest"
+
+
+def test_a_stop_is_performed_judged_and_reported_without_any_extra(tmp_path: Path) -> None:
+    """Every format but the plots, by `check` and again by `report`; `judge` and `trend` as well."""
+    latest = checked(tmp_path)
+    for command in ("judge", "report", "trend"):
+        done = harness(command, latest)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    written = {file.name for file in latest.resolve().iterdir()}
+    assert written == {
+        "junit.xml",
+        "report.html",
+        "results.csv",
+        "results.json",
+        "results.sarif",
+        "run.json",
+        "summary.md",
+        "trials.jsonl",
+    }
+    assert json.loads((latest / "results.json").read_text())["summary"]["pass"] == 1
+    assert (tmp_path / "trend.html").is_file()
+
+
+def test_a_report_without_plots_says_in_one_line_what_would_add_them(tmp_path: Path) -> None:
+    """On standard error, and it is no failure."""
+    done = harness("report", checked(tmp_path))
+    assert done.stderr == "no plots: drawing them needs stop-harness[report]: pip install 'stop-harness[report]'\n"
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("check", "--engine", "ecs", "image"), "engine ecs"),
+        (("check", "--task-definition", ROOT / "scenarios" / "tasks" / "deaf-sidecar.json"), "a task definition"),
+        (("ecs", "serve"), "ecs serve"),
+        (("stop-task", "--task", "abc"), "stop-task"),
+    ],
+)
+def test_what_needs_the_extra_ecs_says_what_to_install(arguments: tuple[str, ...], what: str) -> None:
+    """One line, and exit code 2: nothing is wrong with a container or an engine."""
+    done = harness(*arguments)
+    assert done.stderr.splitlines() == [
+        f"stop-harness: {what} needs stop-harness[ecs]: pip install 'stop-harness[ecs]'"
+    ]
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_stop_task_in_the_place_of_the_aws_cli_exits_as_that_does() -> None:
+    """252, bad usage."""
+    done = harness("stop-task", "--task", "abc", "--no-wait")
+    assert (done.returncode, done.stderr.strip()) == (
+        252,
+        "stop-task needs stop-harness[ecs]: pip install 'stop-harness[ecs]'",
+    )
+
+
+def test_the_core_is_small_and_works_as_it_is_installed(tmp_path: Path) -> None:
+    """A fresh environment with nothing but what pip brings. Skipped where pip reaches no packages."""
+    place, project = tmp_path / "venv", tmp_path / "project"
+    venv.create(place, with_pip=True)
+    shutil.copytree(ROOT / "harness", project / "harness", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, project)
+    pip = [str(place / "bin" / "pip"), "--disable-pip-version-check", "install", "--quiet", str(project)]
+    installed = subprocess.run(pip, capture_output=True, text=True, timeout=280, check=False)
+    if installed.returncode:
+        pytest.skip(f"pip cannot install here: {installed.stderr.splitlines()[-1]}")
+    (packages,) = place.glob("lib/python*/site-packages")
+    tools = ("pip", "setuptools", "pkg_resources")
+    own = [folder for folder in packages.iterdir() if not folder.name.startswith(tools)]
+    files = (file for folder in own for file in ([folder] if folder.is_file() else folder.rglob("*")))
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    assert size <= MOST_MEGABYTES << 20, f"{size >> 20} MB"
+    there = {folder.name for folder in own}
+    assert not there & NOT_IN_THE_CORE
+    command = [str(place / "bin" / "stop-harness"), "check", "--ready-log", "ready", "--timeout", "5s"]
+    subject = ["--", sys.executable, "-c", BLOCKED]
+    done = subprocess.run([*command, *subject], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
