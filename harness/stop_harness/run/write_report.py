@@ -79,9 +79,11 @@ class _Attempts:
 
             surroundings.require_room_for_libraries()
             return plots.render_all(built)
+        except MemoryError as error:  # no fault of ours
+            self.problems.append(f"the plots could not be drawn: {error or 'no memory'}")
         except Exception as error:  # noqa: BLE001 - without memory or threads their library fails in its own ways
             self.problems.append(f"the plots could not be drawn: {crash_report.note(error)}")
-            return {}
+        return {}
 
 
 def _junit(built: Report) -> str:
