@@ -884,7 +884,7 @@ engine.close()
 def test_kill_nine_of_the_harness_leaves_nothing(way: str) -> None:
     """The helper sees its input end, SIGKILLs the subject and goes."""
     token = f"token-{os.getpid()}-harness-{way}"
-    command = [sys.executable, "-c", HARNESS, str(ROOT), token, way, "1000"]
+    command = [sys.executable, "-c", HARNESS, str(ROOT / "harness"), token, way, "1000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as harness:
         assert harness.stdout is not None
         assert harness.stdout.readline()
@@ -911,7 +911,7 @@ def test_without_root_a_user_namespace_gives_the_same_rules() -> None:
     """An ordinary user gets PID 1's rules, too, where the kernel lets him."""
     token = f"token-{os.getpid()}-rootless"
     user = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
-    command = [*user, "/usr/bin/python3", "-B", "-c", HARNESS, str(ROOT), token, "namespaces", "0"]
+    command = [*user, "/usr/bin/python3", "-B", "-c", HARNESS, str(ROOT / "harness"), token, "namespaces", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd="/")
     if done.stdout.startswith("False"):
         pytest.skip("this kernel refuses user namespaces to users")
@@ -945,7 +945,7 @@ def test_without_root_the_inside_is_reached_all_the_same() -> None:
     """Connections and commands need no right that the user namespace does not give."""
     user = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
     server = [ECHO, "8000", "127.0.0.1", str(int(socket.AF_INET)), "0"]
-    command = [*user, "/usr/bin/python3", "-B", "-c", INSIDE, str(ROOT), *server]
+    command = [*user, "/usr/bin/python3", "-B", "-c", INSIDE, str(ROOT / "harness"), *server]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd="/")
     if "no namespaces" in done.stderr:
         pytest.skip("this kernel refuses user namespaces to users")
