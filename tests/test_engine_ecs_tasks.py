@@ -308,8 +308,11 @@ def test_on_a_cluster_like_aws_containers_are_timed_by_polling(far: Simulation) 
     }, result.verdict.reason
     assert by_name["kills"].facts.sigkill_evidence is SigkillEvidence.INFERRED
     assert by_name["early"].facts.sigkill_evidence is SigkillEvidence.NOT_SENT
-    for item in by_name.values():
-        assert item.facts.duration_source == "StopTask call → DescribeTasks every 1 s (harness clock)"
+    by_polling = "StopTask call → DescribeTasks every 1 s (harness clock)"
+    for name, item in by_name.items():
+        own_stamps = name == "app"  # executionStoppedAt is the end of the only essential container
+        by_ecs = "stoppingAt → executionStoppedAt (ecs clock)"
+        assert item.facts.duration_source == (by_ecs if own_stamps else by_polling)
     record = result.observation.task
     assert record is not None
     for container in record.containers:

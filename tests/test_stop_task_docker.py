@@ -64,7 +64,7 @@ def test_a_real_kill_and_a_real_graceful_stop(server: EcsServer) -> None:
     assert match, rows
     assert 2 <= float(match[1]) < 8
     assert re.fullmatch(r"minded +<?0\.\d+ s +2 s +143 +not sent", rows["minded"]), rows
-    assert "killed: deaf still ran at its stop timeout of 2 s and got SIGKILL." in killed.stdout
+    assert "killed: deaf: still running 2 s after SIGTERM; ended by SIGKILL (observed:" in killed.stdout
     graceful = stop(server, start(ecs, minded), "--output", "text", "--query", "task.containers[].exitCode")
     assert (graceful.exit_code, graceful.stdout) == (0, "143\n")
-    assert "graceful: minded left by itself." in graceful.stderr
+    assert "graceful: minded: left with exit code 143" in graceful.stderr

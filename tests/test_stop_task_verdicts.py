@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
-from stop_harness.ecs_client import measure
-from stop_harness.ecs_client.measure import BAD, ContainerStop, Sighting, TaskStop
-from stop_harness.ecs_client.records import Container, Definition, Measured, Task
-from stop_harness.model import NS_PER_S, Outcome, SigkillEvidence
+from stop_harness.ecs_client import follow, measure
+from stop_harness.ecs_client.measure import Followed, Sighting
+from stop_harness.ecs_client.records import Container, Definition, Evidence, Measured, Task
+from stop_harness.model import (
+    NS_PER_S,
+    Clock,
+    ContainerVerdict,
+    Event,
+    EventKind,
+    Outcome,
+    SigkillEvidence,
+    Status,
+    StopFacts,
+    Verdict,
+)
 from stop_harness.renderers.sections import stop_task_text
+from stop_harness.verdict import judge
+
+from tests.strategies import DOCKER
 
 CODES = st.none() | st.sampled_from([0, 1, 130, 131, 137, 139, 143, 255])
 TIMES = st.none() | st.integers(0, 200).map(lambda seconds: seconds * NS_PER_S)
@@ -20,6 +36,7 @@ CONTAINERS = st.builds(
     last_status=STATES,
     exit_code=CODES,
     reason=st.none() | st.sampled_from(["OutOfMemoryError: x", "CannotStopContainerError: \033[1m"]),
+    ran=st.booleans(),
 )
 TASKS = st.builds(
     Task,
@@ -41,10 +58,18 @@ DEFINITIONS = st.none() | st.fixed_dictionaries(
             name=st.just(name),
             essential=st.booleans(),
             stop_timeout_s=st.none() | st.integers(1, 120),
-            has_dependents=st.booleans(),
+            waits_for=st.sets(st.sampled_from(NAMES)).map(tuple),
         )
         for name in NAMES
     },
+)
+EVENTS = st.builds(
+    Event,
+    kind=st.sampled_from([EventKind.SIGNAL_SENT, EventKind.EXITED, EventKind.OOM]),
+    at_ns=st.integers(0, 200 * NS_PER_S),
+    clock=st.just(Clock.ENGINE),
+    source=st.just("event"),
+    signal=st.sampled_from([9, 15]),
 )
 RECORDS = st.builds(
     Measured,
@@ -53,78 +78,91 @@ RECORDS = st.builds(
     stop_was_called=st.booleans(),
     stop_timeout_s=st.integers(1, 120),
     stop_signal=st.none() | st.sampled_from([2, 3, 15]),
-    sigkill=st.sampled_from([SigkillEvidence.OBSERVED, SigkillEvidence.NOT_SENT, SigkillEvidence.UNKNOWN]),
-    duration_ns=TIMES,
+    events=st.lists(EVENTS, max_size=4).map(tuple),
+    exited_at_ns=TIMES,
     exit_code=CODES,
     oom_killed=st.none() | st.booleans(),
-    lost_processes=st.lists(st.just("worker"), max_size=2).map(tuple),
+    complete=st.booleans(),
+    lost_processes=st.none() | st.lists(st.just("worker"), max_size=2).map(tuple),
 )
-SIGHTINGS = st.fixed_dictionaries({}, optional={name: st.just(Sighting(NS_PER_S, NS_PER_S)) for name in NAMES})
+EVIDENCE = st.lists(RECORDS, max_size=3).map(
+    lambda records: Evidence(replace(DOCKER, name="ecs"), {record.name: record for record in records})
+)
+SIGHTINGS = st.fixed_dictionaries(
+    {}, optional={name: st.integers(0, 200).map(lambda s: Sighting(s * NS_PER_S, NS_PER_S)) for name in NAMES}
+)
+FOLLOWED = st.builds(
+    Followed,
+    before=TASKS,
+    after=TASKS,
+    called_at_ns=st.just(0),
+    definitions=DEFINITIONS,
+    evidence=st.none() | EVIDENCE,
+    sightings=SIGHTINGS,
+    drained_until_ns=TIMES,
+)
 
 
-@given(before=TASKS, after=TASKS, definitions=DEFINITIONS, sightings=SIGHTINGS, drained=st.booleans())
-def test_ecs_alone_never_proves_a_sigkill_and_never_gives_a_duration(
-    before: Task, after: Task, definitions: dict[str, Definition] | None, sightings: dict[str, Sighting], drained: bool
-) -> None:
-    """At most inferred, and only at a stop timeout that is known."""
-    stop = measure.of_task(before, after, definitions, None, sightings, drained=drained)
-    assert len(stop.containers) == len(after.containers)
-    for item in stop.containers:
-        assert item.sigkill is not SigkillEvidence.OBSERVED
-        assert item.duration_ns is None
-        if item.sigkill is SigkillEvidence.INFERRED:
-            assert (item.exit_code, drained) == (137, False)
-            assert stop.execution_ns is not None
-            assert item.stop_timeout_s is not None
-            assert stop.execution_ns >= (item.stop_timeout_s - 1) * NS_PER_S
+def judged(followed: Followed) -> Verdict:
+    """As the command does it."""
+    return judge.judge(measure.observation(followed), measure.scenario(followed))
+
+
+@given(FOLLOWED.map(lambda it: replace(it, evidence=None)))
+def test_ecs_alone_never_proves_a_sigkill(followed: Followed) -> None:
+    """At most inferred, and only where the task definition says what the stop timeout is and who waits for whom."""
+    found = judged(followed)
+    for item in found.containers:
+        assert item.facts.sigkill_evidence is not SigkillEvidence.OBSERVED
+        if item.facts.sigkill_evidence is SigkillEvidence.INFERRED:
+            assert item.name in (followed.definitions or {})
+            assert "137" in item.reason
         if item.outcome is Outcome.GRACEFUL:
-            assert item.exit_code in {0, 143}
-    _check_the_whole(stop)
+            (code,) = [it.exit_code for it in followed.after.containers if it.name == item.name]
+            assert code in {0, 143}
+    _check_the_words(followed, found)
 
 
-@given(after=TASKS, records=st.lists(RECORDS, max_size=3), sightings=SIGHTINGS)
-def test_the_engines_record_decides_where_there_is_one(
-    after: Task, records: list[Measured], sightings: dict[str, Sighting]
-) -> None:
-    """Observed only as it says so; 137 is never graceful; out of memory beats all."""
-    by_name = {it.name: it for it in records}
-    stop = measure.of_task(after, after, {}, by_name, sightings, drained=False)
-    for item in stop.containers:
-        record = by_name.get(item.name)
-        if record is None:
-            continue
-        assert (item.sigkill is SigkillEvidence.OBSERVED) == (record.sigkill is SigkillEvidence.OBSERVED)
-        assert item.duration_ns == record.duration_ns
+@given(FOLLOWED.filter(lambda it: it.evidence is not None))
+def test_the_engines_record_decides_where_there_is_one(followed: Followed) -> None:
+    """SIGKILL is observed only where the engine has it on record, and what is missing there is made up by nobody."""
+    assert followed.evidence is not None
+    found = judged(followed)
+    for item in found.containers:
+        record = followed.evidence.containers.get(item.name)
+        sent = {event.signal for event in record.events if event.kind is EventKind.SIGNAL_SENT} if record else set()
+        if item.facts.sigkill_evidence is SigkillEvidence.OBSERVED:
+            assert 9 in sent
         if item.outcome is Outcome.GRACEFUL:
-            assert record.exit_code != 137
+            assert record is not None
+            assert record.lost_processes == ()
             assert not record.oom_killed
-            assert not record.lost_processes
-    _check_the_whole(stop)
+    _check_the_words(followed, found)
 
 
-def _check_the_whole(stop: TaskStop) -> None:
-    outcomes = {item.outcome for item in stop.containers}
-    if stop.outcome is Outcome.GRACEFUL:
-        assert outcomes <= {Outcome.GRACEFUL, Outcome.NOT_RUNNING}
-    assert (stop.outcome in BAD) == bool(outcomes & set(BAD))
+def _check_the_words(followed: Followed, found: Verdict) -> None:
+    if found.outcome is Outcome.GRACEFUL:
+        assert {item.outcome for item in found.containers} == {Outcome.GRACEFUL}
     for width in (40, 80, 120):
-        text = stop_task_text.render(stop, width=width)
+        text = stop_task_text.render(followed, measure.observation(followed), found, width=width)
         assert "\033" not in text  # names and reasons are not ours
         assert text.endswith(".\n")
-    assert stop_task_text.sentence(stop).startswith(text.split("\n\n")[-1].split(":")[0])
+    assert stop_task_text.sentence(found).startswith(text.split("\n\n")[-1].split(":")[0])
 
 
 def test_the_worst_container_is_named_first() -> None:
-    """And every other bad one after it."""
-    task = Task("x/1", None, "STOPPED", None, 0, 0, None, None, ())
-    unknown = SigkillEvidence.UNKNOWN
-    crashed = ContainerStop("a", Outcome.CRASHED, unknown, 1, "left with exit code 1")
-    killed = ContainerStop("b", Outcome.KILLED, unknown, 137, "got SIGKILL")
-    stop = TaskStop(task, (crashed, killed), by_engine=True, took_ns=None, execution_ns=None)
-    assert stop_task_text.sentence(stop) == "killed: b got SIGKILL; a left with exit code 1."
+    """And every other that failed after it; what only leaves doubt is passed over beside a failure."""
+    facts = StopFacts(SigkillEvidence.UNKNOWN, "")
+    parts = (
+        ContainerVerdict("a", Outcome.KILLED, "got SIGKILL", facts),
+        ContainerVerdict("b", Outcome.CRASHED, "left with exit code 1", facts),
+        ContainerVerdict("c", Outcome.INCONCLUSIVE, "no exit was recorded", facts),
+    )
+    whole = Verdict("x", Outcome.CRASHED, Status.FAIL, "b: left with exit code 1", facts, containers=parts)
+    assert stop_task_text.sentence(whole) == "crashed: b: left with exit code 1; a: got SIGKILL."
 
 
 def test_the_live_line_fits_its_terminal() -> None:
     """Whatever runs there."""
-    assert stop_task_text.live_line([("app", "RUNNING")], "STOPPING", 3.4, 80) == "STOPPING for 3 s: app RUNNING"
-    assert len(stop_task_text.live_line([("x" * 99, "RUNNING")], "STOPPING", 3.4, 40)) < 40
+    assert follow.live_line([("app", "RUNNING")], "STOPPING", 3.4, 80) == "STOPPING for 3 s: app RUNNING"
+    assert len(follow.live_line([("x" * 99, "RUNNING")], "STOPPING", 3.4, 40)) < 40

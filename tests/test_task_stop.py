@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stop_harness import signals
 from stop_harness.ecs import task_definition
-from stop_harness.engines.ecs.record import whole
 from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
@@ -126,7 +125,7 @@ def observed(*records: ContainerRecord, **more: Any) -> Observation:
             "stop_after_ns": 0,
             "repetition": 1,
             "started_at": "2026-11-23T12:00:00.000+00:00",
-            "events": whole(records),
+            "events": TaskRecord("arn", records).events,
             "task": TaskRecord("arn", records),
             **more,
         }

@@ -16,7 +16,9 @@ from stop_harness.errors import StopHarnessError, missing_extra
 
 if TYPE_CHECKING:
     from stop_harness.ecs_client.failures import ClientFailure
+    from stop_harness.ecs_client.measure import Followed
     from stop_harness.ecs_client.service import Ecs
+    from stop_harness.model import Verdict
 
 EPILOG = """\b
 Exit codes: 0 stopped gracefully, 1 a container was killed or crashed,
@@ -112,11 +114,13 @@ def _give_up(failure: ClientFailure, *, as_aws: bool) -> NoReturn:
 
 
 def _stop_task(given: dict[str, Any], *, no_wait: bool) -> None:
+    import time
+
     from stop_harness.ecs_client.failures import ClientFailure, Kind
 
     if (missing := missing_extra("ecs", "stop-task")) is not None:
         raise ClientFailure(Kind.USAGE, str(missing))
-    from stop_harness.ecs_client import request
+    from stop_harness.ecs_client import follow, request
     from stop_harness.ecs_client.service import Ecs, Settings
 
     if given["prompt"] and given["no_prompt"]:
@@ -153,11 +157,21 @@ def _stop_task(given: dict[str, Any], *, no_wait: bool) -> None:
         ecs.check(parameters)
         answers.show(request.output_skeleton(shape))
         return
+    called_at_ns = time.monotonic_ns()
     answer = ecs.stop_task(parameters)
     if no_wait:
         answers.show(answer)
-    else:
-        sys.exit(_measure(ecs, answer, parameters.get("cluster"), answers, given))
+        return
+    width = _width()
+    try:
+        final, followed = follow.follow(ecs, answer, parameters.get("cluster"), called_at_ns=called_at_ns, width=width)
+    except follow.LostSight as lost:
+        click.echo(f"inconclusive: {lost}", err=True)
+        sys.exit(INCONCLUSIVE)
+    except KeyboardInterrupt:
+        click.echo("\nnot followed any longer; the task goes on stopping", err=True)
+        raise
+    sys.exit(_judge(final, followed, answers, given, width))
 
 
 def _asks(ecs: Ecs, options: dict[str, str | None], inputs: tuple[str | None, ...]) -> bool:
@@ -166,32 +180,33 @@ def _asks(ecs: Ecs, options: dict[str, str | None], inputs: tuple[str | None, ..
     return {"on": True, "on-partial": missing}.get(ecs.auto_prompt(), False)
 
 
-def _measure(ecs: Ecs, answer: dict[str, Any], cluster: str | None, answers: _Answers, given: dict[str, Any]) -> int:
-    """Follow the task, print what it came to, and give the exit code."""
-    from stop_harness.ecs_client import follow, measure
-    from stop_harness.model import Outcome
+def _judge(final: dict[str, Any], followed: Followed, answers: _Answers, given: dict[str, Any], width: int) -> int:
+    """Print what a stop came to, and give the exit code."""
+    from stop_harness.ecs_client import measure
     from stop_harness.renderers.sections import stop_task_text
+    from stop_harness.verdict import judge as verdict
     from stop_harness.wording import ASCII_MARKS
 
-    width = _width()
-    try:
-        final, stop = follow.follow(ecs, answer, cluster, width=width)
-    except follow.LostSight as lost:
-        click.echo(f"inconclusive: {lost}", err=True)
-        return INCONCLUSIVE
-    except KeyboardInterrupt:
-        click.echo("\nnot followed any longer; the task goes on stopping", err=True)
-        raise
+    seen = measure.observation(followed)
+    judged = verdict.judge(seen, measure.scenario(followed))
     wanted = given["output"] is not None or given["query"] is not None
     stream = sys.stderr if wanted else sys.stdout
     colour = _is_coloured(given["colour"], terminal=stream.isatty())
-    text = stop_task_text.render(stop, width=width, colour=colour)
+    text = stop_task_text.render(followed, seen, judged, width=width, colour=colour)
     if (stream.encoding or "").lower().replace("-", "") not in {"utf8", "utf16"}:
         text = text.translate(ASCII_MARKS)
     click.echo(text, nl=False, err=wanted, color=colour)
     if wanted:
         answers.show({"task": final}, paged=False)
-    return FAIL if stop.outcome in measure.BAD else PASS if stop.outcome is Outcome.GRACEFUL else INCONCLUSIVE
+    return _exit_code(judged)
+
+
+def _exit_code(verdict: Verdict) -> int:
+    from stop_harness.model import Outcome, Status
+
+    if verdict.outcome is Outcome.NOT_RUNNING:
+        return INCONCLUSIVE  # nothing was stopped, so that no container can have failed
+    return {Status.PASS: PASS, Status.FAIL: FAIL, Status.INCONCLUSIVE: INCONCLUSIVE}[verdict.status]
 
 
 def _is_coloured(choice: str, *, terminal: bool) -> bool:

@@ -1,19 +1,20 @@
-"""A task from StopTask to STOPPED: polling, what is seen meanwhile, and the measured stop in the end."""
+"""A task from StopTask to STOPPED: polling, and what is seen meanwhile."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from stop_harness.ecs_client import measure, records
+from stop_harness.ecs import stop_timeouts
+from stop_harness.ecs_client import records
 from stop_harness.ecs_client.failures import ClientFailure, Kind
-from stop_harness.ecs_client.measure import Sighting, TaskStop
+from stop_harness.ecs_client.measure import Followed, Sighting
 from stop_harness.ecs_client.records import STOPPED, Definition, Task
 from stop_harness.ecs_client.service import Ecs
 from stop_harness.model import NS_PER_S
-from stop_harness.renderers.sections import stop_task_text
-from stop_harness.wording import printable
+from stop_harness.wording import count_of, printable
 
 POLL_S = 1.0
 """DescribeTasks is allowed twenty times a second for all clients of an account and region together."""
@@ -35,40 +36,47 @@ class LostSight(Exception):
     """The task was told to stop, and what came of it is not known."""
 
 
-def follow(ecs: Ecs, answer: dict[str, Any], cluster: str | None, *, width: int) -> tuple[dict[str, Any], TaskStop]:
-    """The final task as DescribeTasks shows it, and its measured stop. `answer`: StopTask's.
+def follow(
+    ecs: Ecs, answer: dict[str, Any], cluster: str | None, *, called_at_ns: int, width: int
+) -> tuple[dict[str, Any], Followed]:
+    """The final task as DescribeTasks shows it, and what was seen of its stop. `answer`: StopTask's, to a call that was
+    made at `called_at_ns` of the monotonic clock.
 
     Raises LostSight where the end cannot be seen, ClientFailure where ECS is out of reach.
     """
     if not answer.get("task", {}).get("taskArn"):
         text = "The answer to StopTask names no task: is it ECS that answers at this endpoint?"
         raise ClientFailure(Kind.BROKEN_SERVICE, text)
-    following = _Following(ecs, cluster, records.task(answer["task"]), _Display(width))
+    following = _Following(ecs, cluster, records.task(answer["task"]), called_at_ns, _Display(width))
     last = following.until_stopped(answer["task"])
-    evidence = ecs.own_evidence(following.before.arn)
-    stop = measure.of_task(
-        following.before,
-        records.task(last),
-        following.definitions,
-        None if evidence is None else records.measured(evidence),
-        following.sightings,
-        drained=following.drained,
+    own = ecs.own_evidence(following.before.arn)
+    followed = Followed(
+        before=following.before,
+        after=records.task(last),
+        called_at_ns=called_at_ns,
+        definitions=following.definitions,
+        evidence=None if own is None else records.evidence(*own, ecs.url),
+        sightings=following.sightings,
+        drained_until_ns=following.drained_until_ns,
+        every_s=following.pause_s,
+        url=ecs.url,
+        region=ecs.region,
     )
-    return last, stop
+    return last, followed
 
 
 class _Following:
     """One task, and what polling has seen of it. `definitions` is None where they may not be read."""
 
-    def __init__(self, ecs: Ecs, cluster: str | None, before: Task, display: _Display) -> None:
+    def __init__(self, ecs: Ecs, cluster: str | None, before: Task, begun_ns: int, display: _Display) -> None:
         self._ecs, self._cluster, self._display = ecs, cluster, display
-        self._begun_ns = self._looked_ns = time.monotonic_ns()
-        self._pause_s = OWN_POLL_S if ecs.is_ours else POLL_S
+        self._begun_ns = self._looked_ns = begun_ns
+        self.pause_s = OWN_POLL_S if ecs.is_ours else POLL_S
         self._already = {item.name for item in before.containers if item.last_status == STOPPED}
         self.before = before
         self.definitions = self._read_definitions()
         self.sightings: dict[str, Sighting] = {}
-        self.drained = False
+        self.drained_until_ns: int | None = None
 
     def until_stopped(self, seen: dict[str, Any]) -> dict[str, Any]:
         """The task when it has STOPPED."""
@@ -77,7 +85,7 @@ class _Following:
             while (task := records.task(seen)).last_status != STOPPED:
                 if time.monotonic_ns() - self._begun_ns > self._patience_s() * NS_PER_S:
                     raise LostSight(f"the task is still {task.last_status} long after its stop timeouts")
-                _wait(self._pause_s, self._display)
+                _wait(self.pause_s, self._display)
                 seen = self._look() or seen
             return seen
         finally:
@@ -103,21 +111,22 @@ class _Following:
         now_ns = time.monotonic_ns()
         for item in task.containers:
             if item.last_status == STOPPED and item.name not in {*self.sightings, *self._already}:
-                self.sightings[item.name] = Sighting(now_ns - self._begun_ns, now_ns - self._looked_ns)
-        self.drained = self.drained or task.last_status == DRAINING
+                self.sightings[item.name] = Sighting(now_ns, now_ns - self._looked_ns)
+        if task.last_status == DRAINING:
+            self.drained_until_ns = now_ns
         self._looked_ns = now_ns
         self._display.show(task)
 
     def _patience_s(self) -> float:
         definitions = (self.definitions or {}).values()
-        return sum(it.stop_timeout_s or measure.DEFAULT_STOP_TIMEOUT_S for it in definitions) + BEYOND_TIMEOUTS_S
+        return sum(it.stop_timeout_s or stop_timeouts.DEFAULT_STOP_TIMEOUT_S for it in definitions) + BEYOND_TIMEOUTS_S
 
     def _read_definitions(self) -> dict[str, Definition] | None:
         if self.before.definition_arn is None:
             return None
         try:
             return records.definitions(self._ecs.container_definitions(self.before.definition_arn))
-        except ClientFailure:
+        except (ClientFailure, ValueError):
             return None
 
 
@@ -144,7 +153,7 @@ class _Display:
         self._task = task
         self._shown = dict(_states(task))
         stopped = task.last_status == STOPPED
-        self._print(stop_task_text.heading(task.id, len(task.containers), stopped=stopped))
+        self._print(heading(task.id, len(task.containers), stopped=stopped))
         self.refresh()
 
     def show(self, task: Task) -> None:
@@ -162,7 +171,7 @@ class _Display:
         """The terminal's line, with the time that has passed."""
         if self._live and self._task is not None:
             states = [state for state in _states(self._task) if state[0] != TASK]
-            line = stop_task_text.live_line(states, self._task.last_status, time.monotonic() - self._begun, self._width)
+            line = live_line(states, self._task.last_status, time.monotonic() - self._begun, self._width)
             sys.stderr.write(f"\r\033[K{line}")
             sys.stderr.flush()
 
@@ -186,3 +195,15 @@ def _states(task: Task) -> list[tuple[str, str]]:
         known = f" ({item.exit_code})" if item.exit_code is not None else ""
         states.append((item.name, f"{item.last_status}{known}"))
     return states
+
+
+def live_line(containers: Sequence[tuple[str, str]], status: str, elapsed_s: float, width: int) -> str:
+    """What a terminal shows meanwhile, cut to its width: `STOPPING for 12 s: app RUNNING, db STOPPED (0)`."""
+    parts = ", ".join(f"{printable(name)} {state}" for name, state in containers)
+    line = f"{status} for {elapsed_s:.0f} s: {parts}"
+    return line if len(line) < width else line[: width - 2] + "…"
+
+
+def heading(task_id: str, containers: int, *, stopped: bool) -> str:
+    """What is followed."""
+    return f"task {task_id}: {count_of(containers, 'container')}, {'had stopped' if stopped else 'asked to stop'}"

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from stop_harness.model import NS_PER_S, SigkillEvidence
+from stop_harness.ecs import dependencies
+from stop_harness.model import NS_PER_S, Clock, EngineInfo, Event, EventKind
 
 STOPPED = "STOPPED"
 NS_PER_US = 1000
@@ -18,12 +19,14 @@ NS_PER_US = 1000
 
 @dataclass(frozen=True)
 class Container:
-    """As DescribeTasks has it. `exit_code` is None until it is known, and for good where nothing ever ran."""
+    """As DescribeTasks has it. `exit_code` is None until it is known, and for good where nothing ever ran. `ran`: it
+    was started, so that it has a runtime id."""
 
     name: str
     last_status: str
     exit_code: int | None
     reason: str | None
+    ran: bool = True
 
 
 @dataclass(frozen=True)
@@ -52,29 +55,41 @@ class Task:
 @dataclass(frozen=True)
 class Definition:
     """A container of the task definition. `stop_timeout_s` None: the agent's or Fargate's default, 30 s if nobody
-    changed it. `has_dependents`: other containers are stopped before it."""
+    changed it. `waits_for`: other containers that are stopped before it."""
 
     name: str
     essential: bool
     stop_timeout_s: int | None
-    has_dependents: bool
+    waits_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A container's stop on the record of the endpoint's engine. Both ends of `duration_ns` are stamped by it."""
+    """A container's stop on the record of the endpoint's engine. All times are stamped by it.
+
+    `stop_signal`: that of the image, None where it is not known. `lost_processes` None: nobody could look.
+    """
 
     name: str
     ran: bool
     stop_was_called: bool
     stop_timeout_s: int
     stop_signal: int | None
-    sigkill: SigkillEvidence
-    duration_ns: int | None
+    events: tuple[Event, ...]
+    exited_at_ns: int | None
     exit_code: int | None
     oom_killed: bool | None
-    lost_processes: tuple[str, ...]
+    complete: bool
+    lost_processes: tuple[str, ...] | None
     lost_process_count: int | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What `stop-harness ecs serve` tells beside ECS's API. `engine`: itself, with what its container engine proves."""
+
+    engine: EngineInfo
+    containers: dict[str, Measured]
 
 
 def task(value: dict[str, Any]) -> Task:
@@ -94,6 +109,7 @@ def task(value: dict[str, Any]) -> Task:
                 last_status=str(item.get("lastStatus", "UNKNOWN")),
                 exit_code=item.get("exitCode"),
                 reason=item.get("reason"),
+                ran=item.get("runtimeId") is not None or item.get("exitCode") is not None,
             )
             for item in value.get("containers", [])
         ),
@@ -101,49 +117,64 @@ def task(value: dict[str, Any]) -> Task:
 
 
 def definitions(values: list[dict[str, Any]]) -> dict[str, Definition]:
-    """Of the containerDefinitions of a task definition, by name."""
-    depended_on = {
-        name
-        for item in values
-        for name in (
-            *(edge.get("containerName") for edge in item.get("dependsOn", [])),
-            *(link.partition(":")[0] for link in item.get("links", [])),
-            *(volumes.get("sourceContainer") for volumes in item.get("volumesFrom", [])),
-        )
-    }
+    """Of the containerDefinitions of a task definition, by name. Raises ValueError for a condition of `dependsOn` that
+    is not known here."""
+    needs = {str(item["name"]): [name for name, _ in dependencies.edges(item, values)] for item in values}
+    waits_for = dependencies.stops_after(needs)
     return {
         str(item["name"]): Definition(
             name=str(item["name"]),
             essential=bool(item.get("essential", True)),
             stop_timeout_s=item.get("stopTimeout") or None,
-            has_dependents=item["name"] in depended_on or "firelensConfiguration" in item,
+            waits_for=waits_for[str(item["name"])],
         )
         for item in values
     }
 
 
-def measured(evidence: dict[str, Any]) -> dict[str, Measured] | None:
-    """Of `GET /stop-harness/tasks/<id>`, by name (docs/ecs.md, "The measured stop"). None for another version's."""
+def evidence(info: dict[str, Any], stop: dict[str, Any], url: str) -> Evidence | None:
+    """Of `GET /stop-harness/info` and `GET /stop-harness/tasks/<id>` (docs/ecs.md, "The measured stop"). None for
+    another version's."""
     try:
-        return {str(item["name"]): _measured(item) for item in evidence["containers"]}
+        below = info["engine"]
+        engine = EngineInfo(
+            name="ecs",
+            product=f"local ECS endpoint on {below['product']}",
+            version=str(below["version"]),
+            host=url,
+            pid1_rules=True,
+            whole_seconds=True,
+            observes_sigkill=bool(below["observes_sigkill"]),
+            reports_oom=bool(below["reports_oom"]),
+            runs_images=True,
+            proves_lost_processes=bool(below["proves_lost_processes"]),
+        )
+        return Evidence(engine, {str(item["name"]): _measured(item) for item in stop["containers"]})
     except (KeyError, TypeError, ValueError):
         return None
 
 
 def _measured(item: dict[str, Any]) -> Measured:
-    sent_ns, exited_ns = item["stopSignalAtNs"], item["exitedAtNs"]
+    events = [
+        Event(EventKind(event["kind"]), int(event["atNs"]), Clock.ENGINE, str(event["source"]), event["signal"])
+        for event in item["events"]
+    ]
+    if item["exitedAtNs"] is not None:
+        events.append(Event(EventKind.EXITED, int(item["exitedAtNs"]), Clock.ENGINE, "State.FinishedAt"))
+    lost = item["lostProcesses"]
     return Measured(
         name=str(item["name"]),
         ran=bool(item["ran"]),
-        stop_was_called=item["stopCalledAt"] is not None,
+        stop_was_called=item["stopCalledAtNs"] is not None,
         stop_timeout_s=int(item["stopTimeoutSeconds"]),
-        stop_signal=item["stopSignalNumber"],
-        sigkill=SigkillEvidence(item["sigkill"]),
-        duration_ns=max(0, exited_ns - sent_ns) if sent_ns is not None and exited_ns is not None else None,
+        stop_signal=item["configuredStopSignalNumber"] or item["stopSignalNumber"],
+        events=tuple(events),
+        exited_at_ns=item["exitedAtNs"],
         exit_code=item["exitCode"],
         oom_killed=item["oomKilled"],
-        lost_processes=tuple(item.get("lostProcesses") or ()),
-        lost_process_count=item.get("lostProcessCount"),
+        complete=bool(item["recordComplete"]),
+        lost_processes=None if lost is None else tuple(lost),
+        lost_process_count=item["lostProcessCount"],
     )
 
 

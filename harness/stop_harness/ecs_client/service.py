@@ -108,11 +108,26 @@ class Ecs:
         answer = self._call("describe_task_definition", {"taskDefinition": task_definition_arn})
         return list(answer["taskDefinition"].get("containerDefinitions", []))
 
-    def own_evidence(self, task_arn: str) -> dict[str, Any] | None:
-        """The stop as `stop-harness ecs serve` measured it; None where the endpoint is another, or does not answer."""
+    @property
+    def url(self) -> str:
+        """Where ECS answers."""
+        return str(self._client.meta.endpoint_url).rstrip("/")
+
+    @property
+    def region(self) -> str:
+        """Of the cluster."""
+        return str(self._client.meta.region_name)
+
+    def own_evidence(self, task_arn: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """(what `stop-harness ecs serve` is, the stop as it measured it); None where the endpoint is another, or does
+        not answer."""
         if not self.is_ours:
             return None
-        url = f"{self._client.meta.endpoint_url.rstrip('/')}/stop-harness/tasks/{task_arn.rpartition('/')[2]}"
+        info, stop = self._own("info"), self._own(f"tasks/{task_arn.rpartition('/')[2]}")
+        return None if info is None or stop is None else (info, stop)
+
+    def _own(self, path: str) -> dict[str, Any] | None:
+        url = f"{self.url}/stop-harness/{path}"
         verify = self._verify
         if verify is None:  # which the client reads as "as configured", and this as "no"
             verify = self._session.get_config_variable("ca_bundle") or True

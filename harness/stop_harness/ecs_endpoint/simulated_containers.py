@@ -30,12 +30,14 @@ EXIT_CODE_SIGKILL = 128 + signals.SIGKILL
 @dataclass(frozen=True)
 class Script:
     """How a container behaves. `leaves_after_s`: stop signal → exit, None: only by SIGKILL. `runs_for_s`: leaves by
-    itself. The problems are what the engine answers to the pull, the start and every attempt of a stop."""
+    itself. `lost_processes`: what SIGKILL ends when it leaves. The problems are what the engine answers to the pull,
+    the start and every attempt of a stop."""
 
     leaves_after_s: float | None = 0.0
     exit_code: int = 0
     runs_for_s: float | None = None
     oom_killed: bool = False
+    lost_processes: tuple[str, ...] = ()
     healthy_after_s: float | None = 0.0
     pulls_for_s: float | None = None
     starts_after_s: float = 0.0
@@ -149,7 +151,14 @@ class SimulatedContainers:
             while it.exit_at_ns is None or self._clock.now_ns() < it.exit_at_ns:
                 left_s = None if it.exit_at_ns is None else (it.exit_at_ns - self._clock.now_ns()) / NS_PER_S
                 self._changed.wait(None if left_s is None else self._clock.real_s(max(left_s, 0)))
-            return Exit(it.exit_code, it.exit_at_ns, it.script.oom_killed, None, tuple(it.events), complete=True)
+            return Exit(
+                exit_code=it.exit_code,
+                finished_at_ns=it.exit_at_ns,
+                oom_killed=it.script.oom_killed,
+                events=tuple(it.events),
+                complete=True,
+                lost_processes=it.script.lost_processes,
+            )
 
     def stop(self, runtime_id: str, stop_timeout_s: int) -> None:
         """SIGTERM, the scripted reaction, else SIGKILL at the stop timeout."""
@@ -190,6 +199,7 @@ class SimulatedContainers:
             pid1_rules=True,
             whole_seconds=True,
             observes_sigkill=True,
+            proves_lost_processes=True,
             reports_oom=True,
             runs_images=False,
         )

@@ -7,7 +7,17 @@ these steps the engine puts on record, and on which clock.
 from __future__ import annotations
 
 from stop_harness import signals
-from stop_harness.model import NS_PER_MS, NS_PER_S, Clock, Event, EventKind, Observation, SigkillEvidence, StopFacts
+from stop_harness.model import (
+    ECS_STOP_TIMEOUT_S,
+    NS_PER_MS,
+    NS_PER_S,
+    Clock,
+    Event,
+    EventKind,
+    Observation,
+    SigkillEvidence,
+    StopFacts,
+)
 
 CLOCKS_BY_WORTH = (Clock.KERNEL, Clock.VIRTUAL, Clock.ENGINE, Clock.ECS, Clock.HARNESS)
 
@@ -166,12 +176,22 @@ def _sigkill(observation: Observation, duration_ns: int | None) -> tuple[Sigkill
         return SigkillEvidence.INFERRED, f"{how} at the stop timeout; {missing}"
     if not observation.complete:
         return SigkillEvidence.UNKNOWN, "the engine's event stream broke during the stop"
-    if observation.engine.remote and _may_be_the_deadline(observation, duration_ns):
-        return (
-            SigkillEvidence.UNKNOWN,
-            f"exit code {EXIT_CODE_SIGKILL} shortly before the stop timeout, by clocks that need not agree",
-        )
+    if doubt := _remote_doubt(observation, duration_ns):
+        return SigkillEvidence.UNKNOWN, f"{how} {doubt}"
     return SigkillEvidence.NOT_SENT, f"{how} well before the stop timeout"
+
+
+def _remote_doubt(observation: Observation, duration_ns: int) -> str | None:
+    """Why a cluster may have sent SIGKILL although the stop timeout does not seem to have been over; None where it
+    cannot have, or where the OOM killer is known to have struck."""
+    if not observation.engine.remote or observation.oom_killed:
+        return None
+    if observation.stop_timeout_ns == ECS_STOP_TIMEOUT_S * NS_PER_S:
+        # Where a container definition has no stop timeout, that of the container instance may be another.
+        return f"before the default stop timeout of {ECS_STOP_TIMEOUT_S} s, which may be shorter there"
+    if _may_be_the_deadline(observation, duration_ns):
+        return "shortly before the stop timeout, by clocks that need not agree"
+    return None
 
 
 def _may_be_the_deadline(observation: Observation, duration_ns: int) -> bool:

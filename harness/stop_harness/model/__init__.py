@@ -7,6 +7,7 @@ for, what will be done), `observation` (what happened), `verdict` (what it means
 """
 
 from stop_harness.model.observation import (
+    ASSUMED,
     MOST_NAMES,
     Clock,
     ContainerRecord,
@@ -103,6 +104,7 @@ from stop_harness.model.verdict import (
 )
 
 __all__ = [
+    "ASSUMED",
     "DEFAULT_GOAL",
     "DEFAULT_PIDS_LIMIT",
     "ECS_STOP_TIMEOUT_S",

@@ -40,6 +40,9 @@ class EngineInfo:
     stops_at_once: int | None = None
 
 
+ASSUMED = "assumed"
+"""`stop_signal_source` of a stop signal that nobody told."""
+
 MOST_NAMES = 10
 """Processes that are named where many were lost: a program that forks without end must not fill the journal."""
 
@@ -221,6 +224,7 @@ class ContainerRecord:
     """What is on record of one container of a task; fields as in `Observation`.
 
     `waits_for`: containers that had to be gone before this one was told to stop. `ran`: it was started.
+    `stop_signal` None: nobody told; an image whose STOPSIGNAL says nothing else is sent SIGTERM.
     `ended_before_stop`: it had ended when the task was stopped, as an init container has. `reason`: ECS's own, such as
     `OutOfMemoryError: …`; empty where there is none.
     """
@@ -257,6 +261,27 @@ class TaskRecord:
     fargate: bool = False
     stop_code: str = ""
     stopped_reason: str = ""
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The stop of the task as a whole: from the first stop signal to the last exit, each clock by itself.
+
+        Where an engine has no signal on record, its first stop call stands for it.
+        """
+        seen = [event for item in self.containers if not item.ended_before_stop for event in item.events]
+        found = []
+        for clock in (Clock.ENGINE, Clock.HARNESS):
+            here = sorted((event for event in seen if event.clock is clock), key=lambda event: event.at_ns)
+            sent = [event for event in here if event.kind is EventKind.SIGNAL_SENT]
+            called = [event for event in here if event.kind is EventKind.STOP_REQUESTED and clock is Clock.ENGINE]
+            exited = [event for event in here if event.kind is EventKind.EXITED]
+            found += [*(sent or called)[:1], *exited[-1:]]
+        return tuple(found)
+
+    @property
+    def nothing_to_stop(self) -> bool:
+        """Whether no container was left that the stop had to end."""
+        return all(item.ended_before_stop or not item.ran for item in self.containers)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from stop_harness.evidence.left_behind import Fate
 from stop_harness.evidence.lost_processes import listed
 from stop_harness.evidence.process_tree import Tree
 from stop_harness.model import (
+    ASSUMED,
     NS_PER_S,
     ContainerVerdict,
     Expectation,
@@ -155,10 +156,14 @@ def losses(observation: Observation) -> tuple[str, ...]:
 
 
 def accepted_exit_codes(expectation: Expectation, stop_signal: int | None) -> frozenset[int]:
-    """Exit codes that count as an orderly end."""
+    """Exit codes that count as an orderly end. `stop_signal` None: nobody told; SIGTERM unless an image says other."""
     if expectation.exit_codes is not None:
         return frozenset(expectation.exit_codes)
-    return frozenset({0} if stop_signal is None else {0, 128 + stop_signal})
+    return frozenset({0, 128 + (signals.SIGTERM if stop_signal is None else stop_signal)})
+
+
+UNTOLD_STOP_SIGNALS = frozenset(128 + signals.NUMBERS[name] for name in ("HUP", "INT", "QUIT", "USR1", "USR2"))
+"""Exit codes that are orderly where the image's STOPSIGNAL says so, which not every engine can tell."""
 
 
 def _outcome(observation: Observation, facts: StopFacts, expectation: Expectation) -> tuple[Outcome, str | None, str]:
@@ -224,6 +229,10 @@ def _by_exit(
     code, lost = observation.exit_code, losses(observation)
     accepted = code in accepted_exit_codes(expectation, observation.stop_signal)
     if not accepted and not (expectation.exit_codes is None and _ended_by_the_signal(observation, facts)):
+        if code in UNTOLD_STOP_SIGNALS and expectation.exit_codes is None and not _knows_stop_signal(observation):
+            name = signals.name(code - 128)
+            text = f"ended by {name}{after}; orderly only if that is its image's STOPSIGNAL, which nobody told"
+            return Outcome.INCONCLUSIVE, "evidence-missing", text
         unaccepted = _unaccepted_exit(observation, after)
         # A proved loss says more than a code that is merely unusual; a fault says more than a loss.
         explains = expectation.exit_codes is not None or log_hints.fault(observation.log_after_signal)
@@ -237,6 +246,10 @@ def _by_exit(
         return Outcome.INCONCLUSIVE, "evidence-missing", text
     left = f"left with exit code {code}{after}"
     return _without_proof(observation, facts, left) or (Outcome.GRACEFUL, None, left)
+
+
+def _knows_stop_signal(observation: Observation) -> bool:
+    return observation.stop_signal is not None and observation.stop_signal_source != ASSUMED
 
 
 def _without_proof(observation: Observation, facts: StopFacts, left: str) -> tuple[Outcome, str, str] | None:

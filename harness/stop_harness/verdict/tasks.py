@@ -119,12 +119,12 @@ def _part(observation: Observation, container: ContainerRecord) -> Observation:
 def _shares(result: TrialResult, task: TaskRecord, total_ns: int | None) -> tuple[ContainerShare, ...]:
     """In the order in which the containers were told to stop; those that had ended before stand first."""
     verdicts = {item.name: item for item in result.verdict.containers}
-    spans = {item.name: _span(result, item) for item in task.containers}
+    spans = _spans(result.observation)
     on_chain = _longest_chain(task, spans)
-    begun_ns = min((span[0] for span in spans.values() if span), default=None)
+    begun_ns = min((begin_ns for begin_ns, _ in spans.values()), default=None)
     shares = []
     for item in task.containers:
-        found, span = verdicts.get(item.name), spans[item.name]
+        found, span = verdicts.get(item.name), spans.get(item.name)
         duration_ns = found.facts.shutdown_duration_ns if found else None
         shares.append(
             ContainerShare(
@@ -153,25 +153,27 @@ def _why_not(item: ContainerRecord) -> str:
     return f"it had ended{code} before the stop"
 
 
-def _span(result: TrialResult, item: ContainerRecord) -> tuple[int, int] | None:
-    """(begin, end) of a container's stop on the clock that saw both for every container; None where none did."""
-    seen = next((part for record, part in parts(result.observation) if record.name == item.name), None)
-    if seen is None:
-        return None
-    for clock in (Clock.ENGINE, Clock.ECS, Clock.HARNESS):
-        begin = stop_sequence.first(seen, EventKind.SIGNAL_SENT, clock) or stop_sequence.first(
-            seen, EventKind.STOP_REQUESTED, clock
-        )
-        end = stop_sequence.first(seen, EventKind.EXITED, clock)
-        if begin is not None and end is not None:
-            return begin.at_ns, end.at_ns
-    return None
+def _spans(observation: Observation) -> dict[str, tuple[int, int]]:
+    """(begin, end) of each container's stop, all on one clock: the one that saw both ends of most containers."""
+    seen = {record.name: part for record, part in parts(observation)}
+    by_clock = [
+        {name: span for name, part in seen.items() if (span := _span(part, clock))}
+        for clock in (Clock.ENGINE, Clock.ECS, Clock.HARNESS)
+    ]
+    return max(by_clock, key=len)
 
 
-def _longest_chain(task: TaskRecord, spans: dict[str, tuple[int, int] | None]) -> frozenset[str]:
+def _span(part: Observation, clock: Clock) -> tuple[int, int] | None:
+    begin = stop_sequence.first(part, EventKind.SIGNAL_SENT, clock)
+    begin = begin or stop_sequence.first(part, EventKind.STOP_REQUESTED, clock)
+    end = stop_sequence.first(part, EventKind.EXITED, clock)
+    return (begin.at_ns, end.at_ns) if begin is not None and end is not None else None
+
+
+def _longest_chain(task: TaskRecord, spans: dict[str, tuple[int, int]]) -> frozenset[str]:
     """From the container that ended last back over those it waited for, each time the one that ended last."""
     waits_for = {item.name: item.waits_for for item in task.containers}
-    ends = {name: span[1] for name, span in spans.items() if span}
+    ends = {name: end_ns for name, (_, end_ns) in spans.items()}
     chain: list[str] = []
     left = set(ends)
     while left:

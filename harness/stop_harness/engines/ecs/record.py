@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from stop_harness.ecs import stop_timeouts, task_definition
-from stop_harness.model import NS_PER_S, Clock, ContainerRecord, Event, EventKind, Scenario, TaskDefinition
+from stop_harness.engines.interface import StopRecord
+from stop_harness.model import (
+    NS_PER_S,
+    Clock,
+    ContainerRecord,
+    Event,
+    EventKind,
+    Scenario,
+    TaskContainer,
+    TaskDefinition,
+    TaskRecord,
+)
 
 MEMORY_MIB, CPU_UNITS = 512, 256
 """Of a task that is made from an image alone; the smallest size of Fargate."""
+
+BY_ITSELF = frozenset({"EssentialContainerExited", "TaskFailedToStart"})
+"""stopCodes of a task that ended before anybody stopped it."""
+
+OUT_OF_MEMORY = "OutOfMemoryError"
+"""How the reason of a container begins that the OOM killer struck."""
 
 
 def task_of(scenario: Scenario, stop_timeout_s: int, run_task: dict[str, Any]) -> TaskDefinition:
@@ -89,6 +106,139 @@ def timeout_refused(scenario: Scenario, *, fargate: bool) -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class SeenStop:
+    """The stop of one task, as this engine saw it.
+
+    `task`: the last answer of DescribeTasks. `evidence`: by container what our own endpoint measured, None where
+    another one answers. `observes_sigkill`: of the container engine below our endpoint. `called_at_ns`: the StopTask
+    call, and `stopped_seen_ns`: when polling first saw a container STOPPED, both on this machine's monotonic clock;
+    polling was `every_s` apart. `ended_before`: containers that DescribeTasks had shown STOPPED before the call.
+    """
+
+    definition: TaskDefinition
+    task: dict[str, Any]
+    evidence: dict[str, dict[str, Any]] | None
+    observes_sigkill: bool
+    called_at_ns: int | None
+    stopped_seen_ns: dict[str, int] = field(default_factory=dict)
+    every_s: float = 1.0
+    ended_before: frozenset[str] = frozenset()
+
+    @property
+    def stop_code(self) -> str:
+        """ECS's own; empty where it gave none."""
+        return str(self.task.get("stopCode") or "")
+
+    def containers(self) -> tuple[ContainerRecord, ...]:
+        """One record for each container definition, without looks and logs."""
+        return tuple(self._record_of(item) for item in self.definition.containers)
+
+    def of_task(self, containers: tuple[ContainerRecord, ...], timeline: tuple[Event, ...]) -> StopRecord:
+        """The record of the task with these containers. `timeline`: what was seen from here."""
+        record = TaskRecord(
+            arn=str(self.task["taskArn"]),
+            containers=containers,
+            fargate=self.definition.fargate,
+            stop_code=self.stop_code,
+            stopped_reason=str(self.task.get("stoppedReason") or ""),
+        )
+        return StopRecord(
+            events=(*timeline, *ecs_stamps(self.task), *record.events),
+            exit_code=None,
+            exit_signal=None,
+            oom_killed=None,
+            complete=all(item.complete for item in containers),
+            exited_before_stop=self.stop_code in BY_ITSELF or record.nothing_to_stop,
+            task=record,
+        )
+
+    def of_container(self, only: ContainerRecord, timeline: tuple[Event, ...]) -> StopRecord:
+        """The record of a task that was made for one container."""
+        signalled = any(event.kind is EventKind.SIGNAL_SENT for event in only.events)
+        # The service may not have noticed yet that it had ended: Podman tells late.
+        gone = self.stop_code in BY_ITSELF or (only.ended_before_stop and not signalled)
+        return StopRecord(
+            events=(*timeline, *ecs_stamps(self.task), *only.events),
+            exit_code=only.exit_code,
+            exit_signal=None,
+            oom_killed=only.oom_killed,
+            complete=only.complete,
+            lost_processes=only.lost_processes,
+            lost_process_count=only.lost_process_count,
+            exited_before_stop=gone,
+        )
+
+    def _record_of(self, definition: TaskContainer) -> ContainerRecord:
+        name = definition.name
+        shown: dict[str, Any] = next((item for item in self.task.get("containers", ()) if item["name"] == name), {})
+        told = self.evidence.get(name) if self.evidence is not None else None
+        reason, code = str(shown.get("reason") or ""), shown.get("exitCode")
+        record = ContainerRecord(
+            name=name,
+            essential=definition.essential,
+            waits_for=definition.waits_for,
+            stop_timeout_ns=definition.stop_timeout_s * NS_PER_S,
+            events=self._seen_events(definition),
+            exit_code=code,
+            oom_killed=reason.startswith(OUT_OF_MEMORY),
+            complete=self.evidence is None,
+            ran=shown.get("runtimeId") is not None or code is not None,
+            ended_before_stop=name in self.ended_before,
+            reason=reason,
+        )
+        return record if told is None else self._measured(record, told)
+
+    def _measured(self, record: ContainerRecord, told: dict[str, Any]) -> ContainerRecord:
+        """With what our endpoint measured in the place of what ECS and polling tell."""
+        events = measured_events(told)
+        called_ns = stopping_at_ns(self.task)
+        ended_before = record.ended_before_stop
+        if told["exitedAtNs"] is not None and called_ns is not None:
+            ended_before = told["exitedAtNs"] < called_ns
+        sent = next((event.signal for event in events if event.kind is EventKind.SIGNAL_SENT), None)
+        lost = told.get("lostProcesses")
+        return replace(
+            record,
+            stop_timeout_ns=told["stopTimeoutSeconds"] * NS_PER_S,
+            stop_signal=told.get("configuredStopSignalNumber") or sent,
+            # Nobody measured the stop of a container that left before it was told to: polling saw it leave.
+            events=events if told["stopCalledAtNs"] is not None else events + record.events,
+            oom_killed=record.oom_killed if told["oomKilled"] is None else bool(told["oomKilled"]),
+            # An engine that reports no signals has no record of them that could have a gap.
+            complete=bool(told["recordComplete"]) or not self.observes_sigkill,
+            ran=bool(told["ran"]),
+            ended_before_stop=ended_before,
+            lost_processes=None if lost is None else tuple(lost),
+            lost_process_count=told.get("lostProcessCount"),
+        )
+
+    def _seen_events(self, definition: TaskContainer) -> tuple[Event, ...]:
+        """What polling saw, and ECS's own times where they are those of this container.
+
+        It was told to stop when those that it waits for were gone. `executionStoppedAt` is the end of the first
+        essential container: the end of this one if it is the only such, and it had its signal at `stoppingAt` if it
+        waits for no other.
+        """
+        events: list[Event] = []
+        seen = self.stopped_seen_ns
+        if self.called_at_ns is not None and definition.name in seen:
+            begun_ns = max([self.called_at_ns, *(seen[name] for name in definition.waits_for if name in seen)])
+            events.append(Event(EventKind.STOP_REQUESTED, begun_ns, Clock.HARNESS, "StopTask call"))
+            source = f"DescribeTasks every {self.every_s:g} s"
+            events.append(Event(EventKind.EXITED, seen[definition.name], Clock.HARNESS, source))
+        essential = [item.name for item in self.definition.containers if item.essential]
+        if self.evidence is None and essential == [definition.name] and not definition.waits_for:
+            kinds = {EventKind.STOP_REQUESTED: "stoppingAt", EventKind.EXITED: "executionStoppedAt"}
+            stamps = {kind: self.task.get(name) for kind, name in kinds.items()}
+            events += [
+                Event(kind, _ns(stamp), Clock.ECS, kinds[kind])
+                for kind, stamp in stamps.items()
+                if isinstance(stamp, datetime)
+            ]
+        return tuple(events)
+
+
 def measured_events(told: dict[str, Any]) -> tuple[Event, ...]:
     """The container engine's own record, as our endpoint passes it on."""
     events = [
@@ -98,21 +248,6 @@ def measured_events(told: dict[str, Any]) -> tuple[Event, ...]:
     if told["exitedAtNs"] is not None:
         events.append(Event(EventKind.EXITED, told["exitedAtNs"], Clock.ENGINE, "State.FinishedAt"))
     return tuple(events)
-
-
-def whole(containers: tuple[ContainerRecord, ...]) -> tuple[Event, ...]:
-    """The task as a whole: from the first stop signal, or stop call where none is on record, to the last exit, each
-    clock by itself."""
-    events = [event for item in containers if not item.ended_before_stop for event in item.events]
-    found = []
-    for clock in (Clock.ENGINE, Clock.HARNESS):
-        seen = [event for event in events if event.clock is clock]
-        sent = [event for event in seen if event.kind is EventKind.SIGNAL_SENT]
-        ended = [event for event in seen if event.kind is EventKind.EXITED]
-        called = [event for event in seen if event.kind is EventKind.STOP_REQUESTED and clock is Clock.ENGINE]
-        found += [min(sent or called, key=_when)] if sent or called else []
-        found += [max(ended, key=_when)] if ended else []
-    return tuple(found)
 
 
 def ecs_stamps(task: dict[str, Any]) -> tuple[Event, ...]:
@@ -140,7 +275,3 @@ def stopping_at_ns(task: dict[str, Any]) -> int | None:
 
 def _ns(stamp: datetime) -> int:
     return round(stamp.timestamp() * 1e6) * 1000
-
-
-def _when(event: Event) -> int:
-    return event.at_ns

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from stop_harness import signals
@@ -18,16 +19,12 @@ from stop_harness.engines.ecs.api import (
 )
 from stop_harness.engines.ecs.looks import Looks
 from stop_harness.engines.ecs.ready import accepts, answers, binding, why_it_ended
-from stop_harness.engines.ecs.record import (
-    ecs_stamps,
-    measured_events,
-    stopping_at_ns,
-    whole,
-)
+from stop_harness.engines.ecs.record import BY_ITSELF, SeenStop
 from stop_harness.engines.interface import StopRecord, SubjectFailed
 from stop_harness.errors import EngineError
 from stop_harness.log_pattern import LogPattern
 from stop_harness.model import (
+    ASSUMED,
     NS_PER_S,
     Clock,
     ContainerRecord,
@@ -38,9 +35,7 @@ from stop_harness.model import (
     Problem,
     ProblemKind,
     ProcessInfo,
-    TaskContainer,
     TaskDefinition,
-    TaskRecord,
     Trial,
     Vantage,
 )
@@ -51,13 +46,6 @@ RUNNING_TIMEOUT_S = 600.0
 
 STOP_PATIENCE_S = 300.0
 """Beyond the sum of the stop timeouts: DEACTIVATING, DEPROVISIONING, and the agent's two minutes for the engine."""
-
-
-BY_ITSELF = frozenset({"EssentialContainerExited", "TaskFailedToStart"})
-"""stopCodes of a task that ended before anybody stopped it."""
-
-
-OUT_OF_MEMORY = "OutOfMemoryError"
 
 
 class Cluster(Protocol):
@@ -87,7 +75,7 @@ class EcsSubject:
         self._looks = Looks(self._api, arn)
         self._evidence: dict[str, dict[str, Any]] = {}
         self.stop_signal: int | None = None if self._is_task else signals.SIGTERM
-        self.stop_signal_source: str | None = None if self._is_task else "assumed"
+        self.stop_signal_source: str | None = None if self._is_task else ASSUMED
 
     def wait_started(self) -> None:
         """RUNNING. Raises SubjectFailed where the task stopped before it was."""
@@ -178,37 +166,23 @@ class EcsSubject:
         """DescribeTasks, and our endpoint's measured stop where it is the one that answers."""
         self._fetch_evidence()
         task = self._newest()
-        containers = tuple(self._record_of(item) for item in self._task.containers)
-        code = task.get("stopCode")
-        if code not in {None, "UserInitiated", *BY_ITSELF}:
-            raise EngineError(f"ecs: somebody else stopped the task: {code}: {task.get('stoppedReason')}")
-        gone = code in BY_ITSELF
-        timeline = (*self._timeline, *ecs_stamps(task), *whole(containers))
-        if self._is_task:
-            record = TaskRecord(
-                arn=self._arn,
-                containers=containers,
-                fargate=self._task.fargate,
-                stop_code=str(task.get("stopCode") or ""),
-                stopped_reason=str(task.get("stoppedReason") or ""),
-            )
-            complete = all(item.complete for item in containers)
-            return StopRecord(timeline, None, None, None, complete, exited_before_stop=gone, task=record)
-        only = containers[0]
-        events = (*self._timeline, *ecs_stamps(task), *only.events)
-        signalled = any(event.kind is EventKind.SIGNAL_SENT for event in only.events)
-        # The service may not have noticed yet that it had ended: Podman tells late.
-        gone = gone or (only.ended_before_stop and not signalled)
-        return StopRecord(
-            events,
-            only.exit_code,
-            None,
-            only.oom_killed,
-            only.complete,
-            lost_processes=only.lost_processes,
-            lost_process_count=only.lost_process_count,
-            exited_before_stop=gone,
+        called = next((event for event in self._timeline if event.kind is EventKind.STOP_REQUESTED), None)
+        seen = SeenStop(
+            definition=self._task,
+            task=task,
+            evidence=self._evidence if self._cluster.local else None,
+            observes_sigkill=self._cluster.info().observes_sigkill,
+            called_at_ns=called.at_ns if called else None,
+            stopped_seen_ns=self._watch.stopped_seen_ns(self._arn),
+            every_s=self._watch.period_s,
+            ended_before=frozenset(self._ended_before),
         )
+        if seen.stop_code not in {"", "UserInitiated", *BY_ITSELF}:
+            raise EngineError(f"ecs: somebody else stopped the task: {seen.stop_code}: {task.get('stoppedReason')}")
+        containers = seen.containers()
+        if self._is_task:
+            return seen.of_task(tuple(map(self._looked_at, containers)), tuple(self._timeline))
+        return seen.of_container(containers[0], tuple(self._timeline))
 
     def logs(self) -> LogTail:
         """Of the only container."""
@@ -283,68 +257,16 @@ class EcsSubject:
             self.stop_signal = told["configuredStopSignalNumber"]
             self.stop_signal_source = told["configuredStopSignalSource"]
 
-    def _record_of(self, definition: TaskContainer) -> ContainerRecord:
-        name = definition.name
-        shown = next((item for item in self._containers() if item["name"] == name), {})
-        told = self._evidence.get(name)
-        code = shown.get("exitCode")
-        reason = str(shown.get("reason") or "")
-        events = measured_events(told) if told else ()
-        if not told or told["stopCalledAtNs"] is None:  # nobody measured, or it left before it was told to stop
-            events += self._seen_events(definition)
-        sent = next((event for event in events if event.kind is EventKind.SIGNAL_SENT), None)
+    def _looked_at(self, record: ContainerRecord) -> ContainerRecord:
+        """With what was seen of its inside."""
         looks = self._looks
-        return ContainerRecord(
-            name=name,
-            essential=definition.essential,
-            waits_for=definition.waits_for,
-            stop_timeout_ns=(told or {}).get("stopTimeoutSeconds", definition.stop_timeout_s) * NS_PER_S,
-            stop_signal=sent.signal if sent else (told or {}).get("configuredStopSignalNumber") or signals.SIGTERM,
-            events=events,
-            exit_code=code,
-            oom_killed=bool(told["oomKilled"]) if told and told["oomKilled"] is not None else OUT_OF_MEMORY in reason,
-            complete=self._is_complete(told),
-            ran=bool(told["ran"]) if told else shown.get("runtimeId") is not None,
-            ended_before_stop=self._had_ended(name, told),
-            lost_processes=_lost(told),
-            lost_process_count=told.get("lostProcessCount") if told else None,
-            reason=reason,
-            processes=looks.before.get(name),
-            processes_after_signal=looks.second.get(name),
-            processes_late=looks.late.get(name),
-            logs=self._log(name) if self._is_task else LogTail(),
+        return replace(
+            record,
+            processes=looks.before.get(record.name),
+            processes_after_signal=looks.second.get(record.name),
+            processes_late=looks.late.get(record.name),
+            logs=self._log(record.name),
         )
-
-    def _is_complete(self, told: dict[str, Any] | None) -> bool:
-        """Nothing is missing of what the engine reports. One that reports no signals has no record of them to break."""
-        if told is None:
-            return not self._cluster.local
-        return bool(told["recordComplete"]) or not self._cluster.info().observes_sigkill
-
-    def _had_ended(self, name: str, told: dict[str, Any] | None) -> bool:
-        """Before StopTask: by the container engine's time where our endpoint tells it, else as last described."""
-        called_ns = stopping_at_ns(self._newest())
-        if told and told["exitedAtNs"] is not None and called_ns is not None:
-            return bool(told["exitedAtNs"] < called_ns)
-        return name in self._ended_before
-
-    def _seen_events(self, definition: TaskContainer) -> tuple[Event, ...]:
-        """What polling saw, on this machine's clock: told to stop when those it waits for were gone, then STOPPED."""
-        called = next((event for event in self._timeline if event.kind is EventKind.STOP_REQUESTED), None)
-        seen = self._watch.stopped_seen_ns(self._arn)
-        if called is None or definition.name not in seen:
-            return ()
-        begun_ns = max([called.at_ns, *(seen[name] for name in definition.waits_for if name in seen)])
-        source = f"DescribeTasks every {self._watch.period_s:g} s"
-        return (
-            Event(EventKind.STOP_REQUESTED, begun_ns, Clock.HARNESS, "StopTask call"),
-            Event(EventKind.EXITED, seen[definition.name], Clock.HARNESS, source),
-        )
-
-
-def _lost(told: dict[str, Any] | None) -> tuple[str, ...] | None:
-    found = told.get("lostProcesses") if told else None
-    return None if found is None else tuple(found)
 
 
 def _here(kind: EventKind, source: str) -> Event:
