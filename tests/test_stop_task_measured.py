@@ -142,7 +142,7 @@ def test_a_terminal_sees_the_task_stop() -> None:
         seen = on_a_terminal("--endpoint-url", it.server.url, "--task", arn)
     assert re.search(r"\r\033\[KSTOPPING for \d s: app RUNNING", seen), seen
     assert "\r\033[Kcontainer  took" in seen
-    assert "\033[32mgraceful: app left by itself." in seen
+    assert "\033[32mgraceful: app: left with exit code 0" in seen
 
 
 @pytest.mark.parametrize(

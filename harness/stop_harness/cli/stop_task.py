@@ -120,7 +120,7 @@ def _stop_task(given: dict[str, Any], *, no_wait: bool) -> None:
 
     if (missing := missing_extra("ecs", "stop-task")) is not None:
         raise ClientFailure(Kind.USAGE, str(missing))
-    from stop_harness.ecs_client import follow, request
+    from stop_harness.ecs_client import request
     from stop_harness.ecs_client.service import Ecs, Settings
 
     if given["prompt"] and given["no_prompt"]:
@@ -162,22 +162,36 @@ def _stop_task(given: dict[str, Any], *, no_wait: bool) -> None:
     if no_wait:
         answers.show(answer)
         return
-    width = _width()
-    try:
-        final, followed = follow.follow(ecs, answer, parameters.get("cluster"), called_at_ns=called_at_ns, width=width)
-    except follow.LostSight as lost:
-        click.echo(f"inconclusive: {lost}", err=True)
-        sys.exit(INCONCLUSIVE)
-    except KeyboardInterrupt:
-        click.echo("\nnot followed any longer; the task goes on stopping", err=True)
-        raise
-    sys.exit(_judge(final, followed, answers, given, width))
+    sys.exit(_followed(ecs, answer, called_at_ns, parameters.get("cluster"), answers, given))
 
 
 def _asks(ecs: Ecs, options: dict[str, str | None], inputs: tuple[str | None, ...]) -> bool:
     """Whether the configuration wants questions: always, or for what is required (`on-partial`)."""
     missing = options["task"] is None and inputs == (None, None)
     return {"on": True, "on-partial": missing}.get(ecs.auto_prompt(), False)
+
+
+def _followed(
+    ecs: Ecs,
+    answer: dict[str, Any],
+    called_at_ns: int,
+    cluster: str | None,
+    answers: _Answers,
+    given: dict[str, Any],
+) -> int:
+    """Follow the task to its end, print what the stop came to, and give the exit code."""
+    from stop_harness.ecs_client import follow
+
+    width = _width()
+    try:
+        final, followed = follow.follow(ecs, answer, cluster, called_at_ns=called_at_ns, width=width)
+    except follow.LostSight as lost:
+        click.echo(f"inconclusive: {lost}", err=True)
+        return INCONCLUSIVE
+    except KeyboardInterrupt:
+        click.echo("\nnot followed any longer; the task goes on stopping", err=True)
+        raise
+    return _judge(final, followed, answers, given, width)
 
 
 def _judge(final: dict[str, Any], followed: Followed, answers: _Answers, given: dict[str, Any], width: int) -> int:
