@@ -162,7 +162,7 @@ def _stop_task(given: dict[str, Any], *, no_wait: bool) -> None:
     if no_wait:
         answers.show(answer)
         return
-    sys.exit(_followed(ecs, answer, called_at_ns, parameters.get("cluster"), answers, given))
+    sys.exit(_followed(ecs, answer, parameters.get("cluster"), answers, given, called_at_ns=called_at_ns))
 
 
 def _asks(ecs: Ecs, options: dict[str, str | None], inputs: tuple[str | None, ...]) -> bool:
@@ -174,10 +174,11 @@ def _asks(ecs: Ecs, options: dict[str, str | None], inputs: tuple[str | None, ..
 def _followed(
     ecs: Ecs,
     answer: dict[str, Any],
-    called_at_ns: int,
     cluster: str | None,
     answers: _Answers,
     given: dict[str, Any],
+    *,
+    called_at_ns: int,
 ) -> int:
     """Follow the task to its end, print what the stop came to, and give the exit code."""
     from stop_harness.ecs_client import follow
