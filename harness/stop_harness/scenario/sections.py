@@ -1,0 +1,206 @@
+"""The sections of a scenario file, as pydantic models: keys, types, defaults, and what goes with what. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from stop_harness import units
+from stop_harness.model import (
+    DEFAULT_PIDS_LIMIT,
+    ECS_STOP_TIMEOUT_S,
+    NS_PER_S,
+    Outcome,
+)
+from stop_harness.scenario import traffic as scenario_traffic
+from stop_harness.scenario.traffic import Preparations, PreparationSection, TrafficSection
+from stop_harness.scenario.values import (
+    Argv,
+    Duration,
+    Durations,
+    ExitCodes,
+    Moments,
+    Outcomes,
+    Pattern,
+    PidsLimit,
+    Port,
+    Ports,
+    RawText,
+    Section,
+    Signal,
+    Size,
+    Text,
+    one_or_list,
+)
+
+
+class SubjectSection(Section):
+    """The container to stop."""
+
+    image: Text | None = Field(None, description="Image to run; pulled when it is not there. Or `build`.")
+    build: Text | None = Field(None, description="Folder with a Dockerfile, relative to the scenario file.")
+    dockerfile: Text | None = Field(None, description="Dockerfile within the `build` folder. Default: Dockerfile.")
+    build_args: dict[str, RawText] = Field({}, description="Build arguments of the Dockerfile.")
+    entrypoint: Argv | None = Field(None, description="Replaces the image's ENTRYPOINT.")
+    command: Argv | None = Field(None, description="Replaces the image's CMD.")
+    environment: dict[str, RawText] = Field({}, description="Environment variables.")
+    user: Text | None = Field(None, description="User to run as.")
+    working_directory: Text | None = Field(None, description="Working directory in the container.")
+    ports: Ports = Field({}, description="Container ports to publish, with a fixed host port or none for a free one.")
+    init: bool = Field(False, description="Run under the engine's init (`docker run --init`).")
+    memory: Size | None = Field(None, description="Memory limit; swap is not given on top.")
+    pids_limit: PidsLimit = Field(
+        DEFAULT_PIDS_LIMIT, description="Most processes and threads at once; -1: no limit, as the engine is set."
+    )
+    task_definition: Text | None = Field(
+        None, description="JSON file with a task definition of Amazon ECS, relative to the scenario file."
+    )
+    images: dict[str, Text] = Field({}, description="Images to use instead of the task definition's, by container.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SubjectSection:
+        if [self.image, self.build, self.task_definition].count(None) != 2:
+            raise ValueError("give exactly one of `image`, `build` and `task_definition`")
+        if self.images and self.task_definition is None:
+            raise ValueError("`images` goes with `task_definition`")
+        if self.task_definition is not None and (inside := sorted(self.model_fields_set - _TASK_KEYS)):
+            raise ValueError(f"`{inside[0]}` belongs into the task definition; beside it only `images` is allowed")
+        if self.build is None and (self.dockerfile or self.build_args):
+            raise ValueError("`dockerfile` and `build_args` go with `build`")
+        return self
+
+
+_TASK_KEYS = {"task_definition", "images"}
+
+
+class HttpSection(Section):
+    """A request that must be answered with a status below 400."""
+
+    port: Port
+    path: Annotated[str, StringConstraints(pattern="^/")] = "/"
+
+
+class ReadySection(Section):
+    """When the container counts as ready; every condition given must hold, then `delay` passes."""
+
+    log: Pattern | None = Field(None, description="Regular expression found in the output; ^ and $ match at lines.")
+    tcp: Port | None = Field(None, description="Port that accepts connections.")
+    http: HttpSection | None = None
+    healthcheck: bool = Field(False, description="The image's HEALTHCHECK reports healthy.")
+    handler: bool = Field(False, description="PID 1, or the program below an init, takes the stop signal.")
+    delay: Duration | None = Field(
+        None, description="Time to wait after the conditions hold. Default: 0s, or 1s where no condition is given."
+    )
+    timeout: Duration = Field(30 * NS_PER_S, description="Not ready by then: the trial is inconclusive.")
+
+
+class StopSection(Section):
+    """How the container is stopped."""
+
+    timeouts: Durations = Field(
+        [ECS_STOP_TIMEOUT_S * NS_PER_S],
+        description="Stop timeouts; one trial each. Default: 30s, or what each container of a task definition says.",
+    )
+    signal: Signal | None = Field(None, description="Stop signal. Default: the image's STOPSIGNAL, else SIGTERM.")
+    after: Moments = Field([0], description="Moment of the stop after readiness; a list or range: one trial each.")
+
+    @model_validator(mode="after")
+    def _no_twins(self) -> StopSection:
+        for key, values in (("timeouts", self.timeouts), ("after", self.after)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"`{key}` names the same duration twice")
+        return self
+
+
+class ExpectSection(Section):
+    """What a trial must come to."""
+
+    outcome: Outcomes = Field([Outcome.GRACEFUL], description="One outcome or a list of accepted ones.")
+    timeout: Duration | None = Field(None, description="Applies to this stop timeout only. Default: to all others.")
+    within: Duration | None = Field(None, description="Longest accepted shutdown duration.")
+    exit_codes: ExitCodes | None = Field(None, description="Accepted exit codes. Default: 0 and 128 + stop signal.")
+
+
+ExpectList = Annotated[list[ExpectSection], Field(min_length=1)]
+
+
+Expectations = Annotated[ExpectList, BeforeValidator(one_or_list, json_schema_input_type=ExpectList | ExpectSection)]
+
+
+class ScenarioFile(Section):
+    """A stop-harness scenario, version 1."""
+
+    version: Literal[1]
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")] = Field(
+        description="Lower-case letters, digits, dot, dash and underscore; unique within a run."
+    )
+    description: str = ""
+    subject: SubjectSection
+    ready: ReadySection = ReadySection()
+    before_stop: Preparations = Field([], description="What is done between readiness and the stop.")
+    traffic: TrafficSection = TrafficSection()
+    stop: StopSection = StopSection()
+    repeat: Annotated[int, Field(ge=1, le=10_000)] = Field(1, description="Repetitions, each in a fresh container.")
+    expect: Expectations = Field([ExpectSection()], description="What the trials must come to.")
+
+    @model_validator(mode="after")
+    def _tasks_have_no_signal(self) -> ScenarioFile:
+        if self.subject.task_definition is not None:
+            if self.stop.signal is not None:
+                raise ValueError("`stop.signal`: ECS has no such setting; STOPSIGNAL of the image decides")
+            if self.before_stop or self.ready.handler:
+                raise ValueError("`before_stop` and `ready.handler` cannot be done with a task definition")
+        return self
+
+    @field_validator("expect")
+    @classmethod
+    def _expectations_fit(cls, expect: list[ExpectSection], info: ValidationInfo) -> list[ExpectSection]:
+        named = [section.timeout for section in expect]
+        stop: StopSection | None = info.data.get("stop")  # None: it has mistakes of its own
+        subject: SubjectSection | None = info.data.get("subject")
+        of_task = subject is not None and subject.task_definition is not None
+        for timeout in named:
+            if named.count(timeout) > 1:
+                where = "without `timeout`" if timeout is None else f"for timeout {units.format_duration(timeout)}"
+                raise ValueError(f"two entries {where}; one is enough")
+            if timeout is not None and stop is not None and "timeouts" not in stop.model_fields_set and of_task:
+                raise ValueError("`timeout` goes with `stop.timeouts`; without it the task definition's own apply")
+            if timeout is not None and stop is not None and timeout not in stop.timeouts:
+                known = ", ".join(units.format_duration(value) for value in stop.timeouts)
+                raise ValueError(
+                    f"names timeout {units.format_duration(timeout)}, which `stop.timeouts` does not ({known})"
+                )
+        return expect
+
+
+def allowed_keys(path: tuple[str | int, ...]) -> list[str]:
+    """The keys of the section at `path`, found by walking the models as the data was walked."""
+    model: Any = ScenarioFile
+    for part in path:
+        model = _SECTIONS.get(model, {}).get(str(part), model)
+    return list(model.model_fields)
+
+
+_SECTIONS: dict[Any, dict[str, type[Section]]] = {
+    ScenarioFile: {
+        "subject": SubjectSection,
+        "ready": ReadySection,
+        "before_stop": PreparationSection,
+        "traffic": TrafficSection,
+        "stop": StopSection,
+        "expect": ExpectSection,
+    },
+    ReadySection: {"http": HttpSection},
+    TrafficSection: scenario_traffic.SECTIONS,
+    scenario_traffic.TcpTraffic: {"exchanges": scenario_traffic.ExchangeSection},
+    scenario_traffic.IdleTraffic: {"exchanges": scenario_traffic.ExchangeSection},
+}
+"""Section, key → the section below."""
