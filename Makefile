@@ -27,8 +27,9 @@ help:
 	@echo "make benchmark   measure against docker commands, xargs, testcontainers and raw API calls; a quarter of an hour"
 	@echo "make accuracy    durations against a program that knows the truth; slow"
 
+# Exit code 3 is let pass: the samples that need a container engine do not run without one. To show the others is enough here.
 run: $(VENV)/.installed
-	@$(BIN)/stop-harness run scenarios/
+	@$(BIN)/stop-harness run scenarios/ || [ $$? -eq 3 ]
 
 test: $(VENV)/.installed-dev
 	@$(PYTEST) $(PYTEST_ARGS)

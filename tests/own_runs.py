@@ -115,7 +115,7 @@ def shell(line: str, project: Project, **environment: str) -> Answer:
 def surroundings() -> dict[str, str]:
     """This environment without settings of the command and without a container engine."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("STOP_HARNESS_", "DOCKER_"))}
-    return {**ours, "DOCKER_HOST": "unix:///nonexistent.sock"}
+    return {**ours, "DOCKER_CONTEXT": "default", "STOP_HARNESS_ENGINE_SOCKETS": ""}
 
 
 def wait_until(holds: Callable[[], object], what: str, within_s: float = 60) -> None:

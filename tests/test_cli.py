@@ -18,6 +18,7 @@ import jsonschema
 import pytest
 from stop_harness._version import VERSION
 from stop_harness.cli import main
+from stop_harness.engines.docker.host import SOCKETS_VARIABLE
 from stop_harness.engines.simulated import Script, SimulatedEngine
 from stop_harness.scenario import scenario_file
 
@@ -26,7 +27,7 @@ from tests.own_runs import APP, STAYS
 
 COMMAND = [str(Path(sys.executable).with_name("stop-harness"))]
 PYTHON = os.path.realpath(sys.executable)
-NO_DOCKER = "unix:///nonexistent.sock"
+DEAD = "unix:///nonexistent.sock"
 COMMANDS = ("run", "check", "validate", "plan", "judge", "report", "init", "schema", "doctor", "clean", "trend")
 VALID = "version: 1\nname: web\nsubject: {image: web}\nstop: {timeouts: [2s, 30s]}\n"
 
@@ -47,7 +48,8 @@ def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [*os.environ]:
         if name.startswith(("STOP_HARNESS_", "DOCKER_", "TESTCONTAINERS_")) or name in {"NO_COLOR", "CI", "COLUMNS"}:
             monkeypatch.delenv(name)
-    monkeypatch.setenv("DOCKER_HOST", NO_DOCKER)
+    monkeypatch.setenv("DOCKER_CONTEXT", "default")
+    monkeypatch.setenv(SOCKETS_VARIABLE, "")
 
 
 @pytest.fixture
@@ -190,6 +192,28 @@ def test_without_a_command_the_help_is_shown_and_nothing_passes(ask: Callable[..
 BAD_USAGE = {
     "unknown command": (["frobnicate"], "No such command 'frobnicate'"),
     "unknown option": (["run", "--nope", "a.yaml"], "No such option.*--nope"),
+    "an option twice": (
+        ["check", "--build", "a", "--build", "b"],
+        "--build is given more than once; it takes one value",
+    ),
+    "an option twice, judge": (
+        ["judge", "a", "--color", "never", "--color", "always"],
+        "--color is given more than once",
+    ),
+    "an option twice, trend": (["trend", "a", "--output", "b", "--output", "c"], "--output is given more than once"),
+    "an option twice, ecs serve": (["ecs", "serve", "--port", "0", "--port", "0"], "--port is given more than once"),
+    "an option twice, stop-task": (["stop-task", "--task", "a", "--task", "b"], "--task is given more than once"),
+    "no engine of its own": (["ecs", "serve", "--engine", "docker"], "No such option '--engine'"),
+    "no such command": (
+        ["check", "--", "nosuchcmd"],
+        "no command 'nosuchcmd' is installed here.*stop-harness check IMAGE -- COMMAND",
+    ),
+    "a command on docker": (["check", "--engine", "docker", "--", "true"], "--engine docker needs an image"),
+    "a Compose file": (["run", "compose.yml"], "Compose file.*: stop-harness check --compose compose.yml SERVICE"),
+    "a task definition": (
+        ["validate", "task.json"],
+        "task definition.*: stop-harness check --task-definition task.json",
+    ),
     "no path": (["run"], "Missing argument 'PATHS...'"),
     "no such path": (["run", "nowhere"], "nowhere: no such file or folder"),
     "folder without scenarios": (["run", "empty"], "empty: no scenario in this folder"),
@@ -243,6 +267,7 @@ def test_bad_usage_is_explained_and_exits_with_2(
     Path("a.yaml").write_text(VALID)
     Path("empty").mkdir()
     Path("compose.yml").write_text("services: {db: {image: a}}\n")
+    Path("task.json").write_text('{"containerDefinitions": []}')
     answer = ask(*arguments)
     assert answer.code == 2
     assert re.search(message, answer.err)
@@ -361,10 +386,80 @@ def test_a_mistake_in_the_environment_exits_with_2(ask: Callable[..., Answer], m
 
 def test_no_engine_is_an_error_of_its_own(make_project: Callable[..., Project]) -> None:
     """`--engine docker` without Docker: exit code 4, what was tried, and no report directory."""
-    answer = shell("run", make_project().file, "--engine", "docker")
+    answer = shell("run", make_project().file, "--engine", "docker", **{SOCKETS_VARIABLE: "/nonexistent.sock"})
     assert answer.code == 4
-    assert NO_DOCKER in answer.err
+    assert "unix:///nonexistent.sock: No such file or directory" in answer.err
     assert not Path("reports").exists() or not any(Path("reports").iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "web"],
+        ["check", "web", "--predict"],
+        ["check", "web", "--sweep-start"],
+        ["check", "--build", "app"],
+        ["check", "--task-definition", "task.json"],
+        ["run", "a.yaml"],
+        ["clean"],
+        ["ecs", "serve"],
+    ],
+    ids=" ".join,
+)
+def test_an_engine_that_was_named_is_not_replaced(
+    ask: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """`--engine auto` and a dead DOCKER_HOST: exit code 4 and one sentence, also where the embedded engine could run
+    the subject. What it would say is about another engine than the one that was meant."""
+    Path("a.yaml").write_text(VALID)
+    Path("app").mkdir()
+    Path("app/Dockerfile").write_text('FROM scratch\nCMD ["sleep", "1"]\n')
+    container = {"name": "web", "image": "web", "memory": 64, "essential": True}
+    Path("task.json").write_text(json.dumps({"family": "web", "containerDefinitions": [container]}))
+    monkeypatch.setenv("DOCKER_HOST", DEAD)
+    answer = ask(*arguments)
+    assert answer.code == 4
+    said = f"stop-harness: DOCKER_HOST: no engine answers at {DEAD}: No such file or directory\n"
+    assert answer.err.startswith(said)
+    assert answer.out == ""
+    assert not Path("reports").exists() or not any(Path("reports").iterdir())
+
+
+@pytest.mark.parametrize("option", [[], ["--predict"], ["--sweep-start"]], ids=str)
+def test_an_image_without_an_engine_is_said_in_one_sentence(ask: Callable[..., Answer], option: list[str]) -> None:
+    """Nothing was named and nothing answers: the embedded engine runs no images, so that is exit code 4, not 3."""
+    answer = ask("check", "web", *option)
+    assert answer.code == 4
+    assert answer.err.count("\n") == 1
+    assert re.search(r"no container engine answers \(.*\), and web needs one: start Docker or Podman", answer.err)
+
+
+def test_doctor_exits_with_4_where_no_container_engine_answers(
+    ask: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what was tried; the embedded engine is described all the same, and `auto` takes it unless one was named."""
+    answer = ask("doctor")
+    assert answer.code == 4
+    assert "docker: does not answer" in answer.out
+    assert "--engine auto would use: process" in answer.out
+    monkeypatch.setenv("DOCKER_HOST", DEAD)
+    answer = ask("doctor")
+    assert answer.code == 4
+    assert "--engine auto would use: none" in answer.out
+
+
+def test_a_scenario_that_was_skipped_is_no_pass_unless_that_was_asked_for(make_project: Callable[..., Project]) -> None:
+    """3 where `auto` found no engine that runs images, 0 where `--engine process` was named, which runs none; `judge`
+    and `report` of the stored run agree."""
+    project = make_project()
+    Path("image.yaml").write_text(VALID)
+    for engine, wanted in (("auto", 3), ("process", 0)):
+        answer = shell("run", project.file, "image.yaml", "--engine", engine, "--report-dir", engine)
+        assert answer.code == wanted, answer.err
+        assert "skipped  web: the process engine runs no images" in answer.out
+        directory = run_directory(Path(engine))
+        assert shell("judge", directory).code == wanted
+        assert shell("report", directory).code == wanted
 
 
 def test_auto_falls_back_to_the_embedded_engine_and_says_so(make_project: Callable[..., Project]) -> None:

@@ -359,7 +359,7 @@ def test_engine_that_dies_in_the_middle_leaves_a_whole_journal(
 def test_no_engine_is_an_error_that_names_what_was_tried() -> None:
     """Without an engine the message says where it looked and what to do."""
     with pytest.raises(EngineError, match=r"no Docker or Podman engine answers:\n.*nowhere\.sock"):
-        docker_host.find({"DOCKER_HOST": "unix:///nowhere.sock"})
+        docker_host.find({docker_host.SOCKETS_VARIABLE: "/nowhere.sock"})
 
 
 # ── nothing is left behind ───────────────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker.address import Address, Tls, chosen
-from stop_harness.errors import ContextError, EngineError
+from stop_harness.errors import ChosenEngineError
 
 from tests.tls_front import certificate
 
@@ -119,10 +119,12 @@ def test_an_address_goes_to_another_process_whole(environment: dict[str, str]) -
 
 def test_an_unknown_context_is_an_error_that_names_it_and_the_known_ones(environment: dict[str, str]) -> None:
     """Whoever chose an engine does not get another one instead."""
-    with pytest.raises(ContextError, match=r"'gone', chosen by DOCKER_CONTEXT, does not exist: known are default, p"):
+    with pytest.raises(
+        ChosenEngineError, match=r"'gone', chosen by DOCKER_CONTEXT, does not exist: known are default, p"
+    ):
         docker_host.find(environment | {"DOCKER_CONTEXT": "gone"})
     _use(environment, "gone")
-    with pytest.raises(ContextError, match=r"'gone', chosen by currentContext of .*config\.json"):
+    with pytest.raises(ChosenEngineError, match=r"'gone', chosen by currentContext of .*config\.json"):
         docker_host.find(environment)
 
 
@@ -130,7 +132,7 @@ def test_an_unknown_context_is_an_error_that_names_it_and_the_known_ones(environ
 def test_a_broken_context_is_an_error_that_names_its_file(environment: dict[str, str], text: str) -> None:
     """Never a traceback."""
     _meta(Path(environment["DOCKER_CONFIG"]), "plain").write_text(text)
-    with pytest.raises(ContextError, match=r"'plain', chosen by DOCKER_CONTEXT, cannot be read: .*meta\.json"):
+    with pytest.raises(ChosenEngineError, match=r"'plain', chosen by DOCKER_CONTEXT, cannot be read: .*meta\.json"):
         docker_host.find(environment | {"DOCKER_CONTEXT": "plain"})
 
 
@@ -140,7 +142,7 @@ def test_a_context_that_does_not_answer_is_an_error_that_names_it(environment: d
     endpoint = {"Host": f"unix://{tmp_path}/dead.sock"}
     meta.write_text(json.dumps({"Name": "plain", "Metadata": {}, "Endpoints": {"docker": endpoint}}))
     _use(environment, "plain")
-    with pytest.raises(ContextError, match=r"dead\.sock \(docker context 'plain'\): No such file"):
+    with pytest.raises(ChosenEngineError, match=r"dead\.sock \(docker context 'plain'\): No such file"):
         docker_host.find(environment)
 
 
@@ -148,8 +150,8 @@ def test_a_context_that_does_not_answer_is_an_error_that_names_it(environment: d
 def test_an_address_that_does_not_answer_is_said_in_one_plain_sentence(
     environment: dict[str, str], host: str, said: str
 ) -> None:
-    """The system's own words, not those of the HTTP library."""
-    with pytest.raises(EngineError, match=rf"tcp://{host}: {said}") as failure:
+    """The system's own words, not those of the HTTP library; no other engine is asked instead."""
+    with pytest.raises(ChosenEngineError, match=rf"^DOCKER_HOST: no engine answers at tcp://{host}: {said}") as failure:
         docker_host.find(environment | {"DOCKER_HOST": f"tcp://{host}"})
     assert "Connection" not in str(failure.value).replace("Connection refused", "")
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import signal
 import subprocess
+import sys
+import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stop_harness.cli.exit_codes import FAIL, HARNESS, INTERRUPTED, PASS
+from stop_harness.cli import main
+from stop_harness.cli.exit_codes import FAIL, HARNESS, INTERRUPTED, PASS, USAGE
 from stop_harness.engines.simulated import SimulatedEngine
+from stop_harness.errors import not_written
 from stop_harness.model import Outcome, Trial, TrialResult
 from stop_harness.run import crash_report, store
 from stop_harness.run.recorder import Recorder
@@ -294,6 +299,83 @@ def test_an_unexpected_error_exits_with_4_and_says_what_to_send(project: Project
     assert str(details) in done.stderr
     assert "Traceback" in details.read_text()
     assert details.stat().st_mode & 0o077 == 0
+
+
+COMMANDS_AND_FAULTS = {
+    "run a.yaml": "stop_harness.plan.trials.expand",
+    "check -- true": "stop_harness.plan.trials.expand",
+    "check --predict -- true": "stop_harness.plan.trials.expand",
+    "check --sweep-start -- true": "stop_harness.plan.trials.expand",
+    "judge example": "stop_harness.verdict.judge.judge",
+    "report example": "stop_harness.report.build.build",
+    "trend example": "stop_harness.report.trend.over",
+    "plan a.yaml": "stop_harness.plan.trials.expand",
+    "validate a.yaml": "stop_harness.scenario.scenario_file.parse",
+    "init b.yaml": "pathlib.Path.write_text",
+    "schema": "json.dumps",
+    "doctor": "stop_harness.engines.process.engine.PidNamespaceEngine.info",
+    "clean": "stop_harness.engines.docker.host.probe",
+    "ecs serve": "stop_harness.engines.docker.host.probe",
+    "stop-task --task a --region x --no-sign-request": "botocore.session.Session.create_client",
+    "stop-task --task a --region x --no-sign-request --no-wait": "botocore.session.Session.create_client",
+}
+
+
+@pytest.mark.parametrize(("words", "place"), COMMANDS_AND_FAULTS.items(), ids=COMMANDS_AND_FAULTS.keys())
+def test_a_fault_anywhere_is_4_from_every_command(
+    words: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No command turns a mistake of ours into a pass, a failure of a container or a traceback."""
+
+    def fault(*_args: object, **_named: object) -> None:
+        raise ZeroDivisionError("injected")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock" if "docker_host" in place else "")
+    monkeypatch.setenv("DOCKER_CONTEXT", "default")
+    monkeypatch.setenv("STOP_HARNESS_ENGINE_SOCKETS", "")
+    Path("a.yaml").write_text("version: 1\nname: web\nsubject: {build: ., command: ['true']}\n")
+    Path("Dockerfile").write_text("FROM scratch\n")
+    test_pipeline.run(SimulatedEngine(), test_pipeline.scenario("a"), report_dir=tmp_path / "runs")
+    Path("example").symlink_to(tmp_path / "runs" / "latest")
+    monkeypatch.setattr(sys, "argv", ["stop-harness", *words.split()])
+    monkeypatch.setattr(place, fault)
+    with pytest.raises(SystemExit) as leaving:
+        main.main()
+    said = capsys.readouterr().err
+    assert leaving.value.code == HARNESS
+    assert "a fault of stop-harness itself, not of a container\n  ZeroDivisionError: injected\n" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (errno.ENOENT, USAGE),
+        (errno.ENOTDIR, USAGE),
+        (errno.EROFS, HARNESS),
+        (errno.ENOSPC, HARNESS),
+        (errno.EACCES, HARNESS),
+        (errno.EIO, HARNESS),
+    ],
+    ids=lambda number: errno.errorcode.get(number, str(number)),
+)
+def test_what_cannot_be_written_is_bad_usage_only_where_the_path_cannot_be_right(error: int, wanted: int) -> None:
+    """A disk that is full or read-only is the machine's affair: nobody's command line was wrong."""
+    assert not_written("cannot write x", OSError(error, os.strerror(error))).exit_code == wanted
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="sysfs takes no folders of anybody; it is Linux's")
+@pytest.mark.parametrize("words", ["run a.yaml --engine process --report-dir /sys/kernel/x", "init /sys/kernel/x"])
+def test_a_place_that_takes_no_files_is_exit_code_4(project: Project, words: str) -> None:
+    """Said before anything starts, with the system's reason."""
+    project.scenario("web")
+    (project.folder / "a.yaml").write_text("version: 1\nname: web\nsubject: {image: web}\n")
+    answer = shell(f"{COMMAND} {words}", project)
+    assert answer.code == HARNESS
+    assert "cannot write" in answer.err
 
 
 @pytest.mark.parametrize(

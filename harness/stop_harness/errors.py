@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from importlib.util import find_spec
+
+WRONG_PLACE = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
+)
+"""What the system says where a path cannot be a file at all: the user's mistake. Everything else that keeps a file from
+being written (a full or read-only disk, missing rights, an I/O error) is the machine's."""
 
 
 class StopHarnessError(Exception):
@@ -33,8 +40,11 @@ class EngineError(StopHarnessError):
     exit_code = 4
 
 
-class ContextError(EngineError):
-    """The docker context that the user chose is unknown, broken or does not answer; no other engine is taken."""
+class ChosenEngineError(EngineError):
+    """The engine that the user named, by `DOCKER_HOST` or a docker context, is unknown or does not answer.
+
+    No other engine is taken in its place: a verdict of another engine says nothing about the one that was meant.
+    """
 
 
 class BaseImageMissing(EngineError):
@@ -64,9 +74,14 @@ class UnfinishedRun(StoreError):
 
 
 class NotWritten(StoreError):
-    """A file that was asked for could not be written: the disk is full, or its folder is gone."""
+    """A file that was asked for could not be written: the disk is full or read-only, or its folder is gone."""
 
     exit_code = 4
+
+
+def not_written(message: str, error: OSError) -> StoreError:
+    """The error for a file or folder that could not be written: exit code 2 where its path cannot be right, else 4."""
+    return StoreError(message) if error.errno in WRONG_PLACE else NotWritten(message)
 
 
 class MissingExtra(StopHarnessError):

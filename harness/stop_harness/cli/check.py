@@ -32,6 +32,7 @@ from stop_harness.cli.options import (
     options,
 )
 from stop_harness.cli.run import request_of
+from stop_harness.errors import UsageError
 
 if TYPE_CHECKING:
     from stop_harness.model import Report
@@ -94,7 +95,13 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
     command = tuple(context.meta.get("command", ()))
     scenario = discovery.with_task(scenario_of(given, command, dict(os.environ)))
     if is_bare(given):
-        given["engine"] = "process"  # a bare command has no image
+        named = context.get_parameter_source("engine") is click.core.ParameterSource.COMMANDLINE
+        if named and given["engine"] not in {"auto", "process"}:
+            raise UsageError(
+                f"--engine {given['engine']} needs an image: stop-harness check IMAGE -- COMMAND; a command alone runs "
+                "on the engine `process`"
+            )
+        given["engine"] = "process"
     request = request_of((scenario,), scenario.name, given)
     if predict:
         sys.exit(_predict(request, color, as_json))

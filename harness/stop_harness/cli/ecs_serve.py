@@ -30,7 +30,7 @@ export AWS_SESSION_TOKEN=…  # what --token is
 """
 
 
-@click.group()
+@click.group(cls=options.Commands)
 def ecs() -> None:
     """Amazon ECS on this machine: its API, its way to stop tasks."""
 
@@ -46,7 +46,6 @@ def ecs() -> None:
     metavar="TOKEN",
     help="Answer only requests that carry it: clients set AWS_SESSION_TOKEN.",
 )
-@click.option("--engine", type=click.Choice(["auto", "docker"]), default="auto", help="Where the tasks run.")
 @click.option("--region", envvar=["AWS_REGION", "AWS_DEFAULT_REGION"], default="us-east-1", metavar="NAME")
 @click.option(
     "--stop-timeout",
@@ -70,7 +69,6 @@ def serve(
     host: str,
     allow_remote: bool,
     token: str | None,
-    engine: str,
     region: str,
     stop_timeout: str | None,
     pids_limit: int | None,
@@ -82,7 +80,6 @@ def serve(
     more leaves at once; a helper removes them then.
     """
     require_extra("ecs", "ecs serve")
-    del engine  # Docker or Podman either way: a task needs an image
     from stop_harness.ecs_endpoint import server
     from stop_harness.ecs_endpoint.containers import Clock
     from stop_harness.ecs_endpoint.docker_containers import DockerContainers

@@ -37,7 +37,8 @@ EXIT_CODES = (
     ExitCode(
         INCONCLUSIVE,
         "inconclusive",
-        "No failure, but a trial is inconclusive, or none could be run, or `--until-sure` did not become sure.",
+        "No failure, but a trial is inconclusive or did not run, or a scenario was skipped that the engine cannot run "
+        "(no doubt where `--engine process` was named, which runs no images), or `--until-sure` did not become sure.",
     ),
     ExitCode(
         HARNESS,
@@ -77,6 +78,8 @@ def of_report(report: Report, *, fail_on_slower: bool = False, left_behind: bool
     if left_behind:
         return HARNESS
     if report.count(Status.PASS) != report.trials_planned or not report.results:
+        return INCONCLUSIVE
+    if any(not skipped.by_choice for skipped in report.skipped):
         return INCONCLUSIVE
     if report.run.until_sure and any(claim.status is not ClaimStatus.SHOWN for claim in report.claims):
         return INCONCLUSIVE

@@ -23,18 +23,20 @@ from stop_harness.cli.options import (
     SEED,
     SETTINGS,
     SHARD,
+    Commands,
     options,
 )
 from stop_harness.cli.run import request_of, run
 from stop_harness.cli.stop_task import stop_task  # light as well
 from stop_harness.cli.stored import judge, report
 from stop_harness.cli.trend import trend
-from stop_harness.errors import StopHarnessError, UsageError
+from stop_harness.errors import StopHarnessError, UsageError, not_written
 from stop_harness.run import crash_report
 from stop_harness.trial import surroundings
 
 
 @click.group(
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXIT_CODES_HELP,
     no_args_is_help=True,
@@ -109,7 +111,7 @@ def init(path: Path, force: bool) -> None:
     try:
         path.write_text(COMMENTED_SCENARIO, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+        raise not_written(f"cannot write {path}: {error.strerror}", error) from None
     click.echo(f"wrote {path}; edit it, then: stop-harness run {path}")
 
 
@@ -128,7 +130,7 @@ def schema(results: bool) -> None:
 # ── engines ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@cli.command()
+@cli.command(epilog="Exits with 4 if no container engine answers: no Docker, no Podman, no ECS endpoint that is named.")
 def doctor() -> None:
     """Say which engines answer here and what each could prove."""
     from stop_harness.run import open_engine
@@ -138,7 +140,10 @@ def doctor() -> None:
     for line in lines:
         click.echo(describe_engine(line))
     used = next(line for line in lines if line.info is not None or line.insisted_on)
-    click.echo(f"--engine auto would use: {used.name if used.info is not None else 'none, as you chose that context'}")
+    click.echo(f"--engine auto would use: {used.name if used.info is not None else 'none, as you named that engine'}")
+    # The embedded engine is part of the harness: that it is there says nothing about the machine.
+    answers = any(line.info is not None for line in lines if line.name != "process")
+    sys.exit(exit_codes.PASS if answers else exit_codes.HARNESS)
 
 
 @cli.command()
@@ -191,7 +196,10 @@ def _code_of_command() -> int:
     try:
         cli.main(prog_name="stop-harness", standalone_mode=False)
     except SystemExit as leave:
-        return leave.code if isinstance(leave.code, int) else exit_codes.PASS
+        if leave.code is None or isinstance(leave.code, int):
+            return leave.code or exit_codes.PASS
+        click.echo(f"stop-harness: {leave.code}", err=True)  # a library that gives up with a sentence
+        return exit_codes.HARNESS
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.ClickException as error:

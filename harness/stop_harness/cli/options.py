@@ -12,7 +12,7 @@ import click
 
 from stop_harness.cli.exit_codes import EXIT_CODES
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 _CODES = ", ".join(f"{code.number}\xa0{code.short}" for code in EXIT_CODES)  # a number is not cut off from its meaning
 EXIT_CODES_HELP = "\b\n" + textwrap.fill(f"Exit codes: {_CODES}.", width=70).replace("\xa0", " ")
@@ -39,7 +39,7 @@ SETTINGS = frozenset(
 """Options that `[tool.stop-harness]` and the environment may set."""
 
 
-def option(*names: str, **kwargs: Any) -> Callable[[Command], Command]:
+def option(*names: str, **kwargs: Any) -> Callable[[Decorated], Decorated]:
     """A click option that `STOP_HARNESS_<NAME>` sets too, where it is one of the settings."""
     name = names[0].removeprefix("--").replace("-", "_")
     if name in SETTINGS:
@@ -47,10 +47,10 @@ def option(*names: str, **kwargs: Any) -> Callable[[Command], Command]:
     return click.option(*names, **kwargs)
 
 
-def options(*several: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def options(*several: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
     """Put several options on a command, in reading order."""
 
-    def decorate(command: Command) -> Command:
+    def decorate(command: Decorated) -> Decorated:
         for each in reversed(several):
             command = each(command)
         return command
@@ -126,7 +126,30 @@ PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_ty
 PATHS_OR_RESUME = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 
 
-class CheckCommand(click.Command):
+class Command(click.Command):
+    """A command that refuses an option that is given twice, where one value is all that it takes.
+
+    The usual rule, "the last one counts", would check one container and leave the other unmentioned.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Raises UsageError that names the option."""
+        if not ctx.resilient_parsing:
+            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+            single = [item for item in given if isinstance(item, click.Option) and not (item.multiple or item.is_flag)]
+            for option in single:
+                if single.count(option) > 1:
+                    raise click.UsageError(f"{option.opts[0]} is given more than once; it takes one value.", ctx)
+        return super().parse_args(ctx, args)
+
+
+class Commands(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+
+
+class CheckCommand(Command):
     """Takes everything behind `--` as the subject's command, whatever it looks like."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -36,6 +36,7 @@ from stop_harness.cli.options import (
     SHOW_VALUES,
     TRY_FIXES,
     WITNESS,
+    Command,
     options,
 )
 from stop_harness.errors import UsageError
@@ -49,7 +50,7 @@ GOES_WITH_RESUME = frozenset({"resume", "jobs", "baseline", "fail_on_slower", "j
 """Options that do not change what is run; all others are those of the run that is resumed."""
 
 
-@click.command(epilog=EXIT_CODES_HELP)
+@click.command(cls=Command, epilog=EXIT_CODES_HELP)
 @PATHS_OR_RESUME
 @options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, *EFFORT, TRY_FIXES, WITNESS, KEEP, RESUME)
 @options(BASELINE, FAIL_ON_SLOWER, REPORT_DIR, JUNITXML, SARIF, SHARE_REPORT, SHOW_VALUES, BASE_IMAGE, COLOR)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from stop_harness._version import VERSION
+from stop_harness.cli.options import Command
 from stop_harness.errors import StopHarnessError, missing_extra
 
 if TYPE_CHECKING:
@@ -32,14 +33,14 @@ SKELETONS = ("input", "yaml-input", "output")
 FORMATS = ("json", "text", "table", "yaml", "yaml-stream")
 
 
-class StopTaskCommand(click.Command):
+class StopTaskCommand(Command):
     """With `--no-wait` a wrong command line is reported as the AWS CLI reports it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Exit code 252."""
+        """Exit code 252; and as in the AWS CLI the last of several values of an option counts."""
         as_aws = "--no-wait" in args
         try:
-            return super().parse_args(ctx, args)
+            return click.Command.parse_args(self, ctx, args) if as_aws else super().parse_args(ctx, args)
         except click.UsageError as error:
             if not as_aws:
                 raise

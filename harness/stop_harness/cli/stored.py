@@ -9,10 +9,19 @@ from pathlib import Path
 import click
 
 from stop_harness.cli import exit_codes, terminal_output
-from stop_harness.cli.options import BASELINE, COLOR, EXIT_CODES_HELP, FAIL_ON_SLOWER, REPORT_DIR, SHARE_REPORT, options
+from stop_harness.cli.options import (
+    BASELINE,
+    COLOR,
+    EXIT_CODES_HELP,
+    FAIL_ON_SLOWER,
+    REPORT_DIR,
+    SHARE_REPORT,
+    Command,
+    options,
+)
 
 
-@click.command(epilog=EXIT_CODES_HELP)
+@click.command(cls=Command, epilog=EXIT_CODES_HELP)
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @COLOR
 def judge(run_dir: Path, color: str) -> None:
@@ -34,7 +43,7 @@ def judge(run_dir: Path, color: str) -> None:
     sys.exit(exit_codes.of_report(report))
 
 
-@click.command(epilog=EXIT_CODES_HELP)
+@click.command(cls=Command, epilog=EXIT_CODES_HELP)
 @click.argument("run_dirs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @options(BASELINE, FAIL_ON_SLOWER, REPORT_DIR, SHARE_REPORT)
 def report(

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from stop_harness.cli.options import Command
 
-@click.command()
+
+@click.command(cls=Command)
 @click.argument("run_dirs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False), help="The page.  [default: beside the first run]"

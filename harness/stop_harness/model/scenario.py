@@ -312,10 +312,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class SkippedScenario:
-    """A scenario that the chosen engine cannot run, with the reason for people."""
+    """A scenario that the chosen engine cannot run, with the reason for people.
+
+    `by_choice`: the user named the embedded engine, which runs no images, so that leaving it out was asked for; any
+    other scenario that did not run keeps the run from passing.
+    """
 
     scenario: str
     reason: str
+    by_choice: bool = False
 
 
 @dataclass(frozen=True)

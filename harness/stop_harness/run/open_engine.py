@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stop_harness.engines.interface import Engine
-from stop_harness.errors import ContextError, EngineError, MissingExtra, UsageError, require_extra
+from stop_harness.errors import ChosenEngineError, EngineError, MissingExtra, UsageError, require_extra
 from stop_harness.model import DoctorLine, Scenario
 
 NAMES = ("auto", "docker", "process", "ecs")
@@ -69,7 +69,7 @@ def _container_engine(name: str, run_id: str, base_image: str | None, witness: b
         raise UsageError(f"--engine {name!r} is not known; allowed: {', '.join(NAMES)}")
     try:
         return Chosen(_docker(run_id, base_image, witness))
-    except ContextError:
+    except ChosenEngineError:
         raise
     except EngineError as error:
         return Chosen(_process(run_id), fallback_reason=_in_one_line(error))
@@ -89,7 +89,7 @@ def survey() -> tuple[DoctorLine, ...]:
         host = docker_host.find()
         lines.append(DoctorLine("docker", host.info, f"{host.info.product} {host.info.version} at {host.url}"))
     except EngineError as error:
-        lines.append(DoctorLine("docker", None, str(error), insisted_on=isinstance(error, ContextError)))
+        lines.append(DoctorLine("docker", None, str(error), insisted_on=isinstance(error, ChosenEngineError)))
     engine = _process("doctor")
     try:
         info = engine.info()

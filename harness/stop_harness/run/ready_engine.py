@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from stop_harness.ecs.host_access import host_access, host_paths
 from stop_harness.engines.interface import WITNESS_CAVEAT, Engine
-from stop_harness.errors import BaseImageMissing, ScenarioError
+from stop_harness.errors import BaseImageMissing, EngineError, ScenarioError
 from stop_harness.model import DEFAULT_PIDS_LIMIT, Plan, Scenario, SkippedScenario
 from stop_harness.plan import trials as plan
 from stop_harness.run import open_engine, perform_trials
@@ -40,10 +40,11 @@ def ready(
     _say_host_access(request, listener)
     chosen = opener(request.engine, run_id)
     engine = chosen.engine
-    if chosen.fallback_reason is not None:
-        listener.note(_fallback_note(chosen.fallback_reason, engine))
     try:
         planned = _plan(request, engine)
+        if chosen.fallback_reason is not None:
+            _require_something_to_run(planned, chosen.fallback_reason)
+            listener.note(_fallback_note(chosen.fallback_reason, engine))
         engine.prepare(_needed(request, planned), listener.preparing)
         if (leftovers := engine.leftovers()) is not None:
             listener.note(leftovers)
@@ -115,6 +116,16 @@ def _say_limits_not_applied(scenarios: tuple[Scenario, ...], engine: Engine, lis
         listener.note(f"not applied by the engine process: the pids limit of {said}")
 
 
+def _require_something_to_run(planned: Plan, reason: str) -> None:
+    """Raises EngineError where the embedded engine could run none of the scenarios: the missing engine is the news."""
+    if planned.skipped and not planned.trials:
+        needing = planned.skipped[0].scenario if len(planned.skipped) == 1 else "every scenario"
+        raise EngineError(
+            f"no container engine answers ({reason}), and {needing} needs one: start Docker or Podman, or name another "
+            "engine with DOCKER_HOST"
+        )
+
+
 def _fallback_note(reason: str, engine: Engine) -> str:
     info = engine.info()
     return f"no container engine ({reason}); using the embedded `process` engine: {'; '.join(info.caveats)}"
@@ -126,7 +137,8 @@ def _plan(request: RunRequest, engine: Engine) -> Plan:
     if request.resumption is not None:
         return expand(request, request.resumption.stored.skipped)
     reasons = ((item.name, engine.cannot_run(item)) for item in request.scenarios)
-    skipped = tuple(SkippedScenario(name, reason) for name, reason in reasons if reason is not None)
+    by_choice = request.engine == "process"
+    skipped = tuple(SkippedScenario(name, reason, by_choice) for name, reason in reasons if reason is not None)
     return expand(request, skipped)
 
 

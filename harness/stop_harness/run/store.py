@@ -14,7 +14,7 @@ from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
-from stop_harness.errors import NotWritten, StoreError, UnfinishedRun
+from stop_harness.errors import NotWritten, StoreError, UnfinishedRun, not_written
 from stop_harness.model import (
     Observation,
     RemedyTrial,
@@ -63,7 +63,8 @@ class RunDirectory:
 
     @classmethod
     def create(cls, parent: Path, name: str, now: datetime | None = None, *, shared: bool = False) -> RunDirectory:
-        """`parent/<UTC time>-<name>`, with a number added if that is taken. Raises StoreError if it cannot be."""
+        """`parent/<UTC time>-<name>`, with a number added if that is taken. Raises StoreError, or NotWritten where
+        the place is right and the machine does not let us write there."""
         stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
         slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "run"
         try:
@@ -77,9 +78,8 @@ class RunDirectory:
                 with tempfile.TemporaryFile(dir=path):
                     return cls(path, shared=shared)
         except OSError as error:
-            raise StoreError(
-                f"cannot write reports to {parent}: {error.strerror}; choose another place with --report-dir"
-            ) from None
+            message = f"cannot write reports to {parent}: {error.strerror}; choose another place with --report-dir"
+            raise not_written(message, error) from None
         raise StoreError(f"cannot write reports to {parent}: every name for {stamp}-{slug} is taken")
 
     def write_run(self, file: RunFile) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -123,7 +124,13 @@ def describe_engine(line: DoctorLine) -> str:
 
 
 def _bare(made: Scenario) -> Scenario:
-    """A command without an image runs where the user stands, Dockerfile or not."""
+    """A command without an image runs where the user stands, Dockerfile or not. Raises UsageError if there is none."""
+    program = made.subject.command[0] if made.subject.command else ""
+    if shutil.which(program) is None:
+        raise UsageError(
+            f"no command {program!r} is installed here, nor is it a file that may be executed; to stop an image, name "
+            "it before the `--`: stop-harness check IMAGE -- COMMAND"
+        )
     subject = replace(made.subject, build_directory=str(Path.cwd()), entrypoint=())
     return replace(made, subject=subject)
 

@@ -11,7 +11,9 @@ from stop_harness.model import NS_PER_S, Scenario
 from stop_harness.scenario import scenario_file as scenario_format
 
 _CARRIES_VERSION = re.compile(r"^version\s*:", re.MULTILINE)
+_CARRIES_SUBJECT = re.compile(r"^subject\s*:", re.MULTILINE)
 _IS_COMPOSE = re.compile(r"^services\s*:", re.MULTILINE)
+_IS_TASK_DEFINITION = re.compile(r'"containerDefinitions"\s*:')
 
 MAX_FILE_BYTES = 1 << 20
 
@@ -25,7 +27,9 @@ def load(paths: tuple[Path, ...]) -> tuple[Scenario, ...]:
     scenarios: dict[str, Scenario] = {}
     for file in _files(paths):
         try:
-            scenario = scenario_format.parse(_read(file), str(file))
+            text = _read(file)
+            _refuse_other_formats(text, file)
+            scenario = scenario_format.parse(text, str(file))
             _check_disk(scenario)
             scenario = with_task(scenario)
         except ScenarioError as error:
@@ -105,6 +109,26 @@ def _read(file: Path) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ScenarioError((f"{file}:{line}:1: not UTF-8 text",)) from None
+
+
+def _refuse_other_formats(text: str, file: Path) -> None:
+    """Files that people have beside a scenario, and what to do with them. Raises ScenarioError."""
+    if _CARRIES_SUBJECT.search(text):
+        return  # a scenario, whatever else is in it
+    if _IS_COMPOSE.search(text):
+        raise ScenarioError(
+            (
+                f"{file}:1:1: this is a Compose file, not a scenario; to stop one of its services: "
+                f"stop-harness check --compose {file} SERVICE",
+            )
+        )
+    if _IS_TASK_DEFINITION.search(text):
+        raise ScenarioError(
+            (
+                f"{file}:1:1: this is a task definition, not a scenario; to stop its containers: "
+                f"stop-harness check --task-definition {file}",
+            )
+        )
 
 
 def _check_disk(scenario: Scenario) -> None:

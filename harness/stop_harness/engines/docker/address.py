@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from stop_harness.engines.docker import ssh_tunnel
-from stop_harness.errors import ContextError
+from stop_harness.errors import ChosenEngineError
 
 if TYPE_CHECKING:
     import docker
@@ -122,7 +122,8 @@ def socket_file(address: Address) -> str | None:
 
 def chosen(environment: dict[str, str]) -> Address | None:
     """The engine that the user named: by `DOCKER_HOST`, else `DOCKER_CONTEXT`, else the configuration's
-    `currentContext`; None for none or the default context. Raises ContextError for a context that cannot be read."""
+    `currentContext`; None for none or the default context. Raises ChosenEngineError for a context that cannot be
+    read."""
     if url := environment.get("DOCKER_HOST"):
         return Address(url, _environment_tls(url, environment))
     folder = _configuration_folder(environment)
@@ -158,7 +159,7 @@ def _current_context(file: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise ContextError(f"{file}: the docker CLI's configuration cannot be read: {error}") from None
+        raise ChosenEngineError(f"{file}: the docker CLI's configuration cannot be read: {error}") from None
     name = configuration.get("currentContext") if isinstance(configuration, dict) else None
     return str(name) if name else None
 
@@ -173,9 +174,9 @@ def _context(folder: Path, name: str, chosen_by: str) -> Address:
         url, skip_verify = str(endpoint["Host"]), bool(endpoint.get("SkipTLSVerify"))
     except FileNotFoundError:
         known = ", ".join([DEFAULT_CONTEXT, *_context_names(folder)])
-        raise ContextError(f"{what}, does not exist: known are {known} (`docker context ls`)") from None
+        raise ChosenEngineError(f"{what}, does not exist: known are {known} (`docker context ls`)") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ContextError(f"{what}, cannot be read: {file}: {error!r}") from None
+        raise ChosenEngineError(f"{what}, cannot be read: {file}: {error!r}") from None
     pem_files = folder / "tls" / key / "docker"
     encrypted = not url.startswith(("unix:", "ssh:", "npipe:")) and (skip_verify or pem_files.is_dir())
     return Address(url, _tls(pem_files, verify=not skip_verify) if encrypted else None, name)

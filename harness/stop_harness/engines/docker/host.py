@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from stop_harness.engines.docker.address import Address, chosen, connect
 from stop_harness.engines.docker.nearness import Nearness, of_socket
-from stop_harness.errors import ContextError, EngineError
+from stop_harness.errors import ChosenEngineError, EngineError
 from stop_harness.linux import process_events, signal_trace
 from stop_harness.model import EngineInfo
 
@@ -23,6 +23,9 @@ PROBE_TIMEOUT_S = 5
 
 OLDEST_PODMAN_REPORTING_OOM = 5
 """Podman 4.3.1 always says OOMKilled=false on cgroup v1; 5.8.6 is right (measured)."""
+
+SOCKETS_VARIABLE = "STOP_HARNESS_ENGINE_SOCKETS"
+"""Socket files to try instead of the usual ones, separated by colons; set but empty: there is no container engine."""
 
 PODMAN_WORKERS_PER_CPU, PODMAN_MORE_WORKERS = 3, 1
 """Podman's service performs this many stops and removals at the same time, each from its call to the exit of its
@@ -53,11 +56,9 @@ class DockerHost:
 
 
 def candidates(environment: dict[str, str]) -> tuple[Address, ...]:
-    """Addresses to try, best first. One that the user chose is the only one tried. Raises ContextError for a
-    context that cannot be read."""
-    explicit = chosen(environment)
-    if explicit is not None:
-        return (explicit,)
+    """Addresses to try where the user named no engine, best first: the usual socket files that exist."""
+    if (listed := environment.get(SOCKETS_VARIABLE)) is not None:
+        return tuple(Address(f"unix://{path}") for path in listed.split(os.pathsep) if path)
     home, runtime = Path(environment.get("HOME", "/")), environment.get("XDG_RUNTIME_DIR")
     sockets = [
         Path("/var/run/docker.sock"),
@@ -71,26 +72,39 @@ def candidates(environment: dict[str, str]) -> tuple[Address, ...]:
 
 
 def find(environment: dict[str, str] | None = None) -> DockerHost:
-    """The first engine that answers. Raises EngineError with what was tried and what to do; ContextError where the user
-    chose a context."""
+    """The engine that the user named, else the first that answers.
+
+    Raises ChosenEngineError where one was named (`DOCKER_HOST`, a docker context) and does not answer: the others are
+    not tried then. Raises EngineError, with what was tried and what to do, where none was named and none answers.
+    """
     environment = dict(os.environ) if environment is None else environment
+    if (named := chosen(environment)) is not None:
+        try:
+            return probe(named)
+        except EngineError as error:
+            by = "" if named.context else "DOCKER_HOST: "
+            raise ChosenEngineError(
+                f"{by}no engine answers at {error}\n"
+                "Start it, choose another (DOCKER_HOST, DOCKER_CONTEXT, `docker context use default`), or,\n"
+                "for commands without an image, use --engine process."
+            ) from None
     tried = []
     for address in candidates(environment):
         try:
             return probe(address)
         except EngineError as error:
-            if address.context is not None:
-                raise ContextError(
-                    f"{error}\nStart that engine, choose another (`docker context use default`, DOCKER_CONTEXT, "
-                    "DOCKER_HOST), or use --engine process."
-                ) from None
             tried.append(str(error))
     if not tried:
-        tried.append("no socket of Docker or Podman was found in the usual places")
+        tried.append(
+            f"{SOCKETS_VARIABLE} lists no socket"
+            if SOCKETS_VARIABLE in environment
+            else "no socket of Docker or Podman was found in the usual places"
+        )
     raise EngineError(
         "no Docker or Podman engine answers:\n  "
         + "\n  ".join(tried)
-        + "\nStart one (for example `systemctl start docker`), set DOCKER_HOST, or use --engine process."
+        + "\nStart one (for example `systemctl start docker`), set DOCKER_HOST, or, for commands without an image, use "
+        "--engine process."
     )
 
 
