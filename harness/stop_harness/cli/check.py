@@ -39,49 +39,66 @@ if TYPE_CHECKING:
     from stop_harness.run.request import RunRequest
 
 
-@click.command(
-    cls=CheckCommand, epilog=EXIT_CODES_HELP, short_help="Stop one image or command and judge it; no file needed."
-)
+@click.command(cls=CheckCommand, epilog=EXIT_CODES_HELP, short_help="Stop one container and judge how it shut down.")
 @click.argument("image", required=False)
-@click.option("--build", metavar="DIR", help="Build this folder instead of naming an image.")
-@click.option("--compose", nargs=2, metavar="FILE SERVICE", help="Take a service of a Compose file.")
-@click.option("--task-definition", metavar="FILE", help="A task definition of Amazon ECS, as JSON.")
+@click.option("--build", metavar="DIR", help="Build the Dockerfile in this folder and stop what it makes.")
+@click.option("--compose", nargs=2, metavar="FILE SERVICE", help="Stop this service of a Compose file.")
+@click.option("--task-definition", metavar="FILE", help="Stop the containers of this ECS task definition (JSON).")
 @click.option(
-    "--task-image", "task_images", multiple=True, metavar="CONTAINER=IMAGE", help="Another image for it; repeatable."
+    "--task-image",
+    "task_images",
+    multiple=True,
+    metavar="CONTAINER=IMAGE",
+    help="Use another image for a container of the task. May be repeated.",
 )
 @click.option(
-    "--timeout", "timeouts", multiple=True, metavar="DURATION", help="Stop timeout; repeatable. [default: 30s]"
+    "--timeout",
+    "timeouts",
+    multiple=True,
+    metavar="DURATION",
+    help="Send SIGKILL after this time. May be repeated.  [default: 30s]",
 )
-@click.option("--signal", "stop_signal", metavar="SIGNAL", help="Stop signal instead of the image's own.")
-@click.option("--env", multiple=True, metavar="KEY=VALUE", help="Environment variable; repeatable.")
-@click.option("--init", is_flag=True, help="Run under the engine's init.")
-@click.option("--memory", metavar="SIZE", help="Memory limit, such as 128MiB.")
+@click.option("--signal", "stop_signal", metavar="SIGNAL", help="Send this signal instead of the image's STOPSIGNAL.")
+@click.option("--env", multiple=True, metavar="KEY=VALUE", help="Set an environment variable. May be repeated.")
+@click.option("--init", is_flag=True, help="Run the container under the engine's init.")
+@click.option("--memory", metavar="SIZE", help="Limit the memory, such as to 128MiB.")
 @click.option(
     "--pids-limit",
     callback=cli_options.pids_limit,
     metavar="N",
-    help="Most processes and threads; -1: no limit.  [default: 4096]",
+    help="Limit processes and threads; -1 sets no limit.  [default: 4096]",
 )
-@click.option("--ready-log", metavar="REGEX", help="Ready when the output matches.")
-@click.option("--ready-tcp", type=int, metavar="PORT", help="Ready when the port accepts connections.")
-@click.option("--ready-http", metavar="PORT[/PATH]", help="Ready when a GET answers below 400.")
-@click.option("--ready-healthcheck", is_flag=True, help="Ready when the image's HEALTHCHECK says healthy.")
-@click.option("--ready-delay", metavar="DURATION", help="Wait this long then. [default: 1s without a condition]")
-@click.option("--ready-timeout", metavar="DURATION", help="Give up after this long. [default: 30s]")
-@click.option("--traffic-http", metavar="PORT[/PATH]", help="Requests in flight at the stop, by two clients.")
-@click.option("--traffic-idle", type=int, metavar="PORT", help="A connection that is held during the stop.")
-@click.option("--clients", type=click.IntRange(1, 5000), metavar="N", help="Clients of --traffic-http.  [default: 2]")
-@click.option("--within", metavar="DURATION", help="Fail if the shutdown takes longer.")
-@click.option("--exit-code", "exit_codes", multiple=True, type=int, help="Accepted exit code; repeatable.")
-@click.option("--json", "as_json", is_flag=True, help="Print results.json instead of sentences.")
-@click.option("--sweep-start", is_flag=True, help="Find the moments from its start on at which a stop signal is lost.")
-@click.option("--predict", is_flag=True, help="Only forecast, from the signal masks; stops nothing.")
+@click.option("--ready-log", metavar="REGEX", help="The container is ready when a line of its output matches.")
+@click.option(
+    "--ready-tcp", type=int, metavar="PORT", help="The container is ready when this port accepts connections."
+)
+@click.option(
+    "--ready-http", metavar="PORT[/PATH]", help="The container is ready when a GET is answered with a status below 400."
+)
+@click.option("--ready-healthcheck", is_flag=True, help="The container is ready when its HEALTHCHECK reports healthy.")
+@click.option(
+    "--ready-delay", metavar="DURATION", help="Wait this long once it is ready.  [default: 1s if no condition is given]"
+)
+@click.option("--ready-timeout", metavar="DURATION", help="Give up if it is not ready by then.  [default: 30s]")
+@click.option(
+    "--traffic-http", metavar="PORT[/PATH]", help="Send requests while it stops, and say which of them are lost."
+)
+@click.option("--traffic-idle", type=int, metavar="PORT", help="Hold an idle connection to this port while it stops.")
+@click.option(
+    "--clients", type=click.IntRange(1, 5000), metavar="N", help="Send --traffic-http from N clients.  [default: 2]"
+)
+@click.option("--within", metavar="DURATION", help="Fail if the shutdown takes longer than this.")
+@click.option("--exit-code", "exit_codes", multiple=True, type=int, help="Accept this exit code. May be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@click.option("--sweep-start", is_flag=True, help="Find out how long after its start a container loses stop signals.")
+@click.option("--predict", is_flag=True, help="Stop nothing; forecast the stop from the signal masks.")
 @options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, *EFFORT, TRY_FIXES, WITNESS, KEEP)
 @options(REPORT_DIR, JUNITXML, SARIF, SHARE_REPORT, SHOW_VALUES, BASE_IMAGE, COLOR)
 @click.pass_context
 def check(context: click.Context, /, color: str, as_json: bool, predict: bool, sweep_start: bool, **given: Any) -> None:
-    """Stop IMAGE (or a build, a Compose service, an ECS task definition, or the COMMAND behind `--`) and say whether
-    that was graceful.
+    """Stop one container and say whether it shut down gracefully.
+
+    Give an IMAGE, or one of --build, --compose and --task-definition, or a command after `--`.
 
     \b
     stop-harness check nginx:latest

@@ -32,27 +32,35 @@ export AWS_SESSION_TOKEN=…  # what --token is
 
 @click.group(cls=options.Commands)
 def ecs() -> None:
-    """Amazon ECS on this machine: its API, its way to stop tasks."""
+    """Amazon ECS on this machine."""
 
 
 @ecs.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Port.  [default: a free one]")
-@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to serve on.  [default: 127.0.0.1]")
-@click.option("--allow-remote", is_flag=True, help="Needed for an address that other machines can reach.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Listen on this port.  [default: a free one]"
+)
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Listen on this address.  [default: 127.0.0.1]")
+@click.option("--allow-remote", is_flag=True, help="Allow an address that other machines can reach.")
 @click.option(
     "--token",
     envvar="STOP_HARNESS_ECS_TOKEN",
     show_envvar=True,
     metavar="TOKEN",
-    help="Answer only requests that carry it: clients set AWS_SESSION_TOKEN.",
+    help="Answer only requests with this token; clients set AWS_SESSION_TOKEN.",
 )
-@click.option("--region", envvar=["AWS_REGION", "AWS_DEFAULT_REGION"], default="us-east-1", metavar="NAME")
+@click.option(
+    "--region",
+    envvar=["AWS_REGION", "AWS_DEFAULT_REGION"],
+    default="us-east-1",
+    metavar="NAME",
+    help="Answer as this region.  [default: us-east-1]",
+)
 @click.option(
     "--stop-timeout",
     envvar="ECS_CONTAINER_STOP_TIMEOUT",
     show_envvar=True,
     metavar="DURATION",
-    help="For containers without stopTimeout, as the ECS agent reads it (10s, 1m30s).  [default: 30s]",
+    help="Stop containers without stopTimeout after this time (10s, 1m30s).  [default: 30s]",
 )
 @click.option(
     "--pids-limit",
@@ -60,9 +68,11 @@ def ecs() -> None:
     envvar="ECS_TASK_PIDS_LIMIT",
     show_envvar=True,
     metavar="N",
-    help="Most processes and threads of a container; -1: no limit.  [default: 4096]",
+    help="Limit processes and threads of each container; -1 sets no limit.  [default: 4096]",
 )
-@click.option("--arn-selects-cluster", is_flag=True, help="Take a task ARN's own cluster where --cluster differs.")
+@click.option(
+    "--arn-selects-cluster", is_flag=True, help="Use the cluster of a task's ARN where a request names another."
+)
 def serve(
     *,
     port: int,
@@ -74,10 +84,10 @@ def serve(
     pids_limit: int | None,
     arn_selects_cluster: bool,
 ) -> None:
-    """Serve the ECS API; tasks are containers of the local engine.
+    """Serve the ECS API; tasks run as containers of the local engine.
 
-    Ctrl-C, SIGTERM or SIGHUP ends it and removes every container it started; exit code 4 if some could not be. Once
-    more leaves at once; a helper removes them then.
+    Ctrl-C, SIGTERM or SIGHUP ends it and removes every container that it started. It exits with 4 if some of them
+    could not be removed. A second Ctrl-C ends it at once, and a helper process removes them.
     """
     require_extra("ecs", "ecs serve")
     from stop_harness.ecs_endpoint import server

@@ -57,7 +57,10 @@ def cli(context: click.Context) -> None:
 @cli.command()
 @PATHS
 def validate(paths: tuple[Path, ...]) -> None:
-    """Check scenario files; every mistake with file:line:column, and what a task definition shows by itself."""
+    """Check scenario files without running them.
+
+    Names every mistake with file, line and column, and what a task definition shows before it runs.
+    """
     from stop_harness.scenario import discovery
     from stop_harness.verdict import static_findings
 
@@ -73,9 +76,10 @@ def validate(paths: tuple[Path, ...]) -> None:
 @PATHS
 @options(JOBS, REPEAT, SHARD, SEED, INFER, REPORT_DIR)
 def plan(paths: tuple[Path, ...], **settings: Any) -> None:
-    """Show what `run` would do and about how long it takes, without any engine.
+    """Show what `run` would do, and how long it would take.
 
-    By the latest run in --report-dir (default: reports), else by what the scenarios expect.
+    Needs no engine. The time is estimated from the latest run in --report-dir (default: reports), or from what the
+    scenarios expect.
     """
     from stop_harness import units
     from stop_harness.model import NS_PER_S
@@ -101,7 +105,7 @@ def plan(paths: tuple[Path, ...], **settings: Any) -> None:
 
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path), default=Path("stop-harness.yaml"))
-@click.option("--force", is_flag=True, help="Overwrite the file.")
+@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
 def init(path: Path, force: bool) -> None:
     """Write a commented scenario to start from."""
     from stop_harness.scenario.check_options import COMMENTED_SCENARIO
@@ -116,7 +120,7 @@ def init(path: Path, force: bool) -> None:
 
 
 @cli.command()
-@click.option("--results", is_flag=True, help="The schema of results.json instead.")
+@click.option("--results", is_flag=True, help="Print the schema of results.json instead.")
 def schema(results: bool) -> None:
     """Print the JSON Schema of scenario files."""
     import json
@@ -132,7 +136,7 @@ def schema(results: bool) -> None:
 
 @cli.command(epilog="Exits with 4 if no container engine answers: no Docker, no Podman, no ECS endpoint that is named.")
 def doctor() -> None:
-    """Say which engines answer here and what each could prove."""
+    """Say which engines answer here and what each can prove."""
     from stop_harness.run import open_engine
     from stop_harness.scenario.check_options import describe_engine
 
@@ -147,10 +151,10 @@ def doctor() -> None:
 
 
 @cli.command()
-@click.option("--all", "everything", is_flag=True, help="Also containers of runs that may still be alive.")
-@click.option("--images", is_flag=True, help="Also images that the harness built.")
+@click.option("--all", "everything", is_flag=True, help="Remove containers of runs that may still be alive, too.")
+@click.option("--images", is_flag=True, help="Remove images that the harness built, too.")
 def clean(everything: bool, images: bool) -> None:
-    """Remove what dead runs left on the engine."""
+    """Remove containers that dead runs left behind."""
     from stop_harness.engines.docker import host, reaper
 
     engine = host.find().address

@@ -70,57 +70,94 @@ def pids_limit(_context: click.Context, _parameter: click.Parameter, given: str 
         raise click.BadParameter(str(error)) from None
 
 
-ENGINE = option("--engine", default="auto", metavar="NAME", help="auto, docker, process or ecs.  [default: auto]")
-COLOR = option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Coloured output.")
-BASE_IMAGE = option("--base-image", metavar="IMAGE", help="Base image for Dockerfiles with ARG BASE_IMAGE.")
-REPEAT = option("--repeat", type=click.IntRange(1, 10_000), metavar="N", help="Repetitions of each stop.")
-JOBS = option("--jobs", default="auto", metavar="N|auto", help="Trials at once.  [default: auto]")
-REPORT_DIR = option("--report-dir", type=click.Path(path_type=Path, file_okay=False), help="Where runs are written.")
-JUNITXML = option("--junitxml", type=click.Path(path_type=Path, dir_okay=False), help="JUnit XML here as well.")
-SARIF = option("--sarif", type=click.Path(path_type=Path, dir_okay=False), help="SARIF 2.1.0 here as well.")
-SHARD = option("--shard", metavar="I/N", help="Run part I of N, the same part on every machine.")
-SEED = option("--seed", type=int, metavar="N", help="Shuffle trials of equal length.")
-KEEP = option("--keep", is_flag=True, help="Leave containers of trials that did not pass.")
+ENGINE = option(
+    "--engine",
+    default="auto",
+    metavar="NAME",
+    help="Where containers run: auto, docker, process or ecs.  [default: auto]",
+)
+COLOR = option(
+    "--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="When to colour the output."
+)
+BASE_IMAGE = option(
+    "--base-image", metavar="IMAGE", help="Replace the base image of Dockerfiles that have ARG BASE_IMAGE."
+)
+REPEAT = option("--repeat", type=click.IntRange(1, 10_000), metavar="N", help="Repeat each stop this many times.")
+JOBS = option("--jobs", default="auto", metavar="N|auto", help="Run at most this many trials at once.  [default: auto]")
+REPORT_DIR = option(
+    "--report-dir", type=click.Path(path_type=Path, file_okay=False), help="Write the report into a new folder in here."
+)
+JUNITXML = option(
+    "--junitxml", type=click.Path(path_type=Path, dir_okay=False), help="Also write JUnit XML to this file."
+)
+SARIF = option("--sarif", type=click.Path(path_type=Path, dir_okay=False), help="Also write SARIF 2.1.0 to this file.")
+SHARD = option("--shard", metavar="I/N", help="Run only part I of N. The parts are the same on every machine.")
+SEED = option("--seed", type=int, metavar="N", help="Shuffle trials that last equally long, by this seed.")
+KEEP = option("--keep", is_flag=True, help="Keep the containers of trials that did not pass.")
 FAIL_FAST = option("--fail-fast", is_flag=True, help="End the run at the first failure.")
-FAST = option("--fast", is_flag=True, help="End a stop early where the process table leaves no doubt.")
-INFER = option("--infer", is_flag=True, help="Perform only the longest stop timeout; derive the shorter ones.")
-CLUSTER = option("--cluster", metavar="NAME", help="Cluster of --engine ecs.  [default: default]")
+FAST = option("--fast", is_flag=True, help="End a stop early if the process table shows how it would end.")
+INFER = option(
+    "--infer", is_flag=True, help="Stop with the longest timeout only and derive what shorter ones would give."
+)
+CLUSTER = option("--cluster", metavar="NAME", help="Run tasks in this cluster, with --engine ecs.  [default: default]")
 RUN_TASK = option(
     "--run-task",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="JSON file with more of RunTask's input, for --engine ecs: launchType, networkConfiguration, …",
+    help="Add the input of RunTask in this JSON file, such as launchType, with --engine ecs.",
 )
 FRACTION = click.FloatRange(0, 1, min_open=True, max_open=True)
 EFFORT = (
     FAST,
     INFER,
-    option("--until-sure", is_flag=True, help="Repeat stops until it is certain enough that they are graceful."),
-    option("--confidence", type=FRACTION, default=0.95, metavar="C", help="How certain.  [default: 0.95]"),
-    option("--reliability", type=FRACTION, default=0.99, metavar="R", help="Of how many stops.  [default: 0.99]"),
-    option("--max-repeat", type=click.IntRange(1, 100_000), metavar="N", help="Give up after N repetitions."),
-    option("--max-time", metavar="DURATION", help="Begin no further repetition after this time."),
+    option(
+        "--until-sure",
+        is_flag=True,
+        help="Repeat stops until they are shown to be graceful, see --confidence and --reliability.",
+    ),
+    option(
+        "--confidence",
+        type=FRACTION,
+        default=0.95,
+        metavar="C",
+        help="How certain --until-sure has to be.  [default: 0.95]",
+    ),
+    option(
+        "--reliability",
+        type=FRACTION,
+        default=0.99,
+        metavar="R",
+        help="What share of stops --until-sure has to show to be graceful.  [default: 0.99]",
+    ),
+    option(
+        "--max-repeat", type=click.IntRange(1, 100_000), metavar="N", help="Give up --until-sure after N repetitions."
+    ),
+    option("--max-time", metavar="DURATION", help="Begin no further repetition of --until-sure after this time."),
 )
-SHOW_VALUES = option("--show-values", is_flag=True, help="Keep values of environment variables in clear in the report.")
-SHARE_REPORT = option("--share-report", is_flag=True, help="Let others read the report, as far as the umask lets them.")
+SHOW_VALUES = option("--show-values", is_flag=True, help="Show the values of environment variables in the report.")
+SHARE_REPORT = option(
+    "--share-report", is_flag=True, help="Let other users read the report, as far as the umask allows."
+)
 WITNESS = option(
     "--witness",
     is_flag=True,
-    help="Run a small container on the engine that hears of every process of that machine, where silent kills could "
-    "not be proved otherwise.",
+    help="Add a small container that sees every process of the engine's machine, if silent kills cannot be proved "
+    "without it.",
 )
-TRY_FIXES = option("--try-fixes", is_flag=True, help="Repeat bad stops with changes that may cure them.")
+TRY_FIXES = option(
+    "--try-fixes", is_flag=True, help="Try changes that may cure a bad stop, and report which of them do."
+)
 BASELINE = option(
     "--baseline",
     type=click.Path(path_type=Path),
     metavar="RUN_DIR",
-    help="Compare with this run, such as reports/latest.",
+    help="Say what changed since this run, such as reports/latest.",
 )
-FAIL_ON_SLOWER = option("--fail-on-slower", is_flag=True, help="Exit code 1 if a stop is slower than in the baseline.")
+FAIL_ON_SLOWER = option("--fail-on-slower", is_flag=True, help="Exit with 1 if a stop is slower than in the baseline.")
 RESUME = option(
     "--resume",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="RUN_DIR",
-    help="Perform what this run still lacks, instead of PATHS.",
+    help="Finish this run instead of running PATHS.",
 )
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 PATHS_OR_RESUME = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))

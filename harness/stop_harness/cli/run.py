@@ -56,7 +56,10 @@ GOES_WITH_RESUME = frozenset({"resume", "jobs", "baseline", "fail_on_slower", "j
 @options(BASELINE, FAIL_ON_SLOWER, REPORT_DIR, JUNITXML, SARIF, SHARE_REPORT, SHOW_VALUES, BASE_IMAGE, COLOR)
 @click.pass_context
 def run(context: click.Context, /, paths: tuple[Path, ...], color: str, resume: Path | None, **settings: Any) -> None:
-    """Run every scenario in PATHS (files, or folders of them) and write a report."""
+    """Run the scenarios in PATHS and write a report.
+
+    PATHS are scenario files, or folders with such files.
+    """
     if resume is not None:
         request = _resumed(context, resume, paths, settings)
     elif paths:

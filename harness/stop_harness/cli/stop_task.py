@@ -56,41 +56,56 @@ class Refusal(StopHarnessError):
         self.exit_code = exit_code
 
 
-@click.command(cls=StopTaskCommand, epilog=EPILOG, short_help="Stop a running ECS task and measure it.")
-@click.option("--cluster", metavar="NAME|ARN", help="The cluster of the task.  [default: default]")
-@click.option("--task", metavar="ID|ARN", help="The task to stop.")
-@click.option("--reason", metavar="TEXT", help="Shown as the task's stoppedReason.")
-@click.option("--no-wait", is_flag=True, help="Only ask ECS to stop it, and print what `aws ecs stop-task` prints.")
-@click.option("--cli-input-json", metavar="JSON", help="Parameters as JSON, or file://PATH; options override it.")
-@click.option("--cli-input-yaml", metavar="YAML", help="Parameters as YAML, or file://PATH; options override it.")
+@click.command(cls=StopTaskCommand, epilog=EPILOG, short_help="Stop a running ECS task and judge how it shut down.")
+@click.option("--cluster", metavar="NAME|ARN", help="The task runs in this cluster.  [default: default]")
+@click.option("--task", metavar="ID|ARN", help="Stop this task.")
+@click.option("--reason", metavar="TEXT", help="Give this reason, which is shown as stoppedReason.")
+@click.option("--no-wait", is_flag=True, help="Do not follow the stop; print what `aws ecs stop-task` prints.")
+@click.option("--cli-input-json", metavar="JSON", help="Take parameters from JSON or file://PATH; options come first.")
+@click.option("--cli-input-yaml", metavar="YAML", help="Take parameters from YAML or file://PATH; options come first.")
 @click.option(
     "--generate-cli-skeleton",
     "skeleton",
     is_flag=False,
     flag_value="input",
     type=click.Choice(SKELETONS),
-    help="Print an input file, or an answer, to start from; send nothing.",
+    help="Print a template of the input or of the answer; send nothing.",
 )
-@click.option("--output", type=click.Choice(FORMATS), help="Print the task in this form on standard output.")
-@click.option("--query", metavar="JMESPATH", help="Print this part of the task.")
-@click.option("--endpoint-url", metavar="URL", help="Where ECS answers, such as that of `stop-harness ecs serve`.")
-@click.option("--profile", metavar="NAME", help="Profile of ~/.aws/config.")
-@click.option("--region", metavar="NAME", help="Overrides AWS_REGION and the profile.")
-@click.option("--color", "colour", type=click.Choice(["on", "off", "auto"]), default="auto", help="Coloured output.")
-@click.option("--no-sign-request", is_flag=True, help="Send no signature; no credentials are needed then.")
+@click.option("--output", type=click.Choice(FORMATS), help="Print the task in this format on standard output.")
+@click.option("--query", metavar="JMESPATH", help="Print only this part of the task.")
+@click.option("--endpoint-url", metavar="URL", help="Send the request here, such as to `stop-harness ecs serve`.")
+@click.option("--profile", metavar="NAME", help="Use this profile of ~/.aws/config.")
+@click.option("--region", metavar="NAME", help="Use this region instead of AWS_REGION's or the profile's.")
+@click.option(
+    "--color", "colour", type=click.Choice(["on", "off", "auto"]), default="auto", help="When to colour the output."
+)
+@click.option("--no-sign-request", is_flag=True, help="Send no signature. Needs no credentials.")
 @click.option("--no-verify-ssl", is_flag=True, help="Do not check the server's certificate.")
-@click.option("--ca-bundle", metavar="FILE", help="Certificates to check the server's with.")
-@click.option("--cli-read-timeout", type=int, metavar="S", help="For one answer, 0 for none.  [default: 60]")
-@click.option("--cli-connect-timeout", type=int, metavar="S", help="For a connection, 0 for none.  [default: 60]")
-@click.option("--cli-binary-format", type=click.Choice(["base64", "raw-in-base64-out"]), help="No effect here.")
-@click.option("--no-paginate", is_flag=True, help="No effect here: the answer has one page.")
-@click.option("--no-cli-pager", is_flag=True, help="Print long output at once.")
-@click.option("--cli-auto-prompt", "prompt", is_flag=True, help="Ask for what was not given.")
-@click.option("--no-cli-auto-prompt", "no_prompt", is_flag=True, help="Do not ask, whatever the configuration says.")
-@click.option("--debug", is_flag=True, help="Log what is sent and received.")
+@click.option("--ca-bundle", metavar="FILE", help="Check the server's certificate against these.")
+@click.option(
+    "--cli-read-timeout", type=int, metavar="S", help="Wait this long for an answer; 0 waits forever.  [default: 60]"
+)
+@click.option(
+    "--cli-connect-timeout",
+    type=int,
+    metavar="S",
+    help="Wait this long for a connection; 0 waits forever.  [default: 60]",
+)
+@click.option(
+    "--cli-binary-format",
+    type=click.Choice(["base64", "raw-in-base64-out"]),
+    help="Accepted for compatibility; has no effect here.",
+)
+@click.option("--no-paginate", is_flag=True, help="Accepted for compatibility; the answer has one page.")
+@click.option("--no-cli-pager", is_flag=True, help="Do not use a pager.")
+@click.option("--cli-auto-prompt", "prompt", is_flag=True, help="Ask for parameters that are missing.")
+@click.option("--no-cli-auto-prompt", "no_prompt", is_flag=True, help="Never ask for parameters.")
+@click.option("--debug", is_flag=True, help="Log requests and answers.")
 @click.version_option(VERSION, prog_name="stop-harness")
 def stop_task(*, no_wait: bool, **given: Any) -> None:
-    """Stop a running ECS task, follow it until it has STOPPED, and say how each container took it.
+    """Stop a running ECS task and say how each of its containers shut down.
+
+    The task is followed until it has STOPPED.
 
     \b
     stop-harness stop-task --task 4ae5…c0f2 --endpoint-url http://127.0.0.1:8123

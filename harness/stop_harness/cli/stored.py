@@ -25,7 +25,10 @@ from stop_harness.cli.options import (
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @COLOR
 def judge(run_dir: Path, color: str) -> None:
-    """Judge a stored run again with today's rules; says what changed, writes nothing."""
+    """Judge a stored run again by today's rules.
+
+    Says which verdicts changed. Writes nothing.
+    """
     from stop_harness.renderers import terminal
     from stop_harness.run import pipeline, store
 
@@ -53,7 +56,10 @@ def report(
     report_dir: Path | None,
     share_report: bool,
 ) -> None:
-    """Write the report of a stored run again, or merge the shards of several into a new one."""
+    """Write the report of a stored run again.
+
+    The shards of one run are merged into a new run directory.
+    """
     from stop_harness.renderers.plots import drawing
     from stop_harness.renderers.sections import trend_text
     from stop_harness.run import pipeline, store, write_report

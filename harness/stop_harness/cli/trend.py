@@ -13,10 +13,14 @@ from stop_harness.cli.options import Command
 @click.command(cls=Command)
 @click.argument("run_dirs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), help="The page.  [default: beside the first run]"
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the page to this file.  [default: trend.html beside the first run]",
 )
 def trend(run_dirs: tuple[Path, ...], output: Path | None) -> None:
-    """Show how stops changed over several runs: trend.html and trend.svg.
+    """Show how stops changed over several runs.
+
+    Writes trend.html and, beside it, trend.svg.
 
     \b
     stop-harness trend reports/2*
