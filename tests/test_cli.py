@@ -574,7 +574,7 @@ def test_a_pids_limit_that_the_engine_does_not_apply_is_said() -> None:
     answer = shell("check", "--pids-limit", 50, *command)
     assert answer.code == 0, answer.err
     assert answer.err.count("not applied by the engine process: the pids limit of 50 (") == 1
-    assert f"compliant: {Path(PYTHON).name} left" in " ".join(answer.out.split())
+    assert f"graceful: {Path(PYTHON).name} exited within" in " ".join(answer.out.split())
     assert "Dockerfile" not in answer.err
     assert "not applied" not in shell("check", *command).err
 

@@ -25,6 +25,17 @@ def test_few_processes_are_named_and_many_are_counted() -> None:
     assert listed(("sleep",) * 10, 3000).startswith("3,000 processes (sleep, sleep")
 
 
+def test_what_is_said_of_several_processes_is_said_once() -> None:
+    """Who was killed by another process of the container, and when, also in the words of earlier records."""
+    killed = [f"{name}, {KILLED_FROM_INSIDE} {ms} ms before PID 1 exited" for name, ms in (("a (PID 8)", 5), ("b", 3))]
+    said = f"({KILLED_FROM_INSIDE}, 3 to 5 ms before PID 1 exited)"
+    assert listed(killed) == f"a (PID 8), b {said}"
+    assert listed(["sh", *killed]) == f"sh, and a (PID 8), b {said}"
+    assert (
+        listed([killed[0].replace("exited", "left")]) == f"a (PID 8) ({KILLED_FROM_INSIDE}, 5 ms before PID 1 exited)"
+    )
+
+
 def test_those_with_a_cause_of_their_own_are_kept_first() -> None:
     """A supervisor's SIGKILL is told from the end of the namespace by these words."""
     inside = f"worker, {KILLED_FROM_INSIDE}"

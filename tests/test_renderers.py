@@ -238,7 +238,7 @@ def test_markdown_stays_small_and_shows_what_did_not_pass_first() -> None:
     text = markdown.render(large_report(5000))
     assert len(text.encode()) < 100_000
     assert "200 of 4,995 trials" in text
-    assert "| ✔ pass |" not in text
+    assert "| = pass |" not in text
 
 
 @given(any_text)
@@ -279,7 +279,7 @@ def test_the_summary_fits_the_terminal(realistic: Report, width: int) -> None:
 def test_the_summary_says_what_each_stop_timeout_came_to(realistic: Report) -> None:
     """Neighbouring stop timeouts with the same outcome stand together."""
     text = terminal.summary(realistic, width=120, colour=False)
-    assert "✔ drains-5s          2 s killed  10 s, 30 s graceful (5.0 s)  compliant, 25.0 s to spare" in text
+    assert "= drains-5s          2 s killed  10 s, 30 s graceful (5.0 s)  ✔ compliant, 25.0 s to spare" in text
     assert "7 of 18 scenarios are compliant" in text
     assert "skipped  needs-images" in text
 
@@ -315,12 +315,20 @@ def test_no_text_controls_the_terminal(text: str) -> None:
     whole.encode("utf-8")
 
 
-def test_check_says_compliant_in_one_sentence() -> None:
+def test_no_mark_of_success_stands_beside_not_compliant(realistic: Report) -> None:
+    """A stop that was expected to end in SIGKILL, and did, has the mark of its expectation and that of compliance."""
+    texts = (terminal.summary(realistic, width=120), markdown.render(realistic), junit.render(realistic))
+    lines = [line for text in texts for line in text.splitlines() if "not compliant" in line]
+    assert any(line.startswith("= ignores-sigterm") for line in lines)
+    assert not [line for line in lines if "✔" in line]
+
+
+def test_check_says_graceful_in_one_sentence() -> None:
     """Who, how long, and how much time was left."""
     first = terminal.check_verdict(report_on("handles-sigterm"), width=200).splitlines()[0]
     assert first == (
-        "✔ compliant: handles-sigterm:latest left at most 0.148 s after SIGTERM, "
-        "29.85 s before ECS would have sent SIGKILL."
+        "✔ graceful: handles-sigterm:latest exited within 0.148 s of SIGTERM, "
+        "29.85 s before Amazon ECS would have sent SIGKILL."
     )
 
 
@@ -328,8 +336,7 @@ def test_check_says_who_sent_sigkill_and_how_we_know() -> None:
     """The stop timeout, the engine and the evidence; then findings and the end of the log."""
     text = terminal.check_verdict(report_on("shell-form"), width=200)
     assert text.startswith(
-        "✘ not compliant: shell-form:latest was still running 30 s after SIGTERM; "
-        "Docker Engine sent SIGKILL (observed)."
+        "✘ killed: shell-form:latest was still running 30 s after SIGTERM; Docker Engine sent SIGKILL (observed)."
     )
     assert "stop timeout 30 s: killed after 30.0 s, exit code 137" in text
     assert "evidence  SIGKILL was observed" in text

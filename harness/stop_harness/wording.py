@@ -46,8 +46,10 @@ COMPLIANCE_MARKS = {
     ComplianceStatus.NON_COMPLIANT: "✘",
     ComplianceStatus.INCONCLUSIVE: "?",
 }
-STATUS_MARKS = {Status.PASS: "✔", Status.FAIL: "✘", Status.INCONCLUSIVE: "?"}
-ASCII_MARKS = str.maketrans({"✔": "+", "✘": "x", "×": "x", "–": "-", "−": "-", "…": "~", "·": "|", "≤": "<"})
+STATUS_MARKS = {Status.PASS: "=", Status.FAIL: "≠", Status.INCONCLUSIVE: "?"}
+"""Whether a stop was as expected. Not the marks of compliance: a container that is expected to be killed, and is,
+passes and is not compliant, and ✔ beside "not compliant" reads as a contradiction."""
+ASCII_MARKS = str.maketrans({"≠": "!", "✔": "+", "✘": "x", "×": "x", "–": "-", "−": "-", "…": "~", "·": "|", "≤": "<"})
 """Stand-ins where the terminal cannot show the mark."""
 
 

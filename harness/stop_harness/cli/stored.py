@@ -39,10 +39,13 @@ def judge(run_dir: Path, color: str) -> None:
         color,
     )
     now = pipeline.judge(stored)
-    changed = [(old, new) for old, new in zip(then, now, strict=True) if old != new]
+    pairs = list(zip(then, now, strict=True))
+    changed = [(old, new) for old, new in pairs if (old.outcome, old.status) != (new.outcome, new.status)]
+    reworded = sum(old != new for old, new in pairs) - len(changed)
     for old, new in changed:
         click.echo(f"changed: {new.trial_id}: {old.outcome} ({old.status}) is now {new.outcome} ({new.status})")
-    click.echo(f"\n{len(now) - len(changed)} of {len(now)} verdicts are as they were")
+    explained = f", {reworded} of them with another explanation" if reworded else ""
+    click.echo(f"\n{len(now) - len(changed)} of {len(now)} verdicts are as they were{explained}")
     sys.exit(exit_codes.of_report(report))
 
 

@@ -11,7 +11,15 @@ import xml.etree.ElementTree as ET  # nosec B405 # writes only
 from stop_harness import signals
 from stop_harness.model import NS_PER_S, Report, SkippedScenario, Status, TrialResult
 from stop_harness.verdict.judge import lost_requests
-from stop_harness.wording import OUTCOME_WORDS, one_line, printable, requests_line, run_duration_ns, trial_title
+from stop_harness.wording import (
+    COMPLIANCE_WORDS,
+    OUTCOME_WORDS,
+    one_line,
+    printable,
+    requests_line,
+    run_duration_ns,
+    trial_title,
+)
 
 
 def render(report: Report) -> str:
@@ -45,6 +53,11 @@ def _suite(report: Report, name: str, results: list[TrialResult]) -> ET.Element:
         timestamp=one_line(report.run.started_at),
         hostname=one_line(report.run.machine),
     )
+    properties = ET.SubElement(suite, "properties")
+    for row in report.compliance:
+        if row.scenario == name:
+            value = f"{COMPLIANCE_WORDS[row.status]}: {one_line(row.reason)}"
+            ET.SubElement(properties, "property", name="amazon_ecs_30_s", value=value)
     suite.extend(_case(result) for result in results)
     return suite
 
@@ -73,6 +86,9 @@ def _case(result: TrialResult) -> ET.Element:
     return case
 
 
+_EXPECTATIONS = {Status.PASS: "met", Status.FAIL: "not met", Status.INCONCLUSIVE: "not known"}
+
+
 def _properties(result: TrialResult) -> list[tuple[str, str]]:
     """What a CI server may show beside the case; unknown values are left out."""
     seen, facts = result.observation, result.verdict.facts
@@ -80,6 +96,7 @@ def _properties(result: TrialResult) -> list[tuple[str, str]]:
     values = {
         "trial_id": seen.trial_id,
         "outcome": result.verdict.outcome.value,
+        "expectation": _EXPECTATIONS[result.verdict.status],
         "stop_timeout_s": _seconds(seen.stop_timeout_ns),
         "stop_signal": None if seen.stop_signal is None else signals.name(seen.stop_signal),
         "shutdown_duration_s": None if duration is None else _seconds(duration),

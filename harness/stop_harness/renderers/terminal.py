@@ -23,6 +23,7 @@ from stop_harness.model import (
     TimeoutAdvice,
     TrialResult,
 )
+from stop_harness.renderers.check_headline import headline, worst_status
 from stop_harness.renderers.sections import assurance_text, remedy_text, statistics_text, task_text, trend_text
 from stop_harness.wording import (
     ASCII_MARKS,
@@ -49,6 +50,7 @@ MAX_PROBLEMS = 20
 MAX_STOPS = 30
 """Trials of one scenario that `check` gives a line each; of more it says how many came to what."""
 LOG_LINES = 5
+LEGEND = "Marks: = as expected, ≠ not as expected; ✔ ✘ against the 30 s of Amazon ECS; ? not known."
 _NAME_WIDTH = 24
 _MIN_WIDTH = 40
 _NARROW = 72
@@ -87,6 +89,7 @@ def summary(report: Report, *, width: int = 80, colour: bool = False, unicode: b
         [
             *_wrapped(compliance_headline(report), width),
             *_wrapped(expectation_headline(report) + _run_time(report), width),
+            *_wrapped(LEGEND, width),
         ],
     ]
     text = "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
@@ -106,13 +109,14 @@ def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unic
     lines: list[str] = []
     for row, scenario in zip(report.compliance, report.scenarios, strict=True):
         results = report.of_scenario(row.scenario)
-        sentence = _task_sentence if scenario.subject.task else _verdict_sentence
-        headline = f"{COMPLIANCE_MARKS[row.status]} {sentence(row, results, subject_name(scenario))}"
-        lines += [paint(line, _COMPLIANCE_COLOURS[row.status]) for line in _wrapped(headline, width, indent="  ")]
+        first = headline(row, results, subject_name(scenario))
+        colour_of = {"=": _DIM}.get(first.mark) or _STATUS_COLOURS[first.status or Status.INCONCLUSIVE]
+        lines += [paint(line, colour_of) for line in _wrapped(f"{first.mark} {first.text}", width, indent="  ")]
         lines += ["", *_timeout_lines(results, width, paint, own=scenario.stop.own_timeouts)]
         for task in task_text.sections(report):
             lines += _task_lines(task, width, paint) if task.scenario == one_line(scenario.name) else []
-        lines += ["", *_evidence_lines(results, width)] if results else []
+        lines += ["", *(_hanging("Amazon ECS", first.ecs, width) if first.ecs else [])] if results else []
+        lines += _evidence_lines(results, width) if results else []
         lines += _cause_lines(results, width)
         lines += _finding_lines(results, width, paint)
         lines += _definition_lines(task_text.findings(report, scenario.name), width, paint)
@@ -145,16 +149,10 @@ def _scenario_lines(report: Report, width: int, paint: _Paint) -> list[str]:
         results = report.of_scenario(name)
         parts = [(part, "") for part in _timeout_parts(results)]
         parts.append((_compliance_text(compliance[name]), _COMPLIANCE_COLOURS[compliance[name].status]))
-        status = _worst_status(results)
+        status = worst_status(results)
         mark, colour = (STATUS_MARKS[status], _STATUS_COLOURS[status]) if status else ("-", _YELLOW)
         lines += _flow(paint(mark, colour), _fit(one_line(name), column), parts, width, paint)
     return lines
-
-
-def _worst_status(results: tuple[TrialResult, ...]) -> Status | None:
-    """None: no trial was run."""
-    found = {result.verdict.status for result in results}
-    return next((status for status in (Status.FAIL, Status.INCONCLUSIVE, Status.PASS) if status in found), None)
 
 
 def _timeout_parts(results: tuple[TrialResult, ...]) -> list[str]:
@@ -191,10 +189,10 @@ def _range(trials: list[TrialResult]) -> str:
 
 
 def _compliance_text(row: Compliance) -> str:
-    if row.status is ComplianceStatus.INCONCLUSIVE:
-        return "compliance unclear"  # beside an outcome that may itself read "inconclusive"
+    """With a mark of its own: a lesson that expects `killed` meets its expectation and is not compliant."""
+    word = "not known" if row.status is ComplianceStatus.INCONCLUSIVE else COMPLIANCE_WORDS[row.status]
     spare = f", {seconds(row.headroom_ns)} to spare" if row.headroom_ns is not None else ""
-    return f"{COMPLIANCE_WORDS[row.status]}{spare}"
+    return f"{COMPLIANCE_MARKS[row.status]} {word}{spare}"
 
 
 def _flow(mark: str, name: str, parts: Iterable[tuple[str, str]], width: int, paint: _Paint) -> list[str]:
@@ -263,36 +261,6 @@ def _run_time(report: Report) -> str:
 # ── check ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _verdict_sentence(row: Compliance, results: tuple[TrialResult, ...], subject: str) -> str:
-    """The one sentence of `check`. `subject` is the container's name."""
-    signal = _stop_signal(results)
-    if row.status is ComplianceStatus.COMPLIANT and row.headroom_ns is not None:
-        left = precise_seconds(row.default_timeout_ns - row.headroom_ns)
-        at_most = "at most " if len(results) > 1 else ""
-        spare = f"{precise_seconds(row.headroom_ns)} before ECS would have sent SIGKILL"
-        return f"compliant: {subject} left {at_most}{left} after {signal}, {spare}."
-    if row.status is ComplianceStatus.INCONCLUSIVE:
-        return f"inconclusive: {subject}. {one_line(row.reason)}"
-    killed = [result for result in results if result.verdict.outcome is Outcome.KILLED]
-    worst = max(killed, key=lambda result: result.observation.stop_timeout_ns, default=None)
-    if worst is None or worst.observation.stop_timeout_ns < row.default_timeout_ns:
-        return f"not compliant: {subject}. {one_line(row.reason)}"
-    if worst.verdict.facts.sigkill_reason == worst.observation.cut_short:
-        return f"not compliant: {subject} {one_line(worst.verdict.reason)}"
-    engine, evidence = worst.observation.engine.product, worst.verdict.facts.sigkill_evidence
-    waited = timeout(worst.observation.stop_timeout_ns)
-    return (
-        f"not compliant: {subject} was still running {waited} after {signal}; "
-        f"{one_line(engine)} sent SIGKILL ({evidence.value.replace('_', ' ')})."
-    )
-
-
-def _task_sentence(row: Compliance, results: tuple[TrialResult, ...], subject: str) -> str:
-    """A task is told by its worst container."""
-    del results
-    return f"{COMPLIANCE_WORDS[row.status]}: {subject}. {one_line(row.reason)}"
-
-
 def _task_lines(section: task_text.TaskSection, width: int, paint: _Paint) -> list[str]:
     """The containers of a task in the order of their stop, as a table; then the chain and what to mend first."""
     heads = ("container", "after", "took", "share", "limit", "ended")
@@ -328,13 +296,6 @@ def _definition_lines(findings: tuple[task_text.FindingText, ...], width: int, p
         for item in findings
         for line in _hanging(item.severity, f"{item.text} [{item.rule}]", width, paint, colours[item.severity])
     ]
-
-
-def _stop_signal(results: tuple[TrialResult, ...]) -> str:
-    """The signal that stopped the trials; `the stop signal` where it is not known or not always the same."""
-    sent = {result.observation.stop_signal for result in results}
-    number = sent.pop() if len(sent) == 1 else None
-    return "the stop signal" if number is None else signals.name(number)
 
 
 def _timeout_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint, *, own: bool) -> list[str]:

@@ -17,18 +17,7 @@ from stop_harness._version import VERSION
 from stop_harness.engines.interface import Engine
 from stop_harness.errors import StopHarnessError, StoreError, SurroundingsError, UsageError
 from stop_harness.evidence import forecast
-from stop_harness.model import (
-    NS_PER_S,
-    Plan,
-    ReferenceStop,
-    RemedyTrial,
-    Report,
-    RunInfo,
-    Status,
-    StoredRun,
-    TrialResult,
-    Verdict,
-)
+from stop_harness.model import NS_PER_S, Plan, RemedyTrial, Report, RunInfo, Status, StoredRun, TrialResult, Verdict
 from stop_harness.plan import running_time
 from stop_harness.report import build, redaction
 from stop_harness.run import crash_report, digest_key, perform_trials, ready_engine, store, write_report
@@ -75,7 +64,7 @@ def run(
     recorder = Recorder(directory, listener.note)
     try:
         if directory is not None and stored.run.reference is None:  # without a record nobody would see it
-            stored = replace(stored, run=replace(stored.run, reference=_reference(engine, listener)))
+            stored = replace(stored, run=replace(stored.run, reference=reference.measure(engine)))
         recorder.begin(_run_file(stored, request), (*results, *tried))
         for raw in perform_trials.results_of(request, planned, engine, listener, interruption):
             performed.append(raw)
@@ -303,13 +292,6 @@ def _close(
 def _refuse_tasks(request: RunRequest, option: str) -> None:
     if any(item.subject.task is not None for item in request.scenarios):
         raise UsageError(f"{option} looks at one container, not at a task definition; check its images one by one")
-
-
-def _reference(engine: Engine, listener: Listener) -> ReferenceStop | None:
-    measured = reference.measure(engine)
-    if measured is not None:
-        listener.note(wording.reference_sentence(measured))
-    return measured
 
 
 def _run_file(stored: StoredRun, request: RunRequest | None = None) -> store.RunFile:
