@@ -20,7 +20,7 @@ help:
 	@echo "make lock        write requirements/dev.txt again, the hashes that development and CI install"
 	@echo "make lint        ruff, mypy --strict, the import contracts of pyproject.toml, and bandit"
 	@echo "make docs        write the generated parts of docs/ again"
-	@echo "make known-stops  stop those images and write docs/known-stops.md and the README's table again"
+	@echo "make known-stops  stop those images and write docs/known-stops.md and the README's line again"
 	@echo "make example     write reports/example again from the shipped scenarios"
 	@echo "make witness     compile the witness for both machines again; its bytes must not change unless its source did"
 	@echo "make base-image  make a base image from Debian's packages (needs mmdebstrap and Docker, no registry)"

@@ -1,4 +1,4 @@
-"""What was measured, section by section: kept in results.json, shown in results.md and in the README's table."""
+"""What was measured, section by section: kept in results.json, shown in results.md and docs/comparison.md."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 RECORD, PAGE = HERE / "results.json", HERE / "results.md"
-README = HERE.parent / "README.md"
+COMPARISON = HERE.parent / "docs/comparison.md"
 BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
 
 HEAD = """\
@@ -76,13 +76,13 @@ def read() -> dict[str, Any]:
 
 
 def write_pages(record: dict[str, Any], order: Iterable[str]) -> None:
-    """results.md whole, and the README's table between its marks."""
+    """results.md whole, and the table of docs/comparison.md between its marks."""
     sections = [record[name] for name in order if name in record]
     PAGE.write_text(page(sections), encoding="utf-8")
-    text = README.read_text(encoding="utf-8")
-    table = readme_table(record)
+    text = COMPARISON.read_text(encoding="utf-8")
+    table = short_table(record)
     if table and BEGIN in text:
-        README.write_text(
+        COMPARISON.write_text(
             re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{table}\n{END}", text, flags=re.DOTALL), encoding="utf-8"
         )
 
@@ -124,8 +124,8 @@ def _where(place: dict[str, Any]) -> str:
     return f"{place['date']}, {place['machine']}, {place['engine']}."
 
 
-def readme_table(record: dict[str, Any]) -> str:
-    """A few lines for the README; empty while a section that it needs is missing."""
+def short_table(record: dict[str, Any]) -> str:
+    """A few lines for docs/comparison.md; empty while a section that it needs is missing."""
     if not {"one", "hundred", "serial", "flight", "reports", "start-up"} <= set(record):
         return ""
     one, hundred, serial, flight, reports, start = (

@@ -5,7 +5,8 @@
     python -m benchmarks.run --quick                each once, to see that it works
 
 Needs a Docker engine on this machine and a quiet machine. Nothing is asserted: the tables say which target was met.
-Each section goes into results.json as soon as it is measured; results.md and the README's table are written from that.
+Each section goes into results.json as soon as it is measured; results.md and the table of
+docs/comparison.md are written from that.
 """
 
 from __future__ import annotations

@@ -27,6 +27,10 @@ PAGES = sorted(
     for page in ROOT.glob(pattern)
 )
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+USAGE = (ROOT / "docs/usage.md").read_text(encoding="utf-8")
+
+MOST_README_WORDS = 1300
+"""A page that is read to its end; the rest has pages of its own, to which it links."""
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(stop-harness [^`\n]+)`")
@@ -120,7 +124,12 @@ def test_every_subcommand_has_help(name: str) -> None:
     result = CliRunner().invoke(main.cli, [name, "--help"])
     assert result.exit_code == 0, result.output
     assert main.cli.commands[name].get_short_help_str().strip()
-    assert re.search(rf"(stop-harness |`){name}\b", README), "the README does not mention it"
+    assert re.search(rf"(stop-harness |`){name}\b", USAGE), "docs/usage.md does not list it"
+
+
+def test_the_readme_can_be_read_to_its_end() -> None:
+    """At most 1,300 words, with its examples and tables."""
+    assert len(README.split()) <= MOST_README_WORDS
 
 
 def test_exit_codes_are_those_of_the_command_line() -> None:
@@ -133,9 +142,9 @@ def test_exit_codes_are_those_of_the_command_line() -> None:
     assert {int(code) for code in re.findall(r"\b(\d+) [a-z]", options.EXIT_CODES_HELP)} == codes
 
 
-def test_readme_lists_every_setting() -> None:
+def test_usage_page_lists_every_setting() -> None:
     """What `[tool.stop-harness]` and the environment may set."""
-    listed = README.partition("These can be set:")[2].partition(".\n")[0]
+    listed = USAGE.partition("These can be set:")[2].partition(".\n")[0]
     assert {name.replace("-", "_") for name in re.findall(r"`([a-z-]+)`", listed)} == options.SETTINGS
 
 

@@ -1,6 +1,6 @@
 """python -m tests.known_stops: build, run, compare, and print what is wrong.
 
---write           write docs/known-stops.md and the README's block
+--write           write docs/known-stops.md and the README's line
 --under-load N    then stop each N times more beside two busy loops
 --report-dir DIR  keep the runs there
 --only TEXT       only the stops with TEXT in their name

@@ -1,4 +1,4 @@
-"""A measurement as Markdown: docs/known-stops.md and the README's block."""
+"""A measurement as Markdown: docs/known-stops.md and the README's line."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def wrong_outcomes(measurement: Measurement) -> list[str]:
 
 
 def write(measurement: Measurement, loaded: Measurement | None) -> None:
-    """Write the page, and the README's block where it has one."""
+    """Write the page, and the README's line between its marks."""
     PAGE.write_text(_page(measurement, loaded), encoding="utf-8")
     text = README.read_text(encoding="utf-8")
     if BEGIN in text:
@@ -85,15 +85,14 @@ def _page(measurement: Measurement, loaded: Measurement | None) -> str:
 
 
 def _short(measurement: Measurement) -> str:
-    engine = f"{measurement.engine.product} {measurement.engine.version}"
-    line = f"{len(measurement.stops)} known stops on {measurement.started_at[:10]}, {engine}:\n\n"
-    return line + _matrix(measurement) + "\n" + _counts_line(measurement) + "\n"
-
-
-def _counts_line(measurement: Measurement) -> str:
+    """One line; the README has no room for a table."""
     table = counts(measurement)
-    parts = [f"{name} {right} of {asked}" for name, (right, asked) in table.items()]
-    return "Right: " + ", ".join(parts[:-1]) + f". {parts[-1].capitalize()} bad stops.\n"
+    (right, asked), (false, bad) = table["outcome"], table["false `graceful`"]
+    told = f"{false or 'no'} bad stop{'s' if false > 1 else ''} of {bad} {'were' if false > 1 else 'was'}"
+    return (
+        f"{len(measurement.stops)} stops of real images whose outcome was known: right in {right} of {asked}, and "
+        f"{told} called `graceful`.\n"
+    )
 
 
 def _counts_table(measurement: Measurement) -> str:
