@@ -333,7 +333,7 @@ def test_a_fault_anywhere_is_4_from_every_command(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock" if "docker_host" in place else "")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock" if "docker.host" in place else "")
     monkeypatch.setenv("DOCKER_CONTEXT", "default")
     monkeypatch.setenv("STOP_HARNESS_ENGINE_SOCKETS", "")
     Path("a.yaml").write_text("version: 1\nname: web\nsubject: {build: ., command: ['true']}\n")

@@ -23,8 +23,8 @@ from stop_harness.model import (
     TimeoutAdvice,
     TrialResult,
 )
-from stop_harness.renderers.check_headline import headline, worst_status
 from stop_harness.renderers.sections import assurance_text, remedy_text, statistics_text, task_text, trend_text
+from stop_harness.renderers.sections.check_headline import headline, worst_status
 from stop_harness.wording import (
     ASCII_MARKS,
     COMPLIANCE_MARKS,
