@@ -65,6 +65,9 @@ signal.signal(signal.SIGTERM, leave)
 print("ready", flush=True)
 while True: time.sleep(0.05)  # not pause(): a signal just before it would wait for the next one
 """
+RUN_ID = f"test-{os.getpid()}"
+"""Others may try the same on this machine."""
+
 NO_HANDLER = "import time; print('ready', flush=True); time.sleep(1000)"
 SERVER = """
 import http.server, signal, sys
@@ -90,13 +93,19 @@ def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
-def is_alive(token: str) -> bool:
-    """Whether any process of the machine has `token` in its command line."""
+def those_alive(token: str) -> list[int]:
+    """Other processes of the machine that have `token` in their command lines."""
+    found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             if token.encode() in entry.read_bytes() and entry.parent.name != str(os.getpid()):
-                return True
-    return False
+                found.append(int(entry.parent.name))
+    return found
+
+
+def is_alive(token: str) -> bool:
+    """Whether any process of the machine has `token` in its command line."""
+    return bool(those_alive(token))
 
 
 class Bench:
@@ -138,7 +147,7 @@ class Bench:
 @pytest.fixture(params=[pytest.param("namespaces", marks=NEEDS_NAMESPACES), "process group"])
 def any_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """Both ways to run a subject."""
-    engine = PidNamespaceEngine("test", force_process_group=request.param == "process group")
+    engine = PidNamespaceEngine(RUN_ID, force_process_group=request.param == "process group")
     yield Bench(tmp_path, engine)
     engine.close()
 
@@ -146,7 +155,7 @@ def any_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]
 @pytest.fixture(params=[pytest.param("namespaces", marks=NEEDS_NAMESPACES)])
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """Subjects as PID 1 of a namespace."""
-    engine = PidNamespaceEngine("test")
+    engine = PidNamespaceEngine(RUN_ID)
     yield Bench(tmp_path, engine)
     engine.close()
 
@@ -154,7 +163,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 @pytest.fixture
 def group_bench(tmp_path: Path) -> Iterator[Bench]:
     """Subjects in a process group, as on macOS."""
-    engine = PidNamespaceEngine("test", force_process_group=True)
+    engine = PidNamespaceEngine(RUN_ID, force_process_group=True)
     yield Bench(tmp_path, engine)
     engine.close()
 
@@ -898,10 +907,8 @@ def test_kill_nine_of_the_helper_takes_the_subject_along(bench: Bench) -> None:
     """PID 1 has its helper's death as its own; the rest goes with PID 1."""
     token = f"token-{os.getpid()}-helper"
     bench.ready(python(HANDLER, token))
-    (entry,) = [
-        path for path in Path("/proc").glob("[0-9]*/cmdline") if b"stop-harness:test/test-1" in path.read_bytes()
-    ]
-    os.kill(int(entry.parent.name), signal.SIGKILL)
+    (helper,) = those_alive(f"stop-harness:{RUN_ID}/test-1")
+    os.kill(helper, signal.SIGKILL)
     wait_until(lambda: not is_alive(token))
 
 
