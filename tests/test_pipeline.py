@@ -40,6 +40,7 @@ from stop_harness.plan.trials import Shard
 from stop_harness.run import pipeline, store
 from stop_harness.run.open_engine import Chosen
 from stop_harness.run.request import RunOutcome, RunRequest
+from stop_harness.scenario import scenario_file
 from stop_harness.trial import scheduler
 from stop_harness.trial.perform import Interruption
 
@@ -355,9 +356,8 @@ def test_the_same_run_in_shards_merges_to_the_same_results() -> None:
 
 def test_fractions_of_a_second_are_refused_where_the_engine_takes_none(tmp_path: Path) -> None:
     """Before anything starts, at the place in the file where they are written; no directory is left."""
-    file = tmp_path / "a.yaml"
-    file.write_text("version: 1\nname: a\nsubject: {image: a}\nstop:\n  timeouts: [1500ms]\n")
-    item = replace(scenario("a", 1.5), source=str(file))
+    text = "version: 1\nname: a\nsubject: {image: a}\nstop:\n  timeouts: [1500ms]\n"
+    item = scenario_file.parse(text, "a.yaml")
     engine = SimulatedEngine(whole_seconds=True)
     with pytest.raises(ScenarioError, match=r"a\.yaml:5:3: stop\.timeouts: stop timeout 1\.5s is not a whole number"):
         run(engine, item, report_dir=tmp_path / "reports")
