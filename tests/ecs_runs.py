@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from stop_harness.ecs import task_definition
-from stop_harness.ecs_endpoint.simulated_containers import Script
+from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 from stop_harness.engines.ecs.api import EcsSettings
 from stop_harness.engines.ecs.engine import EcsEngine
 from stop_harness.model import NS_PER_S, Readiness, Scenario, StopPlan, Subject, TrialResult
@@ -18,7 +18,7 @@ from stop_harness.trial.perform import Interruption
 from tests.ecs_support import CREDENTIALS, Simulation
 from tests.silence import Silence
 
-NEVER = Script(leaves_after_s=None)
+NEVER = ContainerScript(leaves_after_s=None)
 
 
 def aws_settings(monkeypatch: pytest.MonkeyPatch) -> None:

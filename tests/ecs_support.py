@@ -12,8 +12,8 @@ import boto3
 from botocore.config import Config
 from botocore.validate import ParamValidator
 from stop_harness.ecs_endpoint.server import EcsServer
-from stop_harness.ecs_endpoint.simulated_containers import FastClock, Script, SimulatedContainers
-from stop_harness.ecs_endpoint.state import Endpoint, Settings
+from stop_harness.ecs_endpoint.simulated_containers import ContainerScript, FastClock, SimulatedContainers
+from stop_harness.ecs_endpoint.state import Endpoint, EndpointSettings
 
 CREDENTIALS = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
 SPEED = 100
@@ -24,8 +24,8 @@ class Simulation:
 
     def __init__(
         self,
-        scripts: dict[str, Script],
-        settings: Settings | None = None,
+        scripts: dict[str, ContainerScript],
+        settings: EndpointSettings | None = None,
         speed: float = SPEED,
         host: str = "127.0.0.1",
         token: str | None = None,
@@ -64,8 +64,8 @@ class Simulation:
 
 @contextmanager
 def simulation(
-    scripts: dict[str, Script] | None = None,
-    settings: Settings | None = None,
+    scripts: dict[str, ContainerScript] | None = None,
+    settings: EndpointSettings | None = None,
     speed: float = SPEED,
     host: str = "127.0.0.1",
     token: str | None = None,

@@ -20,7 +20,7 @@ import yaml
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import SSLError
-from stop_harness.ecs_endpoint.simulated_containers import Script
+from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 
 from tests import aws_cli
 from tests.ecs_support import CREDENTIALS, Simulation, simulation
@@ -38,7 +38,7 @@ USAGE, CONFIGURATION, SERVICE, OTHER = 252, 253, 254, 255
 @pytest.fixture(scope="module")
 def running() -> Iterator[Simulation]:
     """An endpoint whose tasks drain for ever."""
-    with simulation({"app": Script(leaves_after_s=None)}) as it:
+    with simulation({"app": ContainerScript(leaves_after_s=None)}) as it:
         yield it
 
 
@@ -206,7 +206,7 @@ def test_lists_are_paged_unless_told_otherwise(running: Simulation, tmp_path: Pa
 
 def test_the_waiters_of_the_command_line(tmp_path: Path) -> None:
     """tasks-running and tasks-stopped, and tasks-running of a task that has ended."""
-    with simulation({"app": Script(leaves_after_s=10)}) as it:
+    with simulation({"app": ContainerScript(leaves_after_s=10)}) as it:
         arn = it.run({"name": "app"})
         wait = ("--tasks", arn, "--endpoint-url", it.url)
         assert aws_cli.aws(tmp_path, "wait", "tasks-running", *wait).stdout == ""

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from stop_harness.cli import exit_codes
-from stop_harness.ecs_endpoint.containers import Clock, ContainerRequest
+from stop_harness.ecs_endpoint.containers import ContainerRequest, EndpointClock
 from stop_harness.ecs_endpoint.docker_containers import LOG_LIMITS, DockerContainers
 from stop_harness.ecs_endpoint.server import EcsServer
 from stop_harness.ecs_endpoint.state import Endpoint
@@ -43,7 +43,7 @@ REMOVED_WITHIN_S = 10
 def server(docker_engine_host: DockerHost) -> Iterator[EcsServer]:
     """One endpoint on the real engine."""
     containers = DockerContainers(f"test-{uuid.uuid4().hex[:8]}", docker_engine_host)
-    serving = EcsServer(Endpoint(containers, Clock()))
+    serving = EcsServer(Endpoint(containers, EndpointClock()))
     yield serving
     serving.close()
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, WaiterError
 from stop_harness.ecs_endpoint.containers import ContainerProblem
-from stop_harness.ecs_endpoint.simulated_containers import Script
-from stop_harness.ecs_endpoint.state import Settings
+from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
+from stop_harness.ecs_endpoint.state import EndpointSettings
 
 from tests.ecs_support import simulation, until
 
@@ -39,7 +39,7 @@ def by_name(task: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_stop_task_answers_at_once_and_the_task_stops_behind_it() -> None:
     """The answer: desiredStatus STOPPED, lastStatus as it was; the end: killed after the default of 30 s."""
-    with simulation({"app": Script(leaves_after_s=None)}) as it:
+    with simulation({"app": ContainerScript(leaves_after_s=None)}) as it:
         arn = it.run(APP, tags=[{"key": "a", "value": "b"}], startedBy="me")
         assert it.task(arn, include=["TAGS"])["tags"] == [{"key": "a", "value": "b"}]
         answer = it.client.stop_task(task=arn, reason="because")["task"]
@@ -62,7 +62,7 @@ def test_stop_task_answers_at_once_and_the_task_stops_behind_it() -> None:
 
 def test_stop_task_again_changes_nothing() -> None:
     """Neither while it stops nor afterwards: reason, stoppingAt, and no second call to the engine."""
-    with simulation({"app": Script(leaves_after_s=20)}) as it:
+    with simulation({"app": ContainerScript(leaves_after_s=20)}) as it:
         arn = it.run(APP)
         first = it.client.stop_task(task=arn)["task"]
         assert first["stoppedReason"] == "Task stopped by user"
@@ -118,7 +118,7 @@ def test_the_errors_of_stop_task(request_: dict[str, str], code: str, message: s
 
 def test_a_hundred_stops_at_once_are_answered_quickly() -> None:
     """While containers drain for two minutes."""
-    with simulation({"app": Script(leaves_after_s=None)}) as it:
+    with simulation({"app": ContainerScript(leaves_after_s=None)}) as it:
         definition = it.register({**APP, "stopTimeout": 120})
         arns = [
             task["taskArn"]
@@ -143,9 +143,9 @@ def test_a_hundred_stops_at_once_are_answered_quickly() -> None:
 def test_containers_stop_in_the_reverse_of_their_dependencies() -> None:
     """app → proxy → router: a chain costs the sum; `other`, which nobody names, stops at once."""
     scripts = {
-        "app": Script(leaves_after_s=20),
-        "proxy": Script(leaves_after_s=None),
-        "router": Script(leaves_after_s=10, exit_code=3),
+        "app": ContainerScript(leaves_after_s=20),
+        "proxy": ContainerScript(leaves_after_s=None),
+        "router": ContainerScript(leaves_after_s=10, exit_code=3),
     }
     with simulation(scripts) as it:
         arn = it.run(
@@ -168,7 +168,7 @@ def test_containers_stop_in_the_reverse_of_their_dependencies() -> None:
 def test_containers_start_in_the_order_of_their_dependencies() -> None:
     """SUCCESS of an init container, HEALTHY of a database."""
     check = {"command": ["CMD-SHELL", "true"]}
-    scripts = {"init": Script(runs_for_s=5), "db": Script(healthy_after_s=10)}
+    scripts = {"init": ContainerScript(runs_for_s=5), "db": ContainerScript(healthy_after_s=10)}
     with simulation(scripts) as it:
         arn = it.run(
             {"name": "init", "essential": False},
@@ -192,7 +192,7 @@ def test_containers_start_in_the_order_of_their_dependencies() -> None:
 
 def test_an_essential_exit_stops_the_others_gracefully() -> None:
     """With their own stop timeouts; executionStoppedAt is not after stoppingAt."""
-    with simulation({"app": Script(runs_for_s=5), "side": Script(leaves_after_s=None)}) as it:
+    with simulation({"app": ContainerScript(runs_for_s=5), "side": ContainerScript(leaves_after_s=None)}) as it:
         arn = it.run(APP, {"name": "side", "stopTimeout": 7, "essential": False}, wait=False)
         done = it.stopped(arn)
         assert (done["stopCode"], done["stoppedReason"]) == (
@@ -208,7 +208,7 @@ def test_failures_to_start_have_a_reason_and_no_exit_code() -> None:
     """A failed pull and a failed start."""
     pull = ContainerProblem("CannotPullContainerError", "Error response from daemon: not found")
     start = ContainerProblem("CannotStartContainerError", "Error response from daemon: no such file")
-    with simulation({"pull": Script(pull_problem=pull), "start": Script(start_problem=start)}) as it:
+    with simulation({"pull": ContainerScript(pull_problem=pull), "start": ContainerScript(start_problem=start)}) as it:
         one = it.stopped(it.run({"name": "pull"}, wait=False))
         assert one["stopCode"] == "TaskFailedToStart"
         assert one["stoppedReason"] == one["containers"][0]["reason"] == pull.reason
@@ -224,7 +224,7 @@ def test_failures_to_start_have_a_reason_and_no_exit_code() -> None:
 def test_a_container_that_cannot_be_stopped_is_declared_stopped() -> None:
     """After five attempts, with the error as its reason and no exit code."""
     problem = ContainerProblem("CannotStopContainerError", "Error response from daemon: stuck")
-    with simulation({"app": Script(stop_problem=problem)}) as it:
+    with simulation({"app": ContainerScript(stop_problem=problem)}) as it:
         arn = it.run(APP)
         it.client.stop_task(task=arn)
         done = it.stopped(arn)
@@ -235,7 +235,7 @@ def test_a_container_that_cannot_be_stopped_is_declared_stopped() -> None:
 
 def test_a_task_that_is_stopped_while_its_image_is_pulled_never_runs() -> None:
     """PENDING in the answer; no start, no exit code."""
-    with simulation({"app": Script(pulls_for_s=60)}) as it:
+    with simulation({"app": ContainerScript(pulls_for_s=60)}) as it:
         arn = it.run(APP, wait=False)
         it.until(arn, lambda task: "pullStartedAt" in task)
         assert it.client.stop_task(task=arn)["task"]["lastStatus"] == "PENDING"
@@ -250,7 +250,7 @@ def test_a_task_that_is_stopped_while_its_image_is_pulled_never_runs() -> None:
 
 def test_a_stopping_task_leaves_the_default_list_at_once() -> None:
     """ListTasks goes by what is desired; PENDING is never desired."""
-    with simulation({"app": Script(leaves_after_s=None)}) as it:
+    with simulation({"app": ContainerScript(leaves_after_s=None)}) as it:
         arn = it.run(APP)
         assert it.client.list_tasks()["taskArns"] == [arn]
         it.client.stop_task(task=arn)
@@ -291,7 +291,7 @@ def test_stopped_tasks_are_described_for_an_hour() -> None:
 
 def test_the_waiters_of_boto3() -> None:
     """tasks-running, tasks-stopped, and what tasks-running makes of a task that is gone."""
-    with simulation({"app": Script(leaves_after_s=10)}) as it:
+    with simulation({"app": ContainerScript(leaves_after_s=10)}) as it:
         arn = it.run(APP)
         quick = {"Delay": 0, "MaxAttempts": 600}
         it.client.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=quick)
@@ -366,7 +366,7 @@ def test_fargate_ignores_the_instances_stop_timeout() -> None:
         "cpu": "256",
         "memory": "512",
     }
-    with simulation(settings=Settings(agent_stop_timeout="1500ms")) as it:
+    with simulation(settings=EndpointSettings(agent_stop_timeout="1500ms")) as it:
         definition = it.register(APP, **fargate)
         for launch_type in ("FARGATE", "EC2"):
             arn = it.client.run_task(taskDefinition=definition, launchType=launch_type)["tasks"][0]["taskArn"]
@@ -388,7 +388,7 @@ def test_start_task_wants_the_clusters_instance() -> None:
 
 def test_a_restart_policy_brings_a_container_back() -> None:
     """The same container, while the task stays RUNNING; StopTask ends it for good."""
-    with simulation({"app": Script(runs_for_s=120, exit_code=1, leaves_after_s=1)}) as it:
+    with simulation({"app": ContainerScript(runs_for_s=120, exit_code=1, leaves_after_s=1)}) as it:
         arn = it.run({**APP, "restartPolicy": {"enabled": True, "restartAttemptPeriod": 60}})
         first = it.task(arn)["containers"][0]["runtimeId"]
 
@@ -474,7 +474,7 @@ def test_what_is_not_emulated_says_so() -> None:
 
 def test_a_rolling_restart_replaces_tasks_by_the_same_stop_path() -> None:
     """New ones first, then the old are stopped by the service scheduler; deletion stops the rest."""
-    with simulation({"app": Script(leaves_after_s=12)}) as it:
+    with simulation({"app": ContainerScript(leaves_after_s=12)}) as it:
         definition = it.register({**APP, "stopTimeout": 20})
 
         def service() -> dict[str, Any]:
@@ -505,7 +505,7 @@ def test_a_rolling_restart_replaces_tasks_by_the_same_stop_path() -> None:
 
 def test_the_measured_stop_is_told_beside_the_api() -> None:
     """Signal, SIGKILL, duration of each container."""
-    with simulation({"app": Script(leaves_after_s=None), "side": Script(leaves_after_s=2)}) as it:
+    with simulation({"app": ContainerScript(leaves_after_s=None), "side": ContainerScript(leaves_after_s=2)}) as it:
         arn = it.run({**APP, "stopTimeout": 5}, {"name": "side"}, networkConfiguration={})
         it.client.stop_task(task=arn)
         it.stopped(arn)

@@ -21,7 +21,7 @@ from stop_harness.cli.ecs_serve import ecs
 from stop_harness.ecs_endpoint import server, wire
 from stop_harness.ecs_endpoint.errors import EcsError
 from stop_harness.ecs_endpoint.operations import dispatch
-from stop_harness.ecs_endpoint.simulated_containers import Script
+from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 from stop_harness.engines.ecs.api import EcsApi, EcsSettings
 from stop_harness.errors import UsageError
 
@@ -260,7 +260,7 @@ def stop_request(task: str, reason: str) -> bytes:
 def test_a_client_that_leaves_in_the_middle_of_stop_task_or_repeats_it_changes_nothing() -> None:
     """A request that came whole stops the task once, with its own reason, whoever waits for the answer; half a request
     stops nothing."""
-    with simulation({"app": Script(leaves_after_s=20)}) as it:
+    with simulation({"app": ContainerScript(leaves_after_s=20)}) as it:
         arn = it.run({"name": "app"})
         host, port = it.server.url.removeprefix("http://").split(":")
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 from stop_harness import __version__
-from stop_harness.ecs_endpoint.simulated_containers import Script
+from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 from stop_harness.model import ProcessInfo
 
 from tests.ecs_support import Simulation, simulation
@@ -29,7 +29,10 @@ SIDE: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def running() -> Iterator[Simulation]:
     """One server for all."""
-    scripts = {"app": Script(leaves_after_s=None, output="up\nbusy\n"), "side": Script(leaves_after_s=2)}
+    scripts = {
+        "app": ContainerScript(leaves_after_s=None, output="up\nbusy\n"),
+        "side": ContainerScript(leaves_after_s=2),
+    }
     with simulation(scripts) as it:
         yield it
 
@@ -91,7 +94,7 @@ def test_the_evidence_names_what_a_judge_needs(running: Simulation) -> None:
 
 def test_a_container_that_never_ran_says_so() -> None:
     """With the agent's reason and its synthetic exit code."""
-    with simulation({"init": Script(runs_for_s=0, exit_code=1)}) as it:
+    with simulation({"init": ContainerScript(runs_for_s=0, exit_code=1)}) as it:
         arn = it.run(
             {"name": "init", "essential": False},
             {"name": "app", "dependsOn": [{"containerName": "init", "condition": "SUCCESS"}]},

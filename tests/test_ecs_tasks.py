@@ -16,7 +16,7 @@ from stop_harness.ecs_endpoint.records import (
     SHOWN,
     Action,
     ContainerSpec,
-    Event,
+    EcsStatus,
     Exited,
     HealthChanged,
     Phase,
@@ -27,12 +27,12 @@ from stop_harness.ecs_endpoint.records import (
     Start,
     Started,
     StartFailed,
-    Status,
     Stop,
     StopCode,
     StopFailed,
     StopRequested,
-    Task,
+    TaskEvent,
+    TaskState,
     Tick,
     Wake,
     new_task,
@@ -62,20 +62,20 @@ class World:
         self.task = new_task(specs, 0)
         self.specs = {spec.name: spec for spec in specs}
         self.behaviours = behaviours
-        self.queue: list[tuple[int, int, Event]] = []
+        self.queue: list[tuple[int, int, TaskEvent]] = []
         self.started: dict[str, int] = {}
         self.stop_calls: dict[str, int] = {}
         self.ended: dict[str, int] = {}
         self.exit_codes: dict[str, int | None] = {}
         self.restarted: dict[str, list[int]] = {}
-        self.history: list[Task] = [self.task]
+        self.history: list[TaskState] = [self.task]
         self.at(0, Tick(0))
 
-    def at(self, at_ns: int, event: Event) -> None:
+    def at(self, at_ns: int, event: TaskEvent) -> None:
         """Let something happen later."""
         heapq.heappush(self.queue, (at_ns, len(self.history) * 1000 + len(self.queue), event))
 
-    def run(self, until_ns: int = 10**18) -> Task:
+    def run(self, until_ns: int = 10**18) -> TaskState:
         """Until nothing is left to happen."""
         while self.queue and self.queue[0][0] <= until_ns:
             at_ns, _, event = heapq.heappop(self.queue)
@@ -164,15 +164,15 @@ class World:
         """Only by its policy, after its period, and while the task is wanted."""
         policy = self.specs[name].restart_policy
         assert policy is not None
-        assert self.task.desired is Status.RUNNING
+        assert self.task.desired is EcsStatus.RUNNING
         assert self.exit_codes[name] not in {None, *policy.ignored_exit_codes}
         ran_ns = now_ns - [self.started[name], *self.restarted.get(name, ())][-1]
         assert ran_ns >= policy.attempt_period_s * NS_PER_S
 
-    def check(self, before: Task) -> None:
+    def check(self, before: TaskState) -> None:
         """What holds after every event."""
         after = self.task
-        order = list(Status)
+        order = list(EcsStatus)
         assert order.index(after.last) >= order.index(before.last)
         assert after.version >= before.version
         changed = (before.last, before.desired, before.health) != (after.last, after.desired, after.health)
@@ -183,15 +183,15 @@ class World:
             assert new.phase is not Phase.EXITED, "whatever exited is restarted in the same step"
             if old.stopped:
                 assert new == old
-        if before.desired is Status.STOPPED:
+        if before.desired is EcsStatus.STOPPED:
             assert after.stop_code == before.stop_code
             assert (after.stopped_reason, after.stopping_at_ns) == (before.stopped_reason, before.stopping_at_ns)
-        assert (after.last is Status.STOPPED) == all(item.stopped for item in after.containers)
-        assert (after.stopped_at_ns is not None) == (after.last is Status.STOPPED)
+        assert (after.last is EcsStatus.STOPPED) == all(item.stopped for item in after.containers)
+        assert (after.stopped_at_ns is not None) == (after.last is EcsStatus.STOPPED)
 
-    def check_nothing_is_forgotten(self, event: Event) -> None:
+    def check_nothing_is_forgotten(self, event: TaskEvent) -> None:
         """Containers stop concurrently: what runs without live dependents has been told to, once that is wanted."""
-        if self.task.desired is not Status.STOPPED or isinstance(event, StopRequested):
+        if self.task.desired is not EcsStatus.STOPPED or isinstance(event, StopRequested):
             return
         for container in self.task.containers:
             alive = [name for name in self.dependents(container.name) if not self.task.container(name).stopped]
@@ -281,10 +281,10 @@ def test_any_graph_any_exit_order(specs: tuple[ContainerSpec, ...], drawn: list[
     task = world.run()
     essential_gone = [item for item in task.containers if item.spec.essential and item.stopped]
     if stop_s is not None or essential_gone:
-        assert task.last is Status.STOPPED
+        assert task.last is EcsStatus.STOPPED
         assert task.stop_code is not None
     else:
-        assert task.desired is Status.RUNNING
+        assert task.desired is EcsStatus.RUNNING
     assert (task.execution_stopped_at_ns is not None) == bool(essential_gone)
     for item in task.containers:
         if item.stopped and item.name not in world.started:
@@ -295,7 +295,7 @@ def test_any_graph_any_exit_order(specs: tuple[ContainerSpec, ...], drawn: list[
         assert task.started_at_ns is None
 
 
-ANY_EVENT: st.SearchStrategy[Event] = st.one_of(
+ANY_EVENT: st.SearchStrategy[TaskEvent] = st.one_of(
     st.builds(Tick, st.integers(0, 10**12)),
     st.builds(StopRequested, st.integers(0, 10**12), st.sampled_from(StopCode), st.text(max_size=5)),
     st.builds(PullStarted, st.integers(0, 10**12)),
@@ -310,7 +310,7 @@ ANY_EVENT: st.SearchStrategy[Event] = st.one_of(
 
 @given(specs=graphs(tuple(Condition)), events=st.lists(ANY_EVENT, max_size=40))
 @settings(max_examples=100, deadline=None)
-def test_events_in_any_order_break_nothing(specs: tuple[ContainerSpec, ...], events: list[Event]) -> None:
+def test_events_in_any_order_break_nothing(specs: tuple[ContainerSpec, ...], events: list[TaskEvent]) -> None:
     """Late, repeated and impossible events: no exception, nothing runs backwards, no container is stopped twice."""
     world = World(specs, {})
     stopped: list[str] = []
@@ -346,7 +346,7 @@ def test_the_answer_of_stop_task_leaves_last_status_alone() -> None:
     assert actions == ()
     assert answer == replace(
         before,
-        desired=Status.STOPPED,
+        desired=EcsStatus.STOPPED,
         stopping_at_ns=5,
         stop_code=USER,
         stopped_reason="mine",
@@ -355,7 +355,7 @@ def test_the_answer_of_stop_task_leaves_last_status_alone() -> None:
     again, _ = lifecycle.step(answer, StopRequested(9, StopCode.SERVICE_SCHEDULER_INITIATED, "other"))
     assert again == answer
     stopping, actions = lifecycle.step(answer, Tick(6))
-    assert (stopping.last, actions) == (Status.STOPPING, (Stop("app", 30),))
+    assert (stopping.last, actions) == (EcsStatus.STOPPING, (Stop("app", 30),))
 
 
 def test_an_essential_container_takes_the_others_with_it_even_with_exit_code_zero() -> None:
@@ -373,7 +373,7 @@ def test_an_essential_container_takes_the_others_with_it_even_with_exit_code_zer
 def test_a_non_essential_exit_changes_nothing_else() -> None:
     """Its exit code is kept, the task runs on, executionStoppedAt stays empty."""
     world = run_world(ContainerSpec("main"), ContainerSpec("job", essential=False), job=Behaviour(0, 2, 5))
-    assert world.task.last is Status.RUNNING
+    assert world.task.last is EcsStatus.RUNNING
     assert world.task.container("job").exit_code == 5
     assert world.task.execution_stopped_at_ns is None
 
@@ -410,7 +410,7 @@ def test_a_dependency_that_cannot_be_met_gives_the_synthetic_143(first: Behaviou
     assert (app.exit_code, app.ran) == (143, False)
     assert (app.reason or "").startswith("CannotStartContainerError: dependency graph: ")
     assert world.task.stop_code is StopCode.TASK_FAILED_TO_START
-    assert world.task.last is Status.STOPPED
+    assert world.task.last is EcsStatus.STOPPED
 
 
 def test_a_stop_before_the_start_makes_no_engine_call() -> None:
@@ -446,7 +446,7 @@ def test_a_stopped_task_is_remembered_for_an_hour() -> None:
 FLAKY = ContainerSpec("app", restart_policy=RestartPolicy(ignored_exit_codes=(0,), attempt_period_s=60))
 
 
-def exits(task: Task, at_s: int, exit_code: int | None) -> tuple[Task, tuple[Action, ...]]:
+def exits(task: TaskState, at_s: int, exit_code: int | None) -> tuple[TaskState, tuple[Action, ...]]:
     """`app` ends."""
     return lifecycle.step(task, Exited(at_s * NS_PER_S, "app", exit_code))
 
@@ -456,15 +456,15 @@ def test_a_restart_policy_starts_the_container_again_instead_of_stopping_the_tas
     task = run_world(FLAKY).task
     task, actions = exits(task, 60, 1)
     assert actions == (Restart("app"),)
-    assert (task.last, task.desired, task.container("app").restarts) == (Status.RUNNING, Status.RUNNING, 1)
-    assert SHOWN[task.container("app").phase] is Status.RUNNING
+    assert (task.last, task.desired, task.container("app").restarts) == (EcsStatus.RUNNING, EcsStatus.RUNNING, 1)
+    assert SHOWN[task.container("app").phase] is EcsStatus.RUNNING
     task, actions = lifecycle.step(task, Started(61 * NS_PER_S, "app"))
     assert (task.container("app").phase, actions) == (Phase.RUNNING, ())
     task, actions = exits(task, 120, 3)
     assert (actions, task.container("app").restarts) == ((Restart("app"),), 2)
     task, _ = lifecycle.step(task, Started(121 * NS_PER_S, "app"))
     task, actions = exits(task, 179, 3)
-    assert (actions, task.last, task.container("app").exit_code) == ((), Status.STOPPED, 3)
+    assert (actions, task.last, task.container("app").exit_code) == ((), EcsStatus.STOPPED, 3)
     assert task.stop_code is StopCode.ESSENTIAL_CONTAINER_EXITED
 
 
@@ -481,7 +481,7 @@ def test_a_restart_policy_starts_the_container_again_instead_of_stopping_the_tas
 def test_what_is_not_restarted(spec: ContainerSpec, at_s: int, exit_code: int | None) -> None:
     """STOPPED, as without a policy."""
     task, actions = exits(run_world(spec).task, at_s, exit_code)
-    assert (actions, task.last) == ((), Status.STOPPED)
+    assert (actions, task.last) == ((), EcsStatus.STOPPED)
 
 
 def test_nothing_is_restarted_once_the_task_is_to_stop() -> None:
@@ -489,7 +489,7 @@ def test_nothing_is_restarted_once_the_task_is_to_stop() -> None:
     asked = StopRequested(100 * NS_PER_S, USER, "")
     task, _ = lifecycle.step(run_world(FLAKY).task, asked)
     stopped, actions = exits(task, 101, 1)
-    assert (actions, stopped.last) == ((), Status.STOPPED)
+    assert (actions, stopped.last) == ((), EcsStatus.STOPPED)
     task, _ = exits(run_world(FLAKY).task, 60, 1)
     task, _ = lifecycle.step(lifecycle.step(task, asked)[0], Tick(100 * NS_PER_S))
     task, actions = lifecycle.step(task, Started(101 * NS_PER_S, "app"))
@@ -503,6 +503,6 @@ def test_a_restart_that_fails_stops_the_container() -> None:
     task, actions = lifecycle.step(
         task, StartFailed(61 * NS_PER_S, "app", "CannotStartContainerError: no", created=True)
     )
-    assert (actions, task.last) == ((), Status.STOPPED)
+    assert (actions, task.last) == ((), EcsStatus.STOPPED)
     assert (task.container("app").exit_code, task.container("app").reason) == (3, "CannotStartContainerError: no")
     assert task.stop_code is StopCode.ESSENTIAL_CONTAINER_EXITED

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from stop_harness.ecs_endpoint.simulated_containers import Script
+from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 from stop_harness.engines.ecs import api as ecs_api
 from stop_harness.engines.ecs.api import EcsApi, EcsSettings
 from stop_harness.engines.ecs.engine import EcsEngine
@@ -207,7 +207,7 @@ def test_an_interruption_stops_every_task() -> None:
             if step == "waiting until ready":
                 interruption.request()
 
-    with simulation({"subject": Script(leaves_after_s=None, starts_after_s=20)}) as it:
+    with simulation({"subject": ContainerScript(leaves_after_s=None, starts_after_s=20)}) as it:
         scenario = image(repeat=30, delay_ns=60 * NS_PER_S)
         done = run(it.url, scenario, jobs="20", heard=Hasty(), interruption=interruption)
         assert running(it) == []
@@ -227,7 +227,7 @@ def test_an_interruption_is_heard_while_tasks_are_still_pending() -> None:
             if step == "starting":
                 timer.start()
 
-    with simulation({"subject": Script(pulls_for_s=6_000)}) as it:
+    with simulation({"subject": ContainerScript(pulls_for_s=6_000)}) as it:
         result = only(run(it.url, image(), heard=Hasty(), interruption=interruption))
         assert running(it) == []
     assert result.observation.problem is not None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from stop_harness.ecs_endpoint.containers import ContainerProblem
-from stop_harness.ecs_endpoint.simulated_containers import Script
+from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 from stop_harness.model import NS_PER_MS, NS_PER_S, ComplianceStatus, Outcome, Scenario, SigkillEvidence
 
 from tests.ecs_runs import NEVER, after, aws_settings, image, only, run, running, task
@@ -52,14 +52,14 @@ def test_the_engines_own_record_is_taken_where_our_endpoint_answers() -> None:
 # ── Starts that fail ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def pull(message: str) -> Script:
+def pull(message: str) -> ContainerScript:
     """The engine's answer to a pull."""
-    return Script(pull_problem=ContainerProblem("CannotPullContainerError", message))
+    return ContainerScript(pull_problem=ContainerProblem("CannotPullContainerError", message))
 
 
-def start(message: str) -> Script:
+def start(message: str) -> ContainerScript:
     """The engine's answer to a start."""
-    return Script(start_problem=ContainerProblem("CannotStartContainerError", message))
+    return ContainerScript(start_problem=ContainerProblem("CannotStartContainerError", message))
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,14 @@ def start(message: str) -> Script:
             Outcome.INCONCLUSIVE,
             "error mounting /x: no such file or directory",
         ),
-        (Script(runs_for_s=0, exit_code=3), Outcome.NOT_RUNNING, "had already exited with code 3 before the stop"),
+        (
+            ContainerScript(runs_for_s=0, exit_code=3),
+            Outcome.NOT_RUNNING,
+            "had already exited with code 3 before the stop",
+        ),
     ],
 )
-def test_a_start_that_fails_says_why(script: Script, outcome: Outcome, said: str) -> None:
+def test_a_start_that_fails_says_why(script: ContainerScript, outcome: Outcome, said: str) -> None:
     """A command that is missing is the subject's mistake; a pull that fails says nothing about it."""
     with simulation({"subject": script}) as it:
         result = only(run(it.url, image(delay_ns=NS_PER_S)))
@@ -90,7 +94,7 @@ def test_a_start_that_fails_says_why(script: Script, outcome: Outcome, said: str
 
 def test_a_container_that_leaves_before_it_is_ready_was_not_running() -> None:
     """It ran, but not until its readiness."""
-    with simulation({"subject": Script(runs_for_s=30, exit_code=1)}) as it:
+    with simulation({"subject": ContainerScript(runs_for_s=30, exit_code=1)}) as it:
         result = only(run(it.url, image(log="^ready$", timeout_ns=20 * NS_PER_S)))
     assert (result.verdict.outcome, result.observation.exit_code) == (Outcome.NOT_RUNNING, 1)
 
@@ -129,7 +133,7 @@ def unused_port() -> int:
 
 def test_readiness_by_log() -> None:
     """Of the only container, or of any of a task."""
-    scripts = {"subject": Script(output="booting\nready\n"), "side": Script(output="side up\n")}
+    scripts = {"subject": ContainerScript(output="booting\nready\n"), "side": ContainerScript(output="side up\n")}
     with simulation(scripts) as it:
         assert only(run(it.url, image(log="^ready$"))).verdict.outcome is Outcome.GRACEFUL
         scenario = task({"name": "app"}, {"name": "side"}, log="side up")
@@ -162,12 +166,12 @@ def test_readiness_by_health_check() -> None:
     """Healthy in time, never healthy, and gone before it was."""
     with simulation() as it:
         assert only(run(it.url, checked())).verdict.outcome is Outcome.GRACEFUL
-    with simulation({"app": Script(healthy_after_s=None)}) as it:
+    with simulation({"app": ContainerScript(healthy_after_s=None)}) as it:
         late = only(run(it.url, checked()))
         assert running(it) == []
     assert late.verdict.outcome is Outcome.INCONCLUSIVE
     assert late.verdict.reason == "not ready after 1.5 s: its health check"
-    with simulation({"app": Script(healthy_after_s=3000, runs_for_s=20, exit_code=4)}) as it:
+    with simulation({"app": ContainerScript(healthy_after_s=3000, runs_for_s=20, exit_code=4)}) as it:
         gone = only(run(it.url, checked()))
     assert (gone.verdict.outcome, gone.observation.exit_code) == (Outcome.NOT_RUNNING, 4)
 
@@ -183,7 +187,11 @@ CHAIN = (
 
 def test_a_chain_is_stopped_in_order_and_judged_by_container() -> None:
     """The app drains, the proxy is killed at its own timeout, the router leaves under an init."""
-    scripts = {"app": Script(leaves_after_s=40), "proxy": NEVER, "router": Script(leaves_after_s=1, exit_code=143)}
+    scripts = {
+        "app": ContainerScript(leaves_after_s=40),
+        "proxy": NEVER,
+        "router": ContainerScript(leaves_after_s=1, exit_code=143),
+    }
     with simulation(scripts) as it:
         done = run(it.url, task(*CHAIN))
     result = only(done)
@@ -211,7 +219,7 @@ def test_an_init_container_is_left_out_of_the_stop() -> None:
         {"name": "app", "dependsOn": [{"containerName": "migrate", "condition": "SUCCESS"}]},
         delay_ns=300 * NS_PER_MS,
     )
-    with simulation({"migrate": Script(runs_for_s=1), "app": Script(leaves_after_s=2)}) as it:
+    with simulation({"migrate": ContainerScript(runs_for_s=1), "app": ContainerScript(leaves_after_s=2)}) as it:
         done = run(it.url, scenario)
     result = only(done)
     assert result.verdict.outcome is Outcome.GRACEFUL
@@ -227,7 +235,7 @@ def test_a_container_that_leaves_before_its_turn_needs_no_signal(code: int, outc
         {"name": "app", "stopTimeout": 600, "links": ["router"]},
         {"name": "router", "essential": False},
     )
-    scripts = {"app": Script(leaves_after_s=500), "router": Script(runs_for_s=300, exit_code=code)}
+    scripts = {"app": ContainerScript(leaves_after_s=500), "router": ContainerScript(runs_for_s=300, exit_code=code)}
     with simulation(scripts) as it:
         result = only(run(it.url, task(*containers)))
     (found,) = [item for item in result.verdict.containers if item.name == "router"]
@@ -238,7 +246,7 @@ def test_a_container_that_leaves_before_its_turn_needs_no_signal(code: int, outc
 def test_an_essential_container_that_leaves_before_the_stop_ends_the_task() -> None:
     """Then there is nothing to stop."""
     scenario = task({"name": "app"}, {"name": "side"}, delay_ns=5 * NS_PER_S)
-    with simulation({"side": Script(runs_for_s=50)}) as it:
+    with simulation({"side": ContainerScript(runs_for_s=50)}) as it:
         result = only(run(it.url, scenario))
     assert result.verdict.outcome is Outcome.NOT_RUNNING
 
@@ -251,7 +259,7 @@ def test_a_container_that_never_ran_is_left_out() -> None:
         {"name": "helper", "essential": False, "dependsOn": [{"containerName": "init", "condition": "SUCCESS"}]},
         delay_ns=500 * NS_PER_MS,
     )
-    with simulation({"init": Script(runs_for_s=1, exit_code=1)}) as it:
+    with simulation({"init": ContainerScript(runs_for_s=1, exit_code=1)}) as it:
         done = run(it.url, scenario)
     assert [item.name for item in only(done).verdict.containers] == ["app"]
     reasons = {share.name: share.reason for share in done.report.tasks[0].containers if share.outcome is None}
@@ -267,9 +275,9 @@ def far() -> Iterator[Simulation]:
     scripts = {
         "kills": NEVER,
         "subject": NEVER,
-        "init": Script(leaves_after_s=0.1, exit_code=143),
-        "early": Script(leaves_after_s=0.1, exit_code=137),
-        "app": Script(leaves_after_s=1.2),
+        "init": ContainerScript(leaves_after_s=0.1, exit_code=143),
+        "early": ContainerScript(leaves_after_s=0.1, exit_code=137),
+        "app": ContainerScript(leaves_after_s=1.2),
     }
     with simulation(scripts, speed=1, host="127.0.0.2") as it:
         yield it

@@ -127,3 +127,15 @@ def test_contributing_shows_the_rooms_that_there_are() -> None:
     assert shown == there
     modules = {file.name for file in PACKAGE.glob("*.py")} - {"__init__.py"}
     assert set(re.findall(r"\b\w+\.py\b", picture)) == modules
+
+
+def test_no_public_class_name_stands_for_two_things() -> None:
+    """Whoever reads `Task` or `Watch` in a signature must not have to look up which one is meant."""
+    places: dict[str, list[str]] = {}
+    for file in files():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(file.relative_to(PACKAGE)))
+    twice = {name: where for name, where in places.items() if len(where) > 1}
+    assert len(places) > 200
+    assert not twice

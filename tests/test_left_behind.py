@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from stop_harness.evidence import left_behind
-from stop_harness.evidence.left_behind import Fate
+from stop_harness.evidence.left_behind import LeftBehindFate
 from stop_harness.model import (
     NS_PER_S,
     ComplianceStatus,
@@ -214,5 +214,5 @@ def test_graceful_without_proof_means_that_the_last_look_saw_nobody_or_an_awaite
     seen = replace(stopped(before, code=code), processes_after_signal=second, processes_late=late)
     behind = left_behind.left_behind(seen, NS_PER_S // 10)
     outcome = judged(seen).outcome
-    assert (outcome is Outcome.GRACEFUL) <= (behind.fate is Fate.NOBODY_THERE)
-    assert (behind.fate in {Fate.NOBODY_THERE, Fate.NO_LOOK}) is not bool(behind.processes)
+    assert (outcome is Outcome.GRACEFUL) <= (behind.fate is LeftBehindFate.NOBODY_THERE)
+    assert (behind.fate in {LeftBehindFate.NOBODY_THERE, LeftBehindFate.NO_LOOK}) is not bool(behind.processes)

@@ -18,7 +18,7 @@ from stop_harness.engines.docker import listed_processes
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.linux import process_connector, process_events
 from stop_harness.linux.process_connector import ProcessConnector
-from stop_harness.linux.process_events import EXITED, FORKED, Listener, parse
+from stop_harness.linux.process_events import EXITED, FORKED, ProcessEventSocket, parse
 from stop_harness.model import (
     NS_PER_S,
     Clock,
@@ -198,7 +198,7 @@ def test_a_process_that_is_no_pid_one_is_not_watched() -> None:
 @needs_connector
 def test_lost_events_are_noticed() -> None:
     """The kernel drops what does not fit the buffer, and says so: then nothing is claimed."""
-    with contextlib.closing(Listener()) as listener:
+    with contextlib.closing(ProcessEventSocket()) as listener:
         _shrink(listener)
         for _ in range(50):
             subprocess.run(["true"], check=True)
@@ -227,7 +227,7 @@ def test_a_watch_that_missed_events_answers_none() -> None:
         pid_one.wait()
 
 
-def _shrink(listener: Listener) -> None:
+def _shrink(listener: ProcessEventSocket) -> None:
     """Room for a handful of events."""
     listener._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
 
@@ -416,11 +416,11 @@ def test_an_engine_that_may_not_listen_only_suspects(
 ) -> None:
     """Without root the same as without the kernel, and doctor says why."""
 
-    def refused() -> Listener:
+    def refused() -> ProcessEventSocket:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(process_events, "Listener", refused)
-    monkeypatch.setattr(process_connector, "Listener", refused)
+    monkeypatch.setattr(process_events, "ProcessEventSocket", refused)
+    monkeypatch.setattr(process_connector, "ProcessEventSocket", refused)
     host = docker_host.probe(docker_engine_host.address)
     assert not host.info.proves_lost_processes
     if host.local:

@@ -32,12 +32,12 @@ def zombies() -> list[int]:
 @pytest.mark.parametrize(
     "start",
     [
-        lambda: reaper.Reaper("no-run", Address(NOBODY)),
-        lambda: ecs_reaper.Reaper("nobody", "none", EcsSettings("none", NOBODY)),
+        lambda: reaper.DockerReaper("no-run", Address(NOBODY)),
+        lambda: ecs_reaper.EcsReaper("nobody", "none", EcsSettings("none", NOBODY)),
     ],
     ids=["docker", "ecs"],
 )
-def test_the_process_that_starts_the_reaper_is_waited_for(start: Callable[[], reaper.Reaper]) -> None:
+def test_the_process_that_starts_the_reaper_is_waited_for(start: Callable[[], reaper.DockerReaper]) -> None:
     """It ends as soon as it has started the one that works; then nothing of it is left."""
     before = set(zombies())
     started = start()

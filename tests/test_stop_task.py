@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from stop_harness.ecs_endpoint.simulated_containers import Script
+from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 
 from tests.ecs_support import Simulation, simulation
 from tests.stop_task_support import installed, ours, run_installed, same, theirs
@@ -52,7 +52,11 @@ class Stopped:
 @pytest.fixture(scope="module")
 def stopped() -> Iterator[Stopped]:
     """StopTask changes nothing about a stopped task: both sides can ask for the same one."""
-    scripts = {"app": Script(exit_code=3), "stuck": Script(leaves_after_s=None), "slow": Script(leaves_after_s=0.5)}
+    scripts = {
+        "app": ContainerScript(exit_code=3),
+        "stuck": ContainerScript(leaves_after_s=None),
+        "slow": ContainerScript(leaves_after_s=0.5),
+    }
     with simulation(scripts, speed=1) as it:
         yield Stopped(it)
 
@@ -254,7 +258,7 @@ def test_tls_is_verified_as_there(stopped: Stopped, tmp_path: Path) -> None:
 
 def test_a_running_task_is_asked_to_stop_only_once(stopped: Stopped) -> None:
     """The first answer shows it running, as ECS does; the CLI then sees the same reason."""
-    with simulation({"app": Script(leaves_after_s=20)}, speed=1) as it:
+    with simulation({"app": ContainerScript(leaves_after_s=20)}, speed=1) as it:
         arn = it.run({"name": "app"})
         first: Any = json.loads(ours("--endpoint-url", it.server.url, "--task", arn, "--reason", REASON).stdout)
         assert (first["task"]["lastStatus"], first["task"]["desiredStatus"]) == ("RUNNING", "STOPPED")

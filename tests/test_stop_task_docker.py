@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from stop_harness.cli import main
-from stop_harness.ecs_endpoint.containers import Clock
+from stop_harness.ecs_endpoint.containers import EndpointClock
 from stop_harness.ecs_endpoint.docker_containers import DockerContainers
 from stop_harness.ecs_endpoint.server import EcsServer
 from stop_harness.ecs_endpoint.state import Endpoint
@@ -30,7 +30,7 @@ IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
 def server(docker_engine_host: DockerHost) -> Iterator[EcsServer]:
     """One endpoint on the real engine."""
     containers = DockerContainers(f"test-{uuid.uuid4().hex[:8]}", docker_engine_host)
-    serving = EcsServer(Endpoint(containers, Clock()))
+    serving = EcsServer(Endpoint(containers, EndpointClock()))
     yield serving
     serving.close()
 

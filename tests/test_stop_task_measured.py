@@ -20,19 +20,19 @@ from click.testing import CliRunner, Result
 from stop_harness.cli import main
 from stop_harness.cli.stop_task import Refusal
 from stop_harness.ecs_client import follow
-from stop_harness.ecs_endpoint.simulated_containers import Script
+from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 
 from tests import aws_cli
 from tests.ecs_support import Simulation, simulation
 from tests.stop_task_support import NO_HOME, on_a_terminal
 
 SCRIPTS = {
-    "stuck": Script(leaves_after_s=None),
-    "slow": Script(leaves_after_s=3),
-    "fails": Script(exit_code=9),
-    "hungry": Script(exit_code=1, oom_killed=True),
-    "brief": Script(runs_for_s=0.1),
-    "leaky": Script(lost_processes=("worker",)),
+    "stuck": ContainerScript(leaves_after_s=None),
+    "slow": ContainerScript(leaves_after_s=3),
+    "fails": ContainerScript(exit_code=9),
+    "hungry": ContainerScript(exit_code=1, oom_killed=True),
+    "brief": ContainerScript(runs_for_s=0.1),
+    "leaky": ContainerScript(lost_processes=("worker",)),
 }
 
 
@@ -137,7 +137,7 @@ def test_colour_where_it_is_wanted(ours: Simulation) -> None:
 
 def test_a_terminal_sees_the_task_stop() -> None:
     """One line that is written over and over, and taken away in the end."""
-    with simulation({"app": Script(leaves_after_s=3)}, speed=1) as it:
+    with simulation({"app": ContainerScript(leaves_after_s=3)}, speed=1) as it:
         arn = it.run({"name": "app"})
         seen = on_a_terminal("--endpoint-url", it.server.url, "--task", arn)
     assert re.search(r"\r\033\[KSTOPPING for \d s: app RUNNING", seen), seen

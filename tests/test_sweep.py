@@ -18,7 +18,7 @@ from stop_harness.engines.process.engine import PidNamespaceEngine
 from stop_harness.engines.simulated import Script, SimulatedEngine, SimulatedSubject
 from stop_harness.errors import ScenarioError
 from stop_harness.experiments import start_sweep, start_window
-from stop_harness.experiments.start_window import Fate, Moment
+from stop_harness.experiments.start_window import Moment, StopFate
 from stop_harness.model import NS_PER_MS, NS_PER_S, ProcessInfo, Readiness, Scenario, Subject, Trial
 from stop_harness.renderers.sections import start_sweep_text
 from stop_harness.scenario import discovery, moments, scenario_file
@@ -139,7 +139,7 @@ def tried(opens_ns: int, closes_ns: int, ready_ns: int) -> list[Moment]:
     wanted = start_window.grid(ready_ns)
     while wanted and len(found) < start_window.MAX_TRIALS:
         for at in wanted:
-            found.append(Moment(at, Fate.LOST if opens_ns <= at < closes_ns else Fate.HEARD, ""))
+            found.append(Moment(at, StopFate.LOST if opens_ns <= at < closes_ns else StopFate.HEARD, ""))
         wanted = start_window.refine(tuple(found))
     return found
 
@@ -167,7 +167,7 @@ def test_both_edges_of_the_window_are_found(ready_ms: int, opens: float, closes:
 
 def test_a_fuzzy_end_is_reported_as_wide_as_it_is() -> None:
     """Heard at 7.9 s and lost at 8.0 s: the end lies somewhere between 7.8 and 8.1 s."""
-    at = {7.8: Fate.LOST, 7.9: Fate.HEARD, 8.0: Fate.LOST, 8.1: Fate.HEARD}
+    at = {7.8: StopFate.LOST, 7.9: StopFate.HEARD, 8.0: StopFate.LOST, 8.1: StopFate.HEARD}
     found = tuple(Moment(round(second * NS_PER_S), fate, "") for second, fate in at.items())
     window = start_window.window(found)
     assert window is not None
@@ -177,7 +177,7 @@ def test_a_fuzzy_end_is_reported_as_wide_as_it_is() -> None:
 
 def test_no_window_is_no_window() -> None:
     """Nothing to refine."""
-    found = (Moment(0, Fate.HEARD, ""), Moment(1, Fate.UNCLEAR, ""))
+    found = (Moment(0, StopFate.HEARD, ""), Moment(1, StopFate.UNCLEAR, ""))
     assert start_window.window(found) is None
     assert start_window.refine(found) == ()
 

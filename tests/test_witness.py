@@ -25,7 +25,16 @@ from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, owner
 from stop_harness.engines.docker.witness import Witness
 from stop_harness.engines.docker.witness_container import PROGRAMS, Rights, WitnessContainer, WitnessFailed
-from stop_harness.engines.docker.witness_lines import Answer, Heard, Message, Missing, Named, Started, Stream, parse
+from stop_harness.engines.docker.witness_lines import (
+    Answer,
+    Heard,
+    Message,
+    Missing,
+    Named,
+    Stream,
+    WitnessStarted,
+    parse,
+)
 from stop_harness.linux.process_events import EXITED
 from stop_harness.model import Outcome
 from stop_harness.run import pipeline
@@ -44,7 +53,7 @@ SHIPPED = Path(__file__).parent.parent / "scenarios"
 # ── What it says ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 LINES: tuple[tuple[bytes, Message], ...] = (
-    (b"H 1 acknowledge 0 8388608 6.18.44", Started(1, "acknowledge", 0, 8388608, "6.18.44")),
+    (b"H 1 acknowledge 0 8388608 6.18.44", WitnessStarted(1, "acknowledge", 0, 8388608, "6.18.44")),
     (
         b"P 100 102 1402355865184 3 102,9 a name, of\xc3\xa9",
         Named(102, 3, (102, 9), "a name, of\u00e9", 100, 1402355865184),
@@ -165,7 +174,7 @@ def test_the_program_ends_with_its_input() -> None:
     """And says first how far it came; where the kernel does not answer, which step failed."""
     ended = subprocess.run([OWN_PROGRAM], input=b"", capture_output=True, timeout=10, check=False)
     started = parse(ended.stdout.splitlines()[0])
-    assert isinstance(started, Started)
+    assert isinstance(started, WitnessStarted)
     assert ended.returncode == (3 if started.error else 0)
 
 
@@ -178,7 +187,7 @@ def test_the_program_waits_a_second_for_an_answer_that_never_comes() -> None:
     isolated = ["unshare", *allowed, "--pid", "--fork", "--kill-child", str(OWN_PROGRAM)]
     ended = subprocess.run(isolated, stdin=subprocess.PIPE, capture_output=True, timeout=30, check=False)
     started = parse(ended.stdout.splitlines()[0])
-    assert isinstance(started, Started)
+    assert isinstance(started, WitnessStarted)
     assert started.step in {"acknowledge", "bind"}
     assert started.error
     assert time.monotonic() - begun < 20

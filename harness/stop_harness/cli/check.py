@@ -171,7 +171,7 @@ def _predict(request: RunRequest, color: str, as_json: bool) -> int:
 
 def _sweep_start(request: RunRequest, color: str, as_json: bool) -> int:
     """Print where stop signals are lost; 0 nowhere, 1 somewhere, 3 not known."""
-    from stop_harness.experiments.start_window import Fate
+    from stop_harness.experiments.start_window import StopFate
     from stop_harness.renderers.sections import start_sweep_text
     from stop_harness.run import pipeline
     from stop_harness.trial.perform import Interruption
@@ -188,4 +188,5 @@ def _sweep_start(request: RunRequest, color: str, as_json: bool) -> int:
         return exit_codes.INTERRUPTED
     if sweep.window is not None:
         return exit_codes.FAIL
-    return exit_codes.PASS if any(moment.fate is Fate.HEARD for moment in sweep.moments) else exit_codes.INCONCLUSIVE
+    heard = any(moment.fate is StopFate.HEARD for moment in sweep.moments)
+    return exit_codes.PASS if heard else exit_codes.INCONCLUSIVE

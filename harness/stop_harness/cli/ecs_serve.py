@@ -91,9 +91,9 @@ def serve(
     """
     require_extra("ecs", "ecs serve")
     from stop_harness.ecs_endpoint import server
-    from stop_harness.ecs_endpoint.containers import Clock
+    from stop_harness.ecs_endpoint.containers import EndpointClock
     from stop_harness.ecs_endpoint.docker_containers import DockerContainers
-    from stop_harness.ecs_endpoint.state import Endpoint, Settings
+    from stop_harness.ecs_endpoint.state import Endpoint, EndpointSettings
     from stop_harness.engines.docker import host as docker_host
     from stop_harness.errors import UsageError
     from stop_harness.model import DEFAULT_PIDS_LIMIT
@@ -107,7 +107,7 @@ def serve(
         who = "anybody who reaches {host}" if token is None else "whoever reaches {host} and hears or has the token"
         click.echo(f"warning: {who.format(host=host)} can start containers on this machine", err=True)
     _check_token(token)
-    settings = Settings(region, agent_stop_timeout=stop_timeout, arn_selects_cluster=arn_selects_cluster)
+    settings = EndpointSettings(region, agent_stop_timeout=stop_timeout, arn_selects_cluster=arn_selects_cluster)
     interrupted = threading.Event()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
@@ -119,7 +119,7 @@ def serve(
         signal.signal(number, on_signal)
     limit = DEFAULT_PIDS_LIMIT if pids_limit is None else pids_limit
     containers = DockerContainers(f"ecs-{uuid.uuid4().hex[:12]}", docker_host.find(), limit, _warn)
-    endpoint = Endpoint(containers, Clock(), settings)
+    endpoint = Endpoint(containers, EndpointClock(), settings)
     try:
         serving = server.EcsServer(endpoint, host, port, token=token)
     except (OSError, OverflowError) as error:

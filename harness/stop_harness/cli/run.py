@@ -103,7 +103,7 @@ def _resumed(context: click.Context, directory: Path, paths: tuple[Path, ...], s
 def request_of(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any]) -> RunRequest:
     """What the options ask for. Raises UsageError."""
     from stop_harness.plan.trials import Shard
-    from stop_harness.run.open_engine import Cluster
+    from stop_harness.run.open_engine import TargetCluster
     from stop_harness.run.request import RunRequest
     from stop_harness.trial import scheduler
 
@@ -112,6 +112,7 @@ def request_of(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, A
         raise UsageError("--cluster and --run-task go with --engine ecs")
     scheduler.parse_jobs(settings["jobs"], 1)  # a mistake is refused before anything starts
     shard = settings.get("shard")
+    target = TargetCluster(settings.get("cluster"), settings.get("run_task"))
     return RunRequest(
         scenarios=scenarios,
         name=name,
@@ -133,7 +134,7 @@ def request_of(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, A
         witness=settings.get("witness", False),
         baseline=settings.get("baseline"),
         fail_on_slower=settings.get("fail_on_slower", False),
-        cluster=Cluster(settings.get("cluster"), settings.get("run_task")) if settings["engine"] == "ecs" else None,
+        cluster=target if settings["engine"] == "ecs" else None,
         command_line=("stop-harness", *sys.argv[1:]),
         show_values=settings.get("show_values", False),
         share_report=settings.get("share_report", False),

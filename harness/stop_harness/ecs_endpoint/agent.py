@@ -14,9 +14,16 @@ from typing import Any
 
 from stop_harness.ecs_endpoint import lifecycle
 from stop_harness.ecs_endpoint.answers_first import AnswersFirst
-from stop_harness.ecs_endpoint.containers import Clock, ContainerProblem, ContainerRequest, Containers, Exit, Inspected
+from stop_harness.ecs_endpoint.containers import (
+    ContainerProblem,
+    ContainerRequest,
+    Containers,
+    EndpointClock,
+    Exit,
+    Inspected,
+)
 from stop_harness.ecs_endpoint.records import (
-    Event,
+    EcsStatus,
     Exited,
     HealthChanged,
     PullStarted,
@@ -25,12 +32,12 @@ from stop_harness.ecs_endpoint.records import (
     Start,
     Started,
     StartFailed,
-    Status,
     Stop,
     StopCode,
     StopFailed,
     StopRequested,
-    Task,
+    TaskEvent,
+    TaskState,
     Tick,
     Wake,
 )
@@ -59,7 +66,7 @@ class Run:
     id: str
     arn: str
     cluster: str
-    state: Task
+    state: TaskState
     requests: dict[str, ContainerRequest]
     """By container name; links and volumesFrom are filled in when the container is created."""
     details: dict[str, Any] = field(default_factory=dict)
@@ -73,7 +80,7 @@ class Run:
 class Agent:
     """All tasks of one endpoint. `lock` guards them; it is never held while the engine works."""
 
-    def __init__(self, containers: Containers, clock: Clock) -> None:
+    def __init__(self, containers: Containers, clock: EndpointClock) -> None:
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.runs: dict[str, Run] = {}
@@ -87,21 +94,21 @@ class Agent:
             self.runs[run.id] = run
         self.post(run, Tick(self._clock.now_ns()))
 
-    def request_stop(self, run: Run, code: StopCode, reason: str) -> Task:
+    def request_stop(self, run: Run, code: StopCode, reason: str) -> TaskState:
         """What StopTask answers with; the stop itself goes on behind it. Again for a stopping task: as it is."""
         with self.lock:
-            if run.state.desired is Status.STOPPED:
+            if run.state.desired is EcsStatus.STOPPED:
                 return run.state
             now_ns = self._clock.now_ns()
             answer = self.post(run, StopRequested(now_ns, code, reason))
             self.post(run, Tick(now_ns))
             return answer
 
-    def post(self, run: Run, event: Event) -> Task:
+    def post(self, run: Run, event: TaskEvent) -> TaskState:
         """An event happened to a task. Returns the task right after it."""
         with self.changed:
             run.state, actions = lifecycle.step(run.state, event)
-            if run.state.desired is Status.STOPPED:
+            if run.state.desired is EcsStatus.STOPPED:
                 run.tags.clear()  # tags are deleted on stop (API reference, StopTask)
             run.wake_at_ns = None
             for action in actions:
@@ -146,7 +153,7 @@ class Agent:
         now = self._clock.now_ns
         try:
             self._fetch_image(run, str(run.requests[name].definition["image"]))
-            if run.state.desired is Status.STOPPED:  # told to stop while it was pulled: no engine call, no exit code
+            if run.state.desired is EcsStatus.STOPPED:  # told to stop while it was pulled: no engine call, no exit code
                 self.post(run, StartFailed(now(), name, None))
                 return
             run.live[name] = Live(self.containers.create(self._wired(run, name)))
@@ -173,7 +180,7 @@ class Agent:
     def _fetch_image(self, run: Run, image: str) -> None:
         if self.containers.has_image(image):
             return
-        if run.state.desired is Status.STOPPED:
+        if run.state.desired is EcsStatus.STOPPED:
             text = f"Task stopped before image pull could begin for task: {run.arn}"
             raise ContainerProblem("TaskStoppedBeforePullBeginError", text)
         self.post(run, PullStarted(self._clock.now_ns()))

@@ -121,7 +121,7 @@ class Containers(Protocol):
         """Remove everything of this run and end helpers. Gives what could not be removed."""
 
 
-class Clock:
+class EndpointClock:
     """The endpoint's clock: nanoseconds since the epoch."""
 
     def now_ns(self) -> int:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from stop_harness.ecs_endpoint.agent import Run
 from stop_harness.ecs_endpoint.containers import Binding
-from stop_harness.ecs_endpoint.records import SHOWN, Container, Status, Task
-from stop_harness.ecs_endpoint.state import ACTIVE, INACTIVE, Cluster, Definition, Deployment, Endpoint, Json, Service
+from stop_harness.ecs_endpoint.records import SHOWN, ContainerState, EcsStatus, TaskState
+from stop_harness.ecs_endpoint.state import (
+    ACTIVE,
+    INACTIVE,
+    Cluster,
+    DefinitionRevision,
+    Deployment,
+    Endpoint,
+    Json,
+    Service,
+)
 from stop_harness.ecs_endpoint.validation import compatibilities
 
 
-def task(run: Run, state: Task | None = None, *, tags: bool = False) -> Json:
+def task(run: Run, state: TaskState | None = None, *, tags: bool = False) -> Json:
     """A task as RunTask, StopTask and DescribeTasks show it; `state` where it must be an earlier moment's."""
     state = state or run.state
     return {
@@ -31,12 +40,12 @@ def task(run: Run, state: Task | None = None, *, tags: bool = False) -> Json:
         "stoppedAt": state.stopped_at_ns,
         "stopCode": state.stop_code,
         "stoppedReason": state.stopped_reason,
-        "tags": [] if not tags or state.desired is Status.STOPPED else list(run.tags),
+        "tags": [] if not tags or state.desired is EcsStatus.STOPPED else list(run.tags),
         "version": state.version,
     }
 
 
-def _container(run: Run, it: Container) -> Json:
+def _container(run: Run, it: ContainerState) -> Json:
     definition = run.requests[it.name].definition
     live = run.live.get(it.name)
     inspected = live.inspected if live else None
@@ -72,7 +81,7 @@ def _binding(it: Binding) -> Json:
     }
 
 
-def task_definition(endpoint: Endpoint, it: Definition) -> Json:
+def task_definition(endpoint: Endpoint, it: DefinitionRevision) -> Json:
     """A revision, with the empty lists that ECS shows."""
     containers = [
         {"cpu": 0, "portMappings": [], "essential": True, "environment": [], "mountPoints": [], "volumesFrom": [], **c}
@@ -99,14 +108,14 @@ def task_definition(endpoint: Endpoint, it: Definition) -> Json:
 def cluster(endpoint: Endpoint, it: Cluster, include: list[str]) -> Json:
     """A cluster with its counts."""
     runs = [run for run in endpoint.agent.runs.values() if run.cluster == it.name]
-    shown = [run.state.last for run in runs if run.state.desired is Status.RUNNING]
+    shown = [run.state.last for run in runs if run.state.desired is EcsStatus.RUNNING]
     return {
         "clusterArn": endpoint.arns.cluster(it.name),
         "clusterName": it.name,
         "status": it.status,
         "registeredContainerInstancesCount": 0 if it.status == INACTIVE else 1,
-        "runningTasksCount": shown.count(Status.RUNNING),
-        "pendingTasksCount": shown.count(Status.PENDING),
+        "runningTasksCount": shown.count(EcsStatus.RUNNING),
+        "pendingTasksCount": shown.count(EcsStatus.PENDING),
         "activeServicesCount": sum(
             1 for service in endpoint.services.values() if service.cluster == it.name and service.status == ACTIVE
         ),
@@ -148,9 +157,9 @@ def service(endpoint: Endpoint, it: Service, *, tags: bool = False) -> Json:
 
 def _deployment(endpoint: Endpoint, it: Service, deployment: Deployment) -> Json:
     runs = [run for run in endpoint.runs_of(it.cluster) if run.details.get("startedBy") == deployment.id]
-    alive = [run.state.last for run in runs if run.state.desired is Status.RUNNING]
+    alive = [run.state.last for run in runs if run.state.desired is EcsStatus.RUNNING]
     primary = deployment is it.primary
-    running = alive.count(Status.RUNNING)
+    running = alive.count(EcsStatus.RUNNING)
     done = primary and running == it.desired_count and len(it.deployments) == 1
     return {
         "id": deployment.id,
@@ -158,7 +167,7 @@ def _deployment(endpoint: Endpoint, it: Service, deployment: Deployment) -> Json
         "taskDefinition": endpoint.arns.task_definition(deployment.definition.family, deployment.definition.revision),
         "desiredCount": it.desired_count if primary else 0,
         "runningCount": running,
-        "pendingCount": alive.count(Status.PENDING),
+        "pendingCount": alive.count(EcsStatus.PENDING),
         "failedTasks": deployment.failed_tasks,
         "createdAt": deployment.created_at_ns,
         "updatedAt": deployment.updated_at_ns,

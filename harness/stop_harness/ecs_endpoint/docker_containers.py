@@ -84,7 +84,7 @@ class DockerContainers:
         if with_witness and self._connector is None:
             self._bring_witness()
         try:
-            self._reaper = reaper.Reaper(run_id, host.address)
+            self._reaper = reaper.DockerReaper(run_id, host.address)
             self._events = EventStream(host, f"{reaper.RUN_LABEL}={run_id}")
         except ENGINE_ERRORS as error:
             raise EngineError(f"{host.url}: the engine stopped answering: {error}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stop_harness import signals
 from stop_harness.ecs_endpoint.agent import Live, Run
 from stop_harness.ecs_endpoint.containers import NS_PER_S
-from stop_harness.ecs_endpoint.records import SHOWN, Container, Phase
+from stop_harness.ecs_endpoint.records import SHOWN, ContainerState, Phase
 from stop_harness.ecs_endpoint.state import Json
 from stop_harness.evidence.lost_processes import first_names
 from stop_harness.model import Event, EventKind
@@ -23,7 +23,7 @@ def evidence(run: Run, notes: list[str]) -> Json:
     }
 
 
-def _container(it: Container, live: Live | None) -> Json:
+def _container(it: ContainerState, live: Live | None) -> Json:
     inspected, ended = (live.inspected, live.exit) if live else (None, None)
     called_ns = live.stop_called_at_ns if live else None
     events = ended.events if ended else ()

@@ -21,8 +21,8 @@ from stop_harness.ecs_endpoint.records import (
     NEXT_STATUS,
     NS_PER_S,
     Action,
-    Container,
-    Event,
+    ContainerState,
+    EcsStatus,
     Exited,
     HealthChanged,
     Phase,
@@ -32,12 +32,12 @@ from stop_harness.ecs_endpoint.records import (
     Start,
     Started,
     StartFailed,
-    Status,
     Stop,
     StopCode,
     StopFailed,
     StopRequested,
-    Task,
+    TaskEvent,
+    TaskState,
     Tick,
     Wake,
 )
@@ -53,11 +53,11 @@ MAX_REASON_BYTES = 1024
 """ecs_client.go:49: the agent cuts a container's reason here."""
 
 
-def step(task: Task, event: Event) -> tuple[Task, tuple[Action, ...]]:
+def step(task: TaskState, event: TaskEvent) -> tuple[TaskState, tuple[Action, ...]]:
     """The task after an event, and what is to be done now. An event that comes too late or twice changes nothing."""
     after = _ON_EVENT[type(event)](task, event)
     actions: tuple[Action, ...] = ()
-    if not isinstance(event, StopRequested) and task.last is not Status.STOPPED:
+    if not isinstance(event, StopRequested) and task.last is not EcsStatus.STOPPED:
         for rule in _RULES:
             after, more = rule(after, event.at_ns)
             actions += more
@@ -69,23 +69,23 @@ def step(task: Task, event: Event) -> tuple[Task, tuple[Action, ...]]:
 # ── What an event does by itself ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _nothing(task: Task, _event: Event) -> Task:
+def _nothing(task: TaskState, _event: TaskEvent) -> TaskState:
     return task
 
 
-def _stop_requested(task: Task, event: StopRequested) -> Task:
+def _stop_requested(task: TaskState, event: StopRequested) -> TaskState:
     return _desire_stop(task, event.code, event.reason, event.at_ns)
 
 
-def _pull_started(task: Task, event: PullStarted) -> Task:
+def _pull_started(task: TaskState, event: PullStarted) -> TaskState:
     return task if task.pull_started_at_ns is not None else replace(task, pull_started_at_ns=event.at_ns)
 
 
-def _pull_stopped(task: Task, event: PullStopped) -> Task:
+def _pull_stopped(task: TaskState, event: PullStopped) -> TaskState:
     return replace(task, pull_stopped_at_ns=event.at_ns)
 
 
-def _started(task: Task, event: Started) -> Task:
+def _started(task: TaskState, event: Started) -> TaskState:
     container = task.container(event.name)
     if container.phase is Phase.RESTARTING:
         return _with(task, event.name, phase=Phase.RUNNING)
@@ -94,7 +94,7 @@ def _started(task: Task, event: Started) -> Task:
     return _with(task, event.name, phase=Phase.RUNNING, created=True, ran=True, started_at_ns=event.at_ns)
 
 
-def _start_failed(task: Task, event: StartFailed) -> Task:
+def _start_failed(task: TaskState, event: StartFailed) -> TaskState:
     container = task.container(event.name)
     if container.phase not in {Phase.STARTING, Phase.RESTARTING}:
         return task
@@ -105,7 +105,7 @@ def _start_failed(task: Task, event: StartFailed) -> Task:
     )
 
 
-def _exited(task: Task, event: Exited) -> Task:
+def _exited(task: TaskState, event: Exited) -> TaskState:
     container = task.container(event.name)
     if container.phase not in {Phase.STARTING, Phase.RUNNING, Phase.RESTARTING, Phase.STOPPING}:
         return task
@@ -118,17 +118,17 @@ def _exited(task: Task, event: Exited) -> Task:
     return _container_stopped(task, event.name, at_ns, exit_code=event.exit_code, reason=reason)
 
 
-def _stop_failed(task: Task, event: StopFailed) -> Task:
+def _stop_failed(task: TaskState, event: StopFailed) -> TaskState:
     if task.container(event.name).phase is not Phase.STOPPING:
         return task
     return _container_stopped(task, event.name, event.at_ns, exit_code=None, reason=event.reason)
 
 
-def _health_changed(task: Task, event: HealthChanged) -> Task:
+def _health_changed(task: TaskState, event: HealthChanged) -> TaskState:
     return task if task.container(event.name).stopped else _with(task, event.name, healthy=event.healthy)
 
 
-_ON_EVENT: dict[type[Event], Callable[[Task, Any], Task]] = {
+_ON_EVENT: dict[type[TaskEvent], Callable[[TaskState, Any], TaskState]] = {
     Tick: _nothing,
     StopRequested: _stop_requested,
     PullStarted: _pull_started,
@@ -141,12 +141,12 @@ _ON_EVENT: dict[type[Event], Callable[[Task, Any], Task]] = {
 }
 
 
-def _comes_back(task: Task, container: Container, event: Exited) -> bool:
+def _comes_back(task: TaskState, container: ContainerState, event: Exited) -> bool:
     """Whether the restart policy applies (restart_tracker.go, ShouldRestart). Time counts from the last restart."""
     policy, started_ns = container.spec.restart_policy, container.started_at_ns
     return (
         policy is not None
-        and task.desired is not Status.STOPPED
+        and task.desired is not EcsStatus.STOPPED
         and event.exit_code is not None
         and event.exit_code not in policy.ignored_exit_codes
         and started_ns is not None
@@ -154,7 +154,9 @@ def _comes_back(task: Task, container: Container, event: Exited) -> bool:
     )
 
 
-def _container_stopped(task: Task, name: str, at_ns: int, *, exit_code: int | None, reason: str | None) -> Task:
+def _container_stopped(
+    task: TaskState, name: str, at_ns: int, *, exit_code: int | None, reason: str | None
+) -> TaskState:
     """STOPPED for good. The first error stays the reason; the first essential container stamps executionStoppedAt."""
     container = task.container(name)
     reason = container.reason or (_cut(reason) if reason else None)
@@ -164,14 +166,14 @@ def _container_stopped(task: Task, name: str, at_ns: int, *, exit_code: int | No
     return task
 
 
-def _desire_stop(task: Task, code: StopCode, reason: str, at_ns: int) -> Task:
+def _desire_stop(task: TaskState, code: StopCode, reason: str, at_ns: int) -> TaskState:
     """The first cause wins: a task that is to stop already keeps its reason and its stoppingAt."""
-    if task.desired is Status.STOPPED:
+    if task.desired is EcsStatus.STOPPED:
         return task
-    return replace(task, desired=Status.STOPPED, stop_code=code, stopped_reason=reason, stopping_at_ns=at_ns)
+    return replace(task, desired=EcsStatus.STOPPED, stop_code=code, stopped_reason=reason, stopping_at_ns=at_ns)
 
 
-def _with(task: Task, name: str, **changes: Any) -> Task:
+def _with(task: TaskState, name: str, **changes: Any) -> TaskState:
     containers = tuple(replace(item, **changes) if item.name == name else item for item in task.containers)
     return replace(task, containers=containers)
 
@@ -183,7 +185,7 @@ def _cut(reason: str) -> str:
 # ── What follows from the state ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _restart_what_exited(task: Task, at_ns: int) -> tuple[Task, tuple[Action, ...]]:
+def _restart_what_exited(task: TaskState, at_ns: int) -> tuple[TaskState, tuple[Action, ...]]:
     actions: tuple[Action, ...] = ()
     for container in task.containers:
         if container.phase is Phase.EXITED:
@@ -193,9 +195,9 @@ def _restart_what_exited(task: Task, at_ns: int) -> tuple[Task, tuple[Action, ..
     return task, actions
 
 
-def _give_up_on_what_cannot_start(task: Task, at_ns: int) -> tuple[Task, tuple[Action, ...]]:
+def _give_up_on_what_cannot_start(task: TaskState, at_ns: int) -> tuple[TaskState, tuple[Action, ...]]:
     """A dependency that can never be met: STOPPED with a synthetic 143, and whatever waits for that one in turn."""
-    changed = task.desired is Status.RUNNING
+    changed = task.desired is EcsStatus.RUNNING
     while changed:
         changed = False
         for container in task.containers:
@@ -207,7 +209,7 @@ def _give_up_on_what_cannot_start(task: Task, at_ns: int) -> tuple[Task, tuple[A
     return task, ()
 
 
-def _stop_with_the_first_essential(task: Task, at_ns: int) -> tuple[Task, tuple[Action, ...]]:
+def _stop_with_the_first_essential(task: TaskState, at_ns: int) -> tuple[TaskState, tuple[Action, ...]]:
     """An essential container that stopped, whatever its exit code, takes the task with it."""
     gone = [item for item in task.containers if item.spec.essential and item.stopped]
     if not gone:
@@ -218,18 +220,18 @@ def _stop_with_the_first_essential(task: Task, at_ns: int) -> tuple[Task, tuple[
     return _desire_stop(task, StopCode.TASK_FAILED_TO_START, pull or FAILED_TO_START, at_ns), ()
 
 
-def _drop_what_never_started(task: Task, at_ns: int) -> tuple[Task, tuple[Action, ...]]:
+def _drop_what_never_started(task: TaskState, at_ns: int) -> tuple[TaskState, tuple[Action, ...]]:
     """No engine call and no exit code for a container that waits when its task stops (task_manager.go:1425)."""
-    if task.desired is Status.STOPPED:
+    if task.desired is EcsStatus.STOPPED:
         for container in task.containers:
             if container.phase is Phase.WAITING:
                 task = _container_stopped(task, container.name, at_ns, exit_code=None, reason=None)
     return task, ()
 
 
-def _start_what_may_start(task: Task, _at_ns: int) -> tuple[Task, tuple[Action, ...]]:
+def _start_what_may_start(task: TaskState, _at_ns: int) -> tuple[TaskState, tuple[Action, ...]]:
     actions: tuple[Action, ...] = ()
-    if task.desired is Status.RUNNING:
+    if task.desired is EcsStatus.RUNNING:
         for container in task.containers:
             conditions = container.spec.depends_on
             if container.phase is Phase.WAITING and all(_MET[how](task.container(name)) for name, how in conditions):
@@ -238,10 +240,10 @@ def _start_what_may_start(task: Task, _at_ns: int) -> tuple[Task, tuple[Action, 
     return task, actions
 
 
-def _stop_what_may_stop(task: Task, _at_ns: int) -> tuple[Task, tuple[Action, ...]]:
+def _stop_what_may_stop(task: TaskState, _at_ns: int) -> tuple[TaskState, tuple[Action, ...]]:
     """Everything that runs and that nothing alive depends on, at once (graph.go:506, verifyShutdownOrder)."""
     actions: tuple[Action, ...] = ()
-    if task.desired is Status.STOPPED:
+    if task.desired is EcsStatus.STOPPED:
         for container in task.containers:
             if container.phase is Phase.RUNNING and not _live_dependents(task, container.name):
                 task = _with(task, container.name, phase=Phase.STOPPING)
@@ -249,28 +251,28 @@ def _stop_what_may_stop(task: Task, _at_ns: int) -> tuple[Task, tuple[Action, ..
     return task, actions
 
 
-def _show_the_status(task: Task, at_ns: int) -> tuple[Task, tuple[Action, ...]]:
+def _show_the_status(task: TaskState, at_ns: int) -> tuple[TaskState, tuple[Action, ...]]:
     """`lastStatus` from the containers, with its time stamp."""
     past_running = all(item.phase not in {Phase.WAITING, Phase.STARTING} for item in task.containers)
     if (
-        task.last is Status.PENDING
+        task.last is EcsStatus.PENDING
         and past_running
         and all(item.ran for item in task.containers if item.spec.essential)
     ):
-        task = replace(_move(task, Status.RUNNING), started_at_ns=at_ns)
+        task = replace(_move(task, EcsStatus.RUNNING), started_at_ns=at_ns)
     if all(item.stopped for item in task.containers):
-        task = replace(_move(task, Status.STOPPED), stopped_at_ns=at_ns)
-    elif task.desired is Status.STOPPED and task.last is not Status.STOPPING:
-        task = _move(task, Status.STOPPING)
+        task = replace(_move(task, EcsStatus.STOPPED), stopped_at_ns=at_ns)
+    elif task.desired is EcsStatus.STOPPED and task.last is not EcsStatus.STOPPING:
+        task = _move(task, EcsStatus.STOPPING)
     return task, ()
 
 
-def _move(task: Task, status: Status) -> Task:
+def _move(task: TaskState, status: EcsStatus) -> TaskState:
     assert status in NEXT_STATUS[task.last], f"{task.last} is never followed by {status}"
     return replace(task, last=status)
 
 
-def _wake_at_start_timeouts(task: Task, at_ns: int) -> tuple[Task, tuple[Action, ...]]:
+def _wake_at_start_timeouts(task: TaskState, at_ns: int) -> tuple[TaskState, tuple[Action, ...]]:
     deadlines = {
         deadline
         for container in task.containers
@@ -294,14 +296,14 @@ _RULES = (
 """Applied in this order after every event. Each takes and gives (task, time), and what is to be done."""
 
 
-def _live_dependents(task: Task, name: str) -> bool:
+def _live_dependents(task: TaskState, name: str) -> bool:
     """Whether a container that is not STOPPED names this one. On shutdown the condition does not matter."""
     return any(
         not item.stopped and name in {dependency for dependency, _ in item.spec.depends_on} for item in task.containers
     )
 
 
-_MET: dict[Condition, Callable[[Container], bool]] = {
+_MET: dict[Condition, Callable[[ContainerState], bool]] = {
     Condition.CREATE: lambda it: it.created,
     Condition.START: lambda it: it.ran,  # also when it has stopped again (agent pull request 3927)
     Condition.COMPLETE: lambda it: it.stopped and it.ran,
@@ -313,7 +315,7 @@ _MET: dict[Condition, Callable[[Container], bool]] = {
 _TIMED = {Condition.COMPLETE, Condition.SUCCESS, Condition.HEALTHY}
 
 
-def _hopeless(task: Task, container: Container, now_ns: int) -> str | None:
+def _hopeless(task: TaskState, container: ContainerState, now_ns: int) -> str | None:
     """Why a waiting container will never start, None if it still may."""
     for name, condition in container.spec.depends_on:
         dependency = task.container(name)
@@ -329,7 +331,7 @@ def _hopeless(task: Task, container: Container, now_ns: int) -> str | None:
     return None
 
 
-def _start_deadline_ns(dependency: Container, condition: Condition) -> int | None:
+def _start_deadline_ns(dependency: ContainerState, condition: Condition) -> int | None:
     """Until when a dependency may take; from its start, by its own `startTimeout`."""
     timeout_s, started_ns = dependency.spec.start_timeout_s, dependency.started_at_ns
     if condition not in _TIMED or not timeout_s or started_ns is None or dependency.stopped:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from stop_harness.ecs_endpoint.containers import Clock
+from stop_harness.ecs_endpoint.containers import EndpointClock
 from stop_harness.ecs_endpoint.docker_containers import DockerContainers
 from stop_harness.ecs_endpoint.server import EcsServer
 from stop_harness.ecs_endpoint.state import Endpoint
@@ -17,4 +17,4 @@ def serve(run_id: str, *, with_witness: bool = False) -> EcsServer:
     With a token that nobody else on this machine knows: whoever may use the endpoint may start containers.
     """
     containers = DockerContainers(run_id, host.find(), with_witness=with_witness)
-    return EcsServer(Endpoint(containers, Clock()), token=secrets.token_urlsafe())
+    return EcsServer(Endpoint(containers, EndpointClock()), token=secrets.token_urlsafe())

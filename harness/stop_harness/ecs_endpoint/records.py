@@ -13,7 +13,7 @@ RETENTION_NS = 3600 * NS_PER_S
 """Stopped tasks can be described for at least one hour (API reference, DescribeTasks)."""
 
 
-class Status(StrEnum):
+class EcsStatus(StrEnum):
     """`lastStatus` and `desiredStatus` of a task, and `lastStatus` of a container."""
 
     PENDING = "PENDING"
@@ -23,10 +23,10 @@ class Status(StrEnum):
 
 
 NEXT_STATUS = {
-    Status.PENDING: {Status.RUNNING, Status.STOPPING, Status.STOPPED},
-    Status.RUNNING: {Status.STOPPING, Status.STOPPED},
-    Status.STOPPING: {Status.STOPPED},
-    Status.STOPPED: set[Status](),
+    EcsStatus.PENDING: {EcsStatus.RUNNING, EcsStatus.STOPPING, EcsStatus.STOPPED},
+    EcsStatus.RUNNING: {EcsStatus.STOPPING, EcsStatus.STOPPED},
+    EcsStatus.STOPPING: {EcsStatus.STOPPED},
+    EcsStatus.STOPPED: set[EcsStatus](),
 }
 """`lastStatus` of a task. ECS has five more; they belong to what is not here: network interfaces (PROVISIONING,
 DEPROVISIONING), load balancers (ACTIVATING, DEACTIVATING) and deletion."""
@@ -46,13 +46,13 @@ class Phase(StrEnum):
 
 
 SHOWN = {
-    Phase.WAITING: Status.PENDING,
-    Phase.STARTING: Status.PENDING,
-    Phase.RUNNING: Status.RUNNING,
-    Phase.EXITED: Status.RUNNING,
-    Phase.RESTARTING: Status.RUNNING,
-    Phase.STOPPING: Status.RUNNING,
-    Phase.STOPPED: Status.STOPPED,
+    Phase.WAITING: EcsStatus.PENDING,
+    Phase.STARTING: EcsStatus.PENDING,
+    Phase.RUNNING: EcsStatus.RUNNING,
+    Phase.EXITED: EcsStatus.RUNNING,
+    Phase.RESTARTING: EcsStatus.RUNNING,
+    Phase.STOPPING: EcsStatus.RUNNING,
+    Phase.STOPPED: EcsStatus.STOPPED,
 }
 """A container's `lastStatus` by its phase."""
 
@@ -93,7 +93,7 @@ class ContainerSpec:
 
 
 @dataclass(frozen=True)
-class Container:
+class ContainerState:
     """One container now. `exit_code` is None while it runs and for ever if it never ran.
 
     `created`: the engine made it, even if its start then failed. `ran`: it was started.
@@ -124,13 +124,13 @@ class Container:
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskState:
     """One task now, with the API's fields. Times are nanoseconds since the epoch, None until they happen."""
 
-    containers: tuple[Container, ...]
+    containers: tuple[ContainerState, ...]
     created_at_ns: int
-    desired: Status = Status.RUNNING
-    last: Status = Status.PENDING
+    desired: EcsStatus = EcsStatus.RUNNING
+    last: EcsStatus = EcsStatus.PENDING
     version: int = 1
     pull_started_at_ns: int | None = None
     pull_stopped_at_ns: int | None = None
@@ -141,7 +141,7 @@ class Task:
     stop_code: StopCode | None = None
     stopped_reason: str | None = None
 
-    def container(self, name: str) -> Container:
+    def container(self, name: str) -> ContainerState:
         """By name; KeyError if the task has none of that name."""
         for container in self.containers:
             if container.name == name:
@@ -161,28 +161,28 @@ class Task:
         return self.stopped_at_ns is not None and now_ns - self.stopped_at_ns > RETENTION_NS
 
 
-def new_task(specs: tuple[ContainerSpec, ...], at_ns: int) -> Task:
+def new_task(specs: tuple[ContainerSpec, ...], at_ns: int) -> TaskState:
     """A task as RunTask answers it: PENDING, version 1."""
-    return Task(tuple(Container(spec) for spec in specs), created_at_ns=at_ns)
+    return TaskState(tuple(ContainerState(spec) for spec in specs), created_at_ns=at_ns)
 
 
 # ── Events and actions ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
-class Event:
+class TaskEvent:
     """Something that happened, at `at_ns` of the endpoint's clock."""
 
     at_ns: int
 
 
 @dataclass(frozen=True)
-class Tick(Event):
+class Tick(TaskEvent):
     """Time passed: the agent accepted the task, or went on after answering StopTask, or a start timeout may be over."""
 
 
 @dataclass(frozen=True)
-class StopRequested(Event):
+class StopRequested(TaskEvent):
     """StopTask, or the service scheduler. Changes what is desired, nothing else: the answer shows `lastStatus` as it
     was. What follows from it begins with the next `Tick`."""
 
@@ -191,24 +191,24 @@ class StopRequested(Event):
 
 
 @dataclass(frozen=True)
-class PullStarted(Event):
+class PullStarted(TaskEvent):
     """The engine begins to fetch an image that it did not have."""
 
 
 @dataclass(frozen=True)
-class PullStopped(Event):
+class PullStopped(TaskEvent):
     """The image is there, or cannot be had."""
 
 
 @dataclass(frozen=True)
-class Started(Event):
+class Started(TaskEvent):
     """A container runs."""
 
     name: str
 
 
 @dataclass(frozen=True)
-class StartFailed(Event):
+class StartFailed(TaskEvent):
     """A container was not pulled, created or started. `reason`: `<ErrorName>: <text>`; None: it was told to stop."""
 
     name: str
@@ -217,7 +217,7 @@ class StartFailed(Event):
 
 
 @dataclass(frozen=True)
-class Exited(Event):
+class Exited(TaskEvent):
     """A container ended. `finished_at_ns` is the engine's own stamp, None if it has none; `exit_code` likewise."""
 
     name: str
@@ -228,7 +228,7 @@ class Exited(Event):
 
 
 @dataclass(frozen=True)
-class StopFailed(Event):
+class StopFailed(TaskEvent):
     """The engine answers, but could not stop the container in five attempts, or does not know it: declared STOPPED."""
 
     name: str
@@ -236,7 +236,7 @@ class StopFailed(Event):
 
 
 @dataclass(frozen=True)
-class HealthChanged(Event):
+class HealthChanged(TaskEvent):
     """The container's health check said something new."""
 
     name: str

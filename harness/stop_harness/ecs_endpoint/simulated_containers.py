@@ -15,20 +15,19 @@ from stop_harness import signals
 from stop_harness.ecs_endpoint.containers import (
     NS_PER_S,
     Binding,
-    Clock,
     ContainerProblem,
     ContainerRequest,
+    EndpointClock,
     Exit,
     Inspected,
 )
-from stop_harness.model import Clock as Source
-from stop_harness.model import EngineInfo, Event, EventKind, LogTail, ProcessInfo
+from stop_harness.model import Clock, EngineInfo, Event, EventKind, LogTail, ProcessInfo
 
 EXIT_CODE_SIGKILL = 128 + signals.SIGKILL
 
 
 @dataclass(frozen=True)
-class Script:
+class ContainerScript:
     """How a container behaves. `leaves_after_s`: stop signal → exit, None: only by SIGKILL. `runs_for_s`: leaves by
     itself. `lost_processes`: what SIGKILL ends when it leaves. The problems are what the engine answers to the pull,
     the start and every attempt of a stop."""
@@ -47,7 +46,7 @@ class Script:
     output: str = ""
 
 
-class FastClock(Clock):
+class FastClock(EndpointClock):
     """Runs `speed` times as fast as the wall, and can be put forward."""
 
     def __init__(self, speed: float) -> None:
@@ -68,7 +67,7 @@ class FastClock(Clock):
 
 @dataclass
 class _Simulated:
-    script: Script
+    script: ContainerScript
     started_ns: int | None = None
     exit_at_ns: int | None = None
     exit_code: int = 0
@@ -78,7 +77,7 @@ class _Simulated:
 class SimulatedContainers:
     """Runs the scripts given by container name; a container without one leaves at once with 0 when it is stopped."""
 
-    def __init__(self, scripts: Mapping[str, Script], clock: FastClock) -> None:
+    def __init__(self, scripts: Mapping[str, ContainerScript], clock: FastClock) -> None:
         self._scripts, self._clock = scripts, clock
         self._all: dict[str, _Simulated] = {}
         self._images: set[str] = set()
@@ -106,7 +105,7 @@ class SimulatedContainers:
         """Always works."""
         runtime_id = f"{next(self._ids):064x}"
         self.requests[runtime_id] = request
-        self._all[runtime_id] = _Simulated(self._scripts.get(str(request.definition["name"]), Script()))
+        self._all[runtime_id] = _Simulated(self._scripts.get(str(request.definition["name"]), ContainerScript()))
         return runtime_id
 
     def start(self, runtime_id: str) -> None:
@@ -221,7 +220,7 @@ class SimulatedContainers:
 
     def _signal(self, it: _Simulated, number: int, after_s: float) -> None:
         at_ns = self._clock.now_ns() + int(after_s * NS_PER_S)
-        it.events.append(Event(EventKind.SIGNAL_SENT, at_ns, Source.ENGINE, "kill event", number))
+        it.events.append(Event(EventKind.SIGNAL_SENT, at_ns, Clock.ENGINE, "kill event", number))
 
     def _ends(self, it: _Simulated, after_s: float, exit_code: int) -> None:
         at_ns = self._clock.now_ns() + int(after_s * NS_PER_S)
@@ -229,5 +228,5 @@ class SimulatedContainers:
             it.exit_at_ns, it.exit_code = at_ns, exit_code
         self._changed.notify_all()
 
-    def _by_image(self, image: str) -> Script:
-        return self._scripts.get(image.partition(":")[0], Script())
+    def _by_image(self, image: str) -> ContainerScript:
+        return self._scripts.get(image.partition(":")[0], ContainerScript())

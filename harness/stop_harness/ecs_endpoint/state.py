@@ -9,7 +9,7 @@ from typing import Any
 
 from stop_harness.ecs_endpoint import identifiers
 from stop_harness.ecs_endpoint.agent import Agent, Run
-from stop_harness.ecs_endpoint.containers import Clock, Containers
+from stop_harness.ecs_endpoint.containers import Containers, EndpointClock
 from stop_harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter
 from stop_harness.ecs_endpoint.identifiers import DEFAULT_CLUSTER, Arns
 
@@ -20,7 +20,7 @@ ACTIVE, INACTIVE, DRAINING, DELETE_IN_PROGRESS = "ACTIVE", "INACTIVE", "DRAINING
 
 
 @dataclass(frozen=True)
-class Settings:
+class EndpointSettings:
     """What a user may choose. `account` is the one of the reference's examples.
 
     `agent_stop_timeout`: ECS_CONTAINER_STOP_TIMEOUT. `arn_selects_cluster`: a task ARN of another cluster than the
@@ -45,7 +45,7 @@ class Cluster:
 
 
 @dataclass
-class Definition:
+class DefinitionRevision:
     """One revision. `document` is what was registered, in the API's shape."""
 
     family: str
@@ -63,7 +63,7 @@ class Deployment:
     """One rollout of a service."""
 
     id: str
-    definition: Definition
+    definition: DefinitionRevision
     created_at_ns: int
     updated_at_ns: int
     failed_tasks: int = 0
@@ -94,12 +94,12 @@ class Service:
 class Endpoint:
     """All state, guarded by `agent.lock`."""
 
-    def __init__(self, containers: Containers, clock: Clock, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
+    def __init__(self, containers: Containers, clock: EndpointClock, settings: EndpointSettings | None = None) -> None:
+        self.settings = settings or EndpointSettings()
         self.clock = clock
         self.arns = Arns(self.settings.region, self.settings.account)
         self.clusters: dict[str, Cluster] = {DEFAULT_CLUSTER: Cluster(DEFAULT_CLUSTER)}
-        self.definitions: dict[str, dict[int, Definition]] = {}
+        self.definitions: dict[str, dict[int, DefinitionRevision]] = {}
         self.services: dict[tuple[str, str], Service] = {}
         self.tokens: dict[tuple[str, str], tuple[str, list[str]]] = {}
         """(cluster, clientToken) → (the request, ids of the tasks it started)."""
@@ -133,7 +133,7 @@ class Endpoint:
         now_ns = self.clock.now_ns()
         return [run for run in self.agent.runs.values() if run.cluster == cluster and not run.state.forgotten(now_ns)]
 
-    def definition(self, text: str, missing: str) -> Definition:
+    def definition(self, text: str, missing: str) -> DefinitionRevision:
         """A revision, or the latest active one of a family. Raises ClientException with `missing`."""
         family, revision = identifiers.task_definition(text)
         revisions = self.definitions.get(family, {})
@@ -145,7 +145,7 @@ class Endpoint:
             raise client_exception(missing)
         return found
 
-    def runnable_definition(self, text: str) -> Definition:
+    def runnable_definition(self, text: str) -> DefinitionRevision:
         """For RunTask and services."""
         found = self.definition(text, "TaskDefinition not found.")
         if found.status != ACTIVE:

@@ -30,7 +30,7 @@ PROMPT_NS = NS_PER_S
 the signal met."""
 
 
-class Fate(StrEnum):
+class LeftBehindFate(StrEnum):
     """What the looks leave open."""
 
     NOBODY_THERE = "nobody_there"
@@ -48,7 +48,7 @@ class LeftBehind:
     """The other processes of the container when PID 1 left. `processes`: those that were or may have been lost, as the
     last look saw them; empty where nobody was there or nobody looked."""
 
-    fate: Fate
+    fate: LeftBehindFate
     processes: tuple[ProcessInfo, ...] = ()
 
 
@@ -56,14 +56,14 @@ def left_behind(seen: Observation, shutdown_duration_ns: int | None) -> LeftBehi
     """What the looks of one stop say, all of them taken while PID 1 lived."""
     looks = _looks(seen)
     if not looks:
-        return LeftBehind(Fate.NO_LOOK)
+        return LeftBehind(LeftBehindFate.NO_LOOK)
     others = [_others(look) for look in looks]
     if not any(others) or all(map(_waits_for_only_child, looks, others)):
-        return LeftBehind(Fate.NOBODY_THERE)
+        return LeftBehind(LeftBehindFate.NOBODY_THERE)
     if lost := _deserted(looks[-1], seen, shutdown_duration_ns):
-        return LeftBehind(Fate.SURELY_LOST, lost)
+        return LeftBehind(LeftBehindFate.SURELY_LOST, lost)
     # Who is gone at the last look may have left by itself, or by the SIGKILL of a supervisor inside.
-    return LeftBehind(Fate.NOT_SEEN, next(found for found in reversed(others) if found))
+    return LeftBehind(LeftBehindFate.NOT_SEEN, next(found for found in reversed(others) if found))
 
 
 def names(processes: tuple[ProcessInfo, ...], at_most: int = 10) -> str:

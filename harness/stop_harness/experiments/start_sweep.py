@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from stop_harness.engines.interface import Engine
 from stop_harness.evidence import stop_sequence
 from stop_harness.experiments import start_window
-from stop_harness.experiments.start_window import Fate, Moment, Sweep
+from stop_harness.experiments.start_window import Moment, StopFate, Sweep
 from stop_harness.model import (
     NS_PER_S,
     Clock,
@@ -98,11 +98,13 @@ def _moment(seen: Observation, scenario: Scenario) -> Moment:
     at_ns = _between(seen, EventKind.STARTED, EventKind.STOP_REQUESTED)
     took_ns = judged.facts.shutdown_duration_ns
     if judged.outcome is Outcome.KILLED and at_ns is not None:
-        return Moment(at_ns, Fate.LOST, f"lost: killed after {timeout(seen.stop_timeout_ns)}")
+        return Moment(at_ns, StopFate.LOST, f"lost: killed after {timeout(seen.stop_timeout_ns)}")
     if judged.outcome in {Outcome.INCONCLUSIVE, Outcome.NOT_RUNNING} or at_ns is None:
-        return Moment(seen.stop_after_ns if at_ns is None else at_ns, Fate.UNCLEAR, f"not measured: {judged.reason}")
+        return Moment(
+            seen.stop_after_ns if at_ns is None else at_ns, StopFate.UNCLEAR, f"not measured: {judged.reason}"
+        )
     took = "" if took_ns is None else f" after {precise_seconds(took_ns)}"
-    return Moment(at_ns, Fate.HEARD, f"left{took}, exit code {seen.exit_code}")
+    return Moment(at_ns, StopFate.HEARD, f"left{took}, exit code {seen.exit_code}")
 
 
 def _between(seen: Observation, start: EventKind, end: EventKind) -> int | None:

@@ -29,7 +29,7 @@ PRECISE_PART = 200
 MAX_TRIALS = 25
 
 
-class Fate(StrEnum):
+class StopFate(StrEnum):
     """What became of a stop at one moment."""
 
     HEARD = "heard"
@@ -45,7 +45,7 @@ class Moment:
     """One stop, `at_ns` after the start call returned, as it was measured. `detail` says what came of it."""
 
     at_ns: int
-    fate: Fate
+    fate: StopFate
     detail: str
 
 
@@ -96,8 +96,8 @@ def window(moments: tuple[Moment, ...]) -> Window | None:
     No two starts take the same time, so near the end of the window a stop may be heard and a later one lost: the end
     then lies between the last one lost before any was heard and the first one heard after all that were lost.
     """
-    lost = sorted(moment.at_ns for moment in moments if moment.fate is Fate.LOST)
-    heard = sorted(moment.at_ns for moment in moments if moment.fate is Fate.HEARD)
+    lost = sorted(moment.at_ns for moment in moments if moment.fate is StopFate.LOST)
+    heard = sorted(moment.at_ns for moment in moments if moment.fate is StopFate.HEARD)
     if not lost:
         return None
     before = [at for at in heard if at < lost[0]]
@@ -115,7 +115,7 @@ def refine(moments: tuple[Moment, ...]) -> tuple[int, ...]:
     found = window(moments)
     if found is None:
         return ()
-    last = max(moment.at_ns for moment in moments if moment.fate is Fate.LOST)
+    last = max(moment.at_ns for moment in moments if moment.fate is StopFate.LOST)
     precise = max(PRECISE_NS, last // PRECISE_PART)
     edges = (found.opens, (last, found.closes[1]))
     wide = [(low, high) for low, high in edges if low is not None and high is not None and high - low > precise]

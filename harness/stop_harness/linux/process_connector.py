@@ -13,8 +13,8 @@ import threading
 import time
 
 from stop_harness.linux import proc
-from stop_harness.linux.process_events import ACKNOWLEDGED, BATCH, Listener, ProcessEvent
-from stop_harness.linux.silent_kills import Watch, Watches
+from stop_harness.linux.process_events import ACKNOWLEDGED, BATCH, ProcessEvent, ProcessEventSocket
+from stop_harness.linux.silent_kills import KillWatch, Watches
 from stop_harness.model import NS_PER_MS
 
 IDLE_NAP_S = 0.02
@@ -32,14 +32,14 @@ class ProcessConnector(Watches):
 
     def __init__(self) -> None:
         super().__init__()
-        self._listener = Listener()
+        self._listener = ProcessEventSocket()
         self._unnamed: set[int] = set()
         self._next_sequence: dict[int, int] = {}
         self._woken, self._wake = os.pipe()
         self._thread = threading.Thread(target=self._listen, name="process connector", daemon=True)
         self._thread.start()
 
-    def watch(self, pid_one: int, *, container_id: str = "", jobs: bool = True) -> Watch | None:
+    def watch(self, pid_one: int, *, container_id: str = "", jobs: bool = True) -> KillWatch | None:
         """See `Watches.watch`."""
         if container_id and not proc.is_first_process_of(pid_one, container_id):
             return None
@@ -69,7 +69,7 @@ class ProcessConnector(Watches):
 
     # Before the stop: who is there
 
-    def _take_in(self, watch: Watch, pids: list[int]) -> int:
+    def _take_in(self, watch: KillWatch, pids: list[int]) -> int:
         """Add the living processes that are not known yet, and return how many there were.
 
         Those that a known one starts are added by its fork event; so once a look finds nobody new, nobody is missing.

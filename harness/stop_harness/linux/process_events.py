@@ -77,7 +77,7 @@ class _Message(ctypes.Structure):
     _fields_ = (("header", _Header), ("received", ctypes.c_uint))
 
 
-class Listener:
+class ProcessEventSocket:
     """The netlink socket. `read` raises OSError with ENOBUFS when the kernel had to drop events."""
 
     def __init__(self) -> None:
@@ -145,7 +145,7 @@ class Listener:
 def unavailable() -> str | None:
     """Why this machine's kernel cannot be listened to from here; None if it can."""
     try:
-        Listener().close()
+        ProcessEventSocket().close()
     except PermissionError as error:
         return f"process connector: {error.strerror} (it needs root, or Linux 6.6 or newer)"
     except (OSError, AttributeError) as error:  # AttributeError: no netlink, not Linux

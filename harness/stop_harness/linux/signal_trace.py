@@ -94,7 +94,7 @@ class _Signal:
     code: int
 
 
-class Watch:
+class SignalWatch:
     """One container's PID 1 during its stop. Ask it once the engine says that PID 1 is gone."""
 
     def __init__(self, trace: SignalTrace, pid_one: int, exits: ExitWatch | None) -> None:
@@ -134,7 +134,7 @@ class SignalTrace:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._watches: dict[int, Watch] = {}
+        self._watches: dict[int, SignalWatch] = {}
         self._rings: list[_Ring] = []
         ((number, self._fields),) = _tracepoints(SIGNALS)
         self._exits = ExitTrace()
@@ -144,15 +144,15 @@ class SignalTrace:
                 self._rings.append(_Ring(number, cpu=cpu, only=FILTER))
             undo.pop_all()
 
-    def watch(self, pid_one: int) -> Watch:
+    def watch(self, pid_one: int) -> SignalWatch:
         """Follow a container from now on."""
-        watch = Watch(self, pid_one, self._exits.watch(pid_one))
+        watch = SignalWatch(self, pid_one, self._exits.watch(pid_one))
         self.read()
         with self._lock:
             self._watches[pid_one] = watch
         return watch
 
-    def forget(self, watch: Watch) -> None:
+    def forget(self, watch: SignalWatch) -> None:
         """Follow it no longer."""
         with self._lock:
             if self._watches.get(watch.pid_one) is watch:

@@ -39,7 +39,7 @@ class _Killed:
     within: bool
 
 
-class Watch:
+class KillWatch:
     """One container during its stop. Filled by the listening thread; ask it once the stop is over. `depth`: how many
     PID namespaces lie above the container's."""
 
@@ -80,11 +80,11 @@ class Watches:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._owner: dict[int, Watch] = {}
-        self._watches: set[Watch] = set()
+        self._owner: dict[int, KillWatch] = {}
+        self._watches: set[KillWatch] = set()
         self._broken = False
 
-    def watch(self, pid_one: int, *, container_id: str = "", jobs: bool = True) -> Watch | None:
+    def watch(self, pid_one: int, *, container_id: str = "", jobs: bool = True) -> KillWatch | None:
         """Follow the container whose PID 1 has this pid, from now to the end of its stop. None: it is gone, is not the
         first process of a PID namespace on that machine, or not that of the container that is named.
 
@@ -96,8 +96,8 @@ class Watches:
         """Listen no longer. Idempotent."""
         raise NotImplementedError
 
-    def finish(self, watch: Watch) -> tuple[str, ...] | None:
-        """See `Watch.lost`."""
+    def finish(self, watch: KillWatch) -> tuple[str, ...] | None:
+        """See `KillWatch.lost`."""
         self._settle()
         with self._changed:
             self._changed.wait_for(watch.over, timeout=EXIT_PATIENCE_S)
@@ -105,7 +105,7 @@ class Watches:
         self.drop(watch)
         return watch.labels() if complete else None
 
-    def drop(self, watch: Watch) -> None:
+    def drop(self, watch: KillWatch) -> None:
         """Follow a container no longer."""
         with self._changed:
             self._watches.discard(watch)
@@ -125,15 +125,15 @@ class Watches:
 
     # What both do with events
 
-    def _begin(self, pid_one: int, depth: int) -> Watch:
-        watch = Watch(self, pid_one, depth)
+    def _begin(self, pid_one: int, depth: int) -> KillWatch:
+        watch = KillWatch(self, pid_one, depth)
         with self._changed:
             watch.complete = not self._broken
             self._owner[pid_one] = watch
             self._watches.add(watch)
         return watch
 
-    def _add(self, watch: Watch, pid: int, label: str, since_ns: int) -> _Process:
+    def _add(self, watch: KillWatch, pid: int, label: str, since_ns: int) -> _Process:
         process = _Process(label, since_ns)
         if len(watch.processes) >= MOST_PROCESSES:
             watch.complete = False
@@ -164,7 +164,7 @@ class Watches:
         elif event.what in {EXECUTED, NAMED} and event.numbers[1] in self._owner:
             self._left_unnamed(event.numbers[1])
 
-    def _forked(self, watch: Watch, event: ProcessEvent) -> None:
+    def _forked(self, watch: KillWatch, event: ProcessEvent) -> None:
         """A new process, or a new thread, which carries its process's number."""
         _, parent, thread, child = event.numbers[:4]
         known = watch.processes.get(child)
@@ -175,7 +175,7 @@ class Watches:
         elif thread != child and known is not None:
             known.threaded = True
 
-    def _exited(self, watch: Watch, event: ProcessEvent) -> None:
+    def _exited(self, watch: KillWatch, event: ProcessEvent) -> None:
         """The end of a process, or of one of its threads: SIGKILL ends all of them with the same status.
 
         The first thread may leave before the others do, or another one may take its place in exec: so a process with

@@ -23,7 +23,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Cluster:
+class TargetCluster:
     """Where engine `ecs` runs tasks: a cluster, and a JSON file with more of RunTask's input. None: the defaults."""
 
     name: str | None = None
@@ -36,7 +36,7 @@ def open_engine(
     *,
     base_image: str | None = None,
     scenarios: tuple[Scenario, ...] = (),
-    cluster: Cluster | None = None,
+    cluster: TargetCluster | None = None,
     witness: bool = False,
 ) -> Chosen:
     """An engine for some scenarios: task definitions go to a local ECS endpoint on Docker, unless to `ecs` itself.
@@ -46,7 +46,7 @@ def open_engine(
     Raises UsageError for an unknown name and EngineError if the named engine does not answer.
     """
     if name == "ecs":
-        return Chosen(_ecs(run_id, cluster or Cluster()))
+        return Chosen(_ecs(run_id, cluster or TargetCluster()))
     tasks = [item for item in scenarios if item.subject.task is not None]
     if not tasks or name not in {"auto", "docker"}:
         return _container_engine(name, run_id, base_image, witness)
@@ -114,7 +114,7 @@ def _docker(run_id: str, base_image: str | None, witness: bool) -> Engine:
 def _survey_ecs() -> DoctorLine:
     """Only where an endpoint is named: asking AWS would need credentials that nobody offered."""
     try:
-        engine = _ecs("doctor", Cluster())
+        engine = _ecs("doctor", TargetCluster())
     except (EngineError, MissingExtra) as error:
         return DoctorLine("ecs", None, str(error))
     try:
@@ -124,7 +124,7 @@ def _survey_ecs() -> DoctorLine:
         engine.close()
 
 
-def _ecs(run_id: str, cluster: Cluster) -> Engine:
+def _ecs(run_id: str, cluster: TargetCluster) -> Engine:
     require_extra("ecs", "engine ecs")
     from stop_harness.engines.ecs.api import EcsSettings
     from stop_harness.engines.ecs.engine import EcsEngine

@@ -51,7 +51,7 @@ class RunOptions:
     sarif: Path | None = None
     base_image: str | None = None
     witness: bool = False
-    cluster: open_engine.Cluster | None = None
+    cluster: open_engine.TargetCluster | None = None
     baseline: Path | None = None
     fail_on_slower: bool = False
     show_values: bool = False

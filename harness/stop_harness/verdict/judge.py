@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from stop_harness import signals
 from stop_harness.evidence import left_behind, log_hints, planned_moment, process_tree, somebody_else, stop_sequence
-from stop_harness.evidence.left_behind import Fate
+from stop_harness.evidence.left_behind import LeftBehindFate
 from stop_harness.evidence.lost_processes import listed
 from stop_harness.evidence.process_tree import Tree
 from stop_harness.model import (
@@ -255,23 +255,23 @@ def _knows_stop_signal(observation: Observation) -> bool:
 def _without_proof(observation: Observation, facts: StopFacts, left: str) -> tuple[Outcome, str, str] | None:
     """The outcome where nobody proved what became of the other processes; None where nobody can have been lost."""
     engine, behind = observation.engine, left_behind.left_behind(observation, facts.shutdown_duration_ns)
-    if observation.lost_processes is not None or behind.fate is Fate.NOBODY_THERE:
+    if observation.lost_processes is not None or behind.fate is LeftBehindFate.NOBODY_THERE:
         return None
     if engine.proves_lost_processes:
         text = f"{left}, but the kernel's record of its other processes has a gap"
         return Outcome.INCONCLUSIVE, "evidence-missing", text
-    if behind.fate is Fate.NO_LOOK and (engine.remote or not engine.pid1_rules):
+    if behind.fate is LeftBehindFate.NO_LOOK and (engine.remote or not engine.pid1_rules):
         # A cluster shows its processes to nobody, and says so among its caveats; outside a PID namespace nobody is
         # SIGKILLed when the first process leaves, and a finding says that a container is another matter.
         return None
     count, them = len(behind.processes), left_behind.names(behind.processes)
-    if behind.fate is Fate.SURELY_LOST and engine.pid1_rules:
+    if behind.fate is LeftBehindFate.SURELY_LOST and engine.pid1_rules:
         text = f"the process table leaves no other reading than that SIGKILL ended {them} (suspected, not proved)"
         return Outcome.LOSSY, "lost-process", f"{left}, but {text}"
     verb = "process was" if count == 1 else "processes were"
     text = f"{count} other {verb} there ({them}), and whether SIGKILL ended "
     text += f"{'it' if count == 1 else 'them'} was not seen"
-    if behind.fate is Fate.NO_LOOK:
+    if behind.fate is LeftBehindFate.NO_LOOK:
         text = "nobody could see whether it had other processes, which SIGKILL ends when PID 1 leaves"
     ways = WAYS_TO_SEE if engine.runs_images else WAYS_TO_SEE_WITHOUT_IMAGES
     return Outcome.INCONCLUSIVE, "not-witnessed", f"{left}, but {text}; to see it: {ways}"

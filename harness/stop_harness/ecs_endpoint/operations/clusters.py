@@ -5,7 +5,7 @@ from __future__ import annotations
 from stop_harness.ecs_endpoint import describe, identifiers
 from stop_harness.ecs_endpoint.errors import EcsError
 from stop_harness.ecs_endpoint.paging import paged
-from stop_harness.ecs_endpoint.records import Status
+from stop_harness.ecs_endpoint.records import EcsStatus
 from stop_harness.ecs_endpoint.state import ACTIVE, INACTIVE, Cluster, Endpoint, Json
 
 EVERYTHING = ["TAGS", "SETTINGS"]
@@ -47,7 +47,7 @@ def delete_cluster(endpoint: Endpoint, request: Json) -> Json:
             "ClusterContainsServicesException",
             "The Cluster cannot be deleted while Services are active.",
         )
-    if any(run.state.last is not Status.STOPPED for run in endpoint.runs_of(cluster.name)):
+    if any(run.state.last is not EcsStatus.STOPPED for run in endpoint.runs_of(cluster.name)):
         raise EcsError("ClusterContainsTasksException", "The Cluster cannot be deleted while Tasks are active.")
     cluster.status = INACTIVE
     return {"cluster": describe.cluster(endpoint, cluster, EVERYTHING)}

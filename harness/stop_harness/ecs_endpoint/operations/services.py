@@ -11,12 +11,12 @@ from stop_harness.ecs_endpoint.errors import EcsError, client_exception, invalid
 from stop_harness.ecs_endpoint.identifiers import service_name
 from stop_harness.ecs_endpoint.operations import tasks
 from stop_harness.ecs_endpoint.paging import page
-from stop_harness.ecs_endpoint.records import NS_PER_S, Status, StopCode
+from stop_harness.ecs_endpoint.records import NS_PER_S, EcsStatus, StopCode
 from stop_harness.ecs_endpoint.state import (
     ACTIVE,
     DRAINING,
     INACTIVE,
-    Definition,
+    DefinitionRevision,
     Deployment,
     Endpoint,
     Json,
@@ -163,7 +163,7 @@ def _deployment_configuration(request: Json, before: Json) -> Json:
     return result
 
 
-def _new_deployment(endpoint: Endpoint, definition: Definition) -> Deployment:
+def _new_deployment(endpoint: Endpoint, definition: DefinitionRevision) -> Deployment:
     now_ns = endpoint.clock.now_ns()
     return Deployment(new_deployment_id(), definition, now_ns, now_ns)
 
@@ -184,10 +184,10 @@ def _reconcile(endpoint: Endpoint, it: Service) -> None:
     runs = [run for run in endpoint.runs_of(it.cluster) if run.details["group"] == group]
     for run in runs:
         _note_failure(endpoint, it, run)
-        if run.state.health == "UNHEALTHY" and run.state.desired is Status.RUNNING:
+        if run.state.health == "UNHEALTHY" and run.state.desired is EcsStatus.RUNNING:
             reason = "Task failed container health checks"
             endpoint.agent.request_stop(run, StopCode.SERVICE_SCHEDULER_INITIATED, reason)
-    alive = [run for run in runs if run.state.desired is Status.RUNNING]
+    alive = [run for run in runs if run.state.desired is EcsStatus.RUNNING]
     configuration = it.request["deploymentConfiguration"]
     move = rollout.next_move(
         it.desired_count,
@@ -227,17 +227,17 @@ def _note_failure(endpoint: Endpoint, it: Service, run: Run) -> None:
 
 def _is_ready(run: Run) -> bool:
     checked = any(container.spec.has_health_check for container in run.state.containers if container.spec.essential)
-    return run.state.last is Status.RUNNING and (not checked or run.state.health == "HEALTHY")
+    return run.state.last is EcsStatus.RUNNING and (not checked or run.state.health == "HEALTHY")
 
 
 def _finish(endpoint: Endpoint, it: Service, runs: list[Run]) -> None:
     """Old deployments end with their last task; a draining service is INACTIVE when all of its are gone."""
-    busy = {run.details["startedBy"] for run in runs if run.state.desired is Status.RUNNING}
+    busy = {run.details["startedBy"] for run in runs if run.state.desired is EcsStatus.RUNNING}
     if len(it.deployments) > 1:
         it.deployments = [one for one in it.deployments if one is it.primary or one.id in busy]
         if len(it.deployments) == 1:
             _tell(endpoint, it, f"(service {it.name}) has reached a steady state.")
-    if it.status == DRAINING and all(run.state.last is Status.STOPPED for run in runs):
+    if it.status == DRAINING and all(run.state.last is EcsStatus.STOPPED for run in runs):
         it.status = INACTIVE
 
 

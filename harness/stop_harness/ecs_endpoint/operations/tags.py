@@ -5,7 +5,7 @@ from __future__ import annotations
 from stop_harness.ecs.identifiers import arn_parts
 from stop_harness.ecs_endpoint import identifiers
 from stop_harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
-from stop_harness.ecs_endpoint.records import Status
+from stop_harness.ecs_endpoint.records import EcsStatus
 from stop_harness.ecs_endpoint.state import ACTIVE, Endpoint, Json, Tags
 
 MAX_TAGS = 50
@@ -42,7 +42,7 @@ def _tags(endpoint: Endpoint, arn: str, *, change: bool) -> Tags:
         return endpoint.clusters[name].tags
     if kind == "task" and name in endpoint.agent.runs:
         run = endpoint.agent.runs[name]
-        if change and run.state.desired is Status.STOPPED:
+        if change and run.state.desired is EcsStatus.STOPPED:
             raise invalid_parameter("The specified task is stopped. Specify a running task and try again.")
         return run.tags
     if kind == "service" and len(parts) == 3 and (parts[1], name) in endpoint.services:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stop_harness.ecs_endpoint import describe, validation
 from stop_harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter
 from stop_harness.ecs_endpoint.paging import paged
-from stop_harness.ecs_endpoint.state import ACTIVE, DELETE_IN_PROGRESS, INACTIVE, Definition, Endpoint, Json
+from stop_harness.ecs_endpoint.state import ACTIVE, DELETE_IN_PROGRESS, INACTIVE, DefinitionRevision, Endpoint, Json
 
 UNKNOWN = "Unable to describe task definition."
 MAX_DELETED = 10
@@ -17,7 +17,7 @@ def register_task_definition(endpoint: Endpoint, request: Json) -> Json:
     tags = request.pop("tags", [])
     revisions = endpoint.definitions.setdefault(request["family"], {})
     revision = max(revisions, default=0) + 1
-    it = Definition(request["family"], revision, request, endpoint.clock.now_ns(), tags)
+    it = DefinitionRevision(request["family"], revision, request, endpoint.clock.now_ns(), tags)
     revisions[revision] = it
     return {"taskDefinition": describe.task_definition(endpoint, it), "tags": tags}
 

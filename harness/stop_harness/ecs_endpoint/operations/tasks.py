@@ -15,8 +15,8 @@ from stop_harness.ecs_endpoint.agent import Run
 from stop_harness.ecs_endpoint.containers import ContainerRequest
 from stop_harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
 from stop_harness.ecs_endpoint.paging import paged
-from stop_harness.ecs_endpoint.records import Status, StopCode, new_task
-from stop_harness.ecs_endpoint.state import Cluster, Definition, Endpoint, Json
+from stop_harness.ecs_endpoint.records import EcsStatus, StopCode, new_task
+from stop_harness.ecs_endpoint.state import Cluster, DefinitionRevision, Endpoint, Json
 
 MAX_COUNT = 10
 MAX_DESCRIBED = 100
@@ -78,7 +78,7 @@ def start_task(endpoint: Endpoint, request: Json) -> Json:
     return answer
 
 
-def new_run(endpoint: Endpoint, cluster: Cluster, definition: Definition, request: Json) -> Run:
+def new_run(endpoint: Endpoint, cluster: Cluster, definition: DefinitionRevision, request: Json) -> Run:
     """A task that is not launched yet."""
     launch_type = request.get("launchType", "EC2")
     fargate = launch_type == FARGATE
@@ -109,7 +109,7 @@ def new_run(endpoint: Endpoint, cluster: Cluster, definition: Definition, reques
     return run
 
 
-def _details(endpoint: Endpoint, cluster: Cluster, definition: Definition, request: Json) -> Json:
+def _details(endpoint: Endpoint, cluster: Cluster, definition: DefinitionRevision, request: Json) -> Json:
     document, overrides = definition.document, request.get("overrides", {})
     launch_type = request.get("launchType", "EC2")
     fargate = launch_type == FARGATE
@@ -159,7 +159,9 @@ def _overridden(containers: list[Json], overrides: Json) -> list[Json]:
     return result
 
 
-def _container_request(endpoint: Endpoint, run: Run, definition: Definition, container: Json) -> ContainerRequest:
+def _container_request(
+    endpoint: Endpoint, run: Run, definition: DefinitionRevision, container: Json
+) -> ContainerRequest:
     """With the agent's names and labels (docker_task_engine.go:72, 2076)."""
     name = container["name"]
     plain = re.sub(r"[^A-Za-z0-9-]", "", name)
@@ -232,7 +234,7 @@ def list_tasks(endpoint: Endpoint, request: Json) -> Json:
     if "startedBy" in request and filters - {"desiredStatus"}:
         raise invalid_parameter("startedBy cannot be combined with other filters.")
     cluster = endpoint.cluster(request.get("cluster"))
-    desired = request.get("desiredStatus", Status.RUNNING)
+    desired = request.get("desiredStatus", EcsStatus.RUNNING)
     service = endpoint.service(request["serviceName"], cluster) if "serviceName" in request else None
     if "family" in request and not is_name(request["family"]):
         raise invalid_parameter("Family contains invalid characters.")

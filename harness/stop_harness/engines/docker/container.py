@@ -22,9 +22,8 @@ from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reading import State
 from stop_harness.errors import EngineError
 from stop_harness.linux import proc
-from stop_harness.linux.signal_trace import Ends, SignalTrace
-from stop_harness.linux.signal_trace import Watch as SignalWatch
-from stop_harness.linux.silent_kills import Watch, Watches
+from stop_harness.linux.signal_trace import Ends, SignalTrace, SignalWatch
+from stop_harness.linux.silent_kills import KillWatch, Watches
 from stop_harness.model import Event, LogTail
 
 EVENT_PATIENCE_S = 3.0
@@ -93,7 +92,7 @@ class ContainerLife:
         self._watches, self._trace = watches, trace
         self._pid_one, self._health_checked = 0, False
         self._stop_signal = signals.SIGTERM
-        self._watch: Watch | None = None
+        self._watch: KillWatch | None = None
         self._lost: tuple[str, ...] | None = None
         self._signals: SignalWatch | None = None
         self._ends: Ends | None = None

@@ -24,8 +24,8 @@ from stop_harness.engines.docker.clearing import clear
 from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.host import DockerHost, find
 from stop_harness.engines.docker.images import Images
-from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, Reaper, left_by_dead_runs, owner
-from stop_harness.engines.docker.starting import Client
+from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, DockerReaper, left_by_dead_runs, owner
+from stop_harness.engines.docker.starting import SharedDockerClient
 from stop_harness.engines.docker.subject import DockerSubject
 from stop_harness.engines.interface import WITNESS_CAVEAT, PrepareProgress
 from stop_harness.errors import EngineError
@@ -47,11 +47,11 @@ class DockerEngine:
         self._labels = {RUN_LABEL: run_id}
         self._limit_s = time_limit_s()
         self._calls = Calls(self._host.url, self._limit_s)
-        self._client = Client(self._host, self._limit_s + GRACE_S)
+        self._client = SharedDockerClient(self._host, self._limit_s + GRACE_S)
         self._images = Images(self._client.client, self._labels, base_image)
         self._run_id = run_id
         self._events: EventStream | None = None
-        self._reaper: Reaper | None = None
+        self._reaper: DockerReaper | None = None
         self._connector: Watches | None = None
         self._trace: SignalTrace | None = None
         self._keep = False
@@ -93,7 +93,7 @@ class DockerEngine:
         try:
             self._images.prepare(scenarios, progress)
             label = f"{RUN_LABEL}={self._run_id}"
-            self._reaper = Reaper(self._run_id, self._host.address)
+            self._reaper = DockerReaper(self._run_id, self._host.address)
             self._events = EventStream(self._host, label)
             if self._host.info.proves_lost_processes:
                 with contextlib.suppress(OSError):  # then nothing is proved: lost_processes is None

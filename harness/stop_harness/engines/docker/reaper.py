@@ -47,7 +47,7 @@ TRACKING = ("RUNNER_TRACKING_ID", "BUILD_ID", "JENKINS_NODE_COOKIE", "JENKINS_SE
 CALL_LIMIT_S = 30.0
 
 
-class Reaper:
+class DockerReaper:
     """The harness's end: starts the process; in the end dismisses it, or leaves to it what could not be removed."""
 
     def __init__(self, run_id: str, address: Address) -> None:

@@ -27,7 +27,7 @@ class _OnePool(UnixHTTPAdapter):
         return super().get_connection("http+docker://localhost", proxies)
 
 
-class Client(DockerClient):
+class SharedDockerClient(DockerClient):
     """testcontainers' client, made once and shared by all trials, so that connections are kept alive."""
 
     def __init__(self, host: DockerHost, timeout_s: float) -> None:
@@ -82,7 +82,7 @@ class Reached:
     published.
     """
 
-    def __init__(self, wrapped: Any, client: Client, address: str | None) -> None:
+    def __init__(self, wrapped: Any, client: SharedDockerClient, address: str | None) -> None:
         self._wrapped, self._client, self.address = wrapped, client, address
 
     def get_container_host_ip(self) -> str:

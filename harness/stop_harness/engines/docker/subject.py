@@ -31,7 +31,7 @@ from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.host_processes import PidOne
 from stop_harness.engines.docker.reading import State
 from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
-from stop_harness.engines.docker.starting import Client, Reached, creation
+from stop_harness.engines.docker.starting import Reached, SharedDockerClient, creation
 from stop_harness.engines.interface import StopRecord, SubjectFailed
 from stop_harness.errors import EngineError
 from stop_harness.linux.signal_trace import SignalTrace
@@ -63,7 +63,7 @@ class DockerSubject:
         self,
         trial: Trial,
         host: DockerHost,
-        client: Client,
+        client: SharedDockerClient,
         *,
         events: EventStream,
         connector: Watches | None,

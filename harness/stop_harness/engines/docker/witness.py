@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from stop_harness.engines.docker.witness_container import WitnessContainer, WitnessFailed
 from stop_harness.engines.docker.witness_lines import Answer, Heard, Message, Missing, Named
 from stop_harness.linux.process_events import ProcessEvent
-from stop_harness.linux.silent_kills import Watch, Watches
+from stop_harness.linux.silent_kills import KillWatch, Watches
 
 if TYPE_CHECKING:
     from stop_harness.engines.docker.host import DockerHost
@@ -35,7 +35,7 @@ class Witness(Watches):
         self._thread = threading.Thread(target=self._listen, name="witness", daemon=True)
         self._thread.start()
 
-    def watch(self, pid_one: int, *, container_id: str = "", jobs: bool = True) -> Watch | None:
+    def watch(self, pid_one: int, *, container_id: str = "", jobs: bool = True) -> KillWatch | None:
         """See `Watches.watch`; on the engine's machine this pid's cgroup must name the container."""
         if not pid_one or not container_id:
             return None
@@ -48,7 +48,7 @@ class Witness(Watches):
             watch.complete = False
         return watch
 
-    def drop(self, watch: Watch) -> None:
+    def drop(self, watch: KillWatch) -> None:
         """Follow a container no longer."""
         super().drop(watch)
         self._send(f"U {watch.pid_one}")

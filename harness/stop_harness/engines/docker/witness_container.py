@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stop_harness.engines.docker.witness_lines import PROTOCOL_VERSION, Message, Started, Stream
+from stop_harness.engines.docker.witness_lines import PROTOCOL_VERSION, Message, Stream, WitnessStarted
 
 if TYPE_CHECKING:
     from stop_harness.engines.docker.host import DockerHost
@@ -68,7 +68,7 @@ class WitnessContainer:
         self._stream = Stream()
         self._waiting: list[Message] = []
         self.rights, self.image = rights, image
-        self.started: Started | None = None
+        self.started: WitnessStarted | None = None
 
     @classmethod
     def start(cls, host: DockerHost, labels: dict[str, str]) -> WitnessContainer:
@@ -136,7 +136,7 @@ class WitnessContainer:
         except EOFError as error:
             raise WitnessFailed(f"it does not run: {error}") from None
         first, self._waiting = (messages[0] if messages else None), messages[1:]
-        if not isinstance(first, Started) or first.version != PROTOCOL_VERSION:
+        if not isinstance(first, WitnessStarted) or first.version != PROTOCOL_VERSION:
             raise WitnessFailed(
                 f"it said nothing within {START_PATIENCE_S:g} s" if not messages else "it speaks otherwise"
             )

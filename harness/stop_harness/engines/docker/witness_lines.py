@@ -15,7 +15,7 @@ UNKNOWN_LEAVING = 2
 
 
 @dataclass(frozen=True)
-class Started:
+class WitnessStarted:
     """How far it came: `error` is the errno of `step`, 0 where it was acknowledged. `buffer_bytes`: for events that it
     has not read yet. `release`: of the kernel."""
 
@@ -60,7 +60,7 @@ class Missing:
     """Events are lost for good."""
 
 
-Message = Started | Named | Heard | Answer | Missing
+Message = WitnessStarted | Named | Heard | Answer | Missing
 
 
 def parse(line: bytes) -> Message:
@@ -86,7 +86,7 @@ def parse(line: bytes) -> Message:
             return Missing()
         case "H":
             version, step, error, buffer_bytes, release = rest.split(" ", 4)
-            return Started(int(version), step, int(error), int(buffer_bytes), release)
+            return WitnessStarted(int(version), step, int(error), int(buffer_bytes), release)
     raise ValueError(f"unknown message {line[:40]!r}")
 
 

@@ -243,7 +243,7 @@ class _Batch:
     error: EngineError | None = None
 
 
-class Watch:
+class TaskWatch:
     """The newest description of every task of the run, by one thread, in batches of a hundred."""
 
     def __init__(self, api: EcsApi, period_s: float) -> None:

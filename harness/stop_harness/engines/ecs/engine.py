@@ -19,11 +19,11 @@ from stop_harness.engines.ecs.api import (
     EcsSettings,
     Launcher,
     NoRoom,
-    Watch,
+    TaskWatch,
     stop_quietly,
     stop_run,
 )
-from stop_harness.engines.ecs.reaper import Reaper
+from stop_harness.engines.ecs.reaper import EcsReaper
 from stop_harness.engines.ecs.record import (
     on_fargate,
     port_not_published,
@@ -66,8 +66,8 @@ class EcsEngine:
         self._ours = self.api.ours("info")
         self._info = self._describe_engine()
         self.launcher = Launcher(self.api, settings.run_task, self._started_by)
-        self.watch = Watch(self.api, POLL_LOCAL_S if self.local else POLL_REMOTE_S)
-        self._reaper = None if settings.own_endpoint else Reaper(self._started_by, self.api.cluster, settings)
+        self.watch = TaskWatch(self.api, POLL_LOCAL_S if self.local else POLL_REMOTE_S)
+        self._reaper = None if settings.own_endpoint else EcsReaper(self._started_by, self.api.cluster, settings)
         self._definitions: dict[tuple[str, int], tuple[str, TaskDefinition]] = {}
         self._lock = threading.Lock()
         self._living: set[str] = set()

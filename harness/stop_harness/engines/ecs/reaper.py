@@ -25,7 +25,7 @@ SETTLE_S = 20.0
 """RunTask calls that were on their way when the harness died may still land; look again for this long."""
 
 
-class Reaper:
+class EcsReaper:
     """The harness's end: starts the process, and dismisses it after an orderly end."""
 
     def __init__(self, started_by: str, cluster: str, settings: EcsSettings) -> None:

@@ -13,7 +13,7 @@ from stop_harness import signals
 from stop_harness.ecs import task_definition
 from stop_harness.engines.ecs.api import (
     EcsApi,
-    Watch,
+    TaskWatch,
     evidence_path,
     stop_quietly,
 )
@@ -48,11 +48,11 @@ STOP_PATIENCE_S = 300.0
 """Beyond the sum of the stop timeouts: DEACTIVATING, DEPROVISIONING, and the agent's two minutes for the engine."""
 
 
-class Cluster(Protocol):
+class TaskEngine(Protocol):
     """What a subject needs of its engine. `local`: our own endpoint answers, so its containers are on this machine."""
 
     api: EcsApi
-    watch: Watch
+    watch: TaskWatch
 
     @property
     def local(self) -> bool: ...
@@ -66,7 +66,7 @@ class Cluster(Protocol):
 class EcsSubject:
     """One task."""
 
-    def __init__(self, cluster: Cluster, trial: Trial, task: TaskDefinition, arn: str) -> None:
+    def __init__(self, cluster: TaskEngine, trial: Trial, task: TaskDefinition, arn: str) -> None:
         self._cluster, self._trial, self._task, self._arn = cluster, trial, task, arn
         self._api, self._watch = cluster.api, cluster.watch
         self._aborted = threading.Event()

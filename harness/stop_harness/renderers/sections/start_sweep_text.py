@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from stop_harness.experiments.start_window import Fate, Sweep
+from stop_harness.experiments.start_window import StopFate, Sweep
 from stop_harness.wording import precise_seconds, printable, timeout, to_seconds
 
-MARKS = {Fate.HEARD: "✔", Fate.LOST: "✘", Fate.UNCLEAR: "?"}
+MARKS = {StopFate.HEARD: "✔", StopFate.LOST: "✘", StopFate.UNCLEAR: "?"}
 
 
 def render(sweep: Sweep) -> str:
@@ -31,7 +31,7 @@ def headline(sweep: Sweep) -> str:
     """`A stop signal is lost from 0.05 s to 8.02–8.04 s after the start: a window of 7.97 to 8.04 s.`"""
     window = sweep.window
     if window is None:
-        heard = sum(item.fate is Fate.HEARD for item in sweep.moments)
+        heard = sum(item.fate is StopFate.HEARD for item in sweep.moments)
         unclear = len(sweep.moments) - heard
         rest = f"; {unclear} could not be measured" if unclear else ""
         return f"No stop signal was lost: {heard} of {len(sweep.moments)} stops were heard{rest}."

@@ -216,7 +216,7 @@ class Witnessed:
         self.gone_ns: int | None = None
 
 
-class Witness:
+class NamespaceWitness:
     """Remembers the other processes of a PID namespace by pidfd, to tell which of them were SIGKILLed.
 
     When PID 1 leaves, the kernel SIGKILLs the rest of its namespace (pid_namespaces(7)), and a pidfd that was opened

@@ -345,7 +345,7 @@ class Shim:
 
     def stop(self, request: dict[str, Any]) -> dict[str, Any]:
         """The stop path: `signal`, wait `timeout_ns`, SIGKILL. Like Docker, timeout 0 still sends the stop signal."""
-        witness = None if self._own_group or self.child is None else kernel.Witness(self.child)
+        witness = None if self._own_group or self.child is None else kernel.NamespaceWitness(self.child)
         if witness is not None:
             witness.look()
         self._reap()
@@ -364,7 +364,7 @@ class Shim:
             self.lost, self.suspected = witness.lost(self.events[-1][1])
         return {}
 
-    def _wait_and_look(self, sent_ns: int, deadline_ns: int, witness: kernel.Witness | None) -> None:
+    def _wait_and_look(self, sent_ns: int, deadline_ns: int, witness: kernel.NamespaceWitness | None) -> None:
         """Wait for the exit; look at the others after 1, 2, 4… ms, then every LOOK_INTERVAL_NS."""
         pause_ns = NS_PER_MS
         while witness is not None and not self.exited:
