@@ -38,14 +38,14 @@ DOCS = Path(__file__).resolve().parent
 Member = TypeVar("Member", bound=StrEnum)
 
 OUTCOMES = {
-    Outcome.GRACEFUL: "PID 1 left by itself within the stop timeout, with an accepted exit code, and nothing that was "
-    "watched got lost.",
-    Outcome.LOSSY: "PID 1 left in time and without the engine's SIGKILL, but processes were still at work, and the "
+    Outcome.GRACEFUL: "PID 1 exited by itself within the stop timeout, with an accepted exit code, and nothing that "
+    "was watched got lost.",
+    Outcome.LOSSY: "PID 1 exited in time and without the engine's SIGKILL, but processes were still at work, and the "
     "kernel killed them, or one of them killed another; or requests were lost. "
     "[Which engine proves the former](engines.md#who-was-sigkilled).",
     Outcome.KILLED: "It was still running at the stop timeout, and the engine had to send SIGKILL. Also: the stop "
     "signal itself is SIGKILL.",
-    Outcome.CRASHED: "PID 1 left by itself, but by a fault (SIGSEGV, SIGABRT, …) or with an exit code that is not "
+    Outcome.CRASHED: "PID 1 exited by itself, but by a fault (SIGSEGV, SIGABRT, …) or with an exit code that is not "
     "accepted.",
     Outcome.OOM_KILLED: "The OOM killer struck during the stop, whatever the exit code says: 137, or 0 if its victim "
     "was a helper.",
@@ -60,8 +60,8 @@ EVIDENCE = {
     "exit code 137 at the stop timeout.",
     SigkillEvidence.INFERRED: "An exit by signal 9 (or exit code 137) at the stop timeout or later without the event "
     "of the engine's SIGKILL: the engine reports none (Podman), or it was lost on the way.",
-    SigkillEvidence.NOT_SENT: "PID 1 left by itself with another exit code; or by signal 9 or with 137 well before the "
-    "stop timeout: then the engine did not send it.",
+    SigkillEvidence.NOT_SENT: "PID 1 exited by itself with another exit code; or by signal 9 or with 137 well before "
+    "the stop timeout: then the engine did not send it.",
     SigkillEvidence.UNKNOWN: "No exit on record, or a record that contradicts itself, such as a SIGKILL and then exit "
     "code 0.",
 }
@@ -78,7 +78,7 @@ COMPLIANCE = {
     ComplianceStatus.COMPLIANT: "At least one graceful stop, all of them within the limit, and no trial that proves "
     "or leaves open the opposite. *Headroom* is the limit minus the longest graceful stop.",
     ComplianceStatus.NON_COMPLIANT: "At least one trial was still running at the limit, crashed, lost work, was "
-    "struck by the OOM killer, or left gracefully but later than the limit. One such trial outweighs all others.",
+    "struck by the OOM killer, or exited gracefully but later than the limit. One such trial outweighs all others.",
     ComplianceStatus.INCONCLUSIVE: "At least one trial leaves it open: inconclusive, not running, or killed at a "
     "*shorter* stop timeout and in no other trial seen to leave; or every trial was skipped.",
 }
@@ -136,7 +136,7 @@ depend on what the scenario expects: one that expects `killed`, and gets it, pas
 
 {compliance}
 
-A trial that was killed at 2 s does not count against 30 s if another trial of the same scenario left gracefully later
+A trial that was killed at 2 s does not count against 30 s if another trial of the same scenario exited gracefully later
 than that, or with 30 s or more to do it in. Have 30 s among `stop.timeouts`, or the answer stays open.
 
 The same is said for the other platforms below. One that always sends a signal of its own is inconclusive where the

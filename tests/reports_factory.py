@@ -104,7 +104,7 @@ SAMPLES = (
         log="SIGTERM\n*** \0 abort\n",
     ),
     Sample("oom-on-stop", "Allocates while it stops.", 0.42, Outcome.OOM_KILLED, exit_code=137),
-    Sample("child-left-behind", "PID 1 leaves before its worker.", 0.08, Outcome.LOSSY, exit_code=143),
+    Sample("child-left-behind", "PID 1 exits before its worker.", 0.08, Outcome.LOSSY, exit_code=143),
     Sample("daemonised", "PID 1 forks and exits.", None, Outcome.NOT_RUNNING, (10, 30)),
     Sample("never-ready", "Does not open its port.", None, Outcome.INCONCLUSIVE, (10, 30)),
     Sample("only-10s", "Killed at 10 s and never given more time.", 12.0, timeouts_s=(10,)),
@@ -196,11 +196,11 @@ def _verdict(sample: Sample, seen: Observation, outcome: Outcome, duration: int 
     name = signals.name(sample.signal)
     took = f"{(duration or 0) / NS_PER_S:.2f} s"
     reason = {
-        Outcome.GRACEFUL: f"left with exit code {seen.exit_code} {took} after {name}",
+        Outcome.GRACEFUL: f"exited with code {seen.exit_code} {took} after {name}",
         Outcome.KILLED: f"still running {timeout_s:g} s after {name}; ended by SIGKILL (observed: kill event)",
         Outcome.CRASHED: f"crashed with SIGSEGV, exit code 139, {took} after {name}",
         Outcome.OOM_KILLED: f"the OOM killer struck during the stop; exit code 137 {took} after {name}",
-        Outcome.LOSSY: f"left with exit code 143 {took} after {name}, while the kernel killed python3 worker.py",
+        Outcome.LOSSY: f"exited with code 143 {took} after {name}, while the kernel killed python3 worker.py",
         Outcome.NOT_RUNNING: "had already exited with code 0 before the stop",
         Outcome.INCONCLUSIVE: "not ready within 20 s: port 8000 was not open",
     }[outcome]

@@ -63,7 +63,7 @@ def killed(before: Table | None, late: Table | None, log: str = "", **changes: A
 
 
 def left(code: int, before: Table | None = None, after_ns: int = 50 * NS_PER_MS, **changes: Any) -> Observation:
-    """A stop whose PID 1 left by itself."""
+    """A stop whose PID 1 exited by itself."""
     begun = 100 * NS_PER_S
     events = (
         Event(EventKind.SIGNAL_SENT, begun, Clock.ENGINE, "kill event", signals.SIGTERM),
@@ -146,7 +146,7 @@ CASES: list[tuple[str, Observation, str]] = [
     ("partial-drop", left(0, R.HANDLER, requests=(CUT, ANSWERED), lost_processes=()), "answered after the signal"),
     ("child-killed-by-teardown", left(143, R.INIT_SHELL, lost_processes=("server (PID 8)",)), "server (PID 8)"),
     ("child-killed-by-teardown", left(143, R.INIT_SHELL, requests=(CUT,)), "by default"),
-    ("child-killed-by-teardown", left(111, R.SUPERVISOR, lost_processes=("python3 (PID 7)",)), "left first"),
+    ("child-killed-by-teardown", left(111, R.SUPERVISOR, lost_processes=("python3 (PID 7)",)), "exited first"),
     (
         "inner-kill",
         left(143, R.NPM, lost_processes=(f"sh (PID 7), {KILLED_FROM_INSIDE}",)),

@@ -230,7 +230,7 @@ def test_an_init_container_is_left_out_of_the_stop() -> None:
 
 @pytest.mark.parametrize(("code", "outcome"), [(0, Outcome.GRACEFUL), (1, Outcome.CRASHED)])
 def test_a_container_that_leaves_before_its_turn_needs_no_signal(code: int, outcome: Outcome) -> None:
-    """The router leaves by itself while the app still drains: its exit code counts, and there is no doubt."""
+    """The router exits by itself while the app still drains: its exit code counts, and there is no doubt."""
     containers = (
         {"name": "app", "stopTimeout": 600, "links": ["router"]},
         {"name": "router", "essential": False},

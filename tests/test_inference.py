@@ -189,12 +189,12 @@ def derived(real: Observation, timeout_s: float) -> tuple[Observation, Verdict]:
 
 
 def test_a_derived_kill_names_the_stop_it_follows_from_and_has_no_end_of_its_own() -> None:
-    """It left after 12 s, so it would have been killed at 3 s: inferred, with the reason, and no exit on record."""
+    """It exited after 12 s, so it would have been killed at 3 s: inferred, with the reason, and no exit on record."""
     seen, judged = derived(observed(Script(leaves_after_ns=12 * NS_PER_S)), 3)
     assert (judged.outcome, judged.status) == (Outcome.KILLED, Status.FAIL)
-    assert judged.reason == "would have been SIGKILLed at 3 s; it left by itself only later"
+    assert judged.reason == "would have been SIGKILLed at 3 s; it exited by itself only later"
     assert judged.facts.sigkill_evidence is SigkillEvidence.INFERRED
-    assert judged.facts.sigkill_reason == "in a@long#1 it left 12 s after the stop signal"
+    assert judged.facts.sigkill_reason == "in a@long#1 it exited 12 s after the stop signal"
     assert judged.facts.shutdown_duration_ns is None
     assert "derived" in {finding.rule for finding in judged.findings}
     assert judged.cause is not None
@@ -223,7 +223,7 @@ def test_who_leaves_at_the_stop_timeout_may_or_may_not_have_been_killed(offset_m
     assert (judged.outcome, judged.status) == (Outcome.INCONCLUSIVE, Status.INCONCLUSIVE)
     assert "not-derivable" in {finding.rule for finding in judged.findings}
     assert "too close to the stop timeout" in judged.reason
-    assert "it left 3" in judged.reason or "it left 2.9" in judged.reason
+    assert "it exited 3" in judged.reason or "it exited 2.9" in judged.reason
 
 
 @pytest.mark.parametrize(("offset_ms", "outcome"), [(-51, Outcome.GRACEFUL), (51, Outcome.KILLED)])
@@ -254,7 +254,7 @@ def test_an_oom_kill_at_an_unknown_time_leaves_the_shorter_timeout_open() -> Non
 
 
 def test_a_stop_without_a_known_duration_tells_nothing_about_shorter_ones() -> None:
-    """It left by itself, at some time within 30 s."""
+    """It exited by itself, at some time within 30 s."""
     real = observed(Script(leaves_after_ns=NS_PER_S))
     ends = {EventKind.EXITED, EventKind.STOP_RETURNED}
     real = replace(real, events=tuple(item for item in real.events if item.kind not in ends))
@@ -264,7 +264,7 @@ def test_a_stop_without_a_known_duration_tells_nothing_about_shorter_ones() -> N
 
 
 def test_a_record_that_contradicts_itself_proves_no_shorter_kill() -> None:
-    """It left 5 s after its own stop timeout without SIGKILL: something is wrong with the record, not the container."""
+    """It exited 5 s after its own stop timeout without SIGKILL: the record is wrong, not the container."""
     real = replace(observed(Script(leaves_after_ns=12 * NS_PER_S)), stop_timeout_ns=7 * NS_PER_S)
     assert derived(real, 3)[1].outcome is Outcome.INCONCLUSIVE
 

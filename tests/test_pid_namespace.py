@@ -182,7 +182,7 @@ def at_ns(record: StopRecord, kind: EventKind, number: int | None = None) -> int
 
 
 def test_handler_that_exits_is_recorded_without_sigkill(any_bench: Bench) -> None:
-    """A subject with a handler leaves by itself: one signal, exit code 0, no signal of death."""
+    """A subject with a handler exits by itself: one signal, exit code 0, no signal of death."""
     record = any_bench.stopped(python(HANDLER), 10_000)
     assert signals_of(record) == [signal.SIGTERM]
     assert (record.exit_code, record.exit_signal, record.oom_killed) == (0, None, None)
@@ -278,7 +278,7 @@ def test_stop_signal_of_the_scenario(any_bench: Bench, name: str, number: int) -
 
 
 def test_stop_of_a_subject_that_has_left_sends_nothing(any_bench: Bench) -> None:
-    """What is gone cannot be stopped, and the record says that it had left before."""
+    """What is gone cannot be stopped, and the record says that it had exited before."""
     subject = any_bench.engine.start(any_bench.trial(("/bin/sh", "-c", "exit 7"), Readiness()))
     wait_until(lambda: not subject.is_running())
     subject.stop(NS_PER_S)
@@ -293,7 +293,7 @@ TAKES_CHILD_ALONG = "sleep 1000 & child=$!; trap 'kill $child; wait; exit 0' TER
 
 
 def test_child_that_outlives_pid_one_is_lost(any_bench: Bench) -> None:
-    """PID 1 leaves in order, the kernel SIGKILLs the rest: a stop that only looks clean."""
+    """PID 1 exits in order, the kernel SIGKILLs the rest: a stop that only looks clean."""
     record = any_bench.stopped(("/bin/sh", "-c", LEAVES_CHILD, PYTHON, NO_HANDLER), 10_000)
     assert record.exit_code == 0
     if record.lost_processes is None:
@@ -352,7 +352,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 
 
 def test_old_kernel_gives_suspects_instead_of_proof(tmp_path: Path) -> None:
-    """Who was there at the last look is suspected; who had left before is not."""
+    """Who was there at the last look is suspected; who had exited before is not."""
     if not PROBE.pid_namespace or platform.machine() not in {"x86_64", "aarch64"}:
         pytest.skip("needs namespaces and a known processor")
     old_python = tmp_path / "old-python"

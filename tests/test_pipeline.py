@@ -244,7 +244,7 @@ def test_a_container_that_never_becomes_ready_is_inconclusive_and_shows_its_log(
 
 
 def test_a_container_that_was_gone_before_the_stop_is_told_from_one_that_was_stopped() -> None:
-    """It left by itself 5 ms after its start; the stop would have reported success."""
+    """It exited by itself 5 ms after its start; the stop would have reported success."""
     done = run(SimulatedEngine({"gone": Script(runs_for_ns=0, exit_code=0)}), scenario("gone"))
     assert list(outcomes(done).values()) == [Outcome.NOT_RUNNING]
     assert exit_codes.of_report(done.report) == FAIL

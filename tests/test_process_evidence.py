@@ -170,8 +170,8 @@ def test_a_gap_in_the_record_is_never_graceful() -> None:
 
 def test_doctor_says_whether_silent_kills_are_proved() -> None:
     """One line for each engine."""
-    assert "when PID 1 leaves: proved" in check_options.describe_engine(DoctorLine("docker", PROVED, ""))
-    assert "when PID 1 leaves: not proved" in check_options.describe_engine(DoctorLine("docker", DOCKER, ""))
+    assert "when PID 1 exits: proved" in check_options.describe_engine(DoctorLine("docker", PROVED, ""))
+    assert "when PID 1 exits: not proved" in check_options.describe_engine(DoctorLine("docker", DOCKER, ""))
 
 
 def test_doctor_says_where_a_witness_would_help() -> None:

@@ -74,10 +74,10 @@ def test_a_graceful_stop_that_took_exactly_the_default_is_compliant() -> None:
 
 
 def test_a_graceful_stop_after_the_default_is_not_compliant() -> None:
-    """With a longer stop timeout it left by itself; ECS would have killed it."""
+    """With a longer stop timeout it exited by itself; ECS would have killed it."""
     assert judged(measured(trial(sample(40), 60), 40.02)) == (
         NON_COMPLIANT,
-        "It needed 40.02 s to leave and would have been killed at 30 s.",
+        "It needed 40.02 s to exit and would have been killed at 30 s.",
     )
 
 
@@ -91,7 +91,7 @@ def test_a_kill_at_a_shorter_timeout_alone_proves_nothing() -> None:
     """Killed at 10 s and never tried with 30 s: nobody knows whether it would have left at 12 s."""
     assert judged(trial(sample(12), 10)) == (
         INCONCLUSIVE,
-        "It was killed at 10 s and never seen to leave within 30 s.",
+        "It was killed at 10 s and never seen to exit within 30 s.",
     )
 
 
@@ -112,7 +112,7 @@ def test_a_kill_is_not_explained_by_a_trial_stopped_at_another_moment() -> None:
 
 
 def test_a_graceful_stop_of_unknown_duration_counts_as_its_stop_timeout() -> None:
-    """It left within its stop timeout, so that is the longest it can have taken."""
+    """It exited within its stop timeout, so that is the longest it can have taken."""
     unknown = measured(trial(sample(5), 10), None)
     assert build.compliance("web", [unknown], ECS).headroom_ns == nanoseconds(20)
     assert judged(measured(trial(sample(5), 60), None))[0] is INCONCLUSIVE
@@ -141,9 +141,9 @@ def test_one_inconclusive_trial_is_doubt_and_one_failed_stop_is_proof() -> None:
 
 
 def test_the_reason_of_a_mixed_scenario_says_how_often_it_applied() -> None:
-    """One of three trials was killed: the two that left in time are mentioned."""
+    """One of three trials was killed: the two that exited in time are mentioned."""
     reason = judged(trial(sample(5), 30), trial(sample(5), 30, 2), trial(sample(None), 30, 3))[1]
-    assert reason == "It was still running 30 s after the stop signal and was killed (1 trial; 2 left in time)."
+    assert reason == "It was still running 30 s after the stop signal and was killed (1 trial; 2 exited in time)."
 
 
 def test_a_scenario_without_trials_is_inconclusive_and_says_why() -> None:
@@ -170,7 +170,7 @@ _trials = st.builds(
 def test_a_longer_default_never_turns_compliant_into_not_compliant(
     results: list[TrialResult], one: float, other: float
 ) -> None:
-    """More time cannot hurt a container that left by itself in less."""
+    """More time cannot hurt a container that exited by itself in less."""
     shorter, longer = sorted((one, other))
     if judged(*results, limit_s=shorter)[0] is COMPLIANT:
         assert judged(*results, limit_s=longer)[0] is not NON_COMPLIANT

@@ -31,7 +31,7 @@ def with_event(
     return replace(seen, events=(*seen.events, more))
 
 
-@pytest.mark.parametrize("leaves_s", [8.0, None], ids=["left in time", "killed at the stop timeout"])
+@pytest.mark.parametrize("leaves_s", [8.0, None], ids=["exited in time", "killed at the stop timeout"])
 @pytest.mark.parametrize(
     ("signal", "kind", "said"),
     [

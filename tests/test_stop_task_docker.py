@@ -67,4 +67,4 @@ def test_a_real_kill_and_a_real_graceful_stop(server: EcsServer) -> None:
     assert "killed: deaf: still running 2 s after SIGTERM; ended by SIGKILL (observed:" in killed.stdout
     graceful = stop(server, start(ecs, minded), "--output", "text", "--query", "task.containers[].exitCode")
     assert (graceful.exit_code, graceful.stdout) == (0, "143\n")
-    assert "graceful: minded: left with exit code 143" in graceful.stderr
+    assert "graceful: minded: exited with code 143" in graceful.stderr

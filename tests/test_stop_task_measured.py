@@ -72,15 +72,15 @@ def test_a_killed_container_is_told_with_the_engines_evidence(ours: Simulation) 
 @pytest.mark.parametrize(
     ("containers", "code", "sentence"),
     [
-        (["app"], 0, r"graceful: app: left with exit code 0, .* after SIGTERM\."),
-        (["app", "slow"], 0, r"graceful: every container left by itself in [\d.]+ s\."),
-        (["app", "fails"], 1, r"crashed: fails: left with exit code 9, .* after SIGTERM, which is not accepted\."),
+        (["app"], 0, r"graceful: app: exited with code 0, .* after SIGTERM\."),
+        (["app", "slow"], 0, r"graceful: every container exited by itself in [\d.]+ s\."),
+        (["app", "fails"], 1, r"crashed: fails: exited with code 9, .* after SIGTERM, which is not accepted\."),
         (["hungry", "app"], 1, r"oom killed: hungry: the OOM killer struck during the stop; exit code 1, .*\."),
-        (["leaky", "app"], 1, r"lossy: leaky: left with exit code 0, .*, but SIGKILL ended worker\."),
+        (["leaky", "app"], 1, r"lossy: leaky: exited with code 0, .*, but SIGKILL ended worker\."),
         (
             ["stuck", "fails"],
             1,
-            r"crashed: fails: left with exit code 9, .*; stuck: still running 30 s after .*\.",
+            r"crashed: fails: exited with code 9, .*; stuck: still running 30 s after .*\.",
         ),
     ],
 )
@@ -100,7 +100,7 @@ def test_a_container_that_had_ended_counts_for_nothing(ours: Simulation) -> None
     ours.until(arn, lambda it: it["containers"][0]["lastStatus"] == "STOPPED")
     result = run(ours.server.url, "--task", arn)
     assert result.exit_code == 0
-    assert last_paragraph(result.stdout).startswith("graceful: app: left with exit code 0")
+    assert last_paragraph(result.stdout).startswith("graceful: app: exited with code 0")
     gone = ours.run({"name": "brief"}, wait=False)
     ours.stopped(gone)
     result = run(ours.server.url, "--task", gone)
@@ -142,7 +142,7 @@ def test_a_terminal_sees_the_task_stop() -> None:
         seen = on_a_terminal("--endpoint-url", it.server.url, "--task", arn)
     assert re.search(r"\r\033\[KSTOPPING for \d s: app RUNNING", seen), seen
     assert "\r\033[Kcontainer  took" in seen
-    assert "\033[32mgraceful: app: left with exit code 0" in seen
+    assert "\033[32mgraceful: app: exited with code 0" in seen
 
 
 @pytest.mark.parametrize(
@@ -326,12 +326,12 @@ def test_a_load_balancers_time_is_not_taken_for_the_containers() -> None:
 @pytest.mark.parametrize(
     ("it", "code", "words"),
     [
-        (container("app", 0), 0, "graceful: app: left with exit code 0"),
+        (container("app", 0), 0, "graceful: app: exited with code 0"),
         (container("app", 143), 0, "graceful"),
         (
             container("app", 1),
             1,
-            "crashed: app: left with exit code 1, 1 s after the stop signal",
+            "crashed: app: exited with code 1, 1 s after the stop signal",
         ),
         (
             container("app", 131),

@@ -155,11 +155,11 @@ def test_the_worst_container_is_named_first() -> None:
     facts = StopFacts(SigkillEvidence.UNKNOWN, "")
     parts = (
         ContainerVerdict("a", Outcome.KILLED, "got SIGKILL", facts),
-        ContainerVerdict("b", Outcome.CRASHED, "left with exit code 1", facts),
+        ContainerVerdict("b", Outcome.CRASHED, "exited with code 1", facts),
         ContainerVerdict("c", Outcome.INCONCLUSIVE, "no exit was recorded", facts),
     )
-    whole = Verdict("x", Outcome.CRASHED, Status.FAIL, "b: left with exit code 1", facts, containers=parts)
-    assert stop_task_text.sentence(whole) == "crashed: b: left with exit code 1; a: got SIGKILL."
+    whole = Verdict("x", Outcome.CRASHED, Status.FAIL, "b: exited with code 1", facts, containers=parts)
+    assert stop_task_text.sentence(whole) == "crashed: b: exited with code 1; a: got SIGKILL."
 
 
 def test_the_live_line_fits_its_terminal() -> None:

@@ -205,14 +205,14 @@ def test_a_good_stop_lasts_from_the_first_signal_to_the_last_exit() -> None:
     found = judged(container("a", 0, 2), container("b", 2.5, 1.5, 143))
     assert found.outcome is Outcome.GRACEFUL
     assert found.facts.shutdown_duration_ns == 4 * NS_PER_S
-    assert found.reason == "every container left by itself in 4 s"
+    assert found.reason == "every container exited by itself in 4 s"
 
 
 def test_a_container_that_no_clock_timed_is_a_doubt() -> None:
     """It left with 0, but maybe late."""
     found = judged(GOOD, container("doubt", took_s=None))
     assert found.outcome is Outcome.INCONCLUSIVE
-    assert found.reason.startswith("doubt: left with exit code 0, but no clock saw both")
+    assert found.reason.startswith("doubt: exited with code 0, but no clock saw both")
 
 
 def test_a_record_with_a_gap_is_a_doubt() -> None:
@@ -255,7 +255,7 @@ def test_a_lost_request_of_the_task_is_a_loss() -> None:
     lost = (request(RequestFate.RESET), request(RequestFate.COMPLETED))
     found = judged(GOOD, requests=lost, vantage=Vantage.PUBLISHED_PORT)
     assert found.outcome is Outcome.LOSSY
-    assert found.reason == "every container left by itself in 1 s, but 1 of 2 requests were lost (reset)"
+    assert found.reason == "every container exited by itself in 1 s, but 1 of 2 requests were lost (reset)"
     assert "lost-request" in {item.rule for item in found.findings}
     assert judged(GOOD, requests=lost[1:], vantage=Vantage.PUBLISHED_PORT).outcome is Outcome.GRACEFUL
     assert judged(BAD[Outcome.KILLED], requests=lost).outcome is Outcome.KILLED
@@ -344,7 +344,7 @@ def test_each_container_is_measured_by_its_own_stop_timeout() -> None:
     row = compliance(scenario_of(*records), observed(*records))
     assert row.status is ComplianceStatus.COMPLIANT
     assert row.headroom_ns == 20 * NS_PER_S
-    assert row.reason.startswith("app: It left by itself")
+    assert row.reason.startswith("app: It exited by itself")
 
 
 def test_without_timeouts_of_their_own_the_default_counts_for_each() -> None:

@@ -110,7 +110,7 @@ def test_a_container_that_sigkill_ended_is_never_graceful(seen: Stop, scenario: 
 def test_a_container_that_left_in_time_is_never_called_killed(  # noqa: PLR0917
     leaves_ns: int, spare_ns: int, code: int, on: EngineInfo, jitter: Jitter, scenario: Scenario
 ) -> None:
-    """It left by itself before the deadline, further from it than stamps can be off, whatever its exit code."""
+    """It exited by itself before the deadline, further from it than stamps can be off, whatever its exit code."""
     timeout_ns = leaves_ns + stop_sequence.DEADLINE_TOLERANCE_NS + STAMP_ERROR_NS + spare_ns
     seen = stop(Behaviour(leaves_ns, code), timeout_ns, on, jitter).observation
     accepted = code in (0, 128 + signals.SIGTERM) or scenario is ANY_CODE
@@ -143,7 +143,7 @@ def test_a_container_that_the_oom_killer_ended_is_called_so(seen: Stop) -> None:
 def test_a_longer_stop_timeout_never_turns_graceful_into_killed(
     behaviour: Behaviour, timeouts_ns: list[int], on: EngineInfo, jitter: Jitter, scenario: Scenario
 ) -> None:
-    """What leaves in time with a short stop timeout leaves in time with a longer one."""
+    """What exits in time with a short stop timeout exits in time with a longer one."""
     short, long = (outcome(stop(behaviour, value, on, jitter).observation, scenario) for value in sorted(timeouts_ns))
     assert not (short is Outcome.GRACEFUL and long is Outcome.KILLED)
 
@@ -153,7 +153,7 @@ def test_a_longer_stop_timeout_never_turns_graceful_into_killed(
 def test_a_missing_event_never_raises_a_verdict(seen: Stop, data: st.DataObject, incomplete: bool) -> None:
     """What is not graceful does not become graceful because a record of it is lost.
 
-    Left out is the race at the deadline, in which PID 1 leaves by itself after the engine sent its SIGKILL: two records
+    Left out is the race at the deadline, in which PID 1 exits by itself after the engine sent its SIGKILL: two records
     contradict each other there (inconclusive), and one alone cannot show it.
     """
     whole = replace(seen.observation, complete=not incomplete)

@@ -27,10 +27,10 @@ from stop_harness.model import (
 )
 
 OUTCOME_MEANINGS = {
-    Outcome.GRACEFUL: "left by itself in time, exit code accepted",
-    Outcome.LOSSY: "left in time, but requests were cut or other processes killed silently",
+    Outcome.GRACEFUL: "exited by itself in time, exit code accepted",
+    Outcome.LOSSY: "exited in time, but requests were cut or other processes killed silently",
     Outcome.KILLED: "still running at the stop timeout; the engine sent SIGKILL",
-    Outcome.CRASHED: "left by a fault or with an exit code that is not accepted",
+    Outcome.CRASHED: "ended by a fault or with an exit code that is not accepted",
     Outcome.OOM_KILLED: "the OOM killer struck during the stop",
     Outcome.NOT_RUNNING: "it had already exited before the stop",
     Outcome.INCONCLUSIVE: "evidence missing or contradictory; says nothing about the container",
@@ -221,7 +221,7 @@ VANTAGE_WORDS = {
 
 
 def sentence(fragment: str) -> str:
-    """A verdict's reason as a sentence of its own: `left with exit code 0` → `Left with exit code 0.`"""
+    """A verdict's reason as a sentence of its own: `exited with code 0` → `Exited with code 0.`"""
     text = one_line(fragment)
     return text if not text else f"{text[0].upper()}{text[1:].rstrip('.')}."
 

@@ -39,7 +39,7 @@ class Script:
     """How a simulated subject behaves.
 
     `leaves_after_ns`: stop signal → exit, None: never by itself. `ready_after_ns` None: never ready. `runs_for_ns`:
-    leaves by itself that long after its start, None: not before it is stopped. `oom_after_ns`: the OOM killer strikes
+    exits by itself that long after its start, None: not before it is stopped. `oom_after_ns`: the OOM killer strikes
     that long after the stop signal. `start_problem` and `dies_at_stop` are the engine's failures.
     """
 
@@ -149,7 +149,7 @@ class SimulatedSubject:
         self._advance(duration_ns)
 
     def is_running(self) -> bool:
-        """Whether the script has not left by itself."""
+        """Whether the script has not exited by itself."""
         return self._exit is None
 
     def processes(self) -> tuple[ProcessInfo, ...] | None:

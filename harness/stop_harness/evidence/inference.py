@@ -1,7 +1,7 @@
 """One stop with the longest timeout → what each shorter timeout would have shown. Pure.
 
 The container does not see its stop timeout, so until the shorter one has passed both stops are the same stop. Whoever
-had left by then left; whoever was still there would have met SIGKILL. Between the two lies a moment that nobody can
+had exited by then left; whoever was still there would have met SIGKILL. Between the two lies a moment that nobody can
 decide afterwards, because engines send SIGKILL a little late and clocks err: there the derived trial says nothing.
 
 The derived observation is the record that the shorter stop would have left, so that it is judged like any other. It
@@ -49,7 +49,7 @@ def derive(real: Observation, stop_timeout_ns: int, trial_id: str) -> Observatio
 @dataclass(frozen=True)
 class _Stay:
     """How long PID 1 stayed after the stop signal: from `at_least_ns` to `at_most_ns`, None for unknown because SIGKILL
-    ended it. `left_after_ns`: when it left by itself; None if it was ended."""
+    ended it. `left_after_ns`: when it exited by itself; None if it was ended."""
 
     at_least_ns: int
     at_most_ns: int | None
@@ -65,7 +65,7 @@ def _stay(real: Observation, facts: StopFacts) -> _Stay | str:
     if facts.sigkill_evidence is SigkillEvidence.UNKNOWN:
         return facts.sigkill_reason
     if stop_sequence.left_late(real, took) and facts.sigkill_evidence is SigkillEvidence.NOT_SENT:
-        return "it left later than its own stop timeout, yet without SIGKILL"
+        return "it exited later than its own stop timeout, yet without SIGKILL"
     by_engine = facts.sigkill_evidence is not SigkillEvidence.NOT_SENT and real.stop_signal != signals.SIGKILL
     if by_engine:
         waited = real.stop_timeout_ns
@@ -74,7 +74,7 @@ def _stay(real: Observation, facts: StopFacts) -> _Stay | str:
         return _Stay(lived, None, f"in {real.trial_id} it was still running {timeout(waited)} after the stop signal")
     if took is None or error is None:
         return "how long it took is not known well enough"
-    text = f"in {real.trial_id} it left {precise_seconds(took)} after the stop signal"
+    text = f"in {real.trial_id} it exited {precise_seconds(took)} after the stop signal"
     return _Stay(took - error, took + error, text, None if facts.oom_during_stop else took)
 
 

@@ -1,4 +1,4 @@
-"""Who may still have been there when PID 1 left, by the looks at the process table, where nobody proved it. Pure.
+"""Who may still have been there when PID 1 exited, by the looks at the process table, where nobody proved it. Pure.
 
 The kernel SIGKILLs what PID 1 leaves behind (pid_namespaces(7)). Without its record of exits there are only looks, and
 between the last of them and the end anything may have happened. Measured on 36 stops of 12 programs: whoever takes "was
@@ -45,8 +45,11 @@ class LeftBehindFate(StrEnum):
 
 @dataclass(frozen=True)
 class LeftBehind:
-    """The other processes of the container when PID 1 left. `processes`: those that were or may have been lost, as the
-    last look saw them; empty where nobody was there or nobody looked."""
+    """The other processes of the container when PID 1 exited.
+
+    `processes`: those that were or may have been lost, as the last look saw them. Empty where nobody was there, and
+    where nobody looked.
+    """
 
     fate: LeftBehindFate
     processes: tuple[ProcessInfo, ...] = ()
@@ -62,7 +65,7 @@ def left_behind(seen: Observation, shutdown_duration_ns: int | None) -> LeftBehi
         return LeftBehind(LeftBehindFate.NOBODY_THERE)
     if lost := _deserted(looks[-1], seen, shutdown_duration_ns):
         return LeftBehind(LeftBehindFate.SURELY_LOST, lost)
-    # Who is gone at the last look may have left by itself, or by the SIGKILL of a supervisor inside.
+    # Who is gone at the last look may have exited by itself, or by the SIGKILL of a supervisor inside.
     return LeftBehind(LeftBehindFate.NOT_SEEN, next(found for found in reversed(others) if found))
 
 

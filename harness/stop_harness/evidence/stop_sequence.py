@@ -111,12 +111,12 @@ def may_have_died_of_sigkill(observation: Observation) -> bool:
 
 
 def was_cut_short(observation: Observation) -> bool:
-    """Whether `--fast` ended the stop: it says so, and PID 1 did not leave by itself in the last moment."""
+    """Whether `--fast` ended the stop: it says so, and PID 1 did not exit by itself in the last moment."""
     return observation.cut_short is not None and _died_of_sigkill(observation) is not False
 
 
 def left_late(observation: Observation, duration_ns: int | None) -> bool:
-    """Whether PID 1 left so long after the deadline that SIGKILL must have been due, yet none ended it."""
+    """Whether PID 1 exited so long after the deadline that SIGKILL must have been due, yet none ended it."""
     late_ns = LATE_EXIT_NS + (REMOTE_LATENESS_NS if observation.engine.remote else 0)
     return duration_ns is not None and duration_ns > observation.stop_timeout_ns + late_ns
 
@@ -158,7 +158,7 @@ def _sigkill(observation: Observation, duration_ns: int | None) -> tuple[Sigkill
     if event is not None:
         return _with_event(observation, event, died_of_sigkill, duration_ns)
     if died_of_sigkill is False:
-        return SigkillEvidence.NOT_SENT, f"PID 1 left with exit code {observation.exit_code}"
+        return SigkillEvidence.NOT_SENT, f"PID 1 exited with code {observation.exit_code}"
     if observation.stop_signal == signals.SIGKILL:
         return SigkillEvidence.OBSERVED, "the stop signal itself is SIGKILL"
     how = "exit by signal 9" if died_of_sigkill else f"exit code {EXIT_CODE_SIGKILL}"
@@ -214,8 +214,8 @@ def _with_event(
         exited = first(observation, EventKind.EXITED, event.clock)
         code = observation.exit_code
         if exited is not None and exited.at_ns < event.at_ns:
-            return SigkillEvidence.NOT_SENT, f"PID 1 had left with exit code {code} when the SIGKILL was recorded"
-        return SigkillEvidence.UNKNOWN, f"SIGKILL was recorded, yet PID 1 left with exit code {code}"
+            return SigkillEvidence.NOT_SENT, f"PID 1 had exited with code {code} when the SIGKILL was recorded"
+        return SigkillEvidence.UNKNOWN, f"SIGKILL was recorded, yet PID 1 exited with code {code}"
     too_early = duration_ns is not None and duration_ns < observation.stop_timeout_ns - DEADLINE_TOLERANCE_NS
     how = "exit by signal 9" if died_of_sigkill else f"exit code {EXIT_CODE_SIGKILL}"
     if too_early:  # somebody else's, or a code of the program's own

@@ -104,7 +104,7 @@ def _moment(seen: Observation, scenario: Scenario) -> Moment:
             seen.stop_after_ns if at_ns is None else at_ns, StopFate.UNCLEAR, f"not measured: {judged.reason}"
         )
     took = "" if took_ns is None else f" after {precise_seconds(took_ns)}"
-    return Moment(at_ns, StopFate.HEARD, f"left{took}, exit code {seen.exit_code}")
+    return Moment(at_ns, StopFate.HEARD, f"exited{took}, exit code {seen.exit_code}")
 
 
 def _between(seen: Observation, start: EventKind, end: EventKind) -> int | None:

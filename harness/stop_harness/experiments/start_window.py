@@ -33,7 +33,7 @@ class StopFate(StrEnum):
     """What became of a stop at one moment."""
 
     HEARD = "heard"
-    """It left by itself."""
+    """It exited by itself."""
     LOST = "lost"
     """Killed at the stop timeout."""
     UNCLEAR = "unclear"

@@ -51,7 +51,7 @@ class KillWatch:
         self.complete = True
 
     def over(self) -> bool:
-        """Whether every exit is on record, or never will be. PID 1 leaves last: the kernel makes it wait."""
+        """Whether every exit is on record, or never will be. PID 1 exits last: the kernel makes it wait."""
         living = any(not process.ended for process in self.processes.values())
         return not self.complete or (self.pid_one_left_ns is not None and not living)
 
@@ -64,12 +64,12 @@ class KillWatch:
         self._watches.drop(self)
 
     def labels(self) -> tuple[str, ...]:
-        """`python3 (PID 7)` for each process that was killed; the text says so if it was not PID 1's leaving."""
+        """`python3 (PID 7)` for each process that was killed; the text says so if it was not PID 1's exit."""
         assert self.pid_one_left_ns is not None
         labels = []
         for killed in sorted(self.killed.values(), key=lambda killed: killed.at_ns):
             before_ms = (self.pid_one_left_ns - killed.at_ns) // NS_PER_MS
-            how = f", by another process of the container {before_ms} ms before PID 1 left" if killed.within else ""
+            how = f", by another process of the container {before_ms} ms before PID 1 exited" if killed.within else ""
             labels.append(killed.label + how)
         return tuple(labels)
 

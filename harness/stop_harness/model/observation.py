@@ -299,12 +299,13 @@ class Observation:
     what it wrote from the stop on, None where that cannot be told from what it wrote before. `lost_processes`:
     processes ended by SIGKILL, though not by the engine's own, as the kernel's record proves; None where nobody could
     look. Of many the first `MOST_NAMES`; `lost_process_count`: how many in all, None where all are named.
-    `suspected_processes`: seen alive just before PID 1 left, without proof of how they ended. `requests` None:
+    `suspected_processes`: seen alive just before PID 1 exited, without proof of how they ended. `requests` None:
     there was no traffic. `cut_short`: the evidence that SIGKILL would have ended a stop that nobody waited for:
     `--fast` ended it early, or it is derived. None for a stop that ran its course.
     `derived_from`: id of the trial with a longer stop timeout that this record follows from (`--infer`); None: the stop
     was performed. Where a derived stop is killed, its `exit_code` is the 137 that SIGKILL would have given, and
-    `would_leave_after_ns` says how long after the stop signal PID 1 left in the longer stop; None: not before SIGKILL.
+    `would_leave_after_ns` says how long after the stop signal PID 1 exited in the longer stop; None: not before
+    SIGKILL.
     `complete` False: the engine's record has a gap (the event stream broke), so a missing event proves nothing.
     """
 

@@ -200,9 +200,9 @@ def _proofs(report: Report) -> list[str]:
         if engine.observes_sigkill
         else "SIGKILL is inferred from exit code and time: the engine does not report its own.",
         "OOM kills are reported by the engine." if engine.reports_oom else "The engine cannot tell an OOM kill.",
-        "It sees processes that are killed silently when PID 1 leaves before them."
+        "It sees processes that are killed silently when PID 1 exits before them."
         if watched
-        else "It does not see processes that are killed silently when PID 1 leaves before them: "
+        else "It does not see processes that are killed silently when PID 1 exits before them: "
         "a stop can look graceful and lose work.",
         *(["Stop timeouts are whole seconds."] if engine.whole_seconds else []),
         *(

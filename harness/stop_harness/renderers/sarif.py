@@ -25,7 +25,7 @@ UNEXPECTED = Rule(
     "The outcome is one that the scenario expects.",
     "A container that is no longer killed where its scenario says so has changed, for better or worse.",
     "the scenario's `expect`",
-    "`expect: {outcome: killed}`, and it left gracefully.",
+    "`expect: {outcome: killed}`, and it exited gracefully.",
 )
 """For a trial that failed without breaking any other rule."""
 

@@ -162,7 +162,7 @@ def compliance(
         scenario,
         limit_ns,
         ComplianceStatus.COMPLIANT,
-        f"It left by itself{always} {precise_seconds(longest)} after the stop signal.",
+        f"It exited by itself{always} {precise_seconds(longest)} after the stop signal.",
         headroom_ns=limit_ns - longest,
     )
 
@@ -171,7 +171,7 @@ def _one_reason(reasons: list[str], in_time: int) -> str:
     """The reason of the trial with the longest stop timeout, which saw most, and whether other trials say otherwise."""
     if not in_time:
         return reasons[-1]
-    return f"{reasons[-1].rstrip('.')} ({count_of(len(reasons), 'trial')}; {in_time} left in time)."
+    return f"{reasons[-1].rstrip('.')} ({count_of(len(reasons), 'trial')}; {in_time} exited in time)."
 
 
 def _evidence(result: TrialResult, longest_seen: dict[int, _LongestSeen], limit_ns: int) -> _Evidence:
@@ -189,7 +189,7 @@ def _evidence(result: TrialResult, longest_seen: dict[int, _LongestSeen], limit_
         case Outcome.KILLED if _seen_to_end(result, longest_seen, limit_ns):
             return _Evidence(ComplianceStatus.COMPLIANT)
         case Outcome.KILLED:
-            return _Evidence(doubt, f"It was killed at {timeout(tried)} and never seen to leave within {limit}.")
+            return _Evidence(doubt, f"It was killed at {timeout(tried)} and never seen to exit within {limit}.")
         case Outcome.NOT_RUNNING:
             return _Evidence(doubt, "It was not running when the stop came.")
         case Outcome.INCONCLUSIVE:
@@ -197,7 +197,7 @@ def _evidence(result: TrialResult, longest_seen: dict[int, _LongestSeen], limit_
         case _ if duration is not None and duration > limit_ns:
             # Lossy or crashed, but later than the limit: the platform's SIGKILL would have come first.
             return _Evidence(
-                against, f"It took {precise_seconds(duration)} to leave and would have been killed at {limit}."
+                against, f"It took {precise_seconds(duration)} to exit and would have been killed at {limit}."
             )
         case _:
             return _Evidence(against, sentence(verdict.reason))
@@ -207,11 +207,11 @@ def _graceful_evidence(duration_ns: int | None, tried_ns: int, limit_ns: int) ->
     """A graceful stop; without a measured duration it took at most its stop timeout."""
     limit = timeout(limit_ns)
     if duration_ns is None and tried_ns > limit_ns:
-        reason = f"It left gracefully, but how long that took is not known; the stop timeout was {timeout(tried_ns)}."
+        reason = f"It exited gracefully, but how long that took is not known; the stop timeout was {timeout(tried_ns)}."
         return _Evidence(ComplianceStatus.INCONCLUSIVE, reason)
     left_after = tried_ns if duration_ns is None else duration_ns
     if left_after > limit_ns:
-        reason = f"It needed {precise_seconds(left_after)} to leave and would have been killed at {limit}."
+        reason = f"It needed {precise_seconds(left_after)} to exit and would have been killed at {limit}."
         return _Evidence(ComplianceStatus.NON_COMPLIANT, reason)
     return _Evidence(ComplianceStatus.COMPLIANT, left_after_ns=left_after)
 
@@ -240,7 +240,7 @@ def _longest_seen(results: list[TrialResult]) -> dict[int, _LongestSeen]:
 
 def _seen_to_end(killed: TrialResult, longest_seen: dict[int, _LongestSeen], limit_ns: int) -> bool:
     """Whether a graceful trial, stopped at the same moment, shows what the killed one would have done with more time:
-    it had at least `limit_ns`, or it left only after the killed one's timeout."""
+    it had at least `limit_ns`, or it exited only after the killed one's timeout."""
     longest = longest_seen.get(killed.observation.stop_after_ns)
     return longest is not None and (
         longest.timeout_ns >= limit_ns or longest.duration_ns >= killed.observation.stop_timeout_ns

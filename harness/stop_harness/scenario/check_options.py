@@ -115,7 +115,7 @@ def describe_engine(line: DoctorLine) -> str:
         f"{line.name}: {line.message}",
         f"  SIGKILL: {sigkill}",
         f"  OOM kills: {'reported' if info.reports_oom else 'not reported'}",
-        f"  silent SIGKILLs when PID 1 leaves: {lost}",
+        f"  silent SIGKILLs when PID 1 exits: {lost}",
         f"  PID 1 rules of the kernel: {'apply' if info.pid1_rules else 'not reproduced'}",
         f"  images, memory limits, init: {'yes' if info.runs_images else 'no'}",
         *(f"  note: {caveat}" for caveat in info.caveats),

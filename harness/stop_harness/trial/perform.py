@@ -206,7 +206,7 @@ def _prepare(trial: Trial, subject: RunningSubject) -> None:
         if preparation.execute is not None:
             code = subject.execute(preparation.execute)
             if code != 0:
-                text = f"`{' '.join(preparation.execute)}` before the stop left with exit code {code}"
+                text = f"`{' '.join(preparation.execute)}` before the stop exited with code {code}"
                 raise SubjectFailed(Problem(ProblemKind.NOT_READY, text))
         if preparation.log is not None:
             subject.wait_log(preparation.log, trial.scenario.readiness.timeout_ns)
@@ -215,7 +215,7 @@ def _prepare(trial: Trial, subject: RunningSubject) -> None:
 class _Looks:
     """The process table after the stop signal, taken beside the stop call, which blocks.
 
-    With `fast`, the subject is ended as soon as the looks prove that it would not have left by itself.
+    With `fast`, the subject is ended as soon as the looks prove that it would not have exited by itself.
     """
 
     def __init__(self, subject: RunningSubject, trial: Trial, *, fast: bool) -> None:

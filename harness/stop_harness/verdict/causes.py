@@ -146,13 +146,13 @@ CAUSES = {
         ),
         KnownCause(
             "exited-before-stop",
-            "PID 1 had left when the stop came.",
+            "PID 1 had exited when the stop came.",
             "Run the program in the foreground.",
             "Docker Engine API: 304 on stop",
         ),
         KnownCause(
             "child-killed-by-teardown",
-            "PID 1, or the child of the init, left first, and the kernel SIGKILLed the rest.",
+            "PID 1, or the child of the init, exited first, and the kernel SIGKILLed the rest.",
             "`exec` the program, or pass the signal on and wait for it to leave.",
             "pid_namespaces(7)",
         ),
@@ -215,14 +215,14 @@ def _not_running(seen: Observation, _facts: StopFacts) -> Cause:
     last = log_hints.last_line(seen.logs.text)
     words = f"; its last words: {log_hints.shown(last)}" if last else ""
     if seen.exit_code in {126, 127}:
-        return Cause("command-not-found", f"PID 1 left with exit code {seen.exit_code}{words}")
+        return Cause("command-not-found", f"PID 1 exited with code {seen.exit_code}{words}")
     code = "" if seen.exit_code is None else f" with exit code {seen.exit_code}"
-    return Cause("exited-before-stop", f"PID 1 had left{code} before the stop signal{words}")
+    return Cause("exited-before-stop", f"PID 1 had exited{code} before the stop signal{words}")
 
 
 def _oom(seen: Observation, _facts: StopFacts) -> Cause:
     helper = seen.exit_code not in {None, 128 + signals.SIGKILL}
-    victim = f"a process below PID 1, which left with exit code {seen.exit_code}" if helper else "PID 1"
+    victim = f"a process below PID 1, which exited with code {seen.exit_code}" if helper else "PID 1"
     return Cause("oom-on-stop", f"the kernel's OOM killer ended {victim}, during the stop")
 
 
@@ -234,11 +234,11 @@ def _crashed(seen: Observation, facts: StopFacts) -> Cause:
     tree = Tree(seen.processes or ())
     pid1 = tree.pid1
     if number == signals.SIGKILL and pid1 is not None and tree.children(pid1):
-        text = f"{quoted(pid1)} left with exit code {code}{took}: the code of a child ended by SIGKILL"
+        text = f"{quoted(pid1)} exited with code {code}{took}: the code of a child ended by SIGKILL"
         return Cause("inner-kill", f"{text}, which neither the engine nor the OOM killer sent")
     line = log_hints.fault(seen.log_after_signal) or log_hints.last_line(seen.log_after_signal)
     words = f"; after the signal it wrote {log_hints.shown(line)}" if line else ""
-    return Cause("crash-on-stop", f"PID 1 left with exit code {code}{took}{words}")
+    return Cause("crash-on-stop", f"PID 1 exited with code {code}{took}{words}")
 
 
 def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
@@ -253,16 +253,16 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
             return own_clock
         inside = any(KILLED_FROM_INSIDE in item for item in lost)
         if inside and cut and took is not None and took < OWN_CLOCK_NS:
-            return Cause("fast-drop", f"{_reacts(tree, signal)} left{_after(facts)} with requests in flight: {names}")
+            return Cause("fast-drop", f"{_reacts(tree, signal)} exited{_after(facts)} with requests in flight: {names}")
         if inside:
             return Cause("inner-kill", f"SIGKILL from inside the container ended {names}{_after(facts)}")
-        text = f"{_leaver(tree, signal)} left first{_after(facts)}, and the kernel SIGKILLed {names}"
+        text = f"{_leaver(tree, signal)} exited first{_after(facts)}, and the kernel SIGKILLed {names}"
         return Cause("child-killed-by-teardown", text)
     dropped = (own_clock or _dropped_below(tree, signal)) if seen.lost_processes is None else None
     if dropped is not None:
         return dropped
     if seen.suspected_processes:
-        text = f"{_leaver(tree, signal)} left{_after(facts)}, and just before {listed(seen.suspected_processes)}"
+        text = f"{_leaver(tree, signal)} exited{_after(facts)}, and just before {listed(seen.suspected_processes)}"
         return Cause(
             "child-killed-by-teardown", f"{text} {'was' if len(seen.suspected_processes) == 1 else 'were'} there"
         )
@@ -275,7 +275,7 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
         text = f"{finished} of the requests in flight {'was' if finished == 1 else 'were'} answered after the signal"
         return Cause("partial-drop", f"{text}, {cut} {'was' if cut == 1 else 'were'} cut")
     if facts.shutdown_duration_ns is None or facts.shutdown_duration_ns < PROMPT_NS or cut:
-        return Cause("fast-drop", f"{_reacts(tree, signal)} left{_after(facts)} with requests in flight")
+        return Cause("fast-drop", f"{_reacts(tree, signal)} exited{_after(facts)} with requests in flight")
     return None
 
 
@@ -288,7 +288,7 @@ def _by_own_clock(seen: Observation, facts: StopFacts) -> Cause | None:
     below = late.descendants(late.pid1)
     if not below or TIMED_SLEEP not in late.pid1.waits_in or TIMED_SLEEP in before.waits_in:
         return None
-    text = f"PID 1, {quoted(late.pid1)}, slept after the signal and left{_after(facts)}"
+    text = f"PID 1, {quoted(late.pid1)}, slept after the signal and exited{_after(facts)}"
     return Cause("inner-kill", f"{text}, while {late.name(below[0])} was still at work")
 
 
@@ -349,7 +349,7 @@ def _killed(seen: Observation, _facts: StopFacts) -> Cause | None:
     found = _stayed(seen)
     if seen.would_leave_after_ns is None or (found is not None and found.id not in REFUTED_BY_LEAVING):
         return found
-    return Cause("grace-too-short", "PID 1 left by itself where it was given more time")
+    return Cause("grace-too-short", "PID 1 exited by itself where it was given more time")
 
 
 def _stayed(seen: Observation) -> Cause | None:

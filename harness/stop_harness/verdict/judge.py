@@ -81,13 +81,13 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
     )
     remarks = [replace(item, message=f"{worst.name}: {item.message}") for item in worst.findings]
     after = "" if facts.shutdown_duration_ns is None else f" in {_seconds(facts.shutdown_duration_ns)}"
-    reason = f"every container left by itself{after}"
+    reason = f"every container exited by itself{after}"
     if outcome is not Outcome.GRACEFUL:
         same = sum(item.outcome is outcome for item in found)
         more = "" if same == 1 else f" (and {same - 1} more of {len(found)} containers)"
         reason = f"{worst.name}: {worst.reason}{more}"
     elif lost := losses(observation):
-        outcome, reason = Outcome.LOSSY, f"every container left by itself{after}, but {' and '.join(lost)}"
+        outcome, reason = Outcome.LOSSY, f"every container exited by itself{after}, but {' and '.join(lost)}"
         remarks = [_finding("lost-request", reason), *remarks]
         cause = causes.cause(observation, facts, outcome)
     remarks += _remarks_on_requests(observation)
@@ -194,7 +194,7 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
         text = f"still running {waited} after {signal}; ended by SIGKILL ({evidence}: {facts.sigkill_reason})"
         return Outcome.KILLED, "sigkill-needed", text
     if stop_sequence.left_late(observation, took):
-        text = f"left {after.removeprefix(', ')}, later than the stop timeout, yet without SIGKILL"
+        text = f"exited {after.removeprefix(', ')}, later than the stop timeout, yet without SIGKILL"
         return Outcome.INCONCLUSIVE, "evidence-missing", text
     asked_for = observation.exit_signal is None and code in (expectation.exit_codes or ())
     if (
@@ -219,13 +219,13 @@ def _killed_by_somebody(observation: Observation, after: str) -> str:
 
 def _why_derived(observation: Observation) -> str:
     """In the same words for every repetition; the evidence names the stop and its time."""
-    return "it was still there" if observation.would_leave_after_ns is None else "it left by itself only later"
+    return "it was still there" if observation.would_leave_after_ns is None else "it exited by itself only later"
 
 
 def _by_exit(
     observation: Observation, facts: StopFacts, expectation: Expectation, after: str
 ) -> tuple[Outcome, str | None, str]:
-    """PID 1 left by itself: with an accepted code, by a fault, or leaving work behind."""
+    """PID 1 exited by itself: with an accepted code, by a fault, or leaving work behind."""
     code, lost = observation.exit_code, losses(observation)
     accepted = code in accepted_exit_codes(expectation, observation.stop_signal)
     if not accepted and not (expectation.exit_codes is None and _ended_by_the_signal(observation, facts)):
@@ -240,11 +240,11 @@ def _by_exit(
             return unaccepted
     if lost:
         rule = "lost-request" if lost_requests(observation) else "lost-process"
-        return Outcome.LOSSY, rule, f"left with exit code {code}{after}, but {' and '.join(lost)}"
+        return Outcome.LOSSY, rule, f"exited with code {code}{after}, but {' and '.join(lost)}"
     if not after:
-        text = f"left with exit code {code}, but no clock saw both the stop and the exit: it may have been late"
+        text = f"exited with code {code}, but no clock saw both the stop and the exit: it may have been late"
         return Outcome.INCONCLUSIVE, "evidence-missing", text
-    left = f"left with exit code {code}{after}"
+    left = f"exited with code {code}{after}"
     return _without_proof(observation, facts, left) or (Outcome.GRACEFUL, None, left)
 
 
@@ -272,7 +272,7 @@ def _without_proof(observation: Observation, facts: StopFacts, left: str) -> tup
     text = f"{count} other {verb} there ({them}), and whether SIGKILL ended "
     text += f"{'it' if count == 1 else 'them'} was not seen"
     if behind.fate is LeftBehindFate.NO_LOOK:
-        text = "nobody could see whether it had other processes, which SIGKILL ends when PID 1 leaves"
+        text = "nobody could see whether it had other processes, which SIGKILL ends when PID 1 exits"
     ways = WAYS_TO_SEE if engine.runs_images else WAYS_TO_SEE_WITHOUT_IMAGES
     return Outcome.INCONCLUSIVE, "not-witnessed", f"{left}, but {text}; to see it: {ways}"
 
@@ -284,13 +284,13 @@ WAYS_TO_SEE_WITHOUT_IMAGES = "use Linux 6.15 or newer with PID namespaces, or a 
 
 
 def _unaccepted_exit(observation: Observation, after: str) -> tuple[Outcome, str, str]:
-    """PID 1 left with a code that nobody accepts."""
+    """PID 1 exited with a code that nobody accepts."""
     code = observation.exit_code
     fault = observation.exit_signal or (code - 128 if code and code > 128 else 0)
     if fault in signals.FAULTS:
         text = f"crashed with {signals.name(fault)}, exit code {code}{after}"
         return Outcome.CRASHED, "crash-on-stop", text
-    return Outcome.CRASHED, "exit-code-not-accepted", f"left with exit code {code}{after}, which is not accepted"
+    return Outcome.CRASHED, "exit-code-not-accepted", f"exited with code {code}{after}, which is not accepted"
 
 
 RUNTIME_ENDINGS = (
@@ -348,7 +348,7 @@ def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> li
         remarks.append(_finding("non-zero-exit", f"exit code {observation.exit_code}"))
     if observation.suspected_processes and outcome is Outcome.INCONCLUSIVE:
         names = listed(observation.suspected_processes)
-        remarks.append(_finding("suspected-process", f"{names}: seen alive just before PID 1 left"))
+        remarks.append(_finding("suspected-process", f"{names}: seen alive just before PID 1 exited"))
     if text := planned_moment.unknown(observation, outcome, facts.shutdown_duration_ns):
         remarks.append(_finding("signal-time-unknown", text))
     if outcome is not Outcome.INCONCLUSIVE:

@@ -25,7 +25,7 @@ RULES = {
         Rule(
             "sigkill-needed",
             Severity.ERROR,
-            "PID 1 leaves by itself within the stop timeout.",
+            "PID 1 exits by itself within the stop timeout.",
             "SIGKILL cannot be caught: open requests are cut, buffers are lost, locks stay behind.",
             "AWS CLI reference, `ecs stop-task`; docker stop",
             "A Python program without a handler as PID 1: SIGTERM, 30 s of nothing, SIGKILL, exit code 137.",
@@ -59,7 +59,7 @@ RULES = {
         Rule(
             "lost-process",
             Severity.ERROR,
-            "No process is still at work when PID 1 leaves.",
+            "No process is still at work when PID 1 exits.",
             "The kernel SIGKILLs everything left in a PID namespace when its PID 1 exits, whatever the exit code says.",
             "pid_namespaces(7)",
             "An init over `sh -c 'server; true'`: the shell dies of SIGTERM, the init leaves with 143 after "
@@ -106,7 +106,7 @@ RULES = {
             "ended, so that neither a pass nor a failure follows. Who was alone at the last look may have had company "
             "between two looks: that is not excluded.",
             "pid_namespaces(7)",
-            "On an engine whose kernel is out of reach: PID 1 left with 0, and when the stop began two workers were "
+            "On an engine whose kernel is out of reach: PID 1 exited with 0, and when the stop began two workers were "
             "there. As root on that machine, on Linux 6.6 or newer, or with `--witness` their ends are on record.",
         ),
         Rule(
@@ -139,11 +139,11 @@ RULES = {
         Rule(
             "suspected-process",
             Severity.WARNING,
-            "Nobody was seen at work just before PID 1 left.",
+            "Nobody was seen at work just before PID 1 exited.",
             "A hint where nothing is proved: the parent dies of the stop signal, or the process does not handle it. "
             "Of 18 stops that lost one it names 9, and 4 of 18 that did not.",
             "pid_namespaces(7); measured",
-            "On an engine whose kernel is out of reach: PID 1 left with 0, and a moment before a worker was "
+            "On an engine whose kernel is out of reach: PID 1 exited with 0, and a moment before a worker was "
             "still there.",
         ),
         Rule(
@@ -168,7 +168,7 @@ RULES = {
             "The shutdown takes no longer than the scenario's `within`.",
             "A deployment waits for every stop.",
             "the scenario",
-            "`within: 5s`, and the container left gracefully after 7.2 s.",
+            "`within: 5s`, and the container exited gracefully after 7.2 s.",
         ),
         Rule(
             "not-ready",
@@ -199,7 +199,7 @@ RULES = {
         Rule(
             "evidence-missing",
             Severity.ERROR,
-            "The engine's record shows how and when PID 1 left, without contradiction.",
+            "The engine's record shows how and when PID 1 exited, without contradiction.",
             "A verdict without evidence would be a guess.",
             "the engine's events and exit record",
             "Exit code 137, and the engine's event stream broke: SIGKILL or not, nobody knows.",
@@ -236,16 +236,16 @@ RULES = {
             "`--infer` performs the one with the longest stop timeout. A container does not see its timeout, so the "
             "shorter stops would have gone the same way until their SIGKILL, which is inferred.",
             "docker stop: the timeout is the engine's own affair",
-            "`--infer` with 3 s and 30 s: it left 12 s after the stop signal, so it would have been killed at 3 s.",
+            "`--infer` with 3 s and 30 s: it exited 12 s after the stop signal, so it would have been killed at 3 s.",
         ),
         Rule(
             "not-derivable",
             Severity.ERROR,
             "The longer stop decides how the shorter one would have ended.",
             "Engines send SIGKILL 10 to 35 ms after the stop timeout, and clocks err: who leaves within 50 ms of it "
-            "may leave by itself or be killed. And what the longer stop leaves open stays open.",
+            "may exit by itself or be killed. And what the longer stop leaves open stays open.",
             "measured, Docker 20.10",
-            "`--infer` with 3 s and 30 s: it left 2.98 s after the stop signal. Perform it: without `--infer`.",
+            "`--infer` with 3 s and 30 s: it exited 2.98 s after the stop signal. Perform it: without `--infer`.",
         ),
         Rule(
             "non-zero-exit",

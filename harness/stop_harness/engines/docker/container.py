@@ -160,7 +160,7 @@ class ContainerLife:
     # ── the stop and the end ────────────────────────────────────────────────────────────────────────────────────────
 
     def follow_stop(self) -> None:
-        """From now on the kernel tells who is killed, when the signal is sent and when PID 1 leaves. The first call
+        """From now on the kernel tells who is killed, when the signal is sent and when PID 1 exits. The first call
         since the last start counts: a stop that is tried again is the same stop."""
         if self._watches is not None and self._pid_one and self._watch is None:
             # What a health check starts in the container is nobody's loss.

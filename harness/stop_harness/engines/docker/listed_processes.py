@@ -12,7 +12,7 @@ PS_COLUMNS = "pid,ppid,nlwp,blocked,ignored,caught,pending,stat,wchan:32,args"
 """For the engine's `ps` (procps). The last one may hold spaces, the others never do."""
 
 JUST_BEFORE_NS = NS_PER_S
-"""An older look says nothing about who was there when PID 1 left."""
+"""An older look says nothing about who was there when PID 1 exited."""
 
 Table = tuple[ProcessInfo, ...]
 
@@ -46,7 +46,7 @@ def below_pid_one(processes: Table, pid_one: int) -> Table:
 
 
 def suspected(looks: list[tuple[int, Table]], signal: int, sent_ns: int, left_ns: int) -> tuple[str, ...]:
-    """Who was probably still at work when PID 1 left, by the last look before that; times CLOCK_MONOTONIC in ns.
+    """Who was probably still at work when PID 1 exited, by the last look before that; times CLOCK_MONOTONIC in ns.
 
     Three signs: its parent dies of the stop signal, and nobody waits for it then; that has just happened; or it is
     still there after the signal although it does not handle it, so nobody has passed it on.

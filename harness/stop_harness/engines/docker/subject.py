@@ -326,11 +326,11 @@ class DockerSubject:
             raise SubjectFailed(None, exit_code=state.exit_code)
 
     def _raise_if_killed_by_somebody(self, events: tuple[Event, ...], state: State) -> None:
-        """A container that was sent a signal through the engine before we stopped it did not leave by itself."""
+        """A container that was sent a signal through the engine before we stopped it did not exit by itself."""
         sent = [event.signal for event in events if event.kind is EventKind.SIGNAL_SENT and event.signal is not None]
         if sent:
             what = f"somebody else sent {signals.name(sent[0])} to the container before the stop"
-            raise EngineError(f"{what}; it left with exit code {state.exit_code}")
+            raise EngineError(f"{what}; it exited with code {state.exit_code}")
 
     def _harness_event(self, kind: EventKind, source: str) -> None:
         self._timeline.append(Event(kind, time.monotonic_ns(), Clock.HARNESS, source))

@@ -212,7 +212,7 @@ class EcsEngine:
         ours = tuple(text for text in below.get("caveats", ()) if str(text).startswith(WITNESS_CAVEAT))
         caveats = (
             "ECS does not tell who ended a container: SIGKILL is inferred",
-            "ECS shows no processes: whether any were SIGKILLed when PID 1 left is not known",
+            "ECS shows no processes: whether any were SIGKILLed when PID 1 exited is not known",
         )
         product = f"local ECS endpoint on {below.get('product', 'a container engine')}" if self.local else "Amazon ECS"
         return EngineInfo(

@@ -48,7 +48,7 @@ class EngineDocument:
     """It runs container images."""
     caveats: tuple[str, ...]
     proves_lost_processes: bool
-    """It proves which processes were ended by SIGKILL although PID 1 left by itself."""
+    """It proves which processes were ended by SIGKILL although PID 1 exited by itself."""
 
 
 @dataclass(frozen=True)

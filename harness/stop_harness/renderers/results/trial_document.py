@@ -152,7 +152,7 @@ class TrialDocument:
     processes: tuple[ProcessDocument, ...] | None
     """null where nobody looked or the table was unreadable."""
     lost_processes: tuple[str, ...] | None
-    """Processes killed because PID 1 left before them, of many the first ten; null where nobody looked."""
+    """Processes killed because PID 1 exited before them, of many the first ten; null where nobody looked."""
     requests: tuple[RequestDocument, ...] | None
     """null where there was no traffic; empty where nothing was in flight."""
     vantage: Vantage | None

@@ -219,7 +219,7 @@ class Witnessed:
 class NamespaceWitness:
     """Remembers the other processes of a PID namespace by pidfd, to tell which of them were SIGKILLed.
 
-    When PID 1 leaves, the kernel SIGKILLs the rest of its namespace (pid_namespaces(7)), and a pidfd that was opened
+    When PID 1 exits, the kernel SIGKILLs the rest of its namespace (pid_namespaces(7)), and a pidfd that was opened
     before tells each one's exit status afterwards. A process that was born after the last look is not seen.
     """
 
@@ -268,7 +268,7 @@ class NamespaceWitness:
         self.all.append(self.living[pid])
 
     def _pid_one_is_leaving(self) -> bool:
-        """Whether the teardown has begun: who is gone from now on has not left by itself."""
+        """Whether the teardown has begun: who is gone from now on has not exited by itself."""
         try:
             with open(f"/proc/{self.pid_one}/stat", "rb") as file:
                 return bool(int(file.read().rpartition(b")")[2].split()[6]) & PF_EXITING)
@@ -291,7 +291,7 @@ class NamespaceWitness:
                 lost.append(seen.label)
             elif status is not None and status & 0x7F == signal.SIGKILL and seen.gone_ns is not None:
                 before_ms = (exited_ns - seen.gone_ns) // NS_PER_MS
-                lost.append(f"{seen.label}, by another process of the container {before_ms} ms before PID 1 left")
+                lost.append(f"{seen.label}, by another process of the container {before_ms} ms before PID 1 exited")
             os.close(seen.pidfd)
         self.all.clear()
         known = lost or not (self.unsure or suspected)

@@ -212,7 +212,7 @@ class Shim:
             return []
 
     def _living_orphans(self) -> list[str] | None:
-        """Who still lived when the subject had left; as PID 1 it would have taken them with it."""
+        """Who still lived when the subject had exited; as PID 1 it would have taken them with it."""
         try:
             pids = kernel.descendants_of(os.getpid())
         except OSError:
