@@ -13,7 +13,7 @@ help:
 	@echo "make test        set up .venv and run the tests (Docker tests are skipped where no engine answers)"
 	@echo "make test-all    what \`make test\` leaves out: comparisons with other programs, long simulations, known stops"
 	@echo "make test-fast   the tests that start no container"
-	@echo "make test-faults  runs behind an engine that fails, as a table; FAULTS_ARGS=--write puts it into docs/reliability.md"
+	@echo "make test-faults  runs behind an engine that fails, as a table; FAULTS_ARGS=--write puts it into docs/failing-engines.md"
 	@echo "make test-known-stops  the tests on images whose stops were measured; STOP_HARNESS_KNOWN_STOPS names their folder"
 	@echo "make test-engines  Docker 20.10, 26.1, 28.5 and Podman 4.3, 5.4, 5.8, each in a folder of its own; as root"
 	@echo "make test-bounds the tests that use them, with the oldest and the newest of each dependency"

@@ -392,7 +392,7 @@ def test_a_stored_run_with_derived_trials_is_judged_again_as_before(tmp_path_fac
 
 
 def test_plan_shows_which_stops_are_performed_and_what_is_derived_from_each() -> None:
-    """And counts both; the predicted time is that of the stops."""
+    """And counts both; the estimated time is that of the stops."""
     done = CliRunner().invoke(main.cli, ["plan", "scenarios/02-drains-5s.yaml", "--infer", "--repeat", "2"])
     assert done.exit_code == 0, done.output
     assert [line for line in done.output.splitlines() if "#" in line] == [

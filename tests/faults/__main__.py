@@ -1,6 +1,6 @@
 """`python -m tests.faults [--write] [WORD…]`: every fault once (those whose name holds a word), as a table.
 
-`--write`: into docs/reliability.md as well. Exit code 1 if anything is not as it should be.
+`--write`: into docs/failing-engines.md as well. Exit code 1 if anything is not as it should be.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stop_harness.engines.docker.reaper import PATIENCE_VARIABLE
 from tests.faults.runner import Bench, Run, markdown, table
 from tests.faults.table import FAULTS
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/reliability.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/failing-engines.md"
 BLOCK = re.compile(r"(?<=<!-- faults: begin -->\n).*(?=<!-- faults: end -->)", re.DOTALL)
 
 

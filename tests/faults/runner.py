@@ -279,7 +279,7 @@ def sums(runs: list[Run]) -> str:
 
 
 def markdown(runs: list[Run]) -> str:
-    """For docs/reliability.md."""
+    """For docs/failing-engines.md."""
     rows = ["| what the engine does | times | right | inconclusive | wrong |", "|---|---:|---:|---:|---:|"]
     for run in runs:
         for fault in run.faults:

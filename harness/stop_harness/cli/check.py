@@ -121,7 +121,7 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
         given["engine"] = "process"
     request = request_of((scenario,), scenario.name, given)
     if predict:
-        sys.exit(_predict(request, color, as_json))
+        sys.exit(_forecast(request, color, as_json))
     if sweep_start:
         sys.exit(_sweep_start(request, color, as_json))
     outcome = session.perform(request, color)
@@ -143,7 +143,7 @@ def _print_check(report: Report, color: str, as_json: bool) -> None:
         terminal_output.deliver(text, color)
 
 
-def _predict(request: RunRequest, color: str, as_json: bool) -> int:
+def _forecast(request: RunRequest, color: str, as_json: bool) -> int:
     """Print the forecast; 0 would stop, 1 would be SIGKILLed, 3 unknown."""
     from stop_harness.evidence.forecast import Expected
     from stop_harness.renderers.sections import forecast_text
@@ -153,7 +153,7 @@ def _predict(request: RunRequest, color: str, as_json: bool) -> int:
     progress, interruption = session.progress_for(color), Interruption()
     session.Interrupts(interruption, progress).install()
     try:
-        found = pipeline.predict(request, progress, interruption)
+        found = pipeline.forecast_stop(request, progress, interruption)
     finally:
         progress.close()
     text = (

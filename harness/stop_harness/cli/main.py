@@ -89,16 +89,16 @@ def plan(paths: tuple[Path, ...], **settings: Any) -> None:
     settings["report_dir"] = settings["report_dir"] or Path("reports")
     empty = {"engine": "auto", "keep": False, "junitxml": None, "base_image": None}
     request = request_of(discovery.load(paths), "plan", {**empty, **settings})
-    planned, predicted = pipeline.plan_only(request)
+    planned, estimated = pipeline.plan_only(request)
     for item in planned.trials:
         shorter = ", ".join(units.format_duration(timeout_ns) for timeout_ns in item.shorter_timeouts_ns)
         click.echo(item.trial_id + (f"  derives {shorter}" if shorter else ""))
     about, most = (
         units.format_duration(value_ns // NS_PER_S * NS_PER_S)
-        for value_ns in (predicted.expected_ns + NS_PER_S - 1, predicted.at_most_ns + NS_PER_S - 1)
+        for value_ns in (estimated.expected_ns + NS_PER_S - 1, estimated.at_most_ns + NS_PER_S - 1)
     )
     stops = f" from {len(planned.trials)} stops" if planned.count > len(planned.trials) else ""
-    basis = f" ({predicted.known} stops as in the latest run)" if predicted.known else ""
+    basis = f" ({estimated.known} stops as in the latest run)" if estimated.known else ""
     text = f"about {about}{basis}, at most about {most} if every stop lasts its whole timeout"
     click.echo(f"{planned.count} trials{stops}, {text}", err=True)
 

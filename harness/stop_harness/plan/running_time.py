@@ -56,7 +56,7 @@ class Experience:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Estimate:
     """`expected_ns`: by experience, else by what the scenarios expect. `at_most_ns`: every stop lasts its timeout.
     `known`: of how many trials an earlier run shows how long their stop takes. Builds and reports are not in it."""
 
@@ -65,12 +65,12 @@ class Prediction:
     known: int
 
 
-def predict(plan: Plan, *, jobs: int, cpus: int, experience: Experience | None = None) -> Prediction:
+def estimate(plan: Plan, *, jobs: int, cpus: int, experience: Experience | None = None) -> Estimate:
     """For a run of this plan with so many trials in flight."""
     seen = experience or Experience()
     expected = [_waits_ns(trial) + stop_ns(trial, seen.stops_ns) for trial in plan.trials]
     cpu_ns = seen.cpu_of_a_trial_ns(jobs, cpus)
-    return Prediction(
+    return Estimate(
         expected_ns=_play(expected, jobs, cpus, cpu_ns),
         at_most_ns=_play([longest_ns(trial) for trial in plan.trials], jobs, cpus, cpu_ns),
         known=sum(_key(trial) in seen.stops_ns for trial in plan.trials),

@@ -27,7 +27,7 @@ from stop_harness.model import (
 )
 from stop_harness.renderers.plots import drawing, plots
 from stop_harness.renderers.results import results_json
-from stop_harness.renderers.sections import assurance_text, remedy_text, statistics_text, task_text, trend_text
+from stop_harness.renderers.sections import claims_text, remedy_text, statistics_text, task_text, trend_text
 from stop_harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
@@ -135,7 +135,7 @@ def _view(report: Report) -> dict[str, Any]:
             (one_line(item.scenario), "–" if item.recommended_ns is None else timeout(item.recommended_ns), item.basis)
             for item in report.advice
         ],
-        "claims": assurance_text.rows(report),
+        "claims": claims_text.rows(report),
         "statistics": statistics_text.rows(report),
         "too_few_stops": statistics_text.too_few(report),
         "comparison": report.comparison,

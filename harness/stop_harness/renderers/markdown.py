@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import chain, islice
 
 from stop_harness.model import Report, Status, TrialResult
-from stop_harness.renderers.sections import assurance_text, remedy_text, statistics_text, task_text, trend_text
+from stop_harness.renderers.sections import claims_text, remedy_text, statistics_text, task_text, trend_text
 from stop_harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
@@ -151,7 +151,7 @@ def _tasks(report: Report) -> list[str]:
 
 def _claims(report: Report) -> list[str]:
     """What the stops show about all stops, where they are repeated."""
-    found = assurance_text.rows(report)
+    found = claims_text.rows(report)
     if not found:
         return []
     rows = [

@@ -23,7 +23,7 @@ from stop_harness.model import (
     TimeoutAdvice,
     TrialResult,
 )
-from stop_harness.renderers.sections import assurance_text, remedy_text, statistics_text, task_text, trend_text
+from stop_harness.renderers.sections import claims_text, remedy_text, statistics_text, task_text, trend_text
 from stop_harness.renderers.sections.check_headline import headline, worst_status
 from stop_harness.wording import (
     ASCII_MARKS,
@@ -398,7 +398,7 @@ def _log_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint) -> l
 def _claim_lines(report: Report, width: int, paint: _Paint, scenario: str | None = None) -> list[str]:
     """What the stops show about all stops. `scenario` None: of every one, each with its name."""
     lines = []
-    for row in assurance_text.rows(report, scenario):
+    for row in claims_text.rows(report, scenario):
         name = f"{row.scenario}, " if scenario is None else ""
         text = f"{name}stop timeout {row.place}: {row.statement}"
         lines += _hanging(f"{row.mark} {row.word}", text, width, paint, _CLAIM_COLOURS[row.status])

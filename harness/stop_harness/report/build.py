@@ -27,7 +27,7 @@ from stop_harness.model import (
     TriedRemedy,
     Verdict,
 )
-from stop_harness.report import assurance, doubts, survival, tables, tasks
+from stop_harness.report import claims, doubts, survival, tables, tasks
 from stop_harness.report.platforms import IMAGE_SIGNAL, PLATFORMS
 from stop_harness.verdict import static_findings
 from stop_harness.wording import count_of, precise_seconds, sentence, timeout
@@ -60,7 +60,7 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
         skipped=stored.skipped,
         warnings=_warnings(stored, results),
         remedies=_remedies(stored),
-        claims=assurance.claims(results, scenarios, run.goal, until_sure=run.until_sure),
+        claims=claims.shown_by(results, scenarios, run.goal, until_sure=run.until_sure),
         advice=tuple(_advice(scenario, tuple(by_scenario[scenario.name])) for scenario in scenarios),
         tasks=tasks.stops(results, scenarios),
         static_findings=static_findings.of_scenarios(scenarios),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from stop_harness.engines.interface import Engine
 from stop_harness.model import Observation, Plan, Problem, ProblemKind, Status, Trial, TrialResult
 from stop_harness.plan import trials as plan
-from stop_harness.report import assurance
+from stop_harness.report import claims
 from stop_harness.run import crash_report, write_report
 from stop_harness.run.request import Listener, RunRequest
 from stop_harness.run.routing import engine_of
@@ -133,10 +133,10 @@ def _lost(item: Trial, engine: Engine, error: Exception) -> TrialResult:
     return TrialResult(seen, judge.judge(seen, item.scenario))
 
 
-def _until_sure(request: RunRequest, planned: Plan, listener: Listener) -> assurance.UntilSure:
+def _until_sure(request: RunRequest, planned: Plan, listener: Listener) -> claims.UntilSure:
     """The count of what is missing, announced."""
     done = request.resumption.done if request.resumption else frozenset()
-    sure = assurance.UntilSure(planned.trials, request.goal, request.max_repeat, done)
+    sure = claims.UntilSure(planned.trials, request.goal, request.max_repeat, done)
     if sure.places:
         text = (
             f"until sure: {sure.stops_needed:,} stops without a failure are needed, {sure.max_repeat:,} are the limit"

@@ -102,7 +102,7 @@ def run(
     return RunOutcome(built, directory.path if directory else None, left_behind, problems)
 
 
-def predict(
+def forecast_stop(
     request: RunRequest,
     listener: Listener,
     interruption: perform.Interruption,
@@ -118,7 +118,7 @@ def predict(
     try:
         for skipped in planned.skipped:
             return forecast.Forecast(forecast.Expected.UNKNOWN, skipped.reason)
-        return perform.foresee(planned.trials[0], engine, interruption)
+        return perform.forecast_stop(planned.trials[0], engine, interruption)
     finally:
         engine.close()
 
@@ -141,11 +141,11 @@ def sweep_start(request: RunRequest, listener: Listener, interruption: perform.I
         engine.close()
 
 
-def plan_only(request: RunRequest) -> tuple[Plan, running_time.Prediction]:
+def plan_only(request: RunRequest) -> tuple[Plan, running_time.Estimate]:
     """What would run and for how long, without asking any engine; by the latest run of `report_dir`, if any."""
     planned = ready_engine.expand(request)
     jobs = scheduler.parse_jobs(request.jobs, len(planned.trials))
-    return planned, running_time.predict(
+    return planned, running_time.estimate(
         planned, jobs=jobs, cpus=os.cpu_count() or 1, experience=_experience(request.report_dir)
     )
 

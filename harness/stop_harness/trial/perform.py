@@ -144,7 +144,7 @@ def not_performed(trial: Trial, engine: Engine, problem: Problem) -> Observation
     return _Notes(trial, engine).observation(problem=problem)
 
 
-def foresee(trial: Trial, engine: Engine, interruption: Interruption) -> forecast.Forecast:
+def forecast_stop(trial: Trial, engine: Engine, interruption: Interruption) -> forecast.Forecast:
     """Start, make ready, look once, remove. What does not get ready cannot be foreseen. Raises EngineError."""
     subject: RunningSubject | None = None
     try:

@@ -173,7 +173,7 @@ def request(*scenarios: Scenario, fast: bool = False) -> RunRequest:
 def test_docker_containers_are_forecast_without_a_stop(
     subject: Scenario, expected: Expected, docker_engine_host: DockerHost
 ) -> None:
-    assert pipeline.predict(request(subject), Silence(), Interruption()).expected is expected
+    assert pipeline.forecast_stop(request(subject), Silence(), Interruption()).expected is expected
 
 
 @pytest.mark.docker

@@ -46,11 +46,11 @@ KILLED = scenario("ignores", Expectation((Outcome.KILLED,)))
 
 @given(st.lists(stop_plans(), max_size=5), st.integers(1, 20), st.integers(1, 8))
 @settings(max_examples=60)
-def test_a_prediction_is_within_its_bounds(stops: list[StopPlan], jobs: int, cpus: int) -> None:
+def test_an_estimate_is_within_its_bounds(stops: list[StopPlan], jobs: int, cpus: int) -> None:
     """At least the longest trial and its share of the work; at most everything one after the other."""
     scenarios = tuple(Scenario(f"s{number}", Subject(image="a"), stop=stop) for number, stop in enumerate(stops))
     planned = trials.expand(scenarios)
-    found = running_time.predict(planned, jobs=jobs, cpus=cpus)
+    found = running_time.estimate(planned, jobs=jobs, cpus=cpus)
     lengths = [trials.longest_ns(trial) + OVERHEAD_NS for trial in planned.trials]
     assert found.expected_ns <= found.at_most_ns
     assert max(lengths, default=0) <= found.at_most_ns <= sum(lengths)
@@ -60,7 +60,7 @@ def test_a_prediction_is_within_its_bounds(stops: list[StopPlan], jobs: int, cpu
 
 def test_one_trial_at_a_time_takes_the_sum_of_what_each_is_expected_to_take() -> None:
     """A kill takes the whole timeout, anything else `within`."""
-    found = running_time.predict(trials.expand((AT_ONCE, DRAINS, KILLED)), jobs=1, cpus=4)
+    found = running_time.estimate(trials.expand((AT_ONCE, DRAINS, KILLED)), jobs=1, cpus=4)
     assert found.expected_ns == (1 + 4 + 10) * NS_PER_S + 3 * OVERHEAD_NS
     assert found.at_most_ns == 30 * NS_PER_S + 3 * OVERHEAD_NS
     assert found.known == 0
@@ -70,7 +70,7 @@ def test_what_a_run_showed_goes_before_what_is_expected() -> None:
     """The stop's duration by scenario and timeout, and the engine's own time by its reference stop."""
     slow = ReferenceStop(900 * NS_PER_MS, None, None, 80 * NS_PER_MS, 20 * NS_PER_MS)
     seen = Experience({("drains", 10 * NS_PER_S): 3 * NS_PER_S, ("leaves", 2 * NS_PER_S): 1}, slow)
-    found = running_time.predict(trials.expand((AT_ONCE, DRAINS)), jobs=1, cpus=1, experience=seen)
+    found = running_time.estimate(trials.expand((AT_ONCE, DRAINS)), jobs=1, cpus=1, experience=seen)
     assert found.expected_ns == (1 + 3) * NS_PER_S + 2 * (1200 * NS_PER_MS + LAST_STEPS_NS)
     assert found.known == 1
 
@@ -93,13 +93,13 @@ def test_others_on_the_machine_make_a_first_run_slower() -> None:
 def test_many_short_stops_take_the_time_of_their_starts() -> None:
     """Waits overlap, CPUs do not."""
     planned = trials.expand((replace(AT_ONCE, repeat=200),))
-    found = running_time.predict(planned, jobs=200, cpus=2)
+    found = running_time.estimate(planned, jobs=200, cpus=2)
     assert found.expected_ns == pytest.approx(100 * CPU_OF_A_TRIAL_NS + NS_PER_S + LAST_STEPS_NS)
 
 
 def test_nothing_takes_no_time() -> None:
     """An empty plan, such as of a shard without trials."""
-    assert running_time.predict(Plan(()), jobs=5, cpus=2).at_most_ns == 0
+    assert running_time.estimate(Plan(()), jobs=5, cpus=2).at_most_ns == 0
 
 
 @pytest.mark.alone
@@ -119,10 +119,10 @@ def test_a_run_takes_about_as_long_as_the_run_before_said_that_it_would(tmp_path
     scenarios = (sleeper("short", 1, 12), sleeper("long", 3, 1))
     request = RunRequest(scenarios, "walls", tmp_path / "reports", engine="process", jobs="4")
     pipeline.run(request, Silence(), Interruption())
-    _, predicted = pipeline.plan_only(request)
-    assert predicted.known == 13
+    _, estimated = pipeline.plan_only(request)
+    assert estimated.known == 13
     begun_ns = time.monotonic_ns()
     done = pipeline.run(request, Silence(), Interruption())
-    assert 0.5 < predicted.expected_ns / (time.monotonic_ns() - begun_ns) < 1.5
+    assert 0.5 < estimated.expected_ns / (time.monotonic_ns() - begun_ns) < 1.5
     assert done.directory is not None
     assert store.elapsed_s(store.read(done.directory)[0].run) is not None

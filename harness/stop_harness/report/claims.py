@@ -54,7 +54,7 @@ class _Count:
         self.derived += result.observation.derived_from is not None
 
 
-def claims(
+def shown_by(
     results: Iterable[TrialResult], scenarios: Iterable[Scenario], goal: ReliabilityGoal, *, until_sure: bool
 ) -> tuple[ReliabilityClaim, ...]:
     """What the stops show, for each place where nothing but a graceful stop is expected, in the order of `results`.

@@ -38,8 +38,8 @@ from stop_harness.model import (
 from stop_harness.plan import trials as plan
 from stop_harness.renderers import html, markdown, terminal
 from stop_harness.renderers.results import results_json
-from stop_harness.report import assurance, reliability
-from stop_harness.report.assurance import UntilSure
+from stop_harness.report import claims, reliability
+from stop_harness.report.claims import UntilSure
 from stop_harness.run import pipeline, store
 from stop_harness.run.open_engine import Chosen
 from stop_harness.run.request import RunOutcome, RunRequest
@@ -77,7 +77,7 @@ def said(
     (trial,) = plan.expand((scenario("a"),)).trials
     statuses = [Status.PASS] * passed + [Status.FAIL] * failed + [Status.INCONCLUSIVE] * undecided
     results = [result(status, trial) for status in statuses]
-    (claim,) = assurance.claims(results, (trial.scenario,), goal or ReliabilityGoal(), until_sure=until_sure)
+    (claim,) = claims.shown_by(results, (trial.scenario,), goal or ReliabilityGoal(), until_sure=until_sure)
     return claim
 
 
@@ -152,7 +152,7 @@ def test_only_stop_timeouts_at_which_grace_is_expected_are_spoken_of() -> None:
         ),
     )
     results = [result(Status.PASS, trial) for trial in plan.expand((item,)).trials]
-    found = assurance.claims(results, (item,), ReliabilityGoal(), until_sure=False)
+    found = claims.shown_by(results, (item,), ReliabilityGoal(), until_sure=False)
     assert [claim.stop_timeout_ns for claim in found] == [30 * NS_PER_S]
 
 
@@ -160,7 +160,7 @@ def test_a_stop_that_must_be_quick_is_stated_with_its_own_limit() -> None:
     """`within: 5s` at 30 s: what passes left within 5 s."""
     item = replace(scenario("a"), expectations=(Expectation(within_ns=5 * NS_PER_S),))
     (trial,) = plan.expand((item,)).trials
-    (claim,) = assurance.claims([result(Status.PASS, trial)], (item,), ReliabilityGoal(), until_sure=False)
+    (claim,) = claims.shown_by([result(Status.PASS, trial)], (item,), ReliabilityGoal(), until_sure=False)
     assert "graceful within 5 s" in claim.statement
 
 
@@ -171,13 +171,13 @@ def test_a_stop_that_must_be_quick_is_stated_with_its_own_limit() -> None:
 )  # fmt: skip
 def test_fractions_are_rounded_down(fraction: float, text: str) -> None:
     """So that no sentence says more than was shown."""
-    assert assurance.percent(fraction) == text
+    assert claims.percent(fraction) == text
 
 
 @given(st.floats(0.001, 0.99999))
 def test_a_printed_fraction_is_never_more_than_the_real_one(fraction: float) -> None:
     """Up to the noise of floating point."""
-    assert float(assurance.percent(fraction).removesuffix(" %")) / 100 <= fraction + 1e-9
+    assert float(claims.percent(fraction).removesuffix(" %")) / 100 <= fraction + 1e-9
 
 
 # ── How often it is wrong ────────────────────────────────────────────────────────────────────────────────────────────
@@ -198,7 +198,7 @@ def until_sure(stop: Callable[[], Status], goal: ReliabilityGoal, jobs: int) -> 
         if not further:
             break
         batch = (trial for trial in further if sure.is_worth(trial))
-    (claim,) = assurance.claims(results, (planned[0].scenario,), goal, until_sure=True)
+    (claim,) = claims.shown_by(results, (planned[0].scenario,), goal, until_sure=True)
     return claim
 
 
@@ -439,9 +439,9 @@ def test_every_format_states_what_was_reached(tmp_path: Path) -> None:
     assert len(statements) == 3
     summary, checked = (" ".join(draw(report).split()) for draw in (terminal.summary, terminal.check_verdict))
     pages = markdown.render(report), html.render(report)
-    claims = results_json.document(report)["claims"]
-    assert [item["statement"] for item in claims] == statements
-    assert [(item["stop_timeout_s"], item["status"], item["stops"], item["derived"]) for item in claims] == [
+    told = results_json.document(report)["claims"]
+    assert [item["statement"] for item in told] == statements
+    assert [(item["stop_timeout_s"], item["status"], item["stops"], item["derived"]) for item in told] == [
         (1, "refuted", 22, 22),
         (10, "shown", 22, 22),
         (30, "shown", 22, 0),
