@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "reports/example"
 PAGES = sorted(
     page
-    for pattern in ("*.md", "docs/*.md", "scenarios/*.md", "reports/*.md", "benchmarks/*.md")
+    for pattern in ("*.md", "docs/*.md", "docs/decisions/*.md", "scenarios/*.md", "reports/*.md", "benchmarks/*.md")
     for page in ROOT.glob(pattern)
 )
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -130,6 +130,14 @@ def test_every_subcommand_has_help(name: str) -> None:
 def test_the_readme_can_be_read_to_its_end() -> None:
     """At most 1,300 words, with its examples and tables."""
     assert len(README.split()) <= MOST_README_WORDS
+
+
+def test_every_decision_is_on_a_page_that_the_index_names() -> None:
+    """The index links to each page of decisions and holds none itself."""
+    index = (ROOT / "docs/decisions.md").read_text(encoding="utf-8")
+    linked = {ROOT / "docs" / target for target in LINK.findall(index)}
+    assert linked == set((ROOT / "docs/decisions").glob("*.md"))
+    assert "**" not in index
 
 
 def test_exit_codes_are_those_of_the_command_line() -> None:

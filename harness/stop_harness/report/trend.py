@@ -291,7 +291,7 @@ def _rank_test(before: Durations, now: Durations, limit_ns: int, *, slower: bool
     both runs have the same stop timeout here, so that no other rank is possible for it.
 
     The log-rank test, made for stops that were cut off at different times, alarms too often with five to ten stops: up
-    to 1.6 % where 1 % is promised, and more where p values are adjusted (simulated; docs/decisions.md).
+    to 1.6 % where 1 % is promised, and more where p values are adjusted (simulated; docs/decisions/statistics.md).
     """
     then, later = ([min(took, limit_ns) for took in (*known.measured_ns, *known.cut_off_ns)] for known in (before, now))
     p_value = chance_of_ranks(later, then) if slower else chance_of_ranks(then, later)
