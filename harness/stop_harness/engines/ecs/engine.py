@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from stop_harness.engines.ecs.api import (
     POLL_LOCAL_S,
@@ -25,13 +24,14 @@ from stop_harness.engines.ecs.api import (
 )
 from stop_harness.engines.ecs.reaper import EcsReaper
 from stop_harness.engines.ecs.record import (
+    engine_info,
     on_fargate,
     port_not_published,
     task_of,
     timeout_refused,
 )
 from stop_harness.engines.ecs.subject import EcsSubject
-from stop_harness.engines.interface import WITNESS_CAVEAT, PrepareProgress, SubjectFailed
+from stop_harness.engines.interface import PrepareProgress, SubjectFailed
 from stop_harness.errors import BuildError, EngineError, UsageError
 from stop_harness.model import (
     NS_PER_S,
@@ -64,7 +64,7 @@ class EcsEngine:
         self._check_run_task()
         self._cluster_answers()
         self._ours = self.api.ours("info")
-        self._info = self._describe_engine()
+        self._info = engine_info(self._ours, self.api.url, self.api.cluster, self.api.region)
         self.launcher = Launcher(self.api, settings.run_task, self._started_by)
         self.watch = TaskWatch(self.api, POLL_LOCAL_S if self.local else POLL_REMOTE_S)
         self._reaper = None if settings.own_endpoint else EcsReaper(self._started_by, self.api.cluster, settings)
@@ -204,29 +204,3 @@ class EcsEngine:
                 f"ecs at {self.api.url}: there is no active cluster {self.api.cluster!r} in {self.api.region}; "
                 "name one with --cluster"
             )
-
-    def _describe_engine(self) -> EngineInfo:
-        below: dict[str, Any] = (self._ours or {}).get("engine") or {}
-        observes = bool(below.get("observes_sigkill"))
-        host = f"{self.api.url}, cluster {self.api.cluster}"
-        ours = tuple(text for text in below.get("caveats", ()) if str(text).startswith(WITNESS_CAVEAT))
-        caveats = (
-            "ECS does not tell who ended a container: SIGKILL is inferred",
-            "ECS shows no processes: whether any were SIGKILLed when PID 1 exited is not known",
-        )
-        product = f"local ECS endpoint on {below.get('product', 'a container engine')}" if self.local else "Amazon ECS"
-        return EngineInfo(
-            name="ecs",
-            product=product,
-            version=str(below.get("version") or self.api.region),
-            host=host,
-            pid1_rules=True,
-            whole_seconds=True,
-            observes_sigkill=observes,
-            proves_lost_processes=bool(below.get("proves_lost_processes")),
-            reports_oom=bool(below.get("reports_oom", True)),
-            runs_images=True,
-            caveats=ours if self.local else caveats,
-            remote=not self.local,
-            stops_at_once=below.get("stops_at_once"),
-        )

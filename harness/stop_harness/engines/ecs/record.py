@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Any
 
 from stop_harness.ecs import stop_timeouts, task_definition
-from stop_harness.engines.interface import StopRecord
+from stop_harness.engines.interface import WITNESS_CAVEAT, StopRecord
 from stop_harness.model import (
     NS_PER_S,
     Clock,
     ContainerRecord,
+    EngineInfo,
     Event,
     EventKind,
     Scenario,
@@ -104,6 +105,33 @@ def timeout_refused(scenario: Scenario, *, fargate: bool) -> str | None:
         if fargate and timeout_ns // NS_PER_S not in allowed:
             return f"Fargate takes stop timeouts from {allowed.start} to {allowed.stop - 1} s"
     return None
+
+
+def engine_info(ours: dict[str, Any] | None, url: str, cluster: str, region: str) -> EngineInfo:
+    """The cluster, and what can be proved on it. `ours`: what our own endpoint says of itself, None from another."""
+    below: dict[str, Any] = (ours or {}).get("engine") or {}
+    caveats: tuple[str, ...] = (
+        "ECS does not tell who ended a container: SIGKILL is inferred",
+        "ECS shows no processes: whether any were SIGKILLed when PID 1 exited is not known",
+    )
+    if ours is not None:
+        caveats = tuple(text for text in below.get("caveats", ()) if str(text).startswith(WITNESS_CAVEAT))
+    product = "Amazon ECS" if ours is None else f"local ECS endpoint on {below.get('product', 'a container engine')}"
+    return EngineInfo(
+        name="ecs",
+        product=product,
+        version=str(below.get("version") or region),
+        host=f"{url}, cluster {cluster}",
+        pid1_rules=True,
+        whole_seconds=True,
+        observes_sigkill=bool(below.get("observes_sigkill")),
+        proves_lost_processes=bool(below.get("proves_lost_processes")),
+        reports_oom=bool(below.get("reports_oom", True)),
+        runs_images=True,
+        caveats=caveats,
+        remote=ours is None,
+        stops_at_once=below.get("stops_at_once"),
+    )
 
 
 @dataclass(frozen=True)
