@@ -16,7 +16,7 @@ from pathlib import Path
 from stop_harness.engines.docker.engine import DockerEngine
 from stop_harness.model import NS_PER_S, Outcome, Readiness, Scenario, StopPlan, Subject
 from stop_harness.plan import trials as plan
-from stop_harness.run import pipeline
+from stop_harness.run.request import new_run_id
 from stop_harness.scenario.scenario_file import parse
 from stop_harness.trial import perform as trial
 from stop_harness.verdict.judge import judge
@@ -73,7 +73,7 @@ def start_up(options: Options) -> Section:
 def one(options: Options) -> Section:
     """One container that leaves at once, every way there is, and a trial within a running harness."""
     bench, kinds = options.bench, mix(1)
-    engine = DockerEngine(pipeline.new_run_id())
+    engine = DockerEngine(new_run_id())
     try:
         within = _performer(engine)
         ways: dict[str, Callable[[], Cost]] = {

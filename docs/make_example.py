@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from stop_harness.run import pipeline, store, write_report
+from stop_harness.run import store, stored_runs, write_report
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "reports/example"
@@ -59,7 +59,7 @@ def _anonymise(made: Path) -> None:
     directory.write_run(
         store.RunFile(store.FORMAT_VERSION, stored.run, stored.scenarios, stored.trials_planned, stored.skipped)
     )
-    write_report.write(pipeline.report_of(stored), directory)
+    write_report.write(stored_runs.report_of(stored), directory)
 
 
 def _problems(made: Path, temporary: str) -> list[str]:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,12 @@ while True:
     time.sleep(0.05)  # not pause(): a signal just before it would wait for the next one
 """
 """Arguments: a word to find it by; seconds from SIGTERM to its end, or that it stays and writes a file; exit code."""
+
+
+def command_line_files() -> Iterator[Path]:
+    """/proc/PID/cmdline of every process. Reading one of a process that is gone by then raises OSError, as would a
+    pattern for the whole path, which looks whether the file is there."""
+    return (folder / "cmdline" for folder in Path("/proc").glob("[0-9]*"))
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class Project:
     def processes(self) -> list[str]:
         """Command lines of living processes of the containers and of what holds them."""
         found = []
-        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        for entry in command_line_files():
             try:
                 line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:

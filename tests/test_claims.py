@@ -40,7 +40,7 @@ from stop_harness.renderers import html, markdown, terminal
 from stop_harness.renderers.results import results_json
 from stop_harness.report import claims, reliability
 from stop_harness.report.claims import UntilSure
-from stop_harness.run import pipeline, store
+from stop_harness.run import pipeline, store, stored_runs
 from stop_harness.run.open_engine import Chosen
 from stop_harness.run.request import RunOutcome, RunRequest
 
@@ -313,7 +313,7 @@ def test_stops_are_repeated_until_they_are_enough(tmp_path: Path) -> None:
     assert exit_codes.of_report(done.report) == PASS
     assert engine.living == set()
     assert done.directory is not None
-    assert pipeline.report_of(store.read(done.directory)[0]) == done.report
+    assert stored_runs.report_of(store.read(done.directory)[0]) == done.report
 
 
 def test_a_bad_stop_timeout_is_found_by_the_first_trial_and_not_repeated() -> None:

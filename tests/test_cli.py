@@ -23,7 +23,7 @@ from stop_harness.engines.simulated import Script, SimulatedEngine
 from stop_harness.scenario import scenario_file
 
 from tests import test_pipeline
-from tests.own_runs import APP, STAYS
+from tests.own_runs import APP, STAYS, command_line_files
 
 COMMAND = [str(Path(sys.executable).with_name("stop-harness"))]
 PYTHON = os.path.realpath(sys.executable)
@@ -99,7 +99,7 @@ class Project:
     def processes(self) -> list[str]:
         """Command lines of living processes of the run that carry the project's word: helper and container."""
         found = []
-        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        for entry in command_line_files():
             try:
                 line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:

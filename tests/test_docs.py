@@ -16,7 +16,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from stop_harness.cli import exit_codes, main, options
-from stop_harness.run import pipeline, store
+from stop_harness.run import store, stored_runs
 from stop_harness.scenario import discovery, scenario_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -175,7 +175,7 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 def test_example_is_judged_today_as_it_was_then() -> None:
     """The same outcome, status and evidence for every trial of the stored record."""
     stored, then = store.read(EXAMPLE)
-    now = pipeline.judge(stored)
+    now = stored_runs.judge(stored)
     assert [(v.trial_id, v.outcome, v.status, v.facts.sigkill_evidence) for v in now] == [
         (v.trial_id, v.outcome, v.status, v.facts.sigkill_evidence) for v in then
     ]

@@ -14,7 +14,7 @@ from stop_harness.evidence.forecast import KNOWN_RIGHT, Expected, Forecast, beyo
 from stop_harness.evidence.process_tree import Tree, program
 from stop_harness.model import NS_PER_MS, NS_PER_S, Outcome, Readiness, Scenario, SigkillEvidence, StopPlan, Subject
 from stop_harness.renderers.sections import forecast_text
-from stop_harness.run import pipeline
+from stop_harness.run import pipeline, preview
 from stop_harness.run.request import RunRequest
 from stop_harness.trial.perform import Interruption
 
@@ -173,7 +173,7 @@ def request(*scenarios: Scenario, fast: bool = False) -> RunRequest:
 def test_docker_containers_are_forecast_without_a_stop(
     subject: Scenario, expected: Expected, docker_engine_host: DockerHost
 ) -> None:
-    assert pipeline.forecast_stop(request(subject), Silence(), Interruption()).expected is expected
+    assert preview.forecast_stop(request(subject), Silence(), Interruption()).expected is expected
 
 
 @pytest.mark.docker

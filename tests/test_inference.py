@@ -41,7 +41,7 @@ from stop_harness.plan import trials as plan
 from stop_harness.plan.trials import Shard
 from stop_harness.renderers import csv_table, html, junit, markdown, terminal
 from stop_harness.renderers.results import results_json
-from stop_harness.run import pipeline, store
+from stop_harness.run import pipeline, store, stored_runs
 from stop_harness.run.open_engine import Chosen
 from stop_harness.run.request import RunOutcome, RunRequest
 from stop_harness.trial import perform as trial
@@ -386,8 +386,8 @@ def test_a_stored_run_with_derived_trials_is_judged_again_as_before(tmp_path_fac
     done = pipeline.run(request, heard, heard.interruption, lambda _name, _run: Chosen(engine))
     assert done.directory is not None
     stored, then = store.read(done.directory)
-    assert pipeline.judge(stored) == then
-    assert pipeline.report_of(stored) == done.report
+    assert stored_runs.judge(stored) == then
+    assert stored_runs.report_of(stored) == done.report
     assert {judged.outcome for judged in then} == {Outcome.KILLED, Outcome.INCONCLUSIVE, Outcome.GRACEFUL}
 
 

@@ -10,7 +10,7 @@ from stop_harness.evidence.lost_processes import KILLED_FROM_INSIDE, first_names
 from stop_harness.model import Outcome, Readiness, Scenario, Subject
 from stop_harness.renderers import html, markdown, terminal
 from stop_harness.renderers.results import results_json
-from stop_harness.run import open_engine, pipeline, store
+from stop_harness.run import open_engine, pipeline, store, stored_runs
 from stop_harness.run.request import RunRequest
 from stop_harness.trial.perform import Interruption
 
@@ -62,4 +62,4 @@ def test_three_thousand_lost_processes_fill_no_report_and_no_journal(tmp_path: P
     for shown in (text, markdown.render(outcome.report), html.render(outcome.report, {})):
         assert "3,000 processes" in " ".join(shown.split())
     stored, verdicts = store.read(outcome.directory)
-    assert pipeline.judge(stored) == verdicts
+    assert stored_runs.judge(stored) == verdicts

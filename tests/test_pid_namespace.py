@@ -43,6 +43,8 @@ from stop_harness.model import (
     Vantage,
 )
 
+from tests.own_runs import command_line_files
+
 ROOT = Path(__file__).parent.parent
 PYTHON = os.path.realpath(sys.executable)
 PROBE = probe()
@@ -96,7 +98,7 @@ def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
 def those_alive(token: str) -> list[int]:
     """Other processes of the machine that have `token` in their command lines."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for entry in command_line_files():
         with contextlib.suppress(OSError):
             if token.encode() in entry.read_bytes() and entry.parent.name != str(os.getpid()):
                 found.append(int(entry.parent.name))

@@ -37,7 +37,7 @@ from stop_harness.model import (
 )
 from stop_harness.plan import trials as plan
 from stop_harness.plan.trials import Shard
-from stop_harness.run import pipeline, store
+from stop_harness.run import pipeline, store, stored_runs
 from stop_harness.run.open_engine import Chosen
 from stop_harness.run.request import RunOutcome, RunRequest
 from stop_harness.scenario import scenario_file
@@ -215,8 +215,8 @@ def test_judging_a_stored_run_gives_the_first_verdicts_again(
     for result in done.report.results:
         directory.append(result)
     stored, then = store.read(directory.path)
-    assert pipeline.judge(stored) == then == tuple(result.verdict for result in done.report.results)
-    assert pipeline.report_of(stored) == done.report
+    assert stored_runs.judge(stored) == then == tuple(result.verdict for result in done.report.results)
+    assert stored_runs.report_of(stored) == done.report
 
 
 def test_an_engine_that_dies_in_the_middle_makes_its_trials_inconclusive(tmp_path: Path) -> None:

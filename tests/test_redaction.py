@@ -30,7 +30,7 @@ from stop_harness.model import (
 )
 from stop_harness.report import redaction
 from stop_harness.report.redaction import MASK, Redaction
-from stop_harness.run import digest_key, pipeline, restored_values, store
+from stop_harness.run import digest_key, restored_values, store, stored_runs
 
 from tests.reports_factory import realistic_report, run_info
 
@@ -253,7 +253,7 @@ def test_no_file_of_a_run_holds_a_value_and_none_is_anybody_elses(tmp_path: Path
     results = json.loads((directory / "results.json").read_text())
     assert redaction.is_hidden(results["scenarios"][0]["environment"]["PASSWORD"])
     stored, verdicts = store.read(directory)
-    assert pipeline.judge(stored) == verdicts
+    assert stored_runs.judge(stored) == verdicts
 
 
 def test_values_and_files_are_shown_where_that_is_asked_for(tmp_path: Path) -> None:

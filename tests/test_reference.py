@@ -18,7 +18,7 @@ from stop_harness.engines.simulated import SimulatedEngine
 from stop_harness.linux import proc
 from stop_harness.model import NS_PER_S
 from stop_harness.run import open_engine, pipeline, store
-from stop_harness.run.request import RunRequest
+from stop_harness.run.request import RunRequest, new_run_id
 from stop_harness.trial import reference
 from stop_harness.trial.perform import Interruption
 
@@ -54,7 +54,7 @@ def test_the_image_is_made_once_and_belongs_to_those_that_clean_removes(docker_e
     """One file from scratch, labelled as built images are."""
 
     for _ in range(2):
-        engine = open_engine.open_engine("docker", pipeline.new_run_id()).engine
+        engine = open_engine.open_engine("docker", new_run_id()).engine
         try:
             engine.prepare((), lambda _what, _state: None)
             scenario = engine.reference()

@@ -40,7 +40,7 @@ from stop_harness.model import (
     Verdict,
 )
 from stop_harness.renderers.sections import remedy_text
-from stop_harness.run import pipeline, store
+from stop_harness.run import pipeline, store, stored_runs
 from stop_harness.run.open_engine import Chosen
 from stop_harness.run.request import RunRequest
 from stop_harness.scenario import discovery
@@ -299,7 +299,7 @@ def test_a_run_with_remedies_can_be_judged_again(tmp_path: Path) -> None:
     assert report.remedies[0].effect is RemedyEffect.CURES
     assert exit_codes.of_report(report) == FAIL
     stored, _ = store.read(tmp_path / "latest")
-    assert pipeline.report_of(stored).remedies == report.remedies
+    assert stored_runs.report_of(stored).remedies == report.remedies
     for name in ("results.json", "report.html", "summary.md"):
         assert "stop_grace_period: 20s" in (tmp_path / "latest" / name).read_text()
 

@@ -23,7 +23,7 @@ from stop_harness.model import (
 )
 from stop_harness.plan import running_time, trials
 from stop_harness.plan.running_time import CPU_OF_A_TRIAL_NS, LAST_STEPS_NS, Experience
-from stop_harness.run import pipeline, store
+from stop_harness.run import pipeline, preview, store
 from stop_harness.run.request import RunRequest
 from stop_harness.trial.perform import Interruption
 
@@ -119,7 +119,7 @@ def test_a_run_takes_about_as_long_as_the_run_before_said_that_it_would(tmp_path
     scenarios = (sleeper("short", 1, 12), sleeper("long", 3, 1))
     request = RunRequest(scenarios, "walls", tmp_path / "reports", engine="process", jobs="4")
     pipeline.run(request, Silence(), Interruption())
-    _, estimated = pipeline.plan_only(request)
+    _, estimated = preview.plan_only(request)
     assert estimated.known == 13
     begun_ns = time.monotonic_ns()
     done = pipeline.run(request, Silence(), Interruption())

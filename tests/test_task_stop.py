@@ -44,7 +44,7 @@ from stop_harness.model import (
     Verdict,
 )
 from stop_harness.report import build
-from stop_harness.run import pipeline, store
+from stop_harness.run import store, stored_runs
 from stop_harness.verdict import judge, tasks
 
 from tests.strategies import DOCKER
@@ -148,7 +148,7 @@ def analysed(*records: ContainerRecord) -> TaskStop:
 def reported(scenario: Scenario, *seen: Observation) -> Report:
     """A report of these stops."""
     stored = StoredRun(RUN, (scenario,), seen, len(seen))
-    return build.build(stored, pipeline.judge(stored))
+    return build.build(stored, stored_runs.judge(stored))
 
 
 # ── The verdict ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -398,7 +398,7 @@ def test_a_stored_task_is_judged_the_same(tmp_path: Path) -> None:
     assert stored.observations == (seen,)
     assert stored.scenarios == (scenario,)
     assert verdicts == (first.results[0].verdict,)
-    again = pipeline.report_of(stored)
+    again = stored_runs.report_of(stored)
     assert again.results == first.results
     assert (again.tasks, again.compliance, again.static_findings) == (
         first.tasks,

@@ -147,13 +147,13 @@ def _forecast(request: RunRequest, color: str, as_json: bool) -> int:
     """Print the forecast; 0 would stop, 1 would be SIGKILLed, 3 unknown."""
     from stop_harness.evidence.forecast import Expected
     from stop_harness.renderers.sections import forecast_text
-    from stop_harness.run import pipeline
+    from stop_harness.run import preview
     from stop_harness.trial.perform import Interruption
 
     progress, interruption = session.progress_for(color), Interruption()
     session.Interrupts(interruption, progress).install()
     try:
-        found = pipeline.forecast_stop(request, progress, interruption)
+        found = preview.forecast_stop(request, progress, interruption)
     finally:
         progress.close()
     text = (
@@ -173,13 +173,13 @@ def _sweep_start(request: RunRequest, color: str, as_json: bool) -> int:
     """Print where stop signals are lost; 0 nowhere, 1 somewhere, 3 not known."""
     from stop_harness.experiments.start_window import StopFate
     from stop_harness.renderers.sections import start_sweep_text
-    from stop_harness.run import pipeline
+    from stop_harness.run import preview
     from stop_harness.trial.perform import Interruption
 
     progress, interruption = session.progress_for(color), Interruption()
     session.Interrupts(interruption, progress).install()
     try:
-        sweep = pipeline.sweep_start(request, progress, interruption)
+        sweep = preview.sweep_start(request, progress, interruption)
     finally:
         progress.close()
     text = start_sweep_text.render_json(sweep) if as_json else start_sweep_text.render(sweep)

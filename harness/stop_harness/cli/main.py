@@ -83,13 +83,13 @@ def plan(paths: tuple[Path, ...], **settings: Any) -> None:
     """
     from stop_harness import units
     from stop_harness.model import NS_PER_S
-    from stop_harness.run import pipeline
+    from stop_harness.run import preview
     from stop_harness.scenario import discovery
 
     settings["report_dir"] = settings["report_dir"] or Path("reports")
     empty = {"engine": "auto", "keep": False, "junitxml": None, "base_image": None}
     request = request_of(discovery.load(paths), "plan", {**empty, **settings})
-    planned, estimated = pipeline.plan_only(request)
+    planned, estimated = preview.plan_only(request)
     for item in planned.trials:
         shorter = ", ".join(units.format_duration(timeout_ns) for timeout_ns in item.shorter_timeouts_ns)
         click.echo(item.trial_id + (f"  derives {shorter}" if shorter else ""))

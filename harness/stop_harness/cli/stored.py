@@ -30,15 +30,15 @@ def judge(run_dir: Path, color: str) -> None:
     Says which verdicts changed. Writes nothing.
     """
     from stop_harness.renderers import terminal
-    from stop_harness.run import pipeline, store
+    from stop_harness.run import store, stored_runs
 
     ((stored, then),) = store.read_several((run_dir,), partial(click.echo, err=True))
-    report = pipeline.report_of(stored)
+    report = stored_runs.report_of(stored)
     terminal_output.deliver(
         terminal.summary(report, **terminal_output.style(color)),
         color,
     )
-    now = pipeline.judge(stored)
+    now = stored_runs.judge(stored)
     pairs = list(zip(then, now, strict=True))
     changed = [(old, new) for old, new in pairs if (old.outcome, old.status) != (new.outcome, new.status)]
     reworded = sum(old != new for old, new in pairs) - len(changed)
@@ -65,19 +65,19 @@ def report(
     """
     from stop_harness.renderers.plots import drawing
     from stop_harness.renderers.sections import trend_text
-    from stop_harness.run import pipeline, store, write_report
+    from stop_harness.run import store, stored_runs, write_report
 
     found = store.read_several(run_dirs, partial(click.echo, err=True))
     stored = store.merge(tuple(item for item, _ in found))
-    built = pipeline.report_of(stored)
+    built = stored_runs.report_of(stored)
     if baseline is not None:
-        built = pipeline.compared(built, pipeline.report_of(store.read(baseline)[0]))
+        built = stored_runs.compared(built, stored_runs.report_of(store.read(baseline)[0]))
     if len(run_dirs) == 1 and report_dir is None:
         directory = store.RunDirectory(run_dirs[0])
     else:
         parent = report_dir or run_dirs[0].resolve().parent
         directory = store.RunDirectory.create(parent, f"{stored.run.name}-merged", shared=share_report)
-        pipeline.write_stored(stored, built, directory)
+        stored_runs.write(stored, built, directory)
     problems = write_report.write(built, directory)
     for problem in problems:
         click.echo(f"stop-harness: {problem}", err=True)

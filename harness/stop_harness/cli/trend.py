@@ -29,11 +29,11 @@ def trend(run_dirs: tuple[Path, ...], output: Path | None) -> None:
     from stop_harness.renderers.plots import drawing, trend_plot
     from stop_harness.renderers.sections import trend_text
     from stop_harness.report import trend as trends
-    from stop_harness.run import pipeline, store
+    from stop_harness.run import store, stored_runs
 
     found_runs = store.read_several(run_dirs, partial(click.echo, err=True))
     stored = {item.run.run_id: item for item, _ in found_runs}  # `latest` may name one of them again
-    found = trends.over([pipeline.report_of(item) for item in stored.values()])
+    found = trends.over([stored_runs.report_of(item) for item in stored.values()])
     page = output or run_dirs[0].resolve().parent / "trend.html"
     directory = store.RunDirectory(page.parent)
     directory.write(page.name, trend_html.render(found))

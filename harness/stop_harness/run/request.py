@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -118,3 +120,8 @@ class RunOutcome:
     directory: Path | None
     left_behind: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+
+
+def new_run_id() -> str:
+    """Unique, and readable in `docker ps --filter label=…`."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
