@@ -44,7 +44,7 @@ from stop_harness.model import (
     TrialResult,
     Verdict,
 )
-from stop_harness.run import pipeline, store
+from stop_harness.run import store, stored_runs
 from stop_harness.run.store import FORMAT_VERSION, RunDirectory, RunFile
 from stop_harness.verdict import judge
 from stop_harness.wording import OUTCOME_WORDS
@@ -379,7 +379,7 @@ def judged_again(observation: Observation, scenario: Scenario, parent: Path) -> 
     directory.append(TrialResult(observation, judge.judge(observation, scenario)))
     stored, _ = store.read(directory.path)
     assert isinstance(stored, StoredRun)
-    (verdict,) = pipeline.judge(stored)
+    (verdict,) = stored_runs.judge(stored)
     return verdict
 
 
