@@ -208,9 +208,9 @@ def container(name: str, code: int | None = None, **more: Any) -> dict[str, Any]
 
 @contextmanager
 def amazon(definition: list[dict[str, Any]] | None, *looks: Any) -> Iterator[str]:
-    """A server whose tasks are as scripted: the first look answers StopTask, the others DescribeTasks, the last one
-    for ever. A number is an HTTP status with an error, None a task that ECS forgot."""
-    left = list(looks)
+    """A server whose tasks are as scripted: the first look answers StopTask and what comes before it, the others
+    DescribeTasks, the last one for ever. A number is an HTTP status with an error, None a task that ECS forgot."""
+    left, stopped = list(looks), [False]
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -225,7 +225,8 @@ def amazon(definition: list[dict[str, Any]] | None, *looks: Any) -> Iterator[str
                 if definition is None:
                     status, answer = 400, {"__type": "AccessDeniedException", "message": "no"}
             else:
-                look = left.pop(0) if len(left) > 1 else left[0]
+                stopped[0] = stopped[0] or operation == "StopTask"
+                look = left.pop(0) if len(left) > 1 and stopped[0] else left[0]
                 if isinstance(look, int):
                     status, answer = look, {"__type": "AccessDeniedException", "message": "no"}
                 elif operation == "StopTask":

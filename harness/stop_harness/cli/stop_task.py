@@ -130,8 +130,6 @@ def _give_up(failure: ClientFailure, *, as_aws: bool) -> NoReturn:
 
 
 def _stop_task(given: dict[str, Any], *, no_wait: bool) -> None:
-    import time
-
     from stop_harness.ecs_client.failures import ClientFailure, Kind
 
     if (missing := missing_extra("ecs", "stop-task")) is not None:
@@ -173,12 +171,10 @@ def _stop_task(given: dict[str, Any], *, no_wait: bool) -> None:
         ecs.check(parameters)
         answers.show(request.output_skeleton(shape))
         return
-    called_at_ns = time.monotonic_ns()
-    answer = ecs.stop_task(parameters)
     if no_wait:
-        answers.show(answer)
-        return
-    sys.exit(_followed(ecs, answer, parameters.get("cluster"), answers, given, called_at_ns=called_at_ns))
+        answers.show(ecs.stop_task(parameters))
+    else:
+        sys.exit(_followed(ecs, parameters, answers, given))
 
 
 def _asks(ecs: Ecs, options: dict[str, str | None], inputs: tuple[str | None, ...]) -> bool:
@@ -187,21 +183,20 @@ def _asks(ecs: Ecs, options: dict[str, str | None], inputs: tuple[str | None, ..
     return {"on": True, "on-partial": missing}.get(ecs.auto_prompt(), False)
 
 
-def _followed(
-    ecs: Ecs,
-    answer: dict[str, Any],
-    cluster: str | None,
-    answers: _Answers,
-    given: dict[str, Any],
-    *,
-    called_at_ns: int,
-) -> int:
-    """Follow the task to its end, print what the stop came to, and give the exit code."""
-    from stop_harness.ecs_client import follow
+def _followed(ecs: Ecs, parameters: dict[str, Any], answers: _Answers, given: dict[str, Any]) -> int:
+    """Stop the task, follow it to its end, print what the stop came to, and give the exit code."""
+    import time
 
+    from stop_harness.ecs_client import follow
+    from stop_harness.ecs_client.looks import Looking
+
+    looking, cluster = Looking(ecs), parameters.get("cluster")
+    looking.before_stop(cluster, parameters.get("task", ""))
+    called_at_ns = time.monotonic_ns()
+    answer = ecs.stop_task(parameters)
     width = _width()
     try:
-        final, followed = follow.follow(ecs, answer, cluster, called_at_ns=called_at_ns, width=width)
+        final, followed = follow.follow(ecs, answer, cluster, looking, called_at_ns=called_at_ns, width=width)
     except follow.LostSight as lost:
         click.echo(f"inconclusive: {lost}", err=True)
         return INCONCLUSIVE

@@ -10,6 +10,7 @@ from typing import Any
 from stop_harness.ecs import stop_timeouts
 from stop_harness.ecs_client import records
 from stop_harness.ecs_client.failures import ClientFailure, Kind
+from stop_harness.ecs_client.looks import Looking
 from stop_harness.ecs_client.measure import Followed, Sighting
 from stop_harness.ecs_client.records import STOPPED, Definition, Task
 from stop_harness.ecs_client.service import Ecs
@@ -37,17 +38,19 @@ class LostSight(Exception):
 
 
 def follow(
-    ecs: Ecs, answer: dict[str, Any], cluster: str | None, *, called_at_ns: int, width: int
+    ecs: Ecs, answer: dict[str, Any], cluster: str | None, looking: Looking, *, called_at_ns: int, width: int
 ) -> tuple[dict[str, Any], Followed]:
     """The final task as DescribeTasks shows it, and what was seen of its stop. `answer`: StopTask's, to a call that was
-    made at `called_at_ns` of the monotonic clock.
+    made at `called_at_ns` of the monotonic clock; `looking` has looked before it.
 
     Raises LostSight where the end cannot be seen, ClientFailure where ECS is out of reach.
     """
     if not answer.get("task", {}).get("taskArn"):
         text = "The answer to StopTask names no task: is it ECS that answers at this endpoint?"
         raise ClientFailure(Kind.BROKEN_SERVICE, text)
-    following = _Following(ecs, cluster, records.task(answer["task"]), called_at_ns, _Display(width))
+    following = _Following(
+        ecs, cluster, records.task(answer["task"]), looking, begun_ns=called_at_ns, display=_Display(width)
+    )
     last = following.until_stopped(answer["task"])
     own = ecs.own_evidence(following.before.arn)
     followed = Followed(
@@ -57,6 +60,7 @@ def follow(
         definitions=following.definitions,
         evidence=None if own is None else records.evidence(*own, ecs.url),
         sightings=following.sightings,
+        looks=looking.seen(),
         drained_until_ns=following.drained_until_ns,
         every_s=following.pause_s,
         url=ecs.url,
@@ -68,8 +72,10 @@ def follow(
 class _Following:
     """One task, and what polling has seen of it. `definitions` is None where they may not be read."""
 
-    def __init__(self, ecs: Ecs, cluster: str | None, before: Task, begun_ns: int, display: _Display) -> None:
-        self._ecs, self._cluster, self._display = ecs, cluster, display
+    def __init__(
+        self, ecs: Ecs, cluster: str | None, before: Task, looking: Looking, *, begun_ns: int, display: _Display
+    ) -> None:
+        self._ecs, self._cluster, self._looking, self._display = ecs, cluster, looking, display
         self._begun_ns = self._looked_ns = begun_ns
         self.pause_s = OWN_POLL_S if ecs.is_ours else POLL_S
         self._already = {item.name for item in before.containers if item.last_status == STOPPED}
@@ -86,6 +92,7 @@ class _Following:
                 if time.monotonic_ns() - self._begun_ns > self._patience_s() * NS_PER_S:
                     raise LostSight(f"the task is still {task.last_status} long after its stop timeouts")
                 _wait(self.pause_s, self._display)
+                self._looking.during_stop()
                 seen = self._look() or seen
             return seen
         finally:

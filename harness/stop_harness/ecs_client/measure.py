@@ -18,6 +18,7 @@ from stop_harness.model import (
     Event,
     EventKind,
     Observation,
+    ProcessInfo,
     Scenario,
     StopPlan,
     Subject,
@@ -46,6 +47,18 @@ class Sighting:
 
 
 @dataclass(frozen=True)
+class ProcessLooks:
+    """Process tables by container: just before the stop, a moment after its stop signal, and a second or so after it.
+
+    Of a container that is missing nobody looked, or nothing could be read.
+    """
+
+    before: dict[str, tuple[ProcessInfo, ...]] = field(default_factory=dict)
+    second: dict[str, tuple[ProcessInfo, ...]] = field(default_factory=dict)
+    late: dict[str, tuple[ProcessInfo, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Followed:
     """A stop that was followed from StopTask to STOPPED.
 
@@ -62,6 +75,7 @@ class Followed:
     definitions: dict[str, Definition] | None
     evidence: Evidence | None
     sightings: dict[str, Sighting] = field(default_factory=dict)
+    looks: ProcessLooks = ProcessLooks()
     drained_until_ns: int | None = None
     every_s: float = 1.0
     url: str = ""
@@ -145,6 +159,9 @@ def _record_of(followed: Followed, it: Container) -> ContainerRecord:
         # Of a task that had stopped as a whole it is not known which of its containers had ended before.
         ended_before_stop=followed.before.last_status != STOPPED and it.name in had_ended,
         reason=it.reason or "",
+        processes=followed.looks.before.get(it.name),
+        processes_after_signal=followed.looks.second.get(it.name),
+        processes_late=followed.looks.late.get(it.name),
     )
     told = followed.evidence.containers.get(it.name) if followed.evidence is not None else None
     return record if told is None else _measured(followed, record, told)

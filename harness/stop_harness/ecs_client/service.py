@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 import botocore.session
 from botocore import UNSIGNED, exceptions
@@ -125,6 +126,15 @@ class Ecs:
             return None
         info, stop = self._own("info"), self._own(f"tasks/{task_arn.rpartition('/')[2]}")
         return None if info is None or stop is None else (info, stop)
+
+    def own_processes(self, task_arn: str) -> dict[str, Any] | None:
+        """By container the rows of its process table now, from `stop-harness ecs serve`; None as for `own_evidence`."""
+        return self._own(f"tasks/{task_arn.rpartition('/')[2]}/processes") if self.is_ours else None
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the endpoint is on this machine, so that it may be our own."""
+        return urlsplit(self.url).hostname in {"127.0.0.1", "localhost", "::1"}
 
     def _own(self, path: str) -> dict[str, Any] | None:
         url = f"{self.url}/stop-harness/{path}"
