@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from stop_harness import signals
 from stop_harness.errors import HarnessBug
-from stop_harness.experiments import remedies
 from stop_harness.model import (
     ECS_STOP_TIMEOUT_S,
     NS_PER_S,
@@ -76,6 +75,10 @@ def _advice(scenario: Scenario, results: tuple[TrialResult, ...]) -> TimeoutAdvi
 
 def _remedies(stored: StoredRun) -> tuple[TriedRemedy, ...]:
     """Every remedy that was tried, with today's verdict: by scenario, the best first."""
+    if not stored.remedies:
+        return ()
+    from stop_harness.experiments import remedies
+
     scenarios = {scenario.name: scenario for scenario in stored.scenarios}
     timeouts = {seen.trial_id: seen.stop_timeout_ns for seen in stored.observations}
     judged = [

@@ -11,7 +11,7 @@ from typing import Any
 
 from stop_harness.errors import UsageError
 from stop_harness.model import DoctorLine, Scenario
-from stop_harness.scenario import compose, scenario_file
+from stop_harness.scenario import scenario_file
 
 CLIENTS = 2
 """Of `--traffic-http`: one that is served and one that may have to wait for it."""
@@ -140,6 +140,8 @@ def _compose_data(file: str, service: str, environment: Mapping[str, str]) -> di
         text = Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: cannot be read: {error}") from None
+    from stop_harness.scenario import compose
+
     return compose.service_data(text, service, file, environment)
 
 

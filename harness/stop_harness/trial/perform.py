@@ -11,14 +11,28 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from stop_harness.engines.interface import Engine, RunningSubject, StopRecord, SubjectFailed
 from stop_harness.errors import EngineError
 from stop_harness.evidence import forecast
 from stop_harness.evidence.lost_processes import first_names
-from stop_harness.model import MOST_NAMES, NS_PER_S, LogTail, Observation, Problem, ProblemKind, ProcessInfo, Trial
-from stop_harness.trial import handler_ready, traffic
+from stop_harness.model import (
+    MOST_NAMES,
+    NS_PER_S,
+    LogTail,
+    Observation,
+    Problem,
+    ProblemKind,
+    ProcessInfo,
+    Request,
+    Trial,
+    Vantage,
+)
+from stop_harness.trial import handler_ready
+
+if TYPE_CHECKING:
+    from stop_harness.trial import traffic
 
 SECOND_LOOK_S = 0.3
 """A handler that ends its process at once has done so by then; measured: 60 ms are enough on an idle machine."""
@@ -170,7 +184,7 @@ def _stop_and_record(
     _prepare(trial, subject)
     subject.sleep(trial.stop_after_ns)
     running = subject.is_running()
-    flow, looks = traffic.Flow(trial.scenario.traffic, subject), _Looks(subject, trial, fast=fast)
+    flow, looks = _flow(trial, subject), _Looks(subject, trial, fast=fast)
     log_before = LogTail()
     if running and not interruption.requested:
         try:
@@ -210,6 +224,27 @@ def _prepare(trial: Trial, subject: RunningSubject) -> None:
                 raise SubjectFailed(Problem(ProblemKind.NOT_READY, text))
         if preparation.log is not None:
             subject.wait_log(preparation.log, trial.scenario.readiness.timeout_ns)
+
+
+def _flow(trial: Trial, subject: RunningSubject) -> traffic.Flow | _NoTraffic:
+    """The trial's clients. Without any, what they are made of is not loaded: a tenth of the start-up."""
+    if not trial.scenario.traffic:
+        return _NoTraffic()
+    from stop_harness.trial import traffic
+
+    return traffic.Flow(trial.scenario.traffic, subject)
+
+
+class _NoTraffic:
+    """In the place of `traffic.Flow` where a scenario has no clients: nothing happens and nothing is known."""
+
+    requests: tuple[Request, ...] | None = None
+    vantage: Vantage | None = None
+
+    def begin(self) -> None: ...
+    def wait_lead(self) -> None: ...
+    def mark_stop(self) -> None: ...
+    def end(self) -> None: ...
 
 
 class _Looks:

@@ -19,7 +19,6 @@ import requests
 from docker.utils import exclude_paths, parse_repository_tag
 
 from stop_harness.engines import reference_program
-from stop_harness.engines.dockerfile import build_inputs
 from stop_harness.engines.interface import PrepareProgress, configure
 from stop_harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
 from stop_harness.model import Configuration, Scenario, Subject
@@ -52,6 +51,8 @@ class Build:
     @property
     def base_images(self) -> tuple[str, ...]:
         """Images that the Dockerfile starts from, build arguments filled in, own stages and `scratch` left out."""
+        from stop_harness.engines.dockerfile import build_inputs
+
         return build_inputs(self.text, self.arguments).base_images
 
 
@@ -119,6 +120,8 @@ class Images:
         except OSError as error:
             raise BuildError(f"{scenario.name}: cannot read {directory / file}: {error.strerror}") from None
         arguments = dict(subject.build_args)
+        from stop_harness.engines.dockerfile import build_inputs
+
         if self._base_image and BASE_IMAGE_ARGUMENT in build_inputs(text).arguments:
             arguments.setdefault(BASE_IMAGE_ARGUMENT, self._base_image)
         return Build(scenario.name, directory, file, tuple(sorted(arguments.items())), text)
