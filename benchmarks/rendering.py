@@ -18,7 +18,7 @@ from stop_harness.model import Report
 from benchmarks.measure import memory_bytes
 from tests.reports_factory import large_report
 
-ALL = "all"
+WITH_PLOTS, WITHOUT_PLOTS = ALL = ("all five in one process", "all five in one process, without plots")
 
 
 def _json(report: Report) -> str:
@@ -51,6 +51,12 @@ def _html(report: Report) -> str:
     return html.render(report)
 
 
+def _html_without_plots(report: Report) -> str:
+    from stop_harness.renderers import html
+
+    return html.render(report, {})
+
+
 FORMATS: dict[str, Callable[[Report], str]] = {
     "JSON": _json,
     "JUnit": _junit,
@@ -65,7 +71,11 @@ def main() -> None:
     name, trials, file = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     report = large_report(trials)
     before_bytes, begun, cpu_begun = memory_bytes()[1], time.monotonic(), time.process_time()
-    chosen = FORMATS.values() if name == ALL else (FORMATS[name],) if name in FORMATS else ()
+    chosen = {
+        WITH_PLOTS: tuple(FORMATS.values()),
+        WITHOUT_PLOTS: (*list(FORMATS.values())[:-1], _html_without_plots),
+        **{name: (render,) for name, render in FORMATS.items()},
+    }.get(name, ())
     for render in chosen:
         file.write_text(render(report), encoding="utf-8")
     took_s, cpu_s = time.monotonic() - begun, time.process_time() - cpu_begun

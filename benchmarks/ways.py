@@ -83,6 +83,11 @@ class Bench:
         self.most_in_flight = most_at_once(folder / "reports/latest/trials.jsonl")
         return cost
 
+    def check(self, kind: Kind) -> Cost:
+        """`stop-harness check IMAGE`: judged, the verdict on standard output."""
+        options = ["--engine", "docker", "--ready-log", "^ready$", "--timeout", f"{STOP_TIMEOUT_S}s"]
+        return command([STOP_HARNESS, "check", BASE_IMAGE, *options, "--", *kind.command])
+
     def shell_loop(self, kinds: tuple[Kind, ...]) -> Cost:
         """`docker run -d`, `docker stop -t`, `docker rm` in a loop, one after the other."""
         programs = self._programs(kinds)

@@ -135,3 +135,29 @@ def test_the_core_is_small_and_works_as_it_is_installed(tmp_path: Path) -> None:
     subject = ["--", sys.executable, "-c", BLOCKED]
     done = subprocess.run([*command, *subject], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_report_parses_no_source(tmp_path: Path) -> None:
+    """CPython before 3.11.8 may raise SystemError in `ast.parse` while another thread parses, too, and a thread loads
+    matplotlib while reports are written. Audit hooks know `ast.parse` by its file name."""
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from stop_harness.run import pipeline, store, write_report\n"
+        "report = pipeline.report_of(store.read(Path(sys.argv[1]))[0])\n"
+        "parsed = []\n"
+        "def heard(event, arguments):\n"
+        "    if event == 'compile' and arguments[1] == '<unknown>':\n"
+        "        parsed.append(arguments[0])\n"
+        "sys.addaudithook(heard)\n"
+        "from stop_harness.renderers.plots import drawing\n"
+        "drawing.unavailable = lambda: 'left out'\n"
+        "assert write_report.write(report, store.RunDirectory(Path(sys.argv[2]))) == ()\n"
+        "assert not parsed, parsed\n"
+        "from stop_harness.renderers.results import results_json\n"
+        "results_json.schema()\n"
+        "assert parsed, 'the schema is made from docstrings'\n"
+    )
+    words = [sys.executable, "-c", code, str(ROOT / "reports" / "example"), str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

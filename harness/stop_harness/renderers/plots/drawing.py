@@ -55,6 +55,10 @@ def svg(draw: Callable[[], Figure | None], name: str) -> str | None:
         with warnings.catch_warnings():
             # Text stays text: a character that the measuring font lacks is the reader's font's business.
             warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+            # The layout by itself, which `savefig` would find by drawing everything once for nothing.
+            if (layout := drawn.get_layout_engine()) is not None:
+                layout.execute(drawn)
+                drawn.set_layout_engine(None)
             drawn.savefig(text, format="svg", transparent=True, metadata=metadata)
     return _tidy(text.getvalue())
 
