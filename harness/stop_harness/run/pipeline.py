@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from stop_harness import wording
 from stop_harness._version import VERSION
@@ -24,9 +23,6 @@ from stop_harness.run.stored_runs import compared, report_of, run_file
 from stop_harness.trial import perform, reference
 from stop_harness.verdict import judge as verdict
 from stop_harness.wording import count_of
-
-if TYPE_CHECKING:
-    pass
 
 
 def run(
