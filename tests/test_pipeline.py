@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import threading
 import time
 import xml.etree.ElementTree as ET
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stop_harness.cli import exit_codes
-from stop_harness.cli.exit_codes import FAIL, INCONCLUSIVE, INTERRUPTED
+from stop_harness.cli.exit_codes import FAIL, INCONCLUSIVE, INTERRUPTED, PASS
 from stop_harness.engines.interface import Engine
 from stop_harness.engines.simulated import Script, SimulatedEngine
 from stop_harness.errors import EngineError, ScenarioError, StoreError, UsageError
@@ -37,6 +38,7 @@ from stop_harness.model import (
 )
 from stop_harness.plan import trials as plan
 from stop_harness.plan.trials import Shard
+from stop_harness.renderers import terminal
 from stop_harness.run import pipeline, store, stored_runs
 from stop_harness.run.open_engine import Chosen
 from stop_harness.run.request import RunOutcome, RunRequest
@@ -449,3 +451,30 @@ def test_auto_takes_as_many_jobs_as_the_engines_machine_has_room_for(monkeypatch
     assert scheduler.parse_jobs("auto", 1_000, room) == 6
     files[0] = 1024
     assert scheduler.parse_jobs("auto", 1_000, machine) == 96
+
+
+# ── What check says first ────────────────────────────────────────────────────────────────────────────────────────────
+
+HEADLINES = {
+    "graceful": (Script(leaves_after_ns=NS_PER_S), 30, None, PASS, "✔ graceful: a exited within 1 s of SIGTERM, 29 s"),
+    "as expected": (
+        Script(leaves_after_ns=40 * NS_PER_S), 60, None, PASS, "= graceful: a exited within 40 s of SIGTERM\\."
+    ),
+    "killed at 1 s": (NEVER, 1, None, FAIL, "✘ killed: a was still running 1 s after SIGTERM; .*not known"),
+    "too slow": (
+        DRAINS_12_S, 30, Expectation(within_ns=NS_PER_S), FAIL, "✘ too slow: a\\. Took 12 s, expected within 1 s\\."
+    ),
+    "crashed": (Script(exit_code=3), 30, None, FAIL, "✘ crashed: a\\. Exited with code 3"),
+    "not ready": (Script(ready_after_ns=None), 30, None, INCONCLUSIVE, "\\? inconclusive: a\\. "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("script", "timeout_s", "expect", "code", "first"), HEADLINES.values(), ids=HEADLINES.keys())
+def test_the_first_line_of_check_agrees_with_the_exit_code(
+    script: Script, timeout_s: float, expect: Expectation | None, code: int, first: str
+) -> None:
+    """✔ and = are 0, ✘ is 1 and ? is 3, also where nothing is known about Amazon ECS."""
+    report = run(SimulatedEngine({"it": script}), scenario("it", timeout_s, expect=expect)).report
+    assert exit_codes.of_report(report) == code
+    text = " ".join(terminal.check_verdict(report, width=200).split())
+    assert re.match(first, text), text

@@ -22,6 +22,7 @@ from stop_harness.model import NS_PER_S, Outcome, Report, Request, RequestFate, 
 from stop_harness.renderers import csv_table, html, junit, markdown, terminal
 from stop_harness.renderers.plots import plots
 from stop_harness.renderers.results import results_json
+from stop_harness.renderers.sections import columns
 
 from tests.reports_factory import (
     SAMPLES,
@@ -273,7 +274,7 @@ _SGR = re.compile(r"\x1b\[[0-9;]*m")
 def test_the_summary_fits_the_terminal(realistic: Report, width: int) -> None:
     """No line is wider than the terminal, so none is wrapped by it."""
     text = terminal.summary(realistic, width=width, colour=True)
-    assert max(terminal._cells(_SGR.sub("", line)) for line in text.splitlines()) <= width
+    assert max(columns.columns_of(_SGR.sub("", line)) for line in text.splitlines()) <= width
 
 
 def test_the_summary_says_what_each_stop_timeout_came_to(realistic: Report) -> None:

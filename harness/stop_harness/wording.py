@@ -24,6 +24,7 @@ from stop_harness.model import (
     TrafficKind,
     TrialResult,
     Vantage,
+    Verdict,
 )
 
 OUTCOME_MEANINGS = {
@@ -49,6 +50,8 @@ COMPLIANCE_MARKS = {
 STATUS_MARKS = {Status.PASS: "=", Status.FAIL: "≠", Status.INCONCLUSIVE: "?"}
 """Whether a stop was as expected. Not the marks of compliance: a container that is expected to be killed, and is,
 passes and is not compliant, and ✔ beside "not compliant" reads as a contradiction."""
+STATUS_KEY = "= ended as expected, ≠ did not, ? not known. Compliance is another question."
+"""Beside a table with these marks."""
 ASCII_MARKS = str.maketrans({"≠": "!", "✔": "+", "✘": "x", "×": "x", "–": "-", "−": "-", "…": "~", "·": "|", "≤": "<"})
 """Stand-ins where the terminal cannot show the mark."""
 
@@ -218,6 +221,12 @@ VANTAGE_WORDS = {
     Vantage.PUBLISHED_PORT: "through the published port, whose proxy accepts for a container that no longer does",
     Vantage.HOST_NETWORK: "on this machine's network, which the subject shares",
 }
+
+
+def why(verdict: Verdict) -> str:
+    """The reason of a verdict; where an accepted outcome came too late, that first, for it is what failed."""
+    slow = [finding.message for finding in verdict.findings if finding.rule == "slow-stop"]
+    return "; ".join([*slow, verdict.reason])
 
 
 def sentence(fragment: str) -> str:

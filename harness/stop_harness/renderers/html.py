@@ -33,6 +33,7 @@ from stop_harness.wording import (
     COMPLIANCE_WORDS,
     OUTCOME_MEANINGS,
     OUTCOME_WORDS,
+    STATUS_KEY,
     STATUS_MARKS,
     VANTAGE_WORDS,
     compliance_headline,
@@ -150,6 +151,7 @@ def _view(report: Report) -> dict[str, Any]:
             for outcome in Outcome
         ],
         "statuses": [status.value for status in Status],
+        "status_key": STATUS_KEY,
         "plain_rows": [_plain_row(result) for result in report.results[:MAX_PLAIN_ROWS]],
         "detailed": min(len(report.results), MAX_DETAILS),
         "default_s": ECS_STOP_TIMEOUT_S,

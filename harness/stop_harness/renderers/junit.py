@@ -19,6 +19,7 @@ from stop_harness.wording import (
     requests_line,
     run_duration_ns,
     trial_title,
+    why,
 )
 
 
@@ -73,7 +74,7 @@ def _case(result: TrialResult) -> ET.Element:
     properties = ET.SubElement(case, "properties")
     for name, value in _properties(result):
         ET.SubElement(properties, "property", name=name, value=one_line(value))
-    outcome, reason = OUTCOME_WORDS[verdict.outcome], one_line(verdict.reason)
+    outcome, reason = OUTCOME_WORDS[verdict.outcome], one_line(why(verdict))
     findings = "".join(f"\n{item.severity}: {item.rule}: {one_line(item.message)}" for item in verdict.findings)
     if verdict.cause is not None:
         findings = f"\ncause: {verdict.cause.id}: {one_line(verdict.cause.evidence)}{findings}"

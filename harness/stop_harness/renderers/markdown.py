@@ -11,6 +11,7 @@ from stop_harness.renderers.sections import claims_text, remedy_text, statistics
 from stop_harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
+    STATUS_KEY,
     STATUS_MARKS,
     compliance_headline,
     expectation_headline,
@@ -20,6 +21,7 @@ from stop_harness.wording import (
     requests_line,
     seconds,
     timeout,
+    why,
 )
 
 MAX_TRIALS = 200
@@ -220,6 +222,8 @@ def _trials(report: Report) -> list[str]:
     return [
         f"<details><summary>{len(report.results):,} trials</summary>",
         "",
+        STATUS_KEY,
+        "",
         *_table(
             ("Status", "Scenario", "Stop timeout", "Outcome", "Shutdown", "Why"),
             (":--", ":--", "--:", ":--", "--:", ":--"),
@@ -242,7 +246,7 @@ def _trial_row(result: TrialResult) -> tuple[str, ...]:
         timeout(seen.stop_timeout_ns) + (f" (after {timeout(seen.stop_after_ns)})" if seen.stop_after_ns else ""),
         outcome_words(result),
         "–" if duration is None else seconds(duration),
-        _cell("; ".join(part for part in (verdict.reason, requests_line(seen)) if part) + cause),
+        _cell("; ".join(part for part in (why(verdict), requests_line(seen)) if part) + cause),
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable
 from itertools import groupby
 
 from stop_harness import signals
@@ -25,8 +23,22 @@ from stop_harness.model import (
 )
 from stop_harness.renderers.sections import claims_text, remedy_text, statistics_text, task_text, trend_text
 from stop_harness.renderers.sections.check_headline import headline, worst_status
+from stop_harness.renderers.sections.columns import (
+    DIM,
+    GREEN,
+    NARROW,
+    RED,
+    YELLOW,
+    Paint,
+    ascii_only,
+    columns_of,
+    fit,
+    flow,
+    hanging,
+    painter,
+    wrapped,
+)
 from stop_harness.wording import (
-    ASCII_MARKS,
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
     STATUS_MARKS,
@@ -43,6 +55,7 @@ from stop_harness.wording import (
     subject_name,
     timeout,
     trial_title,
+    why,
 )
 
 MAX_PROBLEMS = 20
@@ -50,36 +63,31 @@ MAX_PROBLEMS = 20
 MAX_STOPS = 30
 """Trials of one scenario that `check` gives a line each; of more it says how many came to what."""
 LOG_LINES = 5
-LEGEND = "Marks: = as expected, ≠ not as expected; ✔ ✘ against the 30 s of Amazon ECS; ? not known."
+LEGEND = "Marks: = as expected, ≠ not; ✔ ✘ against the 30 s of Amazon ECS; ? not known."
 _NAME_WIDTH = 24
 _MIN_WIDTH = 40
-_NARROW = 72
-"""Below this the name of a scenario has a line of its own."""
 
-_GREEN, _RED, _YELLOW, _DIM, _BOLD = "32", "31", "33", "2", "1"
-_STATUS_COLOURS = {Status.PASS: _GREEN, Status.FAIL: _RED, Status.INCONCLUSIVE: _YELLOW}
+_STATUS_COLOURS = {Status.PASS: GREEN, Status.FAIL: RED, Status.INCONCLUSIVE: YELLOW}
 _COMPLIANCE_COLOURS = {
-    ComplianceStatus.COMPLIANT: _GREEN,
-    ComplianceStatus.NON_COMPLIANT: _RED,
-    ComplianceStatus.INCONCLUSIVE: _YELLOW,
+    ComplianceStatus.COMPLIANT: GREEN,
+    ComplianceStatus.NON_COMPLIANT: RED,
+    ComplianceStatus.INCONCLUSIVE: YELLOW,
 }
-_CLAIM_COLOURS = {ClaimStatus.SHOWN: _GREEN, ClaimStatus.NOT_SHOWN: _YELLOW, ClaimStatus.REFUTED: _RED}
-_REMEDY_COLOURS = {RemedyEffect.CURES: _GREEN, RemedyEffect.LOSES_WORK: _RED, RemedyEffect.FAILS: _DIM}
-_TONE_COLOURS = {trend_text.Tone.GOOD: _GREEN, trend_text.Tone.BAD: _RED, trend_text.Tone.OPEN: _YELLOW}
+_CLAIM_COLOURS = {ClaimStatus.SHOWN: GREEN, ClaimStatus.NOT_SHOWN: YELLOW, ClaimStatus.REFUTED: RED}
+_REMEDY_COLOURS = {RemedyEffect.CURES: GREEN, RemedyEffect.LOSES_WORK: RED, RemedyEffect.FAILS: DIM}
+_TONE_COLOURS = {trend_text.Tone.GOOD: GREEN, trend_text.Tone.BAD: RED, trend_text.Tone.OPEN: YELLOW}
 SHOWN_CURES = 2
 """Cures of one stop whose lines are printed; results.json and the HTML report have those of all."""
-
-_Paint = Callable[[str, str], str]
 
 
 def summary(report: Report, *, width: int = 80, colour: bool = False, unicode: bool = True) -> str:
     """The end of a run: every scenario, the counts, and every trial that did not pass with its reason."""
-    width, paint = max(width, _MIN_WIDTH), _painter(colour)
+    width, paint = max(width, _MIN_WIDTH), painter(colour)
     warnings = [f"{item.message} {item.advice}" for item in report.warnings]
     blocks = [
         _scenario_lines(report, width, paint),
-        [line for item in report.skipped for line in _hanging("skipped", f"{item.scenario}: {item.reason}", width)],
-        [line for text in warnings for line in _hanging("warning", text, width, paint, _YELLOW)],
+        [line for item in report.skipped for line in hanging("skipped", f"{item.scenario}: {item.reason}", width)],
+        [line for text in warnings for line in hanging("warning", text, width, paint, YELLOW)],
         _problem_lines(report, width, paint),
         [line for section in task_text.sections(report) for line in _task_summary(section, width, paint)],
         _definition_lines(task_text.findings(report), width, paint),
@@ -87,42 +95,42 @@ def summary(report: Report, *, width: int = 80, colour: bool = False, unicode: b
         _claim_lines(report, width, paint) if report.run.until_sure else [],
         _comparison_lines(report.comparison, width, paint) if report.comparison else [],
         [
-            *_wrapped(compliance_headline(report), width),
-            *_wrapped(expectation_headline(report) + _run_time(report), width),
-            *_wrapped(LEGEND, width),
+            *wrapped(compliance_headline(report), width),
+            *wrapped(expectation_headline(report) + _run_time(report), width),
+            *wrapped(LEGEND, width),
         ],
     ]
     text = "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
-    return text if unicode else _ascii(text)
+    return text if unicode else ascii_only(text)
 
 
 def trial_line(result: TrialResult) -> str:
     """One line of progress: `pass          drains-5s, stop timeout 10 s: graceful after 5.0 s`."""
     seen, verdict = result.observation, result.verdict
     line = f"{verdict.status:<12}  {one_line(seen.scenario)}, {_trial_name(result)}: {_outcome_text(result)}"
-    return line if verdict.status is Status.PASS else f"{line}: {one_line(verdict.reason)}"
+    return line if verdict.status is Status.PASS else f"{line}: {one_line(why(verdict))}"
 
 
 def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unicode: bool = True) -> str:
     """The answer to `check IMAGE`: the verdict, one line per stop timeout, how we know, and what to look at."""
-    width, paint = max(width, _MIN_WIDTH), _painter(colour)
+    width, paint = max(width, _MIN_WIDTH), painter(colour)
     lines: list[str] = []
     for row, scenario in zip(report.compliance, report.scenarios, strict=True):
         results = report.of_scenario(row.scenario)
         first = headline(row, results, subject_name(scenario))
-        colour_of = {"=": _DIM}.get(first.mark) or _STATUS_COLOURS[first.status or Status.INCONCLUSIVE]
-        lines += [paint(line, colour_of) for line in _wrapped(f"{first.mark} {first.text}", width, indent="  ")]
+        colour_of = {"=": DIM}.get(first.mark) or _STATUS_COLOURS[first.status or Status.INCONCLUSIVE]
+        lines += [paint(line, colour_of) for line in wrapped(f"{first.mark} {first.text}", width, indent="  ")]
         lines += ["", *_timeout_lines(results, width, paint, own=scenario.stop.own_timeouts)]
         for task in task_text.sections(report):
             lines += _task_lines(task, width, paint) if task.scenario == one_line(scenario.name) else []
-        lines += ["", *(_hanging("Amazon ECS", first.ecs, width) if first.ecs else [])] if results else []
+        lines += ["", *(hanging("Amazon ECS", first.ecs, width) if first.ecs else [])] if results else []
         lines += _evidence_lines(results, width) if results else []
         lines += _cause_lines(results, width)
         lines += _finding_lines(results, width, paint)
         lines += _definition_lines(task_text.findings(report, scenario.name), width, paint)
         worth_a_line = (item for item in report.statistics if item.scenario == row.scenario)
         worth_a_line = (item for item in worth_a_line if statistics_text.is_worth_a_row(item))
-        lines += [line for item in worth_a_line for line in _hanging("stops", statistics_text.sentence(item), width)]
+        lines += [line for item in worth_a_line for line in hanging("stops", statistics_text.sentence(item), width)]
         lines += _claim_lines(report, width, paint, scenario.name)
         if any(result.verdict.outcome is Outcome.GRACEFUL for result in results):
             advice = (item for item in report.advice if item.scenario == row.scenario)
@@ -131,27 +139,27 @@ def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unic
     for section in remedy_text.sections(report):
         lines += ["", *_remedy_lines(section, width, paint)]
     text = "\n".join(lines) + "\n"
-    return text if unicode else _ascii(text)
+    return text if unicode else ascii_only(text)
 
 
 # ── summary ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _scenario_lines(report: Report, width: int, paint: _Paint) -> list[str]:
+def _scenario_lines(report: Report, width: int, paint: Paint) -> list[str]:
     """Per scenario: its status, its name, what each stop timeout came to, its compliance; wrapped under the name."""
     compliance = {row.scenario: row for row in report.compliance}
     skipped = {item.scenario for item in report.skipped}
     names = [scenario.name for scenario in report.scenarios if scenario.name not in skipped]
-    widest = width - 2 if width < _NARROW else _NAME_WIDTH
-    column = min(max((_cells(one_line(name)) for name in names), default=0), widest)
+    widest = width - 2 if width < NARROW else _NAME_WIDTH
+    column = min(max((columns_of(one_line(name)) for name in names), default=0), widest)
     lines = []
     for name in names:
         results = report.of_scenario(name)
         parts = [(part, "") for part in _timeout_parts(results)]
         parts.append((_compliance_text(compliance[name]), _COMPLIANCE_COLOURS[compliance[name].status]))
         status = worst_status(results)
-        mark, colour = (STATUS_MARKS[status], _STATUS_COLOURS[status]) if status else ("-", _YELLOW)
-        lines += _flow(paint(mark, colour), _fit(one_line(name), column), parts, width, paint)
+        mark, colour = (STATUS_MARKS[status], _STATUS_COLOURS[status]) if status else ("-", YELLOW)
+        lines += flow(paint(mark, colour), fit(one_line(name), column), parts, width, paint)
     return lines
 
 
@@ -195,25 +203,7 @@ def _compliance_text(row: Compliance) -> str:
     return f"{COMPLIANCE_MARKS[row.status]} {word}{spare}"
 
 
-def _flow(mark: str, name: str, parts: Iterable[tuple[str, str]], width: int, paint: _Paint) -> list[str]:
-    """Parts beside the mark (one column, painted) and the name, two spaces apart, as many on a line as fit; on a narrow
-    terminal under the name."""
-    lines, indent = [f"{mark} {name}  "], 2 + _cells(name) + 2
-    if width < _NARROW:
-        lines, indent = [f"{mark} {name}", " " * 4], 4
-    used = indent
-    for text, colour in parts:
-        for piece in _wrapped(text, width - indent):
-            if used > indent and used + 2 + _cells(piece) > width:
-                lines.append(" " * indent)
-                used = indent
-            gap = "  " if used > indent else ""
-            lines[-1] += gap + paint(piece, colour)
-            used += len(gap) + _cells(piece)
-    return [line.rstrip() for line in lines]
-
-
-def _problem_lines(report: Report, width: int, paint: _Paint) -> list[str]:
+def _problem_lines(report: Report, width: int, paint: Paint) -> list[str]:
     """Trials that failed, then trials that say nothing, with their reasons; those with the same reason together."""
     lines: list[str] = []
     left = MAX_PROBLEMS
@@ -225,14 +215,14 @@ def _problem_lines(report: Report, width: int, paint: _Paint) -> list[str]:
             left -= 1
             names = _listed([_trial_name(result) for result in group])
             text = f"{scenario}, {names}: {reason}{cause}"
-            lines += _hanging(f"{STATUS_MARKS[status]} {status}", text, width, paint, _STATUS_COLOURS[status])
+            lines += hanging(f"{STATUS_MARKS[status]} {status}", text, width, paint, _STATUS_COLOURS[status])
     return lines
 
 
 def _scenario_and_reason(result: TrialResult) -> tuple[str, str, str]:
     cause = result.verdict.cause
-    why = f". Cause: {cause.evidence.rstrip('.')} [{cause.id}]" if cause else ""
-    return result.observation.scenario, result.verdict.reason, why
+    cause_text = f". Cause: {cause.evidence.rstrip('.')} [{cause.id}]" if cause else ""
+    return result.observation.scenario, why(result.verdict), cause_text
 
 
 def _listed(names: list[str]) -> str:
@@ -241,16 +231,16 @@ def _listed(names: list[str]) -> str:
     return first if len(names) <= 4 else f"{first} and {count_of(len(names) - 4, 'more trial')}"
 
 
-def _comparison_lines(found: Comparison, width: int, paint: _Paint) -> list[str]:
+def _comparison_lines(found: Comparison, width: int, paint: Paint) -> list[str]:
     """What changed since the baseline, the worst first."""
-    lines = _wrapped(trend_text.headline(found), width)
+    lines = wrapped(trend_text.headline(found), width)
     for warning in found.warnings:
-        lines += _hanging("warning", f"{warning.message} {warning.advice}", width, paint, _YELLOW)
+        lines += hanging("warning", f"{warning.message} {warning.advice}", width, paint, YELLOW)
     news = trend_text.news(found)
     for item in news[:MAX_PROBLEMS]:
-        lines += _hanging(item.word, f"{item.stop}: {item.basis}", width, paint, _TONE_COLOURS[item.tone])
+        lines += hanging(item.word, f"{item.stop}: {item.basis}", width, paint, _TONE_COLOURS[item.tone])
     lines += ["  … and more; the report lists them all"] if len(news) > MAX_PROBLEMS else []
-    return lines + [line for text in [trend_text.too_few(found)] if text for line in _hanging("note", text, width)]
+    return lines + [line for text in [trend_text.too_few(found)] if text for line in hanging("note", text, width)]
 
 
 def _run_time(report: Report) -> str:
@@ -261,56 +251,56 @@ def _run_time(report: Report) -> str:
 # ── check ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _task_lines(section: task_text.TaskSection, width: int, paint: _Paint) -> list[str]:
+def _task_lines(section: task_text.TaskSection, width: int, paint: Paint) -> list[str]:
     """The containers of a task in the order of their stop, as a table; then the chain and what to mend first."""
     heads = ("container", "after", "took", "share", "limit", "ended")
     cells = [(row.name, row.after, row.took, row.share, row.limit, row.ended) for row in section.rows]
-    widths = [max(_cells(line[column]) for line in (heads, *cells)) for column in range(5)]
+    widths = [max(columns_of(line[column]) for line in (heads, *cells)) for column in range(5)]
     widths[0] = min(widths[0], max(9, width - sum(widths[1:]) - 12 - 24))
-    lines = ["", paint("  " + "  ".join([_fit(heads[0], widths[0]), *_right(heads[1:5], widths[1:]), heads[5]]), _DIM)]
+    lines = ["", paint("  " + "  ".join([fit(heads[0], widths[0]), *_right(heads[1:5], widths[1:]), heads[5]]), DIM)]
     for row, line in zip(section.rows, cells, strict=True):
         ended = line[5] + (" ← fix first" if row.fix_first else "")
-        colour = _DIM if row.outcome is None else _GREEN if row.outcome is Outcome.GRACEFUL else _RED
-        text = "  ".join([_fit(line[0], widths[0]), *_right(line[1:5], widths[1:])])
-        left = width - _cells(text) - 4
-        lines.append(f"  {text}  {paint(ended if _cells(ended) <= left else _fit(ended, left), colour)}")
-    lines += _hanging("chain", section.chain, width)
-    return lines + (_hanging("fix first", section.fix_first, width, paint, _YELLOW) if section.fix_first else [])
+        colour = DIM if row.outcome is None else GREEN if row.outcome is Outcome.GRACEFUL else RED
+        text = "  ".join([fit(line[0], widths[0]), *_right(line[1:5], widths[1:])])
+        left = width - columns_of(text) - 4
+        lines.append(f"  {text}  {paint(ended if columns_of(ended) <= left else fit(ended, left), colour)}")
+    lines += hanging("chain", section.chain, width)
+    return lines + (hanging("fix first", section.fix_first, width, paint, YELLOW) if section.fix_first else [])
 
 
 def _right(cells: tuple[str, ...], widths: list[int]) -> list[str]:
-    return [" " * (wanted - _cells(cell)) + cell for cell, wanted in zip(cells, widths, strict=True)]
+    return [" " * (wanted - columns_of(cell)) + cell for cell, wanted in zip(cells, widths, strict=True)]
 
 
-def _task_summary(section: task_text.TaskSection, width: int, paint: _Paint) -> list[str]:
+def _task_summary(section: task_text.TaskSection, width: int, paint: Paint) -> list[str]:
     """`task  web: Stop timeout as defined: 3 containers in 6.5 s. Fix first: proxy: …`"""
     first = f" Fix first: {section.fix_first}" if section.fix_first else ""
-    return _hanging("task", f"{section.scenario}: {section.headline}{first}", width, paint, _DIM)
+    return hanging("task", f"{section.scenario}: {section.headline}{first}", width, paint, DIM)
 
 
-def _definition_lines(findings: tuple[task_text.FindingText, ...], width: int, paint: _Paint) -> list[str]:
+def _definition_lines(findings: tuple[task_text.FindingText, ...], width: int, paint: Paint) -> list[str]:
     """What the task definition shows by itself."""
-    colours = {Severity.ERROR: _RED, Severity.WARNING: _YELLOW, Severity.NOTE: _DIM}
+    colours = {Severity.ERROR: RED, Severity.WARNING: YELLOW, Severity.NOTE: DIM}
     return [
         line
         for item in findings
-        for line in _hanging(item.severity, f"{item.text} [{item.rule}]", width, paint, colours[item.severity])
+        for line in hanging(item.severity, f"{item.text} [{item.rule}]", width, paint, colours[item.severity])
     ]
 
 
-def _timeout_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint, *, own: bool) -> list[str]:
+def _timeout_lines(results: tuple[TrialResult, ...], width: int, paint: Paint, *, own: bool) -> list[str]:
     """How each trial ended and, on lines of their own, what became of its requests. `own`: each container of a task
     had its own stop timeout."""
     limits = ["as defined" if own else timeout(result.observation.stop_timeout_ns) for result in results]
     column = max(map(len, limits), default=0)
     if len(results) > MAX_STOPS:
-        return [line for part in _timeout_parts(results) for line in _wrapped(f"  stop timeout {part}", width, "    ")]
+        return [line for part in _timeout_parts(results) for line in wrapped(f"  stop timeout {part}", width, "    ")]
     lines = []
     for limit, result in zip(limits, results, strict=True):
         outcome = paint(_outcome_text(result), _outcome_colour(result))
         lines.append(f"  stop timeout {limit:>{column}}: {outcome}{_exit_text(result)}")
         indent = " " * (len("  stop timeout : ") + column)
-        lines += [indent + line for line in _wrapped(requests_line(result.observation), width - len(indent))]
+        lines += [indent + line for line in wrapped(requests_line(result.observation), width - len(indent))]
     return lines
 
 
@@ -322,8 +312,8 @@ def _outcome_text(result: TrialResult) -> str:
 
 def _outcome_colour(result: TrialResult) -> str:
     if result.verdict.outcome is Outcome.INCONCLUSIVE:
-        return _YELLOW
-    return _GREEN if result.verdict.outcome is Outcome.GRACEFUL else _RED
+        return YELLOW
+    return GREEN if result.verdict.outcome is Outcome.GRACEFUL else RED
 
 
 def _exit_text(result: TrialResult) -> str:
@@ -351,7 +341,7 @@ def _evidence_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
         text += f"; time: {facts.duration_source}{error}"
     if results[-1].verdict.outcome is Outcome.GRACEFUL and _ends_unseen(results[-1].observation):
         text += "; how other processes ended, if there were any, was not seen"
-    return _hanging("evidence", f"{text}.", width)
+    return hanging("evidence", f"{text}.", width)
 
 
 def _ends_unseen(seen: Observation) -> bool:
@@ -366,74 +356,74 @@ def _cause_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
     return [
         line
         for item in causes.values()
-        for line in _hanging("cause", f"{item.evidence.rstrip('.')}. [{item.id}]", width)
+        for line in hanging("cause", f"{item.evidence.rstrip('.')}. [{item.id}]", width)
     ]
 
 
-def _finding_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint) -> list[str]:
+def _finding_lines(results: tuple[TrialResult, ...], width: int, paint: Paint) -> list[str]:
     """Every rule once, in the words of the trial with the longest stop timeout, gravest first."""
     findings = {finding.rule: finding for result in results for finding in result.verdict.findings}
     order = list(Severity)
-    colours = {Severity.ERROR: _RED, Severity.WARNING: _YELLOW, Severity.NOTE: _DIM}
+    colours = {Severity.ERROR: RED, Severity.WARNING: YELLOW, Severity.NOTE: DIM}
     return [
         line
         for finding in sorted(findings.values(), key=lambda finding: order.index(finding.severity))
-        for line in _hanging(
+        for line in hanging(
             finding.severity, f"{finding.message} [{finding.rule}]", width, paint, colours[finding.severity]
         )
     ]
 
 
-def _log_lines(results: tuple[TrialResult, ...], width: int, paint: _Paint) -> list[str]:
+def _log_lines(results: tuple[TrialResult, ...], width: int, paint: Paint) -> list[str]:
     """The end of the log of the longest bad stop; a graceful one needs no log."""
     bad = [result for result in results if result.verdict.outcome is not Outcome.GRACEFUL]
     logs = printable(bad[-1].observation.logs.text).rstrip("\n") if bad else ""
     if not logs:
         return []
-    last = [_fit(line.expandtabs(), width - 4).rstrip() for line in logs.split("\n")[-LOG_LINES:]]
+    last = [fit(line.expandtabs(), width - 4).rstrip() for line in logs.split("\n")[-LOG_LINES:]]
     title = f"last lines of the log at stop timeout {timeout(bad[-1].observation.stop_timeout_ns)}:"
-    return ["", f"  {title}", *(paint(f"    {line}".rstrip(), _DIM) for line in last)]
+    return ["", f"  {title}", *(paint(f"    {line}".rstrip(), DIM) for line in last)]
 
 
-def _claim_lines(report: Report, width: int, paint: _Paint, scenario: str | None = None) -> list[str]:
+def _claim_lines(report: Report, width: int, paint: Paint, scenario: str | None = None) -> list[str]:
     """What the stops show about all stops. `scenario` None: of every one, each with its name."""
     lines = []
     for row in claims_text.rows(report, scenario):
         name = f"{row.scenario}, " if scenario is None else ""
         text = f"{name}stop timeout {row.place}: {row.statement}"
-        lines += _hanging(f"{row.mark} {row.word}", text, width, paint, _CLAIM_COLOURS[row.status])
+        lines += hanging(f"{row.mark} {row.word}", text, width, paint, _CLAIM_COLOURS[row.status])
     return lines
 
 
 def _advice_lines(advice: TimeoutAdvice, width: int) -> list[str]:
     """The recommended stop timeout with its basis, or what it lacks."""
     value = "" if advice.recommended_ns is None else f"{timeout(advice.recommended_ns)}. "
-    return _hanging("recommended stop timeout", f"{value or 'none. '}{advice.basis}", width)
+    return hanging("recommended stop timeout", f"{value or 'none. '}{advice.basis}", width)
 
 
-def _remedy_lines(section: remedy_text.RemedySection, width: int, paint: _Paint) -> list[str]:
+def _remedy_lines(section: remedy_text.RemedySection, width: int, paint: Paint) -> list[str]:
     """Everything that was tried, the best first, with lines to paste for the first cures."""
     measured = all(item.effect is not RemedyEffect.NOT_MEASURED for item in section.remedies)
     fresh = " Each was tried on a fresh container:" if measured else ""
-    lines = _wrapped(section.headline + fresh, width)
+    lines = wrapped(section.headline + fresh, width)
     for number, remedy in enumerate(section.remedies):
-        colour = _REMEDY_COLOURS.get(remedy.effect, _YELLOW)
-        lines += _hanging(remedy.mark, f"{remedy.title}: {remedy.result}", width, paint, colour)
-        lines += [line for note in remedy.notes for line in _hanging("   note", note, width, paint, _YELLOW)]
+        colour = _REMEDY_COLOURS.get(remedy.effect, YELLOW)
+        lines += hanging(remedy.mark, f"{remedy.title}: {remedy.result}", width, paint, colour)
+        lines += [line for note in remedy.notes for line in hanging("   note", note, width, paint, YELLOW)]
         for paste in remedy.lines if number < SHOWN_CURES else ():
             first, *rest = printable(paste.text).split("\n")
             lines += [f"       {paste.place + ':':<21}{first}", *(" " * 28 + line for line in rest)]
     return lines
 
 
-def _remedy_summary(section: remedy_text.RemedySection, width: int, paint: _Paint) -> list[str]:
+def _remedy_summary(section: remedy_text.RemedySection, width: int, paint: Paint) -> list[str]:
     """`cure  shell-form: exec form: graceful after 0.031 s, exit code 0`, or that there is none."""
     cures = [item for item in section.remedies if item.effect is RemedyEffect.CURES]
     if not cures:
-        return _hanging("no cure", f"{section.scenario}: {section.headline}", width, paint, _YELLOW)
+        return hanging("no cure", f"{section.scenario}: {section.headline}", width, paint, YELLOW)
     more = f" (and {count_of(len(cures) - 1, 'other')})" if len(cures) > 1 else ""
     text = f"{section.scenario}: {cures[0].title}: {cures[0].result}{more}"
-    return _hanging("cure", text, width, paint, _GREEN)
+    return hanging("cure", text, width, paint, GREEN)
 
 
 # ── Text ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -442,44 +432,3 @@ def _remedy_summary(section: remedy_text.RemedySection, width: int, paint: _Pain
 def _trial_name(result: TrialResult) -> str:
     """Its title, without "repetition 1": most runs have no other."""
     return trial_title(result.observation).removesuffix(", repetition 1")
-
-
-def _plain(text: str, _colour: str) -> str:
-    return text
-
-
-def _coloured(text: str, colour: str) -> str:
-    return f"\x1b[{colour}m{text}\x1b[0m" if colour and text else text
-
-
-def _painter(colour: bool) -> _Paint:
-    return _coloured if colour else _plain
-
-
-def _hanging(label: str, text: str, width: int, paint: _Paint = _plain, colour: str = "") -> list[str]:
-    """`label  text`, the following lines indented under the text."""
-    first, *rest = _wrapped(one_line(text), width - _cells(label) - 4) or [""]
-    indent = " " * (_cells(label) + 4)
-    return [f"  {paint(label, colour)}  {first}".rstrip(), *(indent + line for line in rest)]
-
-
-def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    return textwrap.wrap(text, max(width, 20), subsequent_indent=indent, break_on_hyphens=False)
-
-
-def _cells(text: str) -> int:
-    """Columns that a terminal gives the text: East Asian characters take two, combining ones none."""
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def _fit(text: str, width: int) -> str:
-    """Exactly `width` columns: padded, or cut with an ellipsis."""
-    from rich.cells import set_cell_size
-
-    return set_cell_size(text, width) if _cells(text) <= width else set_cell_size(text, width - 1) + "…"
-
-
-def _ascii(text: str) -> str:
-    return text.translate(ASCII_MARKS).encode("ascii", "replace").decode("ascii")

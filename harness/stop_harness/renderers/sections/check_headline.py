@@ -101,7 +101,7 @@ def _ecs(row: Compliance, decisive: TrialResult | None = None) -> str:
     """`not compliant with the default of 30 s.`, with the reason unless the first line has it."""
     default = f"with the default of {timeout(row.default_timeout_ns)}"
     if row.status is ComplianceStatus.INCONCLUSIVE:
-        return f"whether it is compliant {default} is not known. {one_line(row.reason)}"
+        return f"not known. {one_line(row.reason)}"
     if row.status is ComplianceStatus.COMPLIANT:
         spare = "" if row.headroom_ns is None else f", {precise_seconds(row.headroom_ns)} to spare"
         return f"compliant {default}{spare}."
