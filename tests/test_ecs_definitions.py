@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from stop_harness.ecs import dependencies, stop_timeouts
 from stop_harness.ecs.dependencies import Condition
@@ -251,10 +251,11 @@ def test_any_text_is_an_identifier_or_refused(text: str) -> None:
     maximum=st.sampled_from([150, 200]),
     flags=st.lists(st.tuples(st.booleans(), st.booleans()), max_size=12),
 )
+@example(desired=1, minimum=50, maximum=150, flags=[(False, True)])
 def test_a_rollout_keeps_enough_and_ends(
     desired: int, minimum: int, maximum: int, flags: list[tuple[bool, bool]]
 ) -> None:
-    """Never below the minimum, never above the maximum, and done after finitely many steps."""
+    """Never below the minimum, never above the maximum, and done after finitely many steps where both leave room."""
     members = tuple(rollout.Member(str(i), new, ready) for i, (new, ready) in enumerate(flags))
     least, most = -(-desired * minimum // 100), max(desired * maximum // 100, desired)
     for turn in range(60):
@@ -267,5 +268,7 @@ def test_a_rollout_keeps_enough_and_ends(
             break
         new = tuple(rollout.Member(f"n{turn}.{i}", True, False) for i in range(move.start))
         members = (*(replace(member, ready=True) for member in kept), *new)
+    if desired and least == most:  # one task, 100 and 150 %: no task more, no task less; ECS waits for ever, too
+        return
     assert len(members) == desired
     assert all(member.new for member in members)
