@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from pathlib import Path
@@ -191,7 +192,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     killed a command on purpose and wait for its containers to go.
     """
     before = session.config.stash.get(ORPHANS, None)
-    if before is not None and (left := _our_containers(_is_an_orphan) - before):
+    if before is None:
+        return
+    deadline = time.monotonic() + REAPED_WITHIN_S
+    while (left := _our_containers(_is_an_orphan) - before) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    if left:
         session.config.stash[LEFT] = left
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -202,6 +208,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("left behind", red=True)
         terminalreporter.line(f"containers of dead commands are left on the engine: {left}")
 
+
+REAPED_WITHIN_S = 20
+"""Somebody else's command may have been killed on this engine a moment ago, and its reaper be at work."""
 
 ORPHANS, LEFT = pytest.StashKey[set[str]](), pytest.StashKey[set[str]]()
 
