@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Most tests wait for containers: twice as many at once as a small machine has cores.
 WORKERS ?= 4
-PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup
+PYTEST := $(BIN)/pytest --numprocesses $(WORKERS)
 
 .PHONY: help run test test-all test-bounds lock test-fast test-faults test-known-stops test-engines lint format docs known-stops benchmark accuracy witness base-image example clean
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import tempfile
 import time
@@ -27,9 +28,6 @@ from tests.tcp_engine import behind_tcp
 ONLY_WITH = {"known_stops": "--known-stops", "oracle": "--oracles", "long": "--long"}
 """Marks of tests that `make test` leaves out, and the options with which they run."""
 
-SECOND_ENGINE = {"second_docker", "engine_in_a_vm"}
-"""Fixtures that start one: a worker of its own for all of their tests, for it takes ten seconds to start."""
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """An option for each mark of tests that run only when they are asked for."""
@@ -43,9 +41,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in unwanted)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = sorted((item for item in items if item not in left_out), key=_needs_the_machine)
-    for item in items:
-        if SECOND_ENGINE.intersection(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("second engine"))
 
 
 def _needs_the_machine(item: pytest.Item) -> bool:
@@ -53,6 +48,33 @@ def _needs_the_machine(item: pytest.Item) -> bool:
 
 
 # ── Tests side by side ───────────────────────────────────────────────────────────────────────────────────────────────
+
+DEAR = ("tests/faults/test_faults.py", "tests/test_remedies.py")
+"""Files whose fixture performs the runs that all of its tests look at."""
+
+
+def _stay_together(nodeid: str) -> str:
+    """Tests with the same answer are run by one worker, for another would have to perform the same runs again.
+
+    Those of a file in `DEAR`, and those of the contract suite on one engine.
+    """
+    path, _, name = nodeid.partition("::")
+    if path == "tests/test_contract.py":
+        return re.sub(r".*\[([^-\]]+).*", r"contract \1", name)
+    return path if path in DEAR else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """By that, the largest first. (`xdist_group` would say the same, but pytest-xdist 3.8 loses it with pytest 9.2.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):  # type: ignore[misc] # no types of its own
+        def _split_scope(self, nodeid: str) -> str:
+            return _stay_together(nodeid)
+
+    return Together(config, log)
+
 
 TURNS = pytest.StashKey[Path]()
 """Folder with the locks by which the workers of pytest-xdist take turns; none where there is one process."""

@@ -199,22 +199,17 @@ def _run_all(open_engine: Callable[[str], Engine], scenarios: tuple[Scenario, ..
     return {name: by_scenario[number] for name, number in numbers.items() if name not in left_out}
 
 
-def marks(engine: str) -> list[pytest.MarkDecorator]:
-    """One worker looks at all results of an engine: another one would stop all subjects again."""
-    if engine == "engine_in_a_vm":
-        return [pytest.mark.docker, pytest.mark.long, pytest.mark.xdist_group("second engine")]
-    return [pytest.mark.docker, pytest.mark.xdist_group(f"contract {engine}")]
-
-
 @pytest.fixture(
     scope="module",
     params=[
         "simulated",
-        pytest.param("process", marks=[pytest.mark.namespaces, pytest.mark.xdist_group("contract process")]),
-        pytest.param("docker", marks=marks("docker")),
-        pytest.param("docker through TCP with a witness", marks=marks("tcp")),
-        pytest.param("ecs", marks=marks("ecs")),
-        *(pytest.param(name, marks=marks(way)) for name, way in REACHED.items()),
+        pytest.param("process", marks=pytest.mark.namespaces),
+        pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("docker through TCP with a witness", marks=pytest.mark.docker),
+        pytest.param("ecs", marks=pytest.mark.docker),
+        pytest.param("docker by tls", marks=pytest.mark.docker),
+        pytest.param("docker by ssh", marks=pytest.mark.docker),
+        pytest.param("docker in a VM", marks=[pytest.mark.docker, pytest.mark.long]),
     ],
 )
 def results(request: pytest.FixtureRequest) -> dict[str, TrialResult]:

@@ -358,7 +358,6 @@ def tried() -> dict[str, tuple[TriedRemedy, ...]]:
 
 
 @pytest.mark.docker
-@pytest.mark.xdist_group("remedies")
 @pytest.mark.parametrize("name", CURED)
 def test_the_cure_is_found_and_measured(tried: dict[str, tuple[TriedRemedy, ...]], name: str) -> None:
     """On a real container, with its duration and lines to paste."""
@@ -369,7 +368,6 @@ def test_the_cure_is_found_and_measured(tried: dict[str, tuple[TriedRemedy, ...]
 
 
 @pytest.mark.docker
-@pytest.mark.xdist_group("remedies")
 def test_an_init_over_a_script_is_never_called_a_cure(tried: dict[str, tuple[TriedRemedy, ...]]) -> None:
     """It leaves at once, and the program is SIGKILLed: proved where the kernel's record is at hand, else not proved."""
     for name in ("shell-form", "entrypoint-without-exec"):
