@@ -258,7 +258,7 @@ FORKS_AT_THE_STOP = (
     "$|=1; $SIG{TERM}=sub{if(!fork){exec qw(sleep 100)} select(undef,undef,undef,0.2); exit 0}; "
     "print qq(ready\\n); sleep 1 while 1"
 )
-BY_ANOTHER = ", by another process of the container N ms before PID N left"
+BY_ANOTHER = ", by another process of the container N ms before PID N exited"
 
 
 def subject(*command: str, init: bool = False) -> Subject:
