@@ -1,8 +1,11 @@
 """One stop with the longest timeout → what each shorter timeout would have shown. Pure.
 
-The container does not see its stop timeout, so until the shorter one has passed both stops are the same stop. Whoever
-had exited by then left; whoever was still there would have met SIGKILL. Between the two lies a moment that nobody can
-decide afterwards, because engines send SIGKILL a little late and clocks err: there the derived trial says nothing.
+The container does not see its stop timeout, so until the shorter one has passed both stops are the same stop:
+
+- A container that had exited by then would have exited in the shorter stop as well.
+- One that was still running would have met SIGKILL.
+- Around the shorter timeout neither can be said, because engines send SIGKILL a little late and clocks err. There the
+  derived trial is open.
 
 The derived observation is the record that the shorter stop would have left, so that it is judged like any other. It
 never claims more than the real one: no SIGKILL is observed in it, and what the real one leaves open stays open.
@@ -33,14 +36,16 @@ def derive(real: Observation, stop_timeout_ns: int, trial_id: str) -> Observatio
     """The observation of trial `trial_id`, the same stop with a shorter timeout than `real` had."""
     same = replace(real, trial_id=trial_id, stop_timeout_ns=stop_timeout_ns, derived_from=real.trial_id)
     if real.problem is not None or real.exited_before_stop or stop_sequence.was_cut_short(real):
-        return same
+        return same  # no timeout had a part in any of these
     if real.task is not None:
         return _open(same, "when a container of a task is told to stop depends on when others were killed")
     stay = _stay(real, stop_sequence.facts(real))
     if isinstance(stay, str):
         return _open(same, f"{real.trial_id}, which it is derived from, does not tell: {stay}")
+    # Over before the shorter timeout, even if the clock and the engine both erred: the record stands as it is.
     if stay.at_most_ns is not None and stay.at_most_ns + DEADLINE_TOLERANCE_NS < stop_timeout_ns:
         return same
+    # Not surely beyond the timeout either: it may have exited first, or SIGKILL may have.
     if stay.at_least_ns <= stop_timeout_ns + DEADLINE_TOLERANCE_NS:
         return _open(same, f"{stay.text}: too close to the stop timeout to derive who would have been first")
     return _killed(same, stay)
@@ -48,8 +53,11 @@ def derive(real: Observation, stop_timeout_ns: int, trial_id: str) -> Observatio
 
 @dataclass(frozen=True)
 class _Stay:
-    """How long PID 1 stayed after the stop signal: from `at_least_ns` to `at_most_ns`, None for unknown because SIGKILL
-    ended it. `left_after_ns`: when it exited by itself; None if it was ended."""
+    """How long PID 1 stayed after the stop signal.
+
+    `at_least_ns`, `at_most_ns`: the bounds of it. `at_most_ns` is None where SIGKILL ended it, so that nobody knows how
+    long it would have stayed. `left_after_ns`: when it exited by itself, None if it was ended. `text` says it in words.
+    """
 
     at_least_ns: int
     at_most_ns: int | None
@@ -64,10 +72,13 @@ def _stay(real: Observation, facts: StopFacts) -> _Stay | str:
         return others
     if facts.sigkill_evidence is SigkillEvidence.UNKNOWN:
         return facts.sigkill_reason
+    # An exit after the deadline without SIGKILL contradicts the stop path, so that the record's own times are in doubt.
     if stop_sequence.left_late(real, took) and facts.sigkill_evidence is SigkillEvidence.NOT_SENT:
         return "it exited later than its own stop timeout, yet without SIGKILL"
     by_engine = facts.sigkill_evidence is not SigkillEvidence.NOT_SENT and real.stop_signal != signals.SIGKILL
     if by_engine:
+        # SIGKILL shows that it lived until the timeout; an exit that was stamped earlier, within the error of its
+        # clock, takes that certainty back.
         waited = real.stop_timeout_ns
         unsure = REMOTE_LATENESS_NS if error is None else error
         lived = waited if took is None else min(waited, took - unsure)
@@ -75,6 +86,7 @@ def _stay(real: Observation, facts: StopFacts) -> _Stay | str:
     if took is None or error is None:
         return "how long it took is not known well enough"
     text = f"in {real.trial_id} it exited {precise_seconds(took)} after the stop signal"
+    # The OOM killer's end says how long it stayed, but not that it would have exited by itself at that moment.
     return _Stay(took - error, took + error, text, None if facts.oom_during_stop else took)
 
 
@@ -83,6 +95,7 @@ def _killed(same: Observation, stay: _Stay) -> Observation:
     oom_events = [event for event in same.events if event.kind is EventKind.OOM]
     struck_after = [_since_signal(same, event) for event in oom_events]
     if same.oom_killed:
+        # An OOM kill counts only before the timeout, and is open where its moment is unknown or too close to it.
         near = [
             after for after in struck_after
             if after is None or abs(after - same.stop_timeout_ns) <= DEADLINE_TOLERANCE_NS

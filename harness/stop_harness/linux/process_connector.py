@@ -43,11 +43,13 @@ class ProcessConnector(Watches):
         """See `Watches.watch`."""
         if container_id and not proc.is_first_process_of(pid_one, container_id):
             return None
+        # Not the first process of a namespace of its own: its exit would take nobody with it.
         numbers = proc.namespace_pids(proc.status_of(pid_one))
         if len(numbers) < 2 or numbers[-1] != 1:
             return None
         watch = self._begin(pid_one, len(numbers) - 1)
         try:
+            # One look may miss what is started while it lasts; a look that finds nobody new proves that all are known.
             for _ in range(MOST_LOOKS):
                 if not self._take_in(watch, proc.living(proc.roots(pid_one, jobs, container_id))):
                     return watch
@@ -78,12 +80,12 @@ class ProcessConnector(Watches):
         for pid in pids:
             with self._changed:
                 if pid in self._owner:
-                    continue
+                    continue  # added by its fork event, or at an earlier look
                 process = self._add(watch, pid, f"a process (host PID {pid})", time.monotonic_ns())
             # Read after it was added: if it still lives now, its exit event is yet to come.
             status = proc.status_of(pid)
             with self._changed:
-                if proc.is_dead(status):
+                if proc.is_dead(status):  # its exit may have been told before it was known
                     watch.processes.pop(pid, None)
                     self._owner.pop(pid, None)
                 else:
@@ -104,6 +106,7 @@ class ProcessConnector(Watches):
             try:
                 events = self._listener.read()
             except OSError as error:
+                # ENOBUFS: events were dropped, and the socket goes on. Any other error ends the listening for good.
                 self._miss(broken=error.errno != errno.ENOBUFS)
                 if error.errno != errno.ENOBUFS:
                     return
@@ -113,7 +116,7 @@ class ProcessConnector(Watches):
                     self._take(event)
                 self._name()
                 self._changed.notify_all()
-            if len(events) < BATCH:
+            if len(events) < BATCH:  # the queue is empty; a full batch means that more is waiting
                 self._nap()
 
     def _nap(self) -> None:
@@ -127,6 +130,7 @@ class ProcessConnector(Watches):
     def _take(self, event: ProcessEvent) -> None:
         if event.what == ACKNOWLEDGED:  # somebody began to listen; it carries his number
             return
+        # The kernel numbers the events of each CPU by itself, so that a gap shows on which one some were lost.
         if event.sequence != self._next_sequence.get(event.cpu, event.sequence):
             self._catch_up(event)
         self._next_sequence[event.cpu] = (event.sequence + 1) & 0xFFFFFFFF
@@ -138,7 +142,7 @@ class ProcessConnector(Watches):
         The child of a lost fork is found now, or by its exit. A lost exit leaves a process without an end, and that
         watch without an answer.
         """
-        if time.monotonic_ns() - event.at_ns > MOST_LAG_NS:
+        if time.monotonic_ns() - event.at_ns > MOST_LAG_NS:  # whoever was born and died in the gap is out of sight
             self._miss()
             return
         for watch in set(self._owner.values()):
@@ -154,6 +158,7 @@ class ProcessConnector(Watches):
         """Read names and inner pids of what is new, after a whole batch: most short-lived ones are gone by then."""
         for pid in self._unnamed:
             watch = self._owner.get(pid)
+            # A killed one keeps the name that it had: its pid may belong to somebody else by now.
             if watch is not None and pid in watch.processes and pid not in watch.killed:
                 status = proc.status_of(pid)
                 if not proc.is_dead(status):

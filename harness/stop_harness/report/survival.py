@@ -130,9 +130,9 @@ def curve(known: Durations) -> tuple[CurvePoint, ...]:
     for at, times in groupby(sorted((*known.measured_ns, *known.cut_off_ns))):
         ended = ends[at]  # whoever was cut off at this very time was watched up to it
         running *= (watched - ended) / watched
-        if running == 1:
+        if running == 1:  # nobody has exited yet: Greenwood's formula divides by log 1
             low, high = _TAIL ** (1 / watched), 1.0
-        elif running == 0:
+        elif running == 0:  # nobody is left: it divides by 0
             before = points[-1].high if points else 1.0
             low, high = 0.0, before if known.cut_off_ns else share(0, known.stops).high
         else:
@@ -140,7 +140,7 @@ def curve(known: Durations) -> tuple[CurvePoint, ...]:
             spread = _DEVIATIONS * sqrt(variance) / -log(running)
             low, high = running ** exp(spread), running ** exp(-spread)
         points.append(CurvePoint(at, running, low, high))
-        watched -= len(tuple(times))
+        watched -= len(tuple(times))  # who exited and who was cut off at this time: neither is watched any longer
     return tuple(points)
 
 
@@ -172,9 +172,13 @@ def percentile(known: Durations, percent: int, steps: tuple[CurvePoint, ...]) ->
     statistics: Hahn and Meeker, Statistical Intervals, 1991, section 5.2). A stop that was cut off counts at its
     timeout for the lower bound and as endless for the upper one, so that both hold whatever cut it off.
     """
+    # 1e-9, because 1 − 0.9 is a little less than 0.1 as floating-point numbers go.
     reached = (step.after_ns for step in steps if step.still_running <= 1 - percent / 100 + 1e-9)
     below, above = _order_ranks(known.stops, percent / 100)
+    # Lower bound: a stop that was cut off lasted at least its timeout, so it stands at that rank or a higher one.
     shortest = sorted((*known.measured_ns, *known.cut_off_ns))
+    # Upper bound: it may have lasted for ever, so those that were cut off take the highest ranks, and a bound among
+    # them is none.
     first_cut_off = len(known.measured_ns)
     return Percentile(
         percent,
@@ -251,8 +255,10 @@ def _ways_to_win(m: int, n: int) -> list[int]:
     m, n = min(m, n), max(m, n)
     ways = [1] + [0] * (m * n)
     for i in range(1, m + 1):
+        # Times 1 − q^(n + i), from the highest power down, so that no term is used after it was changed; …
         for power in range(m * n, n + i - 1, -1):
             ways[power] -= ways[power - n - i]
+        # … and divided by 1 − q^i, from the lowest power up, because each term needs the one before it.
         for power in range(i, m * n + 1):
             ways[power] += ways[power - i]
     return ways

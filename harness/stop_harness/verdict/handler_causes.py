@@ -70,7 +70,11 @@ class Scene:
 
 
 def handler_cause(scene: Scene) -> Cause | None:
-    """The first of these that the evidence supports; None if none is."""
+    """The first of these that the evidence supports; None if none is.
+
+    The order goes from evidence that admits one reading (a stop timeout too short for anybody, a connection that was
+    held) to evidence that needs the others excluded (it sleeps as before).
+    """
     for rule in (
         _no_time,
         _held_connection,
@@ -92,6 +96,7 @@ def handler_cause(scene: Scene) -> Cause | None:
 
 
 def _no_time(scene: Scene) -> Cause | None:
+    # Below a second a handler may be slow for the machine's reasons, and nothing can be said against the program.
     if scene.seen.stop_timeout_ns >= NS_PER_S:
         return None
     text = f"has a handler for {scene.signal_name}, and a stop timeout of {scene.seen.stop_timeout_ns / NS_PER_S:g} s"
@@ -101,6 +106,7 @@ def _no_time(scene: Scene) -> Cause | None:
 def _handler_gone(scene: Scene) -> Cause | None:
     """Caught before, default now: the handler reset itself and raised the signal again."""
     late = scene.target_late
+    # Behind an init it is not PID 1, and a signal that it raises again does end it.
     if late is None or reaction(scene.target, scene.signal) is not Reaction.CAUGHT or scene.via:
         return None
     if reaction(late, scene.signal) is not Reaction.DEFAULT:
@@ -122,6 +128,8 @@ def _held_connection(scene: Scene) -> Cause | None:
         kind = held[0].kind.value.replace("_", "-")
         text = f"a client still held its {kind} connection when SIGKILL came"
         return Cause("waits-for-clients", f"{scene.called} handles {scene.signal_name}, and {text}")
+    # Not held to the end, but served on: the client got an answer after the signal without "Connection: close", and
+    # the program waits for its next request.
     kept = [request for request in scene.seen.requests or () if _kept_alive(request)]
     late = scene.target_late
     if kept and late is not None and reaction(late, scene.signal) is Reaction.CAUGHT and "poll" in late.waits_in:
@@ -150,6 +158,7 @@ def _kept_alive(request: Request) -> bool:
 def _child_ignores(scene: Scene) -> Cause | None:
     """A shell with a trap, or a wrapper, whose one child ignores what it is sent."""
     children = scene.before.children(scene.target)
+    # Only of a shell or a wrapper is it known that it waits for its child; any other program may have its own reasons.
     starts_others = process_tree.is_shell(scene.target) or process_tree.program(scene.target) in process_tree.WRAPPERS
     if not starts_others or len(children) != 1 or scene.late.find(children[0]) is None:
         return None
@@ -169,6 +178,7 @@ def _wrapper(scene: Scene) -> Cause | None:
     waits = late is not None and target.waits_in.startswith(_CHILDREN) and late.waits_in.startswith(_CHILDREN)
     if process_tree.program(target) not in process_tree.WRAPPERS and not (waits and len(children) == 1):
         return None
+    # If anybody below has gone since, somebody did tell them; if a child ignores the signal, passing it on is no cure.
     below = tree.descendants(target)
     if scene.late.processes and any(scene.late.find(each) is None for each in below):
         return None
@@ -203,6 +213,7 @@ def _swallowed(scene: Scene) -> Cause | None:
         return _trap_without_end(scene)
     if line is None or late is None or reaction(late, scene.signal) is not Reaction.CAUGHT:
         return None
+    # Now in a lock where it was not before: it does not go on, it hangs, which `_hangs` says.
     if late.waits_in != scene.target.waits_in and late.waits_in.startswith(_LOCKS):
         return None
     text = f"has a handler for {scene.signal_name}, wrote {log_hints.shown(line)} after it, and went on"
@@ -225,10 +236,12 @@ def _exit_blocked(scene: Scene) -> Cause | None:
     if late is None or (late.threads or 1) < 2:
         return None
     others = f"{(late.threads or 2) - 1} other thread{'s' if (late.threads or 2) > 2 else ''} kept it alive"
-    if late.state == "Z":
+    if late.state == "Z":  # a thread group whose leader has ended stays a zombie until its last thread ends
         return Cause("exit-blocked", f"{scene.called} has ended its main thread; {others}")
     if not late.waits_in.startswith(_LOCKS) or log_hints.works_on_shutdown(scene.seen.log_after_signal):
         return None
+    # A lock is where idle threads of a runtime wait, too. It counts only if the main thread came there after the
+    # signal, or said that it exits. The JVM's main thread is in such a wait all the time.
     moved = scene.target.waits_in and not scene.target.waits_in.startswith(_LOCKS)
     line = log_hints.says_it_exits(scene.seen.log_after_signal)
     if moved or (line and process_tree.program(late) in process_tree.RUNTIMES - {"java"}):
@@ -265,10 +278,12 @@ def _hangs(scene: Scene) -> Cause | None:
         return None
     start = f"{scene.called} got {scene.signal_name}, and {scene.looked_after}"
     moved = bool(scene.target.waits_in) and late.waits_in != scene.target.waits_in
+    # It slept before and runs now: the handler spins. One that ran all the time may not have looked at its signal.
     if late.state == "R" and scene.target.state != "R":
         return Cause("handler-hangs", f"{start} it is busy and does not leave")
     if late.waits_in.startswith(_LOCKS) and (moved or late.threads == 1):
         return Cause("handler-hangs", f"{start} its only thread waits for a lock, which nobody is left to release")
+    # Waiting for a child is what many programs do all day; only where it began after the signal is it the handler.
     if late.waits_in.startswith(_CHILDREN) and moved:
         children = scene.late.children(late)
         whom = f" {scene.late.name(children[0])}," if children else " a child,"
@@ -283,10 +298,12 @@ def _sleeps_on(scene: Scene) -> Cause | None:
     late = scene.target_late
     if late is None or not any(word in late.waits_in for word in _SLEEPS):
         return None
+    # It woke up again and again and slept again: the handler returned, and the loop took no notice.
     naps = _naps(scene)
     if naps is not None and naps >= MIN_NAPS:
         text = f"has a handler for {scene.signal_name}, and went on: it slept {naps} times within the next second"
         return Cause("handler-swallowed", f"{scene.called} {text}")
+    # It began to sleep only after the signal: the sleep is in the handler.
     if scene.target.waits_in and not any(word in scene.target.waits_in for word in _SLEEPS):
         text = f"got {scene.signal_name}, and {scene.looked_after} it sleeps where it did not before"
         return Cause("handler-too-slow", f"{scene.called} {text}")

@@ -231,11 +231,13 @@ class NamespaceWitness:
 
     def look(self) -> None:
         """Take in who lives now. Costs about 0.1 ms and 0.1 ms more per process."""
+        # Once PID 1 exits the kernel kills the others, and one that is gone now would look as if it had been killed
+        # from within.
         if self._pid_one_is_leaving():
             return
         now = time.monotonic_ns()
         for pid, seen in list(self.living.items()):
-            if select.select([seen.pidfd], [], [], 0)[0]:
+            if select.select([seen.pidfd], [], [], 0)[0]:  # readable: it has ended
                 seen.gone_ns = now
                 del self.living[pid]
         try:
@@ -294,5 +296,6 @@ class NamespaceWitness:
                 lost.append(f"{seen.label}, by another process of the container {before_ms} ms before PID 1 exited")
             os.close(seen.pidfd)
         self.all.clear()
+        # One proved loss is an answer. "Nobody was lost" is one only if everybody was seen and told how they ended.
         known = lost or not (self.unsure or suspected)
         return (lost if known else None), suspected

@@ -120,6 +120,7 @@ class Shim:
             if pid in self._companions:
                 self._companions[pid] = status
             if pid == self.child and not self.exited:
+                # Stamped first: whatever is done before this line would be added to the shutdown duration.
                 self.events.append(("exited", time.monotonic_ns(), "waitpid(2) by the waiting parent", None))
                 self.wait_status = status
                 if self._own_group:
@@ -127,13 +128,13 @@ class Shim:
 
     def _take_requests(self) -> None:
         piece = os.read(REQUESTS, READ_BYTES)
-        if not piece:
+        if not piece:  # the end of standard input: the harness is gone
             self.die()
         *lines, self._unread = (self._unread + piece).split(b"\n")
         for line in lines:
             request = json.loads(line)
             if request["do"] != "kill":
-                self.requests.append(request)
+                self.requests.append(request)  # answered in turn; `kill` must not wait behind a `stop` that lasts
             elif self.child is not None and not self.exited:
                 self._send(signal.SIGKILL, "kill(2) by the waiting parent, asked to end it at once")
 
@@ -191,7 +192,7 @@ class Shim:
     def _end_group(self) -> None:
         """Do to the rest of a process group what the kernel does to the rest of a PID namespace."""
         assert self.child is not None
-        if LINUX:
+        if LINUX:  # asked before they are killed: afterwards nobody could tell who had still lived
             self.lost = self._living_orphans()
         for group in (self.child, *(pid for pid, status in self._companions.items() if status is None)):
             kill_if_there(os.killpg, group)
@@ -326,6 +327,7 @@ class Shim:
         status = self._companions.pop(pid)
         if status is None and not self.exited:
             kill_if_there(os.killpg, pid)
+        # A command that ended with PID 1, by the kernel's SIGKILL or for want of its namespace, failed for that reason.
         cut_off = status is None or status == signal.SIGKILL or (failure or {}).get("failed") == "namespaces"
         if cut_off and status is not None:  # by PID 1's end, which is known only after this one's?
             self.pass_time(time.monotonic_ns() + LEAVING_NS)
@@ -345,17 +347,18 @@ class Shim:
 
     def stop(self, request: dict[str, Any]) -> dict[str, Any]:
         """The stop path: `signal`, wait `timeout_ns`, SIGKILL. Like Docker, timeout 0 still sends the stop signal."""
+        # In a process group nobody is SIGKILLed because the first process exits: `_end_group` tells who still lived.
         witness = None if self._own_group or self.child is None else kernel.NamespaceWitness(self.child)
         if witness is not None:
             witness.look()
-        self._reap()
+        self._reap()  # right before the signal: a stop of nothing must not look like a prompt one
         if self.exited:
             self.exited_before_stop = True
             return {}
         self._send(request["signal"], "kill(2) by the waiting parent")
         sent_ns = self.events[-1][1]
         self._wait_and_look(sent_ns, sent_ns + request["timeout_ns"], witness)
-        self._reap()
+        self._reap()  # an exit at the last moment, whose SIGCHLD was not yet read, is no SIGKILL
         if not self.exited:
             self._send(signal.SIGKILL, "kill(2) by the waiting parent")
         while not self.exited:
@@ -375,6 +378,7 @@ class Shim:
             before_ns = time.monotonic_ns()
             witness.look()
             cost_ns = time.monotonic_ns() - before_ns
+            # Never more than a twentieth of the time is spent on looking, however many processes there are.
             pause_ns = max(min(2 * pause_ns, LOOK_INTERVAL_NS), 20 * cost_ns)
         self.pass_time(deadline_ns)
 
