@@ -129,12 +129,13 @@ def stops(engine: str, drains_s: tuple[float, ...], count: int, jobs: int) -> tu
 
 def _stop(result: TrialResult) -> Stop:
     seen, facts = result.observation, result.verdict.facts
-    told = TRUTH.search(seen.logs.text)
+    log = seen.looks.logs.text
+    told = TRUTH.search(log)
     if told is None or facts.shutdown_duration_ns is None:
-        raise SystemExit(f"{seen.trial_id} was not measured: {result.verdict.reason} {seen.problem} {seen.logs.text!r}")
+        raise SystemExit(f"{seen.trial_id} was not measured: {result.verdict.reason} {seen.problem} {log!r}")
     received_ns, received_wall_ns, exiting_ns, exiting_wall_ns = map(int, told.groups())
     truth = (received_ns, received_wall_ns, exiting_ns, exiting_wall_ns)
-    return Stop(*truth, facts.shutdown_duration_ns, str(facts.duration_source), seen.events)
+    return Stop(*truth, facts.shutdown_duration_ns, str(facts.duration_source), seen.record.events)
 
 
 class Quiet:

@@ -128,7 +128,8 @@ def _performer(engine: DockerEngine) -> Callable[[], Cost]:
         cost = Cost(time.monotonic() - begun, time.process_time() - cpu, 0, 0, 0)
         outcome = judge(seen, scenario).outcome
         if outcome is not Outcome.GRACEFUL:
-            raise SystemExit(f"the subject of the benchmark was {outcome}, not graceful: {seen.problem or seen.events}")
+            why = seen.problem or seen.record.events
+            raise SystemExit(f"the subject of the benchmark was {outcome}, not graceful: {why}")
         return cost
 
     return perform

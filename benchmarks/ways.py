@@ -180,7 +180,7 @@ def most_at_once(journal: Path) -> int:
     """How many trials were between the start of their container and its exit at the same moment, by the record."""
     moments: list[tuple[int, int]] = []
     for line in journal.read_text(encoding="utf-8").splitlines():
-        events = json.loads(line)["observation"]["events"]
+        events = json.loads(line)["observation"]["record"]["events"]
         stamps = [event["at_ns"] for event in events if event["clock"] == "harness"]
         moments += [(min(stamps), 1), (max(stamps), -1)]
     now = most = 0

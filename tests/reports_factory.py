@@ -15,6 +15,7 @@ from stop_harness.model import (
     Expectation,
     Finding,
     LogTail,
+    Looks,
     Observation,
     Outcome,
     Problem,
@@ -29,6 +30,7 @@ from stop_harness.model import (
     Status,
     StopFacts,
     StopPlan,
+    StopRecord,
     StoredRun,
     Subject,
     TrialResult,
@@ -138,19 +140,20 @@ def trial(sample: Sample, timeout_s: float, repetition: int = 1, engine: EngineI
         stop_after_ns=0,
         repetition=repetition,
         started_at="2026-11-23T11:39:57.000000Z",
-        stop_signal=sample.signal,
-        stop_signal_source="image STOPSIGNAL" if sample.signal != 15 else "default",
-        events=_events(sample, duration, nanoseconds(timeout_s) if killed else None, exit_code) if ran else (),
-        exit_code=exit_code if outcome is not Outcome.INCONCLUSIVE else None,
-        oom_killed=outcome is Outcome.OOM_KILLED,
-        exited_before_stop=outcome is Outcome.NOT_RUNNING,
-        processes=_processes(sample) if ran else None,
-        lost_processes=("python3 worker.py",) if outcome is Outcome.LOSSY else () if ran else None,
         problem=Problem(ProblemKind.NOT_READY, "port 8000 was not open after 20 s")
         if outcome is Outcome.INCONCLUSIVE
         else None,
-        logs=LogTail(sample.log, truncated=False),
         load_average=0.7,
+        record=StopRecord(
+            stop_signal=sample.signal,
+            stop_signal_source="image STOPSIGNAL" if sample.signal != 15 else "default",
+            events=_events(sample, duration, nanoseconds(timeout_s) if killed else None, exit_code) if ran else (),
+            exit_code=exit_code if outcome is not Outcome.INCONCLUSIVE else None,
+            oom_killed=outcome is Outcome.OOM_KILLED,
+            exited_before_stop=outcome is Outcome.NOT_RUNNING,
+            lost_processes=("python3 worker.py",) if outcome is Outcome.LOSSY else () if ran else None,
+        ),
+        looks=Looks(before=_processes(sample) if ran else None, logs=LogTail(sample.log, truncated=False)),
     )
     return TrialResult(observation, _verdict(sample, observation, outcome, duration))
 
@@ -196,7 +199,7 @@ def _verdict(sample: Sample, seen: Observation, outcome: Outcome, duration: int 
     name = signals.name(sample.signal)
     took = f"{(duration or 0) / NS_PER_S:.2f} s"
     reason = {
-        Outcome.GRACEFUL: f"exited with code {seen.exit_code} {took} after {name}",
+        Outcome.GRACEFUL: f"exited with code {seen.record.exit_code} {took} after {name}",
         Outcome.KILLED: f"still running {timeout_s:g} s after {name}; ended by SIGKILL (observed: kill event)",
         Outcome.CRASHED: f"crashed with SIGSEGV, exit code 139, {took} after {name}",
         Outcome.OOM_KILLED: f"the OOM killer struck during the stop; exit code 137 {took} after {name}",

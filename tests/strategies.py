@@ -24,6 +24,7 @@ from stop_harness.model import (
     Readiness,
     Scenario,
     StopPlan,
+    StopRecord,
     Subject,
     TrafficClient,
     TrafficKind,
@@ -391,12 +392,14 @@ def stop(behaviour: Behaviour, stop_timeout_ns: int, engine: EngineInfo, jitter:
         stop_after_ns=0,
         repetition=1,
         started_at="2026-11-23T12:00:00.000+00:00",
-        stop_signal=signals.SIGTERM,
-        events=tuple(sorted(events, key=lambda event: (event.clock, event.at_ns))),
-        exit_code=code,
-        exit_signal=signals.SIGKILL if kernel and (sigkill or oom) else None,
-        oom_killed=oom if engine.reports_oom else None,
-        lost_processes=(),
+        record=StopRecord(
+            stop_signal=signals.SIGTERM,
+            events=tuple(sorted(events, key=lambda event: (event.clock, event.at_ns))),
+            exit_code=code,
+            exit_signal=signals.SIGKILL if kernel and (sigkill or oom) else None,
+            oom_killed=oom if engine.reports_oom else None,
+            lost_processes=(),
+        ),
     )
     return Stop(observation, sigkill, oom, took_ns)
 

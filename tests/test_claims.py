@@ -21,6 +21,7 @@ from stop_harness.engines.simulated import Script, SimulatedEngine, SimulatedSub
 from stop_harness.model import (
     NS_PER_S,
     ClaimStatus,
+    Derivation,
     EngineInfo,
     Expectation,
     Observation,
@@ -64,7 +65,7 @@ def result(status: Status, trial: Trial, *, derived: bool = False) -> TrialResul
         trial.stop_after_ns,
         trial.repetition,
         started_at="",
-        derived_from="another" if derived else None,
+        derivation=Derivation(derived_from="another" if derived else None),
     )
     facts = StopFacts(SigkillEvidence.NOT_SENT, "")
     return TrialResult(seen, Verdict(trial.trial_id, GRACEFUL[status], status, "", facts))

@@ -244,13 +244,13 @@ def test_same_subject_same_outcome(results: dict[str, TrialResult], name: str) -
         assert name not in results
         return
     case, result = CASES[name], results[name]
-    if name == "exit code 137 of its own" and not stop_sequence.exit_is_exact(result.observation):
+    if name == "exit code 137 of its own" and not stop_sequence.exit_is_exact(result.observation.record):
         # By the code alone it may be somebody's SIGKILL, or an OOM kill that was not told: doubt lowers the verdict.
         assert result.verdict.outcome is Outcome.INCONCLUSIVE
         return
     assert result.verdict.outcome is case.outcome, result.verdict.reason
     if case.exit_code is not None:
-        assert result.observation.exit_code == case.exit_code
+        assert result.observation.record.exit_code == case.exit_code
     evidence = result.verdict.facts.sigkill_evidence
     if case.killed:
         observed = result.observation.engine.observes_sigkill
@@ -278,6 +278,6 @@ def test_every_observation_says_where_it_came_from(results: dict[str, TrialResul
         seen = result.observation
         assert seen.engine.version
         if result.verdict.outcome in {Outcome.GRACEFUL, Outcome.KILLED, Outcome.CRASHED}:
-            assert seen.stop_signal, name
-            assert seen.stop_signal_source in {"scenario", "image", "default"}, name
+            assert seen.record.stop_signal, name
+            assert seen.record.stop_signal_source in {"scenario", "image", "default"}, name
             assert result.verdict.facts.duration_source, name

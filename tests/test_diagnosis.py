@@ -27,11 +27,13 @@ from stop_harness.model import (
     Scenario,
     Subject,
     TrafficKind,
+    TrafficRecord,
 )
 from stop_harness.trial.perform import _written_since
 from stop_harness.verdict import causes, judge
 
 from tests import process_tables as recorded
+from tests.parts import changed
 from tests.process_tables import Table, tables, turned
 from tests.strategies import DOCKER
 
@@ -52,14 +54,14 @@ def killed(before: Table | None, late: Table | None, log: str = "", **changes: A
             Event(EventKind.EXITED, begun + TIMEOUT_NS + NS_PER_MS, Clock.ENGINE, "State.FinishedAt"),
         ),
         "exit_code": 137,
-        "processes": before,
-        "processes_after_signal": late,
-        "processes_late": late,
+        "before": before,
+        "after_signal": late,
+        "late": late,
         "log_after_signal": log,
         "logs": LogTail(log),
     }
-    seen = Observation("a@10s#1", "a", DOCKER, TIMEOUT_NS, 0, 1, "2026-11-23T12:00:00Z", **given_values)
-    return replace(seen, **changes)
+    seen = Observation("a@10s#1", "a", DOCKER, TIMEOUT_NS, 0, 1, "2026-11-23T12:00:00Z")
+    return changed(seen, **given_values | changes)
 
 
 def left(code: int, before: Table | None = None, after_ns: int = 50 * NS_PER_MS, **changes: Any) -> Observation:
@@ -72,10 +74,15 @@ def left(code: int, before: Table | None = None, after_ns: int = 50 * NS_PER_MS,
     return killed(before, None, **{"events": events, "exit_code": code, **changes})
 
 
+def requests(*made: Request) -> TrafficRecord:
+    """Traffic with these requests."""
+    return TrafficRecord(made)
+
+
 def by_wait_status(seen: Observation) -> Observation:
     """The same, where the kernel has told that PID 1 was not ended by a signal."""
-    exits = (event for event in seen.events if event.kind is EventKind.EXITED)
-    return replace(seen, events=(*seen.events, *(replace(event, clock=Clock.KERNEL) for event in exits)))
+    exits = (event for event in seen.record.events if event.kind is EventKind.EXITED)
+    return changed(seen, events=(*seen.record.events, *(replace(event, clock=Clock.KERNEL) for event in exits)))
 
 
 def request(fate: RequestFate, ended_s: float, kind: TrafficKind = TrafficKind.HTTP) -> Request:
@@ -110,19 +117,23 @@ CASES: list[tuple[str, Observation, str]] = [
     ("handler-too-slow", killed(R.HANDLER, R.HANDLER, "SIGTERM received\n"), "sleeps as before"),
     (
         "handler-swallowed",
-        killed(R.HANDLER, turned(R.HANDLER, 9), processes_after_signal=turned(R.HANDLER, 4)),
+        killed(R.HANDLER, turned(R.HANDLER, 9), after_signal=turned(R.HANDLER, 4)),
         "slept 5 times",
     ),
     (
         "handler-too-slow",
-        killed(R.HANDLER, turned(R.HANDLER, 4), processes_after_signal=turned(R.HANDLER, 4)),
+        killed(R.HANDLER, turned(R.HANDLER, 4), after_signal=turned(R.HANDLER, 4)),
         "without having run once",
     ),
     ("grace-too-short", killed(R.HANDLER, R.HANDLER, "SIGTERM received, cleaning up\n"), "cleaning up"),
     ("grace-too-short", killed(R.SUPERVISOR, R.SUPERVISOR, "waiting for app to die\n"), "waiting for app"),
     ("grace-too-short", killed(R.HANDLER, None, stop_timeout_ns=0), "no time"),
-    ("grace-too-short", killed(R.HANDLER, R.HANDLER, requests=(SLOW,)), "without its answer"),
-    ("waits-for-clients", killed(R.HANDLER, R.HANDLER, requests=(HELD, ANSWERED)), "held its idle connection"),
+    ("grace-too-short", killed(R.HANDLER, R.HANDLER, traffic=requests(SLOW)), "without its answer"),
+    (
+        "waits-for-clients",
+        killed(R.HANDLER, R.HANDLER, traffic=requests(HELD, ANSWERED)),
+        "held its idle connection",
+    ),
     ("waits-for-clients", killed(R.NODE, R.NODE, "Waiting for connections to close.\n"), "Waiting for connections"),
     ("wrapper-swallows-signal", killed(R.NPM, R.NPM), "does not pass it on; `node server.js`"),
     (
@@ -141,11 +152,15 @@ CASES: list[tuple[str, Observation, str]] = [
     ("exited-before-stop", left(0, exited_before_stop=True), "exit code 0 before the stop"),
     ("command-not-found", left(127, exited_before_stop=True), "127"),
     ("command-not-found", left(0, problem=Problem(ProblemKind.COMMAND_NOT_FOUND, "no such file")), "no such file"),
-    ("fast-drop", left(0, R.HANDLER, requests=(CUT,), lost_processes=()), "with requests in flight"),
-    ("fast-drop", left(143, R.INIT_SLEEP, requests=(CUT,), lost_processes=()), "ended it by default"),
-    ("partial-drop", left(0, R.HANDLER, requests=(CUT, ANSWERED), lost_processes=()), "answered after the signal"),
+    ("fast-drop", left(0, R.HANDLER, traffic=requests(CUT), lost_processes=()), "with requests in flight"),
+    ("fast-drop", left(143, R.INIT_SLEEP, traffic=requests(CUT), lost_processes=()), "ended it by default"),
+    (
+        "partial-drop",
+        left(0, R.HANDLER, traffic=requests(CUT, ANSWERED), lost_processes=()),
+        "answered after the signal",
+    ),
     ("child-killed-by-teardown", left(143, R.INIT_SHELL, lost_processes=("server (PID 8)",)), "server (PID 8)"),
-    ("child-killed-by-teardown", left(143, R.INIT_SHELL, requests=(CUT,)), "by default"),
+    ("child-killed-by-teardown", left(143, R.INIT_SHELL, traffic=requests(CUT)), "by default"),
     ("child-killed-by-teardown", left(111, R.SUPERVISOR, lost_processes=("python3 (PID 7)",)), "exited first"),
     (
         "inner-kill",
@@ -172,7 +187,7 @@ def test_every_cause_has_a_meaning_and_a_cure() -> None:
         assert known.cure.endswith(".")
 
 
-requests = st.none() | st.lists(
+traffic = st.none() | st.lists(
     st.builds(
         Request,
         st.sampled_from(TrafficKind),
@@ -181,7 +196,7 @@ requests = st.none() | st.lists(
         *[st.none() | st.integers(-NS_PER_S, 12 * NS_PER_S)] * 4,
     ),
     max_size=4,
-).map(tuple)
+).map(tuple).map(TrafficRecord)
 observations = st.builds(
     killed,
     tables,
@@ -192,7 +207,7 @@ observations = st.builds(
     exit_code=st.none() | st.integers(0, 255),
     oom_killed=st.none() | st.booleans(),
     exited_before_stop=st.booleans(),
-    requests=requests,
+    traffic=traffic,
     lost_processes=st.none() | st.lists(st.text(max_size=5), max_size=2).map(tuple),
     suspected_processes=st.lists(st.text(max_size=5), max_size=2).map(tuple),
     log_after_signal=st.none() | st.sampled_from(["", TRACEBACK]) | st.text(max_size=20),
@@ -214,7 +229,7 @@ def test_every_bad_stop_has_exactly_one_cause_and_a_good_one_none(seen: Observat
 
 @given(observations)
 def test_a_stop_that_was_cut_short_is_never_graceful_and_has_no_duration(seen: Observation) -> None:
-    cut = replace(seen, cut_short="cut short after 1.2 s", exit_code=137, exited_before_stop=False, problem=None)
+    cut = changed(seen, exit_code=137, exited_before_stop=False, cut_short="cut short after 1.2 s", problem=None)
     judged = judge.judge(cut, PLAIN)
     assert judged.outcome is not Outcome.GRACEFUL
     assert judged.facts.shutdown_duration_ns is None
@@ -232,15 +247,19 @@ ENDINGS: list[tuple[str, Observation, Outcome]] = [
     ("a log that cannot be told apart", left(1, R.RUBY, log_after_signal=None), Outcome.CRASHED),
     ("no table", left(1, None), Outcome.CRASHED),
     ("late", left(1, R.RUBY, after_ns=3 * NS_PER_S), Outcome.CRASHED),
-    ("late, with its work done", left(1, R.RUBY, after_ns=2 * NS_PER_S, requests=(ANSWERED,)), Outcome.GRACEFUL),
-    ("with work lost", left(1, R.RUBY, requests=(CUT,)), Outcome.LOSSY),
+    (
+        "late, with its work done",
+        left(1, R.RUBY, after_ns=2 * NS_PER_S, traffic=requests(ANSWERED)),
+        Outcome.GRACEFUL,
+    ),
+    ("with work lost", left(1, R.RUBY, traffic=requests(CUT)), Outcome.LOSSY),
     ("not PID 1", left(1, recorded.table("6 5 1 0 0 0 0 S do_sigtimedwait tini -- ruby a.rb")), Outcome.CRASHED),
 ]
 
 
 @pytest.mark.parametrize(("_case", "seen", "outcome"), ENDINGS, ids=[row[0] for row in ENDINGS])
 def test_only_a_runtimes_own_ending_excuses_exit_codes_1_and_2(_case: str, seen: Observation, outcome: Outcome) -> None:
-    assert judge.judge(replace(seen, lost_processes=()), PLAIN).outcome is outcome
+    assert judge.judge(changed(seen, lost_processes=()), PLAIN).outcome is outcome
 
 
 # ── The log after the signal ─────────────────────────────────────────────────────────────────────────────────────────

@@ -84,7 +84,7 @@ def test_oom_kill_during_the_stop_is_not_called_sigkill() -> None:
     hungry = Subject(image=BASE_IMAGE, command=("/bin/sh", "-c", grow), memory_bytes=32 << 20)
     result = run(scenario(subject=hungry, stop=StopPlan((20 * NS_PER_S,)))).report.results[0]
     assert result.verdict.outcome is Outcome.OOM_KILLED, result.verdict.reason
-    assert result.observation.exit_code == 137
+    assert result.observation.record.exit_code == 137
     assert result.verdict.facts.sigkill_evidence is SigkillEvidence.NOT_SENT
 
 
@@ -103,7 +103,7 @@ def test_a_subject_may_have_so_many_processes(key: str, limit: str) -> None:
     parsed = parse(text)
     parsed = replace(parsed, subject=replace(parsed.subject, command=("python3", "-c", LIMIT)))
     result = run(parsed).report.results[0]
-    assert result.observation.logs.text.splitlines()[0] == f"limit {limit}"
+    assert result.observation.looks.logs.text.splitlines()[0] == f"limit {limit}"
     assert result.verdict.outcome is Outcome.GRACEFUL
 
 
@@ -111,7 +111,7 @@ def test_init_makes_an_unhandled_signal_end_the_container() -> None:
     """Under an init PID 1 passes the signal on, and the default action ends the child: 143."""
     subject = Subject(image=BASE_IMAGE, command=("sleep", "60"), init=True)
     result = run(scenario(subject=subject, readiness=Readiness(delay_ns=NS_PER_S // 2))).report.results[0]
-    assert (result.verdict.outcome, result.observation.exit_code) == (Outcome.GRACEFUL, 143)
+    assert (result.verdict.outcome, result.observation.record.exit_code) == (Outcome.GRACEFUL, 143)
 
 
 def test_stop_signal_of_the_image_applies_and_the_scenario_overrides_it(
@@ -122,7 +122,7 @@ def test_stop_signal_of_the_image_applies_and_the_scenario_overrides_it(
     trap = ("/bin/sh", "-c", "trap 'exit 0' USR2; trap 'exit 9' USR1; echo ready; while :; do sleep 0.1; done")
     image = scenario("image", subject=Subject(build_directory=str(tmp_path), command=trap))
     asked = replace(image, name="asked", stop=StopPlan((5 * NS_PER_S,), signal="SIGUSR1"))
-    results = {result.observation.scenario: result.observation for result in run(image, asked).report.results}
+    results = {result.observation.scenario: result.observation.record for result in run(image, asked).report.results}
     assert (results["image"].exit_code, results["image"].stop_signal_source) == (0, "image")
     assert (results["asked"].exit_code, results["asked"].stop_signal_source) == (9, "scenario")
 
@@ -140,7 +140,7 @@ def test_readiness_by_tcp_and_http_waits_for_the_server(tmp_path: Path) -> None:
     by_http = scenario("http", subject=subject, readiness=Readiness(http_port=8000))
     for result in run(by_tcp, by_http).report.results:
         assert result.verdict.outcome is Outcome.GRACEFUL, result.verdict.reason
-        assert "listening" in result.observation.logs.text
+        assert "listening" in result.observation.looks.logs.text
 
 
 SAYS_WHAT_IT_SETS = """
@@ -197,8 +197,10 @@ def test_what_one_long_stop_tells_is_what_each_shorter_stop_does() -> None:
     for real, other in zip(performed, derived, strict=True):
         assert other.observation.trial_id == real.observation.trial_id
         assert (other.verdict.outcome, other.verdict.status) == (real.verdict.outcome, real.verdict.status)
-        assert (other.observation.derived_from is None) == (other.observation.stop_timeout_ns == 5 * NS_PER_S)
-        if other.observation.derived_from is not None and real.verdict.outcome is Outcome.KILLED:
+        assert (other.observation.derivation.derived_from is None) == (
+            other.observation.stop_timeout_ns == 5 * NS_PER_S
+        )
+        if other.observation.derivation.derived_from is not None and real.verdict.outcome is Outcome.KILLED:
             assert real.verdict.facts.sigkill_evidence is SigkillEvidence.OBSERVED
             assert other.verdict.facts.sigkill_evidence is SigkillEvidence.INFERRED
     outcomes = {item.observation.trial_id: item.verdict.outcome for item in derived}
@@ -282,7 +284,7 @@ def test_port_already_taken_is_inconclusive_and_says_which() -> None:
 def test_command_that_cannot_run_is_not_running(words: tuple[str, ...], code: int) -> None:
     """A missing or non-executable command never ran; the exit code a shell would give is on record."""
     result = run(command(*words, log=None)).report.results[0]
-    assert (result.verdict.outcome, result.observation.exit_code) == (Outcome.NOT_RUNNING, code)
+    assert (result.verdict.outcome, result.observation.record.exit_code) == (Outcome.NOT_RUNNING, code)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +302,7 @@ def test_any_output_is_kept_small_and_never_breaks_a_report(tmp_path: Path, word
     outcome = pipeline.run(request, Silence(), Interruption())
     assert outcome.directory is not None
     assert outcome.report.results[0].verdict.outcome is Outcome.GRACEFUL, outcome.report.results[0].verdict.reason
-    assert len(outcome.report.results[0].observation.logs.text) <= LOG_LIMITS.keep_bytes
+    assert len(outcome.report.results[0].observation.looks.logs.text) <= LOG_LIMITS.keep_bytes
     assert "<script>alert(1)" not in (outcome.directory / "report.html").read_text()
     assert sum(path.stat().st_size for path in outcome.directory.rglob("*") if path.is_file()) < 2_000_000
 

@@ -8,6 +8,7 @@ import pytest
 from stop_harness.model import NS_PER_S, Clock, EventKind, RunWarning, TrialResult
 from stop_harness.report import doubts
 
+from tests.parts import changed
 from tests.reports_factory import Sample, trial
 
 
@@ -26,9 +27,9 @@ def shifted(result: TrialResult, by_s: float) -> TrialResult:
         replace(event, at_ns=event.at_ns + round(by_s * NS_PER_S))
         if event.clock is Clock.ENGINE and event.kind is EventKind.EXITED
         else event
-        for event in result.observation.events
+        for event in result.observation.record.events
     )
-    return replace(result, observation=replace(result.observation, events=events))
+    return replace(result, observation=changed(result.observation, events=events))
 
 
 @pytest.mark.parametrize("by_s", [3600.0, 1.5, -6.0, -3600.0])
@@ -46,7 +47,7 @@ def test_what_a_busy_machine_does_to_stamps_is_no_clock_that_was_set(by_s: float
 def test_a_derived_trial_has_no_clock_of_its_own() -> None:
     """The stop that it follows from is looked at, once."""
     derived = shifted(graceful(5), 3600)
-    assert warned(replace(derived, observation=replace(derived.observation, derived_from="web.t60s.r1"))) == {}
+    assert warned(replace(derived, observation=changed(derived.observation, derived_from="web.t60s.r1"))) == {}
 
 
 def test_durations_far_apart_are_a_warning() -> None:

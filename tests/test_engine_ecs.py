@@ -363,7 +363,7 @@ def test_fast_ends_nothing_early_on_a_cluster() -> None:
     """ECS has no call for it, and no record says that a stop was cut short which ran its course."""
     with simulation({"subject": NEVER}) as it:
         result = only(run(it.url, image(timeout_s=300), fast=True))
-    assert result.observation.cut_short is None
+    assert result.observation.derivation.cut_short is None
     assert result.verdict.facts.sigkill_evidence is SigkillEvidence.OBSERVED
 
 

@@ -45,7 +45,7 @@ def test_the_engines_own_record_is_taken_where_our_endpoint_answers() -> None:
     assert facts.duration_source == "kill event → State.FinishedAt (engine clock)"
     assert facts.shutdown_duration_ns is not None
     assert abs(facts.shutdown_duration_ns - 20 * NS_PER_S) < NS_PER_S
-    assert (seen.stop_signal, seen.stop_signal_source, seen.engine.name) == (15, "default", "ecs")
+    assert (seen.record.stop_signal, seen.record.stop_signal_source, seen.engine.name) == (15, "default", "ecs")
     assert not seen.engine.remote
 
 
@@ -96,7 +96,7 @@ def test_a_container_that_leaves_before_it_is_ready_was_not_running() -> None:
     """It ran, but not until its readiness."""
     with simulation({"subject": ContainerScript(runs_for_s=30, exit_code=1)}) as it:
         result = only(run(it.url, image(log="^ready$", timeout_ns=20 * NS_PER_S)))
-    assert (result.verdict.outcome, result.observation.exit_code) == (Outcome.NOT_RUNNING, 1)
+    assert (result.verdict.outcome, result.observation.record.exit_code) == (Outcome.NOT_RUNNING, 1)
 
 
 # ── Readiness ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -173,7 +173,7 @@ def test_readiness_by_health_check() -> None:
     assert late.verdict.reason == "not ready after 1.5 s: its health check"
     with simulation({"app": ContainerScript(healthy_after_s=3000, runs_for_s=20, exit_code=4)}) as it:
         gone = only(run(it.url, checked()))
-    assert (gone.verdict.outcome, gone.observation.exit_code) == (Outcome.NOT_RUNNING, 4)
+    assert (gone.verdict.outcome, gone.observation.record.exit_code) == (Outcome.NOT_RUNNING, 4)
 
 
 # ── Whole tasks ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -292,8 +292,8 @@ def test_on_a_cluster_like_aws_sigkill_is_inferred(far: Simulation) -> None:
     assert facts.duration_source == "stoppingAt → executionStoppedAt (ecs clock)"
     assert facts.duration_error_ns is None
     assert (seen.engine.product, seen.engine.remote, seen.engine.observes_sigkill) == ("Amazon ECS", True, False)
-    assert (seen.stop_signal, seen.stop_signal_source) == (15, "assumed")
-    assert (seen.processes, seen.lost_processes, seen.logs.text) == (None, None, "")
+    assert (seen.record.stop_signal, seen.record.stop_signal_source) == (15, "assumed")
+    assert (seen.looks.before, seen.record.lost_processes, seen.looks.logs.text) == (None, None, "")
 
 
 def test_on_a_cluster_like_aws_containers_are_timed_by_polling(far: Simulation) -> None:
@@ -324,8 +324,8 @@ def test_on_a_cluster_like_aws_containers_are_timed_by_polling(far: Simulation) 
     record = result.observation.task
     assert record is not None
     for container in record.containers:
-        assert (container.processes, container.lost_processes, container.logs.text) == (None, None, "")
-        assert {str(event.kind) for event in container.events} == {"stop_requested", "exited"}
+        assert (container.looks.before, container.record.lost_processes, container.looks.logs.text) == (None, None, "")
+        assert {str(event.kind) for event in container.record.events} == {"stop_requested", "exited"}
     (stop,) = done.report.tasks
     assert [share.name for share in stop.containers if share.name != "early"] == ["app", "kills", "init"]
 

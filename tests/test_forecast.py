@@ -190,7 +190,7 @@ def test_twenty_containers_that_ignore_sigterm_are_gated_in_seconds(docker_engin
         assert judged.facts.sigkill_evidence is SigkillEvidence.INFERRED
         assert judged.facts.shutdown_duration_ns is None
         assert "would have been SIGKILLed at 300 s" in judged.reason
-        assert seen.cut_short is not None
+        assert seen.derivation.cut_short is not None
         assert "cut-short" in {finding.rule for finding in judged.findings}
 
 
@@ -199,5 +199,5 @@ def test_fast_lets_a_stop_that_is_under_way_run_its_course(docker_engine_host: D
     slow = scenario("slow", "sh", "-c", "trap 'sleep 2; exit 0' TERM; sleep 1000 & wait", timeout_s=10)
     init = scenario("init", "sleep", "1000", init=True, timeout_s=10)
     report = pipeline.run(request(slow, init, fast=True), Silence(), Interruption()).report
-    assert {result.observation.cut_short for result in report.results} == {None}
+    assert {result.observation.derivation.cut_short for result in report.results} == {None}
     assert Outcome.KILLED not in {result.verdict.outcome for result in report.results}

@@ -34,6 +34,7 @@ from stop_harness.model import (
     Subject,
     TaskRecord,
     TrafficKind,
+    TrafficRecord,
     Trial,
     Verdict,
 )
@@ -48,6 +49,7 @@ from stop_harness.trial import perform as trial
 from stop_harness.verdict import judge
 
 from tests import strategies
+from tests.parts import changed
 from tests.strategies import SIGKILL_DELAY_NS, Behaviour, Jitter, durations_ns, stop
 from tests.test_pipeline import Heard, scenario
 
@@ -105,17 +107,19 @@ def test_derived_verdicts_are_those_of_performed_stops(drawn: tuple[Script, tupl
     assert inferred.report.trials_planned == len(limits_ns)
     for result in inferred.report.results:
         seen, derived, real = result.observation, result.verdict, performed[result.observation.trial_id]
-        assert (seen.derived_from is None) == (seen.stop_timeout_ns == max(limits_ns))
+        assert (seen.derivation.derived_from is None) == (seen.stop_timeout_ns == max(limits_ns))
         if seen.problem is not None and seen.problem.kind is ProblemKind.NOT_DERIVABLE:
             moments = (script.leaves_after_ns, script.oom_after_ns, max(limits_ns))
             near = [at for at in moments if at is not None and _near(at, seen.stop_timeout_ns)]
             assert near or performed[_id(max(limits_ns))].outcome is Outcome.INCONCLUSIVE
             event("left open")
             continue
-        event(f"{derived.outcome} at a {'performed' if seen.derived_from is None else 'derived'} stop timeout")
+        event(
+            f"{derived.outcome} at a {'performed' if seen.derivation.derived_from is None else 'derived'} stop timeout"
+        )
         assert (derived.outcome, derived.status) == (real.outcome, real.status), seen.stop_timeout_ns
         evidence = derived.facts.sigkill_evidence
-        if seen.derived_from is not None:
+        if seen.derivation.derived_from is not None:
             assert evidence is not SigkillEvidence.OBSERVED
         if real.facts.sigkill_evidence is not SigkillEvidence.OBSERVED:
             assert evidence is real.facts.sigkill_evidence
@@ -199,8 +203,12 @@ def test_a_derived_kill_names_the_stop_it_follows_from_and_has_no_end_of_its_own
     assert "derived" in {finding.rule for finding in judged.findings}
     assert judged.cause is not None
     assert judged.cause.id == "grace-too-short"
-    assert (seen.trial_id, seen.derived_from, seen.stop_timeout_ns) == ("a@short#1", "a@long#1", 3 * NS_PER_S)
-    assert EventKind.EXITED not in {item.kind for item in seen.events}
+    assert (seen.trial_id, seen.derivation.derived_from, seen.stop_timeout_ns) == (
+        "a@short#1",
+        "a@long#1",
+        3 * NS_PER_S,
+    )
+    assert EventKind.EXITED not in {item.kind for item in seen.record.events}
 
 
 def test_a_stop_that_was_killed_at_the_longest_timeout_is_killed_at_each_shorter_one() -> None:
@@ -238,7 +246,7 @@ def test_an_oom_kill_after_the_shorter_timeout_did_not_come_to_pass() -> None:
     """The OOM killer struck at 12 s: at 3 s the engine would have been first, at 20 s it was the OOM killer."""
     real = observed(Script(leaves_after_ns=13 * NS_PER_S, oom_after_ns=12 * NS_PER_S))
     seen, judged = derived(real, 3)
-    assert (judged.outcome, seen.oom_killed) == (Outcome.KILLED, False)
+    assert (judged.outcome, seen.record.oom_killed) == (Outcome.KILLED, False)
     assert derived(real, 20)[1].outcome is Outcome.OOM_KILLED
     assert derived(real, 12.5)[1].outcome is Outcome.OOM_KILLED, "it struck a helper, and PID 1 stayed"
     assert derived(real, 12)[1].outcome is Outcome.INCONCLUSIVE
@@ -247,7 +255,7 @@ def test_an_oom_kill_after_the_shorter_timeout_did_not_come_to_pass() -> None:
 def test_an_oom_kill_at_an_unknown_time_leaves_the_shorter_timeout_open() -> None:
     """The flag without the event: before or after, nobody knows."""
     real = observed(Script(leaves_after_ns=13 * NS_PER_S, oom_after_ns=12 * NS_PER_S))
-    real = replace(real, events=tuple(item for item in real.events if item.kind is not EventKind.OOM))
+    real = changed(real, events=tuple(item for item in real.record.events if item.kind is not EventKind.OOM))
     _, judged = derived(real, 3)
     assert judged.outcome is Outcome.INCONCLUSIVE
     assert "OOM killer" in judged.reason
@@ -257,7 +265,7 @@ def test_a_stop_without_a_known_duration_tells_nothing_about_shorter_ones() -> N
     """It exited by itself, at some time within 30 s."""
     real = observed(Script(leaves_after_ns=NS_PER_S))
     ends = {EventKind.EXITED, EventKind.STOP_RETURNED}
-    real = replace(real, events=tuple(item for item in real.events if item.kind not in ends))
+    real = changed(real, events=tuple(item for item in real.record.events if item.kind not in ends))
     _, judged = derived(real, 3)
     assert judged.outcome is Outcome.INCONCLUSIVE
     assert "a@long#1, which it is derived from, does not tell" in judged.reason
@@ -273,8 +281,8 @@ def test_stamps_of_a_cluster_prove_a_shorter_kill_only_well_before_its_own() -> 
     """ECS may say seconds late that a container stopped: 137 after 30 s may have been an end of its own after 26 s."""
     engine = SimulatedEngine({"a": Script(leaves_after_ns=None)}, observes_sigkill=False)
     real = observed(Script(), engine=engine)
-    events = tuple(replace(item, clock=Clock.ECS) for item in real.events)
-    real = replace(real, events=events, exit_signal=None)
+    events = tuple(replace(item, clock=Clock.ECS) for item in real.record.events)
+    real = changed(real, events=events, exit_signal=None)
     assert judge.judge(real, scenario("a")).facts.sigkill_evidence is SigkillEvidence.INFERRED
     assert derived(real, 10)[1].outcome is Outcome.KILLED
     assert derived(real, 27)[1].outcome is Outcome.INCONCLUSIVE
@@ -283,7 +291,7 @@ def test_stamps_of_a_cluster_prove_a_shorter_kill_only_well_before_its_own() -> 
 def test_what_fast_ended_early_is_killed_at_every_shorter_timeout() -> None:
     """The evidence that it would never leave holds whatever the timeout."""
     real = observed(Script(leaves_after_ns=None))
-    real = replace(real, cut_short="cut short 1.2 s after the stop signal: PID 1 has no handler")
+    real = changed(real, cut_short="cut short 1.2 s after the stop signal: PID 1 has no handler")
     _, judged = derived(real, 10)
     assert judged.outcome is Outcome.KILLED
     assert judged.facts.sigkill_reason.startswith("cut short 1.2 s")
@@ -325,7 +333,9 @@ def test_requests_that_were_open_at_the_shorter_timeout_would_have_been_cut() ->
     answering = replace(request, client=2, first_byte_at_ns=second, ended_at_ns=8 * second)
     waiting = replace(request, client=3, first_byte_at_ns=7 * second, ended_at_ns=8 * second)
     later = replace(request, client=4, connected_at_ns=5 * second, sent_at_ns=5 * second, ended_at_ns=6 * second)
-    real = replace(observed(Script(leaves_after_ns=12 * second)), requests=(early, answering, waiting, later))
+    real = replace(
+        observed(Script(leaves_after_ns=12 * second)), traffic=TrafficRecord((early, answering, waiting, later))
+    )
     seen, _ = derived(real, 3)
     assert seen.requests is not None
     assert [(item.client, item.fate) for item in seen.requests] == [
@@ -333,7 +343,7 @@ def test_requests_that_were_open_at_the_shorter_timeout_would_have_been_cut() ->
         (2, RequestFate.TRUNCATED),
         (3, RequestFate.NO_ANSWER),
     ]
-    assert [item.client for item in judge.lost_requests(seen)] == [2, 3]
+    assert [item.client for item in judge.lost_requests(seen.traffic)] == [2, 3]
     kept, _ = derived(real, 20)
     assert kept.requests == real.requests
 
@@ -360,9 +370,13 @@ def test_one_stop_a_repetition_and_moment_is_performed() -> None:
     done = run(engine, item, infer=True)
     assert engine.stops == 8
     assert len(done.report.results) == done.report.trials_planned == 24
-    real = {seen.trial_id for seen in (result.observation for result in done.report.results) if not seen.derived_from}
+    real = {
+        seen.trial_id
+        for seen in (result.observation for result in done.report.results)
+        if not seen.derivation.derived_from
+    }
     assert all("@30s" in name for name in real)
-    assert {result.observation.derived_from for result in done.report.results} - {None} == real
+    assert {result.observation.derivation.derived_from for result in done.report.results} - {None} == real
     assert "missing-trials" not in {warning.rule for warning in done.report.warnings}
 
 
@@ -429,7 +443,7 @@ def test_a_stop_that_could_not_be_measured_is_not_measured_at_any_timeout() -> N
 def test_evidence_of_a_derived_record_is_never_observed_whatever_it_holds() -> None:
     """Also for a record that was put together by hand."""
     real = observed(Script(leaves_after_ns=None))
-    facts = stop_sequence.facts(replace(real, derived_from="another"))
+    facts = stop_sequence.facts(changed(real, derived_from="another"))
     assert facts.sigkill_evidence is SigkillEvidence.INFERRED
 
 

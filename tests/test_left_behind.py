@@ -25,6 +25,7 @@ from stop_harness.report import build
 from stop_harness.signals import SIGTERM
 from stop_harness.verdict import judge
 
+from tests.parts import changed
 from tests.strategies import DOCKER, PROCESS, Behaviour, Jitter, stop
 
 TERM = 1 << (SIGTERM - 1)
@@ -49,7 +50,7 @@ def stopped(before: Table | None, *later: Table, code: int = 0, after_s: float =
     """Nobody could prove what became of its processes; `later` are the looks after the stop signal."""
     seen = stop(Behaviour(round(after_s * NS_PER_S), code), 10 * NS_PER_S, DOCKER, Jitter()).observation
     second, late = (*later, None, None)[:2]
-    return replace(seen, lost_processes=None, processes=before, processes_after_signal=second, processes_late=late)
+    return changed(seen, lost_processes=None, before=before, after_signal=second, late=late)
 
 
 def judged(seen: Observation) -> Verdict:
@@ -211,7 +212,7 @@ def test_graceful_without_proof_means_that_the_last_look_saw_nobody_or_an_awaite
     before: Table | None, second: Table | None, late: Table | None, code: int
 ) -> None:
     """Any tables at all, cyclic ones too."""
-    seen = replace(stopped(before, code=code), processes_after_signal=second, processes_late=late)
+    seen = changed(stopped(before, code=code), after_signal=second, late=late)
     behind = left_behind.left_behind(seen, NS_PER_S // 10)
     outcome = judged(seen).outcome
     assert (outcome is Outcome.GRACEFUL) <= (behind.fate is LeftBehindFate.NOBODY_THERE)

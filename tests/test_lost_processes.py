@@ -51,8 +51,8 @@ def test_three_thousand_lost_processes_fill_no_report_and_no_journal(tmp_path: P
     outcome = pipeline.run(request, Silence(), Interruption(), lambda *_: open_engine.Chosen(engine, None))
     (result,) = outcome.report.results
     assert result.verdict.outcome is Outcome.LOSSY
-    assert result.observation.lost_processes == lost[:10]
-    assert result.observation.lost_process_count == 3000
+    assert result.observation.record.lost_processes == lost[:10]
+    assert result.observation.record.lost_process_count == 3000
     assert outcome.directory is not None
     for path in (path for path in outcome.directory.rglob("*") if path.is_file()):
         assert b"sleep-0010" not in path.read_bytes(), path

@@ -34,6 +34,7 @@ from stop_harness.model import (
     Clock,
     Event,
     EventKind,
+    Looks,
     Observation,
     Outcome,
     ProcessInfo,
@@ -349,8 +350,8 @@ def by_check(story: Story) -> tuple[Observation, Scenario]:
         ended_before=story.seen_ended,
     )
     tables = looks(story)
-    parts = tuple(replace(item, processes=tables.get(item.name)) for item in seen.containers())
-    stop = seen.of_task(parts, (Event(EventKind.STOP_REQUESTED, HERE_NS, Clock.HARNESS, "StopTask call"),))
+    parts = tuple(replace(item, looks=Looks(tables.get(item.name))) for item in seen.containers())
+    made = seen.of_task(parts, (Event(EventKind.STOP_REQUESTED, HERE_NS, Clock.HARNESS, "StopTask call"),))
     observation = Observation(
         trial_id="web@own#1",
         scenario="web",
@@ -359,10 +360,8 @@ def by_check(story: Story) -> tuple[Observation, Scenario]:
         stop_after_ns=0,
         repetition=1,
         started_at="2026-11-28T12:00:00.000+00:00",
-        events=stop.events,
-        exited_before_stop=stop.exited_before_stop,
-        complete=stop.complete,
-        task=stop.task,
+        record=made.stop,
+        task=made.task,
     )
     return observation, scenario
 
@@ -380,7 +379,7 @@ def by_stop_task(story: Story) -> Verdict:
         called_at_ns=HERE_NS,
         definitions=client.definitions(story.definitions()),
         evidence=found,
-        looks=measure.ProcessLooks(before=looks(story)),
+        looks={name: Looks(before=table) for name, table in looks(story).items()},
         sightings={name: measure.Sighting(HERE_NS + at_ns, NS_PER_S) for name, at_ns in sightings_ns(story).items()},
     )
     return judge.judge(measure.observation(followed), measure.scenario(followed))

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stop_harness.engines.interface import StopRecord, SubjectFailed
+from stop_harness.engines.interface import SubjectFailed
 from stop_harness.engines.process.client import probe
 from stop_harness.engines.process.engine import PidNamespaceEngine
 from stop_harness.engines.process.shim.ready import LONGEST_LINE_BYTES, Output
@@ -36,6 +36,7 @@ from stop_harness.model import (
     Scenario,
     SignalDisposition,
     StopPlan,
+    StopRecord,
     Subject,
     TrafficClient,
     TrafficKind,
@@ -141,7 +142,7 @@ class Bench:
         """The record of a whole stop."""
         subject = self.ready(command, signal_name=others.get("signal_name"))
         subject.stop(timeout_ms * NS_PER_MS)
-        record = subject.record()
+        record = subject.record().stop
         subject.remove()
         return record
 
@@ -198,7 +199,7 @@ def test_duration_agrees_with_the_subjects_own_clock(any_bench: Bench) -> None:
     """Signal sent comes before the handler runs, exited after its last line, each by little."""
     subject = any_bench.ready(python(HANDLER))
     subject.stop(10 * NS_PER_S)
-    record, lines = subject.record(), dict(line.split() for line in subject.logs().text.splitlines()[1:])
+    record, lines = subject.record().stop, dict(line.split() for line in subject.logs().text.splitlines()[1:])
     delivery_ns = int(lines["TERM"]) - at_ns(record, EventKind.SIGNAL_SENT)
     notice_ns = at_ns(record, EventKind.EXITED) - int(lines["EXIT"])
     assert 0 <= delivery_ns < 500 * NS_PER_MS
@@ -276,7 +277,7 @@ def test_stop_signal_of_the_scenario(any_bench: Bench, name: str, number: int) -
     subject = any_bench.ready(python(HANDLER.replace("signal.SIGTERM", str(number))), signal_name=name)
     assert (subject.stop_signal, subject.stop_signal_source) == (number, "scenario")
     subject.stop(10 * NS_PER_S)
-    assert subject.record().exit_code == 0
+    assert subject.record().stop.exit_code == 0
 
 
 def test_stop_of_a_subject_that_has_left_sends_nothing(any_bench: Bench) -> None:
@@ -284,7 +285,7 @@ def test_stop_of_a_subject_that_has_left_sends_nothing(any_bench: Bench) -> None
     subject = any_bench.engine.start(any_bench.trial(("/bin/sh", "-c", "exit 7"), Readiness()))
     wait_until(lambda: not subject.is_running())
     subject.stop(NS_PER_S)
-    record = subject.record()
+    record = subject.record().stop
     assert (signals_of(record), record.exit_code, record.exited_before_stop) == ([], 7, True)
 
 
@@ -435,7 +436,7 @@ def test_two_subjects_use_the_same_port_at_the_same_time(bench: Bench) -> None:
     assert all(subject.is_running() for subject in subjects)
     for subject in subjects:
         subject.stop(10 * NS_PER_S)
-        assert subject.record().exit_code == 0
+        assert subject.record().stop.exit_code == 0
 
 
 def test_http_answer_of_400_or_more_is_not_ready(any_bench: Bench) -> None:
@@ -489,7 +490,7 @@ def test_dockerfile_gives_command_environment_and_stop_signal(any_bench: Bench) 
     subject = any_bench.ready(None)
     assert (subject.stop_signal, subject.stop_signal_source) == (2, "image")
     subject.stop(10 * NS_PER_S)
-    assert subject.record().exit_code == 0
+    assert subject.record().stop.exit_code == 0
 
 
 def test_shell_form_finds_the_files_of_the_image(any_bench: Bench) -> None:
@@ -548,7 +549,7 @@ def test_a_hundred_megabytes_of_output_neither_block_nor_pile_up(any_bench: Benc
     assert logs.text.endswith("ready\n")
     assert len(logs.text) == 16 * 1024
     subject.stop(10 * NS_PER_S)
-    assert subject.record().exit_code == 0
+    assert subject.record().stop.exit_code == 0
 
 
 def test_binary_output_is_kept_readable(any_bench: Bench) -> None:
@@ -737,7 +738,7 @@ def test_connections_during_the_stop_and_after_it(any_bench: Bench) -> None:
                 answered += greeting(subject, port) == b"hello"
         stop.result(20)
     assert answered > 10
-    record = subject.record()
+    record = subject.record().stop
     assert (record.exit_code, signals_of(record)) == (0, [signal.SIGTERM])
     with pytest.raises(ConnectionRefusedError):
         subject.connect(port, 5)
@@ -755,7 +756,7 @@ def test_process_table_can_be_had_during_the_stop(any_bench: Bench) -> None:
     assert thread.is_alive()
     thread.join(20)
     assert subject.processes() is None
-    assert subject.record().exit_code == 0
+    assert subject.record().stop.exit_code == 0
 
 
 def test_end_now_ends_a_stop_and_the_record_stays_whole(any_bench: Bench) -> None:
@@ -766,7 +767,7 @@ def test_end_now_ends_a_stop_and_the_record_stays_whole(any_bench: Bench) -> Non
     thread.start()
     subject.end_now()
     thread.join(20)
-    assert subject.record().exit_signal == signal.SIGKILL
+    assert subject.record().stop.exit_signal == signal.SIGKILL
     subject.end_now()
 
 
@@ -791,7 +792,7 @@ def test_command_has_the_subjects_environment_and_directory(
     subject = any_bench.ready(python(HANDLER))
     assert subject.execute(command) == code
     subject.stop(10 * NS_PER_S)
-    record = subject.record()
+    record = subject.record().stop
     assert (record.exit_code, signals_of(record)) == (0, [signal.SIGTERM])
 
 
@@ -801,7 +802,7 @@ def test_command_sees_the_processes_of_the_subject(bench: Bench) -> None:
     assert subject.execute(("sh", "-c", "grep -q USR1 /proc/1/cmdline && grep -q '^PPid:.0$' /proc/$$/status")) == 0
     assert subject.execute(("sh", "-c", "kill -USR1 1")) == 0
     wait_until(lambda: not subject.is_running())
-    assert subject.record().exit_code == 0
+    assert subject.record().stop.exit_code == 0
 
 
 def test_command_that_outlives_the_subject_goes_with_it(any_bench: Bench) -> None:
@@ -860,7 +861,7 @@ def test_abort_ends_a_blocked_stop(any_bench: Bench) -> None:
     subject.abort()
     thread.join(20)
     assert not thread.is_alive()
-    assert subject.record().exit_signal == signal.SIGKILL
+    assert subject.record().stop.exit_signal == signal.SIGKILL
 
 
 def test_remove_leaves_no_process_and_no_open_file(any_bench: Bench) -> None:
@@ -885,7 +886,7 @@ command = ("/bin/sh", "-c", "trap '' TERM; sleep 1000 & echo ready; while :; do 
 subject = engine.start(Trial("t", Scenario("s", Subject(build_directory="/", command=command)), 0, 0, 1))
 print(engine.info().pid1_rules, flush=True)
 subject.stop(1_000_000_000 * int(sys.argv[4]))
-record = subject.record()
+record = subject.record().stop
 print([event.signal for event in record.events], record.exit_signal, flush=True)
 engine.close()
 """

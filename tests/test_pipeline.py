@@ -241,7 +241,7 @@ def test_a_container_that_never_becomes_ready_is_inconclusive_and_shows_its_log(
     (result,) = done.report.results
     assert result.verdict.outcome is Outcome.INCONCLUSIVE
     assert result.verdict.reason == "not ready after 20 s"
-    assert result.observation.logs.text == "waiting for the database\n"
+    assert result.observation.looks.logs.text == "waiting for the database\n"
     assert engine.living == set()
 
 

@@ -25,6 +25,7 @@ from stop_harness.model import (
 )
 from stop_harness.verdict import judge
 
+from tests.parts import changed
 from tests.process_tables import HANDLER, INIT_SLEEP, NODE, SLEEP, Table
 from tests.strategies import DOCKER, PODMAN, Behaviour, Jitter, stop
 
@@ -41,7 +42,7 @@ def stopped(delay_ns: int | None, *, leaves_ns: int | None = 0, on: EngineInfo =
         return seen
     called = Event(EventKind.STOP_REQUESTED, 0, Clock.KERNEL, "stop call")
     sent = Event(EventKind.SIGNAL_SENT, delay_ns, Clock.KERNEL, "kernel: signal sent", 15)
-    return replace(seen, events=(*seen.events, called, sent))
+    return changed(seen, events=(*seen.record.events, called, sent))
 
 
 def judged(seen: Observation, scenario: Scenario = PLAIN) -> Verdict:
@@ -72,7 +73,7 @@ def test_between_several_moments_the_next_one_is_the_limit(delay_ms: int, wanted
 @pytest.mark.parametrize("before", [HANDLER, INIT_SLEEP])
 def test_lateness_is_no_doubt_where_the_signal_would_have_been_handled_in_time_too(before: Table) -> None:
     """The look before the stop call shows a handler, or an init that passes the signal on. That is said."""
-    found = judged(replace(stopped(28 * NS_PER_S), processes=before))
+    found = judged(changed(stopped(28 * NS_PER_S), before=before))
     assert found.outcome is Outcome.GRACEFUL
     assert rules(found) == {"signal-held-back"}
     said = next(item.message for item in found.findings)
@@ -82,12 +83,12 @@ def test_lateness_is_no_doubt_where_the_signal_would_have_been_handled_in_time_t
 @pytest.mark.parametrize("before", [SLEEP, NODE, None])
 def test_lateness_is_a_doubt_where_no_handler_was_seen(before: Table | None) -> None:
     """There was none; or it cannot be told, as with node, which catches the signal with a handler and without."""
-    assert judged(replace(stopped(28 * NS_PER_S), processes=before)).outcome is Outcome.INCONCLUSIVE
+    assert judged(changed(stopped(28 * NS_PER_S), before=before)).outcome is Outcome.INCONCLUSIVE
 
 
 def test_several_planned_moments_do_not_stand_for_one_another() -> None:
     """Even where a handler is there: they are planned to find what a look does not show."""
-    assert judged(replace(stopped(NS_PER_S), processes=HANDLER), SWEPT).outcome is Outcome.INCONCLUSIVE
+    assert judged(changed(stopped(NS_PER_S), before=HANDLER), SWEPT).outcome is Outcome.INCONCLUSIVE
 
 
 def test_who_had_to_be_killed_is_killed_however_late_the_signal_came() -> None:

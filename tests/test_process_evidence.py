@@ -41,6 +41,7 @@ from stop_harness.signals import SIGTERM
 from stop_harness.trial.perform import Interruption
 from stop_harness.verdict import judge
 
+from tests.parts import changed
 from tests.silence import Silence
 from tests.strategies import DOCKER, Behaviour, Jitter, stop
 
@@ -158,13 +159,13 @@ def test_a_gap_in_the_record_is_never_graceful() -> None:
     stopped = stop(Behaviour(NS_PER_S // 10, 0), 10 * NS_PER_S, PROVED, Jitter()).observation
 
     def outcome(**changes: Any) -> Outcome:
-        observation = replace(stopped, **changes)
+        observation = changed(stopped, **changes)
         return judge.judge(observation, Scenario("any", Subject(image="any"))).outcome
 
     assert outcome(lost_processes=()) is Outcome.GRACEFUL
     assert outcome(lost_processes=("python3 (PID 7)",)) is Outcome.LOSSY
     assert outcome(lost_processes=None) is Outcome.INCONCLUSIVE
-    assert outcome(lost_processes=None, processes=(PID_ONE,)) is Outcome.GRACEFUL
+    assert outcome(lost_processes=None, before=(PID_ONE,)) is Outcome.GRACEFUL
     assert outcome(lost_processes=None, engine=DOCKER) is Outcome.INCONCLUSIVE
 
 
@@ -319,9 +320,9 @@ def run(
 
 def lost(observation: Observation) -> tuple[str, ...] | None:
     """Without the numbers."""
-    if observation.lost_processes is None:
+    if observation.record.lost_processes is None:
         return None
-    return tuple(re.sub(r"\d+", "N", text) for text in observation.lost_processes)
+    return tuple(re.sub(r"\d+", "N", text) for text in observation.record.lost_processes)
 
 
 @pytest.fixture
@@ -342,7 +343,7 @@ def test_the_kernel_proves_who_was_killed_and_that_nobody_was() -> None:
         assert result.verdict.outcome is outcome, f"{name}: {result.verdict.reason}"
         if expected is not None:
             assert lost(result.observation) == expected, name
-            assert not result.observation.suspected_processes
+            assert not result.observation.record.suspected_processes
 
 
 @pytest.mark.long
@@ -380,16 +381,16 @@ def test_a_health_check_in_flight_is_not_lost_work(tmp_path: Path) -> None:
         """CMD ["sh", "-c", "trap 'exit 0' TERM; sleep 3; echo ready; while :; do sleep 0.1; done"]\n"""
     )
     (result,) = run({"health": Subject(build_directory=str(tmp_path))})["health"]
-    assert any("sleep 50" in process.command for process in result.observation.processes or ())
-    assert (result.verdict.outcome, result.observation.lost_processes) == (Outcome.GRACEFUL, ())
+    assert any("sleep 50" in process.command for process in result.observation.looks.before or ())
+    assert (result.verdict.outcome, result.observation.record.lost_processes) == (Outcome.GRACEFUL, ())
 
 
 def check_suspect(seen: Observation) -> None:
     """The program below the shell; nobody where the machine was so busy that the look came too long before the end."""
-    at_ns = {event.kind: event.at_ns for event in seen.events if event.clock is Clock.HARNESS}
+    at_ns = {event.kind: event.at_ns for event in seen.record.events if event.clock is Clock.HARNESS}
     prompt = at_ns[EventKind.STOP_RETURNED] - at_ns[EventKind.STOP_REQUESTED] < listed_processes.JUST_BEFORE_NS // 2
-    assert len(seen.suspected_processes) == 1 or not (prompt or seen.suspected_processes)
-    assert all(re.fullmatch(r"perl \(PID on the host \d+\)", suspect) for suspect in seen.suspected_processes)
+    assert len(seen.record.suspected_processes) == 1 or not (prompt or seen.record.suspected_processes)
+    assert all(re.fullmatch(r"perl \(PID on the host \d+\)", suspect) for suspect in seen.record.suspected_processes)
 
 
 @pytest.mark.docker
@@ -401,13 +402,13 @@ def test_an_engine_without_its_kernel_only_suspects(tcp_engine: str, monkeypatch
     names = ("a shell under an init", "PID 1 waits for its child", "a pool of workers")
     results = run({name: CASES[name][0] for name in names})
     seen = {name: results[name][0] for name in names}
-    assert {result.observation.lost_processes for result in seen.values()} == {None}
+    assert {result.observation.record.lost_processes for result in seen.values()} == {None}
     outcomes = {name: result.verdict.outcome for name, result in seen.items()}
     assert outcomes == dict(zip(names, (Outcome.LOSSY, Outcome.INCONCLUSIVE, Outcome.INCONCLUSIVE), strict=True))
     assert "suspected, not proved" in seen[names[0]].verdict.reason
     check_suspect(seen[names[0]].observation)
     assert {finding.rule for name in names[1:] for finding in seen[name].verdict.findings} == {"not-witnessed"}
-    assert not any(seen[name].observation.suspected_processes for name in names[1:])
+    assert not any(seen[name].observation.record.suspected_processes for name in names[1:])
 
 
 @pytest.mark.docker
@@ -428,5 +429,5 @@ def test_an_engine_that_may_not_listen_only_suspects(
     monkeypatch.setenv("DOCKER_HOST", docker_engine_host.url)
     name = "a shell under an init"
     (result,) = run({name: CASES[name][0]})[name]
-    assert (result.verdict.outcome, result.observation.lost_processes) == (Outcome.LOSSY, None)
+    assert (result.verdict.outcome, result.observation.record.lost_processes) == (Outcome.LOSSY, None)
     check_suspect(result.observation)

@@ -32,6 +32,7 @@ from stop_harness.report import redaction
 from stop_harness.report.redaction import MASK, Redaction
 from stop_harness.run import digest_key, restored_values, store, stored_runs
 
+from tests.parts import changed
 from tests.reports_factory import realistic_report, run_info
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -58,7 +59,7 @@ def scenario(name: str = "web", **environment: str) -> Scenario:
 def observed(**changes: Any) -> Observation:
     """An observation of the scenario `web`."""
     made = realistic_report().results[0].observation
-    return replace(made, scenario="web", **changes)
+    return changed(made, scenario="web", **changes)
 
 
 def test_a_hidden_scenario_has_names_and_digests_alone() -> None:
@@ -106,15 +107,15 @@ def test_equal_values_have_equal_digests_and_others_do_not(one: str, other: str)
 def test_what_a_container_says_is_masked_where_it_repeats_a_value() -> None:
     """Logs, command lines, names of lost processes; short values and the program itself stay."""
     seen = observed(
-        processes=(ProcessInfo(1, 0, f"{SECRET}/python3 app.py --password {SECRET}", 0, 0, 0),),
+        before=(ProcessInfo(1, 0, f"{SECRET}/python3 app.py --password {SECRET}", 0, 0, 0),),
         lost_processes=(f"worker {SECRET}",),
         logs=LogTail(f"password is {SECRET}, port 8000\n"),
     )
     hidden = Redaction(KEY, (scenario(PASSWORD=SECRET, PORT="8000"),)).observation(seen)
-    assert hidden.processes is not None
-    assert hidden.processes[0].command == f"{SECRET}/python3 app.py --password {MASK}"
-    assert hidden.lost_processes == (f"worker {MASK}",)
-    assert hidden.logs.text == f"password is {MASK}, port 8000\n"
+    assert hidden.looks.before is not None
+    assert hidden.looks.before[0].command == f"{SECRET}/python3 app.py --password {MASK}"
+    assert hidden.record.lost_processes == (f"worker {MASK}",)
+    assert hidden.looks.logs.text == f"password is {MASK}, port 8000\n"
     assert hidden.trial_id == seen.trial_id
 
 
@@ -122,14 +123,14 @@ def test_a_log_that_begins_within_a_value_gives_away_no_part_of_it() -> None:
     """Only the end of a long log is kept."""
     seen = observed(logs=LogTail(f"{SECRET[3:]} was the password\n", truncated=True))
     hidden = Redaction(KEY, (scenario(PASSWORD=SECRET),)).observation(seen)
-    assert hidden.logs.text == f"{MASK} was the password\n"
+    assert hidden.looks.logs.text == f"{MASK} was the password\n"
 
 
 def test_lines_of_a_value_are_values() -> None:
     """A private key is logged line by line."""
     seen = observed(logs=LogTail("info: MIIEvQIBADANBg\r\n"))
     hidden = Redaction(KEY, (scenario(KEY="-----BEGIN-----\nMIIEvQIBADANBg\n-----END-----\n"),)).observation(seen)
-    assert hidden.logs.text == f"info: {MASK}\r\n"
+    assert hidden.looks.logs.text == f"info: {MASK}\r\n"
 
 
 IDENTIFY = {

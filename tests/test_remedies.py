@@ -22,6 +22,7 @@ from stop_harness.model import (
     Cause,
     Configuration,
     Expectation,
+    Looks,
     Observation,
     Outcome,
     ProcessInfo,
@@ -34,6 +35,7 @@ from stop_harness.model import (
     Status,
     StopFacts,
     StopPlan,
+    StopRecord,
     Subject,
     TrialResult,
     TriedRemedy,
@@ -45,6 +47,7 @@ from stop_harness.run.open_engine import Chosen
 from stop_harness.run.request import RunRequest
 from stop_harness.scenario import discovery
 
+from tests.parts import changed
 from tests.reports_factory import DOCKER
 from tests.test_pipeline import Heard
 
@@ -78,8 +81,8 @@ def bad_stop(
         stop_after_ns=0,
         repetition=1,
         started_at="",
-        stop_signal=signals.number(signal),
-        processes=processes or None,
+        record=StopRecord(stop_signal=signals.number(signal)),
+        looks=Looks(before=processes or None),
     )
     facts = StopFacts(SigkillEvidence.OBSERVED, "")
     return TrialResult(seen, Verdict(seen.trial_id, outcome, status, "", facts, cause=Cause(cause, "")))
@@ -269,11 +272,11 @@ def test_an_orphan_that_nobody_watched_is_no_cure() -> None:
         process(10, 9, "sh -c server; true"),
         process(11, 10, "server", "SIGTERM"),
     )
-    seen = replace(bad_stop("", *table).observation, exit_code=143)
+    seen = changed(bad_stop("", *table).observation, exit_code=143)
     facts = StopFacts(SigkillEvidence.NOT_SENT, "", shutdown_duration_ns=NS_PER_S // 10)
     graceful = Verdict("a", Outcome.GRACEFUL, Status.PASS, "", facts)
     assert remedies._effect(seen, graceful)[0] is RemedyEffect.UNPROVED
-    assert remedies._effect(replace(seen, lost_processes=()), graceful)[0] is RemedyEffect.CURES
+    assert remedies._effect(changed(seen, lost_processes=()), graceful)[0] is RemedyEffect.CURES
     lossy = replace(graceful, outcome=Outcome.LOSSY)
     assert remedies._effect(seen, lossy)[0] is RemedyEffect.LOSES_WORK
 

@@ -18,7 +18,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from stop_harness import wording
-from stop_harness.model import NS_PER_S, Outcome, Report, Request, RequestFate, Status, TrafficKind, Vantage
+from stop_harness.model import (
+    NS_PER_S,
+    Outcome,
+    Report,
+    Request,
+    RequestFate,
+    Status,
+    TrafficKind,
+    TrafficRecord,
+    Vantage,
+)
 from stop_harness.renderers import csv_table, html, junit, markdown, terminal
 from stop_harness.renderers.plots import plots
 from stop_harness.renderers.results import results_json
@@ -569,7 +579,7 @@ def report_with_requests() -> Report:
         replace(whole, client=3, fate=RequestFate.NO_ANSWER, first_byte_at_ns=None, detail=HOSTILE[0]),
         Request(TrafficKind.IDLE, 4, RequestFate.NO_ANSWER, -1, None, None, 5),
     )
-    seen = replace(made.results[0].observation, requests=(whole, *others), vantage=Vantage.CONTAINER_ADDRESS)
+    seen = replace(made.results[0].observation, traffic=TrafficRecord((whole, *others), Vantage.CONTAINER_ADDRESS))
     return replace(made, results=(replace(made.results[0], observation=seen),))
 
 
@@ -596,5 +606,5 @@ def test_every_format_says_what_became_of_the_requests() -> None:
 def test_the_line_on_requests_says_when_there_were_none() -> None:
     """No traffic is not the same as nothing in flight."""
     seen = report_on("handles-sigterm").results[0].observation
-    assert wording.requests_line(seen) == ""
-    assert wording.requests_line(replace(seen, requests=())) == "no request in flight"
+    assert wording.requests_line(seen.traffic) == ""
+    assert wording.requests_line(TrafficRecord(())) == "no request in flight"

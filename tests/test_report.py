@@ -24,6 +24,7 @@ from stop_harness.model import (
 from stop_harness.report import build
 from stop_harness.report.platforms import IMAGE_SIGNAL, PLATFORMS
 
+from tests.parts import changed
 from tests.reports_factory import (
     DOCKER,
     SAMPLES,
@@ -300,7 +301,7 @@ def test_an_overloaded_machine_is_a_warning() -> None:
 def test_a_gap_in_the_record_and_a_failed_engine_are_warnings() -> None:
     """Neither says anything about the container."""
     good = trial(sample(5), 30)
-    gap = TrialResult(replace(good.observation, complete=False), good.verdict)
+    gap = TrialResult(changed(good.observation, complete=False), good.verdict)
     assert "incomplete-record" in warnings_of(gap)
     failed = replace(good.observation, problem=Problem(ProblemKind.ENGINE_FAILED, "gone"))
     assert "engine-failed" in warnings_of(TrialResult(failed, good.verdict))

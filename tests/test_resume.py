@@ -176,7 +176,7 @@ def test_what_follows_from_a_stop_that_stands_is_derived_without_another(tmp_pat
     engine = SimulatedEngine({"late": Script(leaves_after_ns=12 * NS_PER_S)})
     whole = run(engine, tmp_path, "late", infer=True)
     assert whole.directory is not None
-    cut(whole.directory, lambda result: result.observation.derived_from is None)
+    cut(whole.directory, lambda result: result.observation.derivation.derived_from is None)
     done, performed = resumed(whole.directory, engine)
     assert performed == []
     assert test_pipeline.outcomes(done) == test_pipeline.outcomes(whole)

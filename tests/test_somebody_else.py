@@ -11,6 +11,7 @@ from stop_harness.evidence import inference, somebody_else
 from stop_harness.model import NS_PER_S, Clock, Event, EventKind, Observation, Outcome, ProblemKind, Scenario, Subject
 from stop_harness.verdict import judge
 
+from tests.parts import changed
 from tests.strategies import DOCKER, Behaviour, Jitter, Stop, engine, stop, stops
 
 PLAIN = Scenario("a", Subject(image="a"))
@@ -26,9 +27,11 @@ def with_event(
     seen: Observation, after_s: float, signal: int | None = None, kind: EventKind = EventKind.SIGNAL_SENT
 ) -> Observation:
     """The same stop, and the engine's record of something more, so long after the stop signal."""
-    begun = next(item for item in seen.events if item.kind is EventKind.SIGNAL_SENT and item.signal == signals.SIGTERM)
+    begun = next(
+        item for item in seen.record.events if item.kind is EventKind.SIGNAL_SENT and item.signal == signals.SIGTERM
+    )
     more = Event(kind, begun.at_ns + round(after_s * NS_PER_S), Clock.ENGINE, "an event", signal)
-    return replace(seen, events=(*seen.events, more))
+    return changed(seen, events=(*seen.record.events, more))
 
 
 @pytest.mark.parametrize("leaves_s", [8.0, None], ids=["exited in time", "killed at the stop timeout"])
@@ -70,8 +73,8 @@ def test_a_stop_that_nobody_disturbed_names_nobody(seen: Stop) -> None:
 
 def test_the_harness_is_not_somebody_else() -> None:
     """`--fast` sends SIGKILL itself; a SIGKILL as the stop signal may come twice; an agent repeats a failed stop."""
-    cut = replace(with_event(stopped(3.01), 3.0, signals.SIGKILL), cut_short="cut short", exit_code=137)
-    twice = replace(with_event(stopped(3.1), 3.0, signals.SIGKILL), stop_signal=signals.SIGKILL)
+    cut = changed(with_event(stopped(3.01), 3.0, signals.SIGKILL), exit_code=137, cut_short="cut short")
+    twice = changed(with_event(stopped(3.1), 3.0, signals.SIGKILL), stop_signal=signals.SIGKILL)
     agent = replace(with_event(stopped(), 3.0, signals.SIGTERM), engine=engine("ecs"))
     for seen in (cut, twice, agent):
         assert somebody_else.deed(seen) is None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from stop_harness.evidence import stop_sequence
 from stop_harness.model import NS_PER_MS, NS_PER_S, Clock, Event, EventKind, StopFacts
 
+from tests.parts import changed
 from tests.reports_factory import SAMPLES, trial
 
 SIGTERM, SIGKILL = 15, 9
@@ -26,7 +27,7 @@ KERNEL = (
 
 def facts(*events: Event, load: float = 0.1, stop_signal: int = SIGTERM) -> StopFacts:
     """Of a graceful stop with these events."""
-    seen = replace(GRACEFUL, events=events, load_average=load, stop_signal=stop_signal)
+    seen = changed(GRACEFUL, events=events, stop_signal=stop_signal, load_average=load)
     return stop_sequence.facts(seen)
 
 
@@ -47,12 +48,12 @@ def test_on_a_busy_machine_the_engines_stamps_may_be_far_off() -> None:
 def test_a_stop_signal_that_is_sigkill_and_stands_on_two_clocks_is_no_escalation() -> None:
     """One signal, two witnesses."""
     events = [replace(event, signal=SIGKILL) if event.signal else event for event in (*ENGINE, *KERNEL)]
-    seen = replace(GRACEFUL, events=tuple(events), stop_signal=SIGKILL)
-    assert stop_sequence.sigkill_event(seen) is None
+    seen = changed(GRACEFUL, events=tuple(events), stop_signal=SIGKILL)
+    assert stop_sequence.sigkill_event(seen.record) is None
 
 
 def test_the_way_of_the_signal_is_taken_from_the_best_clock() -> None:
     """The engine's kill event may be late, and a late signal makes a verdict inconclusive."""
     late = Event(EventKind.STOP_REQUESTED, EPOCH_NS - NS_PER_S, Clock.ENGINE, "stop call")
-    seen = replace(GRACEFUL, events=(late, *ENGINE, *KERNEL))
-    assert stop_sequence.signal_delay_ns(seen) == 10 * NS_PER_MS
+    seen = changed(GRACEFUL, events=(late, *ENGINE, *KERNEL))
+    assert stop_sequence.signal_delay_ns(seen.record) == 10 * NS_PER_MS

@@ -12,20 +12,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stop_harness.errors import StoreError
 from stop_harness.model import (
+    NS_PER_S,
+    Clock,
+    ContainerRecord,
+    Derivation,
+    Event,
+    EventKind,
     LogTail,
+    Looks,
     Observation,
+    Problem,
+    ProblemKind,
     ProcessInfo,
+    Request,
+    RequestFate,
     RunInfo,
     Scenario,
     SkippedScenario,
+    StopRecord,
     StoredRun,
     Subject,
+    TaskRecord,
+    TrafficKind,
+    TrafficRecord,
     TrialResult,
+    Vantage,
 )
 from stop_harness.run import store
 from stop_harness.run.store import FORMAT_VERSION, JOURNAL_FILE, RUN_FILE, RunDirectory, RunFile
 from stop_harness.verdict import judge
 
+from tests.parts import changed
 from tests.strategies import DOCKER, scenarios, stops
 from tests.test_verdict import observations
 
@@ -75,7 +92,7 @@ def test_a_journal_cut_anywhere_gives_a_prefix_of_its_results(
 
 def test_a_journal_cut_inside_a_letter_is_read(tmp_path: Path) -> None:
     """A log line may hold letters of several bytes; the cut may fall between them."""
-    seen = replace(next_observation(), logs=LogTail("grüße 終了\n"))
+    seen = changed(next_observation(), logs=LogTail("grüße 終了\n"))
     directory = written(tmp_path, [result(seen, 1), result(seen, 2)])
     journal = directory.path / JOURNAL_FILE
     whole = journal.read_bytes()
@@ -86,7 +103,7 @@ def test_a_journal_cut_inside_a_letter_is_read(tmp_path: Path) -> None:
 
 def next_observation() -> Observation:
     """Any observation, the same each time."""
-    return Observation("a@1s#1", "a", DOCKER, 1, 0, 1, "2026-11-23T12:00:00+00:00", exit_code=0)
+    return Observation("a@1s#1", "a", DOCKER, 1, 0, 1, "2026-11-23T12:00:00+00:00", record=StopRecord(exit_code=0))
 
 
 @given(observations, st.text(), st.lists(st.text(), max_size=2), st.none() | st.floats(0, 100))
@@ -94,12 +111,12 @@ def test_every_observation_reads_back_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, seen: Observation, text: str, words: list[str], load: float | None
 ) -> None:
     """Whatever a container writes and however it ends: nothing is lost or changed on the way through the file."""
-    seen = replace(
+    seen = changed(
         seen,
         logs=LogTail(text, truncated=True),
         lost_processes=tuple(words),
         load_average=load,
-        processes=(ProcessInfo(1, 0, text, 2**63, 1, 0),),
+        before=(ProcessInfo(1, 0, text, 2**63, 1, 0),),
     )
     wanted = result(seen, 1)
     directory = written(tmp_path_factory.mktemp("round"), [wanted])
@@ -108,14 +125,80 @@ def test_every_observation_reads_back_as_it_was_written(
     assert verdicts == (wanted.verdict,)
 
 
+FORMAT_1 = Path(__file__).parent / "journal_format_1.jsonl"
+"""Written by the last version whose observations had no parts: every field of a container, and of a task's container,
+has a value that is not its default."""
+
+
+def process(pid: int) -> ProcessInfo:
+    """One of the processes of `FORMAT_1`."""
+    return ProcessInfo(pid, 0, "web", 1, 2, 4)
+
+
+def read_in_format_1() -> tuple[Observation, ...]:
+    """What stands in `FORMAT_1`, as this version holds it."""
+    began = "2026-11-23T12:00:00+00:00"
+    events = (
+        Event(EventKind.SIGNAL_SENT, 5, Clock.ENGINE, "kill event", 15),
+        Event(EventKind.EXITED, 9, Clock.ENGINE, "State.FinishedAt"),
+    )
+    tables = ((process(1),), (process(2),), (process(3),))
+    one = Observation(
+        *("a@1s#1", "a", DOCKER, NS_PER_S, 7, 1, began),
+        record=StopRecord(events, 137, 9, True, True, False, ("sh",), 12, ("cat",), 15, "image"),
+        looks=Looks(*tables, "end", LogTail("the end", truncated=True)),
+        traffic=TrafficRecord((Request(TrafficKind.HTTP, 1, RequestFate.RESET, -2, -1),), Vantage.PUBLISHED_PORT),
+        derivation=Derivation("a@9s#1", "cut", 3),
+        problem=Problem(ProblemKind.NOT_READY, "no"),
+        load_average=0.5,
+    )
+    container = ContainerRecord(
+        *("app", True, ("proxy",), 2 * NS_PER_S),
+        StopRecord(events, 0, None, False, True, False, ("sh",), 12, stop_signal=15),
+        Looks(*tables, logs=LogTail("app", truncated=True)),
+        ran=True,
+        reason="why",
+    )
+    task = TaskRecord("arn", (container,), True, "code", "stopped")
+    two = Observation("a@1s#2", "a", DOCKER, NS_PER_S, 0, 2, began, record=StopRecord(events), task=task)
+    return one, two
+
+
+def test_a_run_of_format_1_is_read_and_goes_on_in_todays(tmp_path: Path) -> None:
+    """Nothing of it is lost; a resumed run writes lines with parts behind those without."""
+    directory = written(tmp_path, [])
+    (directory.path / JOURNAL_FILE).write_bytes(FORMAT_1.read_bytes())
+    run_file = json.loads((directory.path / RUN_FILE).read_text())
+    (directory.path / RUN_FILE).write_text(json.dumps({**run_file, "format_version": 1}))
+    assert store.read(directory.path)[0].observations == read_in_format_1()
+    directory.append(result(next_observation(), 3))
+    assert store.read(directory.path)[0].observations == (
+        *read_in_format_1(),
+        result(next_observation(), 3).observation,
+    )
+
+
+def test_an_old_line_that_lacks_a_field_has_its_default(tmp_path: Path) -> None:
+    """Fields came one by one while the format was 1."""
+    line = json.loads(FORMAT_1.read_text().splitlines()[0])
+    for name in ("lost_process_count", "log_after_signal", "vantage", "cut_short", "task"):
+        del line["observation"][name]
+    directory = written(tmp_path, [])
+    (directory.path / JOURNAL_FILE).write_text(json.dumps(line) + "\n")
+    (seen,) = store.read(directory.path)[0].observations
+    wanted = changed(read_in_format_1()[0], lost_process_count=None, log_after_signal=None, cut_short=None)
+    assert wanted.traffic is not None
+    assert seen == replace(wanted, traffic=replace(wanted.traffic, vantage=None))
+
+
 @pytest.mark.parametrize(
     "mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r", "\r\n", "\n", "\0", "\ufeff"]
 )
 def test_no_letter_in_a_log_ends_a_line_of_the_journal(tmp_path: Path, mark: str) -> None:
     """Python counts eight letters as line ends; a container may write any of them."""
-    seen = replace(next_observation(), logs=LogTail(f"one{mark}two{mark}"))
+    seen = changed(next_observation(), logs=LogTail(f"one{mark}two{mark}"))
     directory = written(tmp_path, [result(seen, 1), result(seen, 2)])
-    assert [item.logs.text for item in store.read(directory.path)[0].observations] == [f"one{mark}two{mark}"] * 2
+    assert [item.looks.logs.text for item in store.read(directory.path)[0].observations] == [f"one{mark}two{mark}"] * 2
 
 
 def test_a_journal_that_cannot_be_written_is_an_error_with_its_name(tmp_path: Path) -> None:
@@ -165,7 +248,7 @@ def test_shards_merge_to_the_whole(
 def test_the_same_trial_in_two_runs_is_refused(tmp_path: Path) -> None:
     """Adding up two runs of everything would count each container twice."""
     one = store.read(written(tmp_path, [result(next_observation(), 1)]).path)[0]
-    other = replace(one, observations=(replace(one.observations[0], exit_code=1),))
+    other = replace(one, observations=(changed(one.observations[0], exit_code=1),))
     with pytest.raises(StoreError, match="the runs hold trial a@1s#1 twice"):
         store.merge((one, other))
 
@@ -219,7 +302,7 @@ def test_a_run_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     directory = written(tmp_path, [])
     data = json.loads((directory.path / RUN_FILE).read_text())
     (directory.path / RUN_FILE).write_text(json.dumps({**data, "format_version": 99}))
-    with pytest.raises(StoreError, match=f"has format 99; this version reads {FORMAT_VERSION}"):
+    with pytest.raises(StoreError, match=f"has format 99; this version reads 1 to {FORMAT_VERSION}"):
         store.read(directory.path)
 
 

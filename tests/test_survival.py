@@ -18,6 +18,7 @@ from stop_harness.model import NS_PER_S, CurvePoint, LeftOut, Outcome, TrialResu
 from stop_harness.report import survival
 from stop_harness.report.survival import MAX_CURVE_POINTS, Durations
 
+from tests.parts import changed
 from tests.reports_factory import Sample, report_of, scenario, trial
 
 SECOND = NS_PER_S
@@ -300,7 +301,7 @@ def test_only_graceful_stops_are_durations_and_only_kills_are_cut_off() -> None:
 def test_a_stop_whose_signal_is_sigkill_says_nothing_about_the_duration() -> None:
     """It ended at once, but neither gracefully nor because it was cut off."""
     killed = stop(Outcome.KILLED, 0.001)
-    killed = replace(killed, observation=replace(killed.observation, stop_signal=9))
+    killed = replace(killed, observation=changed(killed.observation, stop_signal=9))
     assert survival.durations([killed]) == Durations(left_out=(LeftOut("stopped by SIGKILL", 1),))
 
 

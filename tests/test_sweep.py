@@ -245,7 +245,7 @@ def handler_outcome(engine: DockerEngine | PidNamespaceEngine) -> str:
         seen = trial.perform(Trial("handler", item, 20 * NS_PER_S, 0, 1), engine, Interruption())
     finally:
         engine.close()
-    return f"{seen.exit_code} {seen.problem}"
+    return f"{seen.record.exit_code} {seen.problem}"
 
 
 @pytest.mark.docker

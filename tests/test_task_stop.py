@@ -34,11 +34,13 @@ from stop_harness.model import (
     SigkillEvidence,
     Status,
     StopPlan,
+    StopRecord,
     StoredRun,
     Subject,
     TaskRecord,
     TaskStop,
     TrafficKind,
+    TrafficRecord,
     TrialResult,
     Vantage,
     Verdict,
@@ -47,6 +49,7 @@ from stop_harness.report import build
 from stop_harness.run import store, stored_runs
 from stop_harness.verdict import judge, tasks
 
+from tests.parts import changed
 from tests.strategies import DOCKER
 
 BEGIN_NS = 1_800_000_000 * NS_PER_S
@@ -73,25 +76,13 @@ def container(
     if took_s is not None:
         ended_ns = begin_ns + round(took_s * NS_PER_S)
         events.append(Event(EventKind.EXITED, ended_ns, Clock.ENGINE, "State.FinishedAt"))
-    return ContainerRecord(
-        **{
-            "name": name,
-            "essential": True,
-            "waits_for": (),
-            "stop_timeout_ns": timeout_s * NS_PER_S,
-            "stop_signal": signals.SIGTERM,
-            "events": tuple(events),
-            "exit_code": code,
-            "oom_killed": False,
-            "lost_processes": (),
-            **more,
-        }
-    )
+    record = StopRecord(tuple(events), code, oom_killed=False, lost_processes=(), stop_signal=signals.SIGTERM)
+    return changed(ContainerRecord(name, True, (), timeout_s * NS_PER_S, record), **more)
 
 
 def ended(name: str, code: int = 0, **more: Any) -> ContainerRecord:
     """An init container: it had ended before the stop."""
-    return container(name, code=code, events=(), ended_before_stop=True, **more)
+    return container(name, code=code, events=(), exited_before_stop=True, **more)
 
 
 def scenario_of(*records: ContainerRecord, **more: Any) -> Scenario:
@@ -116,20 +107,19 @@ def scenario_of(*records: ContainerRecord, **more: Any) -> Scenario:
 
 def observed(*records: ContainerRecord, **more: Any) -> Observation:
     """One stop of a task with these containers."""
-    return Observation(
-        **{
-            "trial_id": "web@2m#1",
-            "scenario": "web",
-            "engine": DOCKER,
-            "stop_timeout_ns": 120 * NS_PER_S,
-            "stop_after_ns": 0,
-            "repetition": 1,
-            "started_at": "2026-11-23T12:00:00.000+00:00",
-            "events": TaskRecord("arn", records).events,
-            "task": TaskRecord("arn", records),
-            **more,
-        }
+    task = TaskRecord("arn", records)
+    seen = Observation(
+        trial_id="web@2m#1",
+        scenario="web",
+        engine=DOCKER,
+        stop_timeout_ns=120 * NS_PER_S,
+        stop_after_ns=0,
+        repetition=1,
+        started_at="2026-11-23T12:00:00.000+00:00",
+        record=StopRecord(task.events),
+        task=task,
     )
+    return changed(seen, **more)
 
 
 def judged(*records: ContainerRecord, scenario: Scenario | None = None, **more: Any) -> Verdict:
@@ -253,12 +243,12 @@ def request(fate: RequestFate) -> Request:
 def test_a_lost_request_of_the_task_is_a_loss() -> None:
     """Whichever container cut it; worse outcomes go before."""
     lost = (request(RequestFate.RESET), request(RequestFate.COMPLETED))
-    found = judged(GOOD, requests=lost, vantage=Vantage.PUBLISHED_PORT)
+    found = judged(GOOD, traffic=TrafficRecord(lost, Vantage.PUBLISHED_PORT))
     assert found.outcome is Outcome.LOSSY
     assert found.reason == "every container exited by itself in 1 s, but 1 of 2 requests were lost (reset)"
     assert "lost-request" in {item.rule for item in found.findings}
-    assert judged(GOOD, requests=lost[1:], vantage=Vantage.PUBLISHED_PORT).outcome is Outcome.GRACEFUL
-    assert judged(BAD[Outcome.KILLED], requests=lost).outcome is Outcome.KILLED
+    assert judged(GOOD, traffic=TrafficRecord(lost[1:], Vantage.PUBLISHED_PORT)).outcome is Outcome.GRACEFUL
+    assert judged(BAD[Outcome.KILLED], traffic=TrafficRecord(lost)).outcome is Outcome.KILLED
 
 
 def test_a_trial_that_came_to_nothing_has_no_containers_to_judge() -> None:
@@ -389,7 +379,7 @@ def test_a_stored_task_is_judged_the_same(tmp_path: Path) -> None:
         container("app", 0, 3),
         container("proxy", 3, killed=True, timeout_s=2, waits_for=("app",), lost_processes=()),
     )
-    scenario, seen = scenario_of(*records), observed(*records, requests=(request(RequestFate.RESET),))
+    scenario, seen = scenario_of(*records), observed(*records, traffic=TrafficRecord((request(RequestFate.RESET),)))
     first = reported(scenario, seen)
     directory = store.RunDirectory.create(tmp_path, "web")
     directory.write_run(store.RunFile(store.FORMAT_VERSION, RUN, (scenario,), 1, ()))

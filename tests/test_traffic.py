@@ -680,4 +680,4 @@ def test_through_a_published_port_only_requests_from_before_the_stop_are_held_ag
     seen = result.observation
     assert result.verdict.outcome is Outcome.GRACEFUL, result.verdict.reason
     assert seen.vantage is Vantage.PUBLISHED_PORT
-    assert {item.kind for item in seen.requests or ()} == {TrafficKind.HTTP, TrafficKind.NEW_CONNECTIONS}
+    assert {item.kind for item in seen.requests} == {TrafficKind.HTTP, TrafficKind.NEW_CONNECTIONS}

@@ -37,6 +37,7 @@ from stop_harness.renderers.results import results_json
 from stop_harness.renderers.sections import trend_text
 from stop_harness.report import trend
 
+from tests.parts import changed
 from tests.reports_factory import DOCKER, Sample, report_of, run_info, trial
 from tests.test_renderers import HOSTILE
 
@@ -136,7 +137,7 @@ def test_stops_that_were_all_killed_in_both_runs_have_no_durations_to_compare() 
 def test_derived_trials_add_no_durations() -> None:
     """They repeat that of the stop they follow from."""
     derived = [
-        replace(item, observation=replace(item.observation, derived_from="web.t30s.r1")) for item in stops([5.0] * 10)
+        replace(item, observation=changed(item.observation, derived_from="web.t30s.r1")) for item in stops([5.0] * 10)
     ]
     assert only_change(derived, stops([9.0] * 10)).duration is DurationChange.NOT_MEASURED
 

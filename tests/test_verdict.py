@@ -26,14 +26,17 @@ from stop_harness.model import (
     Scenario,
     SigkillEvidence,
     Status,
+    StopRecord,
     Subject,
     TrafficClient,
     TrafficKind,
+    TrafficRecord,
     Vantage,
     Verdict,
 )
 from stop_harness.verdict import judge, rules
 
+from tests.parts import changed
 from tests.strategies import (
     DOCKER,
     ENGINES,
@@ -73,8 +76,10 @@ def outcome(observation: Observation, scenario: Scenario = PLAIN) -> Outcome:
 
 def without(observation: Observation, *kinds: EventKind, signal: int | None = None) -> Observation:
     """The same record with events of these kinds missing."""
-    kept = (event for event in observation.events if event.kind not in kinds or signal not in {None, event.signal})
-    return replace(observation, events=tuple(kept))
+    kept = (
+        event for event in observation.record.events if event.kind not in kinds or signal not in {None, event.signal}
+    )
+    return changed(observation, events=tuple(kept))
 
 
 def stopped(leaves_s: float | None, code: int = 0, on: EngineInfo = DOCKER, oom_s: float | None = None) -> Observation:
@@ -156,13 +161,13 @@ def test_a_missing_event_never_raises_a_verdict(seen: Stop, data: st.DataObject,
     Left out is the race at the deadline, in which PID 1 exits by itself after the engine sent its SIGKILL: two records
     contradict each other there (inconclusive), and one alone cannot show it.
     """
-    whole = replace(seen.observation, complete=not incomplete)
+    whole = changed(seen.observation, complete=not incomplete)
     assume(outcome(whole) is not Outcome.GRACEFUL)
-    escalated = stop_sequence.sigkill_event(whole) is not None
+    escalated = stop_sequence.sigkill_event(whole.record) is not None
     assume(not escalated or seen.ended_by_sigkill)
-    dropped = data.draw(st.sets(st.sampled_from(whole.events), min_size=1))
-    kept = tuple(event for event in whole.events if event not in dropped)
-    assert outcome(replace(whole, events=kept)) is not Outcome.GRACEFUL
+    dropped = data.draw(st.sets(st.sampled_from(whole.record.events), min_size=1))
+    kept = tuple(event for event in whole.record.events if event not in dropped)
+    assert outcome(changed(whole, events=kept)) is not Outcome.GRACEFUL
 
 
 @given(stops(), st.data())
@@ -170,10 +175,12 @@ def test_a_missing_event_never_raises_a_verdict(seen: Stop, data: st.DataObject,
 def test_without_its_events_sigkill_is_never_taken_for_a_graceful_stop(seen: Stop, data: st.DataObject) -> None:
     """A broken event stream: even with 137 accepted the verdict is killed or inconclusive."""
     assume(seen.ended_by_sigkill)
-    kept = data.draw(st.sets(st.sampled_from(seen.observation.events)))
-    events = tuple(event for event in seen.observation.events if event in kept)
-    blind = replace(seen.observation, events=events, exit_signal=None, complete=False)
-    assert outcome(blind, ANY_CODE) in {Outcome.KILLED, Outcome.INCONCLUSIVE} or stop_sequence.exit_is_exact(blind)
+    kept = data.draw(st.sets(st.sampled_from(seen.observation.record.events)))
+    events = tuple(event for event in seen.observation.record.events if event in kept)
+    blind = changed(seen.observation, events=events, exit_signal=None, complete=False)
+    assert outcome(blind, ANY_CODE) in {Outcome.KILLED, Outcome.INCONCLUSIVE} or stop_sequence.exit_is_exact(
+        blind.record
+    )
 
 
 events = st.builds(
@@ -195,14 +202,17 @@ observations = st.builds(
     stop_after_ns=st.just(0),
     repetition=st.just(1),
     started_at=st.just("2026-11-23T12:00:00+00:00"),
-    stop_signal=st.none() | st.integers(1, 64),
-    events=st.lists(events, max_size=8).map(tuple),
-    exit_code=st.none() | st.integers(0, 255),
-    exit_signal=st.none() | st.integers(1, 64),
-    oom_killed=st.none() | st.booleans(),
-    exited_before_stop=st.booleans(),
-    complete=st.booleans(),
-    lost_processes=st.none() | st.just(()) | st.just(("worker",)),
+    record=st.builds(
+        StopRecord,
+        stop_signal=st.none() | st.integers(1, 64),
+        events=st.lists(events, max_size=8).map(tuple),
+        exit_code=st.none() | st.integers(0, 255),
+        exit_signal=st.none() | st.integers(1, 64),
+        oom_killed=st.none() | st.booleans(),
+        exited_before_stop=st.booleans(),
+        complete=st.booleans(),
+        lost_processes=st.none() | st.just(()) | st.just(("worker",)),
+    ),
     problem=st.none() | st.none() | st.builds(Problem, st.sampled_from(ProblemKind), st.just("it broke")),
 )
 
@@ -219,11 +229,11 @@ def test_any_record_at_all_gets_one_verdict(seen: Observation, expected: Outcome
     assert all(finding.rule in rules.RULES for finding in found.findings)
     assert judged(seen, scenario) == found
     if found.outcome is Outcome.GRACEFUL:
-        assert seen.exit_code is not None
+        assert seen.record.exit_code is not None
         assert found.facts.sigkill_evidence is SigkillEvidence.NOT_SENT
         assert found.facts.shutdown_duration_ns is not None
         assert not found.facts.oom_during_stop
-        assert not seen.lost_processes
+        assert not seen.record.lost_processes
     elif found.outcome is not Outcome.INCONCLUSIVE:
         assert any(rules.RULES[finding.rule].severity == "error" for finding in found.findings)
 
@@ -257,12 +267,12 @@ def test_the_measured_duration_is_off_by_no_more_than_the_stamps(seen: Stop) -> 
         (stopped(40), Outcome.KILLED),
         (stopped(None, oom_s=0.2), Outcome.OOM_KILLED),
         (stopped(None, on=PODMAN, oom_s=0.2), Outcome.OOM_KILLED),
-        (replace(stopped(0.1), lost_processes=("worker",)), Outcome.LOSSY),
-        (replace(stopped(0.1), lost_processes=()), Outcome.GRACEFUL),
-        (replace(stopped(0.1), exited_before_stop=True), Outcome.NOT_RUNNING),
-        (replace(stopped(0.1), exit_code=None), Outcome.INCONCLUSIVE),
-        (replace(stopped(None), exit_code=None), Outcome.INCONCLUSIVE),
-        (replace(stopped(0.1), oom_killed=True), Outcome.OOM_KILLED),
+        (changed(stopped(0.1), lost_processes=("worker",)), Outcome.LOSSY),
+        (changed(stopped(0.1), lost_processes=()), Outcome.GRACEFUL),
+        (changed(stopped(0.1), exited_before_stop=True), Outcome.NOT_RUNNING),
+        (changed(stopped(0.1), exit_code=None), Outcome.INCONCLUSIVE),
+        (changed(stopped(None), exit_code=None), Outcome.INCONCLUSIVE),
+        (changed(stopped(0.1), oom_killed=True), Outcome.OOM_KILLED),
     ],
 )
 def test_known_stops_have_their_known_outcome(seen: Observation, wanted: Outcome) -> None:
@@ -280,10 +290,13 @@ def test_known_stops_have_their_known_outcome(seen: Observation, wanted: Outcome
         (stopped(None, on=PROCESS), SigkillEvidence.OBSERVED),
         (stopped(9.98, 137), SigkillEvidence.NOT_SENT),
         (stopped(9.98, 137, PODMAN), SigkillEvidence.INFERRED),
-        (replace(without(stopped(None), EventKind.SIGNAL_SENT, signal=9), complete=False), SigkillEvidence.INFERRED),
-        (replace(stopped(0.1, 137), complete=False), SigkillEvidence.UNKNOWN),
+        (
+            changed(without(stopped(None), EventKind.SIGNAL_SENT, signal=9), complete=False),
+            SigkillEvidence.INFERRED,
+        ),
+        (changed(stopped(0.1, 137), complete=False), SigkillEvidence.UNKNOWN),
         (without(stopped(None, on=PODMAN), EventKind.EXITED, EventKind.STOP_RETURNED), SigkillEvidence.UNKNOWN),
-        (replace(stopped(None), exit_code=0), SigkillEvidence.UNKNOWN),
+        (changed(stopped(None), exit_code=0), SigkillEvidence.UNKNOWN),
     ],
 )
 def test_how_sigkill_is_known_is_on_record(seen: Observation, evidence: SigkillEvidence) -> None:
@@ -307,7 +320,7 @@ def test_a_kill_whose_event_was_lost_is_still_a_kill(seen: Stop) -> None:
 
 def test_death_by_signal_9_before_the_deadline_is_somebody_elses_doing() -> None:
     """PID 1 cannot be SIGKILLed from within, so this says nothing about the container, and never names an exit code."""
-    proved = replace(stopped(0.1, 137, PROCESS), exit_signal=signals.SIGKILL)
+    proved = changed(stopped(0.1, 137, PROCESS), exit_signal=signals.SIGKILL)
     for seen in (proved, stopped(0.1, 137)):
         found = judged(seen)
         assert (found.outcome, found.status) == (Outcome.INCONCLUSIVE, Status.INCONCLUSIVE)
@@ -326,10 +339,10 @@ def test_an_oom_kill_before_the_stop_is_not_held_against_it() -> None:
     """A worker that was killed an hour ago leaves the flag on the container for ever."""
     seen = stopped(0.1)
     early = Event(EventKind.OOM, 1, Clock.ENGINE, "oom event")
-    assert outcome(replace(seen, oom_killed=True, events=(early, *seen.events))) is Outcome.GRACEFUL
+    assert outcome(changed(seen, oom_killed=True, events=(early, *seen.record.events))) is Outcome.GRACEFUL
     late = replace(early, at_ns=1_000 * NS_PER_S + 50 * NS_PER_MS)
-    assert outcome(replace(seen, oom_killed=True, events=(early, *seen.events, late))) is Outcome.OOM_KILLED
-    lost = replace(seen, oom_killed=True, events=(early, *seen.events), complete=False)
+    assert outcome(changed(seen, oom_killed=True, events=(early, *seen.record.events, late))) is Outcome.OOM_KILLED
+    lost = changed(seen, oom_killed=True, events=(early, *seen.record.events), complete=False)
     assert outcome(lost) is Outcome.OOM_KILLED
 
 
@@ -337,14 +350,14 @@ def test_leaving_long_after_the_deadline_without_sigkill_is_a_doubt() -> None:
     """The stop sequence does not allow it: the engine did not do what it says."""
     seen = without(stopped(10.005), EventKind.EXITED)
     late = Event(EventKind.EXITED, 1_000 * NS_PER_S + T_NS + NS_PER_S, Clock.ENGINE, "State.FinishedAt")
-    assert outcome(replace(seen, events=(*seen.events, late))) is Outcome.INCONCLUSIVE
+    assert outcome(changed(seen, events=(*seen.record.events, late))) is Outcome.INCONCLUSIVE
 
 
 def test_an_exit_whose_time_nobody_knows_is_a_doubt() -> None:
     """Exit code 0, no SIGKILL, and no clock that saw both ends: it may have been late."""
     seen = without(stopped(0.1), EventKind.EXITED, EventKind.STOP_RETURNED)
     assert outcome(seen) is Outcome.INCONCLUSIVE
-    assert outcome(replace(seen, exit_code=139)) is Outcome.CRASHED
+    assert outcome(changed(seen, exit_code=139)) is Outcome.CRASHED
 
 
 def test_a_lost_stop_signal_does_not_make_the_shutdown_look_short() -> None:
@@ -358,9 +371,9 @@ def test_a_lost_stop_signal_does_not_make_the_shutdown_look_short() -> None:
 
 def test_a_stop_signal_of_sigkill_is_never_graceful() -> None:
     """Nothing can handle it; no grace period was given."""
-    seen = replace(stopped(None), stop_signal=signals.SIGKILL)
+    seen = changed(stopped(None), stop_signal=signals.SIGKILL)
     sent = Event(EventKind.SIGNAL_SENT, 1_000 * NS_PER_S, Clock.ENGINE, "kill event", signals.SIGKILL)
-    seen = replace(seen, events=(sent, *without(seen, EventKind.SIGNAL_SENT).events))
+    seen = changed(seen, events=(sent, *without(seen, EventKind.SIGNAL_SENT).record.events))
     assert outcome(seen) is Outcome.KILLED
     assert "SIGKILL, which nothing can handle" in judged(seen).reason
 
@@ -369,8 +382,8 @@ def test_death_by_default_outside_a_pid_namespace_proves_nothing() -> None:
     """PID 1 of a container would have ignored the signal."""
     group = engine("process", pid1_rules=False)
     seen = replace(stopped(0.1, 143, PROCESS), engine=group)
-    assert outcome(replace(seen, exit_signal=signals.SIGTERM)) is Outcome.INCONCLUSIVE
-    handled = judged(replace(seen, exit_code=0))
+    assert outcome(changed(seen, exit_signal=signals.SIGTERM)) is Outcome.INCONCLUSIVE
+    handled = judged(changed(seen, exit_code=0))
     assert handled.outcome is Outcome.GRACEFUL
     assert "pid1-rules-not-reproduced" in {finding.rule for finding in handled.findings}
 
@@ -385,7 +398,7 @@ def test_death_by_default_outside_a_pid_namespace_proves_nothing() -> None:
 @pytest.mark.parametrize("code", [None, 0, 137])
 def test_what_kept_a_trial_from_being_measured_decides(kind: ProblemKind, wanted: Outcome, code: int | None) -> None:
     """Whatever else is on record; the message is the reason."""
-    seen = replace(stopped(0.1), problem=Problem(kind, "it broke"), exit_code=code)
+    seen = changed(stopped(0.1), exit_code=code, problem=Problem(kind, "it broke"))
     assert outcome(seen) is wanted
     assert judged(seen).reason == "it broke"
 
@@ -419,7 +432,7 @@ def test_too_slow_is_said_with_both_numbers() -> None:
 
 def test_inconclusive_is_neither_pass_nor_fail_unless_it_was_expected() -> None:
     """A trial that proves nothing is no failure of the container."""
-    seen = replace(stopped(0.1), exit_code=None)
+    seen = changed(stopped(0.1), exit_code=None)
     assert judged(seen).status is Status.INCONCLUSIVE
     assert judged(seen, replace(PLAIN, expectations=(Expectation((Outcome.INCONCLUSIVE,)),))).status is Status.PASS
 
@@ -438,11 +451,11 @@ def test_an_expectation_for_one_stop_timeout_applies_to_it_alone() -> None:
 def test_sigkill_code_with_a_kill_event_is_observed_never_inferred(seen: Stop) -> None:
     """`inferred` is for a kill without its event."""
     evidence = stop_sequence.facts(seen.observation).sigkill_evidence
-    if stop_sequence.sigkill_event(seen.observation) is not None:
+    if stop_sequence.sigkill_event(seen.observation.record) is not None:
         assert evidence is not SigkillEvidence.INFERRED
     else:
         assert evidence is not SigkillEvidence.OBSERVED
-    if seen.observation.exit_code != SIGKILL_CODE:
+    if seen.observation.record.exit_code != SIGKILL_CODE:
         assert evidence in {SigkillEvidence.NOT_SENT, SigkillEvidence.UNKNOWN}
 
 
@@ -452,7 +465,7 @@ def test_sigkill_code_with_a_kill_event_is_observed_never_inferred(seen: Stop) -
 def with_requests(*requests: Request, vantage: Vantage = Vantage.CONTAINER_ADDRESS) -> Observation:
     """A stop that is graceful but for what became of its requests."""
     made = stop(Behaviour(NS_PER_S), T_NS, DOCKER, Jitter())
-    return replace(made.observation, requests=requests, vantage=vantage)
+    return replace(made.observation, traffic=TrafficRecord(requests, vantage))
 
 
 IN_FLIGHT = Request(TrafficKind.HTTP, 1, RequestFate.COMPLETED, -600, -500, 10, 20, 200)
@@ -474,11 +487,11 @@ def test_only_what_was_accepted_and_cut_is_lost(kind: TrafficKind, fate: Request
 def test_requests_answered_before_a_late_stop_signal_prove_nothing(answered_ms: int, expected: Outcome) -> None:
     """The engine took 600 ms to send the signal: what was to be in flight then must still have been."""
     seen = with_requests(replace(IN_FLIGHT, sent_at_ns=-500 * NS_PER_MS, ended_at_ns=answered_ms * NS_PER_MS))
-    signal = next(event for event in seen.events if event.kind is EventKind.SIGNAL_SENT)
+    signal = next(event for event in seen.record.events if event.kind is EventKind.SIGNAL_SENT)
     called = Event(EventKind.STOP_REQUESTED, signal.at_ns - 600 * NS_PER_MS, signal.clock, "stop call")
-    events = (called, *(event for event in seen.events if event.kind is not EventKind.STOP_REQUESTED))
+    events = (called, *(event for event in seen.record.events if event.kind is not EventKind.STOP_REQUESTED))
     scenario = replace(PLAIN, traffic=(TrafficClient(TrafficKind.HTTP, 8000, lead_ns=500 * NS_PER_MS),))
-    assert judged(replace(seen, events=events), scenario).outcome is expected
+    assert judged(changed(seen, events=events), scenario).outcome is expected
 
 
 @pytest.mark.parametrize("fate", CUT_FATES)

@@ -287,7 +287,7 @@ def test_the_two_lessons_that_hide_a_loss_are_lossy_and_proved() -> None:
         assert Outcome.GRACEFUL not in outcomes.values()
         if with_witness:
             assert set(outcomes.values()) == {Outcome.LOSSY}
-            assert all(result.observation.lost_processes for result in results)
+            assert all(result.observation.record.lost_processes for result in results)
 
 
 @pytest.mark.docker
@@ -300,8 +300,8 @@ def test_containers_of_a_task_have_a_witness_too() -> None:
     assert result.verdict.outcome is Outcome.GRACEFUL
     assert result.observation.engine.proves_lost_processes
     assert result.observation.task is not None
-    stopped = [item for item in result.observation.task.containers if not item.ended_before_stop]
-    assert {item.lost_processes for item in stopped} == {()}
+    stopped = [item for item in result.observation.task.containers if not item.record.exited_before_stop]
+    assert {item.record.lost_processes for item in stopped} == {()}
 
 
 @pytest.mark.docker
@@ -413,7 +413,7 @@ def test_a_refusal_is_said_and_the_run_goes_on(remote: DockerHost, monkeypatch: 
     results = run({"a pool of workers": CASES["a pool of workers"][0]}, witness=True)
     (result,) = results["a pool of workers"]
     assert result.verdict.outcome is Outcome.INCONCLUSIVE
-    assert result.observation.lost_processes is None
+    assert result.observation.record.lost_processes is None
     (said,) = [text for text in result.observation.engine.caveats if text.startswith("witness: ")]
     assert "none, so that lost processes are not proved" in said
     assert "NO_SUCH_CAPABILITY" in said

@@ -22,6 +22,7 @@ from stop_harness.model import (
     Scenario,
     Status,
     TrafficKind,
+    TrafficRecord,
     TrialResult,
     Vantage,
     Verdict,
@@ -59,7 +60,7 @@ ASCII_MARKS = str.maketrans({"≠": "!", "✔": "+", "✘": "x", "×": "x", "–
 def outcome_words(result: TrialResult) -> str:
     """`killed`; `killed (derived)` for a stop that was not performed."""
     words = OUTCOME_WORDS[result.verdict.outcome]
-    return words if result.observation.derived_from is None else f"{words} (derived)"
+    return words if result.observation.derivation.derived_from is None else f"{words} (derived)"
 
 
 # ── Numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -183,19 +184,19 @@ def expectation_headline(report: Report) -> str:
         others.append(f"{failed:,} failed")
     if unclear := report.count(Status.INCONCLUSIVE):
         others.append(f"{unclear:,} {was_or_were(unclear)} inconclusive")
-    derived = sum(result.observation.derived_from is not None for result in report.results)
+    derived = sum(result.observation.derivation.derived_from is not None for result in report.results)
     trials = count_of(total, "trial") + (f" ({derived:,} derived)" if derived else "")
     whole = f"{'All' if passed == total > 1 else f'{passed:,} of'} {trials} met their expectation"
     return f"{whole}; {', '.join(others)}." if others else f"{whole}."
 
 
-def requests_line(seen: Observation) -> str:
+def requests_line(traffic: TrafficRecord | None) -> str:
     """`2 of 2 requests completed`, `0 of 2 requests completed (2 reset); idle: 1 closed`; empty without traffic."""
-    if seen.requests is None:
+    if traffic is None:
         return ""
     parts = []
-    for kind in dict.fromkeys(request.kind for request in seen.requests):
-        fates = Counter(fate_words(request) for request in seen.requests if request.kind is kind)
+    for kind in dict.fromkeys(request.kind for request in traffic.requests):
+        fates = Counter(fate_words(request) for request in traffic.requests if request.kind is kind)
         total, whole = fates.total(), fates.pop(RequestFate.COMPLETED.value, 0)
         others = ", ".join(f"{count:,} {fate}" for fate, count in fates.most_common())
         if kind is TrafficKind.HTTP or kind is TrafficKind.TCP:

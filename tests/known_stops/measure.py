@@ -112,8 +112,8 @@ def _requests(measured: Measured) -> Answer | None:
     if not measured.stop.known.requests_in_flight:
         return None
     known, total = measured.stop.requests_lost, len(measured.stop.known.requests_in_flight)
-    lost = judge.lost_requests(measured.result.observation)
-    in_flight = tuple(filter(_in_flight, measured.result.observation.requests or ()))
+    lost = judge.lost_requests(measured.result.observation.traffic)
+    in_flight = tuple(filter(_in_flight, measured.result.observation.requests))
     fates = ", ".join(sorted({request.fate for request in in_flight}))
     right = len(lost) == known and len(in_flight) == total
     return Answer(f"{known} of {total} lost", f"{len(lost)} of {len(in_flight)} lost ({fates})", right)
@@ -127,7 +127,7 @@ def _in_flight(request: Request) -> bool:
 
 def _silent_kills(measured: Measured) -> Answer | None:
     """Whether processes were SIGKILLed by anybody but the engine. Not asked where nobody could look."""
-    lost = measured.result.observation.lost_processes
+    lost = measured.result.observation.record.lost_processes
     if lost is None or measured.stop.known.engine_sigkill or measured.stop.known.oom_killed:
         return None
     known = measured.stop.known.processes_killed_silently

@@ -9,9 +9,8 @@ import time
 from typing import Any
 
 from stop_harness.ecs_client.failures import ClientFailure, Kind
-from stop_harness.ecs_client.measure import ProcessLooks
 from stop_harness.ecs_client.service import Ecs
-from stop_harness.model import NS_PER_S, ProcessInfo
+from stop_harness.model import NS_PER_S, Looks, ProcessInfo
 
 SECOND_LOOK_S, LATE_LOOK_S = 0.3, 1.2
 """When a container is looked at again after its stop began; as in the trials of `run` and `check`."""
@@ -55,9 +54,10 @@ class Looking:
             self._second |= {name: tables.get(name, ()) for name in due_second}
             self._late |= {name: tables.get(name, ()) for name in due_late}
 
-    def seen(self) -> ProcessLooks:
-        """All of them."""
-        return ProcessLooks(self._before, self._second, self._late)
+    def seen(self) -> dict[str, Looks]:
+        """All of them, by container."""
+        names = self._before.keys() | self._second.keys() | self._late.keys()
+        return {name: Looks(self._before.get(name), self._second.get(name), self._late.get(name)) for name in names}
 
     def _since_stop_calls_s(self) -> dict[str, float]:
         """How long ago each container was told to stop; those that were not yet are missing."""

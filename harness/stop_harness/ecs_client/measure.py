@@ -17,10 +17,11 @@ from stop_harness.model import (
     EngineInfo,
     Event,
     EventKind,
+    Looks,
     Observation,
-    ProcessInfo,
     Scenario,
     StopPlan,
+    StopRecord,
     Subject,
     TaskRecord,
 )
@@ -47,24 +48,13 @@ class Sighting:
 
 
 @dataclass(frozen=True)
-class ProcessLooks:
-    """Process tables by container: just before the stop, a moment after its stop signal, and a second or so after it.
-
-    Of a container that is missing nobody looked, or nothing could be read.
-    """
-
-    before: dict[str, tuple[ProcessInfo, ...]] = field(default_factory=dict)
-    second: dict[str, tuple[ProcessInfo, ...]] = field(default_factory=dict)
-    late: dict[str, tuple[ProcessInfo, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Followed:
     """A stop that was followed from StopTask to STOPPED.
 
     `before`: the answer to StopTask. `after`: the last answer of DescribeTasks. `called_at_ns`: the StopTask call, on
     the monotonic clock. `definitions`: by container, None where the task definition may not be read. `evidence` None:
-    another endpoint than ours. `sightings`: of the containers that still ran when StopTask was answered.
+    another endpoint than ours. `sightings`: of the containers that still ran when StopTask was answered. `looks`: by
+    container; of one that is missing nobody looked, or nothing could be read.
     `drained_until_ns`: the last look at which a load balancer had not let go of the task, so that no container had its
     stop signal; None: no such look. `every_s`: between two looks.
     """
@@ -75,7 +65,7 @@ class Followed:
     definitions: dict[str, Definition] | None
     evidence: Evidence | None
     sightings: dict[str, Sighting] = field(default_factory=dict)
-    looks: ProcessLooks = ProcessLooks()
+    looks: dict[str, Looks] = field(default_factory=dict)
     drained_until_ns: int | None = None
     every_s: float = 1.0
     url: str = ""
@@ -110,9 +100,11 @@ def observation(followed: Followed) -> Observation:
         stop_after_ns=0,
         repetition=1,
         started_at="",
-        events=(called, *_stamps_of_task(after), *record.events),
-        exited_before_stop=after.stop_code in ENDED_BY_ITSELF or record.nothing_to_stop,
-        complete=all(item.complete for item in record.containers),
+        record=StopRecord(
+            events=(called, *_stamps_of_task(after), *record.events),
+            exited_before_stop=after.stop_code in ENDED_BY_ITSELF or record.nothing_to_stop,
+            complete=all(item.record.complete for item in record.containers),
+        ),
         task=record,
     )
 
@@ -151,43 +143,43 @@ def _record_of(followed: Followed, it: Container) -> ContainerRecord:
         essential=definition is None or definition.essential,
         waits_for=definition.waits_for if definition is not None else (),
         stop_timeout_ns=_stop_timeout_s(definition) * NS_PER_S,
-        events=(*_sighting_events(followed, it.name), *_own_stamps(followed, it.name)),
-        exit_code=it.exit_code,
-        oom_killed=(it.reason or "").startswith(OUT_OF_MEMORY),
-        complete=followed.evidence is None,
+        record=StopRecord(
+            events=(*_sighting_events(followed, it.name), *_own_stamps(followed, it.name)),
+            exit_code=it.exit_code,
+            oom_killed=(it.reason or "").startswith(OUT_OF_MEMORY),
+            # Of a task that had stopped as a whole it is not known which of its containers had ended before.
+            exited_before_stop=followed.before.last_status != STOPPED and it.name in had_ended,
+            complete=followed.evidence is None,
+        ),
+        looks=followed.looks.get(it.name, Looks()),
         ran=it.ran,
-        # Of a task that had stopped as a whole it is not known which of its containers had ended before.
-        ended_before_stop=followed.before.last_status != STOPPED and it.name in had_ended,
         reason=it.reason or "",
-        processes=followed.looks.before.get(it.name),
-        processes_after_signal=followed.looks.second.get(it.name),
-        processes_late=followed.looks.late.get(it.name),
     )
     told = followed.evidence.containers.get(it.name) if followed.evidence is not None else None
     return record if told is None else _measured(followed, record, told)
 
 
-def _measured(followed: Followed, record: ContainerRecord, told: Measured) -> ContainerRecord:
+def _measured(followed: Followed, container: ContainerRecord, told: Measured) -> ContainerRecord:
     """With the container engine's own record in the place of what ECS and polling tell."""
     assert followed.evidence is not None
     stopping_at_ns = followed.after.stopping_at_ns
-    ended_before = record.ended_before_stop
+    record = container.record
+    ended_before = record.exited_before_stop
     if told.exited_at_ns is not None and stopping_at_ns is not None:
         ended_before = told.exited_at_ns < stopping_at_ns
-    return replace(
+    measured = replace(
         record,
-        stop_timeout_ns=told.stop_timeout_s * NS_PER_S,
-        stop_signal=told.stop_signal,
         # It may have left before it was told to, when the others did; then only polling saw when.
         events=told.events if told.stop_was_called else told.events + record.events,
         oom_killed=record.oom_killed if told.oom_killed is None else told.oom_killed,
         # An engine that reports no signals has no record of them that could have a gap.
         complete=told.complete or not followed.evidence.engine.observes_sigkill,
-        ran=told.ran,
-        ended_before_stop=ended_before,
+        exited_before_stop=ended_before,
         lost_processes=told.lost_processes,
         lost_process_count=told.lost_process_count,
+        stop_signal=told.stop_signal,
     )
+    return replace(container, stop_timeout_ns=told.stop_timeout_s * NS_PER_S, record=measured, ran=told.ran)
 
 
 def _sighting_events(followed: Followed, name: str) -> tuple[Event, ...]:

@@ -10,11 +10,11 @@ from typing import Protocol
 from stop_harness.model import (
     Configuration,
     EngineInfo,
-    Event,
     LogTail,
     Problem,
     ProcessInfo,
     Scenario,
+    StopRecord,
     TaskRecord,
     Trial,
     Vantage,
@@ -25,22 +25,14 @@ PrepareProgress = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
-class StopRecord:
-    """What an engine knows after a stop; fields as in `Observation`.
+class EngineRecord:
+    """What an engine hands over after a stop.
 
-    `lost_process_count` None: all of them are named. `exited_before_stop`: the record itself shows that the stop found
-    nothing to stop.
+    `stop` is without the stop signal and its source, which the subject tells in any case. `task`: the containers of a
+    task that was stopped as a whole, whose own record `stop` then is. None: one container.
     """
 
-    events: tuple[Event, ...]
-    exit_code: int | None
-    exit_signal: int | None
-    oom_killed: bool | None
-    complete: bool
-    lost_processes: tuple[str, ...] | None = None
-    lost_process_count: int | None = None
-    suspected_processes: tuple[str, ...] = ()
-    exited_before_stop: bool = False
+    stop: StopRecord
     task: TaskRecord | None = None
 
 
@@ -97,7 +89,7 @@ class RunningSubject(Protocol):
         """SIGKILL for PID 1 while `stop` waits in another thread, which then returns; the record stays whole. Used
         where the rest of a stop is beyond doubt. False: the engine cannot do it, so that the stop runs its course."""
 
-    def record(self) -> StopRecord:
+    def record(self) -> EngineRecord:
         """Everything the engine recorded, from start to exit. Call after `stop`, or once it has exited."""
 
     def logs(self) -> LogTail:

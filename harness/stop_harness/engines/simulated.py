@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stop_harness import signals
-from stop_harness.engines.interface import PrepareProgress, StopRecord, SubjectFailed, configure
+from stop_harness.engines.interface import EngineRecord, PrepareProgress, SubjectFailed, configure
 from stop_harness.errors import EngineError
 from stop_harness.log_pattern import LogPattern
 from stop_harness.model import (
@@ -27,6 +27,7 @@ from stop_harness.model import (
     ProblemKind,
     ProcessInfo,
     Scenario,
+    StopRecord,
     Trial,
     Vantage,
 )
@@ -199,11 +200,11 @@ class SimulatedSubject:
         """A script shows no processes, so nobody is sure enough to ask."""
         return False
 
-    def record(self) -> StopRecord:
+    def record(self) -> EngineRecord:
         """What the script recorded."""
         code, signal = self._exit if self._exit is not None else (None, None)
         lost = self._script.lost_processes if code != EXIT_CODE_SIGKILL else None
-        return StopRecord(tuple(self._events), code, signal, self._oom, complete=True, lost_processes=lost)
+        return EngineRecord(StopRecord(tuple(self._events), code, signal, self._oom, lost_processes=lost))
 
     def logs(self) -> LogTail:
         """The script's log."""

@@ -28,14 +28,17 @@ from stop_harness.model import (
     RequestFate,
     SigkillEvidence,
     StopFacts,
+    StopRecord,
+    TrafficRecord,
 )
 from stop_harness.wording import precise_seconds, timeout
 
 
 def derive(real: Observation, stop_timeout_ns: int, trial_id: str) -> Observation:
     """The observation of trial `trial_id`, the same stop with a shorter timeout than `real` had."""
-    same = replace(real, trial_id=trial_id, stop_timeout_ns=stop_timeout_ns, derived_from=real.trial_id)
-    if real.problem is not None or real.exited_before_stop or stop_sequence.was_cut_short(real):
+    derivation = replace(real.derivation, derived_from=real.trial_id)
+    same = replace(real, trial_id=trial_id, stop_timeout_ns=stop_timeout_ns, derivation=derivation)
+    if real.problem is not None or real.record.exited_before_stop or stop_sequence.was_cut_short(real):
         return same  # no timeout had a part in any of these
     if real.task is not None:
         return _open(same, "when a container of a task is told to stop depends on when others were killed")
@@ -75,7 +78,7 @@ def _stay(real: Observation, facts: StopFacts) -> _Stay | str:
     # An exit after the deadline without SIGKILL contradicts the stop path, so that the record's own times are in doubt.
     if stop_sequence.left_late(real, took) and facts.sigkill_evidence is SigkillEvidence.NOT_SENT:
         return "it exited later than its own stop timeout, yet without SIGKILL"
-    by_engine = facts.sigkill_evidence is not SigkillEvidence.NOT_SENT and real.stop_signal != signals.SIGKILL
+    by_engine = facts.sigkill_evidence is not SigkillEvidence.NOT_SENT and real.record.stop_signal != signals.SIGKILL
     if by_engine:
         # SIGKILL shows that it lived until the timeout; an exit that was stamped earlier, within the error of its
         # clock, takes that certainty back.
@@ -92,26 +95,29 @@ def _stay(real: Observation, facts: StopFacts) -> _Stay | str:
 
 def _killed(same: Observation, stay: _Stay) -> Observation:
     """PID 1 was there when the engine would have sent SIGKILL: what came later did not come to pass."""
-    oom_events = [event for event in same.events if event.kind is EventKind.OOM]
-    struck_after = [_since_signal(same, event) for event in oom_events]
-    if same.oom_killed:
+    oom_events = [event for event in same.record.events if event.kind is EventKind.OOM]
+    struck_after = [_since_signal(same.record, event) for event in oom_events]
+    if same.record.oom_killed:
         # An OOM kill counts only before the timeout, and is open where its moment is unknown or too close to it.
         near = [
             after for after in struck_after
             if after is None or abs(after - same.stop_timeout_ns) <= DEADLINE_TOLERANCE_NS
         ]  # fmt: skip
-        if near or not oom_events or not same.complete:
+        if near or not oom_events or not same.record.complete:
             return _open(same, f"{stay.text}, and whether the OOM killer struck before the stop timeout is not known")
     in_time = [after is not None and after <= same.stop_timeout_ns for after in struck_after]
-    events = _until_the_stop(same)
+    events = _until_the_stop(same.record)
     events += tuple(event for event, early in zip(oom_events, in_time, strict=True) if early)
+    cut = _without_end(same)
     return replace(
-        _without_end(same),
-        events=events,
-        exit_code=stop_sequence.EXIT_CODE_SIGKILL,
-        oom_killed=any(in_time) if same.oom_killed else same.oom_killed,
-        cut_short=stay.text,
-        would_leave_after_ns=stay.left_after_ns,
+        cut,
+        record=replace(
+            cut.record,
+            events=events,
+            exit_code=stop_sequence.EXIT_CODE_SIGKILL,
+            oom_killed=any(in_time) if same.record.oom_killed else same.record.oom_killed,
+        ),
+        derivation=replace(cut.derivation, cut_short=stay.text, would_exit_after_ns=stay.left_after_ns),
     )
 
 
@@ -124,48 +130,50 @@ def _without_end(same: Observation) -> Observation:
     """The record up to the stop timeout, as far as it is certain."""
     return replace(
         same,
-        events=_until_the_stop(same),
-        exit_code=None,
-        exit_signal=None,
-        oom_killed=None,
-        lost_processes=None,
-        suspected_processes=(),
-        requests=_requests(same),
-        cut_short=None,
+        record=replace(
+            same.record,
+            events=_until_the_stop(same.record),
+            exit_code=None,
+            exit_signal=None,
+            oom_killed=None,
+            lost_processes=None,
+            lost_process_count=None,
+            suspected_processes=(),
+        ),
+        traffic=same.traffic and _traffic(same.traffic, same.stop_timeout_ns),
+        derivation=replace(same.derivation, cut_short=None),
         task=None,
     )
 
 
-def _until_the_stop(same: Observation) -> tuple[Event, ...]:
+def _until_the_stop(record: StopRecord) -> tuple[Event, ...]:
     """Everything up to the stop signal, which the container saw in the same way."""
     ends = {EventKind.EXITED, EventKind.STOP_RETURNED, EventKind.OOM}
-    return tuple(event for event in same.events if event.kind not in ends and not _is_escalation(event, same))
+    return tuple(event for event in record.events if event.kind not in ends and not _is_escalation(event, record))
 
 
-def _is_escalation(event: Event, seen: Observation) -> bool:
+def _is_escalation(event: Event, record: StopRecord) -> bool:
     """The SIGKILL of some clock's record, unless that is the stop signal itself."""
     if event.kind is not EventKind.SIGNAL_SENT or event.signal != signals.SIGKILL:
         return False
-    return seen.stop_signal != signals.SIGKILL or event is not stop_sequence.first(seen, event.kind, event.clock)
+    return record.stop_signal != signals.SIGKILL or event is not stop_sequence.first(record, event.kind, event.clock)
 
 
-def _since_signal(seen: Observation, event: Event) -> int | None:
+def _since_signal(record: StopRecord, event: Event) -> int | None:
     """From the stop signal to an event, on the event's clock; None if that clock did not see the stop."""
-    begun = stop_sequence.first(seen, EventKind.SIGNAL_SENT, event.clock)
-    begun = begun or stop_sequence.first(seen, EventKind.STOP_REQUESTED, event.clock)
+    begun = stop_sequence.first(record, EventKind.SIGNAL_SENT, event.clock)
+    begun = begun or stop_sequence.first(record, EventKind.STOP_REQUESTED, event.clock)
     return None if begun is None else event.at_ns - begun.at_ns
 
 
-def _requests(same: Observation) -> tuple[Request, ...] | None:
+def _traffic(real: TrafficRecord, limit_ns: int) -> TrafficRecord:
     """Requests up to the stop timeout: what was over is over, what was open would have been cut, the rest never was."""
-    if same.requests is None:
-        return None
-    limit_ns = same.stop_timeout_ns
-    return tuple(
+    requests = tuple(
         request if _by(request.ended_at_ns, limit_ns) else _cut(request, limit_ns)
-        for request in same.requests
+        for request in real.requests
         if _by(request.ended_at_ns, limit_ns) or _by(request.connected_at_ns, limit_ns)
     )
+    return replace(real, requests=requests)
 
 
 def _cut(request: Request, limit_ns: int) -> Request:

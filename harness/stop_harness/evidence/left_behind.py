@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from stop_harness.evidence import process_tree
 from stop_harness.evidence.process_tree import Reaction, Tree
-from stop_harness.model import NS_PER_S, Observation, ProcessInfo, SignalDisposition
+from stop_harness.model import NS_PER_S, Looks, Observation, ProcessInfo, SignalDisposition, StopRecord
 
 WAITING_INITS = frozenset("tini tini-static docker-init podman-init catatonit dumb-init".split())
 """They leave when their child is gone, never before, and with its exit code: each program's own documentation."""
@@ -57,13 +57,13 @@ class LeftBehind:
 
 def left_behind(seen: Observation, shutdown_duration_ns: int | None) -> LeftBehind:
     """What the looks of one stop say, all of them taken while PID 1 lived."""
-    looks = _looks(seen)
+    looks = _trees(seen.looks)
     if not looks:
         return LeftBehind(LeftBehindFate.NO_LOOK)
     others = [_others(look) for look in looks]
     if not any(others) or all(map(_waits_for_only_child, looks, others)):
         return LeftBehind(LeftBehindFate.NOBODY_THERE)
-    if lost := _deserted(looks[-1], seen, shutdown_duration_ns):
+    if lost := _deserted(looks[-1], seen.record, shutdown_duration_ns):
         return LeftBehind(LeftBehindFate.SURELY_LOST, lost)
     # Who is gone at the last look may have exited by itself, or by the SIGKILL of a supervisor inside.
     return LeftBehind(LeftBehindFate.NOT_SEEN, next(found for found in reversed(others) if found))
@@ -76,9 +76,9 @@ def names(processes: tuple[ProcessInfo, ...], at_most: int = 10) -> str:
     return ", ".join(programs[:at_most]) + more
 
 
-def _looks(seen: Observation) -> list[Tree]:
+def _trees(looks: Looks) -> list[Tree]:
     """In the order of time. A look that has no PID 1 any more came too late."""
-    tables = (seen.processes, seen.processes_after_signal, seen.processes_late)
+    tables = (looks.before, looks.after_signal, looks.late)
     trees = [Tree(table) for table in tables if table]
     first = trees[0].pid1 if trees else None
     return [tree for tree in trees if first is not None and tree.find(first) is not None]
@@ -101,15 +101,15 @@ def _waits_for_only_child(tree: Tree, others: tuple[ProcessInfo, ...]) -> bool:
     return waits and len(others) == 1 and others[0].parent_pid == pid1.pid
 
 
-def _deserted(tree: Tree, seen: Observation, shutdown_duration_ns: int | None) -> tuple[ProcessInfo, ...]:
+def _deserted(tree: Tree, record: StopRecord, shutdown_duration_ns: int | None) -> tuple[ProcessInfo, ...]:
     """Who is left below the child of an init when the stop signal ends that child by default.
 
     The exit code says that it did; the init left at once; and the signal went to that child alone. A process that would
     die of the signal itself does not count: an init can be told by its environment to signal the whole group, too.
     """
-    pid1, signal = tree.pid1, seen.stop_signal
+    pid1, signal = tree.pid1, record.stop_signal
     prompt = shutdown_duration_ns is not None and shutdown_duration_ns < PROMPT_NS
-    if pid1 is None or signal is None or not prompt or seen.exit_code != 128 + signal:
+    if pid1 is None or signal is None or not prompt or record.exit_code != 128 + signal:
         return ()
     children = tree.children(pid1)
     if not _tells_child_alone(pid1) or len(children) != 1 or not _dies(children[0], signal):

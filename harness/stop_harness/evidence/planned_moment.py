@@ -22,7 +22,7 @@ IN_FLIGHT = frozenset({TrafficKind.HTTP, TrafficKind.TCP})
 def missed(observation: Observation, scenario: Scenario) -> tuple[str, str] | None:
     """(rule, reason) where a graceful stop came too late to be the one that was planned; None where it did not, or
     where nobody saw when the signal left."""
-    delay_ns = stop_sequence.signal_delay_ns(observation)
+    delay_ns = stop_sequence.signal_delay_ns(observation.record)
     if delay_ns is None:
         return None
     if _requests_were_over(observation, scenario, delay_ns):
@@ -45,7 +45,7 @@ def latest_signal_ns(scenario: Scenario) -> int:
 
 def late_but_met(observation: Observation, scenario: Scenario, outcome: Outcome) -> str | None:
     """What to say of a graceful stop whose signal left late, and met what it would have met in time."""
-    delay_ns = stop_sequence.signal_delay_ns(observation)
+    delay_ns = stop_sequence.signal_delay_ns(observation.record)
     if outcome is not Outcome.GRACEFUL or delay_ns is None or delay_ns <= latest_signal_ns(scenario):
         return None
     return (
@@ -58,14 +58,16 @@ def _met_what_was_planned(observation: Observation, scenario: Scenario) -> bool:
     """Whether the look before the stop call shows somebody who handles the signal already, so that lateness changed
     nothing. Several planned moments are there to tell one from another: of them none stands for the next."""
     one_moment = len(set(scenario.stop.after_ns)) < 2
-    met = forecast.forecast(observation.processes, observation.stop_signal).expected
+    met = forecast.forecast(observation.looks.before, observation.record.stop_signal).expected
     return one_moment and met is forecast.Expected.STOPS
 
 
 def unknown(observation: Observation, outcome: Outcome, duration_ns: int | None) -> str | None:
     """What to say of a graceful stop whose signal nobody saw leave, on an engine that may have held it back."""
     at_once = observation.engine.stops_at_once
-    if at_once is None or outcome is not Outcome.GRACEFUL or stop_sequence.signal_delay_ns(observation) is not None:
+    if at_once is None or outcome is not Outcome.GRACEFUL:
+        return None
+    if stop_sequence.signal_delay_ns(observation.record) is not None:
         return None
     if duration_ns is None or duration_ns <= LATEST_SIGNAL_NS:
         return None
@@ -80,7 +82,7 @@ def _requests_were_over(observation: Observation, scenario: Scenario, delay_ns: 
     leads = [client.lead_ns for client in scenario.traffic if client.kind in IN_FLIGHT]
     spans = [
         (request.sent_at_ns, request.ended_at_ns)
-        for request in observation.requests or ()
+        for request in observation.requests
         if request.kind in IN_FLIGHT and request.sent_at_ns is not None and request.ended_at_ns is not None
     ]
     if not leads or not spans or any(ended_ns > delay_ns for _, ended_ns in spans):

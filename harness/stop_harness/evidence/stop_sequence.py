@@ -17,6 +17,7 @@ from stop_harness.model import (
     Observation,
     SigkillEvidence,
     StopFacts,
+    StopRecord,
 )
 
 CLOCKS_BY_WORTH = (Clock.KERNEL, Clock.VIRTUAL, Clock.ENGINE, Clock.ECS, Clock.HARNESS)
@@ -69,7 +70,7 @@ def facts(observation: Observation) -> StopFacts:
     span = _duration(observation)
     duration_ns = span[0] if span else None
     evidence, reason = _sigkill(observation, duration_ns)
-    if evidence is SigkillEvidence.OBSERVED and observation.derived_from is not None:
+    if evidence is SigkillEvidence.OBSERVED and observation.derivation.derived_from is not None:
         evidence = SigkillEvidence.INFERRED  # it was observed elsewhere
     return StopFacts(
         sigkill_evidence=evidence,
@@ -78,41 +79,41 @@ def facts(observation: Observation) -> StopFacts:
         duration_source=span[1] if span else None,
         duration_error_ns=span[2] if span else None,
         sigkill_after_ns=_sigkill_after(observation),
-        oom_during_stop=_oom_during_stop(observation),
+        oom_during_stop=_oom_during_stop(observation.record),
     )
 
 
-def first(observation: Observation, kind: EventKind, clock: Clock | None = None) -> Event | None:
+def first(record: StopRecord, kind: EventKind, clock: Clock | None = None) -> Event | None:
     """The first event of a kind, on `clock` if given."""
-    found = (event for event in observation.events if event.kind is kind and clock in {None, event.clock})
+    found = (event for event in record.events if event.kind is kind and clock in {None, event.clock})
     return min(found, key=lambda event: event.at_ns, default=None)
 
 
-def sigkill_event(observation: Observation) -> Event | None:
+def sigkill_event(record: StopRecord) -> Event | None:
     """The engine's SIGKILL at the deadline: a signal 9 that is not itself the stop signal."""
     for clock in Clock:
-        sent = [event for event in observation.events if event.kind is EventKind.SIGNAL_SENT and event.clock is clock]
-        escalations = sent if observation.stop_signal != signals.SIGKILL else sent[1:]
+        sent = [event for event in record.events if event.kind is EventKind.SIGNAL_SENT and event.clock is clock]
+        escalations = sent if record.stop_signal != signals.SIGKILL else sent[1:]
         if found := [event for event in escalations if event.signal == signals.SIGKILL]:
             return found[0]
     return None
 
 
-def exit_is_exact(observation: Observation) -> bool:
+def exit_is_exact(record: StopRecord) -> bool:
     """Whether the exit came as a wait status, which tells "killed by signal 9" from "exited with code 137"."""
     return any(
-        event.kind is EventKind.EXITED and event.clock in {Clock.KERNEL, Clock.VIRTUAL} for event in observation.events
+        event.kind is EventKind.EXITED and event.clock in {Clock.KERNEL, Clock.VIRTUAL} for event in record.events
     )
 
 
-def may_have_died_of_sigkill(observation: Observation) -> bool:
+def may_have_died_of_sigkill(record: StopRecord) -> bool:
     """Whether SIGKILL ended PID 1, or may have: a bare exit code 137 does not tell."""
-    return _died_of_sigkill(observation) is not False
+    return _died_of_sigkill(record) is not False
 
 
 def was_cut_short(observation: Observation) -> bool:
     """Whether `--fast` ended the stop: it says so, and PID 1 did not exit by itself in the last moment."""
-    return observation.cut_short is not None and _died_of_sigkill(observation) is not False
+    return observation.derivation.cut_short is not None and _died_of_sigkill(observation.record) is not False
 
 
 def left_late(observation: Observation, duration_ns: int | None) -> bool:
@@ -123,12 +124,12 @@ def left_late(observation: Observation, duration_ns: int | None) -> bool:
 
 def _duration(observation: Observation) -> tuple[int, str, int | None] | None:
     """(shutdown duration, its two sources, its error), None if no clock saw both ends."""
-    if observation.exited_before_stop or was_cut_short(observation):
+    if observation.record.exited_before_stop or was_cut_short(observation):
         return None
-    escalation = sigkill_event(observation)
+    escalation = sigkill_event(observation.record)
     for start_kind, end_kind in DURATION_ENDS:
         for clock in CLOCKS_BY_WORTH:
-            start, end = first(observation, start_kind, clock), first(observation, end_kind, clock)
+            start, end = first(observation.record, start_kind, clock), first(observation.record, end_kind, clock)
             # A SIGKILL without its stop signal on record is not where the shutdown began.
             if start is not None and end is not None and start is not escalation:
                 # The kill event is stamped after the signal was delivered, so a fast exit can precede it.
@@ -147,19 +148,19 @@ def _error_ns(observation: Observation, clock: Clock, start: EventKind, end: Eve
 
 def _sigkill(observation: Observation, duration_ns: int | None) -> tuple[SigkillEvidence, str]:
     """Whether SIGKILL ended the stop, and one sentence on how we know."""
-    if observation.exited_before_stop:
+    if observation.record.exited_before_stop:
         return SigkillEvidence.NOT_SENT, "it was not running when the stop came"
-    if observation.exit_code is None:
+    if observation.record.exit_code is None:
         return SigkillEvidence.UNKNOWN, "no exit was recorded"
     if was_cut_short(observation):
-        return SigkillEvidence.INFERRED, str(observation.cut_short)
-    died_of_sigkill = _died_of_sigkill(observation)
-    event = sigkill_event(observation)
+        return SigkillEvidence.INFERRED, str(observation.derivation.cut_short)
+    died_of_sigkill = _died_of_sigkill(observation.record)
+    event = sigkill_event(observation.record)
     if event is not None:
         return _with_event(observation, event, died_of_sigkill, duration_ns)
     if died_of_sigkill is False:
-        return SigkillEvidence.NOT_SENT, f"PID 1 exited with code {observation.exit_code}"
-    if observation.stop_signal == signals.SIGKILL:
+        return SigkillEvidence.NOT_SENT, f"PID 1 exited with code {observation.record.exit_code}"
+    if observation.record.stop_signal == signals.SIGKILL:
         return SigkillEvidence.OBSERVED, "the stop signal itself is SIGKILL"
     how = "exit by signal 9" if died_of_sigkill else f"exit code {EXIT_CODE_SIGKILL}"
     if duration_ns is None:
@@ -167,14 +168,14 @@ def _sigkill(observation: Observation, duration_ns: int | None) -> tuple[Sigkill
     observes = observation.engine.observes_sigkill
     tolerance_ns = SIGNAL_STAMP_LATE_NS if observes else DEADLINE_TOLERANCE_NS
     at_deadline = duration_ns >= observation.stop_timeout_ns - tolerance_ns
-    records_all = observes and observation.complete
-    if records_all and (not at_deadline or observation.oom_killed):
+    records_all = observes and observation.record.complete
+    if records_all and (not at_deadline or observation.record.oom_killed):
         return SigkillEvidence.NOT_SENT, f"{how}, but the engine recorded no SIGKILL of its own"
     if at_deadline:
         # An event may be lost on the way, and nothing else ends a container at this moment in this way.
         missing = "its event is missing" if observes else "this engine reports no kill"
         return SigkillEvidence.INFERRED, f"{how} at the stop timeout; {missing}"
-    if not observation.complete:
+    if not observation.record.complete:
         return SigkillEvidence.UNKNOWN, "the engine's event stream broke during the stop"
     if doubt := _remote_doubt(observation, duration_ns):
         return SigkillEvidence.UNKNOWN, f"{how} {doubt}"
@@ -184,7 +185,7 @@ def _sigkill(observation: Observation, duration_ns: int | None) -> tuple[Sigkill
 def _remote_doubt(observation: Observation, duration_ns: int) -> str | None:
     """Why a cluster may have sent SIGKILL although the stop timeout does not seem to have been over; None where it
     cannot have, or where the OOM killer is known to have struck."""
-    if not observation.engine.remote or observation.oom_killed:
+    if not observation.engine.remote or observation.record.oom_killed:
         return None
     if observation.stop_timeout_ns == ECS_STOP_TIMEOUT_S * NS_PER_S:
         # Where a container definition has no stop timeout, that of the container instance may be another.
@@ -199,7 +200,7 @@ def _may_be_the_deadline(observation: Observation, duration_ns: int) -> bool:
 
     What this machine saw is only ever late: if that was before the stop timeout, so was the exit.
     """
-    seen = [event for event in observation.events if event.clock is Clock.HARNESS]
+    seen = [event for event in observation.record.events if event.clock is Clock.HARNESS]
     begun = [event.at_ns for event in seen if event.kind is EventKind.STOP_REQUESTED]
     ended = [event.at_ns for event in seen if event.kind is EventKind.EXITED]
     early = bool(begun and ended) and min(ended) - min(begun) < observation.stop_timeout_ns - DEADLINE_TOLERANCE_NS
@@ -211,8 +212,8 @@ def _with_event(
 ) -> tuple[SigkillEvidence, str]:
     """The engine recorded its SIGKILL: it counts only together with an exit that fits."""
     if died_of_sigkill is False:
-        exited = first(observation, EventKind.EXITED, event.clock)
-        code = observation.exit_code
+        exited = first(observation.record, EventKind.EXITED, event.clock)
+        code = observation.record.exit_code
         if exited is not None and exited.at_ns < event.at_ns:
             return SigkillEvidence.NOT_SENT, f"PID 1 had exited with code {code} when the SIGKILL was recorded"
         return SigkillEvidence.UNKNOWN, f"SIGKILL was recorded, yet PID 1 exited with code {code}"
@@ -224,38 +225,38 @@ def _with_event(
     return SigkillEvidence.OBSERVED, f"{event.source} with signal 9, and {how}"
 
 
-def _died_of_sigkill(observation: Observation) -> bool | None:
+def _died_of_sigkill(record: StopRecord) -> bool | None:
     """True or False where the exit proves it; None for a bare exit code 137."""
-    if observation.exit_signal is not None:
-        return observation.exit_signal == signals.SIGKILL
-    if observation.exit_code != EXIT_CODE_SIGKILL or exit_is_exact(observation):
+    if record.exit_signal is not None:
+        return record.exit_signal == signals.SIGKILL
+    if record.exit_code != EXIT_CODE_SIGKILL or exit_is_exact(record):
         return False
     return None
 
 
 def _sigkill_after(observation: Observation) -> int | None:
-    kill = None if was_cut_short(observation) else sigkill_event(observation)
-    sent = first(observation, EventKind.SIGNAL_SENT, kill.clock) if kill else None
+    kill = None if was_cut_short(observation) else sigkill_event(observation.record)
+    sent = first(observation.record, EventKind.SIGNAL_SENT, kill.clock) if kill else None
     return max(0, kill.at_ns - sent.at_ns) if kill and sent and sent is not kill else None
 
 
-def _oom_during_stop(observation: Observation) -> bool | None:
+def _oom_during_stop(record: StopRecord) -> bool | None:
     """The OOM flag, unless every OOM event is known and came before the stop signal. None: the engine cannot tell."""
-    if not observation.oom_killed:
-        return observation.oom_killed
-    events = [event for event in observation.events if event.kind is EventKind.OOM]
-    if not events or not observation.complete:
+    if not record.oom_killed:
+        return record.oom_killed
+    events = [event for event in record.events if event.kind is EventKind.OOM]
+    if not events or not record.complete:
         return True
     clock = events[0].clock
-    begun = first(observation, EventKind.SIGNAL_SENT, clock) or first(observation, EventKind.STOP_REQUESTED, clock)
+    begun = first(record, EventKind.SIGNAL_SENT, clock) or first(record, EventKind.STOP_REQUESTED, clock)
     return begun is None or any(event.at_ns >= begun.at_ns - SIGNAL_STAMP_LATE_NS for event in events)
 
 
-def signal_delay_ns(observation: Observation) -> int | None:
+def signal_delay_ns(record: StopRecord) -> int | None:
     """From the stop call to the stop signal, by a clock that saw both; None if none did. On a busy machine the engine
     takes its time, and what ended meanwhile was not there any more when the signal came."""
     for clock in CLOCKS_BY_WORTH:
-        seen = [event for event in observation.events if event.clock is clock]
+        seen = [event for event in record.events if event.clock is clock]
         called = [event.at_ns for event in seen if event.kind is EventKind.STOP_REQUESTED]
         sent = [event.at_ns for event in seen if event.kind is EventKind.SIGNAL_SENT]
         if called and sent:

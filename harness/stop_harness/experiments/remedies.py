@@ -152,7 +152,7 @@ def _together(first: Remedy, second: Remedy) -> Remedy:
 
 
 def _exec_forms(configuration: Configuration, seen: Observation, *, wrapper: bool) -> Iterable[Remedy]:
-    found = exec_form.rewrites(configuration, seen.processes or (), wrapper=wrapper)
+    found = exec_form.rewrites(configuration, seen.looks.before or (), wrapper=wrapper)
     for number, item in enumerate(found, start=1):
         name = "exec-form" if number == 1 else f"exec-form-{number}"
         yield Remedy(
@@ -168,11 +168,11 @@ def _exec_forms(configuration: Configuration, seen: Observation, *, wrapper: boo
 def _stop_signals(seen: Observation, *, of_program: bool = False) -> Iterable[Remedy]:
     """Other signals that have a handler where they would arrive: PID 1, below an init its child, or, `of_program`, the
     program below the shells. Where nobody could look, the usual ones."""
-    takers = exec_form.receivers(seen.processes or ())
-    below = exec_form.program(seen.processes or (), wrapper=False)
+    takers = exec_form.receivers(seen.looks.before or ())
+    below = exec_form.program(seen.looks.before or (), wrapper=False)
     if of_program and below is not None:
         takers = (below,)
-    names = [name for name in STOP_SIGNALS if signals.number(name) != seen.stop_signal]
+    names = [name for name in STOP_SIGNALS if signals.number(name) != seen.record.stop_signal]
     names = [name for name in names if _taken(name, takers)] if takers else names[:2]
     for name in names[:MAX_SIGNALS]:
         yield Remedy(f"stop-signal-{name}", (SIGNAL,), f"stop signal {name}", stop_signal=name)
@@ -191,7 +191,7 @@ def _timeouts(stop_timeout_ns: int) -> Iterable[Remedy]:
 
 
 def _has_init(configuration: Configuration, seen: Observation) -> bool:
-    first = process_tree.Tree(seen.processes or ()).pid1
+    first = process_tree.Tree(seen.looks.before or ()).pid1
     named = configuration.arguments[:1] and exec_form.base_name(configuration.arguments[0]) in process_tree.INITS
     return bool(named) or (first is not None and process_tree.program(first) in process_tree.INITS)
 
@@ -247,7 +247,7 @@ def best_first(tried: Iterable[TriedRemedy]) -> tuple[TriedRemedy, ...]:
 
     def rank(item: TriedRemedy) -> tuple[object, ...]:
         remedy = item.remedy
-        code = item.result.observation.exit_code
+        code = item.result.observation.record.exit_code
         changed = (remedy.stop_timeout_ns or 0, _place(remedy.stop_signal), remedy.id)
         return order.index(item.effect), bool(item.note), len(remedy.kinds), code != 0, bool(remedy.assumption), changed
 
@@ -269,15 +269,15 @@ def _effect(seen: Observation, made: Verdict) -> tuple[RemedyEffect, str]:
         return RemedyEffect.FAILS, ""
     if made.status is not Status.PASS:
         return RemedyEffect.FAILS, "in order, but later than the scenario accepts"
-    number = seen.stop_signal
-    takers = exec_form.receivers(seen.processes or ())
+    number = seen.record.stop_signal
+    takers = exec_form.receivers(seen.looks.before or ())
     felled = [taker for taker in takers if number and taker.disposition(number) is SignalDisposition.DEFAULT]
-    tree = process_tree.Tree(seen.processes or ())
+    tree = process_tree.Tree(seen.looks.before or ())
     left = [child for taker in felled for child in tree.children(taker)]
-    if left and seen.lost_processes is None:
+    if left and seen.record.lost_processes is None:
         note = f"nobody saw how {left[0].command!r} ended, which the stop signal never reached"
         return RemedyEffect.UNPROVED, note
-    if number and seen.exit_code == 128 + number:
+    if number and seen.record.exit_code == 128 + number:
         name = signals.name(number)
         if felled:
             return RemedyEffect.CURES, f"{name} ends the program where it stands: it finishes nothing"

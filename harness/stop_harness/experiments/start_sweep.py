@@ -104,13 +104,13 @@ def _moment(seen: Observation, scenario: Scenario) -> Moment:
             seen.stop_after_ns if at_ns is None else at_ns, StopFate.UNCLEAR, f"not measured: {judged.reason}"
         )
     took = "" if took_ns is None else f" after {precise_seconds(took_ns)}"
-    return Moment(at_ns, StopFate.HEARD, f"exited{took}, exit code {seen.exit_code}")
+    return Moment(at_ns, StopFate.HEARD, f"exited{took}, exit code {seen.record.exit_code}")
 
 
 def _between(seen: Observation, start: EventKind, end: EventKind) -> int | None:
     """Time between two steps, both stamped by the harness (or in virtual time); None if one is missing."""
     for clock in (Clock.HARNESS, Clock.VIRTUAL):
-        first, last = stop_sequence.first(seen, start, clock), stop_sequence.first(seen, end, clock)
+        first, last = stop_sequence.first(seen.record, start, clock), stop_sequence.first(seen.record, end, clock)
         if first is not None and last is not None:
             return last.at_ns - first.at_ns
     return None

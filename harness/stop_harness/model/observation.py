@@ -220,33 +220,112 @@ class Vantage(StrEnum):
 
 
 @dataclass(frozen=True)
-class ContainerRecord:
-    """What is on record of one container of a task; fields as in `Observation`.
+class TrafficRecord:
+    """The requests that were in flight around the stop, and where they came from.
 
-    `waits_for`: containers that had to be gone before this one was told to stop. `ran`: it was started.
-    `stop_signal` None: nobody told; an image whose STOPSIGNAL says nothing else is sent SIGTERM.
-    `ended_before_stop`: it had ended when the task was stopped, as an init container has. `reason`: ECS's own, such as
-    `OutOfMemoryError: …`; empty where there is none.
+    `requests` is empty where every request was over before the stop signal came. `vantage` None: no client was ever
+    connected.
+    """
+
+    requests: tuple[Request, ...]
+    vantage: Vantage | None = None
+
+
+@dataclass(frozen=True)
+class StopRecord:
+    """What the engine has on record of the stop of one container, from its start to its exit.
+
+    `events`: the timeline, sorted by clock and time where it stands in an observation.
+
+    `exit_code` is the container's: 128 + n after signal n; Docker: `State.ExitCode`. None: it is not known, or the
+    container never ran. `exit_signal` is the signal that ended PID 1, where the engine can tell it from an exit code by
+    a wait status or by what the kernel tells the parent; else None. `oom_killed` None: the engine cannot tell.
+
+    `exited_before_stop`: the stop found nothing to stop; of a task's container: it had ended by itself before, as an
+    init container has. `complete` False: the record has a gap, for example because the event stream broke, so that a
+    missing event proves nothing.
+
+    `lost_processes`: processes ended by SIGKILL, though not by the engine's own, as the kernel's record proves. Of many
+    the first `MOST_NAMES`. None: nobody could look. `lost_process_count`: how many in all; None: all are named.
+    `suspected_processes`: seen alive just before PID 1 exited, without proof of how they ended.
+
+    `stop_signal`: the number of the signal that the stop begins with; None: nobody told. An image whose STOPSIGNAL says
+    nothing else is sent SIGTERM. `stop_signal_source`: who chose it, such as the image or the scenario, or `ASSUMED`;
+    None: not known.
+    """
+
+    events: tuple[Event, ...] = ()
+    exit_code: int | None = None
+    exit_signal: int | None = None
+    oom_killed: bool | None = None
+    exited_before_stop: bool = False
+    complete: bool = True
+    lost_processes: tuple[str, ...] | None = None
+    lost_process_count: int | None = None
+    suspected_processes: tuple[str, ...] = ()
+    stop_signal: int | None = None
+    stop_signal_source: str | None = None
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What the harness saw of one container around its stop.
+
+    Each process table is None where nobody looked or nobody could read it: `before` is just before the stop,
+    `after_signal` a moment after the stop signal, `late` a second or so after it.
+
+    `logs`: the end of what the container wrote in its whole life. `log_after_signal`: what it wrote from the stop on;
+    None where that cannot be told from what it wrote before.
+    """
+
+    before: tuple[ProcessInfo, ...] | None = None
+    after_signal: tuple[ProcessInfo, ...] | None = None
+    late: tuple[ProcessInfo, ...] | None = None
+    log_after_signal: str | None = None
+    logs: LogTail = LogTail()
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """Which part of a stop was concluded instead of waited for. All None: the stop was performed and ran its course.
+
+    `derived_from`: id of the trial with a longer stop timeout that the whole record follows from (`--infer`); None: the
+    stop was performed.
+
+    `cut_short`: the evidence that SIGKILL would have ended a stop that nobody waited for, as a sentence: `--fast` ended
+    it early, or it is derived. Where a derived stop is killed, the record has the exit code 137 that SIGKILL would have
+    given.
+
+    `would_exit_after_ns`: how long after the stop signal PID 1 exited in the longer stop that a killed one is
+    derived from; None: not before SIGKILL.
+    """
+
+    derived_from: str | None = None
+    cut_short: str | None = None
+    would_exit_after_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class ContainerRecord:
+    """One container of a task.
+
+    `waits_for`: containers that had to be gone before this one was told to stop. `ran`: it was started. `reason`: ECS's
+    own, such as `OutOfMemoryError: …`; empty where there is none.
     """
 
     name: str
     essential: bool
     waits_for: tuple[str, ...]
     stop_timeout_ns: int
-    stop_signal: int | None = None
-    events: tuple[Event, ...] = ()
-    exit_code: int | None = None
-    oom_killed: bool | None = None
-    complete: bool = True
+    record: StopRecord = StopRecord()
+    looks: Looks = Looks()
     ran: bool = True
-    ended_before_stop: bool = False
-    lost_processes: tuple[str, ...] | None = None
-    lost_process_count: int | None = None
     reason: str = ""
-    processes: tuple[ProcessInfo, ...] | None = None
-    processes_after_signal: tuple[ProcessInfo, ...] | None = None
-    processes_late: tuple[ProcessInfo, ...] | None = None
-    logs: LogTail = LogTail()
+
+    @property
+    def had_to_be_stopped(self) -> bool:
+        """Whether it still ran when the task was stopped."""
+        return self.ran and not self.record.exited_before_stop
 
 
 @dataclass(frozen=True)
@@ -268,7 +347,8 @@ class TaskRecord:
 
         Where an engine has no signal on record, its first stop call stands for it.
         """
-        seen = [event for item in self.containers if not item.ended_before_stop for event in item.events]
+        stopped = [item.record for item in self.containers if not item.record.exited_before_stop]
+        seen = [event for record in stopped for event in record.events]
         found = []
         for clock in (Clock.ENGINE, Clock.HARNESS):
             here = sorted((event for event in seen if event.clock is clock), key=lambda event: event.at_ns)
@@ -281,32 +361,20 @@ class TaskRecord:
     @property
     def nothing_to_stop(self) -> bool:
         """Whether no container was left that the stop had to end."""
-        return all(item.ended_before_stop or not item.ran for item in self.containers)
+        return not any(item.had_to_be_stopped for item in self.containers)
 
 
 @dataclass(frozen=True)
 class Observation:
     """Everything one trial recorded; nothing in it says "graceful".
 
-    `task`: the containers of the task, where a whole task was stopped; then `exit_code`, `stop_signal`, the process
-    tables and `logs` are those containers' and not set here, and `events` are those of the task. None: one container.
+    `stop_after_ns`: from readiness to the stop. `started_at`: when the trial began, ISO 8601. `traffic` None: there was
+    no traffic. `problem` None: the trial came to its end. `load_average`: of the machine of the harness over the last
+    minute; None: unknown.
 
-    `exit_code` is the container's (128 + n after signal n; Docker: `State.ExitCode`), None where it is not known or
-    the container never ran. `exit_signal` is the signal that ended PID 1 where the engine can tell it from an exit
-    code (wait status, or what the kernel tells the parent), else None. `oom_killed` None: the engine cannot tell.
-    `stop_signal` None: not known. `processes` (just before the stop), `processes_after_signal` (a moment after the
-    stop signal) and `processes_late` (a second or so after it) None: not looked at or unreadable. `log_after_signal`:
-    what it wrote from the stop on, None where that cannot be told from what it wrote before. `lost_processes`:
-    processes ended by SIGKILL, though not by the engine's own, as the kernel's record proves; None where nobody could
-    look. Of many the first `MOST_NAMES`; `lost_process_count`: how many in all, None where all are named.
-    `suspected_processes`: seen alive just before PID 1 exited, without proof of how they ended. `requests` None:
-    there was no traffic. `cut_short`: the evidence that SIGKILL would have ended a stop that nobody waited for:
-    `--fast` ended it early, or it is derived. None for a stop that ran its course.
-    `derived_from`: id of the trial with a longer stop timeout that this record follows from (`--infer`); None: the stop
-    was performed. Where a derived stop is killed, its `exit_code` is the 137 that SIGKILL would have given, and
-    `would_leave_after_ns` says how long after the stop signal PID 1 exited in the longer stop; None: not before
-    SIGKILL.
-    `complete` False: the engine's record has a gap (the event stream broke), so a missing event proves nothing.
+    `task`: the containers of the task, where a whole task was stopped. Each has a record and looks of its own. The
+    trial's `record` is then that of the task as a whole: its events, and whether they are complete; exit codes, stop
+    signals, process tables and logs are the containers'. None: one container was stopped.
     """
 
     trial_id: str
@@ -316,27 +384,20 @@ class Observation:
     stop_after_ns: int
     repetition: int
     started_at: str
-    stop_signal: int | None = None
-    stop_signal_source: str | None = None
-    events: tuple[Event, ...] = ()
-    exit_code: int | None = None
-    exit_signal: int | None = None
-    oom_killed: bool | None = None
-    exited_before_stop: bool = False
-    complete: bool = True
-    processes: tuple[ProcessInfo, ...] | None = None
-    processes_after_signal: tuple[ProcessInfo, ...] | None = None
-    processes_late: tuple[ProcessInfo, ...] | None = None
-    log_after_signal: str | None = None
-    lost_processes: tuple[str, ...] | None = None
-    lost_process_count: int | None = None
-    suspected_processes: tuple[str, ...] = ()
-    requests: tuple[Request, ...] | None = None
-    vantage: Vantage | None = None
-    cut_short: str | None = None
-    derived_from: str | None = None
-    would_leave_after_ns: int | None = None
-    problem: Problem | None = None
-    logs: LogTail = LogTail()
-    load_average: float | None = None
+    record: StopRecord = StopRecord()
+    looks: Looks = Looks()
+    traffic: TrafficRecord | None = None
+    derivation: Derivation = Derivation()
     task: TaskRecord | None = None
+    problem: Problem | None = None
+    load_average: float | None = None
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """The requests of its traffic; empty where there was none."""
+        return self.traffic.requests if self.traffic is not None else ()
+
+    @property
+    def vantage(self) -> Vantage | None:
+        """Where its traffic came from; None where there was none, or no client was ever connected."""
+        return self.traffic.vantage if self.traffic is not None else None

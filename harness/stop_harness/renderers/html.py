@@ -193,7 +193,7 @@ def _run_facts(report: Report) -> list[tuple[str, str]]:
 def _proofs(report: Report) -> list[str]:
     """What this engine can prove and what it cannot, then its own caveats."""
     engine = report.run.engine
-    watched = any(result.observation.lost_processes is not None for result in report.results)
+    watched = any(result.observation.record.lost_processes is not None for result in report.results)
     return [
         "The container's first process is PID 1: the kernel drops signals it has no handler for."
         if engine.pid1_rules
@@ -320,9 +320,9 @@ def _trial(result: TrialResult, detailed: bool) -> dict[str, Any]:
         "outcome": verdict.outcome.value,
         "status": verdict.status.value,
         "duration": to_seconds(verdict.facts.shutdown_duration_ns),
-        "exit": seen.exit_code,
+        "exit": seen.record.exit_code,
         "reason": one_line(verdict.reason),
-        "derived": seen.derived_from is not None,
+        "derived": seen.derivation.derived_from is not None,
     }
     if detailed:
         row["details"] = _details(result)
@@ -336,17 +336,17 @@ def _details(result: TrialResult) -> dict[str, Any]:
     error = f" ± {precise_seconds(facts.duration_error_ns)}" if facts.duration_error_ns is not None else ""
     load = "" if seen.load_average is None else f"{seen.load_average:.1f}"
     labelled = {
-        "Derived from": seen.derived_from or "",
+        "Derived from": seen.derivation.derived_from or "",
         "Cause": f"{trial.cause.id}: {trial.cause.evidence}" if trial.cause else "",
         "SIGKILL": f"{trial.sigkill_evidence.replace('_', ' ')}: {trial.sigkill_reason}".rstrip(": "),
         "Time taken from": f"{facts.duration_source}{error}" if facts.duration_source else "",
         "Stop signal": " from ".join(part for part in (trial.stop_signal, trial.stop_signal_source) if part),
         "Ended by": trial.exit_signal or "",
-        "Requests": requests_line(seen),
+        "Requests": requests_line(seen.traffic),
         "Traffic came": VANTAGE_WORDS[seen.vantage] if seen.vantage else "",
-        "Lost processes": listed(seen.lost_processes or (), seen.lost_process_count),
+        "Lost processes": listed(seen.record.lost_processes or (), seen.record.lost_process_count),
         "Problem": f"{seen.problem.kind.replace('_', ' ')}: {seen.problem.message}" if seen.problem else "",
-        "Record": "" if seen.complete else "incomplete: a missing event proves nothing",
+        "Record": "" if seen.record.complete else "incomplete: a missing event proves nothing",
         "Engine": f"{seen.engine.name}: {seen.engine.product} {seen.engine.version}",
         "Started": seen.started_at,
         "Load average": load,

@@ -82,8 +82,8 @@ def _case(result: TrialResult) -> ET.Element:
         ET.SubElement(case, "failure", type=outcome, message=reason).text = reason + findings
     elif verdict.status is Status.INCONCLUSIVE:
         ET.SubElement(case, "error", type="inconclusive", message=reason).text = reason + findings
-    if seen.logs.text:
-        ET.SubElement(case, "system-out").text = printable(seen.logs.text)
+    if seen.looks.logs.text:
+        ET.SubElement(case, "system-out").text = printable(seen.looks.logs.text)
     return case
 
 
@@ -99,14 +99,14 @@ def _properties(result: TrialResult) -> list[tuple[str, str]]:
         "outcome": result.verdict.outcome.value,
         "expectation": _EXPECTATIONS[result.verdict.status],
         "stop_timeout_s": _seconds(seen.stop_timeout_ns),
-        "stop_signal": None if seen.stop_signal is None else signals.name(seen.stop_signal),
+        "stop_signal": None if seen.record.stop_signal is None else signals.name(seen.record.stop_signal),
         "shutdown_duration_s": None if duration is None else _seconds(duration),
         "sigkill_evidence": facts.sigkill_evidence.value,
-        "exit_code": None if seen.exit_code is None else str(seen.exit_code),
-        "requests": requests_line(seen) or None,
-        "requests_lost": None if seen.requests is None else str(len(lost_requests(seen))),
+        "exit_code": None if seen.record.exit_code is None else str(seen.record.exit_code),
+        "requests": requests_line(seen.traffic) or None,
+        "requests_lost": None if seen.traffic is None else str(len(lost_requests(seen.traffic))),
         "vantage": seen.vantage.value if seen.vantage else None,
-        "derived_from": seen.derived_from,
+        "derived_from": seen.derivation.derived_from,
         "engine": f"{seen.engine.name} ({seen.engine.product} {seen.engine.version})",
     }
     return [(name, value) for name, value in values.items() if value is not None]

@@ -246,7 +246,7 @@ def _trial_row(result: TrialResult) -> tuple[str, ...]:
         timeout(seen.stop_timeout_ns) + (f" (after {timeout(seen.stop_after_ns)})" if seen.stop_after_ns else ""),
         outcome_words(result),
         "–" if duration is None else seconds(duration),
-        _cell("; ".join(part for part in (why(verdict), requests_line(seen)) if part) + cause),
+        _cell("; ".join(part for part in (why(verdict), requests_line(seen.traffic)) if part) + cause),
     )
 
 

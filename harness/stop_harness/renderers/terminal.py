@@ -300,7 +300,7 @@ def _timeout_lines(results: tuple[TrialResult, ...], width: int, paint: Paint, *
         outcome = paint(_outcome_text(result), _outcome_colour(result))
         lines.append(f"  stop timeout {limit:>{column}}: {outcome}{_exit_text(result)}")
         indent = " " * (len("  stop timeout : ") + column)
-        lines += [indent + line for line in wrapped(requests_line(result.observation), width - len(indent))]
+        lines += [indent + line for line in wrapped(requests_line(result.observation.traffic), width - len(indent))]
     return lines
 
 
@@ -319,10 +319,12 @@ def _outcome_colour(result: TrialResult) -> str:
 def _exit_text(result: TrialResult) -> str:
     seen = result.observation
     moment = f", stopped {timeout(seen.stop_after_ns)} after ready" if seen.stop_after_ns else ""
-    unseen = seen.exit_code is None or (seen.derived_from is not None and seen.cut_short is not None)
-    ended = "" if unseen else f", exit code {seen.exit_code}"
-    if seen.exit_signal is not None:
-        ended = f", ended by {signals.name(seen.exit_signal)}"
+    unseen = seen.record.exit_code is None or (
+        seen.derivation.derived_from is not None and seen.derivation.cut_short is not None
+    )
+    ended = "" if unseen else f", exit code {seen.record.exit_code}"
+    if seen.record.exit_signal is not None:
+        ended = f", ended by {signals.name(seen.record.exit_signal)}"
     return ended + moment
 
 
@@ -346,7 +348,7 @@ def _evidence_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
 
 def _ends_unseen(seen: Observation) -> bool:
     """Whether nobody saw how other processes of the container, or of a container of the task, ended."""
-    records = (seen,) if seen.task is None else seen.task.containers
+    records = (seen.record,) if seen.task is None else tuple(item.record for item in seen.task.containers)
     return any(record.lost_processes is None for record in records)
 
 
@@ -377,7 +379,7 @@ def _finding_lines(results: tuple[TrialResult, ...], width: int, paint: Paint) -
 def _log_lines(results: tuple[TrialResult, ...], width: int, paint: Paint) -> list[str]:
     """The end of the log of the longest bad stop; a graceful one needs no log."""
     bad = [result for result in results if result.verdict.outcome is not Outcome.GRACEFUL]
-    logs = printable(bad[-1].observation.logs.text).rstrip("\n") if bad else ""
+    logs = printable(bad[-1].observation.looks.logs.text).rstrip("\n") if bad else ""
     if not logs:
         return []
     last = [fit(line.expandtabs(), width - 4).rstrip() for line in logs.split("\n")[-LOG_LINES:]]

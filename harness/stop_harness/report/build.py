@@ -42,7 +42,7 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
     results = _sorted_results(stored, verdicts)
     by_scenario: dict[str, list[TrialResult]] = defaultdict(list)
     for result in results:
-        if result.observation.derived_from is None:  # the stop that it follows from counts, once
+        if result.observation.derivation.derived_from is None:  # the stop that it follows from counts, once
             by_scenario[result.observation.scenario].append(result)
     absent = _absent(stored)
     ecs = ECS_STOP_TIMEOUT_S * NS_PER_S
@@ -185,7 +185,7 @@ def _evidence(result: TrialResult, longest_seen: dict[int, _LongestSeen], limit_
     match verdict.outcome:
         case Outcome.GRACEFUL:
             return _graceful_evidence(duration, tried, limit_ns)
-        case Outcome.KILLED if tried >= limit_ns and seen.cut_short is not None:
+        case Outcome.KILLED if tried >= limit_ns and seen.derivation.cut_short is not None:
             return _Evidence(against, sentence(verdict.reason))
         case Outcome.KILLED if tried >= limit_ns:
             return _Evidence(against, f"It was still running {timeout(tried)} after the stop signal and was killed.")
@@ -286,7 +286,7 @@ def _other_signal(platform: Platform, scenario: str, results: list[TrialResult],
     """
     if platform.stop_signal == IMAGE_SIGNAL:
         return None
-    sent = {result.observation.stop_signal for result in results} - {None}
+    sent = {result.observation.record.stop_signal for result in results} - {None}
     names = sorted(signals.name(number) for number in sent if number is not None)
     if not names or names == [platform.stop_signal]:
         return None
@@ -376,7 +376,7 @@ def _engine_text(result: TrialResult) -> str:
 
 
 def _incomplete_records(results: tuple[TrialResult, ...]) -> RunWarning | None:
-    broken = sum(not result.observation.complete for result in results)
+    broken = sum(not result.observation.record.complete for result in results)
     if not broken:
         return None
     return RunWarning(

@@ -51,7 +51,7 @@ class _Count:
             case Status.INCONCLUSIVE:
                 self.undecided += 1
                 return
-        self.derived += result.observation.derived_from is not None
+        self.derived += result.observation.derivation.derived_from is not None
 
 
 def shown_by(

@@ -33,7 +33,7 @@ _SameStop = dict[tuple[str, int, int], list[TrialResult]]
 
 def measurement_doubts(results: Sequence[TrialResult]) -> tuple[RunWarning, ...]:
     """Every warning that applies, gravest first. Derived trials were not measured."""
-    results = [result for result in results if result.observation.derived_from is None]
+    results = [result for result in results if result.observation.derivation.derived_from is None]
     same: _SameStop = defaultdict(list)
     for result in results:
         seen = result.observation
@@ -59,11 +59,12 @@ def clock_step_ns(seen: Observation) -> int | None:
     """How far the engine's wall clock was set during the stop, forward positive, by the harness's monotonic clock.
 
     None: no sign of it, or only one clock saw the stop."""
-    asked = first(seen, EventKind.STOP_REQUESTED, Clock.HARNESS)
-    returned = first(seen, EventKind.STOP_RETURNED, Clock.HARNESS)
-    left = first(seen, EventKind.EXITED, Clock.ENGINE)
-    begun = first(seen, EventKind.STOP_REQUESTED, Clock.ENGINE) or first(seen, EventKind.SIGNAL_SENT, Clock.ENGINE)
-    if asked is None or returned is None or left is None or begun is None or seen.exited_before_stop:
+    record = seen.record
+    asked = first(record, EventKind.STOP_REQUESTED, Clock.HARNESS)
+    returned = first(record, EventKind.STOP_RETURNED, Clock.HARNESS)
+    left = first(record, EventKind.EXITED, Clock.ENGINE)
+    begun = first(record, EventKind.STOP_REQUESTED, Clock.ENGINE) or first(record, EventKind.SIGNAL_SENT, Clock.ENGINE)
+    if asked is None or returned is None or left is None or begun is None or record.exited_before_stop:
         return None
     step_ns = (left.at_ns - begun.at_ns) - (returned.at_ns - asked.at_ns)
     return step_ns if step_ns > CLOCK_FORWARD_NS or step_ns < -CLOCK_BACK_NS else None

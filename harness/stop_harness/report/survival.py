@@ -78,7 +78,7 @@ def durations(results: Iterable[TrialResult]) -> Durations:
     left_out: Counter[str] = Counter()
     for result in results:
         took, outcome = result.verdict.facts.shutdown_duration_ns, result.verdict.outcome
-        if outcome is Outcome.KILLED and result.observation.stop_signal == signals.SIGKILL:
+        if outcome is Outcome.KILLED and result.observation.record.stop_signal == signals.SIGKILL:
             left_out["stopped by SIGKILL"] += 1
         elif outcome is Outcome.KILLED:
             cut_off.append(result.observation.stop_timeout_ns)

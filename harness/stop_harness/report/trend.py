@@ -111,7 +111,7 @@ def _by_stop(report: Report) -> dict[StopId, tuple[TrialResult, ...]]:
 
 def _performed(results: Sequence[TrialResult]) -> Durations:
     """Durations of stops that were performed: a derived one has that of the stop it follows from."""
-    return durations(result for result in results if result.observation.derived_from is None)
+    return durations(result for result in results if result.observation.derivation.derived_from is None)
 
 
 def _summary(results: Sequence[TrialResult]) -> StopSummary:

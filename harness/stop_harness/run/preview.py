@@ -84,7 +84,7 @@ def _experience(report_dir: Path | None) -> running_time.Experience:
         duration_ns = judged.facts.shutdown_duration_ns
         if duration_ns is not None:
             stops.setdefault((seen.scenario, seen.stop_timeout_ns), []).append(duration_ns)
-        if seen.derived_from is None:
+        if seen.derivation.derived_from is None:
             lengths.append((seen.started_at, waits_ns[seen.scenario] + seen.stop_after_ns + (duration_ns or 0)))
     wall_s = store.elapsed_s(stored.run)
     return running_time.Experience(

@@ -72,7 +72,7 @@ def _stands(seen: Observation) -> bool:
 
 def _source(seen: Observation) -> str:
     """The stop that was performed."""
-    return seen.derived_from or seen.trial_id
+    return seen.derivation.derived_from or seen.trial_id
 
 
 def _scenario(stored: Scenario, note: Callable[[str], None]) -> Scenario:

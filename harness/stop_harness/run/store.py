@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
 from stop_harness.errors import NotWritten, StoreError, UnfinishedRun, not_written
 from stop_harness.model import (
@@ -26,9 +26,12 @@ from stop_harness.model import (
     Verdict,
 )
 from stop_harness.report import redaction
+from stop_harness.run import flat_journal
 from stop_harness.run.request import RunOptions
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of what is written. Read are all from 1, whose observations had no parts (`run/flat_journal.py`)."""
+
 RUN_FILE, JOURNAL_FILE, REMEDIES_FILE, LATEST = "run.json", "trials.jsonl", "remedies.jsonl", "latest"
 
 Record = TypeVar("Record")
@@ -197,8 +200,10 @@ def read(path: Path, pass_over: Callable[[str], None] | None = None) -> tuple[St
     StoreError for what is not a run directory.
     """
     file = _read_run_file(path)
-    if file.format_version != FORMAT_VERSION:
-        raise StoreError(f"{path / RUN_FILE} has format {file.format_version}; this version reads {FORMAT_VERSION}")
+    if not 1 <= file.format_version <= FORMAT_VERSION:
+        raise StoreError(
+            f"{path / RUN_FILE} has format {file.format_version}; this version reads 1 to {FORMAT_VERSION}"
+        )
     results = _read_journal(path / JOURNAL_FILE, TrialResult, pass_over)
     names = {scenario.name for scenario in file.scenarios}
     for number, result in enumerate(results, start=1):
@@ -328,9 +333,10 @@ def elapsed_s(run: RunInfo) -> float | None:
 
 def _adapter(kind: type[Record]) -> tuple[Callable[..., bytes], Callable[[str | bytes], Record]]:
     if kind not in _ADAPTERS:
-        from pydantic import TypeAdapter
+        from pydantic import BeforeValidator, TypeAdapter
 
-        adapter = TypeAdapter(kind)
+        made: Any = Annotated[kind, BeforeValidator(flat_journal.with_parts)]
+        adapter: TypeAdapter[Record] = TypeAdapter(made)
         _ADAPTERS[kind] = (adapter.dump_json, adapter.validate_json)
     return _ADAPTERS[kind]  # type: ignore[return-value] # the key is the type that its functions handle
 

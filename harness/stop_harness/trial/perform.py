@@ -13,19 +13,23 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from stop_harness.engines.interface import Engine, RunningSubject, StopRecord, SubjectFailed
+from stop_harness.engines.interface import Engine, EngineRecord, RunningSubject, SubjectFailed
 from stop_harness.errors import EngineError
 from stop_harness.evidence import forecast
 from stop_harness.evidence.lost_processes import first_names
 from stop_harness.model import (
     MOST_NAMES,
     NS_PER_S,
+    Derivation,
     LogTail,
+    Looks,
     Observation,
     Problem,
     ProblemKind,
     ProcessInfo,
     Request,
+    StopRecord,
+    TrafficRecord,
     Trial,
     Vantage,
 )
@@ -202,15 +206,13 @@ def _stop_and_record(
     if interruption.requested:
         return notes.observation(subject, problem=_interrupted())
     observation = notes.observation(subject, subject.record(), was_running=running)
+    logs = observation.looks.logs
+    since = _written_since(log_before, logs) if running else None
     return replace(
         observation,
-        processes=looks.before,
-        processes_after_signal=looks.second,
-        processes_late=looks.late,
-        log_after_signal=_written_since(log_before, observation.logs) if running else None,
-        cut_short=looks.cut_short,
-        requests=flow.requests,
-        vantage=flow.vantage,
+        looks=Looks(looks.before, looks.second, looks.late, since, logs),
+        traffic=None if flow.requests is None else TrafficRecord(flow.requests, flow.vantage),
+        derivation=Derivation(cut_short=looks.cut_short),
     )
 
 
@@ -336,7 +338,7 @@ class _Notes:
     def observation(
         self,
         subject: RunningSubject | None = None,
-        record: StopRecord | None = None,
+        record: EngineRecord | None = None,
         *,
         problem: Problem | None = None,
         exit_code: int | None = None,
@@ -345,7 +347,7 @@ class _Notes:
         """Everything known, put together."""
         trial, scenario = self._trial, self._trial.scenario
         engine_answers = problem is None or problem.kind not in {ProblemKind.ENGINE_FAILED, ProblemKind.INTERRUPTED}
-        lost, lost_count = _lost(record)
+        stop = record.stop if record else StopRecord(exit_code=exit_code)
         return Observation(
             trial_id=trial.trial_id,
             scenario=scenario.name,
@@ -354,31 +356,31 @@ class _Notes:
             stop_after_ns=trial.stop_after_ns,
             repetition=trial.repetition,
             started_at=self._started_at,
-            stop_signal=subject.stop_signal if subject else None,
-            stop_signal_source=subject.stop_signal_source if subject else None,
-            events=tuple(sorted(record.events, key=lambda event: (event.clock, event.at_ns))) if record else (),
-            exit_code=record.exit_code if record else exit_code,
-            exit_signal=record.exit_signal if record else None,
-            oom_killed=record.oom_killed if record else None,
-            exited_before_stop=not was_running or (record is not None and record.exited_before_stop),
-            complete=record.complete if record else True,
-            lost_processes=lost,
-            lost_process_count=lost_count,
-            suspected_processes=first_names(record.suspected_processes) if record else (),
+            record=replace(
+                _within_bounds(stop),
+                events=tuple(sorted(stop.events, key=lambda event: (event.clock, event.at_ns))),
+                exited_before_stop=not was_running or stop.exited_before_stop,
+                stop_signal=subject.stop_signal if subject else None,
+                stop_signal_source=subject.stop_signal_source if subject else None,
+            ),
+            looks=Looks(logs=_logs(subject) if subject and engine_answers else LogTail()),
             task=record.task if record else None,
             problem=problem,
-            logs=_logs(subject) if subject and engine_answers else LogTail(),
             load_average=os.getloadavg()[0],
         )
 
 
-def _lost(record: StopRecord | None) -> tuple[tuple[str, ...] | None, int | None]:
-    """`lost_processes` and `lost_process_count` of an observation, within bounds."""
-    if record is None or record.lost_processes is None:
-        return None, None
-    names, count = record.lost_processes, record.lost_process_count
-    count = len(names) if count is None else count
-    return first_names(names), count if count > MOST_NAMES else None
+def _within_bounds(stop: StopRecord) -> StopRecord:
+    """With no more than `MOST_NAMES` processes named, however many an engine names."""
+    stop = replace(stop, suspected_processes=first_names(stop.suspected_processes))
+    if stop.lost_processes is None:
+        return replace(stop, lost_process_count=None)
+    count = len(stop.lost_processes) if stop.lost_process_count is None else stop.lost_process_count
+    return replace(
+        stop,
+        lost_processes=first_names(stop.lost_processes),
+        lost_process_count=count if count > MOST_NAMES else None,
+    )
 
 
 def _logs(subject: RunningSubject) -> LogTail:

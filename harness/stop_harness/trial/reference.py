@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from stop_harness.engines.interface import Engine, StopRecord, SubjectFailed
+from stop_harness.engines.interface import Engine, SubjectFailed
 from stop_harness.errors import EngineError
 from stop_harness.evidence import stop_sequence
-from stop_harness.model import Clock, Event, EventKind, ReferenceStop, Trial
+from stop_harness.model import Clock, EventKind, ReferenceStop, StopRecord, Trial
 
 
 def measure(engine: Engine) -> ReferenceStop | None:
@@ -31,7 +31,7 @@ def _stop(trial: Trial, engine: Engine) -> ReferenceStop | None:
         called_ns = time.monotonic_ns()
         subject.stop(trial.stop_timeout_ns)
         returned_ns = time.monotonic_ns()
-        record = subject.record()
+        record = subject.record().stop
     finally:
         removing_ns = time.monotonic_ns()
         subject.remove()
@@ -51,16 +51,11 @@ def _stop(trial: Trial, engine: Engine) -> ReferenceStop | None:
 def _parts(record: StopRecord, called_ns: int) -> tuple[int | None, int | None]:
     """(stop call → signal, signal → exit), both by the best clock that saw signal and exit."""
     for clock in stop_sequence.CLOCKS_BY_WORTH:
-        sent, left = (_first(record, kind, clock) for kind in (EventKind.SIGNAL_SENT, EventKind.EXITED))
+        sent, left = (stop_sequence.first(record, kind, clock) for kind in (EventKind.SIGNAL_SENT, EventKind.EXITED))
         if sent is None or left is None:
             continue
-        called = _first(record, EventKind.STOP_REQUESTED, clock)
+        called = stop_sequence.first(record, EventKind.STOP_REQUESTED, clock)
         # The kernel's stamps are CLOCK_MONOTONIC of this machine, as ours are.
         begun_ns = called.at_ns if called else called_ns if clock is Clock.KERNEL else None
         return None if begun_ns is None else max(0, sent.at_ns - begun_ns), max(0, left.at_ns - sent.at_ns)
     return None, None
-
-
-def _first(record: StopRecord, kind: EventKind, clock: Clock) -> Event | None:
-    found = (event for event in record.events if event.kind is kind and event.clock is clock)
-    return min(found, key=lambda event: event.at_ns, default=None)

@@ -212,43 +212,43 @@ def cause(observation: Observation, facts: StopFacts, outcome: Outcome) -> Cause
 def _not_running(seen: Observation, _facts: StopFacts) -> Cause:
     if seen.problem is not None and seen.problem.kind is ProblemKind.COMMAND_NOT_FOUND:
         return Cause("command-not-found", seen.problem.message)
-    last = log_hints.last_line(seen.logs.text)
+    last = log_hints.last_line(seen.looks.logs.text)
     words = f"; its last words: {log_hints.shown(last)}" if last else ""
-    if seen.exit_code in {126, 127}:
-        return Cause("command-not-found", f"PID 1 exited with code {seen.exit_code}{words}")
-    code = "" if seen.exit_code is None else f" with exit code {seen.exit_code}"
+    if seen.record.exit_code in {126, 127}:
+        return Cause("command-not-found", f"PID 1 exited with code {seen.record.exit_code}{words}")
+    code = "" if seen.record.exit_code is None else f" with exit code {seen.record.exit_code}"
     return Cause("exited-before-stop", f"PID 1 had exited{code} before the stop signal{words}")
 
 
 def _oom(seen: Observation, _facts: StopFacts) -> Cause:
-    helper = seen.exit_code not in {None, 128 + signals.SIGKILL}
-    victim = f"a process below PID 1, which exited with code {seen.exit_code}" if helper else "PID 1"
+    helper = seen.record.exit_code not in {None, 128 + signals.SIGKILL}
+    victim = f"a process below PID 1, which exited with code {seen.record.exit_code}" if helper else "PID 1"
     return Cause("oom-on-stop", f"the kernel's OOM killer ended {victim}, during the stop")
 
 
 def _crashed(seen: Observation, facts: StopFacts) -> Cause:
-    code, took = seen.exit_code, _after(facts)
-    number = seen.exit_signal or (code - 128 if code and code > 128 else 0)
+    code, took = seen.record.exit_code, _after(facts)
+    number = seen.record.exit_signal or (code - 128 if code and code > 128 else 0)
     if number in signals.FAULTS:
         return Cause("crash-on-stop", f"{signals.name(number)} ended PID 1{took} (exit code {code})")
-    tree = Tree(seen.processes or ())
+    tree = Tree(seen.looks.before or ())
     pid1 = tree.pid1
     if number == signals.SIGKILL and pid1 is not None and tree.children(pid1):
         text = f"{quoted(pid1)} exited with code {code}{took}: the code of a child ended by SIGKILL"
         return Cause("inner-kill", f"{text}, which neither the engine nor the OOM killer sent")
-    line = log_hints.fault(seen.log_after_signal) or log_hints.last_line(seen.log_after_signal)
+    line = log_hints.fault(seen.looks.log_after_signal) or log_hints.last_line(seen.looks.log_after_signal)
     words = f"; after the signal it wrote {log_hints.shown(line)}" if line else ""
     return Cause("crash-on-stop", f"PID 1 exited with code {code}{took}{words}")
 
 
 def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
-    tree, signal = Tree(seen.processes or ()), seen.stop_signal
-    lost = seen.lost_processes or ()
-    fates = [request.fate for request in seen.requests or () if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}]
+    tree, signal = Tree(seen.looks.before or ()), seen.record.stop_signal
+    lost = seen.record.lost_processes or ()
+    fates = [request.fate for request in seen.requests if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}]
     cut = sum(fate not in {RequestFate.COMPLETED, RequestFate.REFUSED} for fate in fates)
     own_clock, took = _by_own_clock(seen, facts), facts.shutdown_duration_ns
     if lost:
-        names = listed(lost, seen.lost_process_count)
+        names = listed(lost, seen.record.lost_process_count)
         if own_clock is not None:
             return own_clock
         inside = any(KILLED_FROM_INSIDE in item for item in lost)
@@ -258,17 +258,16 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
             return Cause("inner-kill", f"SIGKILL from inside the container ended {names}{_after(facts)}")
         text = f"{_leaver(tree, signal)} exited first{_after(facts)}, and the kernel SIGKILLed {names}"
         return Cause("child-killed-by-teardown", text)
-    dropped = (own_clock or _dropped_below(tree, signal)) if seen.lost_processes is None else None
+    dropped = (own_clock or _dropped_below(tree, signal)) if seen.record.lost_processes is None else None
     if dropped is not None:
         return dropped
-    if seen.suspected_processes:
-        text = f"{_leaver(tree, signal)} exited{_after(facts)}, and just before {listed(seen.suspected_processes)}"
-        return Cause(
-            "child-killed-by-teardown", f"{text} {'was' if len(seen.suspected_processes) == 1 else 'were'} there"
-        )
+    if suspected := seen.record.suspected_processes:
+        were = "was" if len(suspected) == 1 else "were"
+        text = f"{_leaver(tree, signal)} exited{_after(facts)}, and just before {listed(suspected)} {were} there"
+        return Cause("child-killed-by-teardown", text)
     finished = sum(
         request.fate is RequestFate.COMPLETED and (request.ended_at_ns or 0) > 0
-        for request in seen.requests or ()
+        for request in seen.requests
         if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}
     )
     if finished and cut:
@@ -281,7 +280,7 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
 
 def _by_own_clock(seen: Observation, facts: StopFacts) -> Cause | None:
     """PID 1 began a timed sleep after the signal and left at its end, although somebody below was still at work."""
-    before, late = Tree(seen.processes or ()).pid1, Tree(seen.processes_late or seen.processes_after_signal or ())
+    before, late = Tree(seen.looks.before or ()).pid1, Tree(seen.looks.late or seen.looks.after_signal or ())
     took = facts.shutdown_duration_ns
     if before is None or late.pid1 is None or took is None or took < OWN_CLOCK_NS:
         return None
@@ -347,20 +346,20 @@ REFUTED_BY_LEAVING = frozenset({"handler-hangs", "exit-blocked", "handler-swallo
 
 def _killed(seen: Observation, _facts: StopFacts) -> Cause | None:
     found = _stayed(seen)
-    if seen.would_leave_after_ns is None or (found is not None and found.id not in REFUTED_BY_LEAVING):
+    if seen.derivation.would_exit_after_ns is None or (found is not None and found.id not in REFUTED_BY_LEAVING):
         return found
     return Cause("grace-too-short", "PID 1 exited by itself where it was given more time")
 
 
 def _stayed(seen: Observation) -> Cause | None:
-    signal = seen.stop_signal
+    signal = seen.record.stop_signal
     if signal == signals.SIGKILL:
         return Cause("immediate-kill", "the stop signal is SIGKILL, which nothing can handle")
-    before = Tree(seen.processes or ())
+    before = Tree(seen.looks.before or ())
     pid1 = before.pid1
     if pid1 is None or signal is None:
         return None
-    late = Tree(seen.processes_late or seen.processes_after_signal or ())
+    late = Tree(seen.looks.late or seen.looks.after_signal or ())
     target, via = _who_should_react(before, pid1, signal)
     scene = Scene(seen, before, late, target, via, signal)
     match reaction(target, signal):
@@ -402,7 +401,7 @@ def _no_handler(scene: Scene) -> Cause | None:
     if other is not None:
         name = signals.name(other)
         return Cause("wrong-stopsignal", f"{scene.called} has a handler for {name}, but is sent {scene.signal_name}")
-    if scene.seen.stop_signal_source in {"image", "scenario"} and signal not in _USUAL and not handlers:
+    if scene.seen.record.stop_signal_source in {"image", "scenario"} and signal not in _USUAL and not handlers:
         return Cause("wrong-stopsignal", f"nobody in the container has a handler for {scene.signal_name}")
     late = scene.target_late
     if late is not None and reaction(late, signal) is Reaction.CAUGHT:
@@ -418,7 +417,7 @@ _USUAL = frozenset(signals.NUMBERS[name] for name in ("TERM", "INT", "HUP", "QUI
 
 def _other_handler(scene: Scene) -> int | None:
     """SIGTERM, if the target or somebody below handles that instead of the signal that was chosen."""
-    if scene.signal == signals.SIGTERM or scene.seen.stop_signal_source not in {"image", "scenario"}:
+    if scene.signal == signals.SIGTERM or scene.seen.record.stop_signal_source not in {"image", "scenario"}:
         return None
     caught = reaction(scene.target, signals.SIGTERM) is Reaction.CAUGHT
     return signals.SIGTERM if caught else None

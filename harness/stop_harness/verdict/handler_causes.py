@@ -60,7 +60,7 @@ class Scene:
     @property
     def looked_after(self) -> str:
         """When the last look was, in words."""
-        return "a second later" if self.seen.processes_late is not None else "a moment later"
+        return "a second later" if self.seen.looks.late is not None else "a moment later"
 
     @property
     def still_pending(self) -> bool:
@@ -114,7 +114,7 @@ def _handler_gone(scene: Scene) -> Cause | None:
     text = f"had a handler for {scene.signal_name} that is gone {scene.looked_after}: it reset itself and raised the"
     text = f"{scene.called} {text} signal again, which the kernel drops for PID 1"
     if process_tree.program(scene.target) in process_tree.OWN_HANDLER:
-        line = log_hints.speaks_of_the_stop(scene.seen.log_after_signal)
+        line = log_hints.speaks_of_the_stop(scene.seen.looks.log_after_signal)
         if line is not None:  # a handler of the program's own, meant for once: its work goes on
             return None
         return Cause("pid1-handler-noop", f"{text}; the handler was the runtime's own")
@@ -123,19 +123,19 @@ def _handler_gone(scene: Scene) -> Cause | None:
 
 def _held_connection(scene: Scene) -> Cause | None:
     """It stops accepting and waits for a peer that keeps its connection."""
-    held = [request for request in scene.seen.requests or () if request.kind in _HELD_KINDS and _held(request, scene)]
+    held = [request for request in scene.seen.requests if request.kind in _HELD_KINDS and _held(request, scene)]
     if held:
         kind = held[0].kind.value.replace("_", "-")
         text = f"a client still held its {kind} connection when SIGKILL came"
         return Cause("waits-for-clients", f"{scene.called} handles {scene.signal_name}, and {text}")
     # Not held to the end, but served on: the client got an answer after the signal without "Connection: close", and
     # the program waits for its next request.
-    kept = [request for request in scene.seen.requests or () if _kept_alive(request)]
+    kept = [request for request in scene.seen.requests if _kept_alive(request)]
     late = scene.target_late
     if kept and late is not None and reaction(late, scene.signal) is Reaction.CAUGHT and "poll" in late.waits_in:
         text = f"handles {scene.signal_name}, and went on to serve a kept-alive connection, which it did not close"
         return Cause("waits-for-clients", f"{scene.called} {text}")
-    line = log_hints.waits_for_clients(scene.seen.log_after_signal)
+    line = log_hints.waits_for_clients(scene.seen.looks.log_after_signal)
     if line is not None:
         return Cause("waits-for-clients", f"{scene.called} wrote {log_hints.shown(line)} after the signal")
     return None
@@ -193,7 +193,7 @@ def _work_in_flight(scene: Scene) -> Cause | None:
     """A request that was being worked on until SIGKILL."""
     open_until_end = [
         request
-        for request in scene.seen.requests or ()
+        for request in scene.seen.requests
         if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}
         and request.fate is not RequestFate.COMPLETED
         and request.sent_at_ns is not None
@@ -207,7 +207,7 @@ def _work_in_flight(scene: Scene) -> Cause | None:
 
 def _swallowed(scene: Scene) -> Cause | None:
     """It wrote of an error after the signal and went on."""
-    line = log_hints.fault(scene.seen.log_after_signal)
+    line = log_hints.fault(scene.seen.looks.log_after_signal)
     late = scene.target_late
     if process_tree.is_shell(scene.target) and late is not None:
         return _trap_without_end(scene)
@@ -238,12 +238,12 @@ def _exit_blocked(scene: Scene) -> Cause | None:
     others = f"{(late.threads or 2) - 1} other thread{'s' if (late.threads or 2) > 2 else ''} kept it alive"
     if late.state == "Z":  # a thread group whose leader has ended stays a zombie until its last thread ends
         return Cause("exit-blocked", f"{scene.called} has ended its main thread; {others}")
-    if not late.waits_in.startswith(_LOCKS) or log_hints.works_on_shutdown(scene.seen.log_after_signal):
+    if not late.waits_in.startswith(_LOCKS) or log_hints.works_on_shutdown(scene.seen.looks.log_after_signal):
         return None
     # A lock is where idle threads of a runtime wait, too. It counts only if the main thread came there after the
     # signal, or said that it exits. The JVM's main thread is in such a wait all the time.
     moved = scene.target.waits_in and not scene.target.waits_in.startswith(_LOCKS)
-    line = log_hints.says_it_exits(scene.seen.log_after_signal)
+    line = log_hints.says_it_exits(scene.seen.looks.log_after_signal)
     if moved or (line and process_tree.program(late) in process_tree.RUNTIMES - {"java"}):
         text = f"got {scene.signal_name}, and its main thread waits for a lock {scene.looked_after}; {others}"
         words = f" (it wrote {log_hints.shown(line)})" if line else ""
@@ -253,7 +253,7 @@ def _exit_blocked(scene: Scene) -> Cause | None:
 
 def _own_words(scene: Scene) -> Cause | None:
     """It says that its shutdown is under way."""
-    line = log_hints.works_on_shutdown(scene.seen.log_after_signal)
+    line = log_hints.works_on_shutdown(scene.seen.looks.log_after_signal)
     if line is None:
         return None
     text = f"wrote {log_hints.shown(line)} after {scene.signal_name} and was not done at the stop timeout"
@@ -314,7 +314,7 @@ def _sleeps_on(scene: Scene) -> Cause | None:
 
 def _naps(scene: Scene) -> int | None:
     """How often the main thread went to sleep between the two looks after the signal; None where that is not known."""
-    late, second = scene.target_late, Tree(scene.seen.processes_after_signal or ()).find(scene.target)
-    if late is None or second is None or late is second or scene.seen.processes_late is None:
+    late, second = scene.target_late, Tree(scene.seen.looks.after_signal or ()).find(scene.target)
+    if late is None or second is None or late is second or scene.seen.looks.late is None:
         return None
     return None if late.switches is None or second.switches is None else late.switches - second.switches

@@ -16,6 +16,7 @@ from stop_harness.model import (
     ASSUMED,
     NS_PER_S,
     ContainerVerdict,
+    Derivation,
     Expectation,
     Finding,
     Observation,
@@ -29,7 +30,9 @@ from stop_harness.model import (
     SignalDisposition,
     Status,
     StopFacts,
+    StopRecord,
     TrafficKind,
+    TrafficRecord,
     Vantage,
     Verdict,
 )
@@ -53,7 +56,7 @@ def judge(observation: Observation, scenario: Scenario) -> Verdict:
     A task is judged container by container; it is what its worst container is.
     """
     expectation = scenario.expectation_at(observation.stop_timeout_ns)
-    if tasks.parts(observation) and observation.problem is None and not observation.exited_before_stop:
+    if tasks.parts(observation) and observation.problem is None and not observation.record.exited_before_stop:
         return _judge_task(observation, expectation)
     return _judge(observation, scenario, expectation)
 
@@ -90,7 +93,7 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
         outcome, reason = Outcome.LOSSY, f"every container exited by itself{after}, but {' and '.join(lost)}"
         remarks = [_finding("lost-request", reason), *remarks]
         cause = causes.cause(observation, facts, outcome)
-    remarks += _remarks_on_requests(observation)
+    remarks += _remarks_on_requests(observation.traffic)
     status = _status(outcome, facts, expectation)
     if status is Status.FAIL and outcome in expectation.outcomes and expectation.within_ns is not None:
         text = f"took {_seconds(facts.shutdown_duration_ns)}, expected within {_seconds(expectation.within_ns)}"
@@ -126,32 +129,35 @@ ACCOUNTABLE = frozenset({TrafficKind.HTTP, TrafficKind.TCP, TrafficKind.NEW_CONN
 """Kinds of traffic whose requests a server owes an answer to, once it has accepted them."""
 
 
-def lost_requests(observation: Observation) -> tuple[Request, ...]:
+def lost_requests(traffic: TrafficRecord | None) -> tuple[Request, ...]:
     """Requests that were accepted, sent whole, and then cut.
 
     Not counted: held connections and endless streams, which somebody has to close; the second request on a kept-alive
     connection, which HTTP lets the server close at any time (RFC 9112, 9.3.1); connections that the engine's proxy
     accepted after the stop call, which it also does on behalf of a container that is gone.
     """
+    if traffic is None:
+        return ()
     return tuple(
         request
-        for request in observation.requests or ()
+        for request in traffic.requests
         if request.kind in ACCOUNTABLE
         and request.fate in CUT
         and request.sent_at_ns is not None
-        and not (observation.vantage is Vantage.PUBLISHED_PORT and (request.connected_at_ns or 0) > 0)
+        and not (traffic.vantage is Vantage.PUBLISHED_PORT and (request.connected_at_ns or 0) > 0)
     )
 
 
 def losses(observation: Observation) -> tuple[str, ...]:
     """What was lost, as parts of a sentence; empty if nothing is known to be."""
     parts = []
-    if requests := lost_requests(observation):
+    if requests := lost_requests(observation.traffic):
         fates = ", ".join(sorted({request.fate.replace("_", " ") for request in requests}))
-        of = sum(request.kind in {item.kind for item in requests} for request in observation.requests or ())
+        of = sum(request.kind in {item.kind for item in requests} for request in observation.requests)
         parts.append(f"{len(requests)} of {of} requests were lost ({fates})")
-    if observation.lost_processes:
-        parts.append(f"SIGKILL ended {listed(observation.lost_processes, observation.lost_process_count)}")
+    record = observation.record
+    if record.lost_processes:
+        parts.append(f"SIGKILL ended {listed(record.lost_processes, record.lost_process_count)}")
     return tuple(parts)
 
 
@@ -172,9 +178,10 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
     if problem is not None:
         outcome, rule = _PROBLEM_RULES[problem.kind]
         return outcome, rule, problem.message
-    code, evidence, took = observation.exit_code, facts.sigkill_evidence, facts.shutdown_duration_ns
-    signal = "the stop signal" if observation.stop_signal is None else signals.name(observation.stop_signal)
-    if observation.exited_before_stop:
+    record, derivation = observation.record, observation.derivation
+    code, evidence, took = record.exit_code, facts.sigkill_evidence, facts.shutdown_duration_ns
+    signal = "the stop signal" if record.stop_signal is None else signals.name(record.stop_signal)
+    if record.exited_before_stop:
         gone = f"had already exited with code {code}" if code is not None else "was already gone"
         return Outcome.NOT_RUNNING, "not-running", f"{gone} before the stop"
     if others := somebody_else.deed(observation):
@@ -185,25 +192,21 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
     if facts.oom_during_stop:
         return Outcome.OOM_KILLED, "oom-during-stop", f"the OOM killer struck during the stop; exit code {code}{after}"
     if evidence in {SigkillEvidence.OBSERVED, SigkillEvidence.INFERRED}:
-        if observation.stop_signal == signals.SIGKILL:
+        if record.stop_signal == signals.SIGKILL:
             return Outcome.KILLED, "sigkill-needed", "the stop signal is SIGKILL, which nothing can handle"
         waited = _seconds(observation.stop_timeout_ns)
-        if observation.cut_short is not None:
-            why = observation.cut_short if observation.derived_from is None else _why_derived(observation)
+        if derivation.cut_short is not None:
+            why = derivation.cut_short if derivation.derived_from is None else _why_derived(derivation)
             return Outcome.KILLED, "sigkill-needed", f"would have been SIGKILLed at {waited}; {why}"
         text = f"still running {waited} after {signal}; ended by SIGKILL ({evidence}: {facts.sigkill_reason})"
         return Outcome.KILLED, "sigkill-needed", text
     if stop_sequence.left_late(observation, took):
         text = f"exited {after.removeprefix(', ')}, later than the stop timeout, yet without SIGKILL"
         return Outcome.INCONCLUSIVE, "evidence-missing", text
-    asked_for = observation.exit_signal is None and code in (expectation.exit_codes or ())
-    if (
-        code == stop_sequence.EXIT_CODE_SIGKILL
-        and not asked_for
-        and stop_sequence.may_have_died_of_sigkill(observation)
-    ):
+    asked_for = record.exit_signal is None and code in (expectation.exit_codes or ())
+    if code == stop_sequence.EXIT_CODE_SIGKILL and not asked_for and stop_sequence.may_have_died_of_sigkill(record):
         return Outcome.INCONCLUSIVE, "killed-by-somebody", _killed_by_somebody(observation, after)
-    if not observation.engine.pid1_rules and observation.exit_signal == observation.stop_signal:
+    if not observation.engine.pid1_rules and record.exit_signal == record.stop_signal:
         text = f"{signal} ended it by default, which the kernel does not do to PID 1 of a container"
         return Outcome.INCONCLUSIVE, "pid1-rules-not-reproduced", text
     return _by_exit(observation, facts, expectation, after)
@@ -212,34 +215,35 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
 def _killed_by_somebody(observation: Observation, after: str) -> str:
     """Not from within: the kernel drops a SIGKILL for PID 1 that comes from its own PID namespace."""
     oom = "" if observation.engine.reports_oom else " (this engine does not tell the OOM killer from others)"
-    if observation.exit_signal is None:
+    if observation.record.exit_signal is None:
         return f"exit code 137{after}, as after a SIGKILL that neither the engine nor the OOM killer sent{oom}"
     return f"somebody's SIGKILL ended it{after}: the engine sent none, and no OOM kill is on record{oom}"
 
 
-def _why_derived(observation: Observation) -> str:
+def _why_derived(derivation: Derivation) -> str:
     """In the same words for every repetition; the evidence names the stop and its time."""
-    return "it was still there" if observation.would_leave_after_ns is None else "it exited by itself only later"
+    return "it was still there" if derivation.would_exit_after_ns is None else "it exited by itself only later"
 
 
 def _by_exit(
     observation: Observation, facts: StopFacts, expectation: Expectation, after: str
 ) -> tuple[Outcome, str | None, str]:
     """PID 1 exited by itself: with an accepted code, by a fault, or leaving work behind."""
-    code, lost = observation.exit_code, losses(observation)
-    accepted = code in accepted_exit_codes(expectation, observation.stop_signal)
+    record = observation.record
+    code, lost = record.exit_code, losses(observation)
+    accepted = code in accepted_exit_codes(expectation, record.stop_signal)
     if not accepted and not (expectation.exit_codes is None and _ended_by_the_signal(observation, facts)):
-        if code in UNTOLD_STOP_SIGNALS and expectation.exit_codes is None and not _knows_stop_signal(observation):
+        if code in UNTOLD_STOP_SIGNALS and expectation.exit_codes is None and not _knows_stop_signal(record):
             name = signals.name(code - 128)
             text = f"ended by {name}{after}; orderly only if that is its image's STOPSIGNAL, which nobody told"
             return Outcome.INCONCLUSIVE, "evidence-missing", text
-        unaccepted = _unaccepted_exit(observation, after)
+        unaccepted = _unaccepted_exit(record, after)
         # A proved loss says more than a code that is merely unusual; a fault says more than a loss.
-        explains = expectation.exit_codes is not None or log_hints.fault(observation.log_after_signal)
+        explains = expectation.exit_codes is not None or log_hints.fault(observation.looks.log_after_signal)
         if not lost or explains or unaccepted[1] != "exit-code-not-accepted" or code == 137:
             return unaccepted
     if lost:
-        rule = "lost-request" if lost_requests(observation) else "lost-process"
+        rule = "lost-request" if lost_requests(observation.traffic) else "lost-process"
         return Outcome.LOSSY, rule, f"exited with code {code}{after}, but {' and '.join(lost)}"
     if not after:
         text = f"exited with code {code}, but no clock saw both the stop and the exit: it may have been late"
@@ -248,14 +252,14 @@ def _by_exit(
     return _without_proof(observation, facts, left) or (Outcome.GRACEFUL, None, left)
 
 
-def _knows_stop_signal(observation: Observation) -> bool:
-    return observation.stop_signal is not None and observation.stop_signal_source != ASSUMED
+def _knows_stop_signal(record: StopRecord) -> bool:
+    return record.stop_signal is not None and record.stop_signal_source != ASSUMED
 
 
 def _without_proof(observation: Observation, facts: StopFacts, left: str) -> tuple[Outcome, str, str] | None:
     """The outcome where nobody proved what became of the other processes; None where nobody can have been lost."""
     engine, behind = observation.engine, left_behind.left_behind(observation, facts.shutdown_duration_ns)
-    if observation.lost_processes is not None or behind.fate is LeftBehindFate.NOBODY_THERE:
+    if observation.record.lost_processes is not None or behind.fate is LeftBehindFate.NOBODY_THERE:
         return None
     if engine.proves_lost_processes:
         text = f"{left}, but the kernel's record of its other processes has a gap"
@@ -283,10 +287,10 @@ WAYS_TO_SEE_WITHOUT_IMAGES = "use Linux 6.15 or newer with PID namespaces, or a 
 """The same without a container engine."""
 
 
-def _unaccepted_exit(observation: Observation, after: str) -> tuple[Outcome, str, str]:
+def _unaccepted_exit(record: StopRecord, after: str) -> tuple[Outcome, str, str]:
     """PID 1 exited with a code that nobody accepts."""
-    code = observation.exit_code
-    fault = observation.exit_signal or (code - 128 if code and code > 128 else 0)
+    code = record.exit_code
+    fault = record.exit_signal or (code - 128 if code and code > 128 else 0)
     if fault in signals.FAULTS:
         text = f"crashed with {signals.name(fault)}, exit code {code}{after}"
         return Outcome.CRASHED, "crash-on-stop", text
@@ -311,17 +315,17 @@ def _ended_by_the_signal(observation: Observation, facts: StopFacts) -> bool:
     All of this must be on record: PID 1 itself caught the signal and is such a runtime; what it wrote after it speaks
     of no error; and it left at once, or after having answered what was in flight. A missing record is no evidence.
     """
-    pid1, signal = Tree(observation.processes or ()).pid1, observation.stop_signal
+    pid1, signal = Tree(observation.looks.before or ()).pid1, observation.record.stop_signal
     if pid1 is None or signal is None or not observation.engine.pid1_rules or process_tree.is_shell(pid1):
         return False
-    if observation.exit_code is None or observation.exit_code != _runtime_ending(pid1):
+    if observation.record.exit_code is None or observation.record.exit_code != _runtime_ending(pid1):
         return False
-    text, took = observation.log_after_signal, facts.shutdown_duration_ns
+    text, took = observation.looks.log_after_signal, facts.shutdown_duration_ns
     if pid1.disposition(signal) is not SignalDisposition.CAUGHT or text is None or log_hints.fault(text):
         return False
     answered = any(
         request.fate is RequestFate.COMPLETED and (request.ended_at_ns or 0) > 0
-        for request in observation.requests or ()
+        for request in observation.requests
         if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}
     )
     return took is not None and (took < PROMPT_NS or answered)
@@ -338,37 +342,40 @@ def _runtime_ending(process: ProcessInfo) -> int | None:
 def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> list[Finding]:
     """Findings that explain a verdict without deciding it."""
     remarks = []
-    if observation.derived_from is not None:
-        remarks.append(_finding("derived", f"not performed: it follows from {observation.derived_from}"))
-    elif facts.sigkill_reason == observation.cut_short:
+    record, derivation = observation.record, observation.derivation
+    if derivation.derived_from is not None:
+        remarks.append(_finding("derived", f"not performed: it follows from {derivation.derived_from}"))
+    elif facts.sigkill_reason == derivation.cut_short:
         remarks.append(_finding("cut-short", "`--fast` did not wait for the stop timeout; the outcome is inferred"))
     elif facts.sigkill_evidence is SigkillEvidence.INFERRED:
         remarks.append(_finding("sigkill-inferred", facts.sigkill_reason))
-    if outcome is Outcome.GRACEFUL and observation.exit_code:
-        remarks.append(_finding("non-zero-exit", f"exit code {observation.exit_code}"))
-    if observation.suspected_processes and outcome is Outcome.INCONCLUSIVE:
-        names = listed(observation.suspected_processes)
+    if outcome is Outcome.GRACEFUL and record.exit_code:
+        remarks.append(_finding("non-zero-exit", f"exit code {record.exit_code}"))
+    if record.suspected_processes and outcome is Outcome.INCONCLUSIVE:
+        names = listed(record.suspected_processes)
         remarks.append(_finding("suspected-process", f"{names}: seen alive just before PID 1 exited"))
     if text := planned_moment.unknown(observation, outcome, facts.shutdown_duration_ns):
         remarks.append(_finding("signal-time-unknown", text))
     if outcome is not Outcome.INCONCLUSIVE:
-        remarks += _remarks_on_requests(observation)
+        remarks += _remarks_on_requests(observation.traffic)
     if not observation.engine.pid1_rules and outcome is not Outcome.INCONCLUSIVE:
         text = "it ran in a plain process group; as PID 1 of a container it may behave differently"
         remarks.append(_finding("pid1-rules-not-reproduced", text))
     return remarks
 
 
-def _remarks_on_requests(observation: Observation) -> list[Finding]:
+def _remarks_on_requests(traffic: TrafficRecord | None) -> list[Finding]:
     """What the traffic shows beside losses."""
-    requests, remarks = observation.requests, []
-    if requests == ():
+    if traffic is None:
+        return []
+    requests, remarks = traffic.requests, []
+    if not requests:
         remarks.append(_finding("no-request-in-flight", "every request was over before the stop signal came"))
-    errors = [item for item in requests or () if (item.status or 0) >= 500 and (item.status_before or 0) < 500]
+    errors = [item for item in requests if (item.status or 0) >= 500 and (item.status_before or 0) < 500]
     if errors:
         codes = ", ".join(sorted({str(item.status) for item in errors}))
         remarks.append(_finding("error-answer", f"{len(errors)} requests were answered with {codes} during the stop"))
-    waiting = [item for item in requests or () if item.kind in ACCOUNTABLE and item.fate is RequestFate.TIMED_OUT]
+    waiting = [item for item in requests if item.kind in ACCOUNTABLE and item.fate is RequestFate.TIMED_OUT]
     if waiting:
         remarks.append(_finding("unanswered-request", f"{len(waiting)} requests had no answer when the client gave up"))
     return remarks

@@ -14,6 +14,7 @@ from stop_harness.model import (
     Observation,
     Outcome,
     Scenario,
+    StopRecord,
     TaskRecord,
     TaskStop,
     TrialResult,
@@ -24,7 +25,7 @@ from stop_harness.model import (
 def parts(observation: Observation) -> tuple[tuple[ContainerRecord, Observation], ...]:
     """Each container that the stop had to end, as an observation of its own; empty for a single container."""
     containers = observation.task.containers if observation.task else ()
-    return tuple((item, _part(observation, item)) for item in containers if item.ran and not item.ended_before_stop)
+    return tuple((item, _part(observation, item)) for item in containers if item.had_to_be_stopped)
 
 
 def part_results(result: TrialResult) -> tuple[tuple[str, TrialResult], ...]:
@@ -99,19 +100,9 @@ def _part(observation: Observation, container: ContainerRecord) -> Observation:
         observation,
         trial_id=f"{observation.trial_id}/{container.name}",
         stop_timeout_ns=container.stop_timeout_ns,
-        stop_signal=container.stop_signal,
-        events=container.events,
-        exit_code=container.exit_code,
-        oom_killed=container.oom_killed,
-        complete=container.complete,
-        lost_processes=container.lost_processes,
-        lost_process_count=container.lost_process_count,
-        processes=container.processes,
-        processes_after_signal=container.processes_after_signal,
-        processes_late=container.processes_late,
-        logs=container.logs,
-        requests=None,
-        vantage=None,
+        record=container.record,
+        looks=replace(container.looks, log_after_signal=observation.looks.log_after_signal),
+        traffic=None,
         task=None,
     )
 
@@ -134,7 +125,7 @@ def _shares(result: TrialResult, task: TaskRecord, total_ns: int | None) -> tupl
                 stop_timeout_ns=item.stop_timeout_ns,
                 outcome=found.outcome if found else None,
                 reason=found.reason if found else _why_not(item),
-                exit_code=item.exit_code,
+                exit_code=item.record.exit_code,
                 sigkill_evidence=found.facts.sigkill_evidence if found else None,
                 signalled_after_ns=span[0] - begun_ns if span and begun_ns is not None else None,
                 duration_ns=duration_ns,
@@ -149,24 +140,24 @@ def _shares(result: TrialResult, task: TaskRecord, total_ns: int | None) -> tupl
 def _why_not(item: ContainerRecord) -> str:
     if not item.ran:
         return "it never ran"
-    code = "" if item.exit_code is None else f" with exit code {item.exit_code}"
+    code = "" if item.record.exit_code is None else f" with exit code {item.record.exit_code}"
     return f"it had ended{code} before the stop"
 
 
 def _spans(observation: Observation) -> dict[str, tuple[int, int]]:
     """(begin, end) of each container's stop, all on one clock: the one that saw both ends of most containers."""
-    seen = {record.name: part for record, part in parts(observation)}
+    seen = [container for container, _ in parts(observation)]
     by_clock = [
-        {name: span for name, part in seen.items() if (span := _span(part, clock))}
+        {container.name: span for container in seen if (span := _span(container.record, clock))}
         for clock in (Clock.ENGINE, Clock.ECS, Clock.HARNESS)
     ]
     return max(by_clock, key=len)
 
 
-def _span(part: Observation, clock: Clock) -> tuple[int, int] | None:
-    begin = stop_sequence.first(part, EventKind.SIGNAL_SENT, clock)
-    begin = begin or stop_sequence.first(part, EventKind.STOP_REQUESTED, clock)
-    end = stop_sequence.first(part, EventKind.EXITED, clock)
+def _span(record: StopRecord, clock: Clock) -> tuple[int, int] | None:
+    begin = stop_sequence.first(record, EventKind.SIGNAL_SENT, clock)
+    begin = begin or stop_sequence.first(record, EventKind.STOP_REQUESTED, clock)
+    end = stop_sequence.first(record, EventKind.EXITED, clock)
     return (begin.at_ns, end.at_ns) if begin is not None and end is not None else None
 
 

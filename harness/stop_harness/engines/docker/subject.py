@@ -32,7 +32,7 @@ from stop_harness.engines.docker.host_processes import PidOne
 from stop_harness.engines.docker.reading import State
 from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
 from stop_harness.engines.docker.starting import Reached, SharedDockerClient, creation
-from stop_harness.engines.interface import StopRecord, SubjectFailed
+from stop_harness.engines.interface import EngineRecord, SubjectFailed
 from stop_harness.errors import EngineError
 from stop_harness.linux.signal_trace import SignalTrace
 from stop_harness.linux.silent_kills import Watches
@@ -46,6 +46,7 @@ from stop_harness.model import (
     ProblemKind,
     ProcessInfo,
     Readiness,
+    StopRecord,
     Trial,
     Vantage,
 )
@@ -248,7 +249,7 @@ class DockerSubject:
             self._started.kill()
         return True
 
-    def record(self) -> StopRecord:
+    def record(self) -> EngineRecord:
         """Events of this container, then `State`: FinishedAt, ExitCode, OOMKilled."""
         end = self._started.end()
         state = end.state
@@ -262,7 +263,7 @@ class DockerSubject:
         if end.ends is not None:
             timeline += end.ends.events(self.stop_signal)
         code = state.exit_code if state.exited else None
-        return StopRecord(
+        stop = StopRecord(
             events=tuple(timeline),
             exit_code=code,
             exit_signal=code - 128 if code and end.ends is not None and end.ends.by_signal else None,
@@ -272,6 +273,7 @@ class DockerSubject:
             suspected_processes=self._suspected() if end.lost_processes is None else (),
             exited_before_stop=state.exited and not self._found_running,
         )
+        return EngineRecord(stop)
 
     def _suspected(self) -> tuple[str, ...]:
         """Where nobody could look into the kernel: by the process table, as the looks during the stop saw it."""

@@ -6,13 +6,13 @@ import threading
 import time
 
 from stop_harness.engines.ecs.api import EcsApi, evidence_path
-from stop_harness.model import NS_PER_S, ProcessInfo
+from stop_harness.model import NS_PER_S, Looks, ProcessInfo
 
 FIRST_LOOK_S, LATE_LOOK_S, LOOK_EVERY_S = 0.3, 1.2, 0.3
 """When the process table of a container is looked at after its stop began; as in `trial/perform.py`."""
 
 
-class Looks:
+class TaskLooks:
     """Process tables of a task's containers before and during its stop, where our own endpoint shows them."""
 
     def __init__(self, api: EcsApi, arn: str) -> None:
@@ -27,6 +27,10 @@ class Looks:
         """Container → its process table, of those that run."""
         found = self._api.ours(evidence_path(self._arn, "processes")) or {}
         return {name: tuple(ProcessInfo(**row) for row in rows) for name, rows in found.items() if rows}
+
+    def of(self, name: str) -> Looks:
+        """What was seen of one container."""
+        return Looks(self.before.get(name), self.second.get(name), self.late.get(name))
 
     def begin(self) -> None:
         """The first look now, the others beside the stop."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from stop_harness.ecs import stop_timeouts, task_definition
-from stop_harness.engines.interface import WITNESS_CAVEAT, StopRecord
+from stop_harness.engines.interface import WITNESS_CAVEAT, EngineRecord
 from stop_harness.model import (
     NS_PER_S,
     Clock,
@@ -18,6 +18,7 @@ from stop_harness.model import (
     Event,
     EventKind,
     Scenario,
+    StopRecord,
     TaskContainer,
     TaskDefinition,
     TaskRecord,
@@ -162,7 +163,7 @@ class SeenStop:
         """One record for each container definition, without looks and logs."""
         return tuple(self._record_of(item) for item in self.definition.containers)
 
-    def of_task(self, containers: tuple[ContainerRecord, ...], timeline: tuple[Event, ...]) -> StopRecord:
+    def of_task(self, containers: tuple[ContainerRecord, ...], timeline: tuple[Event, ...]) -> EngineRecord:
         """The record of the task with these containers. `timeline`: what was seen from here."""
         record = TaskRecord(
             arn=str(self.task["taskArn"]),
@@ -171,31 +172,21 @@ class SeenStop:
             stop_code=self.stop_code,
             stopped_reason=str(self.task.get("stoppedReason") or ""),
         )
-        return StopRecord(
+        stop = StopRecord(
             events=(*timeline, *ecs_stamps(self.task), *record.events),
-            exit_code=None,
-            exit_signal=None,
-            oom_killed=None,
-            complete=all(item.complete for item in containers),
             exited_before_stop=self.stop_code in BY_ITSELF or record.nothing_to_stop,
-            task=record,
+            complete=all(item.record.complete for item in containers),
         )
+        return EngineRecord(stop, record)
 
-    def of_container(self, only: ContainerRecord, timeline: tuple[Event, ...]) -> StopRecord:
+    def of_container(self, only: ContainerRecord, timeline: tuple[Event, ...]) -> EngineRecord:
         """The record of a task that was made for one container."""
-        signalled = any(event.kind is EventKind.SIGNAL_SENT for event in only.events)
+        record = only.record
+        signalled = any(event.kind is EventKind.SIGNAL_SENT for event in record.events)
         # The service may not have noticed yet that it had ended: Podman tells late.
-        gone = self.stop_code in BY_ITSELF or (only.ended_before_stop and not signalled)
-        return StopRecord(
-            events=(*timeline, *ecs_stamps(self.task), *only.events),
-            exit_code=only.exit_code,
-            exit_signal=None,
-            oom_killed=only.oom_killed,
-            complete=only.complete,
-            lost_processes=only.lost_processes,
-            lost_process_count=only.lost_process_count,
-            exited_before_stop=gone,
-        )
+        gone = self.stop_code in BY_ITSELF or (record.exited_before_stop and not signalled)
+        events = (*timeline, *ecs_stamps(self.task), *record.events)
+        return EngineRecord(replace(record, events=events, exited_before_stop=gone))
 
     def _record_of(self, definition: TaskContainer) -> ContainerRecord:
         name = definition.name
@@ -207,39 +198,42 @@ class SeenStop:
             essential=definition.essential,
             waits_for=definition.waits_for,
             stop_timeout_ns=definition.stop_timeout_s * NS_PER_S,
-            events=self._seen_events(definition),
-            exit_code=code,
-            oom_killed=reason.startswith(OUT_OF_MEMORY),
-            complete=self.evidence is None,
+            record=StopRecord(
+                events=self._seen_events(definition),
+                exit_code=code,
+                oom_killed=reason.startswith(OUT_OF_MEMORY),
+                exited_before_stop=name in self.ended_before,
+                complete=self.evidence is None,
+            ),
             ran=shown.get("runtimeId") is not None or code is not None,
-            ended_before_stop=name in self.ended_before,
             reason=reason,
         )
         return record if told is None else self._measured(record, told)
 
-    def _measured(self, record: ContainerRecord, told: dict[str, Any]) -> ContainerRecord:
+    def _measured(self, container: ContainerRecord, told: dict[str, Any]) -> ContainerRecord:
         """With what our endpoint measured in the place of what ECS and polling tell."""
         events = measured_events(told)
         called_ns = stopping_at_ns(self.task)
-        ended_before = record.ended_before_stop
+        record = container.record
+        ended_before = record.exited_before_stop
         if told["exitedAtNs"] is not None and called_ns is not None:
             ended_before = told["exitedAtNs"] < called_ns
         sent = next((event.signal for event in events if event.kind is EventKind.SIGNAL_SENT), None)
         lost = told.get("lostProcesses")
-        return replace(
+        measured = replace(
             record,
-            stop_timeout_ns=told["stopTimeoutSeconds"] * NS_PER_S,
-            stop_signal=told.get("configuredStopSignalNumber") or sent,
             # Nobody measured the stop of a container that left before it was told to: polling saw it leave.
             events=events if told["stopCalledAtNs"] is not None else events + record.events,
             oom_killed=record.oom_killed if told["oomKilled"] is None else bool(told["oomKilled"]),
+            exited_before_stop=ended_before,
             # An engine that reports no signals has no record of them that could have a gap.
             complete=bool(told["recordComplete"]) or not self.observes_sigkill,
-            ran=bool(told["ran"]),
-            ended_before_stop=ended_before,
             lost_processes=None if lost is None else tuple(lost),
             lost_process_count=told.get("lostProcessCount"),
+            stop_signal=told.get("configuredStopSignalNumber") or sent,
         )
+        timeout_ns = told["stopTimeoutSeconds"] * NS_PER_S
+        return replace(container, stop_timeout_ns=timeout_ns, record=measured, ran=bool(told["ran"]))
 
     def _seen_events(self, definition: TaskContainer) -> tuple[Event, ...]:
         """What polling saw, and ECS's own times where they are those of this container.

@@ -17,10 +17,10 @@ from stop_harness.engines.ecs.api import (
     evidence_path,
     stop_quietly,
 )
-from stop_harness.engines.ecs.looks import Looks
+from stop_harness.engines.ecs.looks import TaskLooks
 from stop_harness.engines.ecs.ready import accepts, answers, binding, why_it_ended
 from stop_harness.engines.ecs.record import BY_ITSELF, SeenStop
-from stop_harness.engines.interface import StopRecord, SubjectFailed
+from stop_harness.engines.interface import EngineRecord, SubjectFailed
 from stop_harness.errors import EngineError
 from stop_harness.log_pattern import LogPattern
 from stop_harness.model import (
@@ -72,7 +72,7 @@ class EcsSubject:
         self._aborted = threading.Event()
         self._timeline: list[Event] = []
         self._ended_before: set[str] = set()
-        self._looks = Looks(self._api, arn)
+        self._looks = TaskLooks(self._api, arn)
         self._evidence: dict[str, dict[str, Any]] = {}
         self.stop_signal: int | None = None if self._is_task else signals.SIGTERM
         self.stop_signal_source: str | None = None if self._is_task else ASSUMED
@@ -162,7 +162,7 @@ class EcsSubject:
         """ECS has no call for it."""
         return False
 
-    def record(self) -> StopRecord:
+    def record(self) -> EngineRecord:
         """DescribeTasks, and our endpoint's measured stop where it is the one that answers."""
         self._fetch_evidence()
         task = self._newest()
@@ -259,14 +259,7 @@ class EcsSubject:
 
     def _looked_at(self, record: ContainerRecord) -> ContainerRecord:
         """With what was seen of its inside."""
-        looks = self._looks
-        return replace(
-            record,
-            processes=looks.before.get(record.name),
-            processes_after_signal=looks.second.get(record.name),
-            processes_late=looks.late.get(record.name),
-            logs=self._log(record.name),
-        )
+        return replace(record, looks=replace(self._looks.of(record.name), logs=self._log(record.name)))
 
 
 def _here(kind: EventKind, source: str) -> Event:

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from stop_harness.engines.interface import StopRecord, SubjectFailed
+from stop_harness.engines.interface import EngineRecord, SubjectFailed
 from stop_harness.engines.process.client import ShimProcess
 from stop_harness.engines.process.connect import connect
 from stop_harness.errors import EngineError
@@ -24,6 +24,7 @@ from stop_harness.model import (
     ProblemKind,
     ProcessInfo,
     Readiness,
+    StopRecord,
     Vantage,
 )
 
@@ -84,7 +85,7 @@ class ProcessSubject:
         if self._aborted:
             raise SubjectFailed(Problem(ProblemKind.INTERRUPTED, "aborted before it was stopped"))
         if reply["exited"]:
-            raise SubjectFailed(None, self.record().exit_code)
+            raise SubjectFailed(None, self.record().stop.exit_code)
         if reply["waiting"]:
             message = f"not ready within {timeout_ns / NS_PER_S:g} s; waited for {' and '.join(reply['waiting'])}"
             raise SubjectFailed(Problem(ProblemKind.NOT_READY, message + self._last_lines()))
@@ -141,7 +142,7 @@ class ProcessSubject:
         self._exit = self._watch_exit(self._shim.subject)
         self._shim.ask({"do": "stop", "signal": self.stop_signal, "timeout_ns": stop_timeout_ns}, stop_timeout_ns)
 
-    def record(self) -> StopRecord:
+    def record(self) -> EngineRecord:
         """The exit is the wait status of waitpid(2), so exit code and signal are told apart."""
         reply = self._shim.ask({"do": "record"})
         status = reply["wait_status"]
@@ -149,16 +150,15 @@ class ProcessSubject:
             Event(EventKind(kind), at_ns, Clock.KERNEL, source, number)
             for kind, at_ns, source, number in reply["events"]
         ]
-        return StopRecord(
+        stop = StopRecord(
             events=tuple(sorted((*events, *self._exit_begun(events)), key=lambda event: event.at_ns)),
             exit_code=None if status is None else _exit_code(status),
             exit_signal=os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else None,
-            oom_killed=None,
-            complete=True,
             lost_processes=None if reply["lost"] is None else tuple(reply["lost"]),
             suspected_processes=tuple(reply["suspected"]),
             exited_before_stop=reply["exited_before_stop"],
         )
+        return EngineRecord(stop)
 
     def _exit_begun(self, events: list[Event]) -> tuple[Event, ...]:
         """The kernel's own stamp, which does not wait until the helper gets a CPU; empty where there is none."""

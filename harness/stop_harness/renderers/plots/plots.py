@@ -88,7 +88,7 @@ def _measured(report: Report) -> list[TrialResult]:
     return [
         result
         for result in report.results
-        if result.verdict.facts.shutdown_duration_ns is not None and result.observation.derived_from is None
+        if result.verdict.facts.shutdown_duration_ns is not None and result.observation.derivation.derived_from is None
     ]
 
 

@@ -231,9 +231,9 @@ def _platform(row: PlatformRow, report: Report) -> PlatformDocument:
 
 
 def _lost_count(seen: Observation) -> int | None:
-    if seen.lost_processes is None:
+    if seen.record.lost_processes is None:
         return None
-    return len(seen.lost_processes) if seen.lost_process_count is None else seen.lost_process_count
+    return len(seen.record.lost_processes) if seen.record.lost_process_count is None else seen.record.lost_process_count
 
 
 def _scenario(scenario: Scenario) -> ScenarioDocument:
@@ -368,35 +368,35 @@ def trial(result: TrialResult) -> TrialDocument:
         stop_after_s=seen.stop_after_ns / 1e9,
         repetition=seen.repetition,
         started_at=seen.started_at,
-        stop_signal=_signal_name(seen.stop_signal),
-        stop_signal_source=seen.stop_signal_source,
+        stop_signal=_signal_name(seen.record.stop_signal),
+        stop_signal_source=seen.record.stop_signal_source,
         outcome=verdict.outcome,
         status=verdict.status,
         reason=verdict.reason,
         sigkill_evidence=facts.sigkill_evidence,
         sigkill_reason=facts.sigkill_reason,
-        exit_code=seen.exit_code,
-        exit_signal=_signal_name(seen.exit_signal),
-        oom_killed=seen.oom_killed,
+        exit_code=seen.record.exit_code,
+        exit_signal=_signal_name(seen.record.exit_signal),
+        oom_killed=seen.record.oom_killed,
         shutdown_duration_s=to_seconds(facts.shutdown_duration_ns),
         shutdown_duration_source=facts.duration_source,
         shutdown_duration_error_s=to_seconds(facts.duration_error_ns),
         sigkill_after_s=to_seconds(facts.sigkill_after_ns),
-        exited_before_stop=seen.exited_before_stop,
-        complete=seen.complete,
+        exited_before_stop=seen.record.exited_before_stop,
+        complete=seen.record.complete,
         cause=CauseDocument(verdict.cause.id, verdict.cause.evidence) if verdict.cause else None,
-        cut_short=seen.cut_short,
-        derived_from=seen.derived_from,
+        cut_short=seen.derivation.cut_short,
+        derived_from=seen.derivation.derived_from,
         findings=tuple(FindingDocument(item.rule, item.severity, item.message) for item in verdict.findings),
         timeline=timeline(seen),
         processes=_processes(seen),
-        lost_processes=None if seen.lost_processes is None else seen.lost_processes[:MOST_NAMES],
+        lost_processes=None if seen.record.lost_processes is None else seen.record.lost_processes[:MOST_NAMES],
         lost_process_count=_lost_count(seen),
         requests=_requests(seen),
         vantage=seen.vantage,
         problem=ProblemDocument(seen.problem.kind, seen.problem.message) if seen.problem else None,
-        log_tail=seen.logs.text,
-        log_truncated=seen.logs.truncated,
+        log_tail=seen.looks.logs.text,
+        log_truncated=seen.looks.logs.truncated,
         load_average=seen.load_average,
     )
 
@@ -404,7 +404,9 @@ def trial(result: TrialResult) -> TrialDocument:
 def timeline(seen: Observation) -> tuple[EventDocument, ...]:
     """The events in recorded order, each with its distance to the stop signal on its own clock where that clock
     stamped it, else to the stop request, else to the clock's first event."""
-    references = {clock: _reference(seen.events, clock) for clock in {event.clock for event in seen.events}}
+    references = {
+        clock: _reference(seen.record.events, clock) for clock in {event.clock for event in seen.record.events}
+    }
     return tuple(
         EventDocument(
             event=event.kind,
@@ -414,7 +416,7 @@ def timeline(seen: Observation) -> tuple[EventDocument, ...]:
             source=event.source,
             signal=_signal_name(event.signal),
         )
-        for event in seen.events
+        for event in seen.record.events
     )
 
 
@@ -429,9 +431,9 @@ def _reference(events: tuple[Event, ...], clock: Clock) -> Event:
 
 
 def _processes(seen: Observation) -> tuple[ProcessDocument, ...] | None:
-    if seen.processes is None:
+    if seen.looks.before is None:
         return None
-    return tuple(_process(process, seen.stop_signal) for process in seen.processes)
+    return tuple(_process(process, seen.record.stop_signal) for process in seen.looks.before)
 
 
 def _process(process: ProcessInfo, stop_signal: int | None) -> ProcessDocument:
@@ -440,9 +442,9 @@ def _process(process: ProcessInfo, stop_signal: int | None) -> ProcessDocument:
 
 
 def _requests(seen: Observation) -> tuple[RequestDocument, ...] | None:
-    if seen.requests is None:
+    if seen.traffic is None:
         return None
-    lost = lost_requests(seen)
+    lost = lost_requests(seen.traffic)
     return tuple(
         RequestDocument(
             kind=request.kind,

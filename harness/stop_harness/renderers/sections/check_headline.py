@@ -49,7 +49,7 @@ def worst_status(results: tuple[TrialResult, ...]) -> Status | None:
 
 def stop_signal(results: tuple[TrialResult, ...]) -> str:
     """The signal that stopped the trials; `the stop signal` where it is not known or not always the same."""
-    sent = {result.observation.stop_signal for result in results}
+    sent = {result.observation.record.stop_signal for result in results}
     number = sent.pop() if len(sent) == 1 else None
     return "the stop signal" if number is None else signals.name(number)
 
@@ -67,7 +67,8 @@ def _failure(result: TrialResult, subject: str) -> str:
     slow = [finding.message for finding in verdict.findings if finding.rule == "slow-stop"]
     if slow:
         return f"{TOO_SLOW}: {subject}. {sentence(slow[0])}"
-    explained = seen.task is not None or seen.cut_short is not None or seen.stop_signal == signals.SIGKILL
+    cut_short = seen.derivation.cut_short is not None
+    explained = cut_short or seen.task is not None or seen.record.stop_signal == signals.SIGKILL
     if verdict.outcome is not Outcome.KILLED or explained:
         return f"{OUTCOME_WORDS[verdict.outcome]}: {subject}. {sentence(verdict.reason)}"
     evidence = verdict.facts.sigkill_evidence.value.replace("_", " ")

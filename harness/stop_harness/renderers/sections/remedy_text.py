@@ -89,7 +89,7 @@ def _result(tried: TriedRemedy) -> str:
     seen, verdict = tried.result.observation, tried.result.verdict
     took = verdict.facts.shutdown_duration_ns
     outcome = OUTCOME_WORDS[verdict.outcome] + ("" if took is None else f" after {precise_seconds(took)}")
-    code = "" if seen.exit_code is None else f", exit code {seen.exit_code}"
+    code = "" if seen.record.exit_code is None else f", exit code {seen.record.exit_code}"
     if tried.effect is RemedyEffect.CURES:
         return outcome + code
     if tried.effect is RemedyEffect.LOSES_WORK:

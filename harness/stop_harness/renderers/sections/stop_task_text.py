@@ -64,7 +64,7 @@ def _row(followed: Followed, it: ContainerRecord, judged: ContainerVerdict | Non
         printable(it.name),
         _took(followed, it, judged),
         timeout,
-        NOTHING if it.exit_code is None else str(it.exit_code),
+        NOTHING if it.record.exit_code is None else str(it.record.exit_code),
         NOTHING if judged is None else SIGKILL_WORDS[judged.facts.sigkill_evidence],
     )
 
