@@ -112,6 +112,7 @@ def test_stop_task_in_the_place_of_the_aws_cli_exits_as_that_does() -> None:
     )
 
 
+@pytest.mark.long
 def test_the_core_is_small_and_works_as_it_is_installed(tmp_path: Path) -> None:
     """A fresh environment with nothing but what pip brings. Skipped where pip reaches no packages."""
     place, project = tmp_path / "venv", tmp_path / "project"
