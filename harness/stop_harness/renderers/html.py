@@ -26,7 +26,7 @@ from stop_harness.model import (
     TrialResult,
 )
 from stop_harness.renderers.plots import drawing, plots
-from stop_harness.renderers.results import results_json
+from stop_harness.renderers.results import trial_section
 from stop_harness.renderers.sections import claims_text, remedy_text, statistics_text, task_text, trend_text
 from stop_harness.wording import (
     COMPLIANCE_MARKS,
@@ -332,7 +332,7 @@ def _trial(result: TrialResult, detailed: bool) -> dict[str, Any]:
 def _details(result: TrialResult) -> dict[str, Any]:
     """What opens under a trial."""
     seen, facts = result.observation, result.verdict.facts
-    trial = results_json.trial(result)
+    trial = trial_section.trial(result)
     error = f" ± {precise_seconds(facts.duration_error_ns)}" if facts.duration_error_ns is not None else ""
     load = "" if seen.load_average is None else f"{seen.load_average:.1f}"
     labelled = {

@@ -7,17 +7,10 @@ from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from stop_harness import signals
 from stop_harness.model import (
-    MOST_NAMES,
-    Clock,
     EngineInfo,
-    Event,
-    EventKind,
-    Observation,
     Outcome,
     PlatformRow,
-    ProcessInfo,
     ReferenceStop,
     ReliabilityClaim,
     Report,
@@ -26,7 +19,6 @@ from stop_harness.model import (
     ScenarioStatistics,
     Status,
     TaskStop,
-    TrialResult,
     TriedRemedy,
 )
 from stop_harness.renderers.results.comparison import comparison
@@ -61,14 +53,8 @@ from stop_harness.renderers.results.statistics_document import (
 )
 from stop_harness.renderers.results.trial_document import (
     CauseDocument,
-    EventDocument,
-    FindingDocument,
-    ProblemDocument,
-    ProcessDocument,
-    RequestDocument,
-    TrialDocument,
 )
-from stop_harness.verdict.judge import lost_requests
+from stop_harness.renderers.results.trial_section import trial
 from stop_harness.wording import run_duration_ns, to_seconds
 
 if TYPE_CHECKING:
@@ -230,12 +216,6 @@ def _platform(row: PlatformRow, report: Report) -> PlatformDocument:
     )
 
 
-def _lost_count(seen: Observation) -> int | None:
-    if seen.record.lost_processes is None:
-        return None
-    return len(seen.record.lost_processes) if seen.record.lost_process_count is None else seen.record.lost_process_count
-
-
 def _scenario(scenario: Scenario) -> ScenarioDocument:
     return ScenarioDocument(
         name=scenario.name,
@@ -354,114 +334,3 @@ def _fraction(value: float) -> float:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else _fraction(value)
-
-
-def trial(result: TrialResult) -> TrialDocument:
-    """One trial as the document has it."""
-    seen, verdict, facts = result.observation, result.verdict, result.verdict.facts
-    return TrialDocument(
-        trial_id=seen.trial_id,
-        scenario=seen.scenario,
-        engine=seen.engine.name,
-        engine_version=seen.engine.version,
-        stop_timeout_s=seen.stop_timeout_ns / 1e9,
-        stop_after_s=seen.stop_after_ns / 1e9,
-        repetition=seen.repetition,
-        started_at=seen.started_at,
-        stop_signal=_signal_name(seen.record.stop_signal),
-        stop_signal_source=seen.record.stop_signal_source,
-        outcome=verdict.outcome,
-        status=verdict.status,
-        reason=verdict.reason,
-        sigkill_evidence=facts.sigkill_evidence,
-        sigkill_reason=facts.sigkill_reason,
-        exit_code=seen.record.exit_code,
-        exit_signal=_signal_name(seen.record.exit_signal),
-        oom_killed=seen.record.oom_killed,
-        shutdown_duration_s=to_seconds(facts.shutdown_duration_ns),
-        shutdown_duration_source=facts.duration_source,
-        shutdown_duration_error_s=to_seconds(facts.duration_error_ns),
-        sigkill_after_s=to_seconds(facts.sigkill_after_ns),
-        exited_before_stop=seen.record.exited_before_stop,
-        complete=seen.record.complete,
-        cause=CauseDocument(verdict.cause.id, verdict.cause.evidence) if verdict.cause else None,
-        cut_short=seen.derivation.cut_short,
-        derived_from=seen.derivation.derived_from,
-        findings=tuple(FindingDocument(item.rule, item.severity, item.message) for item in verdict.findings),
-        timeline=timeline(seen),
-        processes=_processes(seen),
-        lost_processes=None if seen.record.lost_processes is None else seen.record.lost_processes[:MOST_NAMES],
-        lost_process_count=_lost_count(seen),
-        requests=_requests(seen),
-        vantage=seen.vantage,
-        problem=ProblemDocument(seen.problem.kind, seen.problem.message) if seen.problem else None,
-        log_tail=seen.looks.logs.text,
-        log_truncated=seen.looks.logs.truncated,
-        load_average=seen.load_average,
-    )
-
-
-def timeline(seen: Observation) -> tuple[EventDocument, ...]:
-    """The events in recorded order, each with its distance to the stop signal on its own clock where that clock
-    stamped it, else to the stop request, else to the clock's first event."""
-    references = {
-        clock: _reference(seen.record.events, clock) for clock in {event.clock for event in seen.record.events}
-    }
-    return tuple(
-        EventDocument(
-            event=event.kind,
-            at_s=round((event.at_ns - references[event.clock].at_ns) / 1e9, 6),
-            relative_to=references[event.clock].kind,
-            clock=event.clock,
-            source=event.source,
-            signal=_signal_name(event.signal),
-        )
-        for event in seen.record.events
-    )
-
-
-def _reference(events: tuple[Event, ...], clock: Clock) -> Event:
-    """The event that one clock's times are counted from."""
-    own = [event for event in events if event.clock is clock]
-    for kind in (EventKind.SIGNAL_SENT, EventKind.STOP_REQUESTED):
-        found = [event for event in own if event.kind is kind]
-        if found:
-            return min(found, key=lambda event: event.at_ns)
-    return min(own, key=lambda event: event.at_ns)
-
-
-def _processes(seen: Observation) -> tuple[ProcessDocument, ...] | None:
-    if seen.looks.before is None:
-        return None
-    return tuple(_process(process, seen.record.stop_signal) for process in seen.looks.before)
-
-
-def _process(process: ProcessInfo, stop_signal: int | None) -> ProcessDocument:
-    disposition = None if stop_signal is None else process.disposition(stop_signal)
-    return ProcessDocument(process.pid, process.parent_pid, process.command, disposition)
-
-
-def _requests(seen: Observation) -> tuple[RequestDocument, ...] | None:
-    if seen.traffic is None:
-        return None
-    lost = lost_requests(seen.traffic)
-    return tuple(
-        RequestDocument(
-            kind=request.kind,
-            client=request.client,
-            fate=request.fate,
-            lost=request in lost,
-            connected_at_s=to_seconds(request.connected_at_ns),
-            sent_at_s=to_seconds(request.sent_at_ns),
-            first_byte_at_s=to_seconds(request.first_byte_at_ns),
-            ended_at_s=to_seconds(request.ended_at_ns),
-            status=request.status,
-            status_before=request.status_before,
-            detail=request.detail,
-        )
-        for request in seen.requests
-    )
-
-
-def _signal_name(number: int | None) -> str | None:
-    return None if number is None else signals.name(number)
