@@ -130,7 +130,7 @@ def test_quick_stops_beside_one_that_was_cut_off_do_not_count() -> None:
     results = [*(trial(quick, 2, repetition) for repetition in range(1, 5)), trial(DRAINS, 2, 5), trial(DRAINS, 30)]
     advice = tables.recommended_timeout("drains-5s", tuple(results))
     assert advice.recommended_ns is None
-    assert advice.basis.startswith("1 graceful stop with more than 2 s measured, 5 are needed: 4 more")
+    assert advice.basis.startswith("1 graceful stop with more than 2 s was measured; it takes 5 to recommend one")
 
 
 def test_a_stop_cut_off_after_longer_than_any_graceful_one_rules_a_recommendation_out() -> None:

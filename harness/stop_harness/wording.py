@@ -112,7 +112,7 @@ def left_behind_sentence(left: tuple[str, ...]) -> str:
 
 
 def reference_sentence(reference: ReferenceStop) -> str:
-    """`the engine's own time for a subject that leaves at once: start 210 ms, …, removal 40 ms (not subtracted)`."""
+    """`the engine's own time for a subject that exits at once: start 210 ms, …, removal 40 ms (not subtracted)`."""
     parts = (
         ("start", reference.start_ns),
         ("stop call to signal", reference.signal_ns),
@@ -121,7 +121,7 @@ def reference_sentence(reference: ReferenceStop) -> str:
         ("removal", reference.removal_ns),
     )
     known = ", ".join(f"{what} {took_ns / NS_PER_MS:.1f} ms" for what, took_ns in parts if took_ns is not None)
-    return f"the engine's own time, for a program that leaves at once: {known}"
+    return f"the engine's own time, for a program that exits at once: {known}"
 
 
 def count_of(number: int, noun: str) -> str:

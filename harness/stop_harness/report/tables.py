@@ -16,7 +16,7 @@ from stop_harness.errors import require_extra
 from stop_harness.model import NS_PER_S, Outcome, Report, TimeoutAdvice, TrialResult
 from stop_harness.report.survival import CONFIDENCE, MIN_STOPS
 from stop_harness.verdict.judge import lost_requests
-from stop_harness.wording import OUTCOME_WORDS, count_of, precise_seconds, timeout, to_seconds
+from stop_harness.wording import OUTCOME_WORDS, count_of, precise_seconds, timeout, to_seconds, was_or_were
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,8 +138,8 @@ def recommended_timeout(scenario: str, results: tuple[TrialResult, ...]) -> Time
     )
     if uncut < MIN_STOPS:
         with_time = f" with more than {timeout(cut_off_ns)}" if others else ""
-        have, missing = f"{count_of(uncut, 'graceful stop')}{with_time} measured", MIN_STOPS - uncut
-        return TimeoutAdvice(scenario, None, f"{have}, {MIN_STOPS} are needed: {missing} more (--repeat).")
+        have = f"{count_of(uncut, 'graceful stop')}{with_time} {was_or_were(uncut)} measured"
+        return TimeoutAdvice(scenario, None, f"{have}; it takes {MIN_STOPS} to recommend one (--repeat {MIN_STOPS}).")
     quantile = (1 - CONFIDENCE) ** (1 / uncut)
     rests_on = f" (by the {uncut} stops that had more than {timeout(cut_off_ns)})" if others else ""
     basis = (

@@ -158,7 +158,7 @@ class TrafficSection(Section):
 class PreparationSection(Section):
     """One step between readiness and the stop; one of the two."""
 
-    execute: Argv | None = Field(None, description="Command to run in the container; it has to leave with 0.")
+    execute: Argv | None = Field(None, description="Command to run in the container; it has to exit with 0.")
     log: Pattern | None = Field(None, description="Regular expression to wait for in the whole output.")
 
     @model_validator(mode="after")

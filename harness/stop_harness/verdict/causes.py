@@ -104,7 +104,7 @@ CAUSES = {
         ),
         KnownCause(
             "exit-blocked",
-            "The program has decided to leave, and a thread that goes on keeps its process alive.",
+            "The program has decided to exit, and a thread that goes on keeps its process alive.",
             "Make such threads daemon threads, or end and join them first.",
             "Python library, threading: daemon threads",
         ),
@@ -153,7 +153,7 @@ CAUSES = {
         KnownCause(
             "child-killed-by-teardown",
             "PID 1, or the child of the init, exited first, and the kernel SIGKILLed the rest.",
-            "`exec` the program, or pass the signal on and wait for it to leave.",
+            "`exec` the program, or pass the signal on and wait for it to exit.",
             "pid_namespaces(7)",
         ),
         KnownCause(
@@ -164,7 +164,7 @@ CAUSES = {
         ),
         KnownCause(
             "fast-drop",
-            "The program left promptly and cut what was in flight.",
+            "The program exited promptly and cut what was in flight.",
             "Finish what was accepted before leaving; for many servers another stop signal does that.",
             "gunicorn, signals: TERM and QUIT",
         ),

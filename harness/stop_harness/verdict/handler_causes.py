@@ -280,7 +280,7 @@ def _hangs(scene: Scene) -> Cause | None:
     moved = bool(scene.target.waits_in) and late.waits_in != scene.target.waits_in
     # It slept before and runs now: the handler spins. One that ran all the time may not have looked at its signal.
     if late.state == "R" and scene.target.state != "R":
-        return Cause("handler-hangs", f"{start} it is busy and does not leave")
+        return Cause("handler-hangs", f"{start} it is busy and does not exit")
     if late.waits_in.startswith(_LOCKS) and (moved or late.threads == 1):
         return Cause("handler-hangs", f"{start} its only thread waits for a lock, which nobody is left to release")
     # Waiting for a child is what many programs do all day; only where it began after the signal is it the handler.

@@ -50,7 +50,7 @@ RULES = {
             "exit-code-not-accepted",
             Severity.ERROR,
             "The exit code is 0, 128 + stop signal, or one that the scenario's `exit_codes` accepts; or ruby's 1 or "
-            "Go's 2, where PID 1 is that runtime, caught the signal, left at once and wrote of no error.",
+            "Go's 2, where PID 1 is that runtime, caught the signal, exited at once and wrote of no error.",
             "Schedulers and step functions take any other code for a failure. As PID 1 ruby ends by SIGTERM with 1 and "
             "Go with 2, because the signal that they raise again is dropped.",
             "ecs_exporter#104, puma#3639",
@@ -62,7 +62,7 @@ RULES = {
             "No process is still at work when PID 1 exits.",
             "The kernel SIGKILLs everything left in a PID namespace when its PID 1 exits, whatever the exit code says.",
             "pid_namespaces(7)",
-            "An init over `sh -c 'server; true'`: the shell dies of SIGTERM, the init leaves with 143 after "
+            "An init over `sh -c 'server; true'`: the shell dies of SIGTERM, the init exits with 143 after "
             "0.1 s, and the server is SIGKILLed.",
         ),
         Rule(
@@ -71,7 +71,7 @@ RULES = {
             "Every request that was accepted is answered whole.",
             "An exit code of 0 says nothing about the clients: what was cut has to be repeated, or is lost.",
             "gunicorn#2529, uvicorn#2757",
-            "A server that leaves at once on SIGTERM: exit code 0 after 0.1 s, and the answer that was "
+            "A server that exits at once on SIGTERM: exit code 0 after 0.1 s, and the answer that was "
             "being written is cut.",
         ),
         Rule(
@@ -80,7 +80,7 @@ RULES = {
             "Requests accepted before the stop are not answered with a server error.",
             "The request was answered, so it is not lost; but it failed, and would not have without the stop.",
             "RFC 9110, 15.6",
-            "A front end whose back end leaves first answers 502 to what it had accepted.",
+            "A front end whose back end exits first answers 502 to what it had accepted.",
         ),
         Rule(
             "unanswered-request",
@@ -242,7 +242,7 @@ RULES = {
             "not-derivable",
             Severity.ERROR,
             "The longer stop decides how the shorter one would have ended.",
-            "Engines send SIGKILL 10 to 35 ms after the stop timeout, and clocks err: who leaves within 50 ms of it "
+            "Engines send SIGKILL 10 to 35 ms after the stop timeout, and clocks err: who exits within 50 ms of it "
             "may exit by itself or be killed. And what the longer stop leaves open stays open.",
             "measured, Docker 20.10",
             "`--infer` with 3 s and 30 s: it exited 2.98 s after the stop signal. Perform it: without `--infer`.",
@@ -279,7 +279,7 @@ RULES = {
             "When an essential container ends, by whatever exit code, ECS stops all others; `essential` is true where "
             "nothing is written.",
             "Amazon ECS API, ContainerDefinition.essential",
-            "A log router without `essential: false` that leaves with code 0: the whole task is stopped.",
+            "A log router without `essential: false` that exits with code 0: the whole task is stopped.",
         ),
         Rule(
             "init-process-missing",
