@@ -22,6 +22,8 @@ from stop_harness.model import (
     Event,
     EventKind,
     Expectation,
+    LogTail,
+    Looks,
     Observation,
     Outcome,
     Problem,
@@ -49,6 +51,7 @@ from stop_harness.report import build
 from stop_harness.run import store, stored_runs
 from stop_harness.verdict import judge, tasks
 
+from tests import process_tables
 from tests.parts import changed
 from tests.strategies import DOCKER
 
@@ -142,6 +145,24 @@ def reported(scenario: Scenario, *seen: Observation) -> Report:
 
 
 # ── The verdict ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("logs", "expected"),
+    [
+        (LogTail("listening\n"), Outcome.GRACEFUL),
+        (LogTail("app.rb:3: RuntimeError\n"), Outcome.CRASHED),
+        (LogTail("listening\n", truncated=True), Outcome.CRASHED),
+        (LogTail(), Outcome.CRASHED),
+    ],
+    ids=["no error in it", "an error in it", "its end only", "nothing is known of it"],
+)
+def test_a_runtime_s_own_ending_in_a_task_counts_where_its_log_is_known(logs: LogTail, expected: Outcome) -> None:
+    """What a container of a task wrote after the signal cannot be told from what it wrote before, so all of it counts;
+    an empty log may be one that nobody could read."""
+    ruby = container("app", 0, 0.1, 1, looks=Looks(before=process_tables.RUBY, logs=logs))
+    assert judged(ruby).outcome is expected
+
 
 GOOD = container("good")
 BAD = {

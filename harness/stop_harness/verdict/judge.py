@@ -19,6 +19,7 @@ from stop_harness.model import (
     Derivation,
     Expectation,
     Finding,
+    Looks,
     Observation,
     Outcome,
     ProblemKind,
@@ -320,15 +321,26 @@ def _ended_by_the_signal(observation: Observation, facts: StopFacts) -> bool:
         return False
     if observation.record.exit_code is None or observation.record.exit_code != _runtime_ending(pid1):
         return False
-    text, took = observation.looks.log_after_signal, facts.shutdown_duration_ns
-    if pid1.disposition(signal) is not SignalDisposition.CAUGHT or text is None or log_hints.fault(text):
+    if pid1.disposition(signal) is not SignalDisposition.CAUGHT or not _wrote_no_error(observation.looks):
         return False
+    took = facts.shutdown_duration_ns
     answered = any(
         request.fate is RequestFate.COMPLETED and (request.ended_at_ns or 0) > 0
         for request in observation.requests
         if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}
     )
     return took is not None and (took < PROMPT_NS or answered)
+
+
+def _wrote_no_error(looks: Looks) -> bool:
+    """Whether what it wrote from the stop on is known and speaks of no error.
+
+    Where that part of the log cannot be told apart, as in a task, all that it ever wrote stands for it. An empty log is
+    no evidence then: it may be that nobody could read it.
+    """
+    if looks.log_after_signal is not None:
+        return not log_hints.fault(looks.log_after_signal)
+    return bool(looks.logs.text) and not looks.logs.truncated and not log_hints.fault(looks.logs.text)
 
 
 def _runtime_ending(process: ProcessInfo) -> int | None:

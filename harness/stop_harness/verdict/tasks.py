@@ -101,7 +101,7 @@ def _part(observation: Observation, container: ContainerRecord) -> Observation:
         trial_id=f"{observation.trial_id}/{container.name}",
         stop_timeout_ns=container.stop_timeout_ns,
         record=container.record,
-        looks=replace(container.looks, log_after_signal=observation.looks.log_after_signal),
+        looks=container.looks,
         traffic=None,
         task=None,
     )
