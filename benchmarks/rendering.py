@@ -13,10 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.measure import memory_bytes
 from stop_harness.model import Report
 from stop_harness.trial import surroundings
-
-from benchmarks.measure import memory_bytes
 from tests.reports_factory import large_report
 
 WITH_PLOTS, WITHOUT_PLOTS = ALL = ("all five in one process", "all five in one process, without plots")

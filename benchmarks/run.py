@@ -21,11 +21,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from stop_harness._version import VERSION
-from stop_harness.errors import EngineError
-
 from benchmarks import results, sections
 from benchmarks.ways import Bench
+from stop_harness._version import VERSION
+from stop_harness.errors import EngineError
 
 
 def main() -> int:

@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stop_harness.engines.docker import host as docker_host
-
 from benchmarks.measure import Cost, command
 from benchmarks.mix import BASE_IMAGE, STOP_TIMEOUT_S, Kind, write_scenarios
+from stop_harness.engines.docker import host as docker_host
 
 ROOT = Path(__file__).resolve().parent.parent
 STOP_HARNESS = str(Path(sys.executable).with_name("stop-harness"))

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
 from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker import reaper
 from stop_harness.engines.docker.address import Address, Tls
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.process.engine import PidNamespaceEngine
 from stop_harness.errors import EngineError
-
 from tests import second_engine, ssh_server, tls_front
 from tests.tcp_engine import behind_tcp
 

@@ -11,6 +11,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.validate import ParamValidator
+
 from stop_harness.ecs_endpoint.server import EcsServer
 from stop_harness.ecs_endpoint.simulated_containers import ContainerScript, FastClock, SimulatedContainers
 from stop_harness.ecs_endpoint.state import Endpoint, EndpointSettings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hypothesis import strategies as st
+
 from stop_harness.model import ProcessInfo
 
 Table = tuple[ProcessInfo, ...]

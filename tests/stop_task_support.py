@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from click.testing import CliRunner
-from stop_harness.cli.stop_task import stop_task
 
+from stop_harness.cli.stop_task import stop_task
 from tests import aws_cli
 
 NO_HOME = Path("/nonexistent")

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from hypothesis import strategies as st
+
 from stop_harness import signals, units
 from stop_harness.model import (
     NS_PER_MS,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 
 import pytest
-from stop_harness.linux import signal_trace
-from stop_harness.model import NS_PER_MS, NS_PER_S
 
 from benchmarks import accuracy
+from stop_harness.linux import signal_trace
+from stop_harness.model import NS_PER_MS, NS_PER_S
 
 STOPS = 20
 WIDE_MEDIAN_NS = 5 * NS_PER_MS

@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.cli import exit_codes
 from stop_harness.cli.exit_codes import FAIL, INCONCLUSIVE, PASS
 from stop_harness.engines.simulated import Script, SimulatedEngine, SimulatedSubject
@@ -44,7 +45,6 @@ from stop_harness.report.claims import UntilSure
 from stop_harness.run import pipeline, store, stored_runs
 from stop_harness.run.open_engine import Chosen
 from stop_harness.run.request import RunOutcome, RunRequest
-
 from tests.test_pipeline import Heard, scenario
 
 ENGINE: EngineInfo = SimulatedEngine().info()

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+
 from stop_harness._version import VERSION
 from stop_harness.cli import main
 from stop_harness.engines.docker.host import SOCKETS_VARIABLE
 from stop_harness.engines.simulated import Script, SimulatedEngine
 from stop_harness.scenario import scenario_file
-
 from tests import test_pipeline
 from tests.own_runs import APP, STAYS, command_line_files
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.errors import ScenarioError, UsageError
 from stop_harness.model import NS_PER_S, Scenario
 from stop_harness.scenario import compose, scenario_file

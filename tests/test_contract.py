@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker.address import Address
 from stop_harness.engines.docker.engine import DockerEngine
@@ -32,7 +33,6 @@ from stop_harness.run import pipeline
 from stop_harness.run.request import RunRequest
 from stop_harness.scenario import discovery
 from stop_harness.trial.perform import Interruption
-
 from tests.silence import Silence
 
 SAMPLES = Path(__file__).parent.parent / "scenarios"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness import signals
 from stop_harness.evidence import stop_sequence
 from stop_harness.evidence.lost_processes import KILLED_FROM_INSIDE
@@ -31,7 +32,6 @@ from stop_harness.model import (
 )
 from stop_harness.trial.perform import _written_since
 from stop_harness.verdict import causes, judge
-
 from tests import process_tables as recorded
 from tests.parts import changed
 from tests.process_tables import Table, tables, turned

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from stop_harness.errors import ScenarioError, UsageError
 from stop_harness.scenario import discovery
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import docker
 import pytest
+
 from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker.address import Address
 from stop_harness.engines.docker.engine import DockerEngine
@@ -30,7 +31,6 @@ from stop_harness.run import open_engine, pipeline
 from stop_harness.run.request import RunOutcome, RunRequest
 from stop_harness.scenario.scenario_file import parse
 from stop_harness.trial.perform import Interruption
-
 from tests.faults.proxy import FaultyEngine
 from tests.silence import Silence
 

@@ -9,10 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker.address import Address, Tls, chosen
 from stop_harness.errors import ChosenEngineError
-
 from tests.tls_front import certificate
 
 REMOTE = "tcp://192.0.2.1:2376"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from stop_harness.engines.docker import nearness
 
 LINK, PATIENCE_S = f"near{os.getpid() % 100000}", 10.0

@@ -10,6 +10,7 @@ from typing import Any
 
 import docker
 import pytest
+
 from stop_harness.engines.docker import reading
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.host_processes import PidOne

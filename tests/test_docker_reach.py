@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker.address import Address
 from stop_harness.engines.docker.engine import DockerEngine
@@ -26,7 +27,6 @@ from stop_harness.run import open_engine, pipeline
 from stop_harness.run.request import RunRequest
 from stop_harness.scenario import discovery
 from stop_harness.trial.perform import Interruption
-
 from tests.second_engine import SecondEngine
 from tests.silence import Silence
 

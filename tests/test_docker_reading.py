@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.engines.docker.reading import PublishedPort, State, state_of
 from stop_harness.errors import EngineError
 

@@ -7,6 +7,7 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.engines.dockerfile import ImageDefaults, build_inputs, read
 from stop_harness.errors import BuildError
 

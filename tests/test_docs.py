@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 import yaml
 from click.testing import CliRunner
+
 from stop_harness.cli import exit_codes, main, options
 from stop_harness.run import store, stored_runs
 from stop_harness.scenario import discovery, scenario_file

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from stop_harness.model import NS_PER_S, Clock, EventKind, RunWarning, TrialResult
 from stop_harness.report import doubts
-
 from tests.parts import changed
 from tests.reports_factory import Sample, trial
 

@@ -20,8 +20,8 @@ import yaml
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import SSLError
-from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 
+from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 from tests import aws_cli
 from tests.ecs_support import CREDENTIALS, Simulation, simulation
 from tests.tls_front import certificate, tls_front

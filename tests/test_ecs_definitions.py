@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from stop_harness.ecs import dependencies, stop_timeouts
 from stop_harness.ecs.dependencies import Condition
 from stop_harness.ecs_endpoint import identifiers, rollout, validation

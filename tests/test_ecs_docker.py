@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from stop_harness.cli import exit_codes
 from stop_harness.ecs_endpoint.containers import ContainerRequest, EndpointClock
 from stop_harness.ecs_endpoint.docker_containers import LOG_LIMITS, DockerContainers
@@ -26,7 +27,6 @@ from stop_harness.ecs_endpoint.state import Endpoint
 from stop_harness.engines.docker.calls import TIME_LIMIT_VARIABLE
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import RUN_LABEL
-
 from tests import aws_cli
 from tests.ecs_support import client, until
 from tests.faults.effects import Answer, Hang, drop, set_to

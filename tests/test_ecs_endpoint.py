@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, WaiterError
+
 from stop_harness.ecs_endpoint.containers import ContainerProblem
 from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 from stop_harness.ecs_endpoint.state import EndpointSettings
-
 from tests.ecs_support import simulation, until
 
 APP: dict[str, Any] = {"name": "app"}

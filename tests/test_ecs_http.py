@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from stop_harness.cli.ecs_serve import ecs
 from stop_harness.ecs_endpoint import server, wire
 from stop_harness.ecs_endpoint.errors import EcsError
@@ -24,7 +25,6 @@ from stop_harness.ecs_endpoint.operations import dispatch
 from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 from stop_harness.engines.ecs.api import EcsApi, EcsSettings
 from stop_harness.errors import UsageError
-
 from tests import aws_cli
 from tests.ecs_support import Simulation, simulation
 

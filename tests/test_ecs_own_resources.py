@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+
 from stop_harness import __version__
 from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 from stop_harness.model import ProcessInfo
-
 from tests.ecs_support import Simulation, simulation
 
 APP: dict[str, Any] = {"name": "app", "stopTimeout": 5, "command": ["serve", "--now"]}

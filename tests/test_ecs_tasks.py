@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from stop_harness.ecs.dependencies import Condition
 from stop_harness.ecs_endpoint import lifecycle
 from stop_harness.ecs_endpoint.records import (

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stop_harness.engines.docker.host import DockerHost
 
+from stop_harness.engines.docker.host import DockerHost
 from tests import aws_cli
 from tests.ecs_runs import after
 from tests.ecs_support import client, until

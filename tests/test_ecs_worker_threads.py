@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 from stop_harness.ecs_endpoint.worker_threads import WorkerThreads
-
 from tests.ecs_support import until
 
 PATIENCE_S = 30

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 from stop_harness.engines.ecs import api as ecs_api
 from stop_harness.engines.ecs.api import EcsApi, EcsSettings
@@ -20,7 +21,6 @@ from stop_harness.engines.ecs.engine import EcsEngine
 from stop_harness.errors import BuildError, EngineError, UsageError
 from stop_harness.model import NS_PER_S, Outcome, ProblemKind, Scenario, SigkillEvidence, Status, StopPlan
 from stop_harness.trial.perform import Interruption
-
 from tests.ecs_front import THROTTLED, Answer, Rule, front
 from tests.ecs_runs import NEVER, aws_settings, image, only, run, running, task
 from tests.ecs_support import Simulation, simulation, until

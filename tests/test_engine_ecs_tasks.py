@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+
 from stop_harness.ecs_endpoint.containers import ContainerProblem
 from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 from stop_harness.model import NS_PER_MS, NS_PER_S, ComplianceStatus, Outcome, Scenario, SigkillEvidence
-
 from tests.ecs_runs import NEVER, after, aws_settings, image, only, run, running, task
 from tests.ecs_support import Simulation, simulation
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness import signals
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.evidence.forecast import KNOWN_RIGHT, Expected, Forecast, beyond_doubt, forecast
@@ -17,7 +18,6 @@ from stop_harness.renderers.sections import forecast_text
 from stop_harness.run import pipeline, preview
 from stop_harness.run.request import RunRequest
 from stop_harness.trial.perform import Interruption
-
 from tests import process_tables as recorded
 from tests.process_tables import Table, tables
 from tests.silence import Silence

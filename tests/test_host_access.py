@@ -10,7 +10,6 @@ from stop_harness.engines.simulated import SimulatedEngine
 from stop_harness.model import Scenario, Subject
 from stop_harness.run import open_engine, ready_engine
 from stop_harness.run.request import RunRequest
-
 from tests.silence import Silence
 
 DOCUMENT = {

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+
 from stop_harness.cli import main
 from stop_harness.engines.simulated import Script, SimulatedEngine
 from stop_harness.evidence import inference, stop_sequence
@@ -47,7 +48,6 @@ from stop_harness.run.open_engine import Chosen
 from stop_harness.run.request import RunOutcome, RunRequest
 from stop_harness.trial import perform as trial
 from stop_harness.verdict import judge
-
 from tests import strategies
 from tests.parts import changed
 from tests.strategies import SIGKILL_DELAY_NS, Behaviour, Jitter, durations_ns, stop

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from stop_harness.engines.docker.host import DockerHost
 
+from stop_harness.engines.docker.host import DockerHost
 from tests.known_stops import cases, images, measure
 from tests.known_stops.measure import Measurement
 

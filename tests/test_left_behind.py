@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.evidence import left_behind
 from stop_harness.evidence.left_behind import LeftBehindFate
 from stop_harness.model import (
@@ -24,7 +25,6 @@ from stop_harness.model import (
 from stop_harness.report import build
 from stop_harness.signals import SIGTERM
 from stop_harness.verdict import judge
-
 from tests.parts import changed
 from tests.strategies import DOCKER, PROCESS, Behaviour, Jitter, stop
 

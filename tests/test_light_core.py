@@ -11,6 +11,7 @@ import venv
 from pathlib import Path
 
 import pytest
+
 from stop_harness.errors import EXTRAS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,6 +10,7 @@ import warnings
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.errors import ScenarioError
 from stop_harness.log_pattern import LogPattern, PatternError, check
 from stop_harness.scenario import scenario_file

@@ -13,7 +13,6 @@ from stop_harness.renderers.results import results_json
 from stop_harness.run import open_engine, pipeline, store, stored_runs
 from stop_harness.run.request import RunRequest
 from stop_harness.trial.perform import Interruption
-
 from tests.silence import Silence
 
 

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+
 from stop_harness import signals
 from stop_harness.cli import main
 from stop_harness.ecs import task_definition
@@ -50,7 +51,6 @@ from stop_harness.run import store, stored_runs
 from stop_harness.run.store import FORMAT_VERSION, RunDirectory, RunFile
 from stop_harness.verdict import judge
 from stop_harness.wording import OUTCOME_WORDS
-
 from tests import aws_cli, ecs_runs
 from tests.ecs_support import simulation
 from tests.stop_task_support import NO_HOME

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.engines.interface import SubjectFailed
 from stop_harness.engines.process.client import probe
 from stop_harness.engines.process.engine import PidNamespaceEngine
@@ -43,7 +44,6 @@ from stop_harness.model import (
     Trial,
     Vantage,
 )
-
 from tests.own_runs import command_line_files
 
 ROOT = Path(__file__).parent.parent

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from stop_harness.cli import exit_codes
 from stop_harness.cli.exit_codes import FAIL, INCONCLUSIVE, INTERRUPTED, PASS
 from stop_harness.engines.interface import Engine
@@ -45,7 +46,6 @@ from stop_harness.run.request import RunOutcome, RunRequest
 from stop_harness.scenario import scenario_file
 from stop_harness.trial import scheduler
 from stop_harness.trial.perform import Interruption
-
 from tests.strategies import durations_ns
 
 

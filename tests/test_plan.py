@@ -8,6 +8,7 @@ from itertools import chain
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.errors import UsageError
 from stop_harness.model import (
     NS_PER_MS,
@@ -23,7 +24,6 @@ from stop_harness.model import (
 )
 from stop_harness.plan import trials
 from stop_harness.plan.trials import Shard
-
 from tests.strategies import durations_ns, stop_plans
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.evidence import planned_moment
 from stop_harness.model import (
     NS_PER_MS,
@@ -24,7 +25,6 @@ from stop_harness.model import (
     Verdict,
 )
 from stop_harness.verdict import judge
-
 from tests.parts import changed
 from tests.process_tables import HANDLER, INIT_SLEEP, NODE, SLEEP, Table
 from tests.strategies import DOCKER, PODMAN, Behaviour, Jitter, stop

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker import listed_processes
 from stop_harness.engines.docker.host import DockerHost
@@ -40,7 +41,6 @@ from stop_harness.scenario import check_options
 from stop_harness.signals import SIGTERM
 from stop_harness.trial.perform import Interruption
 from stop_harness.verdict import judge
-
 from tests.parts import changed
 from tests.silence import Silence
 from tests.strategies import DOCKER, Behaviour, Jitter, stop

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+
 from stop_harness.engines.docker import reaper
 from stop_harness.engines.docker.address import Address
 from stop_harness.engines.ecs import reaper as ecs_reaper

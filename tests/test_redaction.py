@@ -15,6 +15,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.ecs import task_definition
 from stop_harness.errors import StoreError, UsageError
 from stop_harness.model import (
@@ -31,7 +32,6 @@ from stop_harness.model import (
 from stop_harness.report import redaction
 from stop_harness.report.redaction import MASK, Redaction
 from stop_harness.run import digest_key, restored_values, store, stored_runs
-
 from tests.parts import changed
 from tests.reports_factory import realistic_report, run_info
 

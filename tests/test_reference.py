@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from benchmarks import accuracy
 from stop_harness.engines import reference_program
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.simulated import SimulatedEngine
@@ -21,8 +23,6 @@ from stop_harness.run import open_engine, pipeline, store
 from stop_harness.run.request import RunRequest, new_run_id
 from stop_harness.trial import reference
 from stop_harness.trial.perform import Interruption
-
-from benchmarks import accuracy
 from tests.silence import Silence
 
 ENGINES = [pytest.param("docker", marks=pytest.mark.docker), pytest.param("process", marks=pytest.mark.namespaces)]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.special import bdtrc, betaincinv
+
 from stop_harness.report import reliability
 
 probabilities = st.floats(0.01, 0.99)

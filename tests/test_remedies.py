@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from stop_harness import signals
 from stop_harness.cli import exit_codes
 from stop_harness.cli.exit_codes import FAIL, PASS
@@ -46,7 +47,6 @@ from stop_harness.run import pipeline, store, stored_runs
 from stop_harness.run.open_engine import Chosen
 from stop_harness.run.request import RunRequest
 from stop_harness.scenario import discovery
-
 from tests.parts import changed
 from tests.reports_factory import DOCKER
 from tests.test_pipeline import Heard

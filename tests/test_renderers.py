@@ -17,6 +17,7 @@ import jsonschema
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from stop_harness import wording
 from stop_harness.model import (
     NS_PER_S,
@@ -33,7 +34,6 @@ from stop_harness.renderers import csv_table, html, junit, markdown, terminal
 from stop_harness.renderers.plots import plots
 from stop_harness.renderers.results import results_json
 from stop_harness.renderers.sections import columns
-
 from tests.reports_factory import (
     SAMPLES,
     Sample,

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.errors import HarnessBug
 from stop_harness.model import (
     NS_PER_S,
@@ -23,7 +24,6 @@ from stop_harness.model import (
 )
 from stop_harness.report import build
 from stop_harness.report.platforms import IMAGE_SIGNAL, PLATFORMS
-
 from tests.parts import changed
 from tests.reports_factory import (
     DOCKER,

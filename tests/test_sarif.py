@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from stop_harness.model import Cause, Finding, Outcome, Report, Severity, StaticFinding, Status, TrialResult
 from stop_harness.renderers import sarif
 from stop_harness.verdict.causes import CAUSES
 from stop_harness.verdict.rules import RULES
-
 from tests.reports_factory import realistic_report
 
 LEVELS = {"none", "note", "warning", "error"}

@@ -13,10 +13,10 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+
 from stop_harness.errors import ScenarioError
 from stop_harness.model import NS_PER_MS, NS_PER_S, Expectation, Outcome, Readiness, Scenario, StopPlan, Subject
 from stop_harness.scenario import scenario_file
-
 from tests.strategies import SOURCE, scenarios, yaml_of
 
 SHIPPED = sorted((Path(__file__).parent.parent / "scenarios").glob("*.yaml"))

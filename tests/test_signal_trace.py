@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from stop_harness.linux import signal_trace
 from stop_harness.linux.signal_trace import SignalTrace
 from stop_harness.model import NS_PER_MS, NS_PER_S

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
+
 from stop_harness import signals
 from stop_harness.evidence import inference, somebody_else
 from stop_harness.model import NS_PER_S, Clock, Event, EventKind, Observation, Outcome, ProblemKind, Scenario, Subject
 from stop_harness.verdict import judge
-
 from tests.parts import changed
 from tests.strategies import DOCKER, Behaviour, Jitter, Stop, engine, stop, stops
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.engines import start_failure
 from stop_harness.engines.ecs import ready
 from stop_harness.engines.interface import SubjectFailed

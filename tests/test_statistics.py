@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.model import Outcome, Report, TrialResult
 from stop_harness.report import tables, trend
-
 from tests.reports_factory import SAMPLES, Sample, nanoseconds, realistic_report, report_of, scenario, trial
 
 DRAINS = next(sample for sample in SAMPLES if sample.name == "drains-5s")

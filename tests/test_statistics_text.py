@@ -7,12 +7,12 @@ import xml.etree.ElementTree as ET
 
 import jsonschema
 import pytest
+
 from stop_harness.model import Percentile, Report, Share, StillRunning
 from stop_harness.renderers import html, markdown, terminal
 from stop_harness.renderers.plots import plots
 from stop_harness.renderers.results import results_json
 from stop_harness.renderers.sections import statistics_text
-
 from tests.reports_factory import Sample, nanoseconds, realistic_report, report_of, scenario, trial
 from tests.test_renderers import HOSTILE
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from stop_harness.evidence import stop_sequence
 from stop_harness.model import NS_PER_MS, NS_PER_S, Clock, Event, EventKind, StopFacts
-
 from tests.parts import changed
 from tests.reports_factory import SAMPLES, trial
 

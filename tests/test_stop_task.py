@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 
+from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 from tests.ecs_support import Simulation, simulation
 from tests.stop_task_support import installed, ours, run_installed, same, theirs
 from tests.tls_front import certificate, tls_front

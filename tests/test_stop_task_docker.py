@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+
 from stop_harness.cli import main
 from stop_harness.ecs_endpoint.containers import EndpointClock
 from stop_harness.ecs_endpoint.docker_containers import DockerContainers
 from stop_harness.ecs_endpoint.server import EcsServer
 from stop_harness.ecs_endpoint.state import Endpoint
 from stop_harness.engines.docker.host import DockerHost
-
 from tests import aws_cli
 from tests.ecs_support import client, until
 from tests.stop_task_support import NO_HOME

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from stop_harness.ecs_client import formats, table, yaml_1_2
 
 PYTHON = "/usr/bin/python3"

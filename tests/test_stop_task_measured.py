@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+
 from stop_harness.cli import main
 from stop_harness.cli.stop_task import Refusal
 from stop_harness.ecs_client import follow
 from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
-
 from tests import aws_cli
 from tests.ecs_support import Simulation, simulation
 from tests.stop_task_support import NO_HOME, on_a_terminal

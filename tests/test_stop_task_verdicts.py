@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.ecs_client import follow, measure
 from stop_harness.ecs_client.measure import Followed, Sighting
 from stop_harness.ecs_client.records import Container, Definition, Evidence, Measured, Task
@@ -23,7 +24,6 @@ from stop_harness.model import (
 )
 from stop_harness.renderers.sections import stop_task_text
 from stop_harness.verdict import judge
-
 from tests.strategies import DOCKER
 
 CODES = st.none() | st.sampled_from([0, 1, 130, 131, 137, 139, 143, 255])

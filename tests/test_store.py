@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from stop_harness.errors import StoreError
 from stop_harness.model import (
     NS_PER_S,
@@ -41,7 +42,6 @@ from stop_harness.model import (
 from stop_harness.run import store
 from stop_harness.run.store import FORMAT_VERSION, JOURNAL_FILE, RUN_FILE, RunDirectory, RunFile
 from stop_harness.verdict import judge
-
 from tests.parts import changed
 from tests.strategies import DOCKER, scenarios, stops
 from tests.test_verdict import observations

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from stop_harness.cli import main
 from stop_harness.cli.exit_codes import FAIL, HARNESS, INTERRUPTED, PASS, USAGE
 from stop_harness.engines.simulated import SimulatedEngine
@@ -24,7 +25,6 @@ from stop_harness.model import Outcome, Trial, TrialResult
 from stop_harness.run import crash_report, store
 from stop_harness.run.recorder import Recorder
 from stop_harness.trial import scheduler
-
 from tests import test_pipeline
 from tests.own_runs import COMMAND, Project, shell, surroundings, wait_until
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import CensoredData, binom, ecdf, mannwhitneyu
+
 from stop_harness.model import NS_PER_S, CurvePoint, LeftOut, Outcome, TrialResult
 from stop_harness.report import survival
 from stop_harness.report.survival import MAX_CURVE_POINTS, Durations
-
 from tests.parts import changed
 from tests.reports_factory import Sample, report_of, scenario, trial
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from stop_harness import signals
 from stop_harness.engines.docker.engine import DockerEngine
 from stop_harness.engines.docker.host import DockerHost
@@ -25,7 +26,6 @@ from stop_harness.scenario import discovery, moments, scenario_file
 from stop_harness.trial import handler_ready
 from stop_harness.trial import perform as trial
 from stop_harness.trial.perform import Interruption
-
 from tests.silence import Silence
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"

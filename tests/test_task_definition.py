@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.ecs import task_definition
 from stop_harness.errors import ScenarioError
 from stop_harness.model import NS_PER_S, TaskContainer, TaskDefinition

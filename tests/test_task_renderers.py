@@ -9,10 +9,10 @@ from dataclasses import replace
 import jsonschema
 import pytest
 from rich.cells import cell_len
+
 from stop_harness.model import Report
 from stop_harness.renderers import csv_table, html, junit, markdown, sarif, terminal
 from stop_harness.renderers.results import results_json
-
 from tests.test_task_stop import container, ended, observed, reported, scenario_of
 
 ROUTER = "a-log-router-with-a-name-that-is-much-longer-than-any-column-of-a-terminal"

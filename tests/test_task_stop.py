@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness import signals
 from stop_harness.ecs import task_definition
 from stop_harness.model import (
@@ -50,7 +51,6 @@ from stop_harness.model import (
 from stop_harness.report import build
 from stop_harness.run import store, stored_runs
 from stop_harness.verdict import judge, tasks
-
 from tests import process_tables
 from tests.parts import changed
 from tests.strategies import DOCKER

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from stop_harness.engines.docker.engine import DockerEngine
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.interface import RunningSubject, SubjectFailed
@@ -43,7 +44,6 @@ from stop_harness.trial.perform import Interruption
 from stop_harness.trial.traffic import Flow
 from stop_harness.trial.traffic_clients import Sheet
 from stop_harness.trial.traffic_wire import Closed, HttpSpeaker, Wire
-
 from tests.silence import Silence
 
 Serve = Callable[[socket.socket, "Server"], None]

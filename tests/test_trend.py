@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.model import (
     NS_PER_S,
     Comparison,
@@ -36,7 +37,6 @@ from stop_harness.renderers.plots import trend_plot
 from stop_harness.renderers.results import results_json
 from stop_harness.renderers.sections import trend_text
 from stop_harness.report import trend
-
 from tests.parts import changed
 from tests.reports_factory import DOCKER, Sample, report_of, run_info, trial
 from tests.test_renderers import HOSTILE

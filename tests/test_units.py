@@ -7,6 +7,7 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness import signals, units
 from stop_harness.model import NS_PER_MS, NS_PER_S
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+
 from stop_harness import signals
 from stop_harness.evidence import stop_sequence
 from stop_harness.model import (
@@ -35,7 +36,6 @@ from stop_harness.model import (
     Verdict,
 )
 from stop_harness.verdict import judge, rules
-
 from tests.parts import changed
 from tests.strategies import (
     DOCKER,

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker import witness, witness_container
 from stop_harness.engines.docker.address import Address
@@ -41,7 +42,6 @@ from stop_harness.run import pipeline
 from stop_harness.run.request import RunRequest
 from stop_harness.scenario import discovery
 from stop_harness.trial.perform import Interruption
-
 from tests.silence import Silence
 from tests.strategies import DOCKER
 from tests.test_docker import BASE_IMAGE

@@ -15,7 +15,6 @@ from pathlib import Path
 from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import PATIENCE_VARIABLE
-
 from tests.faults.runner import Bench, Run, markdown, table
 from tests.faults.table import FAULTS
 

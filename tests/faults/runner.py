@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import docker
+
 from stop_harness.engines.docker.calls import TIME_LIMIT_VARIABLE
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import OWNER_LABEL
-
 from tests.faults.proxy import MARK, FaultyEngine
 from tests.faults.table import FAULTS, TRUTH, Fault
 

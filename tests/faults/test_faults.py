@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-from stop_harness.engines.docker.host import DockerHost
 
+from stop_harness.engines.docker.host import DockerHost
 from tests.faults.runner import AT_ONCE, Bench, Run, groups
 from tests.faults.table import FAULTS, Fault
 

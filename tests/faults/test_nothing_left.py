@@ -15,11 +15,11 @@ from pathlib import Path
 
 import docker
 import pytest
+
 from stop_harness.engines.docker import address
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL
 from stop_harness.linux import proc
-
 from tests.faults.effects import Hang
 from tests.faults.proxy import MARK, FaultyEngine, Rule
 from tests.faults.runner import BASE_IMAGE, SUBJECTS

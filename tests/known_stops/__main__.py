@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stop_harness.engines.docker import host as docker_host
-
 from tests.known_stops import cases, images, page
 from tests.known_stops.measure import Measurement, measure
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
+
 from stop_harness import units
 from stop_harness.model import (
     NS_PER_MS,

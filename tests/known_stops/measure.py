@@ -11,7 +11,6 @@ from stop_harness.run import pipeline
 from stop_harness.run.request import RunRequest
 from stop_harness.trial.perform import Interruption
 from stop_harness.verdict import judge
-
 from tests.known_stops.cases import KnownStop
 from tests.silence import Silence
 

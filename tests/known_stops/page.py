@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 
 from stop_harness.model import Outcome
-
 from tests.known_stops.cases import ROOT
 from tests.known_stops.measure import QUESTIONS, Measured, Measurement
 
