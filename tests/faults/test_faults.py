@@ -11,7 +11,7 @@ from stop_harness.engines.docker.host import DockerHost
 from tests.faults.runner import AT_ONCE, Bench, Run, groups
 from tests.faults.table import FAULTS, Fault
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.docker, pytest.mark.long, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
