@@ -44,6 +44,7 @@ from stop_harness.model import (
     Trial,
     Vantage,
 )
+from tests.open_files import open_files
 from tests.own_runs import command_line_files
 
 ROOT = Path(__file__).parent.parent
@@ -721,10 +722,10 @@ def test_a_thousand_connections_from_many_threads(any_bench: Bench) -> None:
     """Every one is answered, and no file stays open."""
     port = free_port()
     subject = echo(any_bench, port)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(lambda _: greeting(subject, port), range(1000))) == {b"hello"}
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not open_files() - before
 
 
 def test_connections_during_the_stop_and_after_it(any_bench: Bench) -> None:
@@ -869,12 +870,12 @@ def test_remove_leaves_no_process_and_no_open_file(any_bench: Bench) -> None:
     """Twice is no error; what was open before is open after, nothing more."""
     token = f"token-{os.getpid()}-remove"
     any_bench.engine.info()
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = open_files()
     subject = any_bench.ready(python(HANDLER, token))
     subject.remove()
     subject.remove()
     assert not is_alive(token)
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert not open_files() - before
 
 
 HARNESS = """
