@@ -10,8 +10,8 @@ from collections import Counter
 def open_files() -> Counter[str]:
     """How many open files lead to each target: a path, or the inode of a socket or pipe.
 
-    `open_files() - before` is what came since. Numbers alone cannot tell: what earlier tests of this process left to the
-    garbage collector may be closed at any time.
+    `open_files() - before` is what came since. Numbers alone cannot tell: what earlier tests of this process left to
+    the garbage collector may be closed at any time.
     """
     opened: Counter[str] = Counter()
     for file in os.listdir("/proc/self/fd"):

@@ -38,7 +38,7 @@ def trace() -> Iterator[SignalTrace]:
 
 @pytest.fixture
 def one_cpu() -> Iterator[None]:
-    """This process and its children keep to one CPU: the kernel tells of a loss with the next signal on the same one."""
+    """This process and its children keep to one CPU: the kernel tells of a loss with the next signal there."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     yield
