@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from stop_harness.model import ProcessInfo
+from stop_harness.model import NS_PER_S, ProcessInfo
 
 Table = tuple[ProcessInfo, ...]
 
@@ -30,6 +30,16 @@ def table(text: str) -> Table:
 def turned(rows: Table, switches: int) -> Table:
     """The same table with a count of turns."""
     return tuple(replace(row, switches=switches) for row in rows)
+
+
+def used(rows: Table, cpu_s: float) -> Table:
+    """The same table, each process with this much CPU time."""
+    return tuple(replace(row, cpu_ns=round(cpu_s * NS_PER_S)) for row in rows)
+
+
+def locked(rows: Table, lock: int = 0x7F00) -> Table:
+    """The same table, every thread of it waiting for a lock without a time limit, none of them having moved."""
+    return tuple(replace(row, locked_threads=row.threads, lock=lock, cpu_ns=NS_PER_S // 10) for row in rows)
 
 
 SHELL_FORM = table("""
@@ -94,6 +104,9 @@ processes = st.builds(
     waits_in=st.sampled_from(["", "do_wait", "futex_do_wait", "hrtimer_nanosleep", "do_sigtimedwait.isra.0", "x"]),
     threads=st.none() | st.integers(0, 3),
     switches=st.none() | st.integers(0, 9),
+    cpu_ns=st.none() | st.integers(0, 2 * NS_PER_S),
+    locked_threads=st.none() | st.integers(0, 3),
+    lock=st.none() | st.integers(0, 2),
 )
 tables = st.none() | st.lists(processes, max_size=5).map(tuple) | st.sampled_from(RECORDED)
 """Any table, also such as no kernel would print: cycles, pids twice, nobody at the root."""

@@ -34,7 +34,7 @@ from stop_harness.trial.perform import _written_since
 from stop_harness.verdict import causes, judge
 from tests import process_tables as recorded
 from tests.parts import changed
-from tests.process_tables import Table, tables, turned
+from tests.process_tables import Table, locked, tables, turned, used
 from tests.strategies import DOCKER
 
 TIMEOUT_NS = 10 * NS_PER_S
@@ -112,7 +112,13 @@ CASES: list[tuple[str, Observation, str]] = [
     ("reraise-lost", killed(R.HANDLER, R.HANDLER_RESET, "cleaning up\n"), "raised the signal again"),
     ("exit-blocked", killed(R.THREADS, R.THREADS_LOCKED, "sys.exit(0)\n"), "1 other thread"),
     ("handler-hangs", killed(R.HANDLER, R.HANDLER_LOCKED), "waits for a lock"),
-    ("handler-hangs", killed(R.HANDLER, R.HANDLER_BUSY), "busy"),
+    ("grace-too-short", killed(R.HANDLER, R.HANDLER_BUSY), "was busy a second later"),
+    ("grace-too-short", killed(used(R.HANDLER, 0.1), used(R.HANDLER, 1.2)), "used 1.10 s of CPU time after it"),
+    ("handler-too-slow", killed(used(R.HANDLER, 0.1), used(R.HANDLER, 0.12)), "sleeps as before"),
+    ("handler-hangs", killed(R.THREADS, locked(R.THREADS_LOCKED)), "all 2 threads wait for locks"),
+    ("handler-hangs", killed(locked(R.THREADS_LOCKED, 9), locked(R.THREADS_LOCKED, 8)), "none with a time limit"),
+    ("handler-swallowed", killed(locked(R.THREADS_LOCKED), locked(R.THREADS_LOCKED)), "wait for locks as before"),
+    ("grace-too-short", killed(locked(R.THREADS_LOCKED), used(R.THREADS_LOCKED, 0.9)), "of CPU time"),
     ("handler-swallowed", killed(R.HANDLER, R.HANDLER, "job failed, going on\n"), "going on"),
     ("handler-too-slow", killed(R.HANDLER, R.HANDLER, "SIGTERM received\n"), "sleeps as before"),
     (

@@ -119,5 +119,5 @@ def test_process_of_another_container_is_not_taken_for_pid_one(container: Any) -
 
 
 def _steady(row: ProcessInfo) -> ProcessInfo:
-    """Without the switches, of which there may be more at the second look."""
-    return replace(row, switches=None)
+    """Without what may be more at the second look."""
+    return replace(row, switches=None, cpu_ns=None)

@@ -144,6 +144,18 @@ def is_init(process: ProcessInfo, signal: int) -> bool:
     return program(process) in INITS and reaction(process, signal) not in {Reaction.IGNORED}
 
 
+def busy_ns(before: ProcessInfo | None, late: ProcessInfo | None) -> int:
+    """CPU time that a process used from one look to another; 0 where that is not known."""
+    if before is None or late is None or before.cpu_ns is None or late.cpu_ns is None:
+        return 0
+    return max(0, late.cpu_ns - before.cpu_ns)
+
+
+def is_frozen(process: ProcessInfo) -> bool:
+    """Whether each of its threads waits for a lock without a time limit: only another process could wake one."""
+    return process.locked_threads is not None and 0 < (process.threads or 0) <= process.locked_threads
+
+
 def is_background(process: ProcessInfo) -> bool:
     """Whether a shell started it with `&`: then a trap is run at once, else after this process has ended."""
     return process.ignored & BACKGROUND == BACKGROUND

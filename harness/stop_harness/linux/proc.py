@@ -145,6 +145,45 @@ def stat_of(pid: int) -> list[str]:
         return []
 
 
+def cpu_ns(fields: list[str]) -> int | None:
+    """CPU time of all threads so far, of the fields that `stat_of` returns; None once the process is gone."""
+    if len(fields) < 13:
+        return None
+    ticks = int(fields[11]) + int(fields[12])  # utime and stime
+    return ticks * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
+
+
+MOST_THREADS = 256
+"""Of a process with more threads than this nobody reads what each of them waits for: it would hold up the stop."""
+
+
+def locks_of(pid: int) -> tuple[int, int] | None:
+    """(threads that wait for a lock without a time limit, address of the lock for which the main thread does, or 0).
+
+    The fourth argument of futex(2) is the time limit; whoever has none stays until another thread wakes it. None where
+    the process has too many threads, or where we may not read what they wait for.
+    """
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+        if len(threads) > MOST_THREADS:
+            return None
+        found = {int(thread): _lock(f"/proc/{pid}/task/{thread}") for thread in threads}
+    except (OSError, ValueError, IndexError):
+        return None
+    return sum(lock != 0 for lock in found.values()), found.get(pid, 0)
+
+
+def _lock(thread: str) -> int:
+    """The address of the lock for which a thread waits without a time limit; 0 for none. Raises OSError."""
+    with open(f"{thread}/syscall") as file:
+        words = file.read().split()
+    with open(f"{thread}/wchan") as file:
+        waits_in = file.read()
+    if not waits_in.startswith("futex") or len(words) < 5:
+        return 0
+    return int(words[1], 16) if int(words[4], 16) == 0 else 0
+
+
 def text_of(pid: int, name: str) -> str:
     """A small file below /proc/PID; empty where it cannot be read."""
     try:

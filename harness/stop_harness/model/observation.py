@@ -139,8 +139,11 @@ class ProcessInfo:
     Source: `GET /containers/ID/top` with the signal-mask columns, or `/proc/PID/status`. Bit n-1 of a mask stands
     for signal n. `pid` is as the engine prints it: the host's for Docker, the container's for Podman. `pending`: sent
     to the process and not taken yet. `state`: `R`, `S`, `D`, `T`, `Z`. `waits_in`: the kernel function in which the
-    main thread sleeps. `threads`: how many. `switches`: how often the main thread has gone to sleep so far. None and
-    the empty string: not known.
+    main thread sleeps. `threads`: how many. `switches`: how often the main thread has gone to sleep so far.
+
+    `cpu_ns`: CPU time that all its threads have used so far, in steps of 10 ms. `locked_threads`: how many threads wait
+    for a lock without a time limit (futex(2)). `lock`: the address of the lock for which the main thread waits so; 0 if
+    it waits for none. Source: /proc/PID/stat, /proc/PID/task/*/syscall. None and the empty string: not known.
     """
 
     pid: int
@@ -154,6 +157,9 @@ class ProcessInfo:
     waits_in: str = ""
     threads: int | None = None
     switches: int | None = None
+    cpu_ns: int | None = None
+    locked_threads: int | None = None
+    lock: int | None = None
 
     def disposition(self, signal: int) -> SignalDisposition:
         """What this process does with `signal`."""

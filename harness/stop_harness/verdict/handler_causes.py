@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from stop_harness import signals
 from stop_harness.evidence import log_hints, process_tree
 from stop_harness.evidence.process_tree import Reaction, Tree, quoted, reaction
-from stop_harness.model import NS_PER_S, Cause, Observation, ProcessInfo, Request, RequestFate, TrafficKind
+from stop_harness.model import NS_PER_MS, NS_PER_S, Cause, Observation, ProcessInfo, Request, RequestFate, TrafficKind
 
 HELD_NS = NS_PER_S
 """A connection that is open this long after the signal was not closed because of it."""
@@ -19,12 +19,24 @@ HELD_NS = NS_PER_S
 OPEN_AT_DEADLINE_NS = NS_PER_S // 2
 """A request that ends this close to the stop timeout, or after it, was ended by SIGKILL."""
 
+BUSY_NS = NS_PER_S // 5
+"""CPU time since the signal from which on a program is at work: a sixth of the time until the late look, which is also
+what a busy program gets of an overloaded machine. A server that only waits uses a few milliseconds."""
+
+BUSY_AT_ONCE_NS = NS_PER_S // 10
+"""The same where there was only the look right after the signal: a third of that time."""
+
+IDLE_NS = 20 * NS_PER_MS
+"""CPU time between two looks up to which nothing moved; the kernel counts it in steps of 10 ms."""
+
 MIN_NAPS = 2
 """A program that goes on in short turns sleeps this often between the looks; one that resumes a long sleep does not."""
 
 _HELD_KINDS = frozenset({TrafficKind.IDLE, TrafficKind.KEEP_ALIVE, TrafficKind.STREAM})
 _SLEEPS = ("nanosleep",)
 _LOCKS = ("futex",)
+_MAIN_THREAD_HANDLES = frozenset({"python", "ruby", "perl", "php"})
+"""Runtimes that run signal handlers in their main thread."""
 _CHILDREN = ("do_wait", "kernel_wait", "wait4")
 
 
@@ -58,6 +70,11 @@ class Scene:
         return self.late.find(self.target)
 
     @property
+    def target_at_once(self) -> ProcessInfo | None:
+        """The target a moment after the signal."""
+        return Tree(self.seen.looks.after_signal or ()).find(self.target)
+
+    @property
     def looked_after(self) -> str:
         """When the last look was, in words."""
         return "a second later" if self.seen.looks.late is not None else "a moment later"
@@ -83,6 +100,8 @@ def handler_cause(scene: Scene) -> Cause | None:
         _wrapper,
         _work_in_flight,
         _swallowed,
+        _frozen,
+        _busy,
         _exit_blocked,
         _own_words,
         _children_leave,
@@ -230,6 +249,45 @@ def _trap_without_end(scene: Scene) -> Cause | None:
     return Cause("handler-swallowed", f"{scene.called} {text}")
 
 
+def _frozen(scene: Scene) -> Cause | None:
+    """All its threads wait for locks, and nobody of them runs who could release one."""
+    before, late, second = scene.target, scene.target_late, scene.target_at_once
+    if late is None or (late.threads or 0) < 2 or not process_tree.is_frozen(late):
+        return None
+    if second is not late and process_tree.busy_ns(second, late) > IDLE_NS:
+        return None
+    threads = f"all {late.threads} threads"
+    if not process_tree.is_frozen(before) or before.lock != late.lock:
+        text = f"got {scene.signal_name}, and {scene.looked_after} {threads} wait for locks, none with a time limit"
+        return Cause("handler-hangs", f"{scene.called} {text}: nobody is left to release one")
+    # The runtimes that run a handler in the main thread come back to the same lock once it has returned.
+    if process_tree.program(late) not in _MAIN_THREAD_HANDLES:
+        return None
+    text = f"has a handler for {scene.signal_name}, and {scene.looked_after} {threads} wait for locks as before"
+    return Cause("handler-swallowed", f"{scene.called} {text}")
+
+
+def _busy(scene: Scene) -> Cause | None:
+    """It works: its CPU time grows, or it waits for the disk."""
+    late = scene.target_late
+    if late is None:
+        return None
+    # Its main thread says that it exits and waits for another thread: what that one works at is not the shutdown.
+    if late.waits_in.startswith(_LOCKS) and log_hints.says_it_exits(scene.seen.looks.log_after_signal):
+        return None
+    used_ns = process_tree.busy_ns(scene.target, late)
+    # Without CPU times the state tells; what ran all the time may not have looked at its signal.
+    woken = late.cpu_ns is None and late.state == "R" and scene.target.state != "R"
+    if used_ns >= (BUSY_NS if scene.seen.looks.late is not None else BUSY_AT_ONCE_NS):
+        at_work = f"used {used_ns / NS_PER_S:.2f} s of CPU time after it"
+    elif woken or late.state == "D":
+        at_work = f"was {'busy' if woken else 'waiting for the disk'} {scene.looked_after}"
+    else:
+        return None
+    text = f"handles {scene.signal_name}, {at_work}, and was not done at the stop timeout"
+    return Cause("grace-too-short", f"{scene.called} {text}")
+
+
 def _exit_blocked(scene: Scene) -> Cause | None:
     """The main thread is done, or waits for another thread, and that one goes on."""
     late = scene.target_late
@@ -272,25 +330,32 @@ def _children_leave(scene: Scene) -> Cause | None:
 
 
 def _hangs(scene: Scene) -> Cause | None:
-    """The handler waits: for a lock that nobody else can release, for a child, or it spins."""
+    """The handler waits: for a lock that nobody else can release, or for a child."""
     late = scene.target_late
     if late is None or (not late.waits_in and late.state != "R"):
         return None
     start = f"{scene.called} got {scene.signal_name}, and {scene.looked_after}"
     moved = bool(scene.target.waits_in) and late.waits_in != scene.target.waits_in
-    # It slept before and runs now: the handler spins. One that ran all the time may not have looked at its signal.
-    if late.state == "R" and scene.target.state != "R":
-        return Cause("handler-hangs", f"{start} it is busy and does not exit")
     if late.waits_in.startswith(_LOCKS) and (moved or late.threads == 1):
         return Cause("handler-hangs", f"{start} its only thread waits for a lock, which nobody is left to release")
     # Waiting for a child is what many programs do all day; only where it began after the signal is it the handler.
     if late.waits_in.startswith(_CHILDREN) and moved:
         children = scene.late.children(late)
+        working = next((each for each in children if _works(scene, each)), None)
+        if working is not None:
+            text = f"waits for {scene.late.name(working)}, which was at work {scene.looked_after}"
+            return Cause("grace-too-short", f"{scene.called} got {scene.signal_name} and {text}")
         whom = f" {scene.late.name(children[0])}," if children else " a child,"
         return Cause("handler-hangs", f"{start} it waits for{whom} which stays")
     if (late.threads or 0) > (scene.target.threads or 0) > 0 and late.waits_in.startswith(_LOCKS):
         return Cause("handler-hangs", f"{start} its handler runs in a thread of its own and does not end")
     return None
+
+
+def _works(scene: Scene, child: ProcessInfo) -> bool:
+    """Whether a process of the last look has used CPU time since the first one that knows it."""
+    begun = scene.before.find(child) or Tree(scene.seen.looks.after_signal or ()).find(child)
+    return process_tree.busy_ns(begun, child) >= BUSY_NS
 
 
 def _sleeps_on(scene: Scene) -> Cause | None:

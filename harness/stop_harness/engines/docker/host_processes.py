@@ -55,6 +55,7 @@ def _row(pid: int) -> ProcessInfo | None:
     try:
         waits_in = proc.text_of(pid, "wchan")
         command = proc.text_of(pid, "cmdline").rstrip("\0").replace("\0", " ")
+        locked_threads, lock = proc.locks_of(pid) or (None, None)
         return ProcessInfo(
             pid=pid,
             parent_pid=int(status["PPid"]),
@@ -67,21 +68,28 @@ def _row(pid: int) -> ProcessInfo | None:
             waits_in="" if waits_in == "0" else waits_in,
             threads=int(status["Threads"]),
             switches=int(status[_SWITCHES]),
+            cpu_ns=proc.cpu_ns(proc.stat_of(pid)),
+            locked_threads=locked_threads,
+            lock=lock,
         )
     except (KeyError, ValueError):
         return None
 
 
-def with_switches(processes: tuple[ProcessInfo, ...]) -> tuple[ProcessInfo, ...]:
-    """The same processes with `switches` where /proc has them; `pid` must be the host's. A process counts only if /proc
-    names its parent and its masks as the engine does."""
-    return tuple(replace(process, switches=_switches(process)) for process in processes)
+def with_progress(processes: tuple[ProcessInfo, ...]) -> tuple[ProcessInfo, ...]:
+    """The same processes with what /proc knows beside: whether they move. `pid` must be the host's. A process counts
+    only if /proc names its parent and its masks as the engine does."""
+    return tuple(map(_with_progress, processes))
 
 
-def _switches(process: ProcessInfo) -> int | None:
+def _with_progress(process: ProcessInfo) -> ProcessInfo:
     status = proc.status_of(process.pid)
     try:
-        same = int(status["PPid"]) == process.parent_pid and int(status["SigIgn"], 16) == process.ignored
-        return int(status[_SWITCHES]) if same else None
+        if int(status["PPid"]) != process.parent_pid or int(status["SigIgn"], 16) != process.ignored:
+            return process
+        switches = int(status[_SWITCHES])
     except (KeyError, ValueError):
-        return None
+        return process
+    locked_threads, lock = proc.locks_of(process.pid) or (None, None)
+    cpu_ns = proc.cpu_ns(proc.stat_of(process.pid))
+    return replace(process, switches=switches, cpu_ns=cpu_ns, locked_threads=locked_threads, lock=lock)

@@ -11,7 +11,7 @@ from stop_harness import signals
 from stop_harness.engines.docker import listed_processes
 from stop_harness.engines.docker.calls import NONSENSE_ERRORS, READING_ERRORS
 from stop_harness.engines.docker.host import DockerHost
-from stop_harness.engines.docker.host_processes import with_switches
+from stop_harness.engines.docker.host_processes import with_progress
 from stop_harness.errors import EngineError
 from stop_harness.model import NS_PER_S, LogTail
 
@@ -155,5 +155,5 @@ def processes(api: Any, container_id: str, host: DockerHost) -> listed_processes
         return None
     table = listed_processes.table(answer)
     if table is not None and host.same_kernel and not host.podman:
-        table = with_switches(table)
+        table = with_progress(table)
     return table

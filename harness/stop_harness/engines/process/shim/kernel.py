@@ -175,7 +175,38 @@ def process_row(pid: int) -> dict[str, Any] | None:
         "state": status["State"][0],
         "waits_in": "" if waits_in == "0" else waits_in,
         "threads": int(status["Threads"]),
+        "switches": int(status["voluntary_ctxt_switches"]),
+        **progress_of(pid),
     }
+
+
+def progress_of(pid: int) -> dict[str, int | None]:
+    """CPU time so far, threads that wait for a lock without a time limit, and the lock of the main thread: all as
+    `ProcessInfo` has them."""
+    fields = text_of(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12]) if fields else None  # utime and stime
+    threads = threads_of(pid)
+    found: dict[str, int | None] = {
+        "cpu_ns": None if ticks is None else ticks * (1000 * NS_PER_MS // os.sysconf("SC_CLK_TCK")),
+        "locked_threads": None,
+        "lock": None,
+    }
+    if len(threads) <= MOST_WITNESSED:
+        locks = {thread: lock_of(f"/proc/{pid}/task/{thread}") for thread in threads}
+        if None not in locks.values():
+            found |= {"locked_threads": sum(map(bool, locks.values())), "lock": locks.get(str(pid), 0)}
+    return found
+
+
+def lock_of(thread: str) -> int | None:
+    """The address of the lock for which a thread waits without a time limit, the fourth argument of futex(2); 0 for
+    none, None where we may not read that."""
+    words = text_of(f"{thread}/syscall").split()
+    if not words:
+        return None
+    if not text_of(f"{thread}/wchan").startswith("futex") or len(words) < 5:
+        return 0
+    return int(words[1], 16) if int(words[4], 16) == 0 else 0
 
 
 def text_of(path: str) -> str:
