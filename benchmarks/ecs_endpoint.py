@@ -127,7 +127,7 @@ def _is_whole(answer: bytearray) -> bool:
 @contextmanager
 def endpoint() -> Iterator[Client]:
     """A process of its own, with TASKS tasks that drain and as many that run."""
-    serve = [sys.executable, "-m", "stop_harness.cli.main", "ecs", "serve", "--port", "0"]
+    serve = [sys.executable, "-m", "stop_harness", "ecs", "serve", "--port", "0"]
     process = subprocess.Popen(serve, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -45,7 +45,7 @@ def _run(report_dir: Path) -> Path:
         if name in os.environ:
             environment[name] = os.environ[name]
     environment |= {"STOP_HARNESS_REPORT_DIR": str(report_dir), "STOP_HARNESS_ENGINE": "docker"}
-    command = [sys.executable, "-m", "stop_harness.cli.main", "run", "scenarios/"]
+    command = [sys.executable, "-m", "stop_harness", "run", "scenarios/"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     return (report_dir / store.LATEST).resolve()
 

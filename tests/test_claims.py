@@ -490,7 +490,7 @@ def test_a_single_stop_is_not_commented() -> None:
 def test_options_that_do_not_fit_are_refused(options: list[str], message: str) -> None:
     """Before anything starts, with what is allowed."""
     done = subprocess.run(
-        [sys.executable, "-m", "stop_harness.cli.main", "run", "scenarios/01-handles-sigterm.yaml", *options],
+        [sys.executable, "-m", "stop_harness", "run", "scenarios/01-handles-sigterm.yaml", *options],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr

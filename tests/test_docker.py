@@ -379,7 +379,7 @@ def slow_run(tmp_path: Path, client: docker.DockerClient) -> Iterator[tuple[subp
     )
     arguments = ["run", str(file), "--engine", "docker", "--report-dir", str(tmp_path / "reports")]
     harness = subprocess.Popen(
-        [sys.executable, "-m", "stop_harness.cli.main", *arguments],
+        [sys.executable, "-m", "stop_harness", *arguments],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

@@ -6,6 +6,8 @@ import hashlib
 import json
 import shutil
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -154,6 +156,36 @@ def test_an_address_that_does_not_answer_is_said_in_one_plain_sentence(
     with pytest.raises(ChosenEngineError, match=rf"^DOCKER_HOST: no engine answers at tcp://{host}: {said}") as failure:
         docker_host.find(environment | {"DOCKER_HOST": f"tcp://{host}"})
     assert "Connection" not in str(failure.value).replace("Connection refused", "")
+
+
+class _Slow(BaseHTTPRequestHandler):
+    """An engine on a busy machine: it says its version at once, and what else it is only seconds later."""
+
+    def do_GET(self) -> None:
+        """`/version` and `/info`."""
+        slow = self.path.endswith("/info")
+        if slow:
+            self.server.patience.wait(docker_host.SLOW_S + 0.5)  # type: ignore[attr-defined] # its own
+        text = json.dumps({"NCPU": 2} if slow else {"ApiVersion": "1.41", "Version": "20.10.24"}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        """To nobody."""
+
+
+@pytest.mark.long
+def test_an_engine_that_is_slow_to_say_who_it_is_is_waited_for() -> None:
+    """`/info` takes longer than 5 s on a busy machine. It is an engine all the same, with a caveat that says so."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Slow) as server:
+        server.patience = threading.Event()  # type: ignore[attr-defined] # nobody sets it: a wait that can end
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        info = docker_host.probe(Address(f"tcp://127.0.0.1:{server.server_address[1]}")).info
+        server.shutdown()
+    assert info.product == "Docker Engine"
+    assert [caveat for caveat in info.caveats if caveat.startswith("slow: it took")] != []
 
 
 def test_contexts_are_those_of_the_cli(tmp_path: Path) -> None:

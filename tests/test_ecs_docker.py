@@ -225,7 +225,7 @@ def test_a_container_that_is_started_again_is_waited_for_again(docker_engine_hos
 def served(**environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`stop-harness ecs serve` as a process of its own, and its address."""
     root = Path(__file__).parent.parent
-    serve = [sys.executable, "-m", "stop_harness.cli.main", "ecs", "serve", "--port", "0"]
+    serve = [sys.executable, "-m", "stop_harness", "ecs", "serve", "--port", "0"]
     process = subprocess.Popen(
         serve,
         cwd=root,

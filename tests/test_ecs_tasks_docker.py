@@ -52,7 +52,7 @@ CHAIN = {
 
 def harness(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command line, without colours."""
-    command = [sys.executable, "-m", "stop_harness.cli.main", *arguments, "--color", "never"]
+    command = [sys.executable, "-m", "stop_harness", *arguments, "--color", "never"]
     return subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=200, check=False
     )
@@ -149,7 +149,7 @@ def test_nothing_is_left_of_a_run_that_is_ended(docker_engine_host: DockerHost, 
     command = ["sh", "-c", f"# {marker}\ntrap '' TERM; while :; do sleep 1; done"]
     stays = {"name": "app", "image": IMAGE, "memory": 64, "command": command, "stopTimeout": 100}
     (tmp_path / "web.json").write_text(json.dumps({"containerDefinitions": [stays]}))
-    command = [sys.executable, "-m", "stop_harness.cli.main", "check", "--task-definition", str(tmp_path / "web.json")]
+    command = [sys.executable, "-m", "stop_harness", "check", "--task-definition", str(tmp_path / "web.json")]
     engine = docker_engine_host.connect()
 
     def living() -> list[str]:

@@ -374,7 +374,7 @@ def test_the_command_line_finds_the_service_as_boto3_does(cluster: Simulation, t
     command = [
         sys.executable,
         "-m",
-        "stop_harness.cli.main",
+        "stop_harness",
         "check",
         "subject",
         "--engine",
@@ -418,7 +418,7 @@ def test_what_looks_at_one_container_takes_no_task_definition(tmp_path: Any, opt
     """Refused before any engine is asked."""
     file = tmp_path / "web.json"
     file.write_text('{"containerDefinitions": [{"name": "app", "image": "x", "memory": 64}]}')
-    command = [sys.executable, "-m", "stop_harness.cli.main", "check", "--task-definition", str(file), option]
+    command = [sys.executable, "-m", "stop_harness", "check", "--task-definition", str(file), option]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, f"{option} looks at one container" in done.stderr) == (2, True), done.stderr
 

@@ -66,7 +66,7 @@ def test_pure_rooms_open_no_files() -> None:
     """`open` is a builtin, which no import contract sees."""
     for file in files():
         name = str(file.relative_to(PACKAGE))
-        if not name.startswith(PURE) or name in READ_FILES:
+        if name.partition("/")[0] not in PURE or name in READ_FILES:
             continue
         calls = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
         assert "open" not in {function.id for function in calls if isinstance(function, ast.Name)}, name

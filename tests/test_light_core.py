@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stop_harness.errors import EXTRAS
+from stop_harness.errors import EXTRAS, install_command
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -82,7 +82,7 @@ def test_a_stop_is_performed_judged_and_reported_without_any_extra(tmp_path: Pat
 def test_a_report_without_plots_says_in_one_line_what_would_add_them(tmp_path: Path) -> None:
     """On standard error, and it is no failure."""
     done = harness("report", checked(tmp_path))
-    assert done.stderr == "no plots: drawing them needs stop-harness[report]: pip install 'stop-harness[report]'\n"
+    assert done.stderr == f"no plots: drawing them needs stop-harness[report]: {install_command('report')}\n"
     assert done.returncode == 0
 
 
@@ -98,10 +98,62 @@ def test_a_report_without_plots_says_in_one_line_what_would_add_them(tmp_path: P
 def test_what_needs_the_extra_ecs_says_what_to_install(arguments: tuple[str, ...], what: str) -> None:
     """One line, and exit code 2: nothing is wrong with a container or an engine."""
     done = harness(*arguments)
-    assert done.stderr.splitlines() == [
-        f"stop-harness: {what} needs stop-harness[ecs]: pip install 'stop-harness[ecs]'"
-    ]
+    assert done.stderr.splitlines() == [f"stop-harness: {what} needs stop-harness[ecs]: {install_command('ecs')}"]
     assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_run_of_which_only_some_scenarios_need_an_extra_runs_the_others(tmp_path: Path) -> None:
+    """The others are skipped, with what to install; that keeps the run from passing, as every skipped scenario does."""
+    if shutil.which("docker") is None:
+        pytest.skip("no docker here")
+    task = ROOT / "scenarios" / "tasks" / "deaf-sidecar.json"
+    for name, subject in {
+        "task": f"{{task_definition: {task}}}",
+        "folder": f"{{build: {tmp_path}, command: [{sys.executable}, -c, {json.dumps(BLOCKED)}]}}",
+    }.items():
+        text = f"version: 1\nname: {name}\nsubject: {subject}\nready: {{log: ready}}\nstop: {{timeouts: [5s]}}\n"
+        (tmp_path / f"{name}.yaml").write_text(text)
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY . /here\n")
+    done = harness("run", tmp_path, "--report-dir", tmp_path / "reports")
+    if "no container engine" in done.stderr:
+        pytest.skip("no container engine answers")
+    skipped = f"task: a task definition needs stop-harness[ecs]: {install_command('ecs')}"
+    assert " ".join(f"skipped {skipped}".split()) in " ".join(done.stdout.split())
+    assert done.returncode != 2, done.stderr
+
+
+CLONE = {"url": "file:///", "dir_info": {"editable": True}}
+HOW_INSTALLED = [
+    (CLONE, "pip install -e '{clone}[ecs]'"),
+    ({"url": "file:///", "dir_info": {}}, "pip install '{clone}[ecs]'"),
+    (
+        {"url": "https://host.test/it.git", "vcs_info": {"vcs": "git", "commit_id": "0"}},
+        "pip install 'stop-harness[ecs] @ git+https://host.test/it.git'",
+    ),
+    ({"url": "file:///gone", "dir_info": {"editable": True}}, "pip install 'stop-harness[ecs]'"),
+    (None, "pip install 'stop-harness[ecs]'"),
+]
+"""What pip wrote down, and the command that follows; `file:///` stands for a clone's folder."""
+
+
+@pytest.mark.parametrize(("written", "command"), HOW_INSTALLED)
+def test_an_extra_is_installed_as_the_rest_was(written: dict[str, object] | None, command: str, tmp_path: Path) -> None:
+    """The package lies in a folder of its own, with pip's note beside it."""
+    clone, packages = tmp_path / "my clone", tmp_path / "lib" / "site-packages"
+    clone.mkdir()
+    (clone / "pyproject.toml").touch()
+    shutil.copytree(ROOT / "harness" / "stop_harness", packages / "stop_harness")
+    about = packages / "stop_harness-0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: stop-harness\nVersion: 0\n")
+    if written is not None:
+        written = {**written, "url": clone.as_uri() if written["url"] == "file:///" else written["url"]}
+        (about / "direct_url.json").write_text(json.dumps(written))
+    program = f"import sys; sys.path.insert(0, {str(packages)!r}); from stop_harness import errors; "
+    program += "print(errors.install_command('ecs'))"
+    for folder, shown in ((tmp_path, str(clone)), (clone, ".")):
+        done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
+        assert done.stdout == command.format(clone=shown) + "\n"
 
 
 def test_stop_task_in_the_place_of_the_aws_cli_exits_as_that_does() -> None:
@@ -109,7 +161,7 @@ def test_stop_task_in_the_place_of_the_aws_cli_exits_as_that_does() -> None:
     done = harness("stop-task", "--task", "abc", "--no-wait")
     assert (done.returncode, done.stderr.strip()) == (
         252,
-        "stop-task needs stop-harness[ecs]: pip install 'stop-harness[ecs]'",
+        f"stop-task needs stop-harness[ecs]: {install_command('ecs')}",
     )
 
 

@@ -99,7 +99,7 @@ def test_a_pattern_that_freezes_pythons_engine_only_times_out(engine: str) -> No
     subject = ["--", *words] if engine == "process" else ["debian:bookworm-slim", "--engine", engine, "--", *words]
     options = ["--ready-log", "^(a+)+$", "--ready-timeout", "1s", "--timeout", "1s"]
     done = subprocess.run(
-        [sys.executable, "-m", "stop_harness.cli.main", "check", *options, *subject],
+        [sys.executable, "-m", "stop_harness", "check", *options, *subject],
         capture_output=True,
         text=True,
         check=False,

@@ -227,7 +227,7 @@ def check(tmp_path: Path, *options: str) -> tuple[Path, str]:
     words = ["check", "--engine", "process", "--env", f"PASSWORD={SECRET}", "--ready-log", "password", *options]
     words += ["--timeout", "1s", "--report-dir", str(tmp_path / "reports"), "--junitxml", str(tmp_path / "j.xml")]
     done = subprocess.run(
-        [sys.executable, "-m", "stop_harness.cli.main", *words, "--", "python3", "-c", TELLS, SECRET],
+        [sys.executable, "-m", "stop_harness", *words, "--", "python3", "-c", TELLS, SECRET],
         capture_output=True,
         text=True,
         check=False,

@@ -108,7 +108,7 @@ def test_the_process_engine_leaves_no_folder_and_no_process_however_it_ends(
     folder.mkdir()
     mark = f"mark_{os.getpid()}_{number}"
     deaf = f"trap '' TERM; : {mark}; echo ready; while :; do sleep 0.1; done"
-    command = [sys.executable, "-m", "stop_harness.cli.main", "check", "--ready-log", "ready", "--timeout", "60s"]
+    command = [sys.executable, "-m", "stop_harness", "check", "--ready-log", "ready", "--timeout", "60s"]
     environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     harness = subprocess.Popen(
         # Whatever these tests were started with: a job of a shell ignores SIGQUIT.

@@ -290,9 +290,32 @@ def test_the_summary_fits_the_terminal(realistic: Report, width: int) -> None:
 def test_the_summary_says_what_each_stop_timeout_came_to(realistic: Report) -> None:
     """Neighbouring stop timeouts with the same outcome stand together."""
     text = terminal.summary(realistic, width=120, colour=False)
-    assert "= drains-5s          2 s killed  10 s, 30 s graceful (5.0 s)  ✔ compliant, 25.0 s to spare" in text
+    assert "= drains-5s          2 s killed  10 s, 30 s graceful (5.0 s)  ✔ compliant, 25.0 s of 30 s to spare" in text
     assert "7 of 18 scenarios are compliant" in text
     assert "skipped  needs-images" in text
+
+
+LONG_NAMES = ["billing-service-worker-drains-2s", "billing-service-worker-drains-30s", "a" * 60 + "-last"]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_long_names_are_told_apart_in_the_summary(realistic: Report, width: int) -> None:
+    """A name that fits the line is whole, one that does not keeps its end: names of one family differ there."""
+    renamed = dict(zip([scenario.name for scenario in realistic.scenarios], LONG_NAMES, strict=False))
+    report = replace(
+        realistic,
+        scenarios=tuple(replace(item, name=renamed.get(item.name, item.name)) for item in realistic.scenarios),
+        compliance=tuple(
+            replace(row, scenario=renamed.get(row.scenario, row.scenario)) for row in realistic.compliance
+        ),
+        results=(),
+        skipped=(),
+    )
+    lines = terminal.summary(report, width=width, colour=False).splitlines()
+    shown = [line.split(maxsplit=1)[1] for line in lines if "billing" in line or line.endswith("-last")]
+    assert shown[:2] == LONG_NAMES[:2]
+    assert (shown[2] == LONG_NAMES[2]) is (len(LONG_NAMES[2]) + 2 <= width)
+    assert max(columns.columns_of(line) for line in lines) <= width
 
 
 def test_trials_that_fail_for_the_same_reason_are_explained_once(realistic: Report) -> None:

@@ -77,7 +77,7 @@ def test_markdown_has_one_row_a_container(made: Report) -> None:
     names = [line.split("|")[1].strip().strip("*") for line in table[2:]]
     assert names == ["migrate", "app", "proxy", ROUTER]
     assert "**proxy**" in table[4]
-    assert "Stop timeout as defined: 3 containers in 6.3 s (the longest of 2 stops)." in text
+    assert "Each container's own stop timeout: 3 containers in 6.3 s (the longest of 2 stops)." in text
     assert "chain-exceeds-limit" in text
 
 

@@ -98,7 +98,34 @@ def missing_extra(extra: str, what: str) -> MissingExtra | None:
     """The sentence that says what to install for `what`; None where nothing is missing."""
     if all(map(_is_installed, EXTRAS[extra])):
         return None
-    return MissingExtra(f"{what} needs stop-harness[{extra}]: pip install 'stop-harness[{extra}]'")
+    return MissingExtra(f"{what} needs stop-harness[{extra}]: {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """What brings an extra, in the way in which this copy was installed: from a clone, from a repository, by name.
+
+    pip writes down where it took a distribution from: PEP 610, `direct_url.json`.
+    """
+    import json
+    import shlex
+    from importlib import metadata
+    from pathlib import Path
+    from urllib.parse import unquote, urlsplit
+
+    clone, editable = Path(__file__).resolve().parents[2], True
+    try:
+        told = json.loads(metadata.distribution("stop-harness").read_text("direct_url.json") or "{}")
+        url, folder = str(told.get("url", "")), told.get("dir_info")
+        if (repository := told.get("vcs_info")) is not None:
+            return "pip install " + shlex.quote(f"stop-harness[{extra}] @ {repository.get('vcs')}+{url}")
+        if folder is not None and url.startswith("file:"):
+            clone, editable = Path(unquote(urlsplit(url).path)), bool(folder.get("editable"))
+    except (OSError, ValueError, metadata.PackageNotFoundError):
+        pass
+    if not (clone / "pyproject.toml").is_file():
+        return f"pip install 'stop-harness[{extra}]'"
+    where = "." if clone == Path.cwd() else str(clone)
+    return f"pip install {'-e ' if editable else ''}{shlex.quote(f'{where}[{extra}]')}"
 
 
 def require_extra(extra: str, what: str) -> None:

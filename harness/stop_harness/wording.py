@@ -51,7 +51,7 @@ COMPLIANCE_MARKS = {
 STATUS_MARKS = {Status.PASS: "=", Status.FAIL: "≠", Status.INCONCLUSIVE: "?"}
 """Whether a stop was as expected. Not the marks of compliance: a container that is expected to be killed, and is,
 passes and is not compliant, and ✔ beside "not compliant" reads as a contradiction."""
-STATUS_KEY = "= ended as expected, ≠ did not, ? not known. Compliance is another question."
+STATUS_KEY = "= ended as expected, ≠ did not, ? inconclusive. Compliance is another question."
 """Beside a table with these marks."""
 ASCII_MARKS = str.maketrans({"≠": "!", "✔": "+", "✘": "x", "×": "x", "–": "-", "−": "-", "…": "~", "·": "|", "≤": "<"})
 """Stand-ins where the terminal cannot show the mark."""
@@ -160,7 +160,7 @@ def compliance_headline(report: Report) -> str:
         return {
             ComplianceStatus.COMPLIANT: f"The scenario is {default}.",
             ComplianceStatus.NON_COMPLIANT: f"The scenario is not {default}.",
-            ComplianceStatus.INCONCLUSIVE: f"It is not known whether the scenario is {default}.",
+            ComplianceStatus.INCONCLUSIVE: f"Whether the scenario is {default} is inconclusive.",
         }[report.compliance[0].status]
     if compliant == total:
         return f"All {total} scenarios are {default}."

@@ -95,7 +95,7 @@ def in_the_middle(folder: Path, engine_url: str, rule: Rule | None = None) -> It
 def begun(folder: Path, *scenarios: str, **environment: str) -> subprocess.Popen[str]:
     """A run on the docker engine, in a session of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "stop_harness.cli.main", "run", *scenarios, "--engine", "docker"],
+        [sys.executable, "-m", "stop_harness", "run", *scenarios, "--engine", "docker"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environment},
         stderr=subprocess.PIPE,
@@ -269,7 +269,7 @@ def test_the_next_run_says_what_dead_runs_have_left(engine: docker.DockerClient,
         command = [
             sys.executable,
             "-m",
-            "stop_harness.cli.main",
+            "stop_harness",
             "check",
             BASE_IMAGE,
             "--engine",

@@ -220,7 +220,3 @@ def _code_of_command() -> int:
         click.echo(crash_report.of(error, sys.argv, cli.commands), err=True, nl=False)
         return exit_codes.HARNESS
     return exit_codes.PASS
-
-
-if __name__ == "__main__":
-    main()

@@ -40,6 +40,10 @@ WITNESS_CAVEAT = "witness: "
 """How the caveat of an engine begins that says which witness there is, or why there is none."""
 
 
+SLOW_CAVEAT = "slow: "
+"""How the caveat of an engine begins that took long to answer."""
+
+
 class SubjectFailed(Exception):
     """The subject could not be started or did not become ready; carries what to put on record.
 

@@ -87,7 +87,7 @@ def _case(result: TrialResult) -> ET.Element:
     return case
 
 
-_EXPECTATIONS = {Status.PASS: "met", Status.FAIL: "not met", Status.INCONCLUSIVE: "not known"}
+_EXPECTATIONS = {Status.PASS: "met", Status.FAIL: "not met", Status.INCONCLUSIVE: "inconclusive"}
 
 
 def _properties(result: TrialResult) -> list[tuple[str, str]]:

@@ -26,7 +26,6 @@ from stop_harness.renderers.sections.check_headline import headline, worst_statu
 from stop_harness.renderers.sections.columns import (
     DIM,
     GREEN,
-    NARROW,
     RED,
     YELLOW,
     Paint,
@@ -63,8 +62,9 @@ MAX_PROBLEMS = 20
 MAX_STOPS = 30
 """Trials of one scenario that `check` gives a line each; of more it says how many came to what."""
 LOG_LINES = 5
-LEGEND = "Marks: = as expected, ≠ not; ✔ ✘ against the 30 s of Amazon ECS; ? not known."
+LEGEND = "Marks: = as expected, ≠ not; ✔ ✘ against the 30 s of Amazon ECS; ? inconclusive."
 _NAME_WIDTH = 24
+"""Columns for the names of scenarios; a longer name has a line of its own."""
 _MIN_WIDTH = 40
 
 _STATUS_COLOURS = {Status.PASS: GREEN, Status.FAIL: RED, Status.INCONCLUSIVE: YELLOW}
@@ -150,29 +150,30 @@ def _scenario_lines(report: Report, width: int, paint: Paint) -> list[str]:
     compliance = {row.scenario: row for row in report.compliance}
     skipped = {item.scenario for item in report.skipped}
     names = [scenario.name for scenario in report.scenarios if scenario.name not in skipped]
-    widest = width - 2 if width < NARROW else _NAME_WIDTH
-    column = min(max((columns_of(one_line(name)) for name in names), default=0), widest)
+    column = min(max((columns_of(one_line(name)) for name in names), default=0), _NAME_WIDTH)
+    own = {scenario.name for scenario in report.scenarios if scenario.stop.own_timeouts}
     lines = []
     for name in names:
         results = report.of_scenario(name)
-        parts = [(part, "") for part in _timeout_parts(results)]
+        parts = [(part, "") for part in _timeout_parts(results, own=name in own)]
         parts.append((_compliance_text(compliance[name]), _COMPLIANCE_COLOURS[compliance[name].status]))
         status = worst_status(results)
         mark, colour = (STATUS_MARKS[status], _STATUS_COLOURS[status]) if status else ("-", YELLOW)
-        lines += flow(paint(mark, colour), fit(one_line(name), column), parts, width, paint)
+        lines += flow(paint(mark, colour), one_line(name), parts, column=column, width=width, paint=paint)
     return lines
 
 
-def _timeout_parts(results: tuple[TrialResult, ...]) -> list[str]:
+def _timeout_parts(results: tuple[TrialResult, ...], *, own: bool) -> list[str]:
     """`2 s killed`, `10 s, 30 s graceful (5.0 s)`: neighbouring stop timeouts with the same outcomes together. With
-    repetitions `30 s graceful ×3 (5.0 to 5.2 s)` or `30 s graceful ×2, killed ×1`."""
+    repetitions `30 s graceful ×3 (5.0 to 5.2 s)` or `30 s graceful ×2, killed ×1`. `own`: each container of a task had
+    its own, so that the trial's, which is the longest that the task can take, is nobody's."""
     parts = []
     by_timeout = [
         (limit, list(group)) for limit, group in groupby(results, key=lambda result: result.observation.stop_timeout_ns)
     ]
     for outcomes, group in groupby(by_timeout, key=lambda item: _outcomes(item[1])):
         same = list(group)
-        limits = ", ".join(timeout(limit) for limit, _ in same)
+        limits = task_text.OWN_TIMEOUTS if own else ", ".join(timeout(limit) for limit, _ in same)
         text = f"{limits} {outcomes}{_range([trial for _, trials in same for trial in trials])}"
         parts.append(text.replace(") (", ", "))
     return parts
@@ -198,8 +199,9 @@ def _range(trials: list[TrialResult]) -> str:
 
 def _compliance_text(row: Compliance) -> str:
     """With a mark of its own: a lesson that expects `killed` meets its expectation and is not compliant."""
-    word = "not known" if row.status is ComplianceStatus.INCONCLUSIVE else COMPLIANCE_WORDS[row.status]
-    spare = f", {seconds(row.headroom_ns)} to spare" if row.headroom_ns is not None else ""
+    word = COMPLIANCE_WORDS[row.status]
+    of = timeout(row.default_timeout_ns)
+    spare = f", {seconds(row.headroom_ns)} of {of} to spare" if row.headroom_ns is not None else ""
     return f"{COMPLIANCE_MARKS[row.status]} {word}{spare}"
 
 
@@ -273,7 +275,7 @@ def _right(cells: tuple[str, ...], widths: list[int]) -> list[str]:
 
 
 def _task_summary(section: task_text.TaskSection, width: int, paint: Paint) -> list[str]:
-    """`task  web: Stop timeout as defined: 3 containers in 6.5 s. Fix first: proxy: …`"""
+    """`task  web: Each container's own stop timeout: 3 containers in 6.5 s. Fix first: proxy: …`"""
     first = f" Fix first: {section.fix_first}" if section.fix_first else ""
     return hanging("task", f"{section.scenario}: {section.headline}{first}", width, paint, DIM)
 
@@ -291,15 +293,18 @@ def _definition_lines(findings: tuple[task_text.FindingText, ...], width: int, p
 def _timeout_lines(results: tuple[TrialResult, ...], width: int, paint: Paint, *, own: bool) -> list[str]:
     """How each trial ended and, on lines of their own, what became of its requests. `own`: each container of a task
     had its own stop timeout."""
-    limits = ["as defined" if own else timeout(result.observation.stop_timeout_ns) for result in results]
+    limits = [timeout(result.observation.stop_timeout_ns) for result in results]
     column = max(map(len, limits), default=0)
+    titles = [task_text.OWN_TIMEOUTS if own else f"stop timeout {limit:>{column}}" for limit in limits]
     if len(results) > MAX_STOPS:
-        return [line for part in _timeout_parts(results) for line in wrapped(f"  stop timeout {part}", width, "    ")]
+        title = "" if own else "stop timeout "
+        parts = _timeout_parts(results, own=own)
+        return [line for part in parts for line in wrapped(f"  {title}{part}", width, "    ")]
     lines = []
-    for limit, result in zip(limits, results, strict=True):
+    for title, result in zip(titles, results, strict=True):
         outcome = paint(_outcome_text(result), _outcome_colour(result))
-        lines.append(f"  stop timeout {limit:>{column}}: {outcome}{_exit_text(result)}")
-        indent = " " * (len("  stop timeout : ") + column)
+        lines.append(f"  {title}: {outcome}{_exit_text(result)}")
+        indent = " " * (len(title) + 4)
         lines += [indent + line for line in wrapped(requests_line(result.observation.traffic), width - len(indent))]
     return lines
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stop_harness.engines.interface import Engine
-from stop_harness.errors import ChosenEngineError, EngineError, MissingExtra, UsageError, require_extra
+from stop_harness.errors import ChosenEngineError, EngineError, MissingExtra, UsageError, missing_extra, require_extra
 from stop_harness.model import DoctorLine, Scenario
 
 NAMES = ("auto", "docker", "process", "ecs")
@@ -57,7 +57,9 @@ def open_engine(
     chosen = _container_engine(name, run_id, base_image, witness)
     if chosen.fallback_reason is not None:
         return chosen  # without a container engine no task runs; the scenarios are skipped with the reason
-    return Chosen(RoutingEngine(chosen.engine, lambda: local_ecs(run_id, witness=witness)))
+    missing = missing_extra("ecs", "a task definition")  # the other scenarios need no extra
+    why_not = None if missing is None else str(missing)
+    return Chosen(RoutingEngine(chosen.engine, lambda: local_ecs(run_id, witness=witness), no_tasks_because=why_not))
 
 
 def _container_engine(name: str, run_id: str, base_image: str | None, witness: bool) -> Chosen:

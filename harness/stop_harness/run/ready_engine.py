@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from stop_harness.ecs.host_access import host_access, host_paths
-from stop_harness.engines.interface import WITNESS_CAVEAT, Engine
+from stop_harness.engines.interface import SLOW_CAVEAT, WITNESS_CAVEAT, Engine
 from stop_harness.errors import BaseImageMissing, EngineError, ScenarioError
 from stop_harness.model import DEFAULT_PIDS_LIMIT, Plan, Scenario, SkippedScenario
 from stop_harness.plan import trials as plan
@@ -62,7 +62,7 @@ def ready(
         raise
     _say_limits_not_applied(request.scenarios, engine, listener)
     for caveat in engine.info().caveats:
-        if caveat.startswith(WITNESS_CAVEAT):
+        if caveat.startswith((WITNESS_CAVEAT, SLOW_CAVEAT)):
             listener.note(caveat)
     return engine, planned
 

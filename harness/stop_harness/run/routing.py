@@ -9,10 +9,13 @@ from stop_harness.model import Configuration, EngineInfo, Scenario, Trial
 
 
 class RoutingEngine:
-    """`open_tasks` is called when the first task definition is met."""
+    """`open_tasks` is called when the first task definition is met. `no_tasks_because`: why none can be run, None where
+    they can."""
 
-    def __init__(self, chosen: Engine, open_tasks: Callable[[], Engine]) -> None:
-        self._chosen, self._open_tasks = chosen, open_tasks
+    def __init__(
+        self, chosen: Engine, open_tasks: Callable[[], Engine], *, no_tasks_because: str | None = None
+    ) -> None:
+        self._chosen, self._open_tasks, self._no_tasks_because = chosen, open_tasks, no_tasks_because
         self._tasks: Engine | None = None
 
     def engine_of(self, scenario: Scenario) -> Engine:
@@ -29,6 +32,8 @@ class RoutingEngine:
 
     def cannot_run(self, scenario: Scenario) -> str | None:
         """As its engine says."""
+        if scenario.subject.task is not None and self._no_tasks_because is not None:
+            return self._no_tasks_because
         return self.engine_of(scenario).cannot_run(scenario)
 
     def configuration(self, scenario: Scenario) -> Configuration:

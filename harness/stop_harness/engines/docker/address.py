@@ -71,22 +71,33 @@ ANY_VERSION = "1.24"
 
 
 def connect(
-    address: Address, *, version: str | None = None, timeout_s: float | None = 60, connections: int = 10
+    address: Address,
+    *,
+    version: str | None = None,
+    timeout_s: float | None = 60,
+    connections: int = 10,
+    reached_within_s: float | None = None,
 ) -> docker.DockerClient:
     """A client; asks the engine for its API version unless that is given. `timeout_s`: of one answer, None for ever.
-    `connections`: kept open at most. Raises DockerException, requests' errors, OSError or ValueError."""
+    `connections`: kept open at most. `reached_within_s`: of one connection through a network, None: as an answer.
+    Raises DockerException, requests' errors, OSError or ValueError."""
+    timeouts = timeout_s if reached_within_s is None or socket_file(address) else (reached_within_s, timeout_s)
     if version is None:
-        asking = _client(address, ANY_VERSION, timeout_s, connections)
+        asking = _client(address, ANY_VERSION, timeouts, connections)
         try:
             version = asking.version(api_version=False).get("ApiVersion")
         finally:
             asking.close()
         if not version:
             raise ValueError("what answers does not say an API version: is it a Docker or Podman engine?")
-    return _client(address, version, timeout_s, connections)
+    return _client(address, version, timeouts, connections)
 
 
-def _client(address: Address, version: str, timeout_s: float | None, connections: int) -> docker.DockerClient:
+Timeouts = float | tuple[float, float | None] | None
+"""As requests takes them: of both, or (of the connection, of an answer); None for ever."""
+
+
+def _client(address: Address, version: str, timeouts: Timeouts, connections: int) -> docker.DockerClient:
     import docker
     from requests.utils import get_environ_proxies
 
@@ -94,7 +105,7 @@ def _client(address: Address, version: str, timeout_s: float | None, connections
     client = docker.DockerClient(
         base_url=f"unix://{socket}" if socket else address.url,
         version=version,
-        timeout=timeout_s,  # type: ignore[arg-type] # None, for ever, is read as such
+        timeout=timeouts,  # type: ignore[arg-type] # requests reads all of them
         max_pool_size=connections,
         tls=_tls_config(address.tls) if address.tls else False,
     )

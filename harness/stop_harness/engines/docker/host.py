@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import re
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stop_harness.engines.docker.address import Address, chosen, connect
 from stop_harness.engines.docker.nearness import Nearness, of_socket
+from stop_harness.engines.interface import SLOW_CAVEAT
 from stop_harness.errors import ChosenEngineError, EngineError
 from stop_harness.linux import process_events, signal_trace
 from stop_harness.model import EngineInfo
@@ -18,8 +20,15 @@ from stop_harness.model import EngineInfo
 if TYPE_CHECKING:
     import docker
 
-PROBE_TIMEOUT_S = 5
-"""An engine that does not answer its version within this time is not there."""
+PROBE_TIMEOUT_S = 30
+"""An engine that is reached and says nothing for so long is not there. On a busy machine `/info` alone was seen to take
+more than 5 s (load 30 on two CPUs): a socket that accepts has somebody behind it, who is waited for."""
+
+CONNECT_TIMEOUT_S = 5
+"""For the connection itself, which a machine accepts however busy its engine is."""
+
+SLOW_S = 5.0
+"""An engine that takes longer to say who it is gets a caveat."""
 
 OLDEST_PODMAN_REPORTING_OOM = 5
 """Podman 4.3.1 always says OOMKilled=false on cgroup v1; 5.8.6 is right (measured)."""
@@ -113,14 +122,20 @@ def probe(address: Address) -> DockerHost:
     import docker
     import requests
 
+    began = time.monotonic()
     try:
-        client = connect(address, timeout_s=PROBE_TIMEOUT_S)
+        client = connect(address, timeout_s=PROBE_TIMEOUT_S, reached_within_s=CONNECT_TIMEOUT_S)
         try:
-            return _describe(address, client.version(), client.info(), client.api.api_version)
+            found = _describe(address, client.version(), client.info(), client.api.api_version)
         finally:
             client.close()
     except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
         raise EngineError(f"{address}: {_short(error)}") from None
+    took_s = time.monotonic() - began
+    if took_s < SLOW_S:
+        return found
+    slow = f"{SLOW_CAVEAT}it took {took_s:.0f} s to say who it is; its machine is busy, and stops may be measured late"
+    return replace(found, info=replace(found.info, caveats=(*found.info.caveats, slow)))
 
 
 def _describe(address: Address, version: dict[str, Any], info: dict[str, Any], api_version: str) -> DockerHost:
@@ -183,6 +198,8 @@ def _short(error: Exception) -> str:
         return match[2] + (" (is your user in the docker group?)" if match[1] == "PermissionError" else "")
     if "timed out" not in text.lower() and (match := re.search(r"\[Errno -?\d+\] ([^'\"()\[\]]+)", text)):
         return match[1].strip()  # of urllib3, whose own words are for its developers
+    if "connect timeout" in text.lower():
+        return f"cannot be reached within {CONNECT_TIMEOUT_S} s"
     if "timed out" in text.lower():
-        return f"no answer within {PROBE_TIMEOUT_S} s"
+        return f"no answer within {PROBE_TIMEOUT_S} s, although something accepts connections there"
     return " ".join(text.split())[:300]

@@ -102,9 +102,9 @@ def _ecs(row: Compliance, decisive: TrialResult | None = None) -> str:
     """`not compliant with the default of 30 s.`, with the reason unless the first line has it."""
     default = f"with the default of {timeout(row.default_timeout_ns)}"
     if row.status is ComplianceStatus.INCONCLUSIVE:
-        return f"not known. {one_line(row.reason)}"
+        return f"{COMPLIANCE_WORDS[row.status]}. {one_line(row.reason)}"
     if row.status is ComplianceStatus.COMPLIANT:
-        spare = "" if row.headroom_ns is None else f", {precise_seconds(row.headroom_ns)} to spare"
+        spare = "" if row.headroom_ns is None else f", {precise_seconds(row.headroom_ns)} of them to spare"
         return f"compliant {default}{spare}."
     said = decisive is not None and decisive.observation.stop_timeout_ns >= row.default_timeout_ns
     said = said or (decisive is not None and sentence(decisive.verdict.reason) == one_line(row.reason))

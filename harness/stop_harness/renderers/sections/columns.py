@@ -62,12 +62,26 @@ def ascii_only(text: str) -> str:
     return text.translate(ASCII_MARKS).encode("ascii", "replace").decode("ascii")
 
 
-def flow(mark: str, name: str, parts: Iterable[tuple[str, str]], width: int, paint: Paint) -> list[str]:
-    """Parts beside the mark (one column, painted) and the name, two spaces apart, as many on a line as fit; on a narrow
-    terminal under the name."""
-    lines, indent = [f"{mark} {name}  "], 2 + columns_of(name) + 2
-    if width < NARROW:
-        lines, indent = [f"{mark} {name}", " " * 4], 4
+def fit_middle(text: str, width: int) -> str:
+    """At most `width` columns, without its middle where it is longer: names of one family differ at their end."""
+    if columns_of(text) <= width:
+        return text
+    keep, end = width - 1, ""
+    for letter in reversed(text):
+        if columns_of(letter + end) > keep // 2:
+            break
+        end = letter + end
+    return fit(text, width - columns_of(end)).rstrip() + end
+
+
+def flow(mark: str, name: str, parts: Iterable[tuple[str, str]], *, column: int, width: int, paint: Paint) -> list[str]:
+    """Parts beside the mark (one column, painted) and the name, two spaces apart, as many on a line as fit.
+
+    A name that is wider than `column`, and every name on a narrow terminal, has a line of its own.
+    """
+    indent = 4 if width < NARROW else 2 + column + 2
+    alone = width < NARROW or columns_of(name) > column
+    lines = [f"{mark} {fit_middle(name, width - 2)}", " " * indent] if alone else [f"{mark} {fit(name, column)}  "]
     used = indent
     for text, colour in parts:
         for piece in wrapped(text, width - indent):

@@ -9,6 +9,9 @@ from stop_harness.evidence.stop_sequence import EXIT_CODE_SIGKILL
 from stop_harness.model import ContainerShare, Outcome, Report, Severity, TaskStop
 from stop_harness.wording import OUTCOME_WORDS, count_of, one_line, seconds, sentence, timeout
 
+OWN_TIMEOUTS = "each container's own stop timeout"
+"""In the place of a stop timeout where each container of a task has that of its definition."""
+
 
 @dataclass(frozen=True)
 class ContainerRow:
@@ -61,7 +64,7 @@ def sections(report: Report) -> tuple[TaskSection, ...]:
     for stop in report.tasks:
         groups.setdefault((stop.scenario, timeouts[stop.trial_id]), []).append(stop)
     return tuple(
-        _section(scenario, "as defined" if scenario in own else timeout(limit_ns), stops)
+        _section(scenario, OWN_TIMEOUTS if scenario in own else f"stop timeout {timeout(limit_ns)}", stops)
         for (scenario, limit_ns), stops in groups.items()
     )
 
@@ -90,7 +93,7 @@ def _section(scenario: str, limit: str, stops: list[TaskStop]) -> TaskSection:
     verdict = "within" if shown.worst_case_ns <= shown.limit_ns else "longer than"
     return TaskSection(
         scenario=one_line(scenario),
-        headline=f"Stop timeout {limit}: {count_of(len(ended), 'container')} in {total}{which}.",
+        headline=f"{limit[0].upper()}{limit[1:]}: {count_of(len(ended), 'container')} in {total}{which}.",
         rows=tuple(_row(item, shown) for item in shown.containers),
         chain=f"{chain}: may take up to {timeout(shown.worst_case_ns)}, {verdict} {shown.limit_name}.",
         fix_first="" if shown.fix_first is None else f"{one_line(shown.fix_first)}: {shown.advice}.",
