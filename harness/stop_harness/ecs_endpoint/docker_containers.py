@@ -284,7 +284,7 @@ class DockerContainers:
         self._closing.set()
         removed, left = 1, tuple[str, ...]()
         while removed and not left:
-            removed, left = clear(self._host.url, self._host.address, self._run_id, call_limit_s=self._limit_s)
+            removed, left = clear(self._host, self._run_id, call_limit_s=self._limit_s)
         self._events.close()
         if self._connector is not None:
             self._connector.close()

@@ -125,7 +125,7 @@ class ProcessConnector(Watches):
             nap_s = ALONE_NAP_S if self._watches else IDLE_NAP_S
             crowded = any(watch.processes for watch in self._watches)
         if not crowded:
-            time.sleep(nap_s)
+            select.select([self._woken], [], [], nap_s)  # not a sleep: `close` wakes it
 
     def _take(self, event: ProcessEvent) -> None:
         if event.what == ACKNOWLEDGED:  # somebody began to listen; it carries his number

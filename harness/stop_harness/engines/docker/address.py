@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from stop_harness.engines.docker import ssh_tunnel
@@ -81,20 +81,29 @@ def connect(
     """A client; asks the engine for its API version unless that is given. `timeout_s`: of one answer, None for ever.
     `connections`: kept open at most. `reached_within_s`: of one connection through a network, None: as an answer.
     Raises DockerException, requests' errors, OSError or ValueError."""
-    timeouts = timeout_s if reached_within_s is None or socket_file(address) else (reached_within_s, timeout_s)
     if version is None:
-        asking = _client(address, ANY_VERSION, timeouts, connections)
-        try:
-            version = asking.version(api_version=False).get("ApiVersion")
-        finally:
-            asking.close()
-        if not version:
-            raise ValueError("what answers does not say an API version: is it a Docker or Podman engine?")
-    return _client(address, version, timeouts, connections)
+        version = str(ask_version(address, timeout_s=timeout_s, reached_within_s=reached_within_s)["ApiVersion"])
+    return _client(address, version, _timeouts(address, timeout_s, reached_within_s), connections)
+
+
+def ask_version(address: Address, *, timeout_s: float | None, reached_within_s: float | None = None) -> dict[str, Any]:
+    """`GET /version`, without one: who answers, and with which `ApiVersion`. Takes and raises what `connect` does."""
+    asking = _client(address, ANY_VERSION, _timeouts(address, timeout_s, reached_within_s), connections=1)
+    try:
+        answer: dict[str, Any] = asking.version(api_version=False)
+    finally:
+        asking.close()
+    if not answer.get("ApiVersion"):
+        raise ValueError("what answers does not say an API version: is it a Docker or Podman engine?")
+    return answer
 
 
 Timeouts = float | tuple[float, float | None] | None
 """As requests takes them: of both, or (of the connection, of an answer); None for ever."""
+
+
+def _timeouts(address: Address, timeout_s: float | None, reached_within_s: float | None) -> Timeouts:
+    return timeout_s if reached_within_s is None or socket_file(address) else (reached_within_s, timeout_s)
 
 
 def _client(address: Address, version: str, timeouts: Timeouts, connections: int) -> docker.DockerClient:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from stop_harness.engines.docker.address import Address
 from stop_harness.engines.docker.calls import CALL_ERRORS, Calls, in_one_line
+from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import remove_run
 
 CLEAR_AFTER_S = (0.0, 0.5, 2.0)
@@ -17,7 +17,7 @@ CLEAR_LIMIT_S = 20.0
 
 
 def clear(
-    engine_url: str, address: Address, run_id: str, *, call_limit_s: float, in_a_hurry: bool = False
+    host: DockerHost, run_id: str, *, call_limit_s: float, in_a_hurry: bool = False
 ) -> tuple[int, tuple[str, ...]]:
     """Remove the containers and volumes of a run. Gives how many containers there were, and what is left and cannot be
     removed after a few attempts (`in_a_hurry`: after one, for the user waits)."""
@@ -27,8 +27,8 @@ def clear(
         time.sleep(pause_s)
         limit_s = min(CLEAR_LIMIT_S, call_limit_s)
         try:
-            remove = partial(remove_run, address, run_id, call_limit_s=limit_s)
-            removed, problems = Calls(engine_url, limit_s).run("the clean-up", remove)
+            remove = partial(remove_run, host.address, run_id, api_version=host.api_version, call_limit_s=limit_s)
+            removed, problems = Calls(host.url, limit_s).run("the clean-up", remove)
             total += removed
         except CALL_ERRORS as error:
             problems = [f"whatever this run has left: {in_one_line(error)}"]

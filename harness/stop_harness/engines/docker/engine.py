@@ -163,7 +163,7 @@ class DockerEngine:
         left: tuple[str, ...] = ()
         if reaper is not None and not self._keep:
             limit_s, hurry = self._limit_s, self._aborted
-            _, left = clear(self._host.url, self._host.address, self._run_id, call_limit_s=limit_s, in_a_hurry=hurry)
+            _, left = clear(self._host, self._run_id, call_limit_s=limit_s, in_a_hurry=hurry)
         if self._events is not None:
             self._events.close()
         if self._connector is not None:

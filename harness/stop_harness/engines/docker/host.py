@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stop_harness.engines.docker.address import Address, chosen, connect
+from stop_harness.engines.docker.address import Address, ask_version, chosen, connect
 from stop_harness.engines.docker.nearness import Nearness, of_socket
 from stop_harness.engines.interface import SLOW_CAVEAT
 from stop_harness.errors import ChosenEngineError, EngineError
@@ -124,9 +124,11 @@ def probe(address: Address) -> DockerHost:
 
     began = time.monotonic()
     try:
-        client = connect(address, timeout_s=PROBE_TIMEOUT_S, reached_within_s=CONNECT_TIMEOUT_S)
+        patience = {"timeout_s": PROBE_TIMEOUT_S, "reached_within_s": CONNECT_TIMEOUT_S}
+        version = ask_version(address, **patience)
+        client = connect(address, version=str(version["ApiVersion"]), **patience)
         try:
-            found = _describe(address, client.version(), client.info(), client.api.api_version)
+            found = _describe(address, version, client.info())
         finally:
             client.close()
     except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
@@ -138,7 +140,7 @@ def probe(address: Address) -> DockerHost:
     return replace(found, info=replace(found.info, caveats=(*found.info.caveats, slow)))
 
 
-def _describe(address: Address, version: dict[str, Any], info: dict[str, Any], api_version: str) -> DockerHost:
+def _describe(address: Address, version: dict[str, Any], info: dict[str, Any]) -> DockerHost:
     components = {part.get("Name"): part.get("Version") for part in version.get("Components") or ()}
     podman = "Podman Engine" in components
     number = str(components.get("Podman Engine") or version.get("Version") or "unknown")
@@ -179,7 +181,7 @@ def _describe(address: Address, version: dict[str, Any], info: dict[str, Any], a
         memory_bytes=info.get("MemTotal") or None,
         stops_at_once=stops_at_once,
     )
-    return DockerHost(address, api_version, engine, local, podman, near.processes)
+    return DockerHost(address, str(version["ApiVersion"]), engine, local, podman, near.processes)
 
 
 def _nearness(address: Address, info: dict[str, Any]) -> Nearness:

@@ -97,12 +97,17 @@ class DockerReaper:
 
 
 def remove_run(
-    address: Address, run_id: str | None, *, keep_living: bool = False, call_limit_s: float = CALL_LIMIT_S
+    address: Address,
+    run_id: str | None,
+    *,
+    keep_living: bool = False,
+    api_version: str | None = None,
+    call_limit_s: float = CALL_LIMIT_S,
 ) -> tuple[int, list[str]]:
     """Remove the containers of one run, or of every run (None), and then its volumes. Say (how many containers, what
     could not be removed).
 
-    `keep_living`: leave those whose harness still runs on this machine.
+    `keep_living`: leave those whose harness still runs on this machine. `api_version`: None: it is asked.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -111,7 +116,7 @@ def remove_run(
 
     from stop_harness.engines.docker.address import connect
 
-    client = connect(address, timeout_s=call_limit_s)
+    client = connect(address, version=api_version, timeout_s=call_limit_s)
     label = OWNER_LABEL if run_id is None else f"{RUN_LABEL}={run_id}"
     found = client.api.containers(all=True, filters={"label": label})
     doomed = [item for item in found if not (keep_living and owner_lives(item["Labels"].get(OWNER_LABEL, "")))]
