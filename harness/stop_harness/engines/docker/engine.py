@@ -1,5 +1,5 @@
-"""The docker engine: any Docker Engine API. testcontainers' client creates the subject, its strategies wait until it is
-ready; the engine's own stop call stops it.
+"""The docker engine: any Docker Engine API. The docker SDK creates the subject, testcontainers' strategies wait for its
+ports and health; the engine's own stop call stops it.
 
 Podman's compatible API is the same class; its differences are marked `Podman` where they are handled. testcontainers'
 `stop()` is never used: it is a forced remove, that is SIGKILL.
@@ -25,7 +25,7 @@ from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.host import DockerHost, find
 from stop_harness.engines.docker.images import Images
 from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, DockerReaper, left_by_dead_runs, owner
-from stop_harness.engines.docker.starting import SharedDockerClient
+from stop_harness.engines.docker.starting import shared_client
 from stop_harness.engines.docker.subject import DockerSubject
 from stop_harness.engines.interface import WITNESS_CAVEAT, PrepareProgress
 from stop_harness.errors import EngineError
@@ -47,8 +47,8 @@ class DockerEngine:
         self._labels = {RUN_LABEL: run_id}
         self._limit_s = time_limit_s()
         self._calls = Calls(self._host.url, self._limit_s)
-        self._client = SharedDockerClient(self._host, self._limit_s + GRACE_S)
-        self._images = Images(self._client.client, self._labels, base_image)
+        self._client = shared_client(self._host, self._limit_s + GRACE_S)
+        self._images = Images(self._client, self._labels, base_image)
         self._run_id = run_id
         self._events: EventStream | None = None
         self._reaper: DockerReaper | None = None
@@ -150,7 +150,7 @@ class DockerEngine:
     def leftovers(self) -> str | None:
         """Containers whose harness is dead."""
         try:
-            count = self._calls.run("the list of containers", left_by_dead_runs, self._client.client.api)
+            count = self._calls.run("the list of containers", left_by_dead_runs, self._client.api)
         except CALL_ERRORS:
             return None
         what = "1 container of a dead run is" if count == 1 else f"{count} containers of dead runs are"
@@ -174,5 +174,5 @@ class DockerEngine:
             reaper.take_over()
         elif reaper is not None:
             reaper.dismiss()
-        self._client.client.close()
+        self._client.close()
         return left

@@ -29,9 +29,10 @@ from stop_harness.engines.docker.container import ContainerLife, LogLimits
 from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.host_processes import PidOne
+from stop_harness.engines.docker.reached import Reached
 from stop_harness.engines.docker.reading import State
 from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
-from stop_harness.engines.docker.starting import Reached, SharedDockerClient, creation
+from stop_harness.engines.docker.starting import creation
 from stop_harness.engines.interface import EngineRecord, SubjectFailed
 from stop_harness.errors import EngineError
 from stop_harness.linux.signal_trace import SignalTrace
@@ -64,7 +65,7 @@ class DockerSubject:
         self,
         trial: Trial,
         host: DockerHost,
-        client: SharedDockerClient,
+        client: docker.DockerClient,
         *,
         events: EventStream,
         connector: Watches | None,
@@ -95,11 +96,11 @@ class DockerSubject:
         """Create, start, and read which stop signal applies. Raises SubjectFailed or EngineError."""
         given = creation(self._trial, {**labels, OWNER_LABEL: owner()}, self._host)
         try:
-            wrapped = self._calls.run("the creation", lambda: self._client.create(image, **given))
+            wrapped = self._calls.run("the creation", lambda: self._client.containers.create(image, **given))
             life = self._life = ContainerLife(
                 str(wrapped.id),
                 self._host,
-                self._client.client.api,
+                self._client.api,
                 calls=self._calls,
                 events=self._events,
                 ending=self._aborted,
@@ -113,7 +114,7 @@ class DockerSubject:
             raise self._start_failure(error) from None
         self._harness_event(EventKind.STARTED, "return of the start call")
         state = life.state()
-        self._reached = Reached(wrapped, self._client, state.address if self._host.local else None)
+        self._reached = Reached(wrapped, self._client, self._host, state.address if self._host.local else None)
         self._pid_one, self._health_checked = state.pid, state.checks_health
         if self._host.same_kernel and not self._host.podman:
             self._local_pid_one = PidOne.of(self._pid_one, life.id)
@@ -310,7 +311,7 @@ class DockerSubject:
 
     @property
     def _api(self) -> Any:
-        return self._client.client.api
+        return self._client.api
 
     @property
     def _started(self) -> ContainerLife:
