@@ -139,6 +139,8 @@ def _without_end(same: Observation) -> Observation:
             lost_processes=None,
             lost_process_count=None,
             suspected_processes=(),
+            fates=None,
+            fate_count=None,
         ),
         traffic=same.traffic and _traffic(same.traffic, same.stop_timeout_ns),
         derivation=replace(same.derivation, cut_short=None),

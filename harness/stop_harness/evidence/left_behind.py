@@ -8,7 +8,6 @@ clears a stop only where nobody was left to lose, and accuses it only where noth
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -21,9 +20,6 @@ WAITING_INITS = frozenset("tini tini-static docker-init podman-init catatonit du
 
 TELLS_CHILD_ALONE = WAITING_INITS - {"dumb-init"}
 """Of these, those that pass the stop signal on to their child, not to its whole process group."""
-
-TO_THE_GROUP = "g"
-"""The letter of tini's option with which it does."""
 
 PROMPT_NS = NS_PER_S
 """An init leaves within milliseconds of its child's death by the stop signal. Later, the last look is no longer what
@@ -119,9 +115,7 @@ def _deserted(tree: Tree, record: StopRecord, shutdown_duration_ns: int | None) 
 
 
 def _tells_child_alone(pid1: ProcessInfo) -> bool:
-    options = itertools.takewhile(lambda word: word.startswith("-"), pid1.command.split()[1:])
-    to_the_group = any(TO_THE_GROUP in word for word in options if not word.startswith("--"))
-    return process_tree.program(pid1) in TELLS_CHILD_ALONE and not to_the_group
+    return process_tree.program(pid1) in TELLS_CHILD_ALONE and not process_tree.tells_group(pid1)
 
 
 def _dies(process: ProcessInfo, signal: int) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from stop_harness import signals
+
 _FAULT = re.compile(
     r"traceback \(most recent call last\)|^\s*panic:|\bunhandled\b|\buncaught\b|segmentation fault|core dumped"
     r"|\bfatal\b|\bexception\b|\w(?:Error|Exception)\b|\berror\b|\bfailed\b|\bfailure\b|assertion|\babort(?:ed|ing)\b",
@@ -21,6 +23,32 @@ _WAITS_FOR_CLIENTS = re.compile(
 )
 _SPEAKS_OF_THE_STOP = re.compile(r"\bsig(?:nal|term|int|quit|hup|usr[12])\b|terminat|shut|\bstop|\bclos", re.IGNORECASE)
 _EXITS = re.compile(r"\bexit(?:ing|\(\d*\))?\b|\bbye\b|\bquit\b", re.IGNORECASE)
+
+
+_LOST = re.compile(
+    r"\bWorkerLost|BrokenProcessPool|\bprematurely\b|\b(?:unexpected(?:ly)?|not expected)\b"
+    r"|\b(?:lost|unfinished|incomplete|abandoned|not saved)\b",
+    re.IGNORECASE,
+)
+_ENDED = (
+    r"\b(?:ended|exit(?:ed|s)?|died|finished|failed|killed|terminated|returned?|return ?code|code|status|rc|signal)\b"
+)
+
+
+def lost_child(text: str | None, number: int) -> str | None:
+    """The first line that reports the end of something by signal `number`, or that something is lost.
+
+    `job ended with -15`, `worker exited prematurely: signal 15 (SIGTERM)`, `exit status 143`, `signal: terminated`; not
+    `got SIGTERM, exiting`.
+    """
+    word = {15: "terminated", 2: "interrupt", 1: "hangup", 3: "quit"}.get(number, "")
+    told = [
+        rf"{_ENDED}.{{0,30}}(?<![\w.])(?:-{number}|{128 + number})\b",
+        rf"\bsignal[ :=]+{number}\b",
+        rf"{_ENDED}[^.;]{{0,20}}\bSIG{re.escape(signals.name(number).removeprefix('SIG'))}\b",
+        *([rf"\bsignal: {word}\b"] if word else []),
+    ]
+    return _line(re.compile("|".join([_LOST.pattern, *told]), re.IGNORECASE), text)
 
 
 def fault(text: str | None) -> str | None:

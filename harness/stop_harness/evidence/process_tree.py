@@ -6,6 +6,7 @@ itself: shells, inits, language runtimes and wrappers that only start something 
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,12 @@ INITS = frozenset(
     "init tini tini-static docker-init podman-init dumb-init catatonit systemd s6-svscan s6-linux-init".split()
 )
 WRAPPERS = frozenset("su runuser sudo doas gosu timeout npm npx yarn pnpm".split())
+SUPERVISORS = frozenset("supervisord runsv runsvdir s6-supervise s6-svscan monit circusd forego honcho pm2".split())
+"""Programs that start other programs and end them one by one: what they start is a service, not a job of theirs."""
+GROUP_INITS = frozenset({"dumb-init"})
+"""Inits that pass the stop signal on to the whole process group of their child: dumb-init(1)."""
+TO_THE_GROUP, TO_THE_CHILD = "g", "c"
+"""The letters of tini's option with which it does, and of dumb-init's with which it does not."""
 RUNTIMES = frozenset({"python", "pypy", "node", "nodejs", "ruby", "java", "perl", "php"})
 OWN_HANDLER = frozenset({"node", "nodejs"})
 """Runtimes that install a handler for SIGTERM which resets itself and raises the signal again."""
@@ -154,6 +161,15 @@ def busy_ns(before: ProcessInfo | None, late: ProcessInfo | None) -> int:
 def is_frozen(process: ProcessInfo) -> bool:
     """Whether each of its threads waits for a lock without a time limit: only another process could wake one."""
     return process.locked_threads is not None and 0 < (process.threads or 0) <= process.locked_threads
+
+
+def tells_group(pid1: ProcessInfo) -> bool:
+    """Whether its command line says that it passes signals on to the whole process group of its child."""
+    options = list(itertools.takewhile(lambda word: word.startswith("-"), pid1.command.split()[1:]))
+    letters = "".join(word[1:] for word in options if not word.startswith("--"))
+    if program(pid1) in GROUP_INITS:
+        return TO_THE_CHILD not in letters and "--single-child" not in options
+    return program(pid1) in INITS and TO_THE_GROUP in letters
 
 
 def is_background(process: ProcessInfo) -> bool:

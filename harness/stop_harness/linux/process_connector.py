@@ -12,9 +12,9 @@ import select
 import threading
 import time
 
-from stop_harness.linux import proc
+from stop_harness.linux import at_work, proc
 from stop_harness.linux.process_events import ACKNOWLEDGED, BATCH, ProcessEvent, ProcessEventSocket
-from stop_harness.linux.silent_kills import KillWatch, Watches
+from stop_harness.linux.silent_kills import FollowedProcess, KillWatch, Watches
 from stop_harness.model import NS_PER_MS
 
 IDLE_NAP_S = 0.02
@@ -44,19 +44,30 @@ class ProcessConnector(Watches):
         if container_id and not proc.is_first_process_of(pid_one, container_id):
             return None
         # Not the first process of a namespace of its own: its exit would take nobody with it.
-        numbers = proc.namespace_pids(proc.status_of(pid_one))
+        status = proc.status_of(pid_one)
+        numbers = proc.namespace_pids(status)
         if len(numbers) < 2 or numbers[-1] != 1:
             return None
         watch = self._begin(pid_one, len(numbers) - 1)
+        _read(watch.first, status, watch.depth)
         try:
             # One look may miss what is started while it lasts; a look that finds nobody new proves that all are known.
             for _ in range(MOST_LOOKS):
                 if not self._take_in(watch, proc.living(proc.roots(pid_one, jobs, container_id))):
-                    return watch
+                    return self._looked_at(watch)
         except OSError:
             self.drop(watch)
             return None
         watch.complete = False  # it starts processes faster than we look
+        return watch
+
+    def _looked_at(self, watch: KillWatch) -> KillWatch:
+        """All are known. Now what each of them is doing."""
+        with self._changed:
+            watch.looked_ns = time.monotonic_ns()
+            pids = list(watch.processes)
+        if 0 < len(pids) <= at_work.MOST_LOOKED_AT:
+            watch.work = at_work.look([watch.pid_one, *pids])
         return watch
 
     def close(self) -> None:
@@ -88,9 +99,11 @@ class ProcessConnector(Watches):
                 if proc.is_dead(status):  # its exit may have been told before it was known
                     watch.processes.pop(pid, None)
                     self._owner.pop(pid, None)
+                    watch.count -= 1
+                    if process in watch.kept:
+                        watch.kept.remove(process)
                 else:
-                    process.label = proc.label(status, watch.depth)
-                    process.threaded = status["Threads"] != "1"
+                    _read(process, status, watch.depth)
                     new += 1
         return new
 
@@ -162,5 +175,15 @@ class ProcessConnector(Watches):
             if watch is not None and pid in watch.processes and pid not in watch.killed:
                 status = proc.status_of(pid)
                 if not proc.is_dead(status):
-                    watch.processes[pid].label = proc.label(status, watch.depth)
+                    _read(watch.processes[pid], status, watch.depth)
         self._unnamed.clear()
+
+
+def _read(process: FollowedProcess, status: dict[str, str], depth: int) -> None:
+    """What /proc says of a living process, whose `status` this is."""
+    process.label = proc.label(status, depth)
+    process.inner = proc.namespace_pids(status)[depth]
+    process.parent = process.parent or int(status["PPid"])
+    process.threaded = process.threaded or status["Threads"] != "1"
+    process.masks = (int(status["SigCgt"], 16), int(status["SigIgn"], 16), int(status["SigBlk"], 16))
+    process.command = proc.text_of(process.pid, "cmdline").rstrip("\0").replace("\0", " ")

@@ -57,12 +57,19 @@ EXIT_BEGUN = "kernel: exit begun"
 CLOSING = "close tracepoint"
 """Name of the threads that wait for the kernel to let go of one."""
 
-SIGCHLD, SI_USER = 17, 0
+SIGCHLD, SI_USER, SI_TKILL = 17, 0, -6
 CLD_EXITED, CLD_DUMPED = 1, 3
+ENDING = (1, 2, 3, 6, 15)
+"""SIGHUP, SIGINT, SIGQUIT, SIGABRT and SIGTERM: what a program raises to end itself. Runtimes send their own threads
+other signals all the time (Go: SIGURG, the JVM: SIGUSR2)."""
 FILTER = (
     f'(code == {SI_USER} && sig != {SIGCHLD}) || (sig == {SIGCHLD} && (comm == "containerd-shim" || comm == "conmon"))'
+    f" || (code == {SI_TKILL} && ({' || '.join(f'sig == {number}' for number in ENDING)}))"
 )
-"""kill(2), and the end of a container's PID 1; other programs' children are none of ours, and there may be many."""
+"""kill(2), the end of a container's PID 1, and raise(3) of what ends a program; other programs' children are none of
+ours, and there may be many."""
+MOST_HEARD = 20_000
+"""Signals of a whole machine that are kept for one stop."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ class Ends:
 
 
 @dataclass(frozen=True)
-class _Signal:
+class HeardSignal:
     """One signal: `number` with its siginfo `code` for process (or thread) `target`, from process `sender`."""
 
     at_ns: int
@@ -102,15 +109,17 @@ class SignalWatch:
 
     def __init__(self, trace: SignalTrace, pid_one: int, exits: ExitWatch | None) -> None:
         self._trace, self.pid_one, self._exits = trace, pid_one, exits
-        self.signals: list[_Signal] = []
+        self.signals: list[HeardSignal] = []
+        self._everywhere: list[HeardSignal] = []
         self.called_ns = time.monotonic_ns()
-        self.complete = True
+        self.complete = self._all = True
 
     def ends(self, stop_signal: int) -> Ends | None:
         """The first stop signal and the end of PID 1; None where the kernel's record has a gap or shows only one of
         them. Ends the watch."""
         self._trace.read()
-        sent = [seen.at_ns for seen in self.signals if seen.target == self.pid_one and seen.number == stop_signal]
+        stops = [seen for seen in self.signals if seen.number == stop_signal and seen.code == SI_USER]
+        sent = [seen.at_ns for seen in stops if seen.target == self.pid_one]
         left = [seen for seen in self.signals if seen.sender == self.pid_one and seen.number == SIGCHLD]
         left = [seen for seen in left if CLD_EXITED <= seen.code <= CLD_DUMPED]
         exits, self._exits = self._exits, None
@@ -122,6 +131,22 @@ class SignalWatch:
         if not self.complete or sent_ns is None or last is None or last.at_ns < sent_ns:
             return None
         return Ends(self.called_ns, sent_ns, leaving_ns, last.at_ns, last.code != CLD_EXITED)
+
+    def hear(self, seen: HeardSignal) -> None:
+        """One more, of any process of the machine: whose it is may be known only once the stop is over."""
+        if self.pid_one in {seen.target, seen.sender}:
+            self.signals.append(seen)
+        if seen.number == SIGCHLD:
+            return
+        if len(self._everywhere) < MOST_HEARD:
+            self._everywhere.append(seen)
+        else:
+            self._all = False
+
+    def heard(self) -> tuple[HeardSignal, ...] | None:
+        """Every signal that a process of this machine was sent since the watch began, except for those that the kernel
+        itself sent; None where some may be missing. Ask after `ends`."""
+        return tuple(self._everywhere) if self.complete and self._all else None
 
     def abandon(self) -> None:
         """End the watch. Idempotent."""
@@ -171,9 +196,9 @@ class SignalTrace:
                             watch.complete = False
                         continue
                     sender, at_ns, raw = sample
-                    seen = _Signal(at_ns, sender, *(self._field(name, raw) for name in ("pid", "sig", "code")))
-                    for pid in {seen.target, seen.sender} & self._watches.keys():
-                        self._watches[pid].signals.append(seen)
+                    seen = HeardSignal(at_ns, sender, *(self._field(name, raw) for name in ("pid", "sig", "code")))
+                    for watch in self._watches.values():
+                        watch.hear(seen)
 
     def close(self) -> None:
         """End it. Idempotent."""

@@ -1,4 +1,5 @@
-"""Who was SIGKILLed while a container stopped: the bookkeeping from the kernel's process events to an answer.
+"""How every process of a container ended while it stopped: the bookkeeping from the kernel's process events to an
+answer.
 
 Where the events come from is another matter: `linux/process_connector.py` listens on this machine,
 `engines/docker/witness.py` is told by a container of ours on the engine's. Pids are those of the engine's machine
@@ -11,23 +12,43 @@ import signal
 import threading
 from dataclasses import dataclass
 
+from stop_harness.linux.at_work import Work
 from stop_harness.linux.process_events import EXECUTED, EXITED, FORKED, NAMED, ProcessEvent
 from stop_harness.model import NS_PER_MS
 
 EXIT_PATIENCE_S = 2.0
 """From the end of the stop until every exit is on record; measured below 1 ms, the rest is for a busy machine."""
+UNREAD = "a command of "
+"""Begins the name of a process that was gone before anybody could read which program it had become."""
+MOST_KEPT = 500
+"""Processes whose ends are kept of one container, those that live when the stop begins before others."""
 MOST_PROCESSES = 20_000
 """Kept of one container. One that starts more during its stop is not followed any further."""
 
 
-class _Process:
-    """A living process of a watched container. `threaded`: it has, or had, more than one thread."""
+class FollowedProcess:
+    """A process of a watched container. `parent` is None where nobody told. `threaded`: it has, or had, more than one
+    thread. `masks`: of caught, ignored and blocked signals, None where nobody looked. `end_ns` and `status`: its exit
+    and wait status, None while it lives. `newborn`: it did not live yet when the container was first looked at."""
 
-    __slots__ = ("ended", "label", "since_ns", "threaded")
+    __slots__ = (
+        "command", "end_ns", "ended", "inner", "label", "masks", "newborn", "parent", "pid", "since_ns", "status",
+        "threaded",
+    )  # fmt: skip
 
-    def __init__(self, label: str, since_ns: int) -> None:
-        self.label, self.since_ns = label, since_ns
+    def __init__(self, pid: int, parent: int | None, label: str, since_ns: int, *, newborn: bool) -> None:
+        self.pid, self.parent, self.label, self.since_ns, self.newborn = pid, parent, label, since_ns, newborn
         self.threaded = self.ended = False
+        self.inner: int | None = None
+        self.masks: tuple[int, int, int] | None = None
+        self.command = ""
+        self.end_ns: int | None = None
+        self.status: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The label without its pid."""
+        return self.label.rpartition(" (")[0]
 
 
 @dataclass(frozen=True)
@@ -40,12 +61,23 @@ class _Killed:
 
 
 class KillWatch:
-    """One container during its stop. Filled by the listening thread; ask it once the stop is over. `depth`: how many
-    PID namespaces lie above the container's."""
+    """One container during its stop. Filled by the listening thread; ask it once the stop is over.
+
+    `depth`: how many PID namespaces lie above the container's. `first`: PID 1. `kept`: the others, at most `MOST_KEPT`
+    of the `count` that there were. `looked_ns`: when all of them were known, None before; who comes later is newborn.
+    `work`: what they were doing then, by pid. `cpu_before`: when a look before that was taken, and the CPU time of each
+    until then.
+    """
 
     def __init__(self, watches: Watches, pid_one: int, depth: int) -> None:
         self._watches, self.pid_one, self.depth = watches, pid_one, depth
-        self.processes: dict[int, _Process] = {}
+        self.processes: dict[int, FollowedProcess] = {}
+        self.first = FollowedProcess(pid_one, None, "PID 1 (PID 1)", 0, newborn=False)
+        self.kept: list[FollowedProcess] = []
+        self.count = 0
+        self.looked_ns: int | None = None
+        self.cpu_before: dict[int, tuple[int, int]] = {}
+        self.work: dict[int, Work] = {}
         self.killed: dict[int, _Killed] = {}
         self.pid_one_left_ns: int | None = None
         self.complete = True
@@ -133,8 +165,13 @@ class Watches:
             self._watches.add(watch)
         return watch
 
-    def _add(self, watch: KillWatch, pid: int, label: str, since_ns: int) -> _Process:
-        process = _Process(label, since_ns)
+    def _add(
+        self, watch: KillWatch, pid: int, label: str, since_ns: int, *, parent: int | None = None
+    ) -> FollowedProcess:
+        process = FollowedProcess(pid, parent, label, since_ns, newborn=watch.looked_ns is not None)
+        watch.count += 1
+        if len(watch.kept) < MOST_KEPT:
+            watch.kept.append(process)
         if len(watch.processes) >= MOST_PROCESSES:
             watch.complete = False
         else:
@@ -162,18 +199,30 @@ class Watches:
             if watch is not None:
                 self._forked(watch, event)
         elif event.what in {EXECUTED, NAMED} and event.numbers[1] in self._owner:
-            self._left_unnamed(event.numbers[1])
+            if event.what == EXECUTED:
+                self._executed(self._owner[event.numbers[1]], event.numbers[1])
+            else:
+                self._left_unnamed(event.numbers[1])
 
     def _forked(self, watch: KillWatch, event: ProcessEvent) -> None:
         """A new process, or a new thread, which carries its process's number."""
         _, parent, thread, child = event.numbers[:4]
         known = watch.processes.get(child)
         if thread == child and child not in self._owner:
-            before = watch.processes.get(parent)
-            name = before.label.rpartition(" (")[0] if before else "a process"
-            self._add(watch, child, f"{name} (host PID {child})", event.at_ns)
+            before = watch.first if parent == watch.pid_one else watch.processes.get(parent)
+            name = before.name if before else "a process"
+            process = self._add(watch, child, f"{name} (host PID {child})", event.at_ns, parent=parent)
+            if before is not None:  # until it calls exec, it is its parent's copy
+                process.masks, process.command = before.masks, before.command
         elif thread != child and known is not None:
             known.threaded = True
+
+    def _executed(self, watch: KillWatch, pid: int) -> None:
+        """It is another program now, whose name has to be read before it is gone."""
+        process = watch.processes.get(pid)
+        if process is not None and not process.name.startswith(UNREAD):
+            process.label, process.command, process.masks = f"{UNREAD}{process.name} (host PID {pid})", "", None
+        self._left_unnamed(pid)
 
     def _exited(self, watch: KillWatch, event: ProcessEvent) -> None:
         """The end of a process, or of one of its threads: SIGKILL ends all of them with the same status.
@@ -185,11 +234,14 @@ class Watches:
         if pid == watch.pid_one:
             if thread == pid:
                 watch.pid_one_left_ns = event.at_ns
+                watch.first.end_ns, watch.first.status = event.at_ns, status
             return
         process = watch.processes.get(pid) or self._add(watch, pid, f"a process (host PID {pid})", event.at_ns)
         if event.at_ns < process.since_ns:
             return  # an earlier process that had this pid
         process.ended = process.ended or thread == pid
+        if thread == pid or status & 0x7F:  # what ends a whole process ends each of its threads with the same status
+            process.end_ns, process.status = event.at_ns, status
         if status & 0x7F == signal.SIGKILL:
             if pid not in watch.killed:
                 watch.killed[pid] = _Killed(process.label, event.at_ns, not self._is_leaving(watch.pid_one, event))

@@ -2,8 +2,8 @@
 
 Every record is frozen. Quantities carry their unit in the name; times are integer nanoseconds in memory and
 seconds in files and reports. Only the standard library is imported here. One file a stage: `scenario` (what is asked
-for, what will be done), `observation` (what happened), `verdict` (what it means), `report` (what is said, what helps),
-`statistics` (what many stops say), `trend` (how runs differ).
+for, what will be done), `process` and `observation` (what happened), `verdict` (what it means), `report` (what is said,
+what helps), `statistics` (what many stops say), `trend` (how runs differ).
 """
 
 from stop_harness.model.observation import (
@@ -20,15 +20,14 @@ from stop_harness.model.observation import (
     Observation,
     Problem,
     ProblemKind,
-    ProcessInfo,
     Request,
     RequestFate,
-    SignalDisposition,
     StopRecord,
     TaskRecord,
     TrafficRecord,
     Vantage,
 )
+from stop_harness.model.process import MOST_FATES, ProcessFate, ProcessInfo, ReceivedSignal, SignalDisposition
 from stop_harness.model.reliability import DEFAULT_GOAL, ClaimStatus, ReliabilityClaim, ReliabilityGoal
 from stop_harness.model.report import (
     Compliance,
@@ -112,6 +111,7 @@ __all__ = [
     "DEFAULT_GOAL",
     "DEFAULT_PIDS_LIMIT",
     "ECS_STOP_TIMEOUT_S",
+    "MOST_FATES",
     "MOST_NAMES",
     "NS_PER_MS",
     "NS_PER_S",
@@ -151,8 +151,10 @@ __all__ = [
     "Preparation",
     "Problem",
     "ProblemKind",
+    "ProcessFate",
     "ProcessInfo",
     "Readiness",
+    "ReceivedSignal",
     "ReferenceStop",
     "ReliabilityClaim",
     "ReliabilityGoal",

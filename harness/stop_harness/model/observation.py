@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from stop_harness.model.process import ProcessFate, ProcessInfo
 from stop_harness.model.scenario import TrafficKind
 
 
@@ -123,56 +124,6 @@ class LogTail:
     truncated: bool = False
 
 
-class SignalDisposition(StrEnum):
-    """What a process does with the stop signal, as its signal masks say. A hint, not a verdict."""
-
-    CAUGHT = "caught"
-    IGNORED = "ignored"
-    BLOCKED = "blocked"
-    DEFAULT = "default"
-
-
-@dataclass(frozen=True)
-class ProcessInfo:
-    """One process of the container just before the stop.
-
-    Source: `GET /containers/ID/top` with the signal-mask columns, or `/proc/PID/status`. Bit n-1 of a mask stands
-    for signal n. `pid` is as the engine prints it: the host's for Docker, the container's for Podman. `pending`: sent
-    to the process and not taken yet. `state`: `R`, `S`, `D`, `T`, `Z`. `waits_in`: the kernel function in which the
-    main thread sleeps. `threads`: how many. `switches`: how often the main thread has gone to sleep so far.
-
-    `cpu_ns`: CPU time that all its threads have used so far, in steps of 10 ms. `locked_threads`: how many threads wait
-    for a lock without a time limit (futex(2)). `lock`: the address of the lock for which the main thread waits so; 0 if
-    it waits for none. Source: /proc/PID/stat, /proc/PID/task/*/syscall. None and the empty string: not known.
-    """
-
-    pid: int
-    parent_pid: int
-    command: str
-    caught: int
-    ignored: int
-    blocked: int
-    pending: int | None = None
-    state: str = ""
-    waits_in: str = ""
-    threads: int | None = None
-    switches: int | None = None
-    cpu_ns: int | None = None
-    locked_threads: int | None = None
-    lock: int | None = None
-
-    def disposition(self, signal: int) -> SignalDisposition:
-        """What this process does with `signal`."""
-        bit = 1 << (signal - 1)
-        if self.blocked & bit:
-            return SignalDisposition.BLOCKED
-        if self.ignored & bit:
-            return SignalDisposition.IGNORED
-        if self.caught & bit:
-            return SignalDisposition.CAUGHT
-        return SignalDisposition.DEFAULT
-
-
 class RequestFate(StrEnum):
     """What became of one request or connection."""
 
@@ -255,6 +206,10 @@ class StopRecord:
     the first `MOST_NAMES`. None: nobody could look. `lost_process_count`: how many in all; None: all are named.
     `suspected_processes`: seen alive just before PID 1 exited, without proof of how they ended.
 
+    `fates`: what became of every process, PID 1 among them, as the kernel's record of exits has it; of many the first
+    `MOST_FATES`. None: nobody could look, the record has a gap, or it was made by a version that did not. `fate_count`:
+    how many processes there were; None: all are in `fates`.
+
     `stop_signal`: the number of the signal that the stop begins with; None: nobody told. An image whose STOPSIGNAL says
     nothing else is sent SIGTERM. `stop_signal_source`: who chose it, such as the image or the scenario, or `ASSUMED`;
     None: not known.
@@ -271,6 +226,8 @@ class StopRecord:
     suspected_processes: tuple[str, ...] = ()
     stop_signal: int | None = None
     stop_signal_source: str | None = None
+    fates: tuple[ProcessFate, ...] | None = None
+    fate_count: int | None = None
 
 
 @dataclass(frozen=True)

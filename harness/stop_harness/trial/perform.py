@@ -18,6 +18,7 @@ from stop_harness.errors import EngineError
 from stop_harness.evidence import forecast
 from stop_harness.evidence.lost_processes import first_names
 from stop_harness.model import (
+    MOST_FATES,
     MOST_NAMES,
     NS_PER_S,
     Derivation,
@@ -193,8 +194,8 @@ def _stop_and_record(
     if running and not interruption.requested:
         try:
             flow.begin()
-            log_before = _logs(subject)
             looks.before = subject.processes()
+            log_before = _logs(subject)
             flow.wait_lead()
             step(trial, "stopping")
             flow.mark_stop()
@@ -373,6 +374,9 @@ class _Notes:
 def _within_bounds(stop: StopRecord) -> StopRecord:
     """With no more than `MOST_NAMES` processes named, however many an engine names."""
     stop = replace(stop, suspected_processes=first_names(stop.suspected_processes))
+    if stop.fates is not None:
+        count = len(stop.fates) if stop.fate_count is None else stop.fate_count
+        stop = replace(stop, fates=stop.fates[:MOST_FATES], fate_count=count if count > MOST_FATES else None)
     if stop.lost_processes is None:
         return replace(stop, lost_process_count=None)
     count = len(stop.lost_processes) if stop.lost_process_count is None else stop.lost_process_count

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stop_harness import signals
-from stop_harness.evidence import log_hints, process_tree
+from stop_harness.evidence import log_hints, process_fates, process_tree
 from stop_harness.evidence.forecast import foreground_child
 from stop_harness.evidence.lost_processes import KILLED_FROM_INSIDE, listed
+from stop_harness.evidence.process_fates import End, Grade
 from stop_harness.evidence.process_tree import Reaction, Tree, quoted, reaction
 from stop_harness.model import (
     NS_PER_MS,
@@ -113,6 +114,19 @@ CAUSES = {
             "The shutdown was under way and not finished at the stop timeout.",
             "A longer stop timeout (`--stop-timeout`, `stopTimeout`, `terminationGracePeriodSeconds`), or less to do.",
             "docker stop; Amazon ECS, stopTimeout",
+        ),
+        KnownCause(
+            "group-signal",
+            "The stop signal went to a whole process group, and ended jobs of the program by its default action.",
+            "Signal the program alone (tini without `-g`, `dumb-init --single-child`, `stopasgroup=false`, "
+            "`kill $pid` instead of `kill 0`), or start the job in a session of its own (setsid).",
+            "tini README, process group killing; dumb-init README, session behavior; supervisord, stopasgroup",
+        ),
+        KnownCause(
+            "second-signal",
+            "The program was signalled twice, and took the second signal for the order to leave at once.",
+            "Let one sender signal it: an init that signals the group, or a parent that passes signals on, not both.",
+            "tini README, process group killing; dumb-init README, session behavior",
         ),
         KnownCause(
             "signal-ignored",
@@ -258,6 +272,8 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
             return Cause("inner-kill", f"SIGKILL from inside the container ended {names}{_after(facts)}")
         text = f"{_leaver(tree, signal)} exited first{_after(facts)}, and the kernel SIGKILLed {names}"
         return Cause("child-killed-by-teardown", text)
+    if cause := _lost_work(seen):
+        return cause
     dropped = (own_clock or _dropped_below(tree, signal)) if seen.record.lost_processes is None else None
     if dropped is not None:
         return dropped
@@ -276,6 +292,16 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
     if facts.shutdown_duration_ns is None or facts.shutdown_duration_ns < PROMPT_NS or cut:
         return Cause("fast-drop", f"{_reacts(tree, signal)} exited{_after(facts)} with requests in flight")
     return None
+
+
+def _lost_work(seen: Observation) -> Cause | None:
+    """A job that a signal ended which was meant for others, a process that got a second one, or one that crashed."""
+    work = next((item for item in process_fates.lost_work(seen) if item.grade is Grade.LOST), None)
+    if work is None:
+        return None
+    return Cause(
+        {End.BY_DEFAULT: "group-signal", End.BY_SECOND: "second-signal"}.get(work.end, "crash-on-stop"), work.how
+    )
 
 
 def _by_own_clock(seen: Observation, facts: StopFacts) -> Cause | None:

@@ -8,9 +8,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stop_harness import signals
-from stop_harness.evidence import left_behind, log_hints, planned_moment, process_tree, somebody_else, stop_sequence
+from stop_harness.evidence import (
+    left_behind,
+    log_hints,
+    planned_moment,
+    process_fates,
+    process_tree,
+    somebody_else,
+    stop_sequence,
+)
 from stop_harness.evidence.left_behind import LeftBehindFate
 from stop_harness.evidence.lost_processes import listed
+from stop_harness.evidence.process_fates import Grade
 from stop_harness.evidence.process_tree import Tree
 from stop_harness.model import (
     ASSUMED,
@@ -159,7 +168,13 @@ def losses(observation: Observation) -> tuple[str, ...]:
     record = observation.record
     if record.lost_processes:
         parts.append(f"SIGKILL ended {listed(record.lost_processes, record.lost_process_count)}")
+    if work := [item for item in process_fates.lost_work(observation) if item.grade is Grade.LOST]:
+        parts.append(str(work[0]) + _and_more(len(work) - 1))
     return tuple(parts)
+
+
+def _and_more(count: int) -> str:
+    return f" (and {count} more process{'es' if count > 1 else ''})" if count else ""
 
 
 def accepted_exit_codes(expectation: Expectation, stop_signal: int | None) -> frozenset[int]:
@@ -245,12 +260,23 @@ def _by_exit(
             return unaccepted
     if lost:
         rule = "lost-request" if lost_requests(observation.traffic) else "lost-process"
+        if rule == "lost-process" and not record.lost_processes:
+            rule = "lost-work"
         return Outcome.LOSSY, rule, f"exited with code {code}{after}, but {' and '.join(lost)}"
     if not after:
         text = f"exited with code {code}, but no clock saw both the stop and the exit: it may have been late"
         return Outcome.INCONCLUSIVE, "evidence-missing", text
     left = f"exited with code {code}{after}"
-    return _without_proof(observation, facts, left) or (Outcome.GRACEFUL, None, left)
+    return _without_proof(observation, facts, left) or _in_doubt(observation, left) or (Outcome.GRACEFUL, None, left)
+
+
+def _in_doubt(observation: Observation, left: str) -> tuple[Outcome, str, str] | None:
+    """The outcome where somebody may have been at work when a signal that was meant for others ended it."""
+    work = [item for item in process_fates.lost_work(observation) if item.grade is Grade.IN_DOUBT]
+    if not work:
+        return None
+    text = f"{left}, but {work[0]}{_and_more(len(work) - 1)}; whether anything was lost was not seen"
+    return Outcome.INCONCLUSIVE, "work-in-doubt", text
 
 
 def _knows_stop_signal(record: StopRecord) -> bool:
@@ -351,6 +377,10 @@ def _runtime_ending(process: ProcessInfo) -> int | None:
     return None
 
 
+MOST_HINTS = 3
+"""Findings about single processes that one stop shows."""
+
+
 def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> list[Finding]:
     """Findings that explain a verdict without deciding it."""
     remarks = []
@@ -366,6 +396,9 @@ def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> li
     if record.suspected_processes and outcome is Outcome.INCONCLUSIVE:
         names = listed(record.suspected_processes)
         remarks.append(_finding("suspected-process", f"{names}: seen alive just before PID 1 exited"))
+    if outcome is not Outcome.INCONCLUSIVE:
+        hints = [item for item in process_fates.lost_work(observation) if item.grade is Grade.HINT]
+        remarks += [_finding("ended-by-default", str(item)) for item in hints[:MOST_HINTS]]
     if text := planned_moment.unknown(observation, outcome, facts.shutdown_duration_ns):
         remarks.append(_finding("signal-time-unknown", text))
     if outcome is not Outcome.INCONCLUSIVE:

@@ -66,6 +66,38 @@ RULES = {
             "0.1 s, and the server is SIGKILLed.",
         ),
         Rule(
+            "lost-work",
+            Severity.ERROR,
+            "No process at work is ended by a signal that was meant for others, by a second signal, or by a fault.",
+            "An init that signals the process group, a supervisor or a script's `kill 0` ends jobs by the signal's "
+            "default action while the program that started them is still finishing; and many programs take a second "
+            "signal for the order to leave at once. At work is who used the CPU, answered a client, was waited for, or "
+            "whose loss the program itself reported. A shell's own `sleep` and an idle helper are not.",
+            'tini README, "Process group killing"; dumb-init README, "Session behavior"; signal(7)',
+            "`tini -g` over a program that waits for its job: SIGTERM ends the job, the program writes `job ended with "
+            "-15` and exits with 0.",
+        ),
+        Rule(
+            "work-in-doubt",
+            Severity.ERROR,
+            "Whether a process was at work when a signal that was meant for others ended it is known.",
+            "One that slept for a time may have been between two steps of its work, or had nothing to do: neither a "
+            "pass nor a failure follows. Signal the program alone, or log what becomes of the job.",
+            "signal(7); what each process slept in, by /proc/PID/wchan",
+            "`dumb-init` over a program whose child was in a timed sleep: SIGTERM ended that child at once, and nobody "
+            "wrote about it.",
+        ),
+        Rule(
+            "ended-by-default",
+            Severity.WARNING,
+            "No process is ended by a signal that was meant for others.",
+            "It may have been at work, though little speaks for it: it had an open connection, or was in a timed sleep "
+            "that nobody waited for.",
+            "signal(7)",
+            "`tini -g` over a program with a helper that holds a connection to a database: SIGTERM ends the helper "
+            "first.",
+        ),
+        Rule(
             "lost-request",
             Severity.ERROR,
             "Every request that was accepted is answered whole.",

@@ -21,10 +21,10 @@ from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reading import State
 from stop_harness.errors import EngineError
-from stop_harness.linux import proc
-from stop_harness.linux.signal_trace import Ends, SignalTrace, SignalWatch
+from stop_harness.linux import proc, process_fates
+from stop_harness.linux.signal_trace import Ends, HeardSignal, SignalTrace, SignalWatch
 from stop_harness.linux.silent_kills import KillWatch, Watches
-from stop_harness.model import Event, LogTail
+from stop_harness.model import Event, LogTail, ProcessFate
 
 EVENT_PATIENCE_S = 3.0
 """The `die` event follows the exit by 20 ms idle and up to 330 ms under load (measured)."""
@@ -57,7 +57,8 @@ class ContainerEnd:
 
     `complete`: every event is here that the engine reports, so that a missing one proves something. `ends`: both ends
     of the stop by the kernel's own clock, None where it was not followed. `lost_processes`: those that SIGKILL ended
-    silently during the stop, None where nobody could look.
+    silently during the stop, None where nobody could look. `fates`: how every process ended, likewise; of many only
+    some, of `fate_count`.
     """
 
     state: State
@@ -65,6 +66,8 @@ class ContainerEnd:
     complete: bool
     ends: Ends | None
     lost_processes: tuple[str, ...] | None
+    fates: tuple[ProcessFate, ...] | None
+    fate_count: int | None
 
 
 class ContainerLife:
@@ -94,7 +97,10 @@ class ContainerLife:
         self._stop_signal = signals.SIGTERM
         self._watch: KillWatch | None = None
         self._lost: tuple[str, ...] | None = None
+        self._fates: tuple[ProcessFate, ...] | None = None
+        self._fate_count: int | None = None
         self._signals: SignalWatch | None = None
+        self._heard: tuple[HeardSignal, ...] | None = None
         self._ends: Ends | None = None
         self._removed = False
         self.stop_called_ns: int | None = None
@@ -105,6 +111,7 @@ class ContainerLife:
         """Start it, for the first time or again. What is on record of an earlier run is forgotten."""
         self._events.forget(self.id)
         self.stop_called_ns = self._lost = self._ends = None
+        self._heard = self._fates = self._fate_count = None
         try:
             self._calls.run("the start", self._api.start, self.id)
         except ENGINE_ERRORS as error:
@@ -159,13 +166,15 @@ class ContainerLife:
 
     # ── the stop and the end ────────────────────────────────────────────────────────────────────────────────────────
 
-    def follow_stop(self) -> None:
+    def follow_stop(self, cpu_before: dict[int, tuple[int, int]] | None = None) -> None:
         """From now on the kernel tells who is killed, when the signal is sent and when PID 1 exits. The first call
-        since the last start counts: a stop that is tried again is the same stop."""
+        since the last start counts: a stop that is tried again is the same stop. `cpu_before`: see `KillWatch`."""
         if self._watches is not None and self._pid_one and self._watch is None:
             # What a health check starts in the container is nobody's loss.
             jobs = not self._health_checked
             self._watch = self._watches.watch(self._pid_one, container_id=self.id, jobs=jobs)
+            if self._watch is not None:
+                self._watch.cpu_before = cpu_before or {}
         traced = self._trace is not None and proc.is_first_process_of(self._pid_one, self.id)
         if self._trace is not None and traced and self._signals is None:
             self._signals = self._trace.watch(self._pid_one)
@@ -205,11 +214,13 @@ class ContainerLife:
         events, complete = self.events()
         state = self.state()
         if state.exited and self._signals is not None:
-            self._ends, self._signals = self._signals.ends(self._stop_signal), None
+            self._ends = self._signals.ends(self._stop_signal)
+            self._heard, self._signals = self._signals.heard(), None
         if state.exited and self._may_be_oom(state, events):
             late = oom.reported(lambda: self.state().oom_killed, lambda: self._events.of(self.id), self._ending)
             state, events = replace(state, oom_killed=late), self._events.of(self.id)
-        return ContainerEnd(state, events, complete, self._ends, self.lost())
+        lost = self.lost()
+        return ContainerEnd(state, events, complete, self._ends, lost, self._fates, self._fate_count)
 
     def events(self) -> tuple[tuple[Event, ...], bool]:
         """What the engine's stream told of it until its `die` event, and whether that is everything."""
@@ -223,6 +234,9 @@ class ContainerLife:
         watch, self._watch = self._watch, None
         if watch is not None:
             self._lost = watch.lost()
+            if self._lost is not None:
+                self._fates = process_fates.put_together(watch, self._heard, self._stop_signal)
+                self._fate_count = watch.count + 1
         return self._lost
 
     def _may_be_oom(self, state: State, events: tuple[Event, ...]) -> bool:

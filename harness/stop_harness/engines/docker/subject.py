@@ -35,6 +35,7 @@ from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
 from stop_harness.engines.docker.starting import creation
 from stop_harness.engines.interface import EngineRecord, SubjectFailed
 from stop_harness.errors import EngineError
+from stop_harness.linux import at_work
 from stop_harness.linux.signal_trace import SignalTrace
 from stop_harness.linux.silent_kills import Watches
 from stop_harness.model import (
@@ -79,6 +80,7 @@ class DockerSubject:
         self._timeline: list[Event] = []
         self._addresses: dict[int, tuple[str, int]] = {}
         self._looks: list[tuple[int, tuple[ProcessInfo, ...]]] = []
+        self._cpu_before: dict[int, tuple[int, int]] = {}
         self._health_checked = False
         self._found_running = True
         self._pid_one = 0
@@ -198,6 +200,8 @@ class DockerSubject:
             table = listed_processes.below_pid_one(table, self._pid_one)
         if table is not None:
             self._looks.append((time.monotonic_ns(), table))
+            if pid_one is not None and 1 < len(table) <= at_work.MOST_LOOKED_AT:
+                self._cpu_before = at_work.cpu_times([row.pid for row in table])
         return table
 
     def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
@@ -236,7 +240,7 @@ class DockerSubject:
     def stop(self, stop_timeout_ns: int) -> None:
         """The engine's own stop call."""
         life = self._started
-        life.follow_stop()
+        life.follow_stop(self._cpu_before)
         self._harness_event(EventKind.STOP_REQUESTED, "stop call")
         if self._host.same_kernel and life.stop_called_ns is not None:
             # One machine, one wall clock: with it Podman, which reports no signals, still has both ends.
@@ -272,6 +276,8 @@ class DockerSubject:
             complete=end.complete,
             lost_processes=end.lost_processes,
             suspected_processes=self._suspected() if end.lost_processes is None else (),
+            fates=end.fates,
+            fate_count=end.fate_count,
             exited_before_stop=state.exited and not self._found_running,
         )
         return EngineRecord(stop)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from stop_harness.engines.docker.witness_container import WitnessContainer, WitnessFailed
 from stop_harness.engines.docker.witness_lines import Answer, Heard, Message, Missing, Named
 from stop_harness.linux.process_events import ProcessEvent
-from stop_harness.linux.silent_kills import KillWatch, Watches
+from stop_harness.linux.silent_kills import FollowedProcess, KillWatch, Watches
 
 if TYPE_CHECKING:
     from stop_harness.engines.docker.host import DockerHost
@@ -44,6 +44,7 @@ class Witness(Watches):
         if word in {"gone", "foreign"}:
             self.drop(watch)
             return None
+        watch.looked_ns = time.monotonic_ns()
         if word != "ok":  # it starts processes faster than one can look, or nobody answers
             watch.complete = False
         return watch
@@ -101,7 +102,7 @@ class Witness(Watches):
             case Named(root=0):
                 watch = self._owner.get(message.pid)
                 if watch is not None and message.pid in watch.processes and message.pid not in watch.killed:
-                    watch.processes[message.pid].label = _label(message, watch.depth)
+                    _name(watch.processes[message.pid], message, watch.depth)
             case Named():
                 self._found(message)
             case Answer(token, word):
@@ -116,9 +117,11 @@ class Witness(Watches):
             return
         if process.pid == process.root:
             watch.depth = len(process.pids) - 1
+            _name(watch.first, process, watch.depth)
         elif process.pid not in self._owner:
             added = self._add(watch, process.pid, _label(process, watch.depth), process.at_ns)
             added.threaded = process.threads != 1
+            _name(added, process, watch.depth)
 
 
 def bring(host: DockerHost, labels: dict[str, str]) -> tuple[Witness | None, str]:
@@ -130,6 +133,15 @@ def bring(host: DockerHost, labels: dict[str, str]) -> tuple[Witness | None, str
     return Witness(container), container.describe()
 
 
+def _name(process: FollowedProcess, told: Named, depth: int) -> None:
+    process.inner = _inner(told, depth)
+    process.label = _label(told, depth)
+
+
 def _label(process: Named, depth: int) -> str:
-    inner = process.pids[depth] if depth < len(process.pids) else process.pids[-1]
-    return f"{process.name} (PID {inner})"
+    return f"{process.name} (PID {_inner(process, depth)})"
+
+
+def _inner(process: Named, depth: int) -> int:
+    """Its pid inside the container."""
+    return process.pids[depth] if depth < len(process.pids) else process.pids[-1]
