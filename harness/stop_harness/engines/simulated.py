@@ -25,6 +25,7 @@ from stop_harness.model import (
     LogTail,
     Problem,
     ProblemKind,
+    ProcessFate,
     ProcessInfo,
     Scenario,
     StopRecord,
@@ -51,6 +52,7 @@ class Script:
     runs_for_ns: int | None = None
     oom_after_ns: int | None = None
     lost_processes: tuple[str, ...] | None = ()
+    fates: tuple[ProcessFate, ...] | None = None
     log: str = ""
     start_problem: Problem | None = None
     dies_at_stop: bool = False
@@ -204,7 +206,8 @@ class SimulatedSubject:
         """What the script recorded."""
         code, signal = self._exit if self._exit is not None else (None, None)
         lost = self._script.lost_processes if code != EXIT_CODE_SIGKILL else None
-        return EngineRecord(StopRecord(tuple(self._events), code, signal, self._oom, lost_processes=lost))
+        fates = None if lost is None else self._script.fates
+        return EngineRecord(StopRecord(tuple(self._events), code, signal, self._oom, lost_processes=lost, fates=fates))
 
     def logs(self) -> LogTail:
         """The script's log."""

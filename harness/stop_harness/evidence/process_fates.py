@@ -46,7 +46,7 @@ BLOCKED_ON_PEER = ("sk_wait_data", "wait_woken", "tcp_recvmsg", "unix_stream_rea
 """Kernel functions in which a process sleeps that waits for time to pass, or for the other end of a connection."""
 
 _ENDLESS = re.compile(r"\b(?:while|until)\b|\bfor\s*\(\(|\b(?:infinity|/dev/null)\b")
-_SLEEP = re.compile(r"\bsleep\s+([0-9.]+)([smhd]?)\s*$")
+_SLEEP = re.compile(r"\bsleep\s+(\d+(?:\.\d+)?)([smhd]?)\s*$")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -125,12 +125,15 @@ class _Scene:
         found = self._by_pid.get(fate.parent_pid) if fate.parent_pid else None
         return None if found is fate else found
 
-    def below(self, fate: ProcessFate) -> Iterator[ProcessFate]:
+    def below(self, fate: ProcessFate) -> list[ProcessFate]:
         """A process and all that it had started."""
-        yield fate
-        for other in self.fates:
-            if other is not fate and other.pid is not None and self.parent(other) is fate:
-                yield from self.below(other)
+        found, unseen = [fate], [fate]
+        while unseen:
+            above = unseen.pop()
+            children = [item for item in self.fates if self.parent(item) is above and item not in found]
+            found += children
+            unseen += children
+        return found
 
     def waits_in(self, fate: ProcessFate) -> str:
         row = self._rows.get((fate.pid if self._inside else fate.host_pid) or -1)

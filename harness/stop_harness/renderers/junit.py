@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET  # nosec B405 # writes only
 
 from stop_harness import signals
 from stop_harness.model import NS_PER_S, Report, SkippedScenario, Status, TrialResult
-from stop_harness.verdict.judge import lost_requests
+from stop_harness.verdict.losses import lost_requests
 from stop_harness.wording import (
     COMPLIANCE_WORDS,
     OUTCOME_WORDS,

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stop_harness import signals
-from stop_harness.evidence import log_hints, process_fates, process_tree
+from stop_harness.evidence import log_hints, process_tree
 from stop_harness.evidence.forecast import foreground_child
 from stop_harness.evidence.lost_processes import KILLED_FROM_INSIDE, listed
-from stop_harness.evidence.process_fates import End, Grade
 from stop_harness.evidence.process_tree import Reaction, Tree, quoted, reaction
 from stop_harness.model import (
     NS_PER_MS,
@@ -28,6 +27,7 @@ from stop_harness.model import (
     TrafficKind,
 )
 from stop_harness.verdict.handler_causes import Scene, handler_cause
+from stop_harness.verdict.losses import cause_of_lost_work
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
             return Cause("inner-kill", f"SIGKILL from inside the container ended {names}{_after(facts)}")
         text = f"{_leaver(tree, signal)} exited first{_after(facts)}, and the kernel SIGKILLed {names}"
         return Cause("child-killed-by-teardown", text)
-    if cause := _lost_work(seen):
+    if cause := cause_of_lost_work(seen):
         return cause
     dropped = (own_clock or _dropped_below(tree, signal)) if seen.record.lost_processes is None else None
     if dropped is not None:
@@ -292,16 +292,6 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
     if facts.shutdown_duration_ns is None or facts.shutdown_duration_ns < PROMPT_NS or cut:
         return Cause("fast-drop", f"{_reacts(tree, signal)} exited{_after(facts)} with requests in flight")
     return None
-
-
-def _lost_work(seen: Observation) -> Cause | None:
-    """A job that a signal ended which was meant for others, a process that got a second one, or one that crashed."""
-    work = next((item for item in process_fates.lost_work(seen) if item.grade is Grade.LOST), None)
-    if work is None:
-        return None
-    return Cause(
-        {End.BY_DEFAULT: "group-signal", End.BY_SECOND: "second-signal"}.get(work.end, "crash-on-stop"), work.how
-    )
 
 
 def _by_own_clock(seen: Observation, facts: StopFacts) -> Cause | None:

@@ -12,14 +12,12 @@ from stop_harness.evidence import (
     left_behind,
     log_hints,
     planned_moment,
-    process_fates,
     process_tree,
     somebody_else,
     stop_sequence,
 )
 from stop_harness.evidence.left_behind import LeftBehindFate
 from stop_harness.evidence.lost_processes import listed
-from stop_harness.evidence.process_fates import Grade
 from stop_harness.evidence.process_tree import Tree
 from stop_harness.model import (
     ASSUMED,
@@ -33,7 +31,6 @@ from stop_harness.model import (
     Outcome,
     ProblemKind,
     ProcessInfo,
-    Request,
     RequestFate,
     Scenario,
     SigkillEvidence,
@@ -43,10 +40,10 @@ from stop_harness.model import (
     StopRecord,
     TrafficKind,
     TrafficRecord,
-    Vantage,
     Verdict,
 )
-from stop_harness.verdict import causes, tasks
+from stop_harness.verdict import causes, losses, tasks
+from stop_harness.verdict.losses import ACCOUNTABLE
 from stop_harness.verdict.rules import RULES
 
 _PROBLEM_RULES = {
@@ -99,7 +96,7 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
         same = sum(item.outcome is outcome for item in found)
         more = "" if same == 1 else f" (and {same - 1} more of {len(found)} containers)"
         reason = f"{worst.name}: {worst.reason}{more}"
-    elif lost := losses(observation):
+    elif lost := losses.losses(observation):
         outcome, reason = Outcome.LOSSY, f"every container exited by itself{after}, but {' and '.join(lost)}"
         remarks = [_finding("lost-request", reason), *remarks]
         cause = causes.cause(observation, facts, outcome)
@@ -130,51 +127,6 @@ def _judge(observation: Observation, scenario: Scenario, expectation: Expectatio
         findings.append(_finding("slow-stop", text))
     cause = causes.cause(observation, facts, outcome)
     return Verdict(observation.trial_id, outcome, status, reason, facts, tuple(findings), cause)
-
-
-CUT = frozenset({RequestFate.TRUNCATED, RequestFate.RESET, RequestFate.NO_ANSWER})
-"""Accepted, then cut. A refused connection was never accepted, and a time-out may be the client's impatience."""
-
-ACCOUNTABLE = frozenset({TrafficKind.HTTP, TrafficKind.TCP, TrafficKind.NEW_CONNECTIONS})
-"""Kinds of traffic whose requests a server owes an answer to, once it has accepted them."""
-
-
-def lost_requests(traffic: TrafficRecord | None) -> tuple[Request, ...]:
-    """Requests that were accepted, sent whole, and then cut.
-
-    Not counted: held connections and endless streams, which somebody has to close; the second request on a kept-alive
-    connection, which HTTP lets the server close at any time (RFC 9112, 9.3.1); connections that the engine's proxy
-    accepted after the stop call, which it also does on behalf of a container that is gone.
-    """
-    if traffic is None:
-        return ()
-    return tuple(
-        request
-        for request in traffic.requests
-        if request.kind in ACCOUNTABLE
-        and request.fate in CUT
-        and request.sent_at_ns is not None
-        and not (traffic.vantage is Vantage.PUBLISHED_PORT and (request.connected_at_ns or 0) > 0)
-    )
-
-
-def losses(observation: Observation) -> tuple[str, ...]:
-    """What was lost, as parts of a sentence; empty if nothing is known to be."""
-    parts = []
-    if requests := lost_requests(observation.traffic):
-        fates = ", ".join(sorted({request.fate.replace("_", " ") for request in requests}))
-        of = sum(request.kind in {item.kind for item in requests} for request in observation.requests)
-        parts.append(f"{len(requests)} of {of} requests were lost ({fates})")
-    record = observation.record
-    if record.lost_processes:
-        parts.append(f"SIGKILL ended {listed(record.lost_processes, record.lost_process_count)}")
-    if work := [item for item in process_fates.lost_work(observation) if item.grade is Grade.LOST]:
-        parts.append(str(work[0]) + _and_more(len(work) - 1))
-    return tuple(parts)
-
-
-def _and_more(count: int) -> str:
-    return f" (and {count} more process{'es' if count > 1 else ''})" if count else ""
 
 
 def accepted_exit_codes(expectation: Expectation, stop_signal: int | None) -> frozenset[int]:
@@ -246,7 +198,7 @@ def _by_exit(
 ) -> tuple[Outcome, str | None, str]:
     """PID 1 exited by itself: with an accepted code, by a fault, or leaving work behind."""
     record = observation.record
-    code, lost = record.exit_code, losses(observation)
+    code, lost = record.exit_code, losses.losses(observation)
     accepted = code in accepted_exit_codes(expectation, record.stop_signal)
     if not accepted and not (expectation.exit_codes is None and _ended_by_the_signal(observation, facts)):
         if code in UNTOLD_STOP_SIGNALS and expectation.exit_codes is None and not _knows_stop_signal(record):
@@ -259,24 +211,16 @@ def _by_exit(
         if not lost or explains or unaccepted[1] != "exit-code-not-accepted" or code == 137:
             return unaccepted
     if lost:
-        rule = "lost-request" if lost_requests(observation.traffic) else "lost-process"
-        if rule == "lost-process" and not record.lost_processes:
-            rule = "lost-work"
-        return Outcome.LOSSY, rule, f"exited with code {code}{after}, but {' and '.join(lost)}"
+        return Outcome.LOSSY, losses.rule(observation), f"exited with code {code}{after}, but {' and '.join(lost)}"
     if not after:
         text = f"exited with code {code}, but no clock saw both the stop and the exit: it may have been late"
         return Outcome.INCONCLUSIVE, "evidence-missing", text
     left = f"exited with code {code}{after}"
-    return _without_proof(observation, facts, left) or _in_doubt(observation, left) or (Outcome.GRACEFUL, None, left)
-
-
-def _in_doubt(observation: Observation, left: str) -> tuple[Outcome, str, str] | None:
-    """The outcome where somebody may have been at work when a signal that was meant for others ended it."""
-    work = [item for item in process_fates.lost_work(observation) if item.grade is Grade.IN_DOUBT]
-    if not work:
-        return None
-    text = f"{left}, but {work[0]}{_and_more(len(work) - 1)}; whether anything was lost was not seen"
-    return Outcome.INCONCLUSIVE, "work-in-doubt", text
+    if unproved := _without_proof(observation, facts, left):
+        return unproved
+    if doubt := losses.in_doubt(observation):
+        return Outcome.INCONCLUSIVE, "work-in-doubt", f"{left}, but {doubt}"
+    return Outcome.GRACEFUL, None, left
 
 
 def _knows_stop_signal(record: StopRecord) -> bool:
@@ -377,10 +321,6 @@ def _runtime_ending(process: ProcessInfo) -> int | None:
     return None
 
 
-MOST_HINTS = 3
-"""Findings about single processes that one stop shows."""
-
-
 def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> list[Finding]:
     """Findings that explain a verdict without deciding it."""
     remarks = []
@@ -397,8 +337,7 @@ def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> li
         names = listed(record.suspected_processes)
         remarks.append(_finding("suspected-process", f"{names}: seen alive just before PID 1 exited"))
     if outcome is not Outcome.INCONCLUSIVE:
-        hints = [item for item in process_fates.lost_work(observation) if item.grade is Grade.HINT]
-        remarks += [_finding("ended-by-default", str(item)) for item in hints[:MOST_HINTS]]
+        remarks += [_finding("ended-by-default", hint) for hint in losses.hints(observation)]
     if text := planned_moment.unknown(observation, outcome, facts.shutdown_duration_ns):
         remarks.append(_finding("signal-time-unknown", text))
     if outcome is not Outcome.INCONCLUSIVE:

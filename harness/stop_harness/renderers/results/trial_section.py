@@ -23,7 +23,7 @@ from stop_harness.renderers.results.trial_document import (
     RequestDocument,
     TrialDocument,
 )
-from stop_harness.verdict.judge import lost_requests
+from stop_harness.verdict.losses import lost_requests
 from stop_harness.wording import to_seconds
 
 if TYPE_CHECKING:

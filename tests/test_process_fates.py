@@ -1,0 +1,297 @@
+"""What became of every process: jobs that a signal for others ended, second signals, faults; and what is no loss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stop_harness.evidence import log_hints, process_fates
+from stop_harness.evidence.process_fates import Grade
+from stop_harness.model import (
+    NS_PER_MS,
+    NS_PER_S,
+    Observation,
+    Outcome,
+    ProcessFate,
+    ProcessInfo,
+    ReceivedSignal,
+    Scenario,
+    Severity,
+    SignalDisposition,
+    Subject,
+    Verdict,
+)
+from stop_harness.signals import NUMBERS, SIGTERM
+from stop_harness.verdict import judge
+from tests.parts import changed
+from tests.strategies import DOCKER, Behaviour, Jitter, stop
+
+CAUGHT, DEFAULT = SignalDisposition.CAUGHT, SignalDisposition.DEFAULT
+Fates = tuple[ProcessFate, ...]
+
+PROVED = replace(DOCKER, proves_lost_processes=True)
+TOOK_NS = 2 * NS_PER_S
+
+
+def sent(number: int = SIGTERM, after_ms: int = 1, sender: int | None = 1, name: str = "tini") -> ReceivedSignal:
+    """A signal, this long after the stop began."""
+    return ReceivedSignal(number, TOOK_NS - after_ms * NS_PER_MS, sender, "" if sender is None else name)
+
+
+def fate(pid: int, parent: int, command: str, **more: object) -> ProcessFate:
+    """One that handles the signal, got it from PID 1, and left with code 0 when PID 1 did, unless said otherwise."""
+    made = ProcessFate(
+        command.split(maxsplit=1)[0].rpartition("/")[2], command, pid, parent, host_pid=1000 + pid, end_ns=NS_PER_MS,
+        exit_code=0, handling=CAUGHT, signals=(sent(),), state="S", waits_in="do_sys_poll", cpu_share=0.0, served=0,
+        opened=0, group=1007,
+    )  # fmt: skip
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def ended(pid: int, parent: int, command: str, **more: object) -> ProcessFate:
+    """One that the stop signal's default action ended at once."""
+    default = {"handling": DEFAULT, "exit_code": None, "exit_signal": SIGTERM, "end_ns": TOOK_NS - 2 * NS_PER_MS}
+    return fate(pid, parent, command, **default | more)
+
+
+TINI = fate(1, 0, "tini -g -- python3 app.py", handling=DEFAULT, end_ns=0, signals=(sent(sender=None),), group=1001)
+APP = fate(7, 1, "python3 app.py")
+JOB = ended(8, 7, "sh -c 'sleep 4; echo done'", waits_in="do_wait")
+SLEEP = ended(9, 8, "sleep 4", waits_in="hrtimer_nanosleep")
+WORKER = ended(8, 7, "python3 worker.py")
+BUSY = replace(WORKER, state="R", cpu_share=0.9)
+
+
+def stopped(*fates: ProcessFate, log: str = "") -> Observation:
+    """A stop that went well, but for its fates."""
+    seen = stop(Behaviour(TOOK_NS, 0), 10 * NS_PER_S, PROVED, Jitter()).observation
+    return changed(seen, lost_processes=(), fates=fates, log_after_signal=log)
+
+
+def judged(*fates: ProcessFate, log: str = "") -> Verdict:
+    """By the rules alone."""
+    return judge.judge(stopped(*fates, log=log), Scenario("a", Subject(image="any")))
+
+
+# ── A signal for others ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("fates", "log", "why"),
+    [
+        ((TINI, APP, JOB, SLEEP), "job ended with -15\n", 'the program wrote "job ended with -15"'),
+        ((TINI, APP, BUSY), "", "was computing when the stop began (90% of a CPU)"),
+        ((TINI, APP, replace(WORKER, served=1)), "", "was connected to a client"),
+        (
+            (TINI, APP, JOB, replace(BUSY, pid=9, parent_pid=8, command="gzip big")),
+            "",
+            "`gzip big` (PID 9) was computing",
+        ),
+        (
+            (TINI, replace(APP, waits_in="do_wait"), replace(WORKER, waits_in="hrtimer_nanosleep")),
+            "",
+            "`python3 app.py` (PID 7) was waiting for it",
+        ),
+    ],
+    ids=["reported", "computing", "serving", "a step of it computing", "waited for"],
+)
+def test_a_job_that_a_signal_for_others_ended_is_a_loss(fates: Fates, log: str, why: str) -> None:
+    """The program above it handled the signal and was still finishing, and the job was at work."""
+    verdict = judged(*fates, log=log)
+    assert (verdict.outcome, verdict.findings[0].rule) == (Outcome.LOSSY, "lost-work")
+    assert why in verdict.reason
+    assert "SIGTERM from tini (PID 1) ended" in verdict.reason
+    assert verdict.cause is not None
+    assert verdict.cause.id == "group-signal"
+
+
+def test_who_sleeps_for_a_time_is_in_doubt() -> None:
+    """It may be between two steps of its work, or have nothing to do: neither a pass nor a failure."""
+    for fates in ((TINI, APP, JOB, SLEEP), (TINI, APP, replace(WORKER, waits_in="hrtimer_nanosleep"))):
+        verdict = judged(*fates)
+        assert (verdict.outcome, verdict.findings[0].rule) == (Outcome.INCONCLUSIVE, "work-in-doubt")
+        assert "whether anything was lost was not seen" in verdict.reason
+
+
+BASH = fate(7, 1, "/bin/bash /start.sh", waits_in="do_wait")
+
+
+@pytest.mark.parametrize(
+    "fates",
+    [
+        (TINI, BASH, ended(8, 7, "sleep 1", waits_in="hrtimer_nanosleep")),
+        (TINI, APP, WORKER),
+        (TINI, APP, ended(8, 7, "cat", waits_in="pipe_read")),
+        (TINI, APP, ended(8, 7, "tail -f /dev/null", waits_in="do_sys_poll")),
+        (TINI, APP, ended(8, 7, "sleep infinity", waits_in="hrtimer_nanosleep")),
+        (TINI, APP, replace(JOB, command="sh -c 'while :; do sleep 5; rotate; done'"), SLEEP),
+        (TINI, APP, JOB, replace(SLEEP, command="sleep 6h")),
+        (TINI, replace(BUSY, pid=7, parent_pid=1)),
+        (replace(TINI, command="supervisord -n", handling=CAUGHT), replace(BUSY, pid=7, parent_pid=1)),
+        (TINI, replace(APP, command="npm start"), BUSY),
+        (TINI, APP, replace(BUSY, signals=(sent(sender=7, name="python3"),))),
+        (TINI, APP, replace(BUSY, signals=(sent(sender=8, name="python3"),))),
+        (TINI, replace(APP, end_ns=TOOK_NS - NS_PER_MS), BUSY),
+        (TINI, APP, replace(BUSY, born_ns=TOOK_NS - NS_PER_MS)),
+        (TINI, APP, fate(8, 7, "python3 worker.py", state="R", cpu_share=0.9)),
+        (TINI, APP, replace(BUSY, exit_signal=None, exit_code=0)),
+    ],
+    ids=[
+        "a shell's own sleep", "an idle helper", "cat", "tail", "sleep infinity", "an endless loop", "a long sleep",
+        "the program itself under an init", "a supervisor's service", "the program under a wrapper",
+        "ended by its own program", "ended by itself", "outlived its program", "born later", "finished its work",
+        "left by itself",
+    ],
+)  # fmt: skip
+def test_what_is_no_loss_stays_graceful(fates: Fates) -> None:
+    """Nothing was at work, or whoever ended it had the right to."""
+    verdict = judged(*fates)
+    assert (verdict.outcome, verdict.findings) == (Outcome.GRACEFUL, ()), verdict.reason
+
+
+def test_kill_0_is_no_decision_about_a_job() -> None:
+    """A script that signals its whole group signals itself, too; one that signals its child alone has decided it."""
+    own = sent(sender=7, name="start.sh")
+    spray = replace(BASH, signals=(sent(), own))
+    assert judged(TINI, spray, replace(BUSY, signals=(own,))).outcome is Outcome.LOSSY
+    assert judged(TINI, BASH, replace(BUSY, signals=(own,))).outcome is Outcome.GRACEFUL
+
+
+def test_a_script_s_helper_below_the_program_is_a_hint() -> None:
+    """`loop & exec server`: the server does not know of the helper, and nobody waits for it."""
+    looks = stopped(TINI, APP, replace(WORKER, waits_in="hrtimer_nanosleep"))
+    background = 1 << NUMBERS["INT"] - 1 | 1 << NUMBERS["QUIT"] - 1
+    table = (ProcessInfo(1001, 1, "tini", 0, 0, 0), ProcessInfo(1008, 1007, "python3 worker.py", 0, background, 0))
+    verdict = judge.judge(changed(looks, before=table), Scenario("a", Subject(image="any")))
+    assert verdict.outcome is Outcome.GRACEFUL
+    assert [(item.rule, item.severity) for item in verdict.findings] == [("ended-by-default", Severity.WARNING)]
+
+
+def test_an_open_connection_is_a_hint_and_waiting_for_its_answer_a_doubt() -> None:
+    """Many idle helpers keep a connection to a database."""
+    assert [item.rule for item in judged(TINI, APP, replace(WORKER, opened=1)).findings] == ["ended-by-default"]
+    reading = replace(WORKER, opened=1, waits_in="wait_woken")
+    assert judged(TINI, APP, reading).outcome is Outcome.INCONCLUSIVE
+
+
+def test_without_the_senders_a_known_group_signal_decides_and_nothing_else() -> None:
+    """`tini -g` and dumb-init say that they signal the group; else the program may have ended its job by itself."""
+    unheard = [replace(item, signals=None) for item in (TINI, APP, BUSY)]
+    assert judged(*unheard).outcome is Outcome.LOSSY
+    assert judged(replace(unheard[0], command="dumb-init python3 app.py"), *unheard[1:]).outcome is Outcome.LOSSY
+    for quiet in ("tini -- python3 app.py", "dumb-init --single-child python3 app.py", "dumb-init -c python3 app.py"):
+        assert judged(replace(unheard[0], command=quiet), *unheard[1:]).outcome is Outcome.INCONCLUSIVE
+    reported = judged(replace(unheard[0], command="tini -- python3 app.py"), *unheard[1:], log="worker died: signal 15")
+    assert reported.outcome is Outcome.LOSSY
+
+
+# ── Second signals and faults ────────────────────────────────────────────────────────────────────────────────────────
+
+TWICE = (sent(), sent(after_ms=5, sender=7, name="start.sh"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({"exit_code": 1}, Outcome.LOSSY),
+        ({"exit_code": None, "exit_signal": SIGTERM}, Outcome.LOSSY),
+        ({"exit_code": 0}, Outcome.GRACEFUL),
+        ({"exit_code": 143}, Outcome.GRACEFUL),
+        ({"exit_code": 1, "signals": TWICE[:1]}, Outcome.GRACEFUL),
+        ({"exit_code": 1, "signals": (sent(), sent(after_ms=9))}, Outcome.GRACEFUL),
+        (
+            {"exit_code": None, "exit_signal": SIGTERM, "signals": (*TWICE, sent(after_ms=900, sender=8))},
+            Outcome.GRACEFUL,
+        ),
+    ],
+    ids=["error", "default action", "finished", "128 + n", "once", "one sender, same signal", "raised again by itself"],
+)
+def test_an_error_after_a_second_signal_is_a_loss(changes: dict[str, object], outcome: Outcome) -> None:
+    """Many programs take it for the order to leave at once."""
+    worker = fate(8, 7, "python3 worker.py", **{"signals": TWICE, "end_ns": NS_PER_S} | changes)
+    verdict = judged(TINI, BASH, worker)
+    assert verdict.outcome is outcome, verdict.reason
+    if outcome is Outcome.LOSSY:
+        assert "SIGTERM from tini, then SIGTERM from start.sh 4 ms later" in verdict.reason
+        assert verdict.cause is not None
+        assert verdict.cause.id == "second-signal"
+
+
+def test_a_fault_of_a_worker_is_a_loss() -> None:
+    """PID 1 exits with 0 all the same. What somebody sent is no fault of its own."""
+    worker = fate(8, 7, "worker", exit_code=None, exit_signal=NUMBERS["SEGV"], end_ns=NS_PER_S)
+    verdict = judged(TINI, APP, worker)
+    assert verdict.outcome is Outcome.LOSSY
+    assert "`worker` (PID 8) crashed with SIGSEGV" in verdict.reason
+    assert verdict.cause is not None
+    assert verdict.cause.id == "crash-on-stop"
+    shot = replace(worker, signals=(sent(NUMBERS["SEGV"], sender=7, name="python3"),))
+    assert judged(TINI, APP, shot).outcome is Outcome.GRACEFUL
+
+
+# ── Records ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_old_records_are_judged_as_before() -> None:
+    """Nobody looked then, and nothing follows from that."""
+    seen = changed(stopped(TINI, APP, BUSY), fates=None)
+    assert judge.judge(seen, Scenario("a", Subject(image="any"))).outcome is Outcome.GRACEFUL
+
+
+pids = st.none() | st.integers(0, 6)
+fates_of_all_kinds = st.builds(
+    ProcessFate,
+    name=st.sampled_from(["sh", "python3", "sleep", "tini"]),
+    command=st.sampled_from(["", "sh -c x", "python3 a.py", "sleep 3", "sleep 1.2.3", "tini -g -- a"]),
+    pid=pids,
+    parent_pid=pids,
+    host_pid=st.none() | st.integers(1, 9),
+    end_ns=st.none() | st.integers(0, TOOK_NS),
+    born_ns=st.none() | st.integers(0, TOOK_NS),
+    exit_code=st.none() | st.integers(0, 255),
+    exit_signal=st.none() | st.integers(1, 64),
+    handling=st.none() | st.sampled_from(SignalDisposition),
+    signals=st.none()
+    | st.lists(
+        st.builds(ReceivedSignal, st.integers(1, 64), st.integers(0, TOOK_NS), pids, st.just("x")), max_size=3
+    ).map(tuple),
+    waits_in=st.sampled_from(["", "do_wait", "hrtimer_nanosleep", "wait_woken"]),
+    cpu_share=st.none() | st.floats(0, 4),
+    served=st.none() | st.integers(0, 2),
+    opened=st.none() | st.integers(0, 2),
+    group=st.none() | st.integers(1, 2),
+)
+
+
+@given(st.lists(fates_of_all_kinds, max_size=6).map(tuple))
+def test_every_record_is_read_and_a_loss_lives_before_the_stop(fates: Fates) -> None:
+    """Whoever was born after the stop began, or whose end nobody saw, is no loss of these rules; nothing raises."""
+    for lost in process_fates.lost_work(stopped(*fates)):
+        assert lost.process.born_ns is None
+        assert lost.process.end_ns
+        assert Grade.HINT <= lost.grade <= Grade.LOST
+        assert str(lost)
+
+
+@pytest.mark.parametrize(
+    ("line", "tells"),
+    [
+        ("job ended with -15", True),
+        ("Worker exited prematurely: signal 15 (SIGTERM) Job: 3.", True),
+        ("job failed: exit status 143", True),
+        ("backup: signal: terminated", True),
+        ("child process exited with code null SIGTERM", True),
+        ("batch 17 lost", True),
+        ("worker exited with code 0", False),
+        ("app: got SIGTERM, exiting", False),
+        ("SIGTERM: shutting down, 3 jobs finished", False),
+        ("listening on port 1435", False),
+        ("exit in 15 s", False),
+    ],
+)
+def test_words_about_lost_children_are_told_from_words_about_the_stop(line: str, tells: bool) -> None:
+    """Who received a signal is not who was ended by it."""
+    assert (log_hints.lost_child(f"started\n{line}\n", SIGTERM) == line) is tells
