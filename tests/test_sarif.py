@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from stop_harness.model import Cause, Finding, Outcome, Report, Severity, StaticFinding, Status, TrialResult
+from stop_harness.model import Advice, Cause, Finding, Outcome, Report, Severity, StaticFinding, Status, TrialResult
 from stop_harness.renderers import sarif
-from stop_harness.verdict.causes import CAUSES
 from stop_harness.verdict.rules import RULES
 from tests.reports_factory import realistic_report
 
@@ -95,10 +94,15 @@ def failing(status: Status, outcome: Outcome, cause: Cause | None = None, source
 
 def test_the_message_has_reason_cause_and_cure() -> None:
     """So that whoever sees it in a code review needs nothing else."""
-    report = failing(Status.FAIL, Outcome.CRASHED, Cause("crash-on-stop", "it wrote a traceback"), "a b/c.yaml")
+    advice = (Advice("Mend what it wrote.", "nginx", "daemon off;", "nginx.org"),)
+    cause = Cause("crash-on-stop", "it wrote a traceback", advice)
+    report = failing(Status.FAIL, Outcome.CRASHED, cause, "a b/c.yaml")
     (result, *_) = log(report)["runs"][0]["results"]
     assert "Cause (crash-on-stop): It wrote a traceback." in result["message"]["text"]
-    assert CAUSES["crash-on-stop"].cure in result["message"]["text"]
+    assert "For nginx: Mend what it wrote." in result["message"]["text"]
+    (rule,) = (item for item in log(report)["runs"][0]["tool"]["driver"]["rules"] if item["id"] == result["ruleId"])
+    assert "daemon off;" in rule["help"]["text"]
+    assert "daemon off;" in rule["help"]["markdown"]
     assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "a%20b/c.yaml"
     assert (result["kind"], result["level"]) == ("fail", "error")
 

@@ -96,6 +96,7 @@ from stop_harness.model.trend import (
     TrendSeries,
 )
 from stop_harness.model.verdict import (
+    Advice,
     Cause,
     ContainerVerdict,
     Finding,
@@ -115,6 +116,7 @@ __all__ = [
     "MOST_NAMES",
     "NS_PER_MS",
     "NS_PER_S",
+    "Advice",
     "Cause",
     "ClaimStatus",
     "Clock",

@@ -61,11 +61,31 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
+class Advice:
+    """What to change so that the next stop is graceful.
+
+    `program`: the program or runtime that it is for; empty: for any. `lines`: code or settings to copy; empty: none.
+    `source`: where it is written down. `proof`: the scenario of docs/field-guide.md that shows it; empty: it could not
+    be tried there.
+    """
+
+    text: str
+    program: str = ""
+    lines: str = ""
+    source: str = ""
+    proof: str = ""
+
+
+@dataclass(frozen=True)
 class Cause:
-    """Why a stop was not graceful: an id from `diagnosis.CAUSES` and the evidence in one sentence. `unknown` is one."""
+    """Why a stop was not graceful: an id from `causes.CAUSES` and the evidence in one sentence. `unknown` is one.
+
+    `advice`: what to do about it, in the shape that was seen first, then for the programs that were seen.
+    """
 
     id: str
     evidence: str
+    advice: tuple[Advice, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,14 @@ from stop_harness.model import (
 )
 from stop_harness.renderers.plots import drawing, plots
 from stop_harness.renderers.results import trial_section
-from stop_harness.renderers.sections import claims_text, remedy_text, statistics_text, task_text, trend_text
+from stop_harness.renderers.sections import (
+    advice_text,
+    claims_text,
+    remedy_text,
+    statistics_text,
+    task_text,
+    trend_text,
+)
 from stop_harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
@@ -131,6 +138,7 @@ def _view(report: Report) -> dict[str, Any]:
         ],
         "tasks": task_text.sections(report),
         "definition_findings": task_text.findings(report),
+        "causes": advice_text.sections(report),
         "remedies": remedy_text.sections(report),
         "advice": [
             (one_line(item.scenario), "–" if item.recommended_ns is None else timeout(item.recommended_ns), item.basis)
@@ -331,13 +339,14 @@ def _trial(result: TrialResult, detailed: bool) -> dict[str, Any]:
 
 def _details(result: TrialResult) -> dict[str, Any]:
     """What opens under a trial."""
-    seen, facts = result.observation, result.verdict.facts
+    seen, facts, cause = result.observation, result.verdict.facts, result.verdict.cause
     trial = trial_section.trial(result)
     error = f" ± {precise_seconds(facts.duration_error_ns)}" if facts.duration_error_ns is not None else ""
     load = "" if seen.load_average is None else f"{seen.load_average:.1f}"
     labelled = {
         "Derived from": seen.derivation.derived_from or "",
         "Cause": f"{trial.cause.id}: {trial.cause.evidence}" if trial.cause else "",
+        "Cure": " ".join(piece.text for piece in advice_text.pieces(cause)) if cause else "",
         "SIGKILL": f"{trial.sigkill_evidence.replace('_', ' ')}: {trial.sigkill_reason}".rstrip(": "),
         "Time taken from": f"{facts.duration_source}{error}" if facts.duration_source else "",
         "Stop signal": " from ".join(part for part in (trial.stop_signal, trial.stop_signal_source) if part),

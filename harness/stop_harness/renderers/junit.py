@@ -9,7 +9,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET  # nosec B405 # writes only
 
 from stop_harness import signals
-from stop_harness.model import NS_PER_S, Report, SkippedScenario, Status, TrialResult
+from stop_harness.model import NS_PER_S, Cause, Report, SkippedScenario, Status, TrialResult
+from stop_harness.renderers.sections import advice_text
 from stop_harness.verdict.losses import lost_requests
 from stop_harness.wording import (
     COMPLIANCE_WORDS,
@@ -77,7 +78,7 @@ def _case(result: TrialResult) -> ET.Element:
     outcome, reason = OUTCOME_WORDS[verdict.outcome], one_line(why(verdict))
     findings = "".join(f"\n{item.severity}: {item.rule}: {one_line(item.message)}" for item in verdict.findings)
     if verdict.cause is not None:
-        findings = f"\ncause: {verdict.cause.id}: {one_line(verdict.cause.evidence)}{findings}"
+        findings = f"\ncause: {verdict.cause.id}: {one_line(verdict.cause.evidence)}{_cures(verdict.cause)}{findings}"
     if verdict.status is Status.FAIL:
         ET.SubElement(case, "failure", type=outcome, message=reason).text = reason + findings
     elif verdict.status is Status.INCONCLUSIVE:
@@ -85,6 +86,15 @@ def _case(result: TrialResult) -> ET.Element:
     if seen.looks.logs.text:
         ET.SubElement(case, "system-out").text = printable(seen.looks.logs.text)
     return case
+
+
+def _cures(cause: Cause) -> str:
+    """What to do about it: a line each, the code below it."""
+    lines = []
+    for piece in advice_text.pieces(cause):
+        lines.append(f"cure: {piece.text}" + (f" ({piece.basis})" if piece.basis else ""))
+        lines += [f"    {line}" for line in piece.lines.splitlines()]
+    return "".join(f"\n{line}" for line in lines)
 
 
 _EXPECTATIONS = {Status.PASS: "met", Status.FAIL: "not met", Status.INCONCLUSIVE: "inconclusive"}

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from itertools import chain, islice
 
 from stop_harness.model import Report, Status, TrialResult
-from stop_harness.renderers.sections import claims_text, remedy_text, statistics_text, task_text, trend_text
+from stop_harness.renderers.sections import (
+    advice_text,
+    claims_text,
+    remedy_text,
+    statistics_text,
+    task_text,
+    trend_text,
+)
 from stop_harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
@@ -45,6 +52,7 @@ def render(report: Report) -> str:
         *_compliance(report),
         *_skipped(report),
         *_tasks(report),
+        *_causes(report),
         *_remedies(report),
         *_claims(report),
         *_statistics(report),
@@ -106,6 +114,26 @@ def _skipped(report: Report) -> list[str]:
     return [*(f"- Skipped: {_cell(item.scenario)}: {_cell(item.reason)}" for item in report.skipped), ""]
 
 
+def _causes(report: Report) -> list[str]:
+    """Why stops went wrong and what to do about it, with lines to copy."""
+    found = advice_text.sections(report)
+    lines = ["### Why, and what to do", ""] if found else []
+    for section in islice(found, MAX_SCENARIOS):
+        lines += [f"**{_cell(section.scenario)}**: {_cell(section.evidence)} [{section.id}]", ""]
+        for piece in section.advice:
+            lines += [f"- {_cell(piece.text)}" + (f" <sub>{_cell(piece.basis)}</sub>" if piece.basis else "")]
+            fenced = _fenced(piece.lines) if piece.lines else []
+            lines += ["", *(f"  {line}".rstrip() for line in fenced), ""] if fenced else []
+        lines += [] if lines[-1] == "" else [""]
+    return lines + (["", *_left_out(len(found), MAX_SCENARIOS, "causes")] if len(found) > MAX_SCENARIOS else [])
+
+
+def _fenced(text: str) -> list[str]:
+    """A block of code, whatever backticks are in it."""
+    fence = "`" * (3 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return [fence, *printable(text).split("\n"), fence]
+
+
 def _remedies(report: Report) -> list[str]:
     """What was tried against bad stops; lines to paste for the first cure of each."""
     lines = []
@@ -117,8 +145,7 @@ def _remedies(report: Report) -> list[str]:
         first = section.remedies[0].lines
         lines += [""] if first else []
         for paste in first:
-            fence = "`" * (3 + max((len(run) for run in re.findall("`+", paste.text)), default=0))
-            lines += [f"{paste.place}:", "", fence, printable(paste.text), fence, ""]
+            lines += [f"{paste.place}:", "", *_fenced(paste.text), ""]
         lines += [] if first else [""]
     return lines
 

@@ -7,10 +7,12 @@ shows it as a problem; an inconclusive trial has the kind `open`. Standard: OASI
 from __future__ import annotations
 
 import json
+from textwrap import indent
 from typing import Any
 
 from stop_harness.model import Finding, Report, Scenario, Severity, StaticFinding, Status, TrialResult
-from stop_harness.verdict.causes import CAUSES
+from stop_harness.renderers.sections import advice_text
+from stop_harness.renderers.sections.advice_text import AdviceText
 from stop_harness.verdict.rules import RULES, Rule
 from stop_harness.wording import one_line, sentence, trial_title
 
@@ -33,7 +35,7 @@ UNEXPECTED = Rule(
 def render(report: Report) -> str:
     """The log file as JSON text."""
     scenarios = {scenario.name: scenario for scenario in report.scenarios}
-    rules = (*RULES.values(), UNEXPECTED)
+    rules, cures = (*RULES.values(), UNEXPECTED), _cures(report)
     order = {rule.id: index for index, rule in enumerate(rules)}
     results = [
         _result(result, finding, scenarios[result.observation.scenario], order)
@@ -44,7 +46,7 @@ def render(report: Report) -> str:
     driver = {
         "name": "stop-harness",
         "semanticVersion": report.run.harness_version,
-        "rules": [_rule(rule) for rule in rules],
+        "rules": [_rule(rule, cures.get(rule.id, {})) for rule in rules],
     }
     run = {
         "tool": {"driver": driver},
@@ -67,14 +69,33 @@ def _findings(result: TrialResult) -> tuple[Finding, ...]:
     return found
 
 
-def _rule(rule: Rule) -> dict[str, Any]:
+def _rule(rule: Rule, cures: dict[str, AdviceText]) -> dict[str, Any]:
+    """A rule; its help ends with what to do about the stops of this run that broke it."""
+    text = f"{rule.requirement} {rule.why} Example: {rule.example} Source: {rule.source}."
+    plain = [f"- {item.text} ({item.basis})\n{indent(item.lines, '    ')}".rstrip() for item in cures.values()]
+    marked = [f"- {item.text} *{item.basis}*\n\n{indent(item.lines, '      ')}".rstrip() for item in cures.values()]
     return {
         "id": rule.id,
         "shortDescription": {"text": rule.requirement},
         "fullDescription": {"text": rule.why},
-        "help": {"text": f"{rule.requirement} {rule.why} Example: {rule.example} Source: {rule.source}."},
+        "help": {
+            "text": "\n".join([text, *(["", "What to do:", *plain] if plain else [])]),
+            **({"markdown": "\n\n".join([text, "**What to do**", *marked])} if marked else {}),
+        },
         "defaultConfiguration": {"level": LEVELS[rule.severity]},
     }
+
+
+def _cures(report: Report) -> dict[str, dict[str, AdviceText]]:
+    """Rule → what to do about the stops that broke it, each piece of advice once."""
+    found: dict[str, dict[str, AdviceText]] = {}
+    for result in report.results:
+        cause = result.verdict.cause
+        for finding in _findings(result):
+            if cause and finding.severity is Severity.ERROR and result.verdict.status is Status.FAIL:
+                of_rule = found.setdefault(finding.rule, {})
+                of_rule.update({piece.text: piece for piece in advice_text.pieces(cause)})
+    return found
 
 
 def _result(result: TrialResult, finding: Finding, scenario: Scenario, order: dict[str, int]) -> dict[str, Any]:
@@ -114,14 +135,13 @@ def _kind(status: Status, finding: Finding) -> str:
 
 
 def _message(result: TrialResult, finding: Finding) -> str:
-    """What happened, and why where the finding decided the outcome."""
+    """What happened, and why and what to do where the finding decided the outcome."""
     cause = result.verdict.cause
     text = f"{one_line(result.observation.scenario)}, {trial_title(result.observation)}: {sentence(finding.message)}"
     if cause is None or cause.id == "unknown" or finding.severity is not Severity.ERROR:
         return text
-    known = CAUSES.get(cause.id)
-    cure = f" {known.cure}" if known else ""
-    return f"{text} Cause ({cause.id}): {sentence(cause.evidence)}{cure}"
+    cures = "".join(f" {piece.text}" for piece in advice_text.pieces(cause))
+    return f"{text} Cause ({cause.id}): {sentence(cause.evidence)}{cures}"
 
 
 def _location(scenario: Scenario, file: str | None = None) -> dict[str, Any]:

@@ -21,7 +21,14 @@ from stop_harness.model import (
     TimeoutAdvice,
     TrialResult,
 )
-from stop_harness.renderers.sections import claims_text, remedy_text, statistics_text, task_text, trend_text
+from stop_harness.renderers.sections import (
+    advice_text,
+    claims_text,
+    remedy_text,
+    statistics_text,
+    task_text,
+    trend_text,
+)
 from stop_harness.renderers.sections.check_headline import headline, worst_status
 from stop_harness.renderers.sections.columns import (
     DIM,
@@ -125,7 +132,7 @@ def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unic
             lines += _task_lines(task, width, paint) if task.scenario == one_line(scenario.name) else []
         lines += ["", *(hanging("Amazon ECS", first.ecs, width) if first.ecs else [])] if results else []
         lines += _evidence_lines(results, width) if results else []
-        lines += _cause_lines(results, width)
+        lines += _cause_lines(results, width, paint)
         lines += _finding_lines(results, width, paint)
         lines += _definition_lines(task_text.findings(report, scenario.name), width, paint)
         worth_a_line = (item for item in report.statistics if item.scenario == row.scenario)
@@ -211,20 +218,23 @@ def _problem_lines(report: Report, width: int, paint: Paint) -> list[str]:
     left = MAX_PROBLEMS
     for status in (Status.FAIL, Status.INCONCLUSIVE):
         problems = [result for result in report.results if result.verdict.status is status]
-        for (scenario, reason, cause), group in groupby(problems, key=_scenario_and_reason):
+        for (scenario, reason, cause, cures), group in groupby(problems, key=_scenario_and_reason):
             if not left:
                 return [*lines, "  … and more; the report lists them all"]
             left -= 1
             names = _listed([_trial_name(result) for result in group])
             text = f"{scenario}, {names}: {reason}{cause}"
             lines += hanging(f"{STATUS_MARKS[status]} {status}", text, width, paint, _STATUS_COLOURS[status])
+            lines += [line for cure in cures for line in hanging("  cure", cure, width)]
     return lines
 
 
-def _scenario_and_reason(result: TrialResult) -> tuple[str, str, str]:
+def _scenario_and_reason(result: TrialResult) -> tuple[str, str, str, tuple[str, ...]]:
+    """What trials that are told in one line share; last the sentences of what to do, without the lines to copy."""
     cause = result.verdict.cause
     cause_text = f". Cause: {cause.evidence.rstrip('.')} [{cause.id}]" if cause else ""
-    return result.observation.scenario, why(result.verdict), cause_text
+    cures = tuple(piece.text for piece in advice_text.pieces(cause)) if cause else ()
+    return result.observation.scenario, why(result.verdict), cause_text, cures
 
 
 def _listed(names: list[str]) -> str:
@@ -357,14 +367,16 @@ def _ends_unseen(seen: Observation) -> bool:
     return any(record.lost_processes is None for record in records)
 
 
-def _cause_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
-    """Each cause once, in the words of the trial with the longest stop timeout."""
+def _cause_lines(results: tuple[TrialResult, ...], width: int, paint: Paint) -> list[str]:
+    """Each cause once, in the words of the trial with the longest stop timeout, and what to do about it."""
     causes = {result.verdict.cause.id: result.verdict.cause for result in results if result.verdict.cause}
-    return [
-        line
-        for item in causes.values()
-        for line in hanging("cause", f"{item.evidence.rstrip('.')}. [{item.id}]", width)
-    ]
+    lines = []
+    for item in causes.values():
+        lines += hanging("cause", f"{item.evidence.rstrip('.')}. [{item.id}]", width)
+        for piece in advice_text.pieces(item):
+            lines += hanging("cure", f"{piece.text} ({piece.basis})" if piece.basis else piece.text, width)
+            lines += [paint(f"            {line}".rstrip(), DIM) for line in piece.lines.splitlines()]
+    return lines
 
 
 def _finding_lines(results: tuple[TrialResult, ...], width: int, paint: Paint) -> list[str]:

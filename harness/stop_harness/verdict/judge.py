@@ -13,6 +13,7 @@ from stop_harness.evidence import (
     log_hints,
     planned_moment,
     process_tree,
+    runtimes,
     somebody_else,
     stop_sequence,
 )
@@ -43,6 +44,7 @@ from stop_harness.model import (
     Verdict,
 )
 from stop_harness.verdict import causes, losses, tasks
+from stop_harness.verdict.advice import with_advice
 from stop_harness.verdict.losses import ACCOUNTABLE
 from stop_harness.verdict.rules import RULES
 
@@ -75,7 +77,7 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
         facts = stop_sequence.facts(seen)
         outcome, rule, reason = _outcome(seen, facts, expectation)
         findings = ([_finding(rule, reason)] if rule else []) + _remarks(seen, facts, outcome)
-        cause = causes.cause(seen, facts, outcome)
+        cause = with_advice(causes.cause(seen, facts, outcome), seen)
         found.append(ContainerVerdict(record.name, outcome, reason, facts, tuple(findings), cause))
     worst = max(found, key=lambda item: (item.outcome.severity, _took(item)))
     facts = replace(
@@ -99,7 +101,7 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
     elif lost := losses.losses(observation):
         outcome, reason = Outcome.LOSSY, f"every container exited by itself{after}, but {' and '.join(lost)}"
         remarks = [_finding("lost-request", reason), *remarks]
-        cause = causes.cause(observation, facts, outcome)
+        cause = with_advice(causes.cause(observation, facts, outcome), observation)
     remarks += _remarks_on_requests(observation.traffic)
     status = _status(outcome, facts, expectation)
     if status is Status.FAIL and outcome in expectation.outcomes and expectation.within_ns is not None:
@@ -125,7 +127,7 @@ def _judge(observation: Observation, scenario: Scenario, expectation: Expectatio
     if status is Status.FAIL and outcome in expectation.outcomes and expectation.within_ns is not None:
         text = f"took {_seconds(facts.shutdown_duration_ns)}, expected within {_seconds(expectation.within_ns)}"
         findings.append(_finding("slow-stop", text))
-    cause = causes.cause(observation, facts, outcome)
+    cause = with_advice(causes.cause(observation, facts, outcome), observation, scenario.subject.image)
     return Verdict(observation.trial_id, outcome, status, reason, facts, tuple(findings), cause)
 
 
@@ -268,13 +270,9 @@ def _unaccepted_exit(record: StopRecord, after: str) -> tuple[Outcome, str, str]
     return Outcome.CRASHED, "exit-code-not-accepted", f"exited with code {code}{after}, which is not accepted"
 
 
-RUNTIME_ENDINGS = (
-    (2, ("HUP", "INT", "TERM", "USR1", "ALRM", "SEGV", "URG", "WINCH", "PROF", "PWR")),
-    (1, ("HUP", "INT", "TERM", "USR1", "ALRM", "SEGV", "VTALRM")),
-)
-"""(exit code, signals that this runtime catches by itself): Go, then ruby. At their end they raise the stop signal
-again; it is dropped for PID 1, and they leave with this code. A handler of the program's own adds nothing to these
-signals, and no other runtime catches as many. Measured: SigCgt fffffffd7fc1feff (Go), 42017e4f (ruby)."""
+RUNTIME_ENDINGS = {runtimes.GO: 2, runtimes.RUBY: 1}
+"""Exit codes of runtimes that catch the stop signal by themselves. At their end they raise it again; it is dropped for
+PID 1, and they leave with this code. A handler of the program's own adds nothing to the signals they catch."""
 
 PROMPT_NS = NS_PER_S
 """A runtime that only ends itself takes milliseconds; a program that fails in its own shutdown often takes longer."""
@@ -314,11 +312,8 @@ def _wrote_no_error(looks: Looks) -> bool:
 
 
 def _runtime_ending(process: ProcessInfo) -> int | None:
-    """The exit code with which the runtime of a process, told by the signals it catches, ends as PID 1."""
-    for code, caught in RUNTIME_ENDINGS:
-        if all(process.caught & (1 << (signals.NUMBERS[name] - 1)) for name in caught):
-            return code
-    return None
+    """The exit code with which the runtime of a process ends as PID 1."""
+    return RUNTIME_ENDINGS.get(runtimes.runtime(process) or "")
 
 
 def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> list[Finding]:

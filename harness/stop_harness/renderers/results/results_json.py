@@ -51,10 +51,7 @@ from stop_harness.renderers.results.statistics_document import (
     StatisticsDocument,
     StillRunningDocument,
 )
-from stop_harness.renderers.results.trial_document import (
-    CauseDocument,
-)
-from stop_harness.renderers.results.trial_section import trial
+from stop_harness.renderers.results.trial_section import cause, trial
 from stop_harness.wording import run_duration_ns, to_seconds
 
 if TYPE_CHECKING:
@@ -246,7 +243,7 @@ def _task(stop: TaskStop) -> TaskStopDocument:
                 shutdown_duration_s=to_seconds(item.duration_ns),
                 share=item.share,
                 on_longest_chain=item.on_longest_chain,
-                cause=CauseDocument(item.cause.id, item.cause.evidence) if item.cause else None,
+                cause=cause(item.cause),
             )
             for item in stop.containers
         ),

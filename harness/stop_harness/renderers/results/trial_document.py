@@ -90,12 +90,29 @@ class ProblemDocument:
 
 
 @dataclass(frozen=True)
+class AdviceDocument:
+    """What to change so that the next stop is graceful. It was not tried on this container."""
+
+    text: str
+    program: str
+    """The program or runtime it is for; empty for any."""
+    lines: str
+    """Code or settings to copy; empty for none."""
+    source: str
+    """Where it is written down."""
+    proof: str
+    """The scenario of docs/field-guide.md that shows it; empty where it could not be tried there."""
+
+
+@dataclass(frozen=True)
 class CauseDocument:
     """Why a stop was not graceful. Ids: docs/outcomes.md."""
 
     id: str
     evidence: str
     """One sentence."""
+    advice: tuple[AdviceDocument, ...] = ()
+    """What to do about it: first for the shape of the process tree, then for the programs that were seen."""
 
 
 @dataclass(frozen=True)

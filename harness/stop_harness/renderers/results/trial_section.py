@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from stop_harness import signals
 from stop_harness.model import (
     MOST_NAMES,
+    Cause,
     Clock,
     Event,
     EventKind,
@@ -15,6 +16,7 @@ from stop_harness.model import (
     TrialResult,
 )
 from stop_harness.renderers.results.trial_document import (
+    AdviceDocument,
     CauseDocument,
     EventDocument,
     FindingDocument,
@@ -64,7 +66,7 @@ def trial(result: TrialResult) -> TrialDocument:
         sigkill_after_s=to_seconds(facts.sigkill_after_ns),
         exited_before_stop=seen.record.exited_before_stop,
         complete=seen.record.complete,
-        cause=CauseDocument(verdict.cause.id, verdict.cause.evidence) if verdict.cause else None,
+        cause=cause(verdict.cause),
         cut_short=seen.derivation.cut_short,
         derived_from=seen.derivation.derived_from,
         findings=tuple(FindingDocument(item.rule, item.severity, item.message) for item in verdict.findings),
@@ -79,6 +81,14 @@ def trial(result: TrialResult) -> TrialDocument:
         log_truncated=seen.looks.logs.truncated,
         load_average=seen.load_average,
     )
+
+
+def cause(found: Cause | None) -> CauseDocument | None:
+    """A cause with what to do about it."""
+    if found is None:
+        return None
+    advice = (AdviceDocument(item.text, item.program, item.lines, item.source, item.proof) for item in found.advice)
+    return CauseDocument(found.id, found.evidence, tuple(advice))
 
 
 def timeline(seen: Observation) -> tuple[EventDocument, ...]:
