@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from stop_harness.engines.simulated import SimulatedEngine
 from stop_harness.model import Trial
 from stop_harness.plan import trials as plan
-from stop_harness.run import write_report
+from stop_harness.run import loading
 from stop_harness.scenario import discovery
 from stop_harness.trial import scheduler
 
@@ -42,10 +43,35 @@ def test_the_last_start_is_announced_once_and_starts_are_limited() -> None:
     assert 1 <= most <= 2
 
 
-def test_what_the_reports_need_is_loaded_ahead() -> None:
+def test_what_is_done_beside_the_first_start_is_over_before_any_stop() -> None:
+    """It begins once, with the first start, and no start is over before it is."""
+    begun, over, late = [], threading.Event(), []
+
+    def beside() -> Callable[[], object]:
+        begun.append(1)
+        timer = threading.Timer(0.05, over.set)
+        timer.start()
+        return timer.join
+
+    slots = scheduler.StartSlots(4, expected=8, beside_first=beside, after_last=lambda: None)
+
+    def start() -> None:
+        with slots:
+            pass
+        late.append(not over.is_set())
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(start) for _ in range(8)]:
+            done.result()
+    assert begun == [1]
+    assert late == [False] * 8
+
+
+def test_what_verdicts_and_reports_need_is_loaded_ahead() -> None:
     """Every module that is named; a name that does not exist would end the thread without a word."""
-    write_report.load_renderers().join(timeout=60)
-    assert set(write_report.RENDERERS_NEED) <= sys.modules.keys()
+    loading.verdicts()()
+    loading.plots()()
+    assert {*loading.FOR_VERDICTS, *loading.FOR_PLOTS} <= sys.modules.keys()
 
 
 def test_an_engine_that_performs_few_stops_at_once_gets_no_more_of_them() -> None:

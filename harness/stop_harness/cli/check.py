@@ -105,6 +105,7 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
     stop-harness check --build . --ready-tcp 8000 --timeout 10s --timeout 30s
     stop-harness check -- python3 server.py
     """
+    find = session.look_ahead(given["engine"]) if given["image"] or given["build"] else None
     from stop_harness.run import write_report
     from stop_harness.scenario import discovery
     from stop_harness.scenario.check_options import is_bare, scenario_of
@@ -124,7 +125,7 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
         sys.exit(_forecast(request, color, as_json))
     if sweep_start:
         sys.exit(_sweep_start(request, color, as_json))
-    outcome = session.perform(request, color)
+    outcome = session.perform(request, color, find)
     _print_check(outcome.report, color, as_json)
     if outcome.directory is not None:
         click.echo(f"\nreport: {outcome.directory / write_report.HTML_FILE}", err=as_json)

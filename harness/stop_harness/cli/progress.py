@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from stop_harness import units
 from stop_harness.engines.interface import Engine
 from stop_harness.model import NS_PER_S, EngineInfo, Plan, Status, Trial, TrialResult
-from stop_harness.renderers import terminal
 from stop_harness.wording import count_of, printable
 
 if TYPE_CHECKING:
@@ -63,6 +62,8 @@ class PlainProgress:
 
     def ended(self, result: TrialResult) -> None:
         """The verdict in one line."""
+        from stop_harness.renderers import terminal  # late: it is loaded beside the first start
+
         self._done += 1
         self._line(f"[{self._done}/{self._total}] {terminal.trial_line(result)}")
 
@@ -119,6 +120,8 @@ class LiveProgress:
             self._running.pop(result.observation.trial_id, None)
             self._counts[result.verdict.status] += 1
         if result.verdict.status is not Status.PASS:
+            from stop_harness.renderers import terminal
+
             self._print(terminal.trial_line(result))
 
     def close(self) -> None:

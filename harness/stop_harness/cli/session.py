@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from stop_harness.cli import exit_codes, terminal_output
 
 if TYPE_CHECKING:
     from stop_harness.cli.progress import LiveProgress, PlainProgress
+    from stop_harness.engines.docker.host import DockerHost
     from stop_harness.run.request import RunOutcome, RunRequest
     from stop_harness.trial.perform import Interruption
 
@@ -23,19 +25,27 @@ ONE_HANG_UP_S = 1.0
 """The shell and then the kernel send SIGHUP when a terminal closes: within milliseconds, and it is one hang-up."""
 
 
-def perform(request: RunRequest, color: str) -> RunOutcome:
+def look_ahead(engine: str) -> Callable[[], DockerHost] | None:
+    """Begin to look for the container engine, before the scenario is read, where that is what will be needed."""
+    from stop_harness.run import open_engine
+
+    return open_engine.look_ahead() if engine in {"auto", "docker"} else None
+
+
+def perform(request: RunRequest, color: str, find: Callable[[], DockerHost] | None = None) -> RunOutcome:
     """A run with progress on standard error, a signal ending it cleanly, a second one at once.
 
-    What the harness could not do that it was asked for is said at the end.
+    What the harness could not do that it was asked for is said at the end. `find`: what `look_ahead` gave.
     """
-    from stop_harness.run import pipeline
+    from stop_harness.run import pipeline, ready_engine
     from stop_harness.trial.perform import Interruption
 
     progress = progress_for(color)
     interruption = Interruption()
     Interrupts(interruption, progress).install()
     try:
-        outcome = pipeline.run(request, progress, interruption)
+        opener = ready_engine.opener(request, find) if find is not None else None
+        outcome = pipeline.run(request, progress, interruption, opener)
     finally:
         progress.close()
     for problem in outcome.problems:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stop_harness.engines.interface import Engine
 from stop_harness.errors import ChosenEngineError, EngineError, MissingExtra, UsageError, missing_extra, require_extra
 from stop_harness.model import DoctorLine, Scenario
+
+if TYPE_CHECKING:
+    from stop_harness.engines.docker.host import DockerHost
 
 NAMES = ("auto", "docker", "process", "ecs")
 
@@ -30,10 +36,46 @@ class TargetCluster:
     run_task: Path | None = None
 
 
+def find_docker() -> DockerHost:
+    """See `docker.host.find`."""
+    from stop_harness.engines.docker import host as docker_host
+
+    return docker_host.find()
+
+
+def look_ahead() -> Callable[[], DockerHost]:
+    """Begin to look for the container engine in a thread: it says who it is while the scenario is read.
+
+    Calling what this gives waits for the answer; gives and raises what `find_docker` does.
+    """
+    found: list[DockerHost | BaseException] = []
+
+    def look() -> None:
+        try:
+            found.append(find_docker())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            found.append(error)
+
+    thread = threading.Thread(target=look, name="look for an engine", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads
+        return find_docker
+
+    def answer() -> DockerHost:
+        thread.join()
+        if isinstance(found[0], BaseException):
+            raise found[0]
+        return found[0]
+
+    return answer
+
+
 def open_engine(
     name: str,
     run_id: str,
     *,
+    find: Callable[[], DockerHost] = find_docker,
     base_image: str | None = None,
     scenarios: tuple[Scenario, ...] = (),
     cluster: TargetCluster | None = None,
@@ -41,7 +83,8 @@ def open_engine(
 ) -> Chosen:
     """An engine for some scenarios: task definitions go to a local ECS endpoint on Docker, unless to `ecs` itself.
 
-    `witness`: bring ours to a container engine whose kernel is out of reach; see docs/witness.md.
+    `witness`: bring ours to a container engine whose kernel is out of reach; see docs/witness.md. `find`: gives the
+    container engine, where one is needed.
 
     Raises UsageError for an unknown name and EngineError if the named engine does not answer.
     """
@@ -49,12 +92,12 @@ def open_engine(
         return Chosen(_ecs(run_id, cluster or TargetCluster()))
     tasks = [item for item in scenarios if item.subject.task is not None]
     if not tasks or name not in {"auto", "docker"}:
-        return _container_engine(name, run_id, base_image, witness)
+        return _container_engine(name, run_id, base_image, witness, find)
     if len(tasks) == len(scenarios):
         return Chosen(local_ecs(run_id, witness=witness))
     from stop_harness.run.routing import RoutingEngine
 
-    chosen = _container_engine(name, run_id, base_image, witness)
+    chosen = _container_engine(name, run_id, base_image, witness, find)
     if chosen.fallback_reason is not None:
         return chosen  # without a container engine no task runs; the scenarios are skipped with the reason
     missing = missing_extra("ecs", "a task definition")  # the other scenarios need no extra
@@ -62,15 +105,17 @@ def open_engine(
     return Chosen(RoutingEngine(chosen.engine, lambda: local_ecs(run_id, witness=witness), no_tasks_because=why_not))
 
 
-def _container_engine(name: str, run_id: str, base_image: str | None, witness: bool) -> Chosen:
+def _container_engine(
+    name: str, run_id: str, base_image: str | None, witness: bool, find: Callable[[], DockerHost]
+) -> Chosen:
     if name == "docker":
-        return Chosen(_docker(run_id, base_image, witness))
+        return Chosen(_docker(run_id, base_image, witness, find))
     if name == "process":
         return Chosen(_process(run_id))
     if name != "auto":
         raise UsageError(f"--engine {name!r} is not known; allowed: {', '.join(NAMES)}")
     try:
-        return Chosen(_docker(run_id, base_image, witness))
+        return Chosen(_docker(run_id, base_image, witness, find))
     except ChosenEngineError:
         raise
     except EngineError as error:
@@ -104,10 +149,8 @@ def survey() -> tuple[DoctorLine, ...]:
     return tuple(lines)
 
 
-def _docker(run_id: str, base_image: str | None, witness: bool) -> Engine:
-    from stop_harness.engines.docker import host as docker_host
-
-    host = docker_host.find()
+def _docker(run_id: str, base_image: str | None, witness: bool, find: Callable[[], DockerHost]) -> Engine:
+    host = find()
     from stop_harness.engines.docker.engine import DockerEngine
 
     return DockerEngine(run_id, base_image=base_image, host=host, with_witness=witness)

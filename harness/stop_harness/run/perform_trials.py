@@ -9,17 +9,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stop_harness.engines.interface import Engine
-from stop_harness.model import Observation, Plan, Problem, ProblemKind, Status, Trial, TrialResult
+from stop_harness.model import Observation, Plan, Problem, ProblemKind, Scenario, Status, Trial, TrialResult
 from stop_harness.plan import trials as plan
-from stop_harness.report import claims
-from stop_harness.run import crash_report, write_report
+from stop_harness.run import crash_report, loading
 from stop_harness.run.request import Listener, RunRequest
 from stop_harness.run.routing import engine_of
 from stop_harness.trial import perform, scheduler, surroundings
-from stop_harness.verdict import judge
 
 if TYPE_CHECKING:
     from stop_harness.experiments import remedy_search
+    from stop_harness.report import claims
 
 
 def results_of(
@@ -85,7 +84,7 @@ def _derivable(request: RunRequest, planned: Plan) -> Iterator[TrialResult]:
         if item.trial_id in stands:
             for seen in _derived(item, stands[item.trial_id]):
                 if seen.trial_id not in stands:
-                    yield TrialResult(seen, judge.judge(seen, item.scenario))
+                    yield judged(seen, item.scenario)
 
 
 def _worker(
@@ -93,11 +92,16 @@ def _worker(
 ) -> Callable[[Trial], tuple[TrialResult, ...]]:
     """Performs a trial; gives its result, and behind it those that are derived from it."""
     slots = scheduler.MAX_JOBS if engine.info().remote else scheduler.start_slots()
-    starts = scheduler.StartSlots(slots, trials, write_report.load_renderers if request.report_dir else lambda: None)
+    starts = scheduler.StartSlots(
+        slots,
+        trials,
+        beside_first=loading.verdicts,
+        after_last=loading.plots if request.report_dir else lambda: None,
+    )
 
     def work(item: Trial) -> tuple[TrialResult, ...]:
         def keep(seen: Observation) -> bool:
-            passed = judge.judge(seen, item.scenario).status is Status.PASS
+            passed = judged(seen, item.scenario).verdict.status is Status.PASS
             return request.keep and not passed and not interruption.requested
 
         seen = perform.perform(
@@ -115,7 +119,7 @@ def _worker(
             and surroundings.says_shortage(seen.problem.message)
         ):
             raise surroundings.Shortage(seen.problem.message)
-        return tuple(TrialResult(each, judge.judge(each, item.scenario)) for each in (seen, *_derived(item, seen)))
+        return tuple(judged(each, item.scenario) for each in (seen, *_derived(item, seen)))
 
     return work
 
@@ -130,11 +134,20 @@ def _lost(item: Trial, engine: Engine, error: Exception) -> TrialResult:
     else:
         problem = Problem(ProblemKind.HARNESS_FAILED, f"a fault of the harness: {crash_report.note(error)}")
     seen = perform.not_performed(item, engine_of(engine, item.scenario), problem)
-    return TrialResult(seen, judge.judge(seen, item.scenario))
+    return judged(seen, item.scenario)
+
+
+def judged(seen: Observation, scenario: Scenario) -> TrialResult:
+    """With its verdict. The judge is imported late, beside the first start."""
+    from stop_harness.verdict import judge
+
+    return TrialResult(seen, judge.judge(seen, scenario))
 
 
 def _until_sure(request: RunRequest, planned: Plan, listener: Listener) -> claims.UntilSure:
     """The count of what is missing, announced."""
+    from stop_harness.report import claims
+
     done = request.resumption.done if request.resumption else frozenset()
     sure = claims.UntilSure(planned.trials, request.goal, request.max_repeat, done)
     if sure.places:
@@ -187,5 +200,5 @@ def search(
 def _end_running(interruption: perform.Interruption, request: RunRequest) -> None:
     interruption.end_trials()
     if request.report_dir:
-        write_report.load_renderers()  # while the engine is waited for, which may hang; half of what the report takes
+        loading.plots()  # while the engine is waited for, which may hang; half of what the report takes
     interruption.abort_running()

@@ -14,14 +14,13 @@ from stop_harness._version import VERSION
 from stop_harness.engines.interface import Engine
 from stop_harness.errors import StopHarnessError, SurroundingsError
 from stop_harness.model import Plan, RemedyTrial, Report, RunInfo, Status, StoredRun, TrialResult
-from stop_harness.report import build, redaction
+from stop_harness.report import redaction
 from stop_harness.run import crash_report, digest_key, perform_trials, ready_engine, store, write_report
 from stop_harness.run import open_engine as selection
 from stop_harness.run.recorder import Recorder
 from stop_harness.run.request import Listener, Resumption, RunOutcome, RunRequest, new_run_id
 from stop_harness.run.stored_runs import compared, report_of, run_file
 from stop_harness.trial import perform, reference
-from stop_harness.verdict import judge as verdict
 from stop_harness.wording import count_of
 
 
@@ -31,7 +30,7 @@ def run(
     interruption: perform.Interruption,
     open_engine: Callable[[str, str], selection.Chosen] | None = None,
 ) -> RunOutcome:
-    """Do a whole run. `open_engine` (name, run id) replaces the choice of an engine, for tests.
+    """Do a whole run. `open_engine` (name, run id) opens it in place of the usual opener.
 
     Raises the errors of `stop_harness.errors` for what keeps a run from starting; from the first trial on, everything
     that happens is in the report.
@@ -186,11 +185,13 @@ def _perform(
 def _shown(raw: TrialResult, hidden: redaction.Redaction) -> TrialResult:
     """A result without values, judged as the record will be that is written."""
     seen = hidden.observation(raw.observation)
-    return TrialResult(seen, verdict.judge(seen, hidden.scenario(seen.scenario)))
+    return perform_trials.judged(seen, hidden.scenario(seen.scenario))
 
 
 def _built(stored: StoredRun, results: tuple[TrialResult, ...], directory: store.RunDirectory | None) -> Report:
     """The report. Raises SurroundingsError, with what the trials came to, where the machine does not let it be made."""
+    from stop_harness.report import build  # late: it is loaded beside the first start
+
     try:
         return build.build(stored, tuple(result.verdict for result in results))
     except (MemoryError, OSError) as error:

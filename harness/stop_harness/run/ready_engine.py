@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from stop_harness.ecs.host_access import host_access, host_paths
 from stop_harness.engines.interface import SLOW_CAVEAT, WITNESS_CAVEAT, Engine
@@ -16,16 +17,22 @@ from stop_harness.run import open_engine, perform_trials
 from stop_harness.run.request import Listener, RunRequest
 from stop_harness.trial import scheduler
 
+if TYPE_CHECKING:
+    from stop_harness.engines.docker.host import DockerHost
+
 HURRIED_CLOSE_S = 1.0
 """Together with `scheduler.GIVE_UP_S` and the writing of the report, a second, less than the 5 s after which people
 kill."""
 
 
-def opener(request: RunRequest) -> Callable[[str, str], open_engine.Chosen]:
-    """Opens the engine that the request names, by (name, run id)."""
+def opener(
+    request: RunRequest, find: Callable[[], DockerHost] = open_engine.find_docker
+) -> Callable[[str, str], open_engine.Chosen]:
+    """Opens the engine that the request names, by (name, run id). `find`: as in `open_engine.open_engine`."""
     return lambda name, run_id: open_engine.open_engine(
         name,
         run_id,
+        find=find,
         base_image=request.base_image,
         scenarios=request.scenarios,
         cluster=request.cluster,

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from stop_harness.model import Report, StoredRun, Verdict
-from stop_harness.report import build
 from stop_harness.run import store
 from stop_harness.run.request import RunRequest
-from stop_harness.verdict import judge as verdict
-
-if TYPE_CHECKING:
-    pass
 
 
 def judge(stored: StoredRun) -> tuple[Verdict, ...]:
     """Today's verdicts on a stored run."""
+    from stop_harness.verdict import judge as verdict  # late, as below: what a run loads beside its first start
+
     scenarios = {item.name: item for item in stored.scenarios}
     return tuple(verdict.judge(seen, scenarios[seen.scenario]) for seen in stored.observations)
 
 
 def report_of(stored: StoredRun) -> Report:
     """A stored run, judged by today's rules, as a report."""
+    from stop_harness.report import build
+
     return build.build(stored, judge(stored))
 
 

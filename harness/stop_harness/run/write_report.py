@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,9 +14,6 @@ from stop_harness.trial import surroundings
 HTML_FILE = "report.html"
 JUNIT_FILE = "junit.xml"
 SARIF_FILE = "results.sarif"
-
-RENDERERS_NEED = ("matplotlib.backends.backend_svg", "matplotlib.backends.backend_agg", "matplotlib.figure")
-"""What the plots of every report import late, in this order."""
 
 
 def write(built: Report, directory: store.RunDirectory) -> tuple[str, ...]:
@@ -103,18 +97,3 @@ def without_plots() -> str | None:
     from stop_harness.renderers.plots import drawing
 
     return drawing.unavailable()
-
-
-def load_renderers() -> threading.Thread:
-    """Beside the last stops, in a thread: what the plots need takes half a second of CPU time to import."""
-
-    def load() -> None:
-        with contextlib.suppress(Exception):  # whoever needs it will fail, and say so
-            surroundings.require_room_for_libraries()
-            for module in RENDERERS_NEED:
-                importlib.import_module(module)
-
-    thread = threading.Thread(target=load, name="load renderers", daemon=True)
-    with contextlib.suppress(RuntimeError):  # no more threads: then they are loaded when they are needed
-        thread.start()
-    return thread

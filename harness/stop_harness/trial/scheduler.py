@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import resource
 import threading
@@ -96,18 +97,33 @@ def weight_on(engine: EngineInfo) -> Callable[[Trial], int]:
 
 
 class StartSlots:
-    """Held while a container starts: so many may start at the same moment. `after_last` is called once, by whichever
-    thread holds a slot when `expected` starts are over: from then on the machine only waits."""
+    """Held while a container starts: so many may start at the same moment.
 
-    def __init__(self, slots: int, expected: int, after_last: Callable[[], object]) -> None:
+    `beside_first` begins, with the first start, what can be done while we wait for that; what it gives waits for its
+    end, which every start does before it is over, so that no stop is disturbed. `after_last` is called once, by
+    whichever thread holds a slot when `expected` starts are over: from then on the machine only waits.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        expected: int,
+        *,
+        after_last: Callable[[], object],
+        beside_first: Callable[[], Callable[[], object]] = lambda: lambda: None,
+    ) -> None:
         self._free = threading.BoundedSemaphore(slots)
         self._lock = threading.Lock()
         self._left, self._after_last = expected, after_last
+        self._beside_first = functools.cache(beside_first)
 
     def __enter__(self) -> None:
         self._free.acquire()
+        with self._lock:
+            self._beside_first()
 
     def __exit__(self, *_exception: object) -> None:
+        self._beside_first()()
         self._free.release()
         with self._lock:
             self._left -= 1
