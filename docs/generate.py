@@ -1,4 +1,4 @@
-"""Write the parts of docs/ that follow from the code: outcomes.md, rules.md and the two JSON Schemas.
+"""Write the parts of docs/ that follow from the code: outcomes.md, rules.md, settings.md and the two JSON Schemas.
 
 python docs/generate.py            write them
 python docs/generate.py --check    exit with 1 if one of them is stale, and say which
@@ -30,6 +30,8 @@ from stop_harness.renderers import sarif
 from stop_harness.renderers.results import results_json
 from stop_harness.report.platforms import PLATFORMS
 from stop_harness.scenario import scenario_file
+from stop_harness.scenario.compose_keys import NOT_APPLIED
+from stop_harness.scenario.container_keys import KEYS
 from stop_harness.verdict.causes import CAUSES
 from stop_harness.verdict.rules import RULES
 
@@ -175,6 +177,47 @@ changes `--try-fixes` tries against it, the likeliest first; `everything` also f
 {causes}
 """
 
+SETTINGS_PAGE = """\
+# Settings of the container
+
+<!-- Written by docs/generate.py from the code; change it there, then `make docs`. -->
+
+What a container is given decides how it stops, so a stop is measured with it: as Docker and Podman are told, or not at
+all. In a scenario these are keys of [`subject`](scenarios.md#subject), for `check` they are options, and
+`check --compose` reads them from the file. Their values are those of Compose, except for what stands below.
+
+{names}
+
+- `env_file`: lines `KEY=VALUE`, relative to the scenario file. Later files win over earlier ones, `environment` over
+  all. `$NAME` stands for an earlier variable or one of the caller's, except in single quotes; a line that is no
+  assignment is a mistake. Like all [values](security.md), theirs are hidden in reports.
+- `volumes`: `./file-or-folder:/target[:ro]`, `name:/target`, `/target`, or a mapping with `type` (`bind`, `volume`,
+  `tmpfs`), `source`, `target`, `read_only`, `size`, `mode`. What is mounted from this machine has to lie in the
+  scenario file's folder, or the Compose file's, or, with `--volume`, in the folder where `check` is run; links are
+  followed, and refused where they lead out of it. A named volume is the trial's own: new for each trial, removed after
+  it.
+- `pid`, `ipc`, `network`: of other containers there are none. A network by name has to be there; it is not made.
+- `working_dir` is another name of `working_directory`.
+- `labels` beginning with `stop-harness.` are the harness's own.
+- `user`: a name has to be in the image; the engine takes any number.
+
+## What they may change about a stop, and who refuses them
+
+The engine `docker` applies all of them. What another engine cannot apply, it refuses with the reason below, and the
+scenario is skipped, which is no pass.
+
+{changes}
+
+## What is not applied
+
+Whatever a Compose file or a task definition asks for and the stop was measured without is named in one line in every
+report, with what it may change ([rule `not-applied`](rules.md)). Where the outcome may be another with it, the outcome
+is inconclusive. Keys of Compose that are not listed here and change nothing about the stop of one container are not
+spoken of.
+
+{compose}
+"""
+
 RULE = """\
 ### `{rule.id}` ({rule.severity})
 
@@ -245,6 +288,34 @@ def outcomes() -> str:
     )
 
 
+def container_settings() -> str:
+    """The page on what a container is given."""
+    return SETTINGS_PAGE.format(
+        names=_table(
+            ("`subject`", "`check`", "Compose", "container definition of ECS", "Docker Engine API"),
+            (
+                tuple(f"`{name}`" if name else "–" for name in (row.key, row.option, row.compose, row.task, row.api))
+                for row in KEYS
+            ),
+        ),
+        changes=_table(
+            ("key", "it may change", "engine `process`", "engine `ecs`, of an image"),
+            ((f"`{row.key}`", row.changes, row.process or "applied", row.ecs or "applied") for row in KEYS),
+        ),
+        compose=_table(
+            ("Compose", "it may change", "doubtful without it"),
+            ((f"`{item.key}`", item.changes, _doubtful(item.doubts)) for item in NOT_APPLIED),
+        ),
+    )
+
+
+def _doubtful(outcomes: tuple[Outcome, ...]) -> str:
+    """Which outcomes may be others."""
+    if len(outcomes) == len(Outcome) - 1:
+        return "every outcome"
+    return ", ".join(f"`{outcome}`" for outcome in outcomes) or "none"
+
+
 def schemas() -> dict[str, dict[str, Any]]:
     """File name → JSON Schema."""
     return {"scenario.schema.json": scenario_file.schema(), "results.schema.json": results_json.schema()}
@@ -252,7 +323,11 @@ def schemas() -> dict[str, dict[str, Any]]:
 
 def documents() -> dict[Path, str]:
     """Every generated file with what it must hold."""
-    texts = {DOCS / "outcomes.md": outcomes(), DOCS / "rules.md": rules()}
+    texts = {
+        DOCS / "outcomes.md": outcomes(),
+        DOCS / "rules.md": rules(),
+        DOCS / "settings.md": container_settings(),
+    }
     for name, schema in schemas().items():
         texts[DOCS / name] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     return texts

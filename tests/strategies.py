@@ -14,11 +14,15 @@ from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Clock,
+    ContainerSettings,
     EngineInfo,
     Event,
     EventKind,
     Exchange,
     Expectation,
+    HealthCheck,
+    Mount,
+    MountKind,
     Observation,
     Outcome,
     Preparation,
@@ -29,7 +33,9 @@ from stop_harness.model import (
     Subject,
     TrafficClient,
     TrafficKind,
+    Ulimit,
 )
+from stop_harness.scenario import setting_values
 
 SOURCE = "folder/file.yaml"
 """Where the generated scenarios are said to stand."""
@@ -67,12 +73,34 @@ def subjects(draw: st.DrawFn) -> Subject:
         entrypoint=draw(st.none() | words),
         command=draw(st.none() | words),
         environment=draw(pairs),
-        user=draw(st.none() | texts),
+        user=draw(st.none() | st.from_regex(r"[a-z][a-z0-9-]{0,8}(:[0-9]{1,4})?", fullmatch=True)),
         working_directory=draw(st.none() | texts),
         ports=tuple(draw(st.dictionaries(ports, st.none() | ports, max_size=3)).items()),
         init=draw(st.booleans()),
         memory_bytes=draw(st.none() | st.integers(1, 2**40)),
         pids_limit=draw(st.none() | st.integers(1, 4_194_304)),
+        settings=draw(container_settings()),
+    )
+
+
+@st.composite
+def container_settings(draw: st.DrawFn) -> ContainerSettings:
+    """Of every kind of value that a setting can have, some."""
+    targets = draw(st.lists(names.filter(lambda name: name.strip(".")), max_size=2, unique=True))
+    return ContainerSettings(
+        tty=draw(st.booleans()),
+        mounts=tuple(Mount(MountKind.VOLUME, f"/{name}", name, draw(st.booleans())) for name in targets),
+        cap_add=tuple(draw(st.lists(st.sampled_from(sorted(setting_values.CAPABILITIES)), max_size=2))),
+        ulimits=tuple(
+            Ulimit(name, soft, soft + 1)
+            for name, soft in draw(
+                st.dictionaries(st.sampled_from(sorted(setting_values.ULIMITS)), st.integers(0, 99), max_size=2)
+            ).items()
+        ),
+        nano_cpus=draw(st.none() | st.integers(1, 800).map(lambda hundredths: hundredths * 10_000_000)),
+        network=draw(st.none() | st.sampled_from(["none", "host", "shop_default"])),
+        labels=draw(pairs),
+        healthcheck=draw(st.none() | st.builds(HealthCheck, words.map(lambda found: ("CMD", *found)), durations_ns())),
     )
 
 
@@ -198,6 +226,7 @@ def yaml_of(scenario: Scenario) -> str:
             init=subject.init or None,
             memory=subject.memory_bytes,
             pids_limit=-1 if subject.pids_limit is None else subject.pids_limit,
+            **_settings(subject.settings),
         ),
         "ready": _present(
             log=ready.log,
@@ -231,6 +260,21 @@ def yaml_of(scenario: Scenario) -> str:
         ],
     }
     return yaml.safe_dump(data, sort_keys=False)
+
+
+def _settings(it: ContainerSettings) -> dict[str, Any]:
+    """Keys of `subject`, in the forms that people write."""
+    check = it.healthcheck
+    return _present(
+        tty=it.tty or None,
+        volumes=[f"{mount.source}:{mount.target}{':ro' if mount.read_only else ''}" for mount in it.mounts] or None,
+        cap_add=list(it.cap_add) or None,
+        ulimits={limit.name: {"soft": limit.soft, "hard": limit.hard} for limit in it.ulimits} or None,
+        cpus=None if it.nano_cpus is None else it.nano_cpus / 1e9,
+        network=it.network,
+        labels=dict(it.labels) or None,
+        healthcheck=check and {"test": list(check.test), "interval": units.format_duration(check.interval_ns or 0)},
+    )
 
 
 def _traffic(client: TrafficClient) -> dict[str, Any]:

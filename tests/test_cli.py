@@ -567,16 +567,19 @@ def test_pids_limits_are_those_of_scenario_files(
     assert "is not allowed; needed: a whole number from 1 to 4194304, or -1 for no limit" in answer.err
 
 
-def test_a_pids_limit_that_the_engine_does_not_apply_is_said() -> None:
-    """In one line, and only if one was asked for; a bare command is called by its name, and no Dockerfile is read."""
+def test_a_pids_limit_that_the_engine_does_not_apply_is_refused() -> None:
+    """With the reason, and only if one was asked for; a bare command is called by its name, and no Dockerfile is
+    read."""
     Path("app.py").write_text(APP)
     command = ["--timeout", "5s", "--ready-log", "ready", "--", PYTHON, "app.py", "word", "0", "0"]
-    answer = shell("check", "--pids-limit", 50, *command)
+    refused = shell("check", "--pids-limit", 50, *command)
+    assert refused.code == 3
+    assert "engine process does not apply `pids_limit`: it sets no limits" in " ".join(refused.out.split())
+    answer = shell("check", *command)
     assert answer.code == 0, answer.err
-    assert answer.err.count("not applied by the engine process: the pids limit of 50 (") == 1
     assert f"graceful: {Path(PYTHON).name} exited within" in " ".join(answer.out.split())
     assert "Dockerfile" not in answer.err
-    assert "not applied" not in shell("check", *command).err
+    assert "apply" not in answer.err
 
 
 def test_check_of_a_command_needs_no_file() -> None:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from stop_harness.errors import ScenarioError
 from stop_harness.model import NS_PER_MS, NS_PER_S, Expectation, Outcome, Readiness, Scenario, StopPlan, Subject
 from stop_harness.scenario import scenario_file
+from stop_harness.scenario.sections import SubjectSection
 from tests.strategies import SOURCE, scenarios, yaml_of
 
 SHIPPED = sorted((Path(__file__).parent.parent / "scenarios").glob("*.yaml"))
@@ -410,6 +411,7 @@ json_like = st.recursive(
 sections = ("version", "name", "description", "subject", "ready", "stop", "repeat", "expect", "traffic", "before_stop")
 keys = st.sampled_from((*sections, "image", "build", "command", "environment", "ports", "memory", "init", "entrypoint"))
 keys |= st.sampled_from(("log", "tcp", "http", "port", "path", "timeouts", "timeout", "signal", "after", "outcome"))
+keys |= st.sampled_from(tuple(SubjectSection.model_fields))
 keys |= st.sampled_from(("idle", "keep_alive", "stream", "exchanges", "send", "expect", "execute", "headers", "body"))
 
 

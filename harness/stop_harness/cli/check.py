@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -111,7 +112,8 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
     from stop_harness.scenario.check_options import is_bare, scenario_of
 
     command = tuple(context.meta.get("command", ()))
-    scenario = discovery.with_task(scenario_of(given, command, dict(os.environ)))
+    folder = Path(given["compose"][0]).parent if given["compose"] else Path()
+    scenario = discovery.with_files(discovery.with_task(scenario_of(given, command, dict(os.environ))), folder)
     if is_bare(given):
         named = context.get_parameter_source("engine") is click.core.ParameterSource.COMMANDLINE
         if named and given["engine"] not in {"auto", "process"}:

@@ -25,7 +25,8 @@ class ContainerRequest:
     """One container to create. `definition` is its container definition with the overrides applied.
 
     `links` are (runtime id, alias), `volumes_from` (runtime id, read only); `volumes` maps a task volume's name to
-    its host path, or to what distinguishes the engine's volume behind it.
+    its host path, or to what distinguishes the engine's volume behind it. `nano_cpus`, `memory_mib`: limits of the
+    whole task, which no container of it can exceed; None: none.
     """
 
     name: str
@@ -35,6 +36,9 @@ class ContainerRequest:
     links: tuple[tuple[str, str], ...] = ()
     volumes_from: tuple[tuple[str, bool], ...] = ()
     volumes: tuple[tuple[str, str], ...] = ()
+    pid_mode: str | None = None
+    nano_cpus: int | None = None
+    memory_mib: int | None = None
 
 
 @dataclass(frozen=True)

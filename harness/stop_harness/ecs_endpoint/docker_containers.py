@@ -335,22 +335,28 @@ def host_settings(request: ContainerRequest, prefix: str) -> dict[str, Any]:
     it = request.definition
     linux = it.get("linuxParameters", {})
     capabilities = linux.get("capabilities", {})
-    memory = max(it["memory"] * MEBIBYTE, LEAST_MEMORY_BYTES) if it.get("memory") else None
+    memory_mib = it.get("memory") or request.memory_mib
+    memory = max(memory_mib * MEBIBYTE, LEAST_MEMORY_BYTES) if memory_mib else None
     optional = {
         "init": linux.get("initProcessEnabled"),
         "mem_limit": memory,
         "memswap_limit": memory,  # instances of ECS have no swap
         "mem_reservation": it["memoryReservation"] * MEBIBYTE if it.get("memoryReservation") else None,
+        "nano_cpus": request.nano_cpus,
         "cpu_shares": max(it["cpu"], 2) if it.get("cpu") else None,
         "privileged": it.get("privileged"),
         "read_only": it.get("readonlyRootFilesystem"),
         "shm_size": linux["sharedMemorySize"] * MEBIBYTE if linux.get("sharedMemorySize") else None,
         "cap_add": capabilities.get("add"),
         "cap_drop": capabilities.get("drop"),
-        "tmpfs": {item["containerPath"]: f"size={item['size']}m" for item in linux.get("tmpfs", ())} or None,
+        "tmpfs": {item["containerPath"]: _tmpfs(item) for item in linux.get("tmpfs", ())} or None,
         "dns": it.get("dnsServers"),
         "dns_search": it.get("dnsSearchDomains"),
         "extra_hosts": {item["hostname"]: item["ipAddress"] for item in it.get("extraHosts", ())} or None,
+        "security_opt": it.get("dockerSecurityOptions"),
+        "sysctls": {item["namespace"]: item["value"] for item in it.get("systemControls", ()) if "value" in item}
+        or None,
+        "pid_mode": request.pid_mode,
         "ulimits": [{"Name": u["name"], "Soft": u["softLimit"], "Hard": u["hardLimit"]} for u in it.get("ulimits", ())],
         "links": list(request.links) or None,
         "volumes_from": [f"{source}:{'ro' if read_only else 'rw'}" for source, read_only in request.volumes_from],
@@ -362,6 +368,10 @@ def host_settings(request: ContainerRequest, prefix: str) -> dict[str, Any]:
             for item in _ports(request)
         }
     return {key: value for key, value in optional.items() if value}
+
+
+def _tmpfs(item: dict[str, Any]) -> str:
+    return ",".join([f"size={item['size']}m", *item.get("mountOptions", ())])
 
 
 def _ports(request: ContainerRequest) -> list[dict[str, Any]]:

@@ -108,9 +108,7 @@ _IGNORED = (
     "repositoryCredentials",
     "resourceRequirements",
     "credentialSpecs",
-    "dockerSecurityOptions",
     "disableNetworking",
-    "systemControls",
 )
 
 

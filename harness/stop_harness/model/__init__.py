@@ -3,7 +3,8 @@
 Every record is frozen. Quantities carry their unit in the name; times are integer nanoseconds in memory and
 seconds in files and reports. Only the standard library is imported here. One file a stage: `scenario` (what is asked
 for, what will be done), `process` and `observation` (what happened), `verdict` (what it means), `report` (what is said,
-what helps), `statistics` (what many stops say), `trend` (how runs differ).
+what helps), `statistics` (what many stops say), `trend` (how runs differ); `settings` and
+`outcome` hold what several of them name.
 """
 
 from stop_harness.model.observation import (
@@ -27,6 +28,7 @@ from stop_harness.model.observation import (
     TrafficRecord,
     Vantage,
 )
+from stop_harness.model.outcome import Outcome
 from stop_harness.model.process import MOST_FATES, ProcessFate, ProcessInfo, ReceivedSignal, SignalDisposition
 from stop_harness.model.reliability import DEFAULT_GOAL, ClaimStatus, ReliabilityClaim, ReliabilityGoal
 from stop_harness.model.report import (
@@ -58,7 +60,6 @@ from stop_harness.model.scenario import (
     NS_PER_S,
     Exchange,
     Expectation,
-    Outcome,
     Plan,
     Positions,
     Preparation,
@@ -72,6 +73,16 @@ from stop_harness.model.scenario import (
     TrafficClient,
     TrafficKind,
     Trial,
+)
+from stop_harness.model.settings import (
+    AS_THE_IMAGE,
+    NO_CHECK,
+    ContainerSettings,
+    HealthCheck,
+    Mount,
+    MountKind,
+    NotApplied,
+    Ulimit,
 )
 from stop_harness.model.statistics import (
     CurvePoint,
@@ -109,11 +120,13 @@ from stop_harness.model.verdict import (
 
 __all__ = [
     "ASSUMED",
+    "AS_THE_IMAGE",
     "DEFAULT_GOAL",
     "DEFAULT_PIDS_LIMIT",
     "ECS_STOP_TIMEOUT_S",
     "MOST_FATES",
     "MOST_NAMES",
+    "NO_CHECK",
     "NS_PER_MS",
     "NS_PER_S",
     "Advice",
@@ -125,6 +138,7 @@ __all__ = [
     "ComplianceStatus",
     "Configuration",
     "ContainerRecord",
+    "ContainerSettings",
     "ContainerShare",
     "ContainerVerdict",
     "CurvePoint",
@@ -139,9 +153,13 @@ __all__ = [
     "Expectation",
     "Finding",
     "GracefulShare",
+    "HealthCheck",
     "LeftOut",
     "LogTail",
     "Looks",
+    "Mount",
+    "MountKind",
+    "NotApplied",
     "Observation",
     "Outcome",
     "Paste",
@@ -203,6 +221,7 @@ __all__ = [
     "Trial",
     "TrialResult",
     "TriedRemedy",
+    "Ulimit",
     "Vantage",
     "Verdict",
 ]

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from stop_harness.model.observation import EngineInfo, Observation
+from stop_harness.model.outcome import Outcome
 from stop_harness.model.reliability import ReliabilityClaim
 from stop_harness.model.run import RunInfo, RunWarning
-from stop_harness.model.scenario import Outcome, Scenario, SkippedScenario
+from stop_harness.model.scenario import Scenario, SkippedScenario
 from stop_harness.model.statistics import ScenarioStatistics
 from stop_harness.model.trend import Comparison
 from stop_harness.model.verdict import Cause, Finding, SigkillEvidence, Status, Verdict

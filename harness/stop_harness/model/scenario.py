@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from stop_harness.model.outcome import Outcome
+from stop_harness.model.settings import AS_THE_IMAGE, ContainerSettings, NotApplied
+
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 
@@ -18,38 +21,6 @@ DEFAULT_PIDS_LIMIT = 4096
 """Processes and threads that a subject may have where its scenario says nothing: OpenShift's default for a pod, twice
 Podman's for a container, an eighth of Linux's smallest `pid_max` (32,768). Docker's own default is no limit: a subject
 that forks without end would take the machine, and the harness with it."""
-
-
-class Outcome(StrEnum):
-    """What one trial came to; exactly one. `docs/outcomes.md` describes each."""
-
-    GRACEFUL = "graceful"
-    LOSSY = "lossy"
-    KILLED = "killed"
-    CRASHED = "crashed"
-    OOM_KILLED = "oom_killed"
-    NOT_RUNNING = "not_running"
-    INCONCLUSIVE = "inconclusive"
-
-    @property
-    def severity(self) -> int:
-        """How bad it is among the outcomes, 0 for the best; the worst one decides for a task with several containers,
-        and of outcomes that are equally frequent."""
-        return _BEST_FIRST.index(self)
-
-
-_BEST_FIRST = (
-    Outcome.GRACEFUL,
-    Outcome.INCONCLUSIVE,
-    Outcome.NOT_RUNNING,
-    Outcome.LOSSY,
-    Outcome.KILLED,
-    Outcome.CRASHED,
-    Outcome.OOM_KILLED,
-)
-"""Doubt outweighs what went well, and every proof of a failure outweighs doubt. Among the proofs the worse is what a
-longer stop timeout cures less: work was lost in spite of an orderly exit, the time was not enough, the program failed,
-the memory was not enough."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +64,7 @@ class Subject:
 
     `entrypoint` and `command` are None where the image's own apply. `ports` maps container port to a fixed host
     port, None meaning that the engine picks a free one. `memory_bytes`, `pids_limit` (processes and threads) None: no
-    limit of ours.
+    limit of ours. `settings`: everything else that a container is started with.
     """
 
     image: str | None = None
@@ -112,6 +83,7 @@ class Subject:
     task_file: str | None = None
     task_images: tuple[tuple[str, str], ...] = ()
     task: TaskDefinition | None = None
+    settings: ContainerSettings = AS_THE_IMAGE
 
 
 @dataclass(frozen=True)
@@ -254,6 +226,8 @@ class Positions:
 class Scenario:
     """One scenario file. `source` is the path it came from, None where there was no file (`check IMAGE`).
 
+    `not_applied`: what its subject's file asks for (a Compose file, a task definition) and stops are measured without.
+
     `positions` are for messages: two scenarios that differ in them alone are equal, and they are not stored. They are
     empty for a scenario without a file and for one that was read from a stored run.
     """
@@ -268,6 +242,7 @@ class Scenario:
     traffic: tuple[TrafficClient, ...] = ()
     before_stop: tuple[Preparation, ...] = ()
     source: str | None = None
+    not_applied: tuple[NotApplied, ...] = ()
     # `exclude` is read by pydantic, which writes the run's files from these records.
     positions: Positions = field(default=Positions(), compare=False, repr=False, metadata={"exclude": True})
 

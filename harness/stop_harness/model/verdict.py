@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stop_harness.model.scenario import Outcome
+from stop_harness.model.outcome import Outcome
 
 
 class SigkillEvidence(StrEnum):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from stop_harness.ecs.host_access import host_access, host_paths
 from stop_harness.engines.interface import SLOW_CAVEAT, WITNESS_CAVEAT, Engine
 from stop_harness.errors import BaseImageMissing, EngineError, ScenarioError
-from stop_harness.model import DEFAULT_PIDS_LIMIT, Plan, Scenario, SkippedScenario
+from stop_harness.model import Plan, Scenario, SkippedScenario
 from stop_harness.plan import trials as plan
 from stop_harness.run import open_engine, perform_trials
 from stop_harness.run.request import Listener, RunRequest
@@ -67,7 +67,6 @@ def ready(
         in_a_hurry = isinstance(error, KeyboardInterrupt)
         close(engine, lambda: in_a_hurry)
         raise
-    _say_limits_not_applied(request.scenarios, engine, listener)
     for caveat in engine.info().caveats:
         if caveat.startswith((WITNESS_CAVEAT, SLOW_CAVEAT)):
             listener.note(caveat)
@@ -113,14 +112,6 @@ def _say_host_access(request: RunRequest, listener: Listener) -> None:
             document = json.loads(item.subject.task.document)
             for sentence in host_access(document["containerDefinitions"], host_paths(document)):
                 listener.note(f"{item.name}: {sentence}")
-
-
-def _say_limits_not_applied(scenarios: tuple[Scenario, ...], engine: Engine, listener: Listener) -> None:
-    """The process engine sets no pids limit. The default is nobody's wish and is not spoken of."""
-    asked = [item for item in scenarios if item.subject.pids_limit not in {None, DEFAULT_PIDS_LIMIT}]
-    if asked and engine.info().name == "process":
-        said = ", ".join(f"{item.subject.pids_limit} ({item.name})" for item in asked)
-        listener.note(f"not applied by the engine process: the pids limit of {said}")
 
 
 def _require_something_to_run(planned: Plan, reason: str) -> None:

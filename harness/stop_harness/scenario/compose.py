@@ -13,11 +13,10 @@ import yaml
 from stop_harness import units
 from stop_harness.errors import UsageError
 from stop_harness.model import ECS_STOP_TIMEOUT_S, NS_PER_S
+from stop_harness.scenario import variables
 
 COMPOSE_STOP_TIMEOUT_S = 10
 """Compose's default `stop_grace_period`."""
-
-_VARIABLE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)(?:(:?[-?])([^}]*))?\})")
 
 
 def service_data(text: str, service: str, source: str, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -128,16 +127,4 @@ def _substitute(value: Any, environment: Mapping[str, str]) -> Any:
         return {key: _substitute(item, environment) for key, item in value.items()}
     if isinstance(value, list):
         return [_substitute(item, environment) for item in value]
-    return _VARIABLE.sub(lambda match: _variable(match, environment), value) if isinstance(value, str) else value
-
-
-def _variable(match: re.Match[str], environment: Mapping[str, str]) -> str:
-    if match[0] == "$$":
-        return "$"
-    name, operator, text = match[1] or match[2], match[3] or "", match[4] or ""
-    found = environment.get(name)
-    if found is not None and not (operator.startswith(":") and not found):
-        return found
-    if operator.endswith("?"):
-        raise UsageError(f"variable {name} is needed: {text or 'it is not set'}")
-    return text
+    return variables.substituted(value, environment) if isinstance(value, str) else value

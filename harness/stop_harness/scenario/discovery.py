@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
 from stop_harness.errors import ScenarioError, UsageError
-from stop_harness.model import NS_PER_S, Scenario
+from stop_harness.model import NS_PER_S, MountKind, Scenario
+from stop_harness.scenario import env_file
 from stop_harness.scenario import scenario_file as scenario_format
 
 _CARRIES_VERSION = re.compile(r"^version\s*:", re.MULTILINE)
@@ -31,7 +34,7 @@ def load(paths: tuple[Path, ...]) -> tuple[Scenario, ...]:
             _refuse_other_formats(text, file)
             scenario = scenario_format.parse(text, str(file))
             _check_disk(scenario)
-            scenario = with_task(scenario)
+            scenario = with_files(with_task(scenario), file.parent)
         except ScenarioError as error:
             problems += error.problems
             continue
@@ -59,6 +62,58 @@ def with_task(scenario: Scenario) -> Scenario:
     if stop.own_timeouts:
         stop = replace(stop, timeouts_ns=(task_definition.longest_chain(task)[1] * NS_PER_S,))
     return replace(scenario, subject=replace(scenario.subject, task=task), stop=stop)
+
+
+def with_files(scenario: Scenario, folder: Path) -> Scenario:
+    """The scenario with what its subject's settings name on disk: variables of `env_file`, seccomp profiles, and bind
+    mounts, which have to be inside `folder`. Raises ScenarioError."""
+    subject, problems = scenario.subject, list[str]()
+    settings = subject.settings
+    pairs: dict[str, str] = {}
+    for index, file in enumerate(settings.env_files):
+        try:
+            pairs.update(env_file.pairs(_read(Path(file)), file, os.environ))
+        except ScenarioError as error:
+            where = f"{scenario.location('subject', 'env_file', index)}: subject.env_file: "
+            problems += [where + problem.removeprefix(f"{file}:1:1: ") for problem in error.problems]
+    for index, mount in enumerate(settings.mounts):
+        if mount.kind is MountKind.BIND and (problem := _not_mountable(mount.source or "", folder)):
+            problems.append(f"{scenario.location('subject', 'volumes', index)}: subject.volumes: {problem}")
+    options = tuple(_security_option(option, scenario, folder, problems) for option in settings.security_opt)
+    if problems:
+        raise ScenarioError(tuple(problems))
+    environment = tuple({**pairs, **dict(subject.environment)}.items())
+    settings = replace(settings, security_opt=options)
+    return replace(scenario, subject=replace(subject, environment=environment, settings=settings))
+
+
+def _not_mountable(source: str, folder: Path) -> str | None:
+    """Why a path must not or cannot be mounted; links are followed, so that none leads out of the folder."""
+    if source.startswith("~") or not Path(source).resolve().is_relative_to(folder.resolve()):
+        return (
+            f"{source} is outside of {folder.resolve()}; only what lies there is mounted, so that a scenario cannot "
+            "reach the rest of this machine: copy it there"
+        )
+    return None if Path(source).exists() else f"there is no file or folder {source}"
+
+
+def _security_option(option: str, scenario: Scenario, folder: Path, problems: list[str]) -> str:
+    """A profile of seccomp is sent as text, as Docker's own client does it."""
+    name, _, value = option.partition("=" if "=" in option else ":")
+    if name != "seccomp" or value == "unconfined":
+        return option
+    where = f"{scenario.location('subject', 'security_opt')}: subject.security_opt: seccomp: "
+    path = folder / value
+    if problem := _not_mountable(str(path), folder):
+        problems.append(where + problem)
+        return option
+    try:
+        return f"seccomp={json.dumps(json.loads(_read(path)))}"
+    except ScenarioError as error:
+        problems.extend(where + problem for problem in error.problems)
+    except ValueError as error:
+        problems.append(f"{where}{path}: not valid JSON: {error}")
+    return option
 
 
 def _files(paths: tuple[Path, ...]) -> tuple[Path, ...]:

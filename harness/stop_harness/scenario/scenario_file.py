@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import posixpath
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,16 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from stop_harness.errors import ScenarioError
-from stop_harness.model import NS_PER_S, Expectation, Readiness, Scenario, StopPlan, Subject
+from stop_harness.model import (
+    NS_PER_S,
+    ContainerSettings,
+    Expectation,
+    MountKind,
+    Readiness,
+    Scenario,
+    StopPlan,
+    Subject,
+)
 from stop_harness.scenario import traffic as scenario_traffic
 from stop_harness.scenario.positions import Path, compose, show
 from stop_harness.scenario.sections import ReadySection, ScenarioFile, SubjectSection, allowed_keys
@@ -57,8 +67,8 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
     subject, ready, stop = file.subject, file.ready, file.stop
     folder = posixpath.dirname(source)
 
-    def beside(path: str | None) -> str | None:
-        return None if path is None else posixpath.normpath(posixpath.join(folder, path))
+    def beside(path: str) -> str:
+        return posixpath.normpath(posixpath.join(folder, path))
 
     return Scenario(
         name=file.name,
@@ -66,7 +76,7 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
         source=source,
         subject=Subject(
             image=subject.image,
-            build_directory=beside(subject.build),
+            build_directory=None if subject.build is None else beside(subject.build),
             dockerfile=subject.dockerfile,
             build_args=tuple(subject.build_args.items()),
             entrypoint=_tuple(subject.entrypoint),
@@ -78,8 +88,9 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             init=subject.init,
             memory_bytes=subject.memory,
             pids_limit=_pids_limit(subject),
-            task_file=beside(subject.task_definition),
+            task_file=None if subject.task_definition is None else beside(subject.task_definition),
             task_images=tuple(subject.images.items()),
+            settings=_settings(subject, beside),
         ),
         readiness=Readiness(
             log=ready.log,
@@ -109,6 +120,40 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             )
             for section in file.expect
         ),
+    )
+
+
+def _settings(subject: SubjectSection, beside: Callable[[str], str]) -> ContainerSettings:
+    mounts = (
+        replace(mount, source=beside(mount.source))
+        if mount.kind is MountKind.BIND and mount.source is not None and not mount.source.startswith("~")
+        else mount
+        for mount in (*subject.volumes, *subject.tmpfs)
+    )
+    return ContainerSettings(
+        tty=subject.tty,
+        stdin_open=subject.stdin_open,
+        env_files=tuple(beside(path) for path in subject.env_file),
+        mounts=tuple(mounts),
+        read_only=subject.read_only,
+        cap_add=tuple(subject.cap_add),
+        cap_drop=tuple(subject.cap_drop),
+        security_opt=tuple(subject.security_opt),
+        privileged=subject.privileged,
+        ulimits=tuple(subject.ulimits),
+        nano_cpus=subject.cpus,
+        cpu_shares=subject.cpu_shares,
+        memory_swap_bytes=subject.memory_swap,
+        shm_size_bytes=subject.shm_size,
+        pid=subject.pid,
+        ipc=subject.ipc,
+        network=subject.network,
+        hostname=subject.hostname,
+        extra_hosts=tuple(subject.extra_hosts),
+        healthcheck=subject.healthcheck.made() if subject.healthcheck is not None else None,
+        sysctls=tuple(subject.sysctls),
+        labels=tuple(subject.labels),
+        platform=subject.platform,
     )
 
 

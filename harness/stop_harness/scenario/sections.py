@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AliasChoices,
     BeforeValidator,
     Field,
     StringConstraints,
@@ -21,6 +23,27 @@ from stop_harness.model import (
     Outcome,
 )
 from stop_harness.scenario import traffic as scenario_traffic
+from stop_harness.scenario.setting_values import (
+    Capabilities,
+    Cpus,
+    CpuShares,
+    ExtraHosts,
+    HealthCheckSection,
+    Hostname,
+    IpcNamespace,
+    Labels,
+    Mounts,
+    Network,
+    OneOrMoreTexts,
+    PidNamespace,
+    PlatformName,
+    Security,
+    Swap,
+    Sysctls,
+    TmpfsMounts,
+    Ulimits,
+    User,
+)
 from stop_harness.scenario.traffic import Preparations, PreparationSection, TrafficSection
 from stop_harness.scenario.values import (
     Argv,
@@ -52,14 +75,42 @@ class SubjectSection(Section):
     entrypoint: Argv | None = Field(None, description="Replaces the image's ENTRYPOINT.")
     command: Argv | None = Field(None, description="Replaces the image's CMD.")
     environment: dict[str, RawText] = Field({}, description="Environment variables.")
-    user: Text | None = Field(None, description="User to run as.")
-    working_directory: Text | None = Field(None, description="Working directory in the container.")
+    env_file: OneOrMoreTexts = Field([], description="Files of KEY=VALUE lines; `environment` wins over them.")
+    user: User | None = Field(None, description="User to run as, or user:group, by name or number.")
+    working_directory: Text | None = Field(
+        None,
+        description="Working directory in the container; `working_dir` is the same.",
+        validation_alias=AliasChoices("working_directory", "working_dir"),
+    )
     ports: Ports = Field({}, description="Container ports to publish, with a fixed host port or none for a free one.")
     init: bool = Field(False, description="Run under the engine's init (`docker run --init`).")
     memory: Size | None = Field(None, description="Memory limit; swap is not given on top.")
     pids_limit: PidsLimit = Field(
         DEFAULT_PIDS_LIMIT, description="Most processes and threads at once; -1: no limit, as the engine is set."
     )
+    tty: bool = Field(False, description="Give it a terminal.")
+    stdin_open: bool = Field(False, description="Keep its standard input open.")
+    volumes: Mounts = Field([], description="Files and folders beside this file, volumes of its own, tmpfs.")
+    tmpfs: TmpfsMounts = Field([], description="Paths that are kept in memory, such as /run.")
+    read_only: bool = Field(False, description="Its root file system cannot be written to.")
+    cap_add: Capabilities = Field([], description="Capabilities beyond the engine's default.")
+    cap_drop: Capabilities = Field([], description="Capabilities of the default that it does not get.")
+    security_opt: Security = Field([], description="Security options, such as no-new-privileges.")
+    privileged: bool = Field(False, description="Every right on the engine's machine.")
+    ulimits: Ulimits = Field([], description="Resource limits, such as {nofile: 1024}.")
+    cpus: Cpus | None = Field(None, description="Most CPUs that it can use at once, such as 0.25.")
+    cpu_shares: CpuShares | None = Field(None, description="Weight against other containers when CPUs are short.")
+    memory_swap: Swap | None = Field(None, description="Memory and swap together; -1: as much swap as there is.")
+    shm_size: Size | None = Field(None, description="Size of /dev/shm.")
+    pid: PidNamespace | None = Field(None, description="`host`: it sees the processes of the engine's machine.")
+    ipc: IpcNamespace | None = Field(None, description="IPC namespace.")
+    network: Network | None = Field(None, description="`none`, `host`, `bridge`, or a network that the engine has.")
+    hostname: Hostname | None = Field(None, description="Its host name.")
+    extra_hosts: ExtraHosts = Field([], description="More names and addresses in its /etc/hosts.")
+    healthcheck: HealthCheckSection | None = Field(None, description="A health check in place of the image's.")
+    sysctls: Sysctls = Field([], description="Kernel parameters of its namespaces.")
+    labels: Labels = Field([], description="Labels beside the harness's own.")
+    platform: PlatformName | None = Field(None, description="Platform of the image, such as linux/arm64.")
     task_definition: Text | None = Field(
         None, description="JSON file with a task definition of Amazon ECS, relative to the scenario file."
     )
@@ -75,6 +126,20 @@ class SubjectSection(Section):
             raise ValueError(f"`{inside[0]}` belongs into the task definition; beside it only `images` is allowed")
         if self.build is None and (self.dockerfile or self.build_args):
             raise ValueError("`dockerfile` and `build_args` go with `build`")
+        return self
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> SubjectSection:
+        swap = self.memory_swap
+        if swap is not None and self.memory is None:
+            raise ValueError("`memory_swap` goes with `memory`")
+        if swap is not None and swap != -1 and swap < (self.memory or 0):
+            raise ValueError("`memory_swap` is memory and swap together, so at least `memory`")
+        targets = [posixpath.normpath(mount.target) for mount in (*self.volumes, *self.tmpfs)]
+        if twice := next((target for target in targets if targets.count(target) > 1), None):
+            raise ValueError(f"`volumes` and `tmpfs`: two mounts at {twice}")
+        if self.network == "host" and any(name.startswith("net.") for name, _ in self.sysctls):
+            raise ValueError("`sysctls`: net.* are those of the engine's machine where `network` is host")
         return self
 
 
@@ -198,6 +263,7 @@ _SECTIONS: dict[Any, dict[str, type[Section]]] = {
         "stop": StopSection,
         "expect": ExpectSection,
     },
+    SubjectSection: {"healthcheck": HealthCheckSection},
     ReadySection: {"http": HttpSection},
     TrafficSection: scenario_traffic.SECTIONS,
     scenario_traffic.TcpTraffic: {"exchanges": scenario_traffic.ExchangeSection},

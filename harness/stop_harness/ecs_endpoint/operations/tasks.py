@@ -8,6 +8,7 @@ import re
 import secrets
 import uuid
 
+from stop_harness.ecs import task_size
 from stop_harness.ecs.identifiers import is_name
 from stop_harness.ecs.stop_timeouts import FARGATE
 from stop_harness.ecs_endpoint import describe, lifecycle, validation
@@ -172,6 +173,9 @@ def _container_request(
         "task-definition-version": str(definition.revision),
         "cluster": run.cluster,
     }
+    limited_cpu, limited_memory = (
+        any(key in given for given in (definition.document, run.details["overrides"])) for key in ("cpu", "memory")
+    )
     volumes = [
         (volume["name"], volume.get("host", {}).get("sourcePath") or f"{run.id}-{index}")
         for index, volume in enumerate(definition.document.get("volumes", ()))
@@ -183,6 +187,9 @@ def _container_request(
         labels={LABEL + key: value for key, value in labels.items()},
         publish_ports=definition.document.get("networkMode", "bridge") in {"bridge", "host"},
         volumes=tuple(volumes),
+        pid_mode="host" if definition.document.get("pidMode") == "host" else None,
+        nano_cpus=task_size.nano_cpus(run.details["cpu"]) if limited_cpu else None,
+        memory_mib=task_size.mebibytes(run.details["memory"]) if limited_memory else None,
     )
 
 

@@ -11,6 +11,10 @@ import contextlib
 import threading
 from dataclasses import replace
 
+import docker
+
+from stop_harness.engines.docker import names
+from stop_harness.engines.docker.address import socket_file
 from stop_harness.engines.docker.calls import (
     CALL_ERRORS,
     CONNECTION_ERRORS,
@@ -32,7 +36,7 @@ from stop_harness.errors import EngineError
 from stop_harness.linux.process_connector import ProcessConnector
 from stop_harness.linux.signal_trace import SignalTrace
 from stop_harness.linux.silent_kills import Watches
-from stop_harness.model import Configuration, EngineInfo, Scenario, Trial
+from stop_harness.model import Configuration, EngineInfo, MountKind, Scenario, Trial
 
 
 class DockerEngine:
@@ -69,8 +73,13 @@ class DockerEngine:
         return replace(info, proves_lost_processes=self._connector is not None, caveats=caveats)
 
     def cannot_run(self, scenario: Scenario) -> str | None:
-        """Only whole tasks: they go to a local ECS endpoint on the same engine."""
-        return "a task definition needs an ECS endpoint" if scenario.subject.task is not None else None
+        """Whole tasks, which go to a local ECS endpoint on the same engine; and files of this machine on another."""
+        if scenario.subject.task is not None:
+            return "a task definition needs an ECS endpoint"
+        binds = any(mount.kind is MountKind.BIND for mount in scenario.subject.settings.mounts)
+        if binds and socket_file(self._host.address) is None:
+            return "files of this machine cannot be mounted: the engine is on another machine, or may be"
+        return None
 
     def configuration(self, scenario: Scenario) -> Configuration:
         """The image's `Config`, with the scenario's settings in place of its own."""
@@ -94,6 +103,8 @@ class DockerEngine:
             self._images.prepare(scenarios, progress)
             label = f"{RUN_LABEL}={self._run_id}"
             self._reaper = DockerReaper(self._run_id, self._host.address)
+            labels = {**self._labels, OWNER_LABEL: owner()}
+            names.check(self._client.api, scenarios, self._images.of, labels)
             self._events = EventStream(self._host, label)
             if self._host.info.proves_lost_processes:
                 with contextlib.suppress(OSError):  # then nothing is proved: lost_processes is None
@@ -103,7 +114,6 @@ class DockerEngine:
             elif self._wants_witness:
                 from stop_harness.engines.docker import witness
 
-                labels = {**self._labels, OWNER_LABEL: owner()}
                 self._connector, said = witness.bring(self._host, labels)
                 self._witness_caveat = WITNESS_CAVEAT + said
             if self._host.same_kernel:
@@ -111,6 +121,8 @@ class DockerEngine:
                     self._trace = SignalTrace()
         except CONNECTION_ERRORS as error:
             raise EngineError(f"{self._host.url}: the engine stopped answering: {error}") from None
+        except docker.errors.APIError as error:
+            raise EngineError(f"{self._host.url}: the images cannot be looked at: {in_one_line(error)}") from None
 
     def start(self, trial: Trial) -> DockerSubject:
         """Create and start the trial's container."""

@@ -21,7 +21,7 @@ from docker.utils import exclude_paths, parse_repository_tag
 from stop_harness.engines import reference_program
 from stop_harness.engines.interface import PrepareProgress, configure
 from stop_harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
-from stop_harness.model import Configuration, Scenario, Subject
+from stop_harness.model import Configuration, ContainerSettings, Scenario, Subject
 
 BASE_IMAGE_ARGUMENT = "BASE_IMAGE"
 """Build argument by which the shipped samples name their base image; set from STOP_HARNESS_BASE_IMAGE."""
@@ -47,6 +47,7 @@ class Build:
     dockerfile: str
     arguments: tuple[tuple[str, str], ...]
     text: str
+    platform: str | None = None
 
     @property
     def base_images(self) -> tuple[str, ...]:
@@ -112,7 +113,7 @@ class Images:
     def _key(self, scenario: Scenario) -> Subject | Build:
         subject = scenario.subject
         if subject.build_directory is None:
-            return Subject(image=subject.image)
+            return Subject(image=subject.image, settings=ContainerSettings(platform=subject.settings.platform))
         directory = Path(subject.build_directory)
         file = subject.dockerfile or "Dockerfile"
         try:
@@ -124,12 +125,14 @@ class Images:
 
         if self._base_image and BASE_IMAGE_ARGUMENT in build_inputs(text).arguments:
             arguments.setdefault(BASE_IMAGE_ARGUMENT, self._base_image)
-        return Build(scenario.name, directory, file, tuple(sorted(arguments.items())), text)
+        return Build(scenario.name, directory, file, tuple(sorted(arguments.items())), text, subject.settings.platform)
 
     def _find(self, scenario: Scenario, key: Subject, progress: PrepareProgress) -> None:
         assert key.image is not None
         try:
-            self._resolved[key] = self._local_id(key.image) or self._pull(key.image, progress)
+            platform = key.settings.platform
+            found = self._local_id(key.image) if platform is None else self._local_id_for(key.image, platform)
+            self._resolved[key] = found or self._pull(key.image, progress, platform)
         except docker.errors.APIError as error:
             raise ImageError(
                 f"{scenario.name}: image {key.image!r} is not on the engine and cannot be pulled: {_reason(error)}\n"
@@ -153,10 +156,20 @@ class Images:
         except docker.errors.ImageNotFound:
             return None
 
-    def _pull(self, name: str, progress: PrepareProgress) -> str:
+    def _local_id_for(self, name: str, platform: str) -> str | None:
+        """The image, if the engine has it for this platform."""
+        try:
+            image = self._client.images.get(name)
+        except docker.errors.ImageNotFound:
+            return None
+        wanted, found = platform.split("/"), [image.attrs.get(key) or "" for key in ("Os", "Architecture", "Variant")]
+        # `linux/arm64` is any variant of it.
+        return str(image.id) if wanted[:2] == found[:2] and (len(wanted) < 3 or wanted[2] in [*found[2:], ""]) else None
+
+    def _pull(self, name: str, progress: PrepareProgress, platform: str | None = None) -> str:
         progress(name, "pulling")
         repository, tag = parse_repository_tag(name)
-        image = self._client.images.pull(repository, tag=tag or "latest")
+        image = self._client.images.pull(repository, tag=tag or "latest", platform=platform)
         progress(name, "pulled")
         return str(image.id)
 
@@ -168,7 +181,8 @@ class Images:
 
     def _tag(self, build: Build) -> str:
         """A name made of everything the image depends on, so that an unchanged folder is never built again."""
-        digest = hashlib.sha256(repr((build.dockerfile, build.arguments)).encode())
+        depends_on = (build.dockerfile, build.arguments, *([build.platform] if build.platform else []))
+        digest = hashlib.sha256(repr(depends_on).encode())
         for image in build.base_images:
             digest.update((self._local_id(image) or image).encode())
         for path, size_mode_content in _context_files(build):
@@ -188,6 +202,7 @@ class Images:
                 tag=tag,
                 buildargs=dict(build.arguments),
                 labels=self._labels,
+                platform=build.platform,
                 rm=True,
                 forcerm=True,
                 decode=True,

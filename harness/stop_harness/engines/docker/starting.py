@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from docker.transport import UnixHTTPAdapter
 
+from stop_harness.engines.docker import settings
 from stop_harness.engines.docker.address import socket_file
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.model import Trial
@@ -60,9 +61,9 @@ def creation(trial: Trial, labels: dict[str, str], host: DockerHost) -> dict[str
         "stop_signal": trial.scenario.stop.signal,
         "init": True if subject.init else None,
         "pids_limit": subject.pids_limit,
-        # Podman's default network has another name; naming Docker's saves a look-up.
-        "network": None if host.podman else "bridge",
         **(limits if subject.memory_bytes else {}),
+        **settings.arguments(subject.settings, trial, labels, host),
     }
     given = {key: value for key, value in optional.items() if value is not None}
+    labels = {**dict(subject.settings.labels), **labels}
     return {"environment": dict(subject.environment), "ports": ports, "labels": labels, **given}

@@ -32,6 +32,7 @@ from stop_harness.engines.docker.host_processes import PidOne
 from stop_harness.engines.docker.reached import Reached
 from stop_harness.engines.docker.reading import State
 from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
+from stop_harness.engines.docker.settings import volume_name
 from stop_harness.engines.docker.starting import creation
 from stop_harness.engines.interface import EngineRecord, SubjectFailed
 from stop_harness.errors import EngineError
@@ -44,6 +45,7 @@ from stop_harness.model import (
     Event,
     EventKind,
     LogTail,
+    MountKind,
     Problem,
     ProblemKind,
     ProcessInfo,
@@ -52,6 +54,9 @@ from stop_harness.model import (
     Trial,
     Vantage,
 )
+
+LOOPBACK = "127.0.0.1"
+"""Where a container is reached that is in the network of the engine's machine, if that is this one."""
 
 EXECUTE_PATIENCE_S = 600
 """For a command beside the subject, which has no timeout of its own."""
@@ -85,6 +90,7 @@ class DockerSubject:
         self._found_running = True
         self._pid_one = 0
         self._local_pid_one: PidOne | None = None
+        self._volumes: tuple[str, ...] = ()
         self._aborted = threading.Event()
         self.stop_signal: int | None = None
         self.stop_signal_source: str | None = None
@@ -96,7 +102,11 @@ class DockerSubject:
 
     def start(self, image: str, labels: dict[str, str]) -> None:
         """Create, start, and read which stop signal applies. Raises SubjectFailed or EngineError."""
-        given = creation(self._trial, {**labels, OWNER_LABEL: owner()}, self._host)
+        labels = {**labels, OWNER_LABEL: owner()}
+        given = creation(self._trial, labels, self._host)
+        mounts = self._trial.scenario.subject.settings.mounts
+        named = {mount.source for mount in mounts if mount.kind is MountKind.VOLUME and mount.source is not None}
+        self._volumes = tuple(volume_name(self._trial, labels, name) for name in sorted(named))
         try:
             wrapped = self._calls.run("the creation", lambda: self._client.containers.create(image, **given))
             life = self._life = ContainerLife(
@@ -116,7 +126,8 @@ class DockerSubject:
             raise self._start_failure(error) from None
         self._harness_event(EventKind.STARTED, "return of the start call")
         state = life.state()
-        self._reached = Reached(wrapped, self._client, self._host, state.address if self._host.local else None)
+        address = LOOPBACK if self._trial.scenario.subject.settings.network == "host" else state.address
+        self._reached = Reached(wrapped, self._client, self._host, address if self._host.local else None)
         self._pid_one, self._health_checked = state.pid, state.checks_health
         if self._host.same_kernel and not self._host.podman:
             self._local_pid_one = PidOne.of(self._pid_one, life.id)
@@ -307,8 +318,13 @@ class DockerSubject:
     def remove(self) -> None:
         """Forced remove with its anonymous volumes; gone already is as good. Raises EngineError where it fails: the
         engine tries again when it closes."""
-        if self._life is not None:
-            self._life.remove()
+        if self._life is None:
+            return
+        self._life.remove()
+        for volume in self._volumes:  # what stays is removed at the run's end, by its label
+            with contextlib.suppress(EngineError, *ENGINE_ERRORS):
+                self._calls.run("the removal of a volume", self._api.remove_volume, volume, cleans_up=True)
+        self._volumes = ()
 
     @property
     def unsure(self) -> bool:

@@ -43,6 +43,7 @@ from stop_harness.model import (
     TaskDefinition,
     Trial,
 )
+from stop_harness.scenario.container_keys import refusal
 
 NOT_TAKEN = frozenset({"ClientException", "InvalidParameterException"})
 """How ECS refuses a task definition, in difference to a lack of permissions or a mistake of its own."""
@@ -89,11 +90,14 @@ class EcsEngine:
             return "a cluster runs images only: push the built image and name it"
         if subject.entrypoint == () and not subject.command:
             return "ECS cannot take away an image's ENTRYPOINT: give the command that is to run instead"
+        if refused := refusal(subject, "ecs"):
+            return refused
         if scenario.stop.signal is not None:
             return "ECS has no setting for the stop signal; STOPSIGNAL of the image decides"
         if scenario.before_stop or ready.handler:
             return "nothing can be done inside a container of a cluster before the stop"
-        if ready.healthcheck and subject.task is None:
+        check = subject.settings.healthcheck
+        if ready.healthcheck and subject.task is None and not (check is not None and check.checks):
             return "ECS ignores an image's HEALTHCHECK; a task definition can have one of its own"
         if (ready.log or scenario.reached_ports) and not self.local:
             return "neither output nor ports of a container can be reached through ECS; use `ready: {delay: …}`"

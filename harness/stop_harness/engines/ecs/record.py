@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from stop_harness import units
 from stop_harness.ecs import stop_timeouts, task_definition
 from stop_harness.engines.interface import WITNESS_CAVEAT, EngineRecord
 from stop_harness.model import (
@@ -17,8 +18,11 @@ from stop_harness.model import (
     EngineInfo,
     Event,
     EventKind,
+    HealthCheck,
+    Mount,
     Scenario,
     StopRecord,
+    Subject,
     TaskContainer,
     TaskDefinition,
     TaskRecord,
@@ -70,13 +74,59 @@ def _document(scenario: Scenario, run_task: dict[str, Any]) -> dict[str, Any]:
         container["user"] = subject.user
     if subject.working_directory:
         container["workingDirectory"] = subject.working_directory
-    if subject.init:
-        container["linuxParameters"] = {"initProcessEnabled": True}
+    container |= _settings(subject)
     document: dict[str, Any] = {"family": "task", "containerDefinitions": [container]}
+    if subject.settings.pid is not None:
+        document["pidMode"] = subject.settings.pid
     if on_fargate(run_task):
         document |= {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc"}
         document |= {"cpu": str(CPU_UNITS), "memory": str(max(MEMORY_MIB, memory_mib))}
     return document
+
+
+def _settings(subject: Subject) -> dict[str, Any]:
+    """`subject.settings` as members of a container definition; what has none there was refused."""
+    it = subject.settings
+    capabilities = {"add": list(it.cap_add), "drop": list(it.cap_drop)}
+    linux = {
+        "initProcessEnabled": subject.init,
+        "capabilities": {key: value for key, value in capabilities.items() if value},
+        "sharedMemorySize": -(-it.shm_size_bytes // (1 << 20)) if it.shm_size_bytes else None,
+        "tmpfs": [_tmpfs(mount) for mount in it.mounts],
+    }
+    members = {
+        "pseudoTerminal": it.tty,
+        "interactive": it.stdin_open,
+        "readonlyRootFilesystem": it.read_only,
+        "privileged": it.privileged,
+        "hostname": it.hostname,
+        "cpu": it.cpu_shares,
+        "dockerSecurityOptions": list(it.security_opt),
+        "ulimits": [{"name": u.name, "softLimit": u.soft, "hardLimit": u.hard} for u in it.ulimits],
+        "extraHosts": [{"hostname": name, "ipAddress": address} for name, address in it.extra_hosts],
+        "systemControls": [{"namespace": name, "value": value} for name, value in it.sysctls],
+        "dockerLabels": dict(it.labels),
+        "healthCheck": None if it.healthcheck is None else _health_check(it.healthcheck),
+        "linuxParameters": {key: value for key, value in linux.items() if value},
+    }
+    return {key: value for key, value in members.items() if value}
+
+
+def _tmpfs(mount: Mount) -> dict[str, Any]:
+    """ECS wants a size; half of the smallest task's memory where the scenario says none."""
+    options = [option for option in (*mount.options.split(","), "ro" if mount.read_only else "") if option]
+    sizes = [option for option in options if option.startswith("size=")]
+    mib = -(-units.parse_size(sizes[0].removeprefix("size=")) // (1 << 20)) if sizes else MEMORY_MIB // 2
+    rest = [option for option in options if option not in sizes]
+    return {"containerPath": mount.target, "size": mib, **({"mountOptions": rest} if rest else {})}
+
+
+def _health_check(check: HealthCheck) -> dict[str, Any] | None:
+    if not check.checks:
+        return None
+    times = {"interval": check.interval_ns, "timeout": check.timeout_ns, "startPeriod": check.start_period_ns}
+    seconds = {key: -(-value // NS_PER_S) for key, value in times.items() if value}
+    return {"command": list(check.test), **seconds, **({"retries": check.retries} if check.retries else {})}
 
 
 def on_fargate(run_task: dict[str, Any]) -> bool:

@@ -41,6 +41,7 @@ from stop_harness.model import (
     Subject,
     Trial,
 )
+from stop_harness.scenario.container_keys import refusal
 
 TELLS_EXITS_SINCE = (6, 15)
 """The Linux whose pidfds tell how any process ended: PIDFD_INFO_EXIT."""
@@ -111,6 +112,8 @@ class PidNamespaceEngine:
             return "the process engine cannot limit memory"
         if scenario.readiness.healthcheck:
             return "the process engine runs no health checks"
+        if refused := refusal(subject, "process"):
+            return refused
         if subject.user is not None and not is_present_user(subject.user):
             return f"the process engine cannot change to user {subject.user!r}"
         with contextlib.suppress(BuildError):

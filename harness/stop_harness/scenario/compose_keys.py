@@ -1,0 +1,75 @@
+"""Keys of Compose services that are not applied to the one container that is stopped, and what that may change. Pure.
+
+The reference is the Compose specification, https://github.com/compose-spec/compose-spec/blob/main/05-services.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stop_harness.model import Outcome
+from stop_harness.scenario.container_keys import ANY, SLOWER, STARTS
+
+
+@dataclass(frozen=True)
+class UnappliedKey:
+    """A key of a service that is named in reports when a file has it. `changes`, `doubts`: as in `ContainerKey`."""
+
+    key: str
+    changes: str
+    doubts: tuple[Outcome, ...] = ()
+
+
+NOT_APPLIED = (
+    UnappliedKey("depends_on", "the service is stopped alone: it has nobody to work with, or to wait for", ANY),
+    UnappliedKey("links", "the service is stopped alone: it has nobody to work with, or to wait for", ANY),
+    UnappliedKey("external_links", "it reaches no other container", ANY),
+    UnappliedKey("volumes_from", "it has none of the files of that service", ANY),
+    UnappliedKey("networks", "it is on the engine's default network, alone and without its other names", STARTS),
+    UnappliedKey("extends", "what the other service says is missing here", ANY),
+    UnappliedKey("pre_stop", "it runs before the stop signal is sent", ANY),
+    UnappliedKey("post_start", "it runs once the container is started", ANY),
+    UnappliedKey("secrets", "files that it may need to start", STARTS),
+    UnappliedKey("configs", "files that it may need to start", STARTS),
+    UnappliedKey("devices", "what it may need to start", STARTS),
+    UnappliedKey("device_cgroup_rules", "what it may need to start", STARTS),
+    UnappliedKey("gpus", "what it may need to start", STARTS),
+    UnappliedKey("models", "what it may need to start", STARTS),
+    UnappliedKey("use_api_socket", "what it may need to start", STARTS),
+    UnappliedKey("credential_spec", "what it may need to start", STARTS),
+    UnappliedKey("group_add", "what it may open and write", STARTS),
+    UnappliedKey("dns", "whom it finds by name when it starts and stops", STARTS),
+    UnappliedKey("dns_opt", "how it looks names up", ()),
+    UnappliedKey("dns_search", "whom it finds by name when it starts and stops", STARTS),
+    UnappliedKey("domainname", "how it names itself", ()),
+    UnappliedKey("mac_address", "how its network knows it", ()),
+    UnappliedKey("uts", "whose host name it has", ()),
+    UnappliedKey("userns_mode", "which rights it has on files that are mounted", STARTS),
+    UnappliedKey("cgroup", "which limits it sees", ()),
+    UnappliedKey("cgroup_parent", "limits that it shares with others", SLOWER),
+    UnappliedKey("cpuset", "on which CPUs it runs, and so how fast", SLOWER),
+    UnappliedKey("cpu_count", "how long a stop takes that has to compute", SLOWER),
+    UnappliedKey("cpu_percent", "how long a stop takes that has to compute", SLOWER),
+    UnappliedKey("cpu_rt_period", "how long a stop takes that has to compute", SLOWER),
+    UnappliedKey("cpu_rt_runtime", "how long a stop takes that has to compute", SLOWER),
+    UnappliedKey("blkio_config", "how long it takes to write down what it holds", SLOWER),
+    UnappliedKey("storage_opt", "how much it can write", ()),
+    UnappliedKey("mem_swappiness", "how slow it becomes at its memory limit", ()),
+    UnappliedKey("mem_reservation", "whom the kernel takes memory from first", ()),
+    UnappliedKey("oom_kill_disable", "whether the OOM killer ends it or it hangs", (Outcome.OOM_KILLED,)),
+    UnappliedKey("oom_score_adj", "whom the OOM killer ends first", ()),
+    UnappliedKey("runtime", "how signals reach it", ANY),
+    UnappliedKey("isolation", "how signals reach it", ANY),
+    UnappliedKey("provider", "it is no container but what a program provides", ANY),
+    UnappliedKey("logging", "how long a write to its output may take", ()),
+    UnappliedKey("restart", "nothing: no policy starts a container again that was stopped by hand", ()),
+)
+"""Everything else that the specification has is applied, or changes nothing about the stop of one container."""
+
+WITHOUT_EFFECT = frozenset(
+    "annotations attach container_name deploy develop driver_opts expose image build label_file ports profiles "
+    "pull_policy scale stop_grace_period stop_signal command entrypoint environment init".split()
+)
+"""Applied by the reader itself, or about who else runs, who finds the container, and how its image is made."""
+
+BY_KEY = {item.key: item for item in NOT_APPLIED}
