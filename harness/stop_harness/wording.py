@@ -53,7 +53,9 @@ STATUS_MARKS = {Status.PASS: "=", Status.FAIL: "≠", Status.INCONCLUSIVE: "?"}
 passes and is not compliant, and ✔ beside "not compliant" reads as a contradiction."""
 STATUS_KEY = "= ended as expected, ≠ did not, ? inconclusive. Compliance is another question."
 """Beside a table with these marks."""
-ASCII_MARKS = str.maketrans({"≠": "!", "✔": "+", "✘": "x", "×": "x", "–": "-", "−": "-", "…": "~", "·": "|", "≤": "<"})
+ASCII_MARKS = str.maketrans(
+    {"≠": "!", "✔": "+", "✘": "x", "×": "x", "–": "-", "−": "-", "…": "~", "·": "|", "≤": "<", "└": "\\"}
+)
 """Stand-ins where the terminal cannot show the mark."""
 
 

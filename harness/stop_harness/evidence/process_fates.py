@@ -92,9 +92,23 @@ def lost_work(seen: Observation) -> tuple[LostWork, ...]:
     return tuple(sorted(found, key=lambda item: -item.grade))
 
 
+def begun_ns(seen: Observation, shutdown_duration_ns: int | None) -> int | None:
+    """From the stop signal until PID 1 was gone: by the kernel's record of it, else the shutdown duration."""
+    first = seen.record.fates[0] if seen.record.fates else None
+    told = [
+        item.to_end_ns for item in (first.signals if first else None) or () if item.number == seen.record.stop_signal
+    ]
+    return max(told) if told else shutdown_duration_ns
+
+
+def command(fate: ProcessFate) -> str:
+    """Its command line, else its name, in backquotes and on one line."""
+    return process_tree.quoted(_as_row(fate))
+
+
 def named(fate: ProcessFate) -> str:
     """`sh -c 'sleep 4'` (PID 8)."""
-    text = process_tree.quoted(_as_row(fate))
+    text = command(fate)
     if fate.pid is not None:
         return f"{text} (PID {fate.pid})"
     return f"{text} (host PID {fate.host_pid})" if fate.host_pid is not None else text

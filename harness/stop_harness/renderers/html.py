@@ -30,6 +30,7 @@ from stop_harness.renderers.results import trial_section
 from stop_harness.renderers.sections import (
     advice_text,
     claims_text,
+    fates_text,
     remedy_text,
     statistics_text,
     task_text,
@@ -380,6 +381,7 @@ def _details(result: TrialResult) -> dict[str, Any]:
             for item in (trial.processes or ())[:MAX_PROCESSES]
         ]
         + _more_rows(len(trial.processes or ()) - MAX_PROCESSES),
+        "fates": _fates(result),
         "requests": [
             [
                 f"{item.client}",
@@ -393,6 +395,17 @@ def _details(result: TrialResult) -> dict[str, Any]:
         "log": printable(trial.log_tail),
         "logTruncated": trial.log_truncated,
     }
+
+
+def _fates(result: TrialResult) -> dict[str, Any]:
+    """Who ended how; without rows where nobody saw it."""
+    found = fates_text.table(result.observation, result.verdict.facts)
+    heads = [head[:1].upper() + head[1:] for head in fates_text.HEADS]
+    rows = [] if found is None else [[cell.replace("  ", "\u2003") for cell in row] for row in found.rows]
+    lost = [] if found is None else sorted(found.lost)
+    if found is not None and found.left_out:
+        rows.append(["", f"and {found.left_out:,} more", *[""] * (len(heads) - 2)])
+    return {"title": fates_text.TITLE, "heads": heads, "rows": rows, "lost": lost}
 
 
 def _more_rows(number: int) -> list[list[object]]:

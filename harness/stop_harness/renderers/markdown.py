@@ -10,6 +10,7 @@ from stop_harness.model import Report, Status, TrialResult
 from stop_harness.renderers.sections import (
     advice_text,
     claims_text,
+    fates_text,
     remedy_text,
     statistics_text,
     task_text,
@@ -34,6 +35,8 @@ from stop_harness.wording import (
 MAX_TRIALS = 200
 """Rows of the trials table. GitHub cuts a comment at 65,536 characters and a step summary at 1 MiB."""
 MAX_SCENARIOS = 200
+MAX_FATES = 5
+"""Trials whose processes are listed."""
 MAX_CELL = 300
 """Characters of one cell; a reason can quote a container."""
 
@@ -58,6 +61,7 @@ def render(report: Report) -> str:
         *_statistics(report),
         *_advice(report),
         *_trials(report),
+        *_fates(report),
         _footer(report),
     ]
     return "\n".join(lines) + "\n"
@@ -261,6 +265,27 @@ def _trials(report: Report) -> list[str]:
         "</details>",
         "",
     ]
+
+
+def _fates(report: Report) -> list[str]:
+    """Who ended how, in the first trials where that explains something."""
+    found = [(result, fates_text.explains(result)) for result in report.results]
+    told = [(result, table) for result, table in found if table is not None]
+    lines = []
+    for result, table in told[:MAX_FATES]:
+        seen = result.observation
+        title = f"{fates_text.TITLE}: {_cell(seen.scenario)}, stop timeout {timeout(seen.stop_timeout_ns)}"
+        rows = [(row[0], _indented(row[1]), *map(_cell, row[2:])) for row in table.rows]
+        more = [f"and {table.left_out:,} more"] if table.left_out else []
+        heads = tuple(head[:1].upper() + head[1:] for head in fates_text.HEADS)
+        body = _table(heads, ("--:", *(":--",) * 4, "--:"), rows)
+        lines += [f"<details><summary>{title}</summary>", "", *body, "", *more, "", "</details>", ""]
+    return lines
+
+
+def _indented(text: str) -> str:
+    """A cell whose leading spaces a reader sees."""
+    return "&emsp;" * (len(text) - len(text.lstrip(" "))) + _cell(text)
 
 
 def _trial_row(result: TrialResult) -> tuple[str, ...]:

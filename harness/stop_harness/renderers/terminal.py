@@ -24,6 +24,7 @@ from stop_harness.model import (
 from stop_harness.renderers.sections import (
     advice_text,
     claims_text,
+    fates_text,
     remedy_text,
     statistics_text,
     task_text,
@@ -142,6 +143,7 @@ def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unic
         if any(result.verdict.outcome is Outcome.GRACEFUL for result in results):
             advice = (item for item in report.advice if item.scenario == row.scenario)
             lines += [line for item in advice for line in _advice_lines(item, width)]
+        lines += fates_text.lines(results, width, paint)
         lines += _log_lines(results, width, paint)
     for section in remedy_text.sections(report):
         lines += ["", *_remedy_lines(section, width, paint)]

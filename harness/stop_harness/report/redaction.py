@@ -41,6 +41,7 @@ SPOKEN = frozenset(
         "log_after_signal",
         "lost_processes",
         "suspected_processes",
+        "sender",
         "message",
         "detail",
         "reason",

@@ -59,6 +59,50 @@ class ProcessDocument:
 
 
 @dataclass(frozen=True)
+class ReceivedSignalDocument:
+    """One signal that a process was sent from the stop call on."""
+
+    signal: str
+    at_s: float | None
+    """Seconds after the stop signal; null where that moment is not known."""
+    sender: str | None
+    """Name of the sender; null: it came from outside of the container."""
+    sender_pid: int | None
+    """The sender's pid inside the container; null: from outside, or not known."""
+
+
+@dataclass(frozen=True)
+class ProcessFateDocument:
+    """What became of one process that lived when the stop began, or was born later. Pids are those inside the
+    container, null where the process was gone before anybody could ask."""
+
+    name: str
+    command: str
+    """Empty where not known."""
+    pid: int | None
+    parent_pid: int | None
+    """0 for PID 1, and for what was started from outside."""
+    born_later: bool
+    stop_signal_disposition: SignalDisposition | None
+    """What the stop signal would have met; null where nobody looked."""
+    signals: tuple[ReceivedSignalDocument, ...] | None
+    """null where nobody could hear them: that needs root on the engine's machine."""
+    exit_code: int | None
+    exit_signal: str | None
+    """Signal that ended it; both null where its end was not seen."""
+    by_teardown: bool
+    """The kernel's SIGKILL ended it, because PID 1 had exited."""
+    ended_at_s: float | None
+    """Seconds after the stop signal; null where not known."""
+    before_pid_1_s: float | None
+    """From its end until PID 1 was gone; null where not known."""
+    cpu_share: float | None
+    """Of one CPU, just before the stop; null where nobody looked."""
+    clients: int | None
+    """Connections that it had accepted and held when the stop began; null where nobody looked."""
+
+
+@dataclass(frozen=True)
 class RequestDocument:
     """One request or held connection that was open at the stop call, or begun after it. Times are seconds after the
     stop call, null where it did not come to that."""
@@ -182,3 +226,7 @@ class TrialDocument:
     """1-minute load average of the engine's machine; null where not known."""
     lost_process_count: int | None = None
     """How many lost processes there were in all; null where nobody looked."""
+    fates: tuple[ProcessFateDocument, ...] | None = None
+    """What became of every process, PID 1 first, of many the first 50; null where nobody could see it."""
+    fate_count: int | None = None
+    """How many processes there were in all; null where nobody could see it."""

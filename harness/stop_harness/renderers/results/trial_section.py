@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from stop_harness import signals
+from stop_harness.evidence import process_fates
 from stop_harness.model import (
     MOST_NAMES,
     Cause,
@@ -13,6 +14,8 @@ from stop_harness.model import (
     EventKind,
     Observation,
     ProcessInfo,
+    ReceivedSignal,
+    StopFacts,
     TrialResult,
 )
 from stop_harness.renderers.results.trial_document import (
@@ -22,14 +25,13 @@ from stop_harness.renderers.results.trial_document import (
     FindingDocument,
     ProblemDocument,
     ProcessDocument,
+    ProcessFateDocument,
+    ReceivedSignalDocument,
     RequestDocument,
     TrialDocument,
 )
 from stop_harness.verdict.losses import lost_requests
 from stop_harness.wording import to_seconds
-
-if TYPE_CHECKING:
-    pass
 
 
 def _lost_count(seen: Observation) -> int | None:
@@ -74,6 +76,8 @@ def trial(result: TrialResult) -> TrialDocument:
         processes=_processes(seen),
         lost_processes=None if seen.record.lost_processes is None else seen.record.lost_processes[:MOST_NAMES],
         lost_process_count=_lost_count(seen),
+        fates=_fates(seen, facts),
+        fate_count=None if seen.record.fates is None else seen.record.fate_count or len(seen.record.fates),
         requests=_requests(seen),
         vantage=seen.vantage,
         problem=ProblemDocument(seen.problem.kind, seen.problem.message) if seen.problem else None,
@@ -129,6 +133,45 @@ def _processes(seen: Observation) -> tuple[ProcessDocument, ...] | None:
 def _process(process: ProcessInfo, stop_signal: int | None) -> ProcessDocument:
     disposition = None if stop_signal is None else process.disposition(stop_signal)
     return ProcessDocument(process.pid, process.parent_pid, process.command, disposition)
+
+
+def _fates(seen: Observation, facts: StopFacts) -> tuple[ProcessFateDocument, ...] | None:
+    if seen.record.fates is None:
+        return None
+    begun_ns = process_fates.begun_ns(seen, facts.shutdown_duration_ns)
+
+    def at_s(to_end_ns: int | None) -> float | None:
+        return None if to_end_ns is None or begun_ns is None else to_seconds(begun_ns - to_end_ns)
+
+    return tuple(
+        ProcessFateDocument(
+            name=fate.name,
+            command=fate.command,
+            pid=fate.pid,
+            parent_pid=fate.parent_pid,
+            born_later=fate.born_ns is not None,
+            stop_signal_disposition=fate.handling,
+            signals=None if fate.signals is None else tuple(_received(item, at_s) for item in fate.signals),
+            exit_code=fate.exit_code,
+            exit_signal=_signal_name(fate.exit_signal),
+            by_teardown=fate.by_teardown,
+            ended_at_s=at_s(fate.end_ns),
+            before_pid_1_s=to_seconds(fate.end_ns),
+            cpu_share=fate.cpu_share,
+            clients=fate.served,
+        )
+        for fate in seen.record.fates
+    )
+
+
+def _received(item: ReceivedSignal, at_s: Callable[[int | None], float | None]) -> ReceivedSignalDocument:
+    known = item.sender_pid is not None and item.sender_pid > 0
+    return ReceivedSignalDocument(
+        signal=signals.name(item.number),
+        at_s=at_s(item.to_end_ns),
+        sender=None if item.sender_pid is None else item.sender,
+        sender_pid=item.sender_pid if known else None,
+    )
 
 
 def _requests(seen: Observation) -> tuple[RequestDocument, ...] | None:

@@ -162,6 +162,11 @@
       if (details.requests.length) cell.append(...table("Requests, relative to the stop call",
         ["Client", "Kind", "Connected", "Sent", "First byte", "Ended", "Fate", "Seen by the client"],
         details.requests, 0));
+      if (details.fates.rows.length) {
+        const [title, rows] = table(details.fates.title, details.fates.heads, details.fates.rows, -1);
+        for (const row of details.fates.lost) rows.tBodies[0].rows[row].classList.add("lost");
+        cell.append(title, rows);
+      }
       if (details.processes.length) cell.append(...table("Processes before the stop",
         ["PID", "Parent", "Stop signal is", "Command"], details.processes, -1));
       if (details.log) {
