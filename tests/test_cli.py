@@ -58,14 +58,9 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
     def call(*arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["stop-harness", *map(str, arguments)])
-        code: int | str | None = 0
-        try:
-            main.main()
-        except SystemExit as leave:
-            code = leave.code
+        code = main.perform()
         captured = capsys.readouterr()
-        assert isinstance(code, int | None)
-        return Answer(code or 0, captured.out, captured.err)
+        return Answer(code, captured.out, captured.err)
 
     return call
 

@@ -105,8 +105,8 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\n"
         f"sys.argv = ['stop-harness', *{arguments!r}]\n"
-        "from stop_harness.cli.main import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "from stop_harness.cli.main import perform\n"
+        "perform()\n"
         f"print('LOADED', sorted(set(sys.modules) & set({heavy!r})))\n"
     )
     done = subprocess.run(
