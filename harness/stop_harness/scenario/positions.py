@@ -8,15 +8,8 @@ import yaml
 from yaml.constructor import ConstructorError
 
 from stop_harness.errors import ScenarioError
-from stop_harness.model import (
-    Positions,
-)
-
-Key = str | int
-
-
-Path = tuple[Key, ...]
-
+from stop_harness.model import Positions
+from stop_harness.scenario.keys import Key, Path, show
 
 MAX_NODES = 20_000
 """A scenario is a page of text; more nodes than this is an alias bomb or the wrong file."""
@@ -127,9 +120,3 @@ class _Reader:
 
 def _place(node: yaml.Node) -> tuple[int, int]:
     return node.start_mark.line + 1, node.start_mark.column + 1
-
-
-def show(value: object) -> str:
-    """A value in a message, 60 characters at most."""
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -27,7 +27,7 @@ from stop_harness.model import (
     Subject,
 )
 from stop_harness.scenario import traffic as scenario_traffic
-from stop_harness.scenario.positions import Path, compose, show
+from stop_harness.scenario.keys import Path, show
 from stop_harness.scenario.sections import ReadySection, ScenarioFile, SubjectSection, allowed_keys
 
 
@@ -42,6 +42,8 @@ def parse(text: str, source: str = "<text>") -> Scenario:
     `source` is the file's path: it stands in messages, and `subject.build` is taken relative to its folder.
     Raises ScenarioError with every mistake found.
     """
+    from stop_harness.scenario.positions import compose  # late: `check` reads no YAML
+
     data, positions = compose(text, source)
     try:
         file = ScenarioFile.model_validate(data)
