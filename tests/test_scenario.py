@@ -269,7 +269,7 @@ def test_the_shortest_scenario_means_what_the_reference_says() -> None:
     assert scenario_file.parse(START, SOURCE) == Scenario(
         name="web",
         subject=Subject(image="web", pids_limit=4096),
-        readiness=Readiness(delay_ns=NS_PER_S),
+        readiness=Readiness(delay_ns=NS_PER_S, implied=True),
         stop=StopPlan((30 * NS_PER_S,), None, (0,)),
         repeat=1,
         expectations=(Expectation((Outcome.GRACEFUL,)),),

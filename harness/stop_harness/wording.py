@@ -227,9 +227,11 @@ VANTAGE_WORDS = {
 
 
 def why(verdict: Verdict) -> str:
-    """The reason of a verdict; where an accepted outcome came too late, that first, for it is what failed."""
+    """The reason of a verdict; where an accepted outcome came too late, that first, for it is what failed. Behind it
+    by what the container was stopped, where that leaves open whether it was ready."""
     slow = [finding.message for finding in verdict.findings if finding.rule == "slow-stop"]
-    return "; ".join([*slow, verdict.reason])
+    unready = [finding.message for finding in verdict.findings if finding.rule == "ready-unknown"]
+    return "; ".join([*slow, verdict.reason, *unready])
 
 
 def sentence(fragment: str) -> str:

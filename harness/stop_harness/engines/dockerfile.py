@@ -2,7 +2,8 @@
 folder, for one with images. Pure: no file is opened here.
 
 Of what it would run, only that is read which decides the start and the stop of the final stage: ENTRYPOINT, CMD, SHELL,
-ENV, STOPSIGNAL, WORKDIR, and COPY/ADD from the build context (to find a file of the image in the build directory).
+ENV, STOPSIGNAL, WORKDIR, EXPOSE and HEALTHCHECK (to know when it is ready), and COPY/ADD from the build context (to
+find a file of the image in the build directory).
 Grammar: Dockerfile reference, https://docs.docker.com/reference/dockerfile/.
 
 Limits: the base image of another registry is not read, so its ENTRYPOINT, ENV and STOPSIGNAL are unknown; RUN has no
@@ -22,6 +23,8 @@ from stop_harness.errors import BuildError
 DEFAULT_SHELL = ("/bin/sh", "-c")
 """What runs the shell form on Linux unless SHELL says otherwise. Source: Dockerfile reference, SHELL."""
 
+MOST_PORT = 65_535
+
 NO_BASE_IMAGE = "scratch"
 """`FROM scratch` begins with an empty file system. Source: Dockerfile reference, FROM."""
 
@@ -32,7 +35,8 @@ class ImageDefaults:
 
     `entrypoint` and `command` are argument lists; a shell form has become `(*SHELL, text)`. As in Docker the program is
     their concatenation: after a shell-form ENTRYPOINT the words of CMD are only `$0`, `$1`… of the shell, i.e. ignored.
-    `environment` holds ENV in order of first appearance. `copies` maps container paths to paths in the build context,
+    `environment` holds ENV in order of first appearance. `ports`: TCP ports of EXPOSE. `health_test`: the command of
+    HEALTHCHECK, None without one. `copies` maps container paths to paths in the build context,
     later instructions later.
     """
 
@@ -42,6 +46,8 @@ class ImageDefaults:
     stop_signal: str | None = None
     working_directory: str | None = None
     copies: tuple[tuple[str, str], ...] = ()
+    ports: tuple[int, ...] = ()
+    health_test: tuple[str, ...] | None = None
 
     def in_context(self, path: str) -> tuple[str, ...]:
         """Where the container's absolute `path` may lie in the build context, relative to it, likeliest first.
@@ -195,6 +201,11 @@ class _Reader:
         elif instruction == "WORKDIR":
             place = posixpath.join(defaults.working_directory or "/", _expand(rest, variables, escape))
             stage.defaults = replace(defaults, working_directory=posixpath.normpath(place))
+        elif instruction == "EXPOSE":
+            ports = _ports([_expand(word, variables, escape) for word in _words(rest, escape)])
+            stage.defaults = replace(defaults, ports=tuple(dict.fromkeys((*defaults.ports, *ports))))
+        elif instruction == "HEALTHCHECK":
+            stage.defaults = replace(defaults, health_test=_health_test(rest, stage.shell))
         elif instruction in ("COPY", "ADD"):
             copies = _copies(rest, defaults.working_directory or "/", variables, escape)
             stage.defaults = replace(defaults, copies=(*defaults.copies, *copies))
@@ -269,6 +280,25 @@ def _environment(rest: str, variables: Mapping[str, str], escape: str) -> dict[s
     # Every value of one instruction sees the variables from before it: Dockerfile reference, environment replacement.
     pairs = (word.partition("=") for word in words)
     return {_expand(name, variables, escape): _expand(value, variables, escape) for name, _, value in pairs}
+
+
+def _ports(words: list[str]) -> tuple[int, ...]:
+    """TCP ports: `8080`, `8080/tcp`, `8000-8010`; of another form, or another protocol, none."""
+    found: list[int] = []
+    for word in words:
+        match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?(?:/tcp)?", word.lower())
+        if match is not None:
+            found += range(int(match[1]), min(int(match[2] or match[1]), MOST_PORT) + 1)
+    return tuple(found)
+
+
+def _health_test(rest: str, shell: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The command behind the options and CMD; None for NONE, or a form that no build takes."""
+    words = re.sub(r"^(--\S+\s+)*", "", rest)
+    kind, _, command = words.partition(" ")
+    if kind.upper() != "CMD" or not command.strip():
+        return None
+    return _exec_form(command.strip()) or (*shell, command.strip())
 
 
 def _copies(

@@ -56,6 +56,20 @@ class SubjectFailed(Exception):
         self.exit_code = exit_code
 
 
+@dataclass(frozen=True)
+class ReadySigns:
+    """What is declared about a subject that tells when it is ready: by its image, Compose file or task definition.
+
+    `health_check`: it has one that `is_healthy` can ask. `health_patience_ns`: how long after the start it may be
+    before that says anything. `ports`: TCP ports, one group for each container of a task that declares any, for one
+    port alone says nothing of the other containers.
+    """
+
+    health_check: bool = False
+    health_patience_ns: int = 0
+    ports: tuple[tuple[int, ...], ...] = ()
+
+
 class RunningSubject(Protocol):
     """One started container (or process). Used by one thread; `abort` may be called from any other."""
 
@@ -67,6 +81,16 @@ class RunningSubject(Protocol):
 
     def wait_ready(self) -> None:
         """Return when the scenario's readiness holds; raise SubjectFailed when it cannot or does not in time."""
+
+    def ready_signs(self) -> ReadySigns:
+        """What is declared about it, for a scenario that says nothing."""
+
+    def is_healthy(self) -> bool:
+        """Whether its health check succeeds now."""
+
+    def listening(self, declared: tuple[int, ...]) -> frozenset[int]:
+        """TCP ports at which it listens: all that the kernel shows, or, where that is out of reach, those of `declared`
+        that accept a connection. Raises nothing: what cannot be seen is left out."""
 
     def sleep(self, duration_ns: int) -> None:
         """Let time pass on the engine's clock, less if the subject is aborted."""

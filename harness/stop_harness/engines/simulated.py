@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stop_harness import signals
-from stop_harness.engines.interface import EngineRecord, PrepareProgress, SubjectFailed, configure
+from stop_harness.engines.interface import EngineRecord, PrepareProgress, ReadySigns, SubjectFailed, configure
 from stop_harness.errors import EngineError
 from stop_harness.log_pattern import LogPattern
 from stop_harness.model import (
@@ -42,7 +42,10 @@ class Script:
 
     `leaves_after_ns`: stop signal → exit, None: never by itself. `ready_after_ns` None: never ready. `runs_for_ns`:
     exits by itself that long after its start, None: not before it is stopped. `oom_after_ns`: the OOM killer strikes
-    that long after the stop signal. `start_problem` and `dies_at_stop` are the engine's failures.
+    that long after the stop signal. What is declared: `health_check`, None without one, succeeds that long after the
+    start; `ports` are listened at from `listens_after_ns` on, None: never. `handler_after_ns`: the only process has a
+    handler for the stop signal from then on; None: no process is shown. `start_problem` and `dies_at_stop` are the
+    engine's failures.
     """
 
     leaves_after_ns: int | None = 0
@@ -54,6 +57,10 @@ class Script:
     lost_processes: tuple[str, ...] | None = ()
     fates: tuple[ProcessFate, ...] | None = None
     log: str = ""
+    health_check: int | None = None
+    ports: tuple[int, ...] = ()
+    listens_after_ns: int | None = 0
+    handler_after_ns: int | None = None
     start_problem: Problem | None = None
     dies_at_stop: bool = False
 
@@ -147,6 +154,20 @@ class SimulatedSubject:
         self._advance(script.ready_after_ns + readiness.delay_ns)
         self._events.append(self._event(EventKind.READY, "script"))
 
+    def ready_signs(self) -> ReadySigns:
+        """What the script declares."""
+        ports = self._script.ports
+        return ReadySigns(health_check=self._script.health_check is not None, ports=(ports,) if ports else ())
+
+    def is_healthy(self) -> bool:
+        """Whether that moment has come."""
+        return self._script.health_check is not None and self._now_ns >= self._script.health_check
+
+    def listening(self, declared: tuple[int, ...]) -> frozenset[int]:
+        """The script's ports, once it listens."""
+        since_ns = self._script.listens_after_ns
+        return frozenset(self._script.ports if since_ns is not None and self._now_ns >= since_ns else ())
+
     def sleep(self, duration_ns: int) -> None:
         """Advance the virtual clock."""
         self._advance(duration_ns)
@@ -156,8 +177,12 @@ class SimulatedSubject:
         return self._exit is None
 
     def processes(self) -> tuple[ProcessInfo, ...] | None:
-        """A script has no processes."""
-        return None
+        """The only one, where the script says when it has its handler."""
+        since_ns = self._script.handler_after_ns
+        if since_ns is None or self.stop_signal is None:
+            return None
+        caught = 1 << (self.stop_signal - 1) if self._now_ns >= since_ns else 0
+        return (ProcessInfo(1, 0, "program", caught, 0, 0, 0, "S", "do_poll"),)
 
     def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
         """A script listens nowhere."""

@@ -2,8 +2,8 @@
 
 Every record is frozen. Quantities carry their unit in the name; times are integer nanoseconds in memory and
 seconds in files and reports. Only the standard library is imported here. One file a stage: `scenario` (what is asked
-for, what will be done), `process` and `observation` (what happened), `verdict` (what it means), `report` (what is said,
-what helps), `statistics` (what many stops say), `trend` (how runs differ); `settings` and
+for, what will be done), `process`, `ready` and `observation` (what happened), `verdict` (what it means), `report`
+(what is said, what helps), `statistics` (what many stops say), `trend` (how runs differ); `settings` and
 `outcome` hold what several of them name.
 """
 
@@ -30,6 +30,7 @@ from stop_harness.model.observation import (
 )
 from stop_harness.model.outcome import Outcome
 from stop_harness.model.process import MOST_FATES, ProcessFate, ProcessInfo, ReceivedSignal, SignalDisposition
+from stop_harness.model.ready import ReadyBasis, ReadyBy
 from stop_harness.model.reliability import DEFAULT_GOAL, ClaimStatus, ReliabilityClaim, ReliabilityGoal
 from stop_harness.model.report import (
     Compliance,
@@ -174,6 +175,8 @@ __all__ = [
     "ProcessFate",
     "ProcessInfo",
     "Readiness",
+    "ReadyBasis",
+    "ReadyBy",
     "ReceivedSignal",
     "ReferenceStop",
     "ReliabilityClaim",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from stop_harness.model.process import ProcessFate, ProcessInfo
+from stop_harness.model.ready import ReadyBasis
 from stop_harness.model.scenario import TrafficKind
 
 
@@ -239,6 +240,9 @@ class Looks:
 
     `logs`: the end of what the container wrote in its whole life. `log_after_signal`: what it wrote from the stop on;
     None where that cannot be told from what it wrote before.
+
+    `at_timeout`: shortly before the stop timeout, where the first look had shown nobody who takes the stop signal; None
+    where the container was gone by then, as well.
     """
 
     before: tuple[ProcessInfo, ...] | None = None
@@ -246,6 +250,7 @@ class Looks:
     late: tuple[ProcessInfo, ...] | None = None
     log_after_signal: str | None = None
     logs: LogTail = LogTail()
+    at_timeout: tuple[ProcessInfo, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -333,7 +338,8 @@ class Observation:
 
     `stop_after_ns`: from readiness to the stop. `started_at`: when the trial began, ISO 8601. `traffic` None: there was
     no traffic. `problem` None: the trial came to its end. `load_average`: of the machine of the harness over the last
-    minute; None: unknown.
+    minute; None: unknown. `ready`: by what it counted as ready; None: it never did, or a version before that was
+    recorded.
 
     `task`: the containers of the task, where a whole task was stopped. Each has a record and looks of its own. The
     trial's `record` is then that of the task as a whole: its events, and whether they are complete; exit codes, stop
@@ -354,6 +360,7 @@ class Observation:
     task: TaskRecord | None = None
     problem: Problem | None = None
     load_average: float | None = None
+    ready: ReadyBasis | None = None
 
     @property
     def requests(self) -> tuple[Request, ...]:

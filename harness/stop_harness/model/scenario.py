@@ -93,6 +93,10 @@ class Readiness:
     `log` is a regular expression searched in standard output and standard error. `http_path` belongs to
     `http_port`. `handler`: PID 1, or the program below an init, takes the stop signal, by the process table. Not ready
     within `timeout_ns` makes the trial inconclusive.
+
+    `implied`: the scenario says nothing, so that what is declared about the container decides: a health check, ports,
+    else `delay_ns` from its start on. What does not come within `timeout_ns` is put on record then, and keeps nobody
+    from the stop.
     """
 
     log: str | None = None
@@ -103,6 +107,7 @@ class Readiness:
     handler: bool = False
     delay_ns: int = 0
     timeout_ns: int = 30 * NS_PER_S
+    implied: bool = False
 
     @property
     def ports(self) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ import shlex
 from importlib import resources
 from typing import Any
 
+from stop_harness.evidence import start_up
 from stop_harness.evidence.lost_processes import listed
 from stop_harness.model import (
     ECS_STOP_TIMEOUT_S,
@@ -345,6 +346,7 @@ def _details(result: TrialResult) -> dict[str, Any]:
     error = f" ± {precise_seconds(facts.duration_error_ns)}" if facts.duration_error_ns is not None else ""
     load = "" if seen.load_average is None else f"{seen.load_average:.1f}"
     labelled = {
+        "Ready": start_up.sentence(seen.ready) if seen.ready else "",
         "Derived from": seen.derivation.derived_from or "",
         "Cause": f"{trial.cause.id}: {trial.cause.evidence}" if trial.cause else "",
         "Cure": " ".join(piece.text for piece in advice_text.pieces(cause)) if cause else "",

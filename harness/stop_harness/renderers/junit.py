@@ -9,6 +9,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET  # nosec B405 # writes only
 
 from stop_harness import signals
+from stop_harness.evidence import start_up
 from stop_harness.model import NS_PER_S, Cause, Report, SkippedScenario, Status, TrialResult
 from stop_harness.renderers.sections import advice_text
 from stop_harness.verdict.losses import lost_requests
@@ -116,6 +117,7 @@ def _properties(result: TrialResult) -> list[tuple[str, str]]:
         "requests": requests_line(seen.traffic) or None,
         "requests_lost": None if seen.traffic is None else str(len(lost_requests(seen.traffic))),
         "vantage": seen.vantage.value if seen.vantage else None,
+        "ready_basis": None if seen.ready is None else f"{seen.ready.by}: {start_up.sentence(seen.ready)}",
         "derived_from": seen.derivation.derived_from,
         "engine": f"{seen.engine.name} ({seen.engine.product} {seen.engine.version})",
     }

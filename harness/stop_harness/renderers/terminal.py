@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import groupby
 
 from stop_harness import signals
+from stop_harness.evidence import start_up
 from stop_harness.model import (
     ClaimStatus,
     Comparison,
@@ -13,6 +14,7 @@ from stop_harness.model import (
     ComplianceStatus,
     Observation,
     Outcome,
+    ReadyBy,
     RemedyEffect,
     Report,
     Severity,
@@ -27,6 +29,7 @@ from stop_harness.renderers.sections import (
     fates_text,
     remedy_text,
     statistics_text,
+    task_lines,
     task_text,
     trend_text,
 )
@@ -59,6 +62,7 @@ from stop_harness.wording import (
     requests_line,
     run_duration_ns,
     seconds,
+    sentence,
     subject_name,
     timeout,
     trial_title,
@@ -97,8 +101,8 @@ def summary(report: Report, *, width: int = 80, colour: bool = False, unicode: b
         [line for item in report.skipped for line in hanging("skipped", f"{item.scenario}: {item.reason}", width)],
         [line for text in warnings for line in hanging("warning", text, width, paint, YELLOW)],
         _problem_lines(report, width, paint),
-        [line for section in task_text.sections(report) for line in _task_summary(section, width, paint)],
-        _definition_lines(task_text.findings(report), width, paint),
+        [line for section in task_text.sections(report) for line in task_lines.summary(section, width, paint)],
+        task_lines.definition(task_text.findings(report), width, paint),
         [line for section in remedy_text.sections(report) for line in _remedy_summary(section, width, paint)],
         _claim_lines(report, width, paint) if report.run.until_sure else [],
         _comparison_lines(report.comparison, width, paint) if report.comparison else [],
@@ -130,12 +134,12 @@ def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unic
         lines += [paint(line, colour_of) for line in wrapped(f"{first.mark} {first.text}", width, indent="  ")]
         lines += ["", *_timeout_lines(results, width, paint, own=scenario.stop.own_timeouts)]
         for task in task_text.sections(report):
-            lines += _task_lines(task, width, paint) if task.scenario == one_line(scenario.name) else []
+            lines += task_lines.task(task, width, paint) if task.scenario == one_line(scenario.name) else []
         lines += ["", *(hanging("Amazon ECS", first.ecs, width) if first.ecs else [])] if results else []
-        lines += _evidence_lines(results, width) if results else []
+        lines += [*_ready_lines(results, width), *_evidence_lines(results, width)] if results else []
         lines += _cause_lines(results, width, paint)
         lines += _finding_lines(results, width, paint)
-        lines += _definition_lines(task_text.findings(report, scenario.name), width, paint)
+        lines += task_lines.definition(task_text.findings(report, scenario.name), width, paint)
         worth_a_line = (item for item in report.statistics if item.scenario == row.scenario)
         worth_a_line = (item for item in worth_a_line if statistics_text.is_worth_a_row(item))
         lines += [line for item in worth_a_line for line in hanging("stops", statistics_text.sentence(item), width)]
@@ -265,43 +269,6 @@ def _run_time(report: Report) -> str:
 # ── check ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _task_lines(section: task_text.TaskSection, width: int, paint: Paint) -> list[str]:
-    """The containers of a task in the order of their stop, as a table; then the chain and what to mend first."""
-    heads = ("container", "after", "took", "share", "limit", "ended")
-    cells = [(row.name, row.after, row.took, row.share, row.limit, row.ended) for row in section.rows]
-    widths = [max(columns_of(line[column]) for line in (heads, *cells)) for column in range(5)]
-    widths[0] = min(widths[0], max(9, width - sum(widths[1:]) - 12 - 24))
-    lines = ["", paint("  " + "  ".join([fit(heads[0], widths[0]), *_right(heads[1:5], widths[1:]), heads[5]]), DIM)]
-    for row, line in zip(section.rows, cells, strict=True):
-        ended = line[5] + (" ← fix first" if row.fix_first else "")
-        colour = DIM if row.outcome is None else GREEN if row.outcome is Outcome.GRACEFUL else RED
-        text = "  ".join([fit(line[0], widths[0]), *_right(line[1:5], widths[1:])])
-        left = width - columns_of(text) - 4
-        lines.append(f"  {text}  {paint(ended if columns_of(ended) <= left else fit(ended, left), colour)}")
-    lines += hanging("chain", section.chain, width)
-    return lines + (hanging("fix first", section.fix_first, width, paint, YELLOW) if section.fix_first else [])
-
-
-def _right(cells: tuple[str, ...], widths: list[int]) -> list[str]:
-    return [" " * (wanted - columns_of(cell)) + cell for cell, wanted in zip(cells, widths, strict=True)]
-
-
-def _task_summary(section: task_text.TaskSection, width: int, paint: Paint) -> list[str]:
-    """`task  web: Each container's own stop timeout: 3 containers in 6.5 s. Fix first: proxy: …`"""
-    first = f" Fix first: {section.fix_first}" if section.fix_first else ""
-    return hanging("task", f"{section.scenario}: {section.headline}{first}", width, paint, DIM)
-
-
-def _definition_lines(findings: tuple[task_text.FindingText, ...], width: int, paint: Paint) -> list[str]:
-    """What the task definition shows by itself."""
-    colours = {Severity.ERROR: RED, Severity.WARNING: YELLOW, Severity.NOTE: DIM}
-    return [
-        line
-        for item in findings
-        for line in hanging(item.severity, f"{item.text} [{item.rule}]", width, paint, colours[item.severity])
-    ]
-
-
 def _timeout_lines(results: tuple[TrialResult, ...], width: int, paint: Paint, *, own: bool) -> list[str]:
     """How each trial ended and, on lines of their own, what became of its requests. `own`: each container of a task
     had its own stop timeout."""
@@ -361,6 +328,15 @@ def _evidence_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
     if results[-1].verdict.outcome is Outcome.GRACEFUL and _ends_unseen(results[-1].observation):
         text += "; how other processes ended, if there were any, was not seen"
     return hanging("evidence", f"{text}.", width)
+
+
+def _ready_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
+    """By what the image told that it was ready, of the trial with the longest stop timeout. A scenario that says so
+    needs no line, and where nothing told a finding says so."""
+    basis, findings = results[-1].observation.ready, results[-1].verdict.findings
+    if basis is None or basis.by is ReadyBy.CONDITIONS or any(item.rule == "ready-unknown" for item in findings):
+        return []
+    return hanging("ready", sentence(start_up.sentence(basis)).removeprefix("Ready "), width)
 
 
 def _ends_unseen(seen: Observation) -> bool:

@@ -103,6 +103,7 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             handler=ready.handler,
             delay_ns=_ready_delay(ready),
             timeout_ns=ready.timeout,
+            implied=_says_nothing(ready),
         ),
         before_stop=scenario_traffic.preparations(file.before_stop),
         traffic=scenario_traffic.clients(file.traffic),
@@ -164,13 +165,17 @@ def _pids_limit(subject: SubjectSection) -> int | None:
     return None if subject.pids_limit == -1 or subject.task_definition is not None else subject.pids_limit
 
 
+def _says_nothing(ready: ReadySection) -> bool:
+    """Whether the image has to tell when it is ready: no condition is given, and no delay."""
+    return ready.delay is None and not any((ready.log, ready.tcp, ready.http, ready.healthcheck, ready.handler))
+
+
 def _ready_delay(ready: ReadySection) -> int:
-    """Without any condition a container is stopped 1 s after its start: most servers have their handlers by then, and
-    a stop at once would measure the start-up race instead of the shutdown."""
+    """Where nothing is said a container is not stopped sooner than 1 s after its start: most servers have their
+    handlers by then, and a stop at once would measure the start-up race instead of the shutdown."""
     if ready.delay is not None:
         return ready.delay
-    conditions = (ready.log, ready.tcp, ready.http, ready.healthcheck, ready.handler)
-    return 0 if any(conditions) else NS_PER_S
+    return NS_PER_S if _says_nothing(ready) else 0
 
 
 def _tuple(words: list[str] | None) -> tuple[str, ...] | None:

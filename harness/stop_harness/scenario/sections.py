@@ -154,7 +154,10 @@ class HttpSection(Section):
 
 
 class ReadySection(Section):
-    """When the container counts as ready; every condition given must hold, then `delay` passes."""
+    """When the container counts as ready; every condition given must hold, then `delay` passes.
+
+    Without any key but `timeout`: its health check, else its ports, else 1 s after its start; see docs/scenarios.md.
+    """
 
     log: Pattern | None = Field(None, description="Regular expression found in the output; ^ and $ match at lines.")
     tcp: Port | None = Field(None, description="Port that accepts connections.")
@@ -162,7 +165,7 @@ class ReadySection(Section):
     healthcheck: bool = Field(False, description="The image's HEALTHCHECK reports healthy.")
     handler: bool = Field(False, description="PID 1, or the program below an init, takes the stop signal.")
     delay: Duration | None = Field(
-        None, description="Time to wait after the conditions hold. Default: 0s, or 1s where no condition is given."
+        None, description="Time to wait after the conditions hold, or from the start where none is given."
     )
     timeout: Duration = Field(30 * NS_PER_S, description="Not ready by then: the trial is inconclusive.")
 

@@ -28,13 +28,14 @@ from stop_harness.model import (
     Problem,
     ProblemKind,
     ProcessInfo,
+    ReadyBasis,
     Request,
     StopRecord,
     TrafficRecord,
     Trial,
     Vantage,
 )
-from stop_harness.trial import handler_ready
+from stop_harness.trial import handler_ready, image_ready
 
 if TYPE_CHECKING:
     from stop_harness.trial import traffic
@@ -133,6 +134,27 @@ def perform(
     the finished observation whether the container is left on the engine. One failure stays one trial: an engine that
     fails, a subject that does not start and a bug of ours are observations with a `problem`. Raises nothing.
     """
+
+    def once(trial: Trial, keep_if: Callable[[Observation], bool]) -> Observation:
+        slot = start_slot or contextlib.nullcontext()
+        return _perform(trial, engine, interruption, start_slot=slot, step=step, keep_if=keep_if, fast=fast)
+
+    observation = once(trial, lambda seen: keep_if(seen) and image_ready.later(trial, seen) is None)
+    later = image_ready.later(trial, observation)
+    return observation if later is None or interruption.requested else once(later, keep_if)
+
+
+def _perform(
+    trial: Trial,
+    engine: Engine,
+    interruption: Interruption,
+    *,
+    start_slot: AbstractContextManager[object],
+    step: Step,
+    keep_if: Callable[[Observation], bool],
+    fast: bool,
+) -> Observation:
+    """One container, from its start to its removal."""
     notes = _Notes(trial, engine)
     if interruption.requested:
         return notes.observation(problem=_interrupted())
@@ -140,10 +162,10 @@ def perform(
     subject: RunningSubject | None = None
     observation: Observation | None = None
     try:
-        with start_slot or contextlib.nullcontext(), interruption.watching(engine):
+        with start_slot, interruption.watching(engine):
             if interruption.requested:
                 return notes.observation(problem=_interrupted())
-            subject = engine.start(handler_ready.for_engine(trial))
+            subject = engine.start(image_ready.for_engine(handler_ready.for_engine(trial)))
             with interruption.watching(subject):
                 subject.wait_started()
         with interruption.watching(subject):
@@ -167,10 +189,10 @@ def forecast_stop(trial: Trial, engine: Engine, interruption: Interruption) -> f
     """Start, make ready, look once, remove. What does not get ready cannot be foreseen. Raises EngineError."""
     subject: RunningSubject | None = None
     try:
-        subject = engine.start(trial)
+        subject = engine.start(image_ready.for_engine(handler_ready.for_engine(trial)))
         with interruption.watching(subject):
             subject.wait_started()
-            subject.wait_ready()
+            _make_ready(trial, subject)
             _prepare(trial, subject)
             return forecast.forecast(subject.processes(), subject.stop_signal)
     except SubjectFailed as failure:
@@ -184,8 +206,7 @@ def _stop_and_record(
     trial: Trial, subject: RunningSubject, notes: _Notes, interruption: Interruption, step: Step, *, fast: bool
 ) -> Observation:
     step(trial, "waiting until ready")
-    subject.wait_ready()
-    handler_ready.wait(trial, subject)
+    ready = _make_ready(trial, subject)
     _prepare(trial, subject)
     subject.sleep(trial.stop_after_ns)
     running = subject.is_running()
@@ -211,10 +232,20 @@ def _stop_and_record(
     since = _written_since(log_before, logs) if running else None
     return replace(
         observation,
-        looks=Looks(looks.before, looks.second, looks.late, since, logs),
+        looks=Looks(looks.before, looks.second, looks.late, since, logs, looks.at_timeout),
         traffic=None if flow.requests is None else TrafficRecord(flow.requests, flow.vantage),
         derivation=Derivation(cut_short=looks.cut_short),
+        ready=ready,
     )
+
+
+def _make_ready(trial: Trial, subject: RunningSubject) -> ReadyBasis:
+    """Wait until it is ready, by what the scenario says, else by what is declared. Raises SubjectFailed."""
+    began_ns = time.monotonic_ns()
+    implied = image_ready.wait(trial, subject) if trial.scenario.readiness.implied else None
+    subject.wait_ready()
+    handler_ready.wait(trial, subject)
+    return implied or image_ready.after(began_ns)
 
 
 def _prepare(trial: Trial, subject: RunningSubject) -> None:
@@ -263,6 +294,7 @@ class _Looks:
         self.before: tuple[ProcessInfo, ...] | None = None
         self.second: tuple[ProcessInfo, ...] | None = None
         self.late: tuple[ProcessInfo, ...] | None = None
+        self.at_timeout: tuple[ProcessInfo, ...] | None = None
         self.cut_short: str | None = None
 
     def begin(self) -> None:
@@ -295,6 +327,10 @@ class _Looks:
         took_s = time.monotonic() - begun
         if self._fast and took_s + LATE_LOOK_MARGIN_S < timeout_s and not self._over.is_set():
             self._cut_short(took_s)
+        if image_ready.takes(self.before, self._subject.stop_signal):
+            return
+        if not self._over.wait(begun + timeout_s - LATE_LOOK_MARGIN_S - time.monotonic()):
+            self.at_timeout = self._subject.processes()
 
     def _cut_short(self, after_s: float) -> None:
         """End the subject if the looks leave no doubt."""

@@ -15,6 +15,7 @@ from stop_harness.evidence import (
     process_tree,
     runtimes,
     somebody_else,
+    start_up,
     stop_sequence,
 )
 from stop_harness.evidence.left_behind import LeftBehindFate
@@ -164,6 +165,8 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
     if evidence in {SigkillEvidence.OBSERVED, SigkillEvidence.INFERRED}:
         if record.stop_signal == signals.SIGKILL:
             return Outcome.KILLED, "sigkill-needed", "the stop signal is SIGKILL, which nothing can handle"
+        if early := start_up.too_early(observation):
+            return Outcome.INCONCLUSIVE, "stopped-too-early", early
         waited = _seconds(observation.stop_timeout_ns)
         if derivation.cut_short is not None:
             why = derivation.cut_short if derivation.derived_from is None else _why_derived(derivation)
@@ -333,6 +336,8 @@ def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> li
         remarks.append(_finding("suspected-process", f"{names}: seen alive just before PID 1 exited"))
     if outcome is not Outcome.INCONCLUSIVE:
         remarks += [_finding("ended-by-default", hint) for hint in losses.hints(observation)]
+    if text := start_up.doubt(observation, outcome):
+        remarks.append(_finding("ready-unknown", text))
     if text := planned_moment.unknown(observation, outcome, facts.shutdown_duration_ns):
         remarks.append(_finding("signal-time-unknown", text))
     if outcome is not Outcome.INCONCLUSIVE:

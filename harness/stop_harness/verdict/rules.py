@@ -211,6 +211,24 @@ RULES = {
             "`ready: {tcp: 8000}`, and nothing listens there within 30 s.",
         ),
         Rule(
+            "stopped-too-early",
+            Severity.ERROR,
+            "The program has its handler when it is stopped, where nobody has said when it is ready.",
+            "The kernel drops a signal that PID 1 has no handler for. Who gets a handler later was still starting, and "
+            "that start is not the shutdown that was asked about.",
+            "the process table at the stop and shortly before the stop timeout; pid_namespaces(7)",
+            "A start script that migrates a database for 20 s and then runs the server, in an image without EXPOSE or "
+            "a health check.",
+        ),
+        Rule(
+            "ready-unknown",
+            Severity.NOTE,
+            "It is known when the container is ready: by the scenario's `ready`, its health check, or a declared port.",
+            "Without one of them it is stopped by time. A stop during the start may meet no handler, or no work.",
+            "the scenario's `ready`; Dockerfile reference, EXPOSE and HEALTHCHECK",
+            "`check IMAGE` of a worker without ports: stopped 1 s after its start.",
+        ),
+        Rule(
             "not-measured",
             Severity.ERROR,
             "The engine starts the container and stays reachable until it is gone.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from stop_harness.linux import proc
+from stop_harness.linux import listening, proc
 from stop_harness.model import ProcessInfo
 
 _SWITCHES = "voluntary_ctxt_switches"
@@ -36,6 +36,10 @@ class PidOne:
 
     def _is(self, fields: list[str]) -> bool:
         return bool(fields) and fields[0] not in {"Z", "X"} and fields[19] == self.started
+
+    def listening(self) -> frozenset[int] | None:
+        """Where the container listens; None where that cannot be told."""
+        return listening.ports(self.pid, proc.living([self.pid]))
 
     def table(self) -> tuple[ProcessInfo, ...] | None:
         """What the engine's `top` prints, at a fraction of its cost: that starts a `ps`, which reads all of /proc.

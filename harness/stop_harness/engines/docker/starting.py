@@ -64,6 +64,8 @@ def creation(trial: Trial, labels: dict[str, str], host: DockerHost) -> dict[str
         **(limits if subject.memory_bytes else {}),
         **settings.arguments(subject.settings, trial, labels, host),
     }
+    if trial.scenario.readiness.implied and not host.local:
+        optional["publish_all_ports"] = True  # EXPOSE tells when it is ready, and nobody else reaches it from here
     given = {key: value for key, value in optional.items() if value is not None}
     labels = {**dict(subject.settings.labels), **labels}
     return {"environment": dict(subject.environment), "ports": ports, "labels": labels, **given}

@@ -15,7 +15,7 @@ import docker
 
 from stop_harness import signals
 from stop_harness.engines import start_failure
-from stop_harness.engines.docker import listed_processes, ready
+from stop_harness.engines.docker import listed_processes, ready, signs
 from stop_harness.engines.docker.calls import (
     CONNECTION_ERRORS,
     ENGINE_ERRORS,
@@ -34,7 +34,7 @@ from stop_harness.engines.docker.reading import State
 from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
 from stop_harness.engines.docker.settings import volume_name
 from stop_harness.engines.docker.starting import creation
-from stop_harness.engines.interface import EngineRecord, SubjectFailed
+from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed
 from stop_harness.errors import EngineError
 from stop_harness.linux import at_work
 from stop_harness.linux.signal_trace import SignalTrace
@@ -60,6 +60,9 @@ LOOPBACK = "127.0.0.1"
 
 EXECUTE_PATIENCE_S = 600
 """For a command beside the subject, which has no timeout of its own."""
+
+HEALTH_PATIENCE_S = 30.0
+"""For one run of a health check, on top of what any call gets. Docker's default `--timeout` of HEALTHCHECK."""
 
 LOG_LIMITS = LogLimits(lines=200, keep_bytes=16 * 1024, read_bytes=4 * 1024 * 1024)
 
@@ -91,6 +94,7 @@ class DockerSubject:
         self._pid_one = 0
         self._local_pid_one: PidOne | None = None
         self._volumes: tuple[str, ...] = ()
+        self._health_test: tuple[str, ...] | None = None
         self._aborted = threading.Event()
         self.stop_signal: int | None = None
         self.stop_signal_source: str | None = None
@@ -186,6 +190,36 @@ class DockerSubject:
                     seconds = readiness.timeout_ns / NS_PER_S
                     raise _not_ready(f"not ready after {seconds:g} s: waited for {what}", self.logs())
 
+    def ready_signs(self) -> ReadySigns:
+        """What the engine has on record: of the image, with what the scenario sets in its place."""
+        inspected = self._started.ask("inspect", self._api.inspect_container, self.container_id)
+        self._health_test = signs.health_test(inspected)
+        ports = signs.exposed_ports(inspected)
+        return ReadySigns(health_check=self._health_test is not None, ports=(ports,) if ports else ())
+
+    def is_healthy(self) -> bool:
+        """By what the engine says, else by the check itself; one that never ends is not tried again."""
+        if self._started.state().healthy:
+            return True
+        test = self._health_test
+        if test is None:
+            return False
+        try:
+            return self._execute(test, HEALTH_PATIENCE_S) == 0
+        except EngineError:
+            self._health_test = None
+            return False
+
+    def listening(self, declared: tuple[int, ...]) -> frozenset[int]:
+        """By /proc where the container is on this machine, else by connecting to what is declared."""
+        seen = self._local_pid_one.listening() if self._local_pid_one is not None else None
+        if seen is not None or self._reached is None:
+            return seen or frozenset()
+        reached = self._reached
+        with contextlib.suppress(EngineError, docker.errors.DockerException):
+            return self._calls.run("the declared ports", signs.accepting, reached, declared)
+        return frozenset()
+
     def sleep(self, duration_ns: int) -> None:
         """Wait; an abort ends it."""
         if duration_ns:
@@ -236,7 +270,9 @@ class DockerSubject:
 
     def execute(self, command: tuple[str, ...]) -> int:
         """`docker exec`."""
+        return self._execute(command, EXECUTE_PATIENCE_S)
 
+    def _execute(self, command: tuple[str, ...], patience_s: float) -> int:
         def run() -> int:
             created = self._api.exec_create(self.container_id, list(command))
             self._api.exec_start(created["Id"])
@@ -244,7 +280,7 @@ class DockerSubject:
 
         text = f"`{' '.join(command)}`"
         try:
-            return self._calls.run(text, run, extra_s=EXECUTE_PATIENCE_S)
+            return self._calls.run(text, run, extra_s=patience_s)
         except ENGINE_ERRORS as error:
             raise EngineError(f"{text} cannot be run in the container: {in_one_line(error)}") from None
 

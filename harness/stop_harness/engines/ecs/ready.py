@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 from typing import Any
 from urllib.request import urlopen
 
 from stop_harness.engines import start_failure
-from stop_harness.engines.interface import SubjectFailed
-from stop_harness.model import Problem, ProblemKind
+from stop_harness.engines.interface import ReadySigns, SubjectFailed
+from stop_harness.model import NS_PER_S, Problem, ProblemKind, TaskDefinition
 
 Address = tuple[str, int]
+
+
+HEALTH_CHECK_INTERVAL_S = 30
+"""Default `interval` of a healthCheck; its first run comes when one has passed. Source: Amazon ECS API, HealthCheck."""
+
+
+def signs(task: TaskDefinition, *, reached: bool) -> ReadySigns:
+    """What a task definition declares that tells when its task is ready. `reached`: its ports can be connected to."""
+    containers = json.loads(task.document)["containerDefinitions"]
+    checks = [item["healthCheck"] for item in containers if item.get("healthCheck")]
+    ports = [
+        tuple(mapping["containerPort"] for mapping in item.get("portMappings", ()) if _is_tcp(mapping))
+        for item in containers
+    ]
+    longest_s = max(
+        (it.get("startPeriod", 0) + 2 * it.get("interval", HEALTH_CHECK_INTERVAL_S) for it in checks), default=0
+    )
+    groups = tuple(group for group in ports if group) if reached else ()
+    return ReadySigns(health_check=bool(checks), health_patience_ns=longest_s * NS_PER_S, ports=groups)
+
+
+def _is_tcp(mapping: dict[str, Any]) -> bool:
+    return "containerPort" in mapping and mapping.get("protocol", "tcp") == "tcp"
 
 
 def binding(task: dict[str, Any], port: int) -> Address | None:

@@ -18,9 +18,9 @@ from stop_harness.engines.ecs.api import (
     stop_quietly,
 )
 from stop_harness.engines.ecs.looks import TaskLooks
-from stop_harness.engines.ecs.ready import accepts, answers, binding, why_it_ended
+from stop_harness.engines.ecs.ready import accepts, answers, binding, signs, why_it_ended
 from stop_harness.engines.ecs.record import BY_ITSELF, SeenStop
-from stop_harness.engines.interface import EngineRecord, SubjectFailed
+from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed
 from stop_harness.errors import EngineError
 from stop_harness.log_pattern import LogPattern
 from stop_harness.model import (
@@ -106,6 +106,18 @@ class EcsSubject:
             self._until(lambda: answers(binding(self._newest(), http), path), deadline, f"GET {path} at port {http}")
         self.sleep(ready.delay_ns)
         self._timeline.append(_here(EventKind.READY, "harness"))
+
+    def ready_signs(self) -> ReadySigns:
+        """What the task definition has: `healthCheck`, and `portMappings` where they can be reached."""
+        return signs(self._task, reached=self._cluster.local)
+
+    def is_healthy(self) -> bool:
+        """HEALTHY, as described last: ECS runs the checks itself."""
+        return self._newest().get("healthStatus") == "HEALTHY"
+
+    def listening(self, declared: tuple[int, ...]) -> frozenset[int]:
+        """Those that accept a connection where they are published."""
+        return frozenset(port for port in declared if accepts(binding(self._newest(), port)))
 
     def sleep(self, duration_ns: int) -> None:
         """On this machine's clock, until aborted or the task ends."""

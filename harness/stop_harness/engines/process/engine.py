@@ -17,7 +17,7 @@ from functools import partial
 
 from stop_harness.engines import reference_program
 from stop_harness.engines.dockerfile import ImageDefaults
-from stop_harness.engines.interface import PrepareProgress, SubjectFailed, configure
+from stop_harness.engines.interface import PrepareProgress, ReadySigns, SubjectFailed, configure
 from stop_harness.engines.process.client import Probe, ShimProcess, probe, start_request
 from stop_harness.engines.process.program import (
     directory_of,
@@ -169,6 +169,8 @@ class PidNamespaceEngine:
                 shim,
                 scenario.readiness,
                 stop_signal=stop_signal,
+                signs=_signs(scenario.subject, image),
+                health_test=None if image.health_test is None else locate(image.health_test),
                 locate=locate,
                 cleanup=cleanup.pop_all(),
             )
@@ -221,6 +223,11 @@ class PidNamespaceEngine:
             if subject not in self._images:
                 self._images[subject] = read_dockerfile(subject)
             return self._images[subject]
+
+
+def _signs(subject: Subject, image: ImageDefaults) -> ReadySigns:
+    ports = tuple(dict.fromkeys((*image.ports, *(inside for inside, _ in subject.ports))))
+    return ReadySigns(health_check=image.health_test is not None, ports=(ports,) if ports else ())
 
 
 def _linux() -> tuple[int, ...]:

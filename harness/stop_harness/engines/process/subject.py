@@ -9,10 +9,11 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from stop_harness.engines.interface import EngineRecord, SubjectFailed
+from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed
 from stop_harness.engines.process.client import ShimProcess
 from stop_harness.engines.process.connect import connect
 from stop_harness.errors import EngineError
+from stop_harness.linux import listening, proc
 from stop_harness.linux.signal_trace import EXIT_BEGUN, ExitWatch
 from stop_harness.model import (
     NS_PER_S,
@@ -32,6 +33,10 @@ EXECUTE_PATIENCE_S = 600
 """For a command beside the subject, which has no timeout of its own."""
 
 
+HEALTH_PATIENCE_S = 30
+"""For one run of a health check. Docker's default `--timeout` of HEALTHCHECK."""
+
+
 class ProcessSubject:
     """`RunningSubject`: nearly every method is one request to the helper process.
 
@@ -47,6 +52,8 @@ class ProcessSubject:
         readiness: Readiness,
         *,
         stop_signal: tuple[int, str],
+        signs: ReadySigns,
+        health_test: tuple[str, ...] | None,
         locate: Callable[[tuple[str, ...]], tuple[str, ...]],
         cleanup: contextlib.ExitStack,
     ) -> None:
@@ -55,6 +62,7 @@ class ProcessSubject:
         self._watch_exit, self._on_removed = watch_exit, on_removed
         self._shim = shim
         self._readiness = readiness
+        self._signs, self._health_test = signs, health_test
         self._locate = locate
         self._cleanup = cleanup
         self._aborted = False
@@ -94,6 +102,24 @@ class ProcessSubject:
         lines = [line for line in self.logs().text.splitlines() if line.strip()][-5:]
         return "; last output: " + " | ".join(lines) if lines else "; it wrote nothing"
 
+    def ready_signs(self) -> ReadySigns:
+        """What its Dockerfile and its scenario declare."""
+        return self._signs
+
+    def is_healthy(self) -> bool:
+        """By the check of its Dockerfile, run beside it."""
+        if self._health_test is None:
+            return False
+        try:
+            return self._execute(self._health_test, HEALTH_PATIENCE_S) == 0
+        except (EngineError, SubjectFailed):  # the check never ends, or the subject has: the trial finds out
+            return False
+
+    def listening(self, declared: tuple[int, ...]) -> frozenset[int]:
+        """By /proc: on a network that others share a connection would not tell whose port it is."""
+        pid = self._shim.subject
+        return frozenset() if pid is None else listening.ports(pid, proc.living([pid])) or frozenset()
+
     def sleep(self, duration_ns: int) -> None:
         """Returns early once the subject is gone."""
         self._shim.ask({"do": "sleep", "duration_ns": duration_ns}, duration_ns)
@@ -125,16 +151,19 @@ class ProcessSubject:
 
         Its output is dropped; 127 and 126 as a shell numbers them. Raises SubjectFailed if the subject leaves.
         """
+        return self._execute(command, EXECUTE_PATIENCE_S)
+
+    def _execute(self, command: tuple[str, ...], patience_s: int) -> int:
         text = f"`{' '.join(command)}`"
-        request = {"do": "execute", "argv": self._locate(command), "timeout_ns": EXECUTE_PATIENCE_S * NS_PER_S}
-        reply = self._shim.ask(request, EXECUTE_PATIENCE_S * NS_PER_S)
+        request = {"do": "execute", "argv": self._locate(command), "timeout_ns": patience_s * NS_PER_S}
+        reply = self._shim.ask(request, patience_s * NS_PER_S)
         if "failed" in reply:
             if reply["failed"] != "exec":
                 raise EngineError(f"{text} cannot be run beside the subject ({reply['failed']}): {reply['message']}")
             return 127 if reply["errno"] in _NOT_FOUND else 126
         self._check_waited(reply | {"waiting": []}, 0)
         if reply["wait_status"] is None:
-            raise EngineError(f"{text} beside the subject did not end within {EXECUTE_PATIENCE_S} s")
+            raise EngineError(f"{text} beside the subject did not end within {patience_s} s")
         return _exit_code(reply["wait_status"])
 
     def stop(self, stop_timeout_ns: int) -> None:

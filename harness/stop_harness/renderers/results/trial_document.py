@@ -9,6 +9,7 @@ from stop_harness.model import (
     EventKind,
     Outcome,
     ProblemKind,
+    ReadyBy,
     RequestFate,
     Severity,
     SigkillEvidence,
@@ -149,6 +150,24 @@ class AdviceDocument:
 
 
 @dataclass(frozen=True)
+class ReadyDocument:
+    """By what the container counted as ready to be stopped."""
+
+    by: ReadyBy
+    """conditions: what the scenario asks for. Where it asks for nothing: health_check, port, handler (it had none at
+    first), or time, by which nothing is known."""
+    after_start_s: float | None
+    """From its start; null where not known."""
+    ports: tuple[int, ...]
+    """Where it listened, as far as that was looked for."""
+    silent_ports: tuple[int, ...]
+    """Declared ports at which nobody listened for as long as was waited."""
+    unhealthy: bool
+    """It has a health check, which did not succeed for as long as was waited."""
+    sentence: str
+
+
+@dataclass(frozen=True)
 class CauseDocument:
     """Why a stop was not graceful. Ids: docs/outcomes.md."""
 
@@ -230,3 +249,5 @@ class TrialDocument:
     """What became of every process, PID 1 first, of many the first 50; null where nobody could see it."""
     fate_count: int | None = None
     """How many processes there were in all; null where nobody could see it."""
+    ready_basis: ReadyDocument | None = None
+    """null where it never was ready, and in records from before that was written down."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stop_harness import signals
-from stop_harness.evidence import process_fates
+from stop_harness.evidence import process_fates, start_up
 from stop_harness.model import (
     MOST_NAMES,
     Cause,
@@ -14,6 +14,7 @@ from stop_harness.model import (
     EventKind,
     Observation,
     ProcessInfo,
+    ReadyBasis,
     ReceivedSignal,
     StopFacts,
     TrialResult,
@@ -26,6 +27,7 @@ from stop_harness.renderers.results.trial_document import (
     ProblemDocument,
     ProcessDocument,
     ProcessFateDocument,
+    ReadyDocument,
     ReceivedSignalDocument,
     RequestDocument,
     TrialDocument,
@@ -84,6 +86,7 @@ def trial(result: TrialResult) -> TrialDocument:
         log_tail=seen.looks.logs.text,
         log_truncated=seen.looks.logs.truncated,
         load_average=seen.load_average,
+        ready_basis=_ready(seen.ready),
     )
 
 
@@ -172,6 +175,14 @@ def _received(item: ReceivedSignal, at_s: Callable[[int | None], float | None]) 
         sender=None if item.sender_pid is None else item.sender,
         sender_pid=item.sender_pid if known else None,
     )
+
+
+def _ready(basis: ReadyBasis | None) -> ReadyDocument | None:
+    if basis is None:
+        return None
+    after_s = to_seconds(basis.after_start_ns)
+    told = start_up.sentence(basis)
+    return ReadyDocument(basis.by, after_s, basis.ports, basis.silent_ports, basis.unhealthy, told)
 
 
 def _requests(seen: Observation) -> tuple[RequestDocument, ...] | None:

@@ -1,0 +1,146 @@
+"""When a container is ready whose scenario does not say: by its health check, its ports, its handler, or by time.
+
+A stop during the start measures the start. "No handler" is the verdict that suffers most, for most programs have none
+in their first moments: so nobody who would not take the signal is stopped before another look. The same for every
+engine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from stop_harness.engines.interface import RunningSubject
+from stop_harness.evidence import exec_form, start_up
+from stop_harness.evidence.process_tree import reaction
+from stop_harness.model import NS_PER_MS, NS_PER_S, Observation, ProcessInfo, ReadyBasis, ReadyBy, Trial
+from stop_harness.trial.handler_ready import TAKES
+
+POLL_NS = 50 * NS_PER_MS
+
+HEALTH_POLL_NS = 500 * NS_PER_MS
+"""Between two looks. A health check is a process of its own, and dearer than a look at sockets."""
+
+SETTLE_NS = 250 * NS_PER_MS
+"""After a sign: many servers listen a moment before they have their handlers."""
+
+HANDLER_WATCH_NS = 5 * NS_PER_S
+"""From the start on: how long somebody without a handler is given to get one. Measured: a program that a script starts,
+and that loads for a second, has it after 2 s. A later handler shows shortly before the stop timeout."""
+
+PORT_PATIENCE_NS = 15 * NS_PER_S
+"""From the start on: how long a declared port is waited for, less where `ready.timeout` is less. A worker that runs
+from the image of a server listens nowhere, whatever EXPOSE says, and each of its stops would wait in vain."""
+
+ELSEWHERE_PATIENCE_NS = 5 * NS_PER_S
+"""The same where it listens at another port already: a setting may have moved it."""
+
+
+def for_engine(trial: Trial) -> Trial:
+    """The trial as the engine is to start it: what the scenario does not say is waited for here, not there."""
+    readiness = trial.scenario.readiness
+    if not readiness.implied:
+        return trial
+    return replace(trial, scenario=replace(trial.scenario, readiness=replace(readiness, delay_ns=0)))
+
+
+def wait(trial: Trial, subject: RunningSubject) -> ReadyBasis:
+    """By what it counts as ready, once it does; at once, too, where it has exited, which the engine then tells."""
+    return _Wait(trial, subject).basis()
+
+
+def after(began_ns: int) -> ReadyBasis:
+    """The basis of a scenario that says when it is ready. `began_ns`: of the wait, on the monotonic clock."""
+    return ReadyBasis(ReadyBy.CONDITIONS, time.monotonic_ns() - began_ns)
+
+
+def later(trial: Trial, seen: Observation) -> Trial | None:
+    """The trial once more, for a stop that came before the handler did: not before that was there. None where the stop
+    stands, and where it was such a second one."""
+    readiness, ready = trial.scenario.readiness, seen.ready
+    once = readiness.implied and readiness.delay_ns <= start_up.LEAST_NS
+    if not once or seen.problem is not None or ready is None or start_up.too_early(seen) is None:
+        return None
+    delay_ns = (ready.after_start_ns or 0) + trial.stop_timeout_ns + start_up.LEAST_NS
+    return replace(trial, scenario=replace(trial.scenario, readiness=replace(readiness, delay_ns=delay_ns)))
+
+
+def takes(processes: tuple[ProcessInfo, ...] | None, signal: int | None) -> bool:
+    """Whether somebody takes the stop signal; also where that cannot be seen, for then no other look helps."""
+    if signal is None or not processes:
+        return True
+    return any(reaction(process, signal) in TAKES for process in exec_form.receivers(processes))
+
+
+class _Wait:
+    """One wait. Time is counted from the start, by polls as well as by the clock, for an engine's may be virtual."""
+
+    def __init__(self, trial: Trial, subject: RunningSubject) -> None:
+        self._readiness, self._subject = trial.scenario.readiness, subject
+        self._began_ns, self._slept_ns = time.monotonic_ns(), 0
+        self._signs = subject.ready_signs()
+        traffic = tuple((port,) for port in sorted({client.port for client in trial.scenario.traffic}))
+        self._groups = (*self._signs.ports, *traffic)
+
+    def basis(self) -> ReadyBasis:
+        """The first sign that comes; then a look for the handler, whatever the sign was."""
+        found = self._by_health_check() or self._by_ports() or ReadyBasis(ReadyBy.TIME)
+        by_time = found.by is ReadyBy.TIME
+        self._sleep(max(0 if by_time else SETTLE_NS, self._readiness.delay_ns - self._elapsed_ns))
+        if by_time and (ports := self._subject.listening(())):
+            found = ReadyBasis(ReadyBy.PORT, ports=tuple(sorted(ports)))
+        took_it = self._takes_signal()
+        came_late = not took_it and self._until(self._takes_signal, HANDLER_WATCH_NS)
+        # The trial is performed anew, with a longer delay, where an earlier stop had met no handler (`start_up`).
+        came_late = came_late or (took_it and self._readiness.delay_ns > start_up.LEAST_NS)
+        by = ReadyBy.HANDLER if came_late and found.by is ReadyBy.TIME else found.by
+        declared = {port for group in self._groups for port in group}
+        silent = () if found.by is ReadyBy.HEALTH_CHECK or set(found.ports) & declared else tuple(sorted(declared))
+        unhealthy = self._signs.health_check and by is not ReadyBy.HEALTH_CHECK
+        return replace(found, by=by, after_start_ns=self._elapsed_ns, silent_ports=silent, unhealthy=unhealthy)
+
+    def _by_health_check(self) -> ReadyBasis | None:
+        patience_ns = max(self._readiness.timeout_ns, self._signs.health_patience_ns)
+        if not self._signs.health_check or not self._until(self._subject.is_healthy, patience_ns, HEALTH_POLL_NS):
+            return None
+        return ReadyBasis(ReadyBy.HEALTH_CHECK)
+
+    def _by_ports(self) -> ReadyBasis | None:
+        """One port of each group listens; or it listens elsewhere, and not at those for as long as was waited."""
+        declared = tuple(dict.fromkeys(port for group in self._groups for port in group))
+        seen: frozenset[int] = frozenset()
+
+        def over() -> bool:
+            nonlocal seen
+            seen = self._subject.listening(declared)
+            if all(not seen.isdisjoint(group) for group in self._groups):
+                return True
+            patience_ns = ELSEWHERE_PATIENCE_NS if seen else PORT_PATIENCE_NS
+            return self._elapsed_ns >= patience_ns
+
+        if declared:
+            self._until(over, self._readiness.timeout_ns)
+        return ReadyBasis(ReadyBy.PORT, ports=tuple(sorted(seen))) if seen else None
+
+    def _takes_signal(self) -> bool:
+        return takes(self._subject.processes(), self._subject.stop_signal)
+
+    @property
+    def _elapsed_ns(self) -> int:
+        return max(time.monotonic_ns() - self._began_ns, self._slept_ns)
+
+    def _sleep(self, duration_ns: int) -> None:
+        if duration_ns > 0:
+            self._subject.sleep(duration_ns)
+            self._slept_ns += duration_ns
+
+    def _until(self, holds: Callable[[], bool], patience_ns: int, every_ns: int = POLL_NS) -> bool:
+        """Whether it holds before so much time has passed since the start, or the subject is gone."""
+        while self._subject.is_running():
+            if holds():
+                return True
+            if self._elapsed_ns >= patience_ns:
+                return False
+            self._sleep(every_ns)
+        return False
