@@ -29,7 +29,7 @@ subject:
   # init: true                    # run under an init, as `docker run --init`
   # memory: 256MiB
 
-# When is it ready to be stopped? All conditions given must hold. Without any: 1 s after its start.
+# When is it ready to be stopped? All conditions given must hold. Without any: its health check, its ports, else 1 s.
 ready:
   log: "listening"                # regular expression in the output
   # tcp: 8000
