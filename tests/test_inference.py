@@ -47,7 +47,8 @@ from stop_harness.run import pipeline, store, stored_runs
 from stop_harness.run.open_engine import Chosen
 from stop_harness.run.request import RunOutcome, RunRequest
 from stop_harness.trial import perform as trial
-from stop_harness.verdict import judge, losses
+from stop_harness.verdict import judge
+from stop_harness.verdict.traffic import lost_requests
 from tests import strategies
 from tests.parts import changed
 from tests.strategies import SIGKILL_DELAY_NS, Behaviour, Jitter, durations_ns, stop
@@ -343,7 +344,7 @@ def test_requests_that_were_open_at_the_shorter_timeout_would_have_been_cut() ->
         (2, RequestFate.TRUNCATED),
         (3, RequestFate.NO_ANSWER),
     ]
-    assert [item.client for item in losses.lost_requests(seen.traffic)] == [2, 3]
+    assert [item.client for item in lost_requests(seen.traffic)] == [2, 3]
     kept, _ = derived(real, 20)
     assert kept.requests == real.requests
 

@@ -21,13 +21,16 @@ from hypothesis import strategies as st
 from stop_harness import wording
 from stop_harness.model import (
     NS_PER_S,
+    Finding,
     Outcome,
     Report,
     Request,
     RequestFate,
+    Severity,
     Status,
     TrafficKind,
     TrafficRecord,
+    TrialResult,
     Vantage,
 )
 from stop_harness.renderers import csv_table, html, junit, markdown, terminal
@@ -197,6 +200,33 @@ def test_junit_is_well_formed_xml_whatever_the_text(text: str) -> None:
 
 
 # ── CSV ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_summary_says_what_trials_that_passed_warn_of(realistic: Report) -> None:
+    """Nobody opens the details of what is green. Of a trial that did not pass the reason says more."""
+    warning = Finding("unanswered-request", Severity.WARNING, "3 requests had no answer when the client gave up")
+    note = Finding("non-zero-exit", Severity.NOTE, "a note is no warning")
+
+    def warned(result: TrialResult) -> TrialResult:
+        return replace(result, verdict=replace(result.verdict, findings=(warning, note)))
+
+    report = replace(realistic, results=tuple(map(warned, realistic.results)))
+    passed = [item for item in report.of_scenario("drains-5s") if item.verdict.status is Status.PASS]
+    assert len(passed) == 3
+    text = "drains-5s, 3 trials: 3 requests had no answer when the client gave up"
+    for made in (terminal.summary(report, width=200), markdown.render(report), html.render(report)):
+        assert text in made
+        assert "a note is no warning" not in made.split("Details")[0].split("<script")[0]
+    suites = {suite.get("name"): suite for suite in ET.fromstring(junit.render(report))}
+    properties = suites["drains-5s"].findall("properties/property[@name='warning']")
+    assert [item.get("value") for item in properties] == [f"{text} [unanswered-request]"]
+    summary = json.loads(results_json.render(report))["summary"]
+    (found,) = [item for item in summary["passing_warnings"] if item["scenario"] == "drains-5s"]
+    assert (found["rule"], found["trials"]) == (warning.rule, [item.observation.trial_id for item in passed])
+    failed = [item for item in report.results if item.verdict.status is not Status.PASS]
+    assert failed
+    named = {trial for item in summary["passing_warnings"] for trial in item["trials"]}
+    assert not named & {item.observation.trial_id for item in failed}
 
 
 def test_csv_has_one_row_a_trial_and_seconds(realistic: Report) -> None:

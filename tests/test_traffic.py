@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import shutil
 import socket
 import ssl
 import struct
 import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -35,6 +37,7 @@ from stop_harness.model import (
     Subject,
     TrafficClient,
     TrafficKind,
+    TrialResult,
     Vantage,
 )
 from stop_harness.run import open_engine, pipeline, store
@@ -353,6 +356,81 @@ def test_a_stream_is_cut() -> None:
     server = Server(serve)
     (request,) = stopped(server, client(server, TrafficKind.STREAM, timeout_ns=30 * NS_PER_MS))
     assert (request.fate, request.status) == (RequestFate.TRUNCATED, 200)
+
+
+@pytest.mark.parametrize("kind", [TrafficKind.STREAM, TrafficKind.KEEP_ALIVE])
+def test_what_holds_nothing_is_no_traffic_of_its_kind(kind: TrafficKind) -> None:
+    """An answer that is over at once is no stream, and a server that closes after each answer keeps nothing alive."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+
+    server = Server(serve)
+    message = refused(server, client(server, kind))
+    why = "it is no stream" if kind is TrafficKind.STREAM else "the server closes the connection after each answer"
+    assert why in message
+    assert "200, Connection: close, 2 bytes" in message
+
+
+def test_a_kept_connection_that_is_closed_at_once_is_not_held() -> None:
+    """A server need not say that it closes."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        read_request(connection)
+        connection.sendall(OK)
+
+    server = Server(serve)
+    assert "the connection was closed after an answer" in refused(server, client(server, TrafficKind.KEEP_ALIVE))
+
+
+def test_a_kept_connection_whose_time_is_up_before_the_stop_is_made_anew() -> None:
+    """A server's keep-alive timeout may be shorter than the lead of other traffic."""
+    served = []
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        served.append(connection)
+        connection.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            answering(connection, server)
+
+    server, slow = Server(serve), Server(at_stop(OK))
+    flow = flow_of(server, client(server, TrafficKind.KEEP_ALIVE), client(slow, lead_ns=2 * NS_PER_S))
+    begin(flow)
+    flow.mark_stop()
+    slow.stop()
+    server.stop()
+    flow.end()
+    assert len(served) > 2
+    kept = [request for request in flow.requests or () if request.kind is TrafficKind.KEEP_ALIVE]
+    assert [item.kind for item in flow.missing] == ([] if kept else [TrafficKind.KEEP_ALIVE])
+
+
+def test_traffic_of_which_nothing_was_open_at_the_stop_is_named() -> None:
+    """Requests that are over in time show nothing; other traffic beside them does not hide that."""
+    server = Server(answering)
+    flow = flow_of(server, client(server, think_ns=NS_PER_S), client(server, TrafficKind.IDLE))
+    begin(flow)
+    flow.mark_stop()
+    server.stop()
+    flow.end()
+    (missing,) = flow.missing
+    assert (missing.kind, missing.port, missing.reason) == (TrafficKind.HTTP, server.port, "200, 2 bytes")
+
+
+def test_an_answer_that_only_the_close_ends_is_marked() -> None:
+    """With its length, and that of the answer before it."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        read_request(connection)
+        if server.connections > 1:
+            server.stopping.wait()
+        connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + b"row" * server.connections)
+
+    server = Server(serve)
+    (request,) = stopped(server, client(server, think_ns=0, lead_ns=NS_PER_S // 2))
+    assert (request.fate, request.ends_by_close) == (RequestFate.COMPLETED, True)
+    assert (request.body_bytes, request.body_bytes_before) == (6, 3)
 
 
 def test_new_connections_until_they_are_refused() -> None:
@@ -681,3 +759,70 @@ def test_through_a_published_port_only_requests_from_before_the_stop_are_held_ag
     assert result.verdict.outcome is Outcome.GRACEFUL, result.verdict.reason
     assert seen.vantage is Vantage.PUBLISHED_PORT
     assert {item.kind for item in seen.requests} == {TrafficKind.HTTP, TrafficKind.NEW_CONNECTIONS}
+
+
+ROWS = """
+import http.server, os, signal, sys, threading, time
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        for row in range(20):
+            self.wfile.write(b"row of 20\\n")
+            time.sleep(0 if self.path == "/at-once" else 0.1)
+    def log_message(self, *_):
+        pass
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 8000), Handler)
+server.daemon_threads = False
+def leave(*_):
+    if sys.argv[1] == "at once":
+        os._exit(0)
+    threading.Thread(target=server.shutdown).start()
+signal.signal(signal.SIGTERM, leave)
+server.serve_forever()
+server.server_close()
+if sys.argv[1] == "later":
+    time.sleep(0.5)
+"""
+"""HTTP/1.0 without a length: nothing but the close marks the end of an answer."""
+
+
+def on_process_engine(tmp_path: Path, program: str, *words: str, traffic: str, ready: str = "tcp: 8000") -> TrialResult:
+    """A stop of a Python program with this traffic."""
+    (tmp_path / "program.py").write_text(program)
+    command = json.dumps([sys.executable, "-u", str(tmp_path / "program.py"), *words])
+    (tmp_path / "Dockerfile").write_text(f"FROM scratch\nCMD {command}\n")
+    scenario = f"version: 1\nname: it\nsubject: {{build: .}}\nready: {{{ready}}}\ntraffic: {traffic}\n"
+    (tmp_path / "it.yaml").write_text(scenario + "stop: {timeouts: 10s}\n")
+    request = RunRequest(discovery.load((tmp_path / "it.yaml",)), "traffic", None, engine="process")
+    (result,) = pipeline.run(request, Silence(), Interruption()).report.results
+    return result
+
+
+@pytest.mark.namespaces
+@pytest.mark.parametrize(
+    ("leaves", "outcome", "fate"),
+    [
+        ("at once", Outcome.INCONCLUSIVE, RequestFate.UNKNOWN),
+        ("later", Outcome.GRACEFUL, RequestFate.COMPLETED),
+    ],
+)
+def test_an_answer_whose_end_is_the_close_is_whole_if_the_process_outlived_it(
+    tmp_path: Path, leaves: str, outcome: Outcome, fate: RequestFate
+) -> None:
+    """Six of twenty rows and the end of the process look like a short answer."""
+    result = on_process_engine(tmp_path, ROWS, leaves, traffic="{http: {port: 8000, path: /report}}")
+    assert result.verdict.outcome is outcome, result.verdict.reason
+    assert {request.fate for request in result.observation.requests} == {fate}
+    if outcome is Outcome.INCONCLUSIVE:
+        assert [finding.rule for finding in result.verdict.findings] == ["answer-end-unknown"]
+
+
+@pytest.mark.namespaces
+def test_a_stop_without_the_stream_that_was_asked_for_is_inconclusive(tmp_path: Path) -> None:
+    """It would show nothing about streams."""
+    result = on_process_engine(tmp_path, ROWS, "later", traffic="{stream: {port: 8000, path: /at-once}}")
+    assert result.verdict.outcome is Outcome.INCONCLUSIVE
+    assert "it is no stream" in result.verdict.reason

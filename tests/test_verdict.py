@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from stop_harness import signals
-from stop_harness.evidence import stop_sequence
+from stop_harness.evidence import answer_ends, stop_sequence
 from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
@@ -18,10 +19,13 @@ from stop_harness.model import (
     Event,
     EventKind,
     Expectation,
+    Looks,
+    MissingTraffic,
     Observation,
     Outcome,
     Problem,
     ProblemKind,
+    ProcessInfo,
     Request,
     RequestFate,
     Scenario,
@@ -472,13 +476,58 @@ IN_FLIGHT = Request(TrafficKind.HTTP, 1, RequestFate.COMPLETED, -600, -500, 10, 
 CUT_FATES = (RequestFate.TRUNCATED, RequestFate.RESET, RequestFate.NO_ANSWER)
 
 
+def closed(**more: Any) -> Observation:
+    """A stop 100 ms after which an answer ended by the close of its connection; PID 1, alone, exited after 1 s."""
+    request = replace(IN_FLIGHT, ends_by_close=True, ended_at_ns=NS_PER_S // 10, body_bytes=60, **more)
+    return replace(with_requests(request), looks=Looks(before=(ProcessInfo(1, 0, "server", 0, 0, 0),)))
+
+
+def unsure(observation: Observation) -> bool:
+    """Whether the fate of its one request is not known."""
+    traffic = answer_ends.with_known_ends(observation)
+    assert traffic is not None
+    return traffic.requests[0].fate is RequestFate.UNKNOWN
+
+
+def test_an_answer_that_ends_with_the_process_may_be_cut() -> None:
+    """It is whole if PID 1, alone, lived on, or if it is as long as the one before; nothing else is a proof."""
+    seen = closed()
+    company = replace(seen, looks=replace(seen.looks, before=(*(seen.looks.before or ()), *(seen.looks.before or ()))))
+    late = closed()
+    late = replace(late, traffic=TrafficRecord((replace(late.requests[0], ended_at_ns=NS_PER_S),)))
+    assert not unsure(seen)
+    assert unsure(late)
+    assert unsure(company), "another process may have ended"
+    assert unsure(replace(seen, looks=replace(seen.looks, before=None)))
+    assert unsure(without(seen, EventKind.EXITED))
+    assert not unsure(replace(company, traffic=closed(body_bytes_before=60).traffic))
+    assert unsure(replace(company, traffic=closed(body_bytes_before=200).traffic))
+    assert not unsure(with_requests(IN_FLIGHT))
+
+
+def missing(kind: TrafficKind, reason: str) -> Observation:
+    """A stop that is graceful, with traffic of which nothing was open."""
+    return replace(with_requests(), traffic=TrafficRecord((IN_FLIGHT,), missing=(MissingTraffic(kind, 80, reason),)))
+
+
+def test_a_stop_without_what_was_to_be_held_is_inconclusive_and_without_a_request_in_flight_it_is_said() -> None:
+    """A connection that is not there cannot show what it does to a stop."""
+    for kind in (TrafficKind.STREAM, TrafficKind.KEEP_ALIVE, TrafficKind.IDLE):
+        verdict = judged(missing(kind, "over at once"))
+        assert (verdict.outcome, verdict.findings[0].rule) == (Outcome.INCONCLUSIVE, "nothing-held")
+        assert verdict.reason.endswith("traffic to port 80: over at once")
+    verdict = judged(missing(TrafficKind.HTTP, "200"))
+    assert (verdict.outcome, [item.rule for item in verdict.findings]) == (Outcome.GRACEFUL, ["no-request-in-flight"])
+
+
 @pytest.mark.parametrize("kind", TrafficKind)
 @pytest.mark.parametrize("fate", RequestFate)
 def test_only_what_was_accepted_and_cut_is_lost(kind: TrafficKind, fate: RequestFate) -> None:
-    """A refusal, a time-out, a held connection and an endless stream are no loss."""
+    """A refusal, a time-out, a held connection and an endless stream are no loss; of an unknown end nobody can tell."""
     owed = kind in {TrafficKind.HTTP, TrafficKind.TCP, TrafficKind.NEW_CONNECTIONS}
     result = judged(with_requests(replace(IN_FLIGHT, kind=kind, fate=fate)))
-    assert result.outcome is (Outcome.LOSSY if owed and fate in CUT_FATES else Outcome.GRACEFUL)
+    unclear = Outcome.INCONCLUSIVE if owed and fate is RequestFate.UNKNOWN else Outcome.GRACEFUL
+    assert result.outcome is (Outcome.LOSSY if owed and fate in CUT_FATES else unclear)
 
 
 @pytest.mark.parametrize(

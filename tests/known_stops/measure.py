@@ -10,7 +10,7 @@ from stop_harness.model import EngineInfo, Outcome, Request, SigkillEvidence, Tr
 from stop_harness.run import pipeline
 from stop_harness.run.request import RunRequest
 from stop_harness.trial.perform import Interruption
-from stop_harness.verdict import losses
+from stop_harness.verdict.traffic import lost_requests
 from tests.known_stops.cases import KnownStop
 from tests.silence import Silence
 
@@ -111,7 +111,7 @@ def _requests(measured: Measured) -> Answer | None:
     if not measured.stop.known.requests_in_flight:
         return None
     known, total = measured.stop.requests_lost, len(measured.stop.known.requests_in_flight)
-    lost = losses.lost_requests(measured.result.observation.traffic)
+    lost = lost_requests(measured.result.observation.traffic)
     in_flight = tuple(filter(_in_flight, measured.result.observation.requests))
     fates = ", ".join(sorted({request.fate for request in in_flight}))
     right = len(lost) == known and len(in_flight) == total

@@ -10,13 +10,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 from stop_harness.evidence import forecast, stop_sequence
-from stop_harness.model import NS_PER_S, Observation, Outcome, Scenario, TrafficKind
+from stop_harness.model import NS_PER_S, Observation, Outcome, Scenario
 
 LATEST_SIGNAL_NS = NS_PER_S
 """From the stop call to its signal. Measured on two CPUs: Docker 28.5 with 35 trials at once and load 19, 46 ms in the
 median and 0.2 s at most; Podman 5.8 with more stops than it performs at a time, up to 34 s."""
-
-IN_FLIGHT = frozenset({TrafficKind.HTTP, TrafficKind.TCP})
 
 
 def missed(observation: Observation, scenario: Scenario) -> tuple[str, str] | None:
@@ -79,11 +77,11 @@ def unknown(observation: Observation, outcome: Outcome, duration_ns: int | None)
 
 def _requests_were_over(observation: Observation, scenario: Scenario, delay_ns: int) -> bool:
     """Whether requests long enough to be in flight as planned had all ended before the signal left the engine."""
-    leads = [client.lead_ns for client in scenario.traffic if client.kind in IN_FLIGHT]
+    leads = [client.lead_ns for client in scenario.traffic if client.kind.in_flight]
     spans = [
         (request.sent_at_ns, request.ended_at_ns)
         for request in observation.requests
-        if request.kind in IN_FLIGHT and request.sent_at_ns is not None and request.ended_at_ns is not None
+        if request.kind.in_flight and request.sent_at_ns is not None and request.ended_at_ns is not None
     ]
     if not leads or not spans or any(ended_ns > delay_ns for _, ended_ns in spans):
         return False

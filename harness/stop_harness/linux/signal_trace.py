@@ -25,7 +25,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stop_harness.model import NS_PER_MS, Clock, Event, EventKind
+from stop_harness.model import EXIT_BEGUN, NS_PER_MS, Clock, Event, EventKind
 
 PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 FSOPEN, FSCONFIG, FSMOUNT, FSCONFIG_CMD_CREATE = 430, 431, 432, 6
@@ -51,8 +51,6 @@ RING_PAGES = 32
 MOST_CLEARING_NS = 200 * NS_PER_MS
 """From the exit of the first thread to the SIGCHLD: 1 ms idle, up to 70 ms under load. What takes longer is a program
 whose other threads go on without the first one."""
-
-EXIT_BEGUN = "kernel: exit begun"
 
 CLOSING = "close tracepoint"
 """Name of the threads that wait for the kernel to let go of one."""

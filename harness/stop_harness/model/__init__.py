@@ -9,6 +9,7 @@ for, what will be done), `process`, `ready` and `observation` (what happened), `
 
 from stop_harness.model.observation import (
     ASSUMED,
+    EXIT_BEGUN,
     MOST_NAMES,
     Clock,
     ContainerRecord,
@@ -18,6 +19,7 @@ from stop_harness.model.observation import (
     EventKind,
     LogTail,
     Looks,
+    MissingTraffic,
     Observation,
     Problem,
     ProblemKind,
@@ -125,6 +127,7 @@ __all__ = [
     "DEFAULT_GOAL",
     "DEFAULT_PIDS_LIMIT",
     "ECS_STOP_TIMEOUT_S",
+    "EXIT_BEGUN",
     "MOST_FATES",
     "MOST_NAMES",
     "NO_CHECK",
@@ -158,6 +161,7 @@ __all__ = [
     "LeftOut",
     "LogTail",
     "Looks",
+    "MissingTraffic",
     "Mount",
     "MountKind",
     "NotApplied",

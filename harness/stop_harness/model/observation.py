@@ -45,6 +45,9 @@ class EngineInfo:
 ASSUMED = "assumed"
 """`stop_signal_source` of a stop signal that nobody told."""
 
+EXIT_BEGUN = "kernel: exit begun"
+"""`source` of the event in which the kernel tells when the first thread of PID 1 began to exit: its files are open."""
+
 MOST_NAMES = 10
 """Processes that are named where many were lost: a program that forks without end must not fill the journal."""
 
@@ -140,6 +143,8 @@ class RequestFate(StrEnum):
     """The connection was never accepted."""
     TIMED_OUT = "timed_out"
     """No end within the client's own timeout, or still open when the trial ended."""
+    UNKNOWN = "unknown"
+    """Whole or cut: the answer's end is the close of its connection, and the server's process ended with it."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,10 @@ class Request:
     `connected_at_ns`: the connection was accepted. `sent_at_ns`: the request was written whole. `status`: HTTP status;
     `status_before`: that of the same client's last answer before this request, None without one. `detail`: what the
     client saw, for people.
+
+    `ends_by_close`: nothing but the close of the connection marks the end of the answer (RFC 9112, 6.3). `body_bytes`:
+    how much of the answer's body arrived; None where that was not counted. `body_bytes_before`: of the last whole
+    answer to the same request before the stop, None without one.
     """
 
     kind: TrafficKind
@@ -162,6 +171,9 @@ class Request:
     status: int | None = None
     status_before: int | None = None
     detail: str = ""
+    ends_by_close: bool = False
+    body_bytes: int | None = None
+    body_bytes_before: int | None = None
 
 
 class Vantage(StrEnum):
@@ -178,15 +190,26 @@ class Vantage(StrEnum):
 
 
 @dataclass(frozen=True)
+class MissingTraffic:
+    """Traffic that was asked for and of which nothing was open when the stop was called. `reason`: why, for people."""
+
+    kind: TrafficKind
+    port: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class TrafficRecord:
     """The requests that were in flight around the stop, and where they came from.
 
     `requests` is empty where every request was over before the stop signal came. `vantage` None: no client was ever
-    connected.
+    connected. `missing`: the traffic of the scenario that is not among the requests because none of it was open at the
+    stop; empty in records of versions that did not look.
     """
 
     requests: tuple[Request, ...]
     vantage: Vantage | None = None
+    missing: tuple[MissingTraffic, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,16 @@ class TrafficKind(StrEnum):
     NEW_CONNECTIONS = "new_connections"
     """A fresh connection with one HTTP request, again and again during the drain."""
 
+    @property
+    def in_flight(self) -> bool:
+        """Its request is sent a while before the stop; what other kinds hold is set up before these begin."""
+        return self in {TrafficKind.HTTP, TrafficKind.TCP}
+
+    @property
+    def held(self) -> bool:
+        """It is there for what stands open at the stop."""
+        return self in {TrafficKind.IDLE, TrafficKind.KEEP_ALIVE, TrafficKind.STREAM}
+
 
 @dataclass(frozen=True)
 class Exchange:

@@ -37,6 +37,7 @@ from stop_harness.renderers.sections import (
     task_text,
     trend_text,
 )
+from stop_harness.renderers.sections.passing_warnings import passing_warnings
 from stop_harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
@@ -132,6 +133,7 @@ def _view(report: Report) -> dict[str, Any]:
         "headline": compliance_headline(report),
         "expectation": expectation_headline(report),
         "tally": _tally(report),
+        "passing_warnings": passing_warnings(report),
         "facts": _run_facts(report),
         "proofs": _proofs(report),
         "compliance": [

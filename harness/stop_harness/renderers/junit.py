@@ -1,7 +1,8 @@
 """JUnit XML for CI servers: one test suite a scenario, one test case a trial.
 
 `fail` becomes a failure. `inconclusive` becomes an error, because it says nothing about the container and must not pass
-silently. A skipped scenario is a suite with one skipped case.
+silently. A skipped scenario is a suite with one skipped case. What trials that passed warn of are properties of their
+suite.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from stop_harness import signals
 from stop_harness.evidence import start_up
 from stop_harness.model import NS_PER_S, Cause, Report, SkippedScenario, Status, TrialResult
 from stop_harness.renderers.sections import advice_text
-from stop_harness.verdict.losses import lost_requests
+from stop_harness.renderers.sections.passing_warnings import passing_warnings
+from stop_harness.verdict.traffic import lost_requests
 from stop_harness.wording import (
     COMPLIANCE_WORDS,
     OUTCOME_WORDS,
@@ -61,6 +63,9 @@ def _suite(report: Report, name: str, results: list[TrialResult]) -> ET.Element:
         if row.scenario == name:
             value = f"{COMPLIANCE_WORDS[row.status]}: {one_line(row.reason)}"
             ET.SubElement(properties, "property", name="amazon_ecs_30_s", value=value)
+    for item in passing_warnings(report):
+        if item.scenario == name:
+            ET.SubElement(properties, "property", name="warning", value=f"{item.text} [{item.rule}]")
     suite.extend(_case(result) for result in results)
     return suite
 

@@ -16,6 +16,7 @@ from stop_harness.renderers.sections import (
     task_text,
     trend_text,
 )
+from stop_harness.renderers.sections.passing_warnings import passing_warnings
 from stop_harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
@@ -51,6 +52,7 @@ def render(report: Report) -> str:
         *chain.from_iterable(
             (f"> **Warning:** {_cell(item.message)} {_cell(item.advice)}", "") for item in report.warnings
         ),
+        *_passing_warnings(report),
         *_comparison(report),
         *_compliance(report),
         *_skipped(report),
@@ -65,6 +67,15 @@ def render(report: Report) -> str:
         _footer(report),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _passing_warnings(report: Report) -> list[str]:
+    """What trials that passed warn of."""
+    found = passing_warnings(report)
+    if not found:
+        return []
+    items = [f"- {_cell(item.text)} \\[{item.rule}\\]" for item in found[:MAX_SCENARIOS]]
+    return ["### Warnings of stops that passed", "", *items, *_left_out(len(found), MAX_SCENARIOS, "warnings"), ""]
 
 
 def _comparison(report: Report) -> list[str]:

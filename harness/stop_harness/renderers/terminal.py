@@ -48,6 +48,7 @@ from stop_harness.renderers.sections.columns import (
     painter,
     wrapped,
 )
+from stop_harness.renderers.sections.passing_warnings import passing_warnings
 from stop_harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
@@ -101,6 +102,7 @@ def summary(report: Report, *, width: int = 80, colour: bool = False, unicode: b
         [line for item in report.skipped for line in hanging("skipped", f"{item.scenario}: {item.reason}", width)],
         [line for text in warnings for line in hanging("warning", text, width, paint, YELLOW)],
         _problem_lines(report, width, paint),
+        _passing_lines(report, width, paint),
         [line for section in task_text.sections(report) for line in task_lines.summary(section, width, paint)],
         task_lines.definition(task_text.findings(report), width, paint),
         [line for section in remedy_text.sections(report) for line in _remedy_summary(section, width, paint)],
@@ -233,6 +235,13 @@ def _problem_lines(report: Report, width: int, paint: Paint) -> list[str]:
             lines += hanging(f"{STATUS_MARKS[status]} {status}", text, width, paint, _STATUS_COLOURS[status])
             lines += [line for cure in cures for line in hanging("  cure", cure, width)]
     return lines
+
+
+def _passing_lines(report: Report, width: int, paint: Paint) -> list[str]:
+    """What trials that passed warn of."""
+    texts = [f"{item.text} [{item.rule}]" for item in passing_warnings(report)]
+    more = ["  … and more; the report lists them all"] if len(texts) > MAX_PROBLEMS else []
+    return [line for text in texts[:MAX_PROBLEMS] for line in hanging("warning", text, width, paint, YELLOW)] + more
 
 
 def _scenario_and_reason(result: TrialResult) -> tuple[str, str, str, tuple[str, ...]]:

@@ -15,7 +15,7 @@ from stop_harness import signals
 from stop_harness.errors import require_extra
 from stop_harness.model import NS_PER_S, Outcome, Report, TimeoutAdvice, TrialResult
 from stop_harness.report.survival import CONFIDENCE, MIN_STOPS
-from stop_harness.verdict.losses import lost_requests
+from stop_harness.verdict.traffic import lost_requests
 from stop_harness.wording import OUTCOME_WORDS, count_of, precise_seconds, timeout, to_seconds, was_or_were
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from stop_harness.engines.interface import Engine, EngineRecord, RunningSubject, SubjectFailed
 from stop_harness.errors import EngineError
-from stop_harness.evidence import forecast
+from stop_harness.evidence import answer_ends, forecast
 from stop_harness.evidence.lost_processes import first_names
 from stop_harness.model import (
     MOST_FATES,
@@ -24,6 +24,7 @@ from stop_harness.model import (
     Derivation,
     LogTail,
     Looks,
+    MissingTraffic,
     Observation,
     Problem,
     ProblemKind,
@@ -230,13 +231,14 @@ def _stop_and_record(
     observation = notes.observation(subject, subject.record(), was_running=running)
     logs = observation.looks.logs
     since = _written_since(log_before, logs) if running else None
-    return replace(
+    seen = replace(
         observation,
         looks=Looks(looks.before, looks.second, looks.late, since, logs, looks.at_timeout),
-        traffic=None if flow.requests is None else TrafficRecord(flow.requests, flow.vantage),
+        traffic=None if flow.requests is None else TrafficRecord(flow.requests, flow.vantage, flow.missing),
         derivation=Derivation(cut_short=looks.cut_short),
         ready=ready,
     )
+    return replace(seen, traffic=answer_ends.with_known_ends(seen))
 
 
 def _make_ready(trial: Trial, subject: RunningSubject) -> ReadyBasis:
@@ -274,6 +276,7 @@ class _NoTraffic:
 
     requests: tuple[Request, ...] | None = None
     vantage: Vantage | None = None
+    missing: tuple[MissingTraffic, ...] = ()
 
     def begin(self) -> None: ...
     def wait_lead(self) -> None: ...

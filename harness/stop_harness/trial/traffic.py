@@ -18,8 +18,8 @@ from functools import cache
 from typing import Any
 
 from stop_harness.engines.interface import RunningSubject, SubjectFailed
-from stop_harness.model import Problem, ProblemKind, Request, TrafficClient, Vantage
-from stop_harness.trial.traffic_clients import IN_FLIGHT, Client, Stage
+from stop_harness.model import MissingTraffic, Problem, ProblemKind, Request, TrafficClient, Vantage
+from stop_harness.trial.traffic_clients import Client, Stage
 from stop_harness.trial.traffic_wire import Wire
 
 CONNECT_TIMEOUT_S = 5.0
@@ -56,6 +56,7 @@ class Flow:
         self._lead_ends_ns = 0
         self.requests: tuple[Request, ...] | None = None
         self.vantage: Vantage | None = None
+        self.missing: tuple[MissingTraffic, ...] = ()
 
     def begin(self) -> None:
         """Start every client and return when their requests begin, the lead before the stop.
@@ -65,7 +66,7 @@ class Flow:
         if not self._specs:
             return
         _allow_files(sum(spec.clients for spec in self._specs))
-        lead_ns = max((spec.lead_ns for spec in self._specs if spec.kind in IN_FLIGHT), default=0)
+        lead_ns = max((spec.lead_ns for spec in self._specs if spec.kind.in_flight), default=0)
         self._loop = _LoopThread()
         for in_flight in (False, True):  # what has to stand, then what has to be under way
             self._loop.call(self._set_up(in_flight, lead_ns))
@@ -98,7 +99,10 @@ class Flow:
             loop.call(self._wind_up(NOTICE_S if self._stage is not None and self._stage.stop_ns is not None else 0))
         finally:
             loop.stop()
-        self.requests = tuple(request for client in self._clients for request in client.requests())
+        found = [(client, tuple(client.requests())) for client in self._clients]
+        self.requests = tuple(request for _, requests in found for request in requests)
+        if self._stage is not None and self._stage.stop_ns is not None:
+            self.missing = tuple(_missing(spec, found) for spec in self._specs if not _was_open(spec, found))
 
     def _raise_if_blocked(self) -> None:
         """If no client of one kind gets anywhere: a stop without it would not be what was asked for."""
@@ -113,7 +117,7 @@ class Flow:
 
     async def _set_up(self, in_flight: bool, lead_ns: int) -> None:
         self._stage = self._stage or Stage(self._connect, lead_ns)
-        specs = [spec for spec in self._specs if (spec.kind in IN_FLIGHT) is in_flight for _ in range(spec.clients)]
+        specs = [spec for spec in self._specs if spec.kind.in_flight is in_flight for _ in range(spec.clients)]
         known = len(self._clients)
         clients = tuple(Client(self._stage, spec, number) for number, spec in enumerate(specs, start=known + 1))
         self._clients += clients
@@ -171,6 +175,23 @@ class Flow:
         except BaseException:
             connection.close()
             raise
+
+
+_Found = list[tuple[Client, tuple[Request, ...]]]
+"""Each client and its requests around the stop."""
+
+
+def _was_open(spec: TrafficClient, found: _Found) -> bool:
+    """Whether one client of this traffic had open at the stop what it is there for."""
+    requests = [request for client, requests in found if client.spec is spec for request in requests]
+    if spec.kind.in_flight:
+        return any((request.sent_at_ns or 0) < 0 for request in requests)
+    return not spec.kind.held or any((request.connected_at_ns or 0) < 0 for request in requests)
+
+
+def _missing(spec: TrafficClient, found: _Found) -> MissingTraffic:
+    reasons = [client.why_missing for client, _ in found if client.spec is spec and client.why_missing]
+    return MissingTraffic(spec.kind, spec.port, reasons[0] if reasons else "")
 
 
 class _LoopThread:

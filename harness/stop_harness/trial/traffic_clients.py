@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from stop_harness.model import NS_PER_S, Request, RequestFate, TrafficClient, TrafficKind
-from stop_harness.trial.traffic_wire import Closed, HttpSpeaker, RawSpeaker, Speaker, Wire
+from stop_harness.trial.traffic_wire import Answer, Closed, HttpSpeaker, RawSpeaker, Speaker, Wire
 
 RETRY_S = 0.1
 """Pause before a client that failed before the stop tries again."""
@@ -29,9 +29,10 @@ MAX_NEW_CONNECTIONS = 1000
 FAILURES = (Closed, OSError, ValueError)
 """What a conversation can end with. TimeoutError and ssl.SSLError are OSErrors."""
 
+STANDS_S = 0.2
+"""What lasts that long before the stop is held: an answer that goes on, a connection that is kept after an answer."""
+
 RAW = frozenset({TrafficKind.TCP, TrafficKind.IDLE})
-IN_FLIGHT = frozenset({TrafficKind.HTTP, TrafficKind.TCP})
-"""Kinds whose request is sent a while before the stop; the others are set up before these begin."""
 
 
 @dataclass
@@ -43,8 +44,9 @@ class Sheet:
     first_byte_ns: int | None = None
     ended_ns: int | None = None
     fate: RequestFate | None = None
-    status: int | None = None
-    status_before: int | None = None
+    answer: Answer = field(default_factory=Answer)
+    before: Answer = field(default_factory=Answer)
+    """The same client's last whole answer before this request."""
     detail: str = ""
 
     def end(self, error: BaseException | None, detail: str = "") -> None:
@@ -118,11 +120,14 @@ class Client:
         """Set up as far as it can be before the curtain."""
         self.obstacle: str | None = None
         """Why its latest attempt before the stop failed; None: none did, or another succeeded since."""
-        self.pending = spec.kind in IN_FLIGHT
+        self.pending = spec.kind.in_flight
         """Its first request is still to be sent."""
         self._sheets: list[Sheet] = []
         self._line: Line | None = None
-        self._status: int | None = None
+        self._before = Answer()
+        self._latest = ""
+        """What became of its latest request before the stop, for people."""
+        self._stood = False
 
     @property
     def blocked(self) -> bool:
@@ -152,10 +157,18 @@ class Client:
                 sent_at_ns=sent,
                 first_byte_at_ns=first_byte,
                 ended_at_ns=ended,
-                status=sheet.status,
-                status_before=sheet.status_before,
+                status=sheet.answer.status,
+                status_before=sheet.before.status,
                 detail=sheet.detail,
+                ends_by_close=sheet.answer.ends_by_close,
+                body_bytes=sheet.answer.body_bytes,
+                body_bytes_before=sheet.before.body_bytes,
             )
+
+    @property
+    def why_missing(self) -> str:
+        """Why nothing of it may have been open at the stop, for people."""
+        return self.obstacle or self._latest
 
     # ── Acts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -172,7 +185,7 @@ class Client:
             if self.spec.kind is TrafficKind.HTTP:
                 self._hang_up()
             await _within(self.stage.stopped, RETRY_S if self.obstacle else self.spec.think_ns / NS_PER_S)
-        await self._hold()
+        await self._hold(self.stage.over)
 
     async def _idle(self) -> None:
         """A held connection."""
@@ -188,11 +201,18 @@ class Client:
 
     async def _keep_alive(self) -> None:
         """A finished request, and a second one on the same connection after the stop; then it is held."""
-        while self._line is None and not self.stage.stopped.is_set():
+        while not self.stage.stopped.is_set():
             await self._whole_request()
-            await _within(self.stage.stopped, RETRY_S if self.obstacle else 0)
-        self._set_up()
-        await self.stage.stopped.wait()
+            if (line := self._line) is not None and not line.speaker.given.keeps:
+                self.obstacle = f"the server closes the connection after each answer ({self._latest})"
+            elif line is not None:
+                with self._stands():
+                    await self._hold(self.stage.stopped)
+                if self.stage.stopped.is_set() and not line.wire.over:
+                    break
+                self.obstacle = self.obstacle or self._too_short("the connection was closed after an answer")
+            self._hang_up()
+            await _within(self.stage.stopped, RETRY_S)
         if self._line is not None:
             with self._sheet(self._line) as sheet:
                 with contextlib.suppress(TimeoutError):
@@ -200,7 +220,7 @@ class Client:
                         await self._line.wire.until_over()
                 await self._ask(sheet)
                 await self._answer(sheet)
-        await self._hold()
+        await self._hold(self.stage.over)
 
     async def _stream(self) -> None:
         """An answer that has begun and goes on, for as long as it likes."""
@@ -211,9 +231,10 @@ class Client:
                 async with self._patience():
                     while not (line.wire.begun.is_set() or line.wire.over):
                         await line.wire.change()
-                if line.wire.begun.is_set():
-                    self._set_up()
-                await self._answer(sheet, patient=False)
+                with self._stands():
+                    await self._answer(sheet, patient=False)
+                self.obstacle = self._too_short("the answer was over at once, it is no stream")
+            self._hang_up()
             await _within(self.stage.stopped, RETRY_S)
 
     async def _arrive(self) -> None:
@@ -238,7 +259,7 @@ class Client:
     @contextlib.contextmanager
     def _sheet(self, line: Line | None = None) -> Iterator[Sheet]:
         """A request from its beginning to its end, on a connection that is there or on one to come."""
-        sheet = Sheet(connected_ns=line.connected_ns if line else None, status_before=self._status)
+        sheet = Sheet(connected_ns=line.connected_ns if line else None, before=self._before)
         if self.stage.stop_ns is None:
             self._sheets.clear()
         self._sheets.append(sheet)
@@ -288,9 +309,11 @@ class Client:
             async with self._patience() if patient else contextlib.nullcontext():
                 detail = await speaker.answer(wire)
         finally:
-            sheet.first_byte_ns, sheet.status = wire.first_byte_ns, speaker.status
+            sheet.first_byte_ns, sheet.answer = wire.first_byte_ns, speaker.given
         sheet.end(None, detail)
-        self.obstacle, self._status = None, sheet.status
+        self.obstacle = None
+        if self.stage.stop_ns is None:
+            self._before, self._latest = sheet.answer, detail
 
     async def _wait_for_curtain(self) -> None:
         """The first request of each client is sent its lead before the stop."""
@@ -299,18 +322,36 @@ class Client:
             await self.stage.curtain.wait()
             await _within(self.stage.stopped, (self.stage.longest_lead_ns - self.spec.lead_ns) / NS_PER_S)
 
-    async def _hold(self) -> None:
-        """Keep the connection, if there is one, until the peer closes it or the trial is over."""
+    async def _hold(self, until: asyncio.Event) -> None:
+        """Keep the connection, if there is one, until the peer closes it or the event comes."""
         if self._line is None:
             return
         ended = asyncio.ensure_future(self._line.wire.until_over())
-        over = asyncio.ensure_future(self.stage.over.wait())
+        come = asyncio.ensure_future(until.wait())
         try:
-            await asyncio.wait((ended, over), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((ended, come), return_when=asyncio.FIRST_COMPLETED)
         finally:
             ended.cancel()
-            over.cancel()
-            await asyncio.gather(ended, over, return_exceptions=True)
+            come.cancel()
+            await asyncio.gather(ended, come, return_exceptions=True)
+
+    @contextlib.contextmanager
+    def _stands(self) -> Iterator[None]:
+        """It is set up once the block has lasted `STANDS_S`."""
+        self._stood = False
+        timer = asyncio.get_running_loop().call_later(STANDS_S, self._stand)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _stand(self) -> None:
+        self._stood = True
+        self._set_up()
+
+    def _too_short(self, what: str) -> str | None:
+        """The obstacle where the latest attempt before the stop did not stand; None where it did."""
+        return None if self._stood else f"{what} ({self._latest})"
 
     def _patience(self) -> asyncio.Timeout:
         return asyncio.timeout(self.spec.timeout_ns / NS_PER_S)

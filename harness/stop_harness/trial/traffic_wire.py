@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 import h11
@@ -123,10 +124,21 @@ class Wire(asyncio.Protocol):
         self._changed.set()
 
 
+@dataclass
+class Answer:
+    """What is known of the answer to the latest request: its `status`; the bytes of its `body` so far, None where they
+    are not counted; whether it `ends_by_close` of its connection only; whether the server `keeps` the connection."""
+
+    status: int | None = None
+    body_bytes: int | None = None
+    ends_by_close: bool = False
+    keeps: bool = True
+
+
 class Speaker(Protocol):
     """What a client says and when an answer is whole; one for each connection."""
 
-    status: int | None
+    given: Answer
 
     async def prepare(self, wire: Wire) -> None:
         """What comes before the request."""
@@ -145,7 +157,7 @@ class HttpSpeaker:
         self._client = client
         self._state = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._beginning = b""
-        self.status: int | None = None
+        self.given = Answer()
 
     async def prepare(self, wire: Wire) -> None:
         """HTTP needs no greeting."""
@@ -162,14 +174,14 @@ class HttpSpeaker:
             headers.insert(0, ("Host", f"localhost:{client.port}"))
         if body is not None:
             headers.append(("Content-Length", str(len(body))))
-        state, self.status, self._beginning = self._state, None, b""
+        state, self.given, self._beginning = self._state, Answer(body_bytes=0), b""
         head = state.send(h11.Request(method=client.method, target=client.path, headers=headers)) or b""
         data = (state.send(h11.Data(data=body)) or b"") if body else b""
         await wire.send(head + data + (state.send(h11.EndOfMessage()) or b""))
 
     async def answer(self, wire: Wire) -> str:
         """The body is counted and dropped."""
-        remark, received = "", 0
+        remark, given = "", self.given
         while True:
             try:
                 event = self._state.next_event()
@@ -180,17 +192,25 @@ class HttpSpeaker:
             if event is h11.NEED_DATA:
                 self._state.receive_data(self._looked_at(await wire.receive()))
             elif isinstance(event, h11.Response):
-                self.status = event.status_code
+                given.status = event.status_code
+                given.ends_by_close = self._ends_by_close(event)
                 if (b"connection", b"close") in [(name, value.lower()) for name, value in event.headers]:
                     remark = ", Connection: close"
             elif isinstance(event, h11.Data):
-                received += len(event.data)
+                given.body_bytes = (given.body_bytes or 0) + len(event.data)
             elif isinstance(event, h11.EndOfMessage):
-                return f"{self.status}{remark}, {received:,} bytes"
+                given.keeps = self._state.our_state is not h11.MUST_CLOSE
+                return f"{given.status}{remark}, {given.body_bytes:,} bytes"
             elif event is h11.PAUSED:  # 101: another protocol from here on
                 return "switched to another protocol"
             elif isinstance(event, h11.ConnectionClosed):
                 raise Closed
+
+    def _ends_by_close(self, head: h11.Response) -> bool:
+        """RFC 9112, 6.3: it may have a body, and says neither how long it is nor that it comes in chunks."""
+        if self._client.method == "HEAD" or head.status_code in {204, 304}:
+            return False
+        return not {b"content-length", b"transfer-encoding"} & {name for name, _ in head.headers}
 
     def _looked_at(self, data: bytes) -> bytes:
         """The same bytes; ValueError if they begin an answer that no waiting will make HTTP."""
@@ -206,7 +226,7 @@ class RawSpeaker:
 
     def __init__(self, exchanges: tuple[Exchange, ...]) -> None:
         *self._greeting, self._request = exchanges or (Exchange(),)
-        self.status: int | None = None
+        self.given = Answer()
 
     async def prepare(self, wire: Wire) -> None:
         """Every exchange but the last."""

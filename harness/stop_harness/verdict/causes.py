@@ -24,7 +24,6 @@ from stop_harness.model import (
     ProcessInfo,
     RequestFate,
     StopFacts,
-    TrafficKind,
 )
 from stop_harness.verdict.handler_causes import Scene, handler_cause
 from stop_harness.verdict.losses import cause_of_lost_work
@@ -258,8 +257,8 @@ def _crashed(seen: Observation, facts: StopFacts) -> Cause:
 def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
     tree, signal = Tree(seen.looks.before or ()), seen.record.stop_signal
     lost = seen.record.lost_processes or ()
-    fates = [request.fate for request in seen.requests if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}]
-    cut = sum(fate not in {RequestFate.COMPLETED, RequestFate.REFUSED} for fate in fates)
+    fates = [request.fate for request in seen.requests if request.kind.in_flight]
+    cut = sum(fate not in {RequestFate.COMPLETED, RequestFate.REFUSED, RequestFate.UNKNOWN} for fate in fates)
     own_clock, took = _by_own_clock(seen, facts), facts.shutdown_duration_ns
     if lost:
         names = listed(lost, seen.record.lost_process_count)
@@ -284,7 +283,7 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
     finished = sum(
         request.fate is RequestFate.COMPLETED and (request.ended_at_ns or 0) > 0
         for request in seen.requests
-        if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}
+        if request.kind.in_flight
     )
     if finished and cut:
         text = f"{finished} of the requests in flight {'was' if finished == 1 else 'were'} answered after the signal"

@@ -32,7 +32,6 @@ IDLE_NS = 20 * NS_PER_MS
 MIN_NAPS = 2
 """A program that goes on in short turns sleeps this often between the looks; one that resumes a long sleep does not."""
 
-_HELD_KINDS = frozenset({TrafficKind.IDLE, TrafficKind.KEEP_ALIVE, TrafficKind.STREAM})
 _SLEEPS = ("nanosleep",)
 _LOCKS = ("futex",)
 _MAIN_THREAD_HANDLES = frozenset({"python", "ruby", "perl", "php"})
@@ -142,7 +141,7 @@ def _handler_gone(scene: Scene) -> Cause | None:
 
 def _held_connection(scene: Scene) -> Cause | None:
     """It stops accepting and waits for a peer that keeps its connection."""
-    held = [request for request in scene.seen.requests if request.kind in _HELD_KINDS and _held(request, scene)]
+    held = [request for request in scene.seen.requests if request.kind.held and _held(request, scene)]
     if held:
         kind = held[0].kind.value.replace("_", "-")
         text = f"a client still held its {kind} connection when SIGKILL came"
@@ -213,7 +212,7 @@ def _work_in_flight(scene: Scene) -> Cause | None:
     open_until_end = [
         request
         for request in scene.seen.requests
-        if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}
+        if request.kind.in_flight
         and request.fate is not RequestFate.COMPLETED
         and request.sent_at_ns is not None
         and _held(request, scene)

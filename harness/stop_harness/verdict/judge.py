@@ -40,13 +40,10 @@ from stop_harness.model import (
     Status,
     StopFacts,
     StopRecord,
-    TrafficKind,
-    TrafficRecord,
     Verdict,
 )
-from stop_harness.verdict import causes, losses, tasks
+from stop_harness.verdict import causes, losses, tasks, traffic
 from stop_harness.verdict.advice import with_advice
-from stop_harness.verdict.losses import ACCOUNTABLE
 from stop_harness.verdict.rules import RULES
 
 _PROBLEM_RULES = {
@@ -103,7 +100,10 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
         outcome, reason = Outcome.LOSSY, f"every container exited by itself{after}, but {' and '.join(lost)}"
         remarks = [_finding("lost-request", reason), *remarks]
         cause = with_advice(causes.cause(observation, facts, outcome), observation)
-    remarks += _remarks_on_requests(observation.traffic)
+    elif doubt := traffic.unclear(observation.traffic):
+        outcome, reason = Outcome.INCONCLUSIVE, f"{reason}, but {doubt[1]}"
+        remarks = [_finding(doubt[0], reason), *remarks]
+    remarks += [_finding(*remark) for remark in traffic.remarks(observation.traffic)]
     status = _status(outcome, facts, expectation)
     if status is Status.FAIL and outcome in expectation.outcomes and expectation.within_ns is not None:
         text = f"took {_seconds(facts.shutdown_duration_ns)}, expected within {_seconds(expectation.within_ns)}"
@@ -223,8 +223,10 @@ def _by_exit(
     left = f"exited with code {code}{after}"
     if unproved := _without_proof(observation, facts, left):
         return unproved
-    if doubt := losses.in_doubt(observation):
-        return Outcome.INCONCLUSIVE, "work-in-doubt", f"{left}, but {doubt}"
+    if work := losses.in_doubt(observation):
+        return Outcome.INCONCLUSIVE, "work-in-doubt", f"{left}, but {work}"
+    if doubt := traffic.unclear(observation.traffic):
+        return Outcome.INCONCLUSIVE, doubt[0], f"{left}, but {doubt[1]}"
     return Outcome.GRACEFUL, None, left
 
 
@@ -298,7 +300,7 @@ def _ended_by_the_signal(observation: Observation, facts: StopFacts) -> bool:
     answered = any(
         request.fate is RequestFate.COMPLETED and (request.ended_at_ns or 0) > 0
         for request in observation.requests
-        if request.kind in {TrafficKind.HTTP, TrafficKind.TCP}
+        if request.kind.in_flight
     )
     return took is not None and (took < PROMPT_NS or answered)
 
@@ -341,27 +343,10 @@ def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> li
     if text := planned_moment.unknown(observation, outcome, facts.shutdown_duration_ns):
         remarks.append(_finding("signal-time-unknown", text))
     if outcome is not Outcome.INCONCLUSIVE:
-        remarks += _remarks_on_requests(observation.traffic)
+        remarks += [_finding(*remark) for remark in traffic.remarks(observation.traffic)]
     if not observation.engine.pid1_rules and outcome is not Outcome.INCONCLUSIVE:
         text = "it ran in a plain process group; as PID 1 of a container it may behave differently"
         remarks.append(_finding("pid1-rules-not-reproduced", text))
-    return remarks
-
-
-def _remarks_on_requests(traffic: TrafficRecord | None) -> list[Finding]:
-    """What the traffic shows beside losses."""
-    if traffic is None:
-        return []
-    requests, remarks = traffic.requests, []
-    if not requests:
-        remarks.append(_finding("no-request-in-flight", "every request was over before the stop signal came"))
-    errors = [item for item in requests if (item.status or 0) >= 500 and (item.status_before or 0) < 500]
-    if errors:
-        codes = ", ".join(sorted({str(item.status) for item in errors}))
-        remarks.append(_finding("error-answer", f"{len(errors)} requests were answered with {codes} during the stop"))
-    waiting = [item for item in requests if item.kind in ACCOUNTABLE and item.fate is RequestFate.TIMED_OUT]
-    if waiting:
-        remarks.append(_finding("unanswered-request", f"{len(waiting)} requests had no answer when the client gave up"))
     return remarks
 
 

@@ -107,6 +107,27 @@ RULES = {
             "being written is cut.",
         ),
         Rule(
+            "answer-end-unknown",
+            Severity.ERROR,
+            "It is known whether every answer was whole.",
+            "Where only the close of the connection marks the end of an answer, the kernel closes it just so when the "
+            "process ends in the middle. It counts as whole if PID 1, alone in the container, began to exit after the "
+            "close, or if it was as long as the answer to the same request before the stop. Send Content-Length or "
+            "chunks, and the end is known.",
+            "RFC 9112, 6.3 and 8",
+            "An HTTP/1.0 server that writes twenty rows and exits after six of them: the client sees an answer and its "
+            "end.",
+        ),
+        Rule(
+            "nothing-held",
+            Severity.ERROR,
+            "What the scenario's traffic is to hold stands open when the stop signal comes.",
+            "A stop without the connection that was asked for does not show what such a connection does to a stop.",
+            "the scenario's `traffic`",
+            "`stream` traffic to a path whose answer is over in a millisecond; `keep_alive` traffic to a server that "
+            "answers with `Connection: close`.",
+        ),
+        Rule(
             "error-answer",
             Severity.WARNING,
             "Requests accepted before the stop are not answered with a server error.",

@@ -14,8 +14,9 @@ from stop_harness.engines.process.client import ShimProcess
 from stop_harness.engines.process.connect import connect
 from stop_harness.errors import EngineError
 from stop_harness.linux import listening, proc
-from stop_harness.linux.signal_trace import EXIT_BEGUN, ExitWatch
+from stop_harness.linux.signal_trace import ExitWatch
 from stop_harness.model import (
+    EXIT_BEGUN,
     NS_PER_S,
     Clock,
     Event,

@@ -249,6 +249,17 @@ class SkippedDocument:
 
 
 @dataclass(frozen=True)
+class PassingWarningDocument:
+    """A warning of trials that passed."""
+
+    scenario: str
+    rule: str
+    message: str
+    trials: tuple[str, ...]
+    """Ids of the trials."""
+
+
+@dataclass(frozen=True)
 class SummaryDocument:
     """How many trials came to what."""
 
@@ -260,6 +271,8 @@ class SummaryDocument:
     inconclusive: int
     outcomes: dict[str, int]
     """Number of trials for every outcome, zeros included."""
+    passing_warnings: tuple[PassingWarningDocument, ...] = ()
+    """What trials with status pass warn of."""
 
 
 @dataclass(frozen=True)

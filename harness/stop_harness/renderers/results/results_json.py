@@ -27,6 +27,7 @@ from stop_harness.renderers.results.document import (
     ComplianceDocument,
     ContainerStopDocument,
     EngineDocument,
+    PassingWarningDocument,
     PasteDocument,
     PlatformDocument,
     PlatformStatusDocument,
@@ -52,6 +53,7 @@ from stop_harness.renderers.results.statistics_document import (
     StillRunningDocument,
 )
 from stop_harness.renderers.results.trial_section import cause, trial
+from stop_harness.renderers.sections.passing_warnings import passing_warnings
 from stop_harness.wording import run_duration_ns, to_seconds
 
 if TYPE_CHECKING:
@@ -193,6 +195,12 @@ def _summary(report: Report) -> SummaryDocument:
         fail=report.count(Status.FAIL),
         inconclusive=report.count(Status.INCONCLUSIVE),
         outcomes={outcome.value: counts[outcome] for outcome in Outcome},
+        passing_warnings=tuple(
+            PassingWarningDocument(
+                item.scenario, item.rule, item.message, tuple(result.observation.trial_id for result in item.trials)
+            )
+            for item in passing_warnings(report)
+        ),
     )
 
 

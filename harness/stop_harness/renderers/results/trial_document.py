@@ -124,6 +124,22 @@ class RequestDocument:
     """HTTP status of the same client's last answer before this request."""
     detail: str
     """What the client saw, for people."""
+    ends_by_close: bool = False
+    """Nothing but the close of the connection marks the end of the answer."""
+    body_bytes: int | None = None
+    """Bytes of the answer's body that arrived; null where they were not counted."""
+    body_bytes_before: int | None = None
+    """Bytes of the last whole answer to the same request before the stop; null without one."""
+
+
+@dataclass(frozen=True)
+class MissingTrafficDocument:
+    """Traffic that was asked for and of which nothing was open when the stop was called."""
+
+    kind: TrafficKind
+    port: int
+    reason: str
+    """Why, for people; empty where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -251,3 +267,5 @@ class TrialDocument:
     """How many processes there were in all; null where nobody could see it."""
     ready_basis: ReadyDocument | None = None
     """null where it never was ready, and in records from before that was written down."""
+    missing_traffic: tuple[MissingTrafficDocument, ...] = ()
+    """Traffic of the scenario of which nothing was open at the stop."""

@@ -24,6 +24,7 @@ from stop_harness.renderers.results.trial_document import (
     CauseDocument,
     EventDocument,
     FindingDocument,
+    MissingTrafficDocument,
     ProblemDocument,
     ProcessDocument,
     ProcessFateDocument,
@@ -32,7 +33,7 @@ from stop_harness.renderers.results.trial_document import (
     RequestDocument,
     TrialDocument,
 )
-from stop_harness.verdict.losses import lost_requests
+from stop_harness.verdict.traffic import lost_requests
 from stop_harness.wording import to_seconds
 
 
@@ -87,6 +88,10 @@ def trial(result: TrialResult) -> TrialDocument:
         log_truncated=seen.looks.logs.truncated,
         load_average=seen.load_average,
         ready_basis=_ready(seen.ready),
+        missing_traffic=tuple(
+            MissingTrafficDocument(item.kind, item.port, item.reason)
+            for item in (seen.traffic.missing if seen.traffic else ())
+        ),
     )
 
 
@@ -202,6 +207,9 @@ def _requests(seen: Observation) -> tuple[RequestDocument, ...] | None:
             status=request.status,
             status_before=request.status_before,
             detail=request.detail,
+            ends_by_close=request.ends_by_close,
+            body_bytes=request.body_bytes,
+            body_bytes_before=request.body_bytes_before,
         )
         for request in seen.requests
     )

@@ -1,0 +1,92 @@
+"""What became of the requests → what was lost, what cannot be told, and what is worth a remark. Pure."""
+
+from __future__ import annotations
+
+from stop_harness.model import (
+    MissingTraffic,
+    Request,
+    RequestFate,
+    TrafficKind,
+    TrafficRecord,
+    Vantage,
+)
+from stop_harness.wording import count_of
+
+CUT = frozenset({RequestFate.TRUNCATED, RequestFate.RESET, RequestFate.NO_ANSWER})
+"""Accepted, then cut. A refused connection was never accepted, and a time-out may be the client's impatience."""
+
+ACCOUNTABLE = frozenset({kind for kind in TrafficKind if kind.in_flight} | {TrafficKind.NEW_CONNECTIONS})
+"""Kinds of traffic whose requests a server owes an answer to, once it has accepted them."""
+
+
+def lost_requests(traffic: TrafficRecord | None) -> tuple[Request, ...]:
+    """Requests that were accepted, sent whole, and then cut.
+
+    Not counted: held connections and endless streams, which somebody has to close; the second request on a kept-alive
+    connection, which HTTP lets the server close at any time (RFC 9112, 9.3.1); connections that the engine's proxy
+    accepted after the stop call, which it also does on behalf of a container that is gone.
+    """
+    if traffic is None:
+        return ()
+    return tuple(
+        request
+        for request in traffic.requests
+        if request.kind in ACCOUNTABLE
+        and request.fate in CUT
+        and request.sent_at_ns is not None
+        and not (traffic.vantage is Vantage.PUBLISHED_PORT and (request.connected_at_ns or 0) > 0)
+    )
+
+
+def losses(traffic: TrafficRecord | None) -> str | None:
+    """`2 of 3 requests were lost (reset)`; None where none is known to be."""
+    lost = lost_requests(traffic)
+    if traffic is None or not lost:
+        return None
+    fates = ", ".join(sorted({request.fate.replace("_", " ") for request in lost}))
+    kinds = {request.kind for request in lost}
+    of = sum(request.kind in kinds for request in traffic.requests)
+    return f"{len(lost)} of {of} requests were lost ({fates})"
+
+
+def unclear(traffic: TrafficRecord | None) -> tuple[str, str] | None:
+    """(rule, part of a sentence) where the clients could not tell what became of their traffic; None where they could.
+
+    It makes a stop inconclusive that would be graceful otherwise.
+    """
+    if traffic is None:
+        return None
+    asked = [request for request in traffic.requests if request.kind in ACCOUNTABLE]
+    if unknown := [request for request in asked if request.fate is RequestFate.UNKNOWN]:
+        received = unknown[0].body_bytes
+        size = "" if received is None else f" ({received:,} bytes arrived)"
+        text = f"{len(unknown)} of {count_of(len(asked), 'answer')} ended when the process did{size}"
+        return "answer-end-unknown", f"{text}: nothing but the close marks their end, so whole or cut is not known"
+    if absent := [item for item in traffic.missing if item.kind.held]:
+        return "nothing-held", f"it was stopped without its {_words(absent[0])}"
+    return None
+
+
+def remarks(traffic: TrafficRecord | None) -> list[tuple[str, str]]:
+    """(rule, message) of what the traffic shows beside losses."""
+    if traffic is None:
+        return []
+    requests, found = traffic.requests, []
+    over = [_words(item) for item in traffic.missing if item.kind.in_flight]
+    if over or not requests:
+        detail = f" ({'; '.join(over)})" if over else ""
+        found.append(("no-request-in-flight", f"every request was over before the stop signal came{detail}"))
+    errors = [item for item in requests if (item.status or 0) >= 500 and (item.status_before or 0) < 500]
+    if errors:
+        codes = ", ".join(sorted({str(item.status) for item in errors}))
+        found.append(("error-answer", f"{len(errors)} requests were answered with {codes} during the stop"))
+    waiting = [item for item in requests if item.kind in ACCOUNTABLE and item.fate is RequestFate.TIMED_OUT]
+    if waiting:
+        found.append(("unanswered-request", f"{len(waiting)} requests had no answer when the client gave up"))
+    return found
+
+
+def _words(missing: MissingTraffic) -> str:
+    """`stream traffic to port 8000: the answer was over at once`."""
+    why = f": {missing.reason}" if missing.reason else ""
+    return f"{missing.kind.value.replace('_', '-')} traffic to port {missing.port}{why}"
