@@ -87,7 +87,7 @@ class _Wait:
         """The first sign that comes; then a look for the handler, whatever the sign was."""
         found = self._by_health_check() or self._by_ports() or ReadyBasis(ReadyBy.TIME)
         by_time = found.by is ReadyBy.TIME
-        self._sleep(max(0 if by_time else SETTLE_NS, self._readiness.delay_ns - self._elapsed_ns))
+        self._sleep_until(max(self._readiness.delay_ns, self._elapsed_ns + (0 if by_time else SETTLE_NS)))
         if by_time and (ports := self._subject.listening(())):
             found = ReadyBasis(ReadyBy.PORT, ports=tuple(sorted(ports)))
         took_it = self._takes_signal()
@@ -131,9 +131,13 @@ class _Wait:
         return max(time.monotonic_ns() - self._began_ns, self._slept_ns)
 
     def _sleep(self, duration_ns: int) -> None:
-        if duration_ns > 0:
-            self._subject.sleep(duration_ns)
-            self._slept_ns += duration_ns
+        self._subject.sleep(duration_ns)
+        self._slept_ns += duration_ns
+
+    def _sleep_until(self, moment_ns: int) -> None:
+        """Not less, whichever of the two clocks is behind; less if the subject is gone."""
+        while (left_ns := moment_ns - self._elapsed_ns) > 0 and self._subject.is_running():
+            self._sleep(left_ns)
 
     def _until(self, holds: Callable[[], bool], patience_ns: int, every_ns: int = POLL_NS) -> bool:
         """Whether it holds before so much time has passed since the start, or the subject is gone."""
