@@ -32,7 +32,7 @@ from stop_harness.report.platforms import PLATFORMS
 from stop_harness.scenario import scenario_file
 from stop_harness.scenario.compose_keys import NOT_APPLIED
 from stop_harness.scenario.container_keys import KEYS
-from stop_harness.verdict.causes import CAUSES
+from stop_harness.verdict.known_causes import CAUSES
 from stop_harness.verdict.rules import RULES
 
 DOCS = Path(__file__).resolve().parent

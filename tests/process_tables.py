@@ -74,6 +74,23 @@ TRAP_LOOP = table("""
 TRAP_LOOP_LATER = table("""
     6852 6807 1 10000 4 14002 0 S do_wait bash -c trap 'echo got TERM' TERM; while true; do sleep 0.3; done
     8701 6852 1 0 0 0 0 S hrtimer_nanosleep sleep 0.3""")
+LOOP = table("""
+    700 690 1 10000 4 10002 0 S do_wait /bin/bash /worker.sh
+    731 700 1 0 0 0 0 S hrtimer_nanosleep sleep 7""")
+WAITS_FOR_DB = table("""
+    700 690 1 10000 4 10002 0 S do_wait /bin/bash /entrypoint.sh
+    731 700 1 0 0 0 0 S wait_woken nc -z db 5432""")
+WAITS_FOR_DB_LATER = table("700 690 1 10000 4 10002 0 S do_wait /bin/bash /entrypoint.sh")
+TWO = table("""
+    20 10 1 10000 4 10002 0 S do_wait /bin/bash /start.sh
+    21 20 1 0 1001000 4002 0 S hrtimer_nanosleep python3 api.py
+    22 20 1 0 1001000 4002 0 S hrtimer_nanosleep python3 worker.py""")
+PIPED = table("""
+    20 10 1 10000 4 10002 0 S do_wait /bin/bash /start.sh
+    21 20 1 0 1001000 4002 0 S hrtimer_nanosleep python3 api.py
+    22 20 1 0 0 0 0 S pipe_read tee /log""")
+FAULT_HANDLER = table("900 890 1 0 0 4400 0 S do_poll server")
+FAULT_RAISED = table("900 890 1 0 0 4000 0 S do_poll server")
 SUPERVISOR = table("""
     11583 11352 1 0 1001000 14807 0 S poll_schedule_timeout.constprop. /usr/bin/python3 /usr/bin/supervise
     16918 11583 1 0 1005000 2 0 S hrtimer_nanosleep python3 -u /app/app.py""")

@@ -16,7 +16,7 @@ from stop_harness.model import Advice, Cause, Looks, Observation, Outcome, Repor
 from stop_harness.renderers import html, junit, markdown, sarif, terminal
 from stop_harness.renderers.results import results_json
 from stop_harness.verdict.advice import advice, cures, programs
-from stop_harness.verdict.causes import CAUSES
+from stop_harness.verdict.known_causes import CAUSES
 from tests import process_tables as recorded
 from tests.process_tables import Table, table, tables
 from tests.reports_factory import realistic_report

@@ -8,13 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stop_harness.evidence import process_tree
-from stop_harness.evidence.process_tree import INITS, SHELLS, WRAPPERS, Tree
+from stop_harness.evidence.process_tree import INITS, PLAIN, SHELLS, WRAPPERS, Reaction, Tree
 from stop_harness.model import Configuration, ProcessInfo
 
 SCRIPT_LEFT_OUT = (
     "The program was started without the script around it, so without what that sets up; in the image, "
     "put `exec` before the command of the script that starts the program."
 )
+WRAPPER_LEFT_OUT = (
+    "The program was started without {wrapper} around it, so without what that sets up (user, environment, folder, "
+    "restarts); set in the image what the program needs of it."
+)
+OTHERS_LEFT_OUT = "{others}, started beside it, is left out."
 LINE_LEFT_OUT = "What else the shell line does, before or after the program, is left out."
 QUOTES_LOST = "The words are those of the process table, which does not show quotes."
 
@@ -30,16 +35,24 @@ class Rewrite:
 
 
 def rewrites(
-    configuration: Configuration, processes: tuple[ProcessInfo, ...], *, wrapper: bool = False
+    configuration: Configuration,
+    processes: tuple[ProcessInfo, ...],
+    *,
+    signal: int | None = None,
+    wrapper: bool = False,
+    replaced: bool = False,
 ) -> tuple[Rewrite, ...]:
     """Ways to start the program as PID 1 itself, the surest first; empty where nothing stands before it.
 
-    `wrapper`: PID 1 is to be left out even though it is no shell.
+    `signal`, `wrapper`: as `program` has them. `replaced`: also where PID 1 is the program, but a script has put it in
+    its own place by `exec` and left something running beside it.
     """
     arguments = configuration.arguments
     prefix = _init_prefix(arguments)
     rest = arguments[len(prefix) :]
-    below = program(processes, wrapper=wrapper)
+    below = program(processes, signal, wrapper=wrapper)
+    if below is None and replaced:
+        below = _put_in_place(rest, processes)
     found: list[Rewrite] = []
 
     def add(title: str, words: tuple[str, ...], assumption: str = "") -> None:
@@ -51,10 +64,38 @@ def rewrites(
         _from_line(rest, line, below, add)
     elif below is not None:
         words = _known_words(rest, below.command)
+        title, left_out = _left_out(below, processes)
         exact = words or tuple(below.command.split())
-        add("the program without the script", exact, " ".join([SCRIPT_LEFT_OUT, *([] if words else [QUOTES_LOST])]))
+        add(title, exact, " ".join([*left_out, *([] if words else [QUOTES_LOST])]))
+    without = tuple(word for word in rest if word not in RELOADERS)
+    if without != rest and line is None:
+        add("the program without its reloader", without)
     unique = {(item.entrypoint, item.command): item for item in reversed(found)}
     return tuple(item for item in reversed(unique.values()) if (item.entrypoint, item.command) != (None, arguments))
+
+
+RELOADERS = frozenset({"--reload", "--watch"})
+"""What programs call the option that puts a process before the program which starts it again when a file changes."""
+
+
+def _left_out(below: ProcessInfo, processes: tuple[ProcessInfo, ...]) -> tuple[str, tuple[str, ...]]:
+    """(what is tried, what it leaves out), by who stands between the stop signal and the program."""
+    tree, top = Tree(processes), next(iter(receivers(processes)), below)
+    notes = [SCRIPT_LEFT_OUT]
+    title = "the program without the script"
+    if top is not below and not process_tree.is_shell(top):
+        called = f"`{process_tree.program(top)}`"
+        title, notes = f"the program without {called}", [WRAPPER_LEFT_OUT.format(wrapper=called)]
+    if others := beside(below, tree, top):
+        notes.append(OTHERS_LEFT_OUT.format(others=", ".join(map(process_tree.quoted, others))))
+    return title, tuple(notes)
+
+
+def _put_in_place(rest: tuple[str, ...], processes: tuple[ProcessInfo, ...]) -> ProcessInfo | None:
+    """PID 1 where it is another program than the one that the container starts, whose words stand at the end of its
+    argument list; else None."""
+    pid1 = Tree(processes).pid1
+    return pid1 if pid1 is not None and _known_words(rest, pid1.command) else None
 
 
 def _from_line(
@@ -102,20 +143,74 @@ def receivers(processes: tuple[ProcessInfo, ...]) -> tuple[ProcessInfo, ...]:
     return below if process_tree.program(tree.pid1) in INITS and below else (tree.pid1,)
 
 
-def program(processes: tuple[ProcessInfo, ...], *, wrapper: bool = False) -> ProcessInfo | None:
-    """The program below the shells, None if nothing stands before it or it is not one process.
+def program(
+    processes: tuple[ProcessInfo, ...], signal: int | None = None, *, wrapper: bool = False
+) -> ProcessInfo | None:
+    """The program below whatever stands between it and the stop signal; None if nothing does or it is not one process.
 
-    `wrapper`: PID 1 is no shell, but not the program either.
+    It is the one process that handles `signal`, whoever started it and whatever runs beside it. Where none does, it is
+    the end of a chain of shells and wrappers, each with one child. A command such as `sleep` is a step of a script and
+    never its program. `wrapper`: the receiver of the signal is no shell, but not the program either.
     """
-    tree = Tree(processes)
-    current, passed = next(iter(receivers(processes)), None), False
-    while current is not None:
-        known = process_tree.program(current) in SHELLS | WRAPPERS
-        if not known and not (wrapper and not passed):
-            return current if passed else None
+    tree, top = Tree(processes), next(iter(receivers(processes)), None)
+    if top is None:
+        return None
+    stands_before = process_tree.program(top) in SHELLS | WRAPPERS
+    if not stands_before and not wrapper:
+        return None
+    if signal is not None:
+        handling = _handling(tree, top, signal)
+        if handling:
+            return handling[0] if len(handling) == 1 else None
+    return _end_of_chain(tree, top) if stands_before else None
+
+
+def _handling(tree: Tree, top: ProcessInfo, signal: int) -> list[ProcessInfo]:
+    """The uppermost processes below `top` that handle the signal and can be started by themselves."""
+    found, layer = [], list(tree.children(top))
+    while layer:
+        process = layer.pop(0)
+        handles = process_tree.reaction(process, signal) in {Reaction.CAUGHT, Reaction.AWAITED}
+        between = process_tree.program(process) in SHELLS | WRAPPERS
+        if handles and not between and _is_command(process, tree):
+            found.append(process)
+        elif len(found) + len(layer) < _MOST_PROCESSES:
+            layer += [child for child in tree.children(process) if child is not process]
+    return found
+
+
+_MOST_PROCESSES = 1000
+
+
+def _is_command(process: ProcessInfo, tree: Tree) -> bool:
+    """Whether its command line starts it: not that of a fork, which has its parent's, nor a title (`nginx: worker`)."""
+    parent = next((other for other in tree.processes if other.pid == process.parent_pid), None)
+    words = process.command.split()
+    return bool(words) and not words[0].endswith(":") and (parent is None or parent.command != process.command)
+
+
+def _end_of_chain(tree: Tree, top: ProcessInfo) -> ProcessInfo | None:
+    current: ProcessInfo | None = top
+    for _ in tree.processes:
+        if current is None or process_tree.program(current) not in SHELLS | WRAPPERS:
+            break
         below = tree.children(current)
-        current, passed = (below[0] if len(below) == 1 else None), True
-    return None
+        current = below[0] if len(below) == 1 else None
+    if current is None or current is top or process_tree.program(current) in PLAIN:
+        return None
+    return current if _is_command(current, tree) else None
+
+
+def beside(below: ProcessInfo, tree: Tree, top: ProcessInfo) -> tuple[ProcessInfo, ...]:
+    """Who else runs below `top`: neither the program, nor above or below it, nor a shell or wrapper of its own."""
+    inside = {process.pid for process in tree.descendants(below)} | {below.pid}
+    return tuple(
+        process
+        for process in tree.descendants(top)
+        if process.pid not in inside
+        and below not in tree.descendants(process)
+        and process_tree.program(process) not in SHELLS | WRAPPERS
+    )
 
 
 def base_name(word: str) -> str:

@@ -77,6 +77,9 @@ def _of_pid1(tree: Tree, pid1: ProcessInfo, signal: int) -> Forecast:
 def _of_handler(tree: Tree, pid1: ProcessInfo, signal: int) -> Forecast:
     """PID 1 has a handler."""
     name, called, program = signals.name(signal), f"PID 1 is {quoted(pid1)}", process_tree.program(pid1)
+    if process_tree.is_shell(pid1) and not process_tree.has_own_handler(pid1, signal):
+        text = f"{called}, a shell; it catches {name} while it waits for a command, with a trap or without"
+        return Forecast(Expected.UNKNOWN, text)
     if process_tree.is_shell(pid1):
         foreground = foreground_child(tree, pid1)
         if foreground is None:

@@ -11,6 +11,8 @@ _FAULT = re.compile(
     r"|\bfatal\b|\bexception\b|\w(?:Error|Exception)\b|\berror\b|\bfailed\b|\bfailure\b|assertion|\babort(?:ed|ing)\b",
     re.IGNORECASE | re.MULTILINE,
 )
+_NO_FAULT = re.compile(r"\b(?:no|0|without(?: any)?|errors?[:=]) ?(?:errors?|failures?|0)\b", re.IGNORECASE)
+_TRACEBACK = re.compile(r"traceback \(most recent call last\)", re.IGNORECASE)
 _WORKS_ON_SHUTDOWN = re.compile(
     r"warm shutdown|\bdrain|\bwaiting\b|\bwait for\b|\bfinish(?:ing)?\b|in[- ]flight|still running|clean(?:ing)?[- ]?up"
     r"|\bflushing\b|\bsaving\b|\bgraceful|\bwill (?:stop|exit|shut)\b.*\bafter\b",
@@ -22,6 +24,15 @@ _WAITS_FOR_CLIENTS = re.compile(
     re.IGNORECASE,
 )
 _SPEAKS_OF_THE_STOP = re.compile(r"\bsig(?:nal|term|int|quit|hup|usr[12])\b|terminat|shut|\bstop|\bclos", re.IGNORECASE)
+_EPILOGUE = re.compile(
+    r"^\s*(?:\x1b\[[0-9;]*m)*(?:npm (?:ERR!|error|notice|info|verb)|npm$|lerna ERR!|\[?ELIFECYCLE\]?|ERR_PNPM"
+    r"|.{0,3}\bELIFECYCLE\b|error Command (?:failed|was killed)|info Visit https://yarnpkg"
+    r"|error: script \".*\" (?:exited|was)|make(?:\[\d+\])?: \*\*\*|Command failed with exit code)",
+    re.IGNORECASE,
+)
+"""Lines in which npm, pnpm, yarn, lerna, bun and make report how the command that they ran has ended."""
+
+_INTERRUPTED = re.compile(r"^\s*KeyboardInterrupt\b|\(Interrupt\)$|^\S+: Interrupt\b")
 _EXITS = re.compile(r"\bexit(?:ing|\(\d*\))?\b|\bbye\b|\bquit\b", re.IGNORECASE)
 
 
@@ -52,8 +63,19 @@ def lost_child(text: str | None, number: int) -> str | None:
 
 
 def fault(text: str | None) -> str | None:
-    """The first line that speaks of an error."""
-    return _line(_FAULT, text)
+    """The first line that speaks of an error of the program itself.
+
+    What a package manager or a task runner writes when its script has ended is no such line: it reports the end.
+    """
+    lines = [line for line in _own_lines(text) if not _NO_FAULT.search(line)]
+    found = next((at for at, line in enumerate(lines) if _FAULT.search(line)), None)
+    if found is None:
+        return None
+    # A traceback says at its end what went wrong: the first line that is not indented.
+    end = lines[found]
+    if _TRACEBACK.match(end.strip()):
+        end = next((line for line in lines[found + 1 :] if line.strip() and line == line.lstrip()), end)
+    return end.strip()
 
 
 def works_on_shutdown(text: str | None) -> str | None:
@@ -76,10 +98,19 @@ def says_it_exits(text: str | None) -> str | None:
     return _line(_EXITS, text)
 
 
+def interrupted(text: str | None) -> str | None:
+    """The line by which a runtime says that SIGINT ended it where it stood."""
+    return _line(_INTERRUPTED, text)
+
+
 def last_line(text: str | None) -> str | None:
     """The last line that is not empty."""
-    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    lines = [line.strip() for line in _own_lines(text) if line.strip()]
     return lines[-1] if lines else None
+
+
+def _own_lines(text: str | None) -> list[str]:
+    return [line for line in (text or "").splitlines() if not _EPILOGUE.search(line)]
 
 
 def shown(line: str) -> str:

@@ -31,6 +31,13 @@ OWN_HANDLER = frozenset({"node", "nodejs"})
 PLAIN = frozenset({"sleep", "tail", "cat", "yes", "tee"})
 """Programs that handle no signal at all, neither by a handler nor by waiting for one."""
 
+BROUGHT_ALONG = {
+    **dict.fromkeys(SHELLS | {"python", "pypy"}, ("INT",)),
+    **dict.fromkeys(OWN_HANDLER, ("INT", "TERM")),
+}
+"""Signals that a program catches because its runtime does: python raises KeyboardInterrupt, a shell that waits for a
+command notes SIGINT and ends if the command does (bash(1), SIGNALS). Such a handler does nothing for the program."""
+
 IGNORED_BY_DEFAULT = frozenset(signals.NUMBERS[name] for name in ("CHLD", "CONT", "URG", "WINCH"))
 """Signals whose default action is none, in any process: signal(7)."""
 
@@ -149,6 +156,12 @@ def is_shell(process: ProcessInfo) -> bool:
 def is_init(process: ProcessInfo, signal: int) -> bool:
     """Whether it passes signals on and waits for them: by its name, or because that is what it does right now."""
     return program(process) in INITS and reaction(process, signal) not in {Reaction.IGNORED}
+
+
+def has_own_handler(process: ProcessInfo, signal: int) -> bool:
+    """Whether it catches a signal, and not merely because its runtime does."""
+    brought = (signals.NUMBERS[name] for name in BROUGHT_ALONG.get(program(process), ()))
+    return reaction(process, signal) in {Reaction.CAUGHT, Reaction.AWAITED} and signal not in brought
 
 
 def busy_ns(before: ProcessInfo | None, late: ProcessInfo | None) -> int:

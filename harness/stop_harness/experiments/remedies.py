@@ -1,13 +1,13 @@
-"""Cause, configuration and process table → changes worth trying; a trial with one → what it did. Pure.
+"""Cause, configuration and process table → changes worth trying, the likeliest first. Pure.
 
 A remedy is only ever reported after it was tried (`remedy_search`): what should help and what helps differ too often.
+What a try showed is judged in `effects`. Nothing is tried that has no chance by the record of the stop before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import islice
 
 from stop_harness import signals, units
 from stop_harness.evidence import exec_form, process_tree
@@ -20,37 +20,33 @@ from stop_harness.model import (
     Outcome,
     ProcessInfo,
     Remedy,
-    RemedyEffect,
     RemedyKind,
-    RemedyTrial,
     Scenario,
     SignalDisposition,
     Status,
+    TrafficKind,
     TrialResult,
-    TriedRemedy,
-    Verdict,
 )
-from stop_harness.verdict import judge
 
 INIT, SIGNAL, EXEC, TIMEOUT = RemedyKind.INIT, RemedyKind.STOP_SIGNAL, RemedyKind.EXEC_FORM, RemedyKind.STOP_TIMEOUT
 
 KINDS: dict[str, tuple[RemedyKind, ...]] = {
-    "pid1-no-handler": (SIGNAL, INIT),
+    "pid1-no-handler": (EXEC, SIGNAL, INIT),
     "shell-not-forwarding": (EXEC, INIT, SIGNAL),
-    "handler-delayed": (EXEC, INIT, SIGNAL),
+    "handler-delayed": (EXEC, INIT, SIGNAL, TIMEOUT),
     "wrapper-swallows-signal": (EXEC, INIT, SIGNAL),
-    "pid1-handler-noop": (INIT, SIGNAL),
-    "reraise-lost": (INIT, SIGNAL),
+    "pid1-handler-noop": (EXEC, INIT, SIGNAL),
+    "reraise-lost": (EXEC, INIT, SIGNAL),
     "waits-for-clients": (SIGNAL, TIMEOUT),
-    "handler-hangs": (SIGNAL, TIMEOUT),
+    "handler-hangs": (SIGNAL,),
     "handler-too-slow": (TIMEOUT, SIGNAL),
-    "handler-swallowed": (SIGNAL, TIMEOUT),
-    "exit-blocked": (SIGNAL, TIMEOUT),
+    "handler-swallowed": (EXEC, SIGNAL),
+    "exit-blocked": (SIGNAL,),
     "grace-too-short": (TIMEOUT,),
-    "signal-ignored": (SIGNAL, INIT),
+    "signal-ignored": (EXEC, SIGNAL, INIT),
     "wrong-stopsignal": (SIGNAL, INIT, EXEC),
     "immediate-kill": (SIGNAL, INIT, EXEC),
-    "crash-on-stop": (SIGNAL, INIT),
+    "crash-on-stop": (EXEC, SIGNAL, INIT),
     "oom-on-stop": (SIGNAL,),
     "exited-before-stop": (),
     "child-killed-by-teardown": (EXEC, SIGNAL),
@@ -58,7 +54,14 @@ KINDS: dict[str, tuple[RemedyKind, ...]] = {
     "fast-drop": (SIGNAL, EXEC),
     "partial-drop": (SIGNAL,),
 }
-"""What may help against a cause, the likeliest first. A cause that is not here gets everything tried."""
+"""What may help against a cause, the likeliest first. A cause that is not here gets everything tried that its record
+gives a chance."""
+
+WRAPPED = frozenset(
+    "wrapper-swallows-signal inner-kill pid1-no-handler pid1-handler-noop reraise-lost signal-ignored wrong-stopsignal "
+    "handler-swallowed crash-on-stop child-killed-by-teardown fast-drop unknown".split()
+)
+"""Causes with which PID 1 may be a wrapper, also if it is no shell: a program below it may not have got the signal."""
 
 NOT_CURABLE = frozenset({Outcome.GRACEFUL, Outcome.INCONCLUSIVE, Outcome.NOT_RUNNING})
 """Good, not measured, or over before the stop: no other stop would change that."""
@@ -69,10 +72,16 @@ QUIT, HAProxy on USR1, systemd shuts down on RTMIN+3."""
 
 MAX_SIGNALS = 4
 TIMEOUT_FACTORS = (2, 4)
+"""Stop timeouts that are advised, in multiples of the one that was too short. Only the longest is tried: how long the
+program needs then tells which of them is enough."""
+
+TIMEOUT_MARGIN = 1.25
+"""How much longer than the program needed a stop timeout must be to be advised: no two stops take the same time."""
+
 LONGEST_TIMEOUT_NS = 120 * NS_PER_S
 """Longest stop timeout of Fargate; nobody should wait longer for a try."""
 
-MAX_COMBINATIONS = 8
+MAX_COMBINATIONS = 4
 
 
 # ── Candidates ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -101,39 +110,63 @@ def candidates(scenario: Scenario, bad: TrialResult, configuration: Configuratio
     """Single changes worth trying against one bad stop, the likeliest first."""
     seen, cause = bad.observation, bad.verdict.cause
     kinds = KINDS.get(cause.id, tuple(RemedyKind)) if cause else tuple(RemedyKind)
-    wrapper = cause is not None and cause.id in {"wrapper-swallows-signal", "inner-kill"}
     made: list[Remedy] = []
     for kind in kinds:
         if kind is EXEC:
-            made += _exec_forms(configuration, seen, wrapper=wrapper)
+            made += _exec_forms(configuration, bad)
         elif kind is INIT and not scenario.subject.init and not _has_init(configuration, seen):
             made.append(Remedy("init", (INIT,), "an init as PID 1", init=True))
         elif kind is SIGNAL:
             made += _stop_signals(seen)
-        elif kind is TIMEOUT:
-            made += _timeouts(seen.stop_timeout_ns)
+        elif kind is TIMEOUT and moves(bad):
+            made += _longest_timeout(seen.stop_timeout_ns)
     return tuple(replace(remedy, lines=paste.lines(remedy, configuration)) for remedy in made)
 
 
-def combinations(singles: tuple[Remedy, ...], bad: TrialResult, configuration: Configuration) -> tuple[Remedy, ...]:
-    """Pairs of changes of different kinds, for a stop that no single one cured; at most `MAX_COMBINATIONS`."""
-    seen = bad.observation
-    pool = list(singles)
-    if any(EXEC in remedy.kinds for remedy in singles):
-        # Once the program is PID 1 its own handlers count, not those of the shell before it.
-        pool = [remedy for remedy in pool if SIGNAL not in remedy.kinds] + list(_stop_signals(seen, of_program=True))
-        if not any(INIT in remedy.kinds for remedy in pool) and not _has_init(configuration, seen):
-            pool.append(Remedy("init", (INIT,), "an init as PID 1", init=True))
-    ranked = sorted(pool, key=lambda remedy: (EXEC, INIT, SIGNAL, TIMEOUT).index(remedy.kinds[0]))
-    pairs = (
-        _together(first, second)
-        for at, first in enumerate(ranked)
-        for second in ranked[at + 1 :]
-        if first.kinds != second.kinds
-    )
-    return tuple(
-        replace(remedy, lines=paste.lines(remedy, configuration)) for remedy in islice(pairs, MAX_COMBINATIONS)
-    )
+def combinations(
+    first: tuple[tuple[Remedy, TrialResult], ...], scenario: Scenario, configuration: Configuration
+) -> tuple[Remedy, ...]:
+    """Pairs of changes for a stop that no single one cured: to each change what may help by its own try's record.
+
+    `first`: single changes with what came of them, as `judge` has it. At most `MAX_COMBINATIONS`, the surest first.
+    """
+    made: dict[tuple[object, ...], Remedy] = {}
+    over = {remedy.id for remedy, tried in first if tried.verdict.outcome in NOT_CURABLE}
+    for remedy, tried in sorted(first, key=lambda item: tuple(RemedyKind).index(item[0].kinds[0])):
+        if remedy.id in over:
+            continue
+        changed = with_change(configuration, remedy)
+        for second in candidates(apply(scenario, remedy, tried.observation.stop_timeout_ns), tried, changed):
+            if set(second.kinds) & set(remedy.kinds) or second.id in over or not _adds(second, tried):
+                continue
+            one, other = sorted((remedy, second), key=lambda item: _ORDER.index(item.kinds[0]))
+            pair = _together(one, other)
+            changes = (pair.init, pair.stop_signal, pair.entrypoint, pair.command, pair.stop_timeout_ns)
+            made.setdefault(changes, replace(pair, lines=paste.lines(pair, configuration)))
+    return tuple(made.values())[:MAX_COMBINATIONS]
+
+
+def _adds(second: Remedy, tried: TrialResult) -> bool:
+    """Whether a second change has a chance: an init over a shell, and SIGINT to a shell without a trap for it, have
+    none that they did not have alone."""
+    looks = tried.observation.looks
+    shells = [taker for taker in exec_form.receivers(looks.before or ()) if process_tree.is_shell(taker)]
+    if second.kinds == (INIT,):
+        return not shells
+    if second.stop_signal is not None:
+        number = signals.number(second.stop_signal)
+        return all(process_tree.has_own_handler(shell, number) for shell in shells)
+    return True
+
+
+_ORDER = (EXEC, INIT, SIGNAL, TIMEOUT)
+
+
+def with_change(configuration: Configuration, remedy: Remedy) -> Configuration:
+    """What the container runs with a remedy; an entrypoint of its own drops the image's command."""
+    if remedy.entrypoint is not None:
+        return replace(configuration, entrypoint=remedy.entrypoint, command=remedy.command or ())
+    return configuration if remedy.command is None else replace(configuration, command=remedy.command)
 
 
 def _together(first: Remedy, second: Remedy) -> Remedy:
@@ -151,8 +184,15 @@ def _together(first: Remedy, second: Remedy) -> Remedy:
     )
 
 
-def _exec_forms(configuration: Configuration, seen: Observation, *, wrapper: bool) -> Iterable[Remedy]:
-    found = exec_form.rewrites(configuration, seen.looks.before or (), wrapper=wrapper)
+def _exec_forms(configuration: Configuration, bad: TrialResult) -> Iterable[Remedy]:
+    """The program without what stands before it. None if it was only a step: it is gone while who started it stays."""
+    seen, cause = bad.observation, bad.verdict.cause
+    table = seen.looks.before or ()
+    cause_id = "unknown" if cause is None else cause.id
+    wrapper, replaced = cause_id in WRAPPED, cause_id == "child-killed-by-teardown"
+    if _is_step(seen, exec_form.program(table, seen.record.stop_signal, wrapper=wrapper)):
+        return
+    found = exec_form.rewrites(configuration, table, signal=seen.record.stop_signal, wrapper=wrapper, replaced=replaced)
     for number, item in enumerate(found, start=1):
         name = "exec-form" if number == 1 else f"exec-form-{number}"
         yield Remedy(
@@ -165,29 +205,95 @@ def _exec_forms(configuration: Configuration, seen: Observation, *, wrapper: boo
         )
 
 
-def _stop_signals(seen: Observation, *, of_program: bool = False) -> Iterable[Remedy]:
-    """Other signals that have a handler where they would arrive: PID 1, below an init its child, or, `of_program`, the
-    program below the shells. Where nobody could look, the usual ones."""
+def _is_step(seen: Observation, program: ProcessInfo | None) -> bool:
+    """Whether what looked like the program of a shell came and went while the shell stayed."""
+    before, late = process_tree.Tree(seen.looks.before or ()), process_tree.Tree(seen.looks.late or ())
+    if program is None or before.pid1 is None or late.find(before.pid1) is None:
+        return False
+    return process_tree.is_shell(before.pid1) and late.find(program) is None
+
+
+def _stop_signals(seen: Observation) -> Iterable[Remedy]:
+    """Other signals that have a handler where they would arrive: PID 1, or below an init its child. Where nobody could
+    look, the usual ones."""
     takers = exec_form.receivers(seen.looks.before or ())
-    below = exec_form.program(seen.looks.before or (), wrapper=False)
-    if of_program and below is not None:
-        takers = (below,)
     names = [name for name in STOP_SIGNALS if signals.number(name) != seen.record.stop_signal]
-    names = [name for name in names if _taken(name, takers)] if takers else names[:2]
+    names = [name for name in names if _taken(name, takers, seen)] if takers else names[:2]
     for name in names[:MAX_SIGNALS]:
         yield Remedy(f"stop-signal-{name}", (SIGNAL,), f"stop signal {name}", stop_signal=name)
 
 
-def _taken(name: str, takers: tuple[ProcessInfo, ...]) -> bool:
+def _taken(name: str, takers: tuple[ProcessInfo, ...], seen: Observation) -> bool:
+    """A shell that waits for a program takes SIGINT too, and does nothing unless the program ends."""
     number = signals.number(name)
-    return any(taker.disposition(number) is SignalDisposition.CAUGHT for taker in takers)
+    tree = process_tree.Tree(seen.looks.before or ())
+    return any(
+        taker.disposition(number) is SignalDisposition.CAUGHT
+        for taker in takers
+        if process_tree.has_own_handler(taker, number) or not _waits_for_program(tree, taker)
+    )
 
 
-def _timeouts(stop_timeout_ns: int) -> Iterable[Remedy]:
-    longer = (min(stop_timeout_ns * factor, LONGEST_TIMEOUT_NS) for factor in TIMEOUT_FACTORS)
-    for value_ns in dict.fromkeys(value for value in longer if value > stop_timeout_ns):
-        text = units.format_duration(value_ns)
-        yield Remedy(f"stop-timeout-{text}", (TIMEOUT,), f"a stop timeout of {text}", stop_timeout_ns=value_ns)
+def _waits_for_program(tree: process_tree.Tree, taker: ProcessInfo) -> bool:
+    steps = process_tree.PLAIN
+    return process_tree.is_shell(taker) and any(
+        process_tree.program(child) not in steps for child in tree.children(taker)
+    )
+
+
+def moves(bad: TrialResult) -> bool:
+    """Whether a longer stop timeout has a chance: the record shows work that goes on, or leaves it open."""
+    seen, cause = bad.observation, bad.verdict.cause
+    if seen.derivation.would_exit_after_ns is not None or cause is None:
+        return True
+    tree = process_tree.Tree(seen.looks.before or ())
+    match cause.id:
+        case "waits-for-clients":  # ours never leave
+            return not any(request.kind in _HELD_BY_US for request in seen.requests)
+        case "handler-delayed":
+            return tree.pid1 is not None and any(map(_ends_soon, tree.descendants(tree.pid1)))
+        case "unknown":
+            return seen.looks.late is None or seen.looks.late != seen.looks.after_signal
+    return True
+
+
+_HELD_BY_US = frozenset({TrafficKind.IDLE, TrafficKind.KEEP_ALIVE, TrafficKind.STREAM})
+
+
+def _ends_soon(process: ProcessInfo) -> bool:
+    """`sleep 7`: the trap that waits for it is run then."""
+    words = process.command.split()
+    return process_tree.program(process) == "sleep" and words[-1:] != ["infinity"]
+
+
+def _longest_timeout(stop_timeout_ns: int) -> Iterable[Remedy]:
+    value_ns = min(stop_timeout_ns * TIMEOUT_FACTORS[-1], LONGEST_TIMEOUT_NS)
+    if value_ns > stop_timeout_ns:
+        yield _timeout(value_ns)
+
+
+def _timeout(value_ns: int) -> Remedy:
+    text = units.format_duration(value_ns)
+    return Remedy(f"stop-timeout-{text}", (TIMEOUT,), f"a stop timeout of {text}", stop_timeout_ns=value_ns)
+
+
+def fitted(remedy: Remedy, bad: Observation, took_ns: int | None, configuration: Configuration) -> Remedy:
+    """A longer stop timeout cut to what is needed: the shortest multiple of the old one in which the program, which
+    took `took_ns` with the longest, would have ended with a margin. Any other remedy as it is."""
+    if remedy.stop_timeout_ns is None or took_ns is None or remedy.kinds[-1] is not TIMEOUT:
+        return remedy
+    enough = (bad.stop_timeout_ns * factor for factor in TIMEOUT_FACTORS)
+    value_ns = next((value for value in enough if took_ns * TIMEOUT_MARGIN <= value), remedy.stop_timeout_ns)
+    if value_ns >= remedy.stop_timeout_ns:
+        return remedy
+    shorter, tried = _timeout(value_ns), _timeout(remedy.stop_timeout_ns)
+    made = replace(
+        remedy,
+        id=remedy.id.replace(tried.id, shorter.id),
+        title=remedy.title.replace(tried.title, shorter.title),
+        stop_timeout_ns=value_ns,
+    )
+    return replace(made, lines=paste.lines(made, configuration))
 
 
 def _has_init(configuration: Configuration, seen: Observation) -> bool:
@@ -231,55 +337,3 @@ def _accepted(exit_codes: tuple[int, ...] | None, remedy: Remedy) -> tuple[int, 
     if exit_codes is None or remedy.stop_signal is None or not any(code > 128 for code in exit_codes):
         return exit_codes
     return (*exit_codes, 128 + signals.number(remedy.stop_signal))
-
-
-def judged(tried: RemedyTrial, scenario: Scenario, bad_stop_timeout_ns: int) -> TriedRemedy:
-    """Today's verdict on a trial with a remedy. `scenario` as the user wrote it."""
-    seen = tried.observation
-    made = judge.judge(seen, apply(scenario, tried.remedy, bad_stop_timeout_ns))
-    effect, note = _effect(seen, made)
-    return TriedRemedy(tried.trial_id, tried.remedy, TrialResult(seen, made), effect, note)
-
-
-def best_first(tried: Iterable[TriedRemedy]) -> tuple[TriedRemedy, ...]:
-    """Cures first, those without a reservation before the others, single changes before pairs, small before large."""
-    order = tuple(RemedyEffect)
-
-    def rank(item: TriedRemedy) -> tuple[object, ...]:
-        remedy = item.remedy
-        code = item.result.observation.record.exit_code
-        changed = (remedy.stop_timeout_ns or 0, _place(remedy.stop_signal), remedy.id)
-        return order.index(item.effect), bool(item.note), len(remedy.kinds), code != 0, bool(remedy.assumption), changed
-
-    return tuple(sorted(tried, key=rank))
-
-
-def _place(stop_signal: str | None) -> int:
-    """Where a signal stands among those that are tried."""
-    return STOP_SIGNALS.index(stop_signal) if stop_signal in STOP_SIGNALS else -1
-
-
-def _effect(seen: Observation, made: Verdict) -> tuple[RemedyEffect, str]:
-    """What the remedy did, and what has to be said beside it."""
-    if made.outcome is Outcome.INCONCLUSIVE:
-        return RemedyEffect.NOT_MEASURED, ""
-    if made.outcome is Outcome.LOSSY:
-        return RemedyEffect.LOSES_WORK, ""
-    if made.outcome is not Outcome.GRACEFUL:
-        return RemedyEffect.FAILS, ""
-    if made.status is not Status.PASS:
-        return RemedyEffect.FAILS, "in order, but later than the scenario accepts"
-    number = seen.record.stop_signal
-    takers = exec_form.receivers(seen.looks.before or ())
-    felled = [taker for taker in takers if number and taker.disposition(number) is SignalDisposition.DEFAULT]
-    tree = process_tree.Tree(seen.looks.before or ())
-    left = [child for taker in felled for child in tree.children(taker)]
-    if left and seen.record.lost_processes is None:
-        note = f"nobody saw how {left[0].command!r} ended, which the stop signal never reached"
-        return RemedyEffect.UNPROVED, note
-    if number and seen.record.exit_code == 128 + number:
-        name = signals.name(number)
-        if felled:
-            return RemedyEffect.CURES, f"{name} ends the program where it stands: it finishes nothing"
-        return RemedyEffect.CURES, f"the exit code says that {name} ended it; see that it does what it has to do before"
-    return RemedyEffect.CURES, ""

@@ -1,40 +1,65 @@
-"""Tries remedies: repeats each bad stop with one change after the other, through the same trial as any stop."""
+"""Tries remedies: repeats each bad stop with one change after the other, through the same trial as any stop.
+
+What looks like a cure is compared with a control run: the same subject, left alone for as long.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from stop_harness.engines.interface import Engine
 from stop_harness.errors import EngineError
-from stop_harness.experiments import remedies
+from stop_harness.experiments import effects, remedies
+from stop_harness.experiments.effects import BadStop
 from stop_harness.model import (
     Configuration,
     Observation,
+    Outcome,
     Remedy,
     RemedyEffect,
     RemedyTrial,
     Scenario,
+    Subject,
     Trial,
     TrialResult,
+    TriedRemedy,
 )
 from stop_harness.trial import scheduler
+from stop_harness.verdict import judge
 from stop_harness.wording import count_of
+
+
+@dataclass(frozen=True)
+class _Bad:
+    """A bad stop and what its container runs."""
+
+    stop: BadStop
+    configuration: Configuration
+
+    @property
+    def result(self) -> TrialResult:
+        """The bad stop as it was judged."""
+        return self.stop.result
+
+    @property
+    def scenario(self) -> Scenario:
+        """As the user wrote it."""
+        return self.stop.scenario
 
 
 @dataclass(frozen=True)
 class _Attempt:
     """One remedy for one bad stop."""
 
-    bad: TrialResult
-    scenario: Scenario
+    bad: _Bad
     remedy: Remedy
 
     @property
     def trial(self) -> Trial:
         """The bad stop again, with the remedy."""
-        seen = self.bad.observation
-        changed = remedies.apply(self.scenario, self.remedy, seen.stop_timeout_ns)
+        seen = self.bad.result.observation
+        changed = remedies.apply(self.bad.scenario, self.remedy, seen.stop_timeout_ns)
         return Trial(
             trial_id=f"{seen.trial_id}/{self.remedy.id}",
             scenario=changed,
@@ -42,6 +67,30 @@ class _Attempt:
             stop_after_ns=seen.stop_after_ns,
             repetition=1,
         )
+
+    def tried(self, seen: Observation) -> RemedyTrial:
+        """What is kept of the attempt."""
+        before = self.bad.result.observation
+        remedy = remedies.fitted(self.remedy, before, _took_ns(seen, self.trial.scenario), self.bad.configuration)
+        return RemedyTrial(seen.scenario, before.trial_id, remedy, seen)
+
+    def control(self, tried: RemedyTrial) -> Trial:
+        """The same subject left alone, and then ended at once: how is of no interest."""
+        trial = self.trial
+        took_ns = _took_ns(tried.observation, trial.scenario)
+        return replace(
+            trial,
+            trial_id=f"{trial.trial_id}/left-alone",
+            scenario=replace(trial.scenario, traffic=()),
+            stop_after_ns=effects.control_ns(tried, self.bad.result, took_ns),
+            stop_timeout_ns=0,
+        )
+
+
+def _took_ns(seen: Observation, scenario: Scenario) -> int | None:
+    """How long the stop of an attempt took; None if it did not end by itself."""
+    judged = judge.judge(seen, scenario)
+    return judged.facts.shutdown_duration_ns if judged.outcome is Outcome.GRACEFUL else None
 
 
 @dataclass(frozen=True)
@@ -56,6 +105,18 @@ class Search:
     lost: Callable[[Trial, Exception], Observation]
     on_interrupt: Callable[[], None]
 
+    def perform_all(self, trials: Iterable[Trial]) -> Iterator[Observation]:
+        """Side by side, those that take longest first; each as it ends."""
+        return scheduler.run_all(
+            sorted(trials, key=lambda item: -(item.stop_timeout_ns + item.stop_after_ns)),
+            self.perform,
+            jobs=self.jobs,
+            interrupted=self.interrupted,
+            on_interrupt=self.on_interrupt,
+            lost=self.lost,
+            note=self.note,
+        )
+
 
 def run(
     results: tuple[TrialResult, ...],
@@ -67,42 +128,45 @@ def run(
 
     `done`: attempts of a run that is resumed; they count, and are made neither again nor known again.
     """
-    performed = {tried.observation.trial_id: tried for tried in done}
     by_name = {scenario.name: scenario for scenario in scenarios}
+    performed = {_id(tried): tried for tried in done}
     bad = {item.observation.scenario: item for item in remedies.bad_stops(results)}
     for name in [name for name in bad if by_name[name].subject.task is not None]:
         search.note(f"{name}: changes are tried on single containers only, not on task definitions")
         del bad[name]
-    known = {name: _configuration(by_name[name], search) for name in bad}
+    stops = {}
+    for name, item in bad.items():
+        configuration = _configuration(by_name[name], search)
+        if configuration is not None:
+            stops[name] = _Bad(BadStop.of(item, by_name[name], results), configuration)
     singles = {
-        name: remedies.candidates(by_name[name], bad[name], configuration)
-        for name, configuration in known.items()
-        if configuration is not None
+        name: remedies.candidates(stop.scenario, stop.result, stop.configuration) for name, stop in stops.items()
     }
     for name in bad.keys() - {name for name, found in singles.items() if found}:
         search.note(f"{name}: no change from outside fits this stop")
-    cured = set()
-    first = [(bad[name], by_name[name], item) for name in singles for item in singles[name]]
+    came: dict[str, list[TriedRemedy]] = {}
+    first = [_Attempt(stops[name], item) for name, found in singles.items() for item in found]
     for tried in _wave(first, search, performed):
-        if remedies.judged(tried, by_name[tried.scenario], _timeout_ns(bad[tried.scenario])).effect is (
-            RemedyEffect.CURES
-        ):
-            cured.add(tried.scenario)
-        if tried.observation.trial_id not in performed:
+        stop = stops[tried.scenario]
+        came.setdefault(tried.scenario, []).append(effects.judged(tried, stop.stop))
+        if _id(tried) not in performed:
             yield tried
     pairs = [
-        (bad[name], by_name[name], item)
-        for name, found in singles.items()
-        if name not in cured
-        for item in remedies.combinations(found, bad[name], known[name] or Configuration())
+        _Attempt(stops[name], item)
+        for name, items in came.items()
+        if all(item.effect is not RemedyEffect.CURES for item in items)
+        for item in remedies.combinations(
+            tuple((item.remedy, item.result) for item in items), stops[name].scenario, stops[name].configuration
+        )
     ]
     for tried in _wave(pairs, search, performed):
-        if tried.observation.trial_id not in performed:
+        if _id(tried) not in performed:
             yield tried
 
 
-def _timeout_ns(bad: TrialResult) -> int:
-    return bad.observation.stop_timeout_ns
+def _id(tried: RemedyTrial) -> str:
+    """Of the trial that tried it; a remedy may have been cut to what is needed since."""
+    return tried.observation.trial_id
 
 
 def _configuration(scenario: Scenario, search: Search) -> Configuration | None:
@@ -114,33 +178,48 @@ def _configuration(scenario: Scenario, search: Search) -> Configuration | None:
         return None
 
 
-def _wave(
-    wanted: list[tuple[TrialResult, Scenario, Remedy]], search: Search, performed: dict[str, RemedyTrial]
-) -> Iterator[RemedyTrial]:
-    """Attempts side by side; those that the engine cannot run are left out, with its reason."""
-    attempts: dict[str, _Attempt] = {}
-    for bad, scenario, remedy in wanted:
-        attempt = _Attempt(bad, scenario, remedy)
-        if attempt.trial.trial_id in performed:
-            yield performed[attempt.trial.trial_id]
+def _wave(attempts: list[_Attempt], search: Search, performed: dict[str, RemedyTrial]) -> Iterator[RemedyTrial]:
+    """Attempts side by side; those that the engine cannot run are left out, with its reason.
+
+    What looks like a cure is yielded last, with its control run.
+    """
+    wanted: dict[str, _Attempt] = {}
+    for attempt in attempts:
+        trial = attempt.trial
+        if trial.trial_id in performed:
+            yield performed[trial.trial_id]
             continue
-        reason = search.engine.cannot_run(attempt.trial.scenario)
+        reason = search.engine.cannot_run(trial.scenario)
         if reason is None:
-            attempts[attempt.trial.trial_id] = attempt
+            wanted[trial.trial_id] = attempt
         else:
-            search.note(f"{scenario.name}: {remedy.title} was not tried: {reason}")
-    trials = tuple(sorted((item.trial for item in attempts.values()), key=lambda item: -item.stop_timeout_ns))
-    if trials:
-        scenarios = len({item.scenario.name for item in trials})
-        search.note(f"trying {count_of(len(trials), 'change')} on {count_of(scenarios, 'scenario')}")
-    for seen in scheduler.run_all(
-        trials,
-        search.perform,
-        jobs=search.jobs,
-        interrupted=search.interrupted,
-        on_interrupt=search.on_interrupt,
-        lost=search.lost,
-        note=search.note,
-    ):
-        attempt = attempts[seen.trial_id]
-        yield RemedyTrial(seen.scenario, attempt.bad.observation.trial_id, attempt.remedy, seen)
+            search.note(f"{trial.scenario.name}: {attempt.remedy.title} was not tried: {reason}")
+    if wanted:
+        scenarios = len({item.bad.scenario.name for item in wanted.values()})
+        search.note(f"trying {count_of(len(wanted), 'change')} on {count_of(scenarios, 'scenario')}")
+    cures: list[tuple[_Attempt, RemedyTrial]] = []
+    for seen in search.perform_all(item.trial for item in wanted.values()):
+        attempt = wanted[seen.trial_id]
+        tried = attempt.tried(seen)
+        if effects.needs_control(tried, attempt.bad.stop):
+            cures.append((attempt, tried))
+        else:
+            yield tried
+    yield from _controlled(cures, search)
+
+
+def _controlled(cures: list[tuple[_Attempt, RemedyTrial]], search: Search) -> Iterator[RemedyTrial]:
+    """Each with a run of the same subject that is left alone; one run serves all that start the same subject."""
+    if not cures:
+        return
+    controls: dict[Subject, Trial] = {}
+    for attempt, tried in cures:
+        control = attempt.control(tried)
+        longest = controls.get(control.scenario.subject)
+        if longest is None or control.stop_after_ns > longest.stop_after_ns:
+            controls[control.scenario.subject] = control
+    search.note("leaving the same containers alone, to see whether they end anyway")
+    subjects = {trial.trial_id: subject for subject, trial in controls.items()}
+    seen = {subjects[item.trial_id]: item for item in search.perform_all(controls.values())}
+    for attempt, tried in cures:
+        yield replace(tried, control=seen.get(attempt.trial.scenario.subject))

@@ -243,29 +243,41 @@ class Remedy:
 
 @dataclass(frozen=True)
 class RemedyTrial:
-    """What happened when the bad stop `trial_id` was repeated with a remedy; kept so that it can be judged again."""
+    """What happened when the bad stop `trial_id` was repeated with a remedy; kept so that it can be judged again.
+
+    `control`: the same subject with the remedy, left alone for at least as long as the stop took, and only then
+    stopped. None: none was needed, the run ended before, or the record is of a version that made none.
+    """
 
     scenario: str
     trial_id: str
     remedy: Remedy
     observation: Observation
+    control: Observation | None = None
 
 
 class RemedyEffect(StrEnum):
     """What a remedy did."""
 
     CURES = "cures"
+    HELPS = "helps"
+    """Better than without it, but not whole: less is lost, or it is in order and later than the scenario accepts."""
     LOSES_WORK = "loses_work"
     """In time, but processes or requests were cut off."""
     UNPROVED = "unproved"
-    """It looks graceful, but processes were left behind and nobody saw how they ended."""
+    """It looks graceful, and the evidence does not show that it is: see `TriedRemedy.note`."""
+    SKIPS_HANDLER = "skips_handler"
+    """The program has a handler for a stop signal, and this ends it without that one being run."""
+    ENDS_ANYWAY = "ends_anyway"
+    """Left alone, the same subject exits by itself in that time: the stop did not end it."""
     FAILS = "fails"
     NOT_MEASURED = "not_measured"
 
 
 @dataclass(frozen=True)
 class TriedRemedy:
-    """A remedy with today's verdict on its trial. `note`: what speaks against a cure, or explains; may be empty."""
+    """A remedy with today's verdict on its trial. `note`: what speaks against a cure, or explains; sentences,
+    may be empty."""
 
     trial_id: str
     remedy: Remedy

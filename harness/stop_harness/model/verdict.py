@@ -78,7 +78,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class Cause:
-    """Why a stop was not graceful: an id from `causes.CAUSES` and the evidence in one sentence. `unknown` is one.
+    """Why a stop was not graceful: an id from `known_causes.CAUSES` and the evidence in one sentence. `unknown` is one.
 
     `advice`: what to do about it, in the shape that was seen first, then for the programs that were seen.
     """

@@ -58,7 +58,7 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
         trials_planned=stored.trials_planned,
         skipped=stored.skipped,
         warnings=_warnings(stored, results),
-        remedies=_remedies(stored),
+        remedies=_remedies(stored, results),
         claims=claims.shown_by(results, scenarios, run.goal, until_sure=run.until_sure),
         advice=tuple(_advice(scenario, tuple(by_scenario[scenario.name])) for scenario in scenarios),
         tasks=tasks.stops(results, scenarios),
@@ -73,20 +73,22 @@ def _advice(scenario: Scenario, results: tuple[TrialResult, ...]) -> TimeoutAdvi
     return tables.recommended_timeout(scenario.name, results)
 
 
-def _remedies(stored: StoredRun) -> tuple[TriedRemedy, ...]:
+def _remedies(stored: StoredRun, results: tuple[TrialResult, ...]) -> tuple[TriedRemedy, ...]:
     """Every remedy that was tried, with today's verdict: by scenario, the best first."""
     if not stored.remedies:
         return ()
-    from stop_harness.experiments import remedies
+    from stop_harness.experiments import effects
 
     scenarios = {scenario.name: scenario for scenario in stored.scenarios}
-    timeouts = {seen.trial_id: seen.stop_timeout_ns for seen in stored.observations}
-    judged = [
-        remedies.judged(tried, scenarios[tried.scenario], timeouts[tried.trial_id])
-        for tried in stored.remedies
-        if tried.trial_id in timeouts
-    ]
-    return tuple(sorted(remedies.best_first(judged), key=lambda item: _natural(item.scenario)))
+    bad = {result.observation.trial_id: result for result in results}
+    judged: dict[str, list[TriedRemedy]] = {}
+    for tried in stored.remedies:
+        if tried.trial_id in bad:
+            stop = effects.BadStop.of(bad[tried.trial_id], scenarios[tried.scenario], results)
+            made = effects.judged(tried, stop)
+            judged.setdefault(tried.trial_id, []).append(made)
+    compared = (item for items in judged.values() for item in effects.compared(items))
+    return tuple(sorted(effects.best_first(compared), key=lambda item: _natural(item.scenario)))
 
 
 def _absent(stored: StoredRun) -> dict[str, str]:

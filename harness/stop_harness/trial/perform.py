@@ -219,6 +219,7 @@ def _stop_and_record(
             looks.before = subject.processes()
             log_before = _logs(subject)
             flow.wait_lead()
+            log_before = _logs(subject)  # last, or what is written in the meantime would count as written after it
             step(trial, "stopping")
             flow.mark_stop()
             looks.begin()

@@ -18,7 +18,7 @@ from stop_harness import signals
 from stop_harness.evidence import runtimes
 from stop_harness.evidence.launch import Launch, Shape, launch
 from stop_harness.model import Advice, Cause, Observation, ProcessInfo
-from stop_harness.verdict.causes import CAUSES
+from stop_harness.verdict.known_causes import CAUSES
 
 MOST_PROGRAMS = 2
 """Programs that one stop gets advice for; a longer list is not read."""

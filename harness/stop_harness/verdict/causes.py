@@ -7,11 +7,9 @@ or a path.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from stop_harness import signals
 from stop_harness.evidence import log_hints, process_tree
-from stop_harness.evidence.forecast import foreground_child
 from stop_harness.evidence.lost_processes import KILLED_FROM_INSIDE, listed
 from stop_harness.evidence.process_tree import Reaction, Tree, quoted, reaction
 from stop_harness.model import (
@@ -27,175 +25,7 @@ from stop_harness.model import (
 )
 from stop_harness.verdict.handler_causes import Scene, handler_cause
 from stop_harness.verdict.losses import cause_of_lost_work
-
-
-@dataclass(frozen=True)
-class KnownCause:
-    """A cause with its id, as listed in `docs/outcomes.md`."""
-
-    id: str
-    meaning: str
-    cure: str
-    source: str
-
-
-CAUSES = {
-    each.id: each
-    for each in (
-        KnownCause(
-            "pid1-no-handler",
-            "PID 1 has no handler for the stop signal, and the kernel drops a signal's default action for PID 1.",
-            "Handle the signal in the program, or run it under an init (`docker run --init`, `init: true`, tini).",
-            "pid_namespaces(7)",
-        ),
-        KnownCause(
-            "shell-not-forwarding",
-            "PID 1 is a shell that waits for the program and passes no signal on to it.",
-            'Exec form (`CMD ["program", "argument"]`), or `exec program` as the last command of the script.',
-            "Dockerfile reference, shell form; moby#3766",
-        ),
-        KnownCause(
-            "handler-delayed",
-            "A shell with a trap runs it only after its foreground command has ended.",
-            "Run the command in the background and `wait` for it, or `exec` it.",
-            "POSIX, trap; bash(1), SIGNALS",
-        ),
-        KnownCause(
-            "waits-for-clients",
-            "The program has begun to stop and waits for a peer that keeps its connection.",
-            "Limit the drain in the program's settings, or send the stop signal of its faster shutdown.",
-            "postgres(1); uvicorn#2757",
-        ),
-        KnownCause(
-            "wrapper-swallows-signal",
-            "A wrapper catches the signal, stays, and does not pass it on.",
-            "Start the program itself instead of the wrapper.",
-            "npm/cli#6684",
-        ),
-        KnownCause(
-            "pid1-handler-noop",
-            "The handler that the runtime brings along resets itself and raises the signal again, which PID 1 drops.",
-            "Handle the signal in the program, or run it under an init.",
-            "nodejs/docker-node, best practices",
-        ),
-        KnownCause(
-            "reraise-lost",
-            "The program's handler restores the default action and raises the signal again, which PID 1 drops.",
-            "Leave by `exit` at the end of the handler, or run the program under an init.",
-            "pid_namespaces(7); signal(7)",
-        ),
-        KnownCause(
-            "handler-hangs",
-            "The handler began and waits for something that never comes.",
-            "Only set a flag in the handler; do the work of the shutdown in the main loop.",
-            "signal-safety(7); Python library, socketserver: shutdown()",
-        ),
-        KnownCause(
-            "handler-too-slow",
-            "The handler returned, but the program looks at what it noted only after a long sleep.",
-            "Wait on something that the handler can wake: an event, a pipe, a condition.",
-            "PEP 475: sleep is resumed after a handler",
-        ),
-        KnownCause(
-            "handler-swallowed",
-            "The handler ran, and the program went on: its exception was caught, or it decides nothing.",
-            "Do not catch what the handler raises (`except:`, `except BaseException`).",
-            "Python language reference, SystemExit",
-        ),
-        KnownCause(
-            "exit-blocked",
-            "The program has decided to exit, and a thread that goes on keeps its process alive.",
-            "Make such threads daemon threads, or end and join them first.",
-            "Python library, threading: daemon threads",
-        ),
-        KnownCause(
-            "grace-too-short",
-            "The shutdown was under way and not finished at the stop timeout.",
-            "A longer stop timeout (`--stop-timeout`, `stopTimeout`, `terminationGracePeriodSeconds`), or less to do.",
-            "docker stop; Amazon ECS, stopTimeout",
-        ),
-        KnownCause(
-            "group-signal",
-            "The stop signal went to a whole process group, and ended jobs of the program by its default action.",
-            "Signal the program alone (tini without `-g`, `dumb-init --single-child`, `stopasgroup=false`, "
-            "`kill $pid` instead of `kill 0`), or start the job in a session of its own (setsid).",
-            "tini README, process group killing; dumb-init README, session behavior; supervisord, stopasgroup",
-        ),
-        KnownCause(
-            "second-signal",
-            "The program was signalled twice, and took the second signal for the order to leave at once.",
-            "Let one sender signal it: an init that signals the group, or a parent that passes signals on, not both.",
-            "tini README, process group killing; dumb-init README, session behavior",
-        ),
-        KnownCause(
-            "signal-ignored",
-            "The process ignores the signal, or keeps it blocked; both are inherited through exec.",
-            "Restore the default before exec, or handle the signal.",
-            "signal(7), execve(2)",
-        ),
-        KnownCause(
-            "wrong-stopsignal",
-            "The stop signal is one that nobody handles.",
-            "Set STOPSIGNAL to the signal that the program handles.",
-            "Dockerfile reference, STOPSIGNAL",
-        ),
-        KnownCause(
-            "immediate-kill",
-            "The stop signal itself is SIGKILL.",
-            "Set STOPSIGNAL to a signal that can be handled.",
-            "Dockerfile reference, STOPSIGNAL",
-        ),
-        KnownCause(
-            "crash-on-stop",
-            "A fault or an error in the shutdown path.",
-            "Mend what the log shows.",
-            "signal(7)",
-        ),
-        KnownCause(
-            "oom-on-stop",
-            "The OOM killer struck during the stop.",
-            "More memory, or a shutdown that needs less.",
-            "Docker: `State.OOMKilled`",
-        ),
-        KnownCause(
-            "exited-before-stop",
-            "PID 1 had exited when the stop came.",
-            "Run the program in the foreground.",
-            "Docker Engine API: 304 on stop",
-        ),
-        KnownCause(
-            "child-killed-by-teardown",
-            "PID 1, or the child of the init, exited first, and the kernel SIGKILLed the rest.",
-            "`exec` the program, or pass the signal on and wait for it to exit.",
-            "pid_namespaces(7)",
-        ),
-        KnownCause(
-            "inner-kill",
-            "A wrapper or supervisor inside the container sent SIGKILL by its own clock.",
-            "Give it a longer timeout than the program needs, or start the program without it.",
-            "su(1), timeout(1)",
-        ),
-        KnownCause(
-            "fast-drop",
-            "The program exited promptly and cut what was in flight.",
-            "Finish what was accepted before leaving; for many servers another stop signal does that.",
-            "gunicorn, signals: TERM and QUIT",
-        ),
-        KnownCause(
-            "partial-drop",
-            "What was running was finished, what was queued was cut.",
-            "Stop accepting first, then answer what is in the queue.",
-            "gunicorn#2529",
-        ),
-        KnownCause(
-            "command-not-found",
-            "The command does not exist in the image or is not executable.",
-            "Name a command that exists in the image.",
-            "exit codes 127 and 126",
-        ),
-        KnownCause("unknown", "The evidence does not tell.", "Look at the log and at the process table.", ""),
-    )
-}
+from stop_harness.verdict.no_handler_causes import no_handler, shell_waits, trap
 
 PROMPT_NS = 2 * NS_PER_S
 """A program that leaves sooner than this while a request is cut did not wait for it."""
@@ -243,7 +73,9 @@ def _crashed(seen: Observation, facts: StopFacts) -> Cause:
     code, took = seen.record.exit_code, _after(facts)
     number = seen.record.exit_signal or (code - 128 if code and code > 128 else 0)
     if number in signals.FAULTS:
-        return Cause("crash-on-stop", f"{signals.name(number)} ended PID 1{took} (exit code {code})")
+        line = log_hints.fault(seen.looks.log_after_signal)
+        words = f"; after the signal it wrote {log_hints.shown(line)}" if line else ""
+        return Cause("crash-on-stop", f"{signals.name(number)} ended PID 1{took} (exit code {code}){words}")
     tree = Tree(seen.looks.before or ())
     pid1 = tree.pid1
     if number == signals.SIGKILL and pid1 is not None and tree.children(pid1):
@@ -342,6 +174,8 @@ def _reacts(tree: Tree, signal: int | None) -> str:
     name = signals.name(signal)
     if reaction(target, signal) is Reaction.DEFAULT:
         return f"{quoted(target)} has no handler: {name} ended it by default; it"
+    if process_tree.is_shell(target) and not process_tree.has_own_handler(target, signal):
+        return f"{quoted(target)} has no trap that can be seen, and"
     return f"{quoted(target)} handles {name} and"
 
 
@@ -384,9 +218,11 @@ def _stayed(seen: Observation) -> Cause | None:
             text = f"{scene.called} blocks {scene.signal_name}, which is still pending {scene.looked_after}"
             return Cause("signal-ignored", text)
         case Reaction.DEFAULT:
-            return _no_handler(scene)
+            return no_handler(scene)
+        case Reaction.CAUGHT if process_tree.is_shell(target) and not process_tree.has_own_handler(target, signal):
+            return shell_waits(scene)
         case Reaction.CAUGHT if process_tree.is_shell(target):
-            return _trap(scene) or handler_cause(scene)
+            return trap(scene) or handler_cause(scene)
     return handler_cause(scene)
 
 
@@ -396,55 +232,6 @@ def _who_should_react(tree: Tree, pid1: ProcessInfo, signal: int) -> tuple[Proce
     if process_tree.is_init(pid1, signal) and children:
         return children[0], f"the init {quoted(pid1)} passes {signals.name(signal)} on; "
     return pid1, ""
-
-
-def _no_handler(scene: Scene) -> Cause | None:
-    """The default action: dropped for PID 1, and for a signal whose default action is none."""
-    signal, target, tree = scene.signal, scene.target, scene.before
-    below = tree.descendants(target)
-    handlers = [each for each in below if reaction(each, signal) is Reaction.CAUGHT]
-    if process_tree.is_shell(target) and below:
-        text = f"{scene.called} does not pass signals on; "
-        if handlers:
-            text += f"{tree.name(handlers[0])} has a handler but never got {scene.signal_name}"
-        else:
-            text += f"{tree.name(below[0])} never got {scene.signal_name}"
-        return Cause("shell-not-forwarding", text)
-    if scene.via and signal not in process_tree.IGNORED_BY_DEFAULT:
-        return None  # it should have ended by default: the init did not pass it on, or the table is too old
-    other = _other_handler(scene)
-    if other is not None:
-        name = signals.name(other)
-        return Cause("wrong-stopsignal", f"{scene.called} has a handler for {name}, but is sent {scene.signal_name}")
-    if scene.seen.record.stop_signal_source in {"image", "scenario"} and signal not in _USUAL and not handlers:
-        return Cause("wrong-stopsignal", f"nobody in the container has a handler for {scene.signal_name}")
-    late = scene.target_late
-    if late is not None and reaction(late, signal) is Reaction.CAUGHT:
-        text = f"{scene.called} had no handler yet when {scene.signal_name} came, and got one after it"
-        return Cause("pid1-no-handler", text)
-    lone = f"; {tree.name(handlers[0])} has one but never got the signal" if handlers else ""
-    text = f"{scene.called} has no handler for {scene.signal_name}, and the kernel drops it for PID 1{lone}"
-    return Cause("pid1-no-handler", text)
-
-
-_USUAL = frozenset(signals.NUMBERS[name] for name in ("TERM", "INT", "HUP", "QUIT"))
-
-
-def _other_handler(scene: Scene) -> int | None:
-    """SIGTERM, if the target or somebody below handles that instead of the signal that was chosen."""
-    if scene.signal == signals.SIGTERM or scene.seen.record.stop_signal_source not in {"image", "scenario"}:
-        return None
-    caught = reaction(scene.target, signals.SIGTERM) is Reaction.CAUGHT
-    return signals.SIGTERM if caught else None
-
-
-def _trap(scene: Scene) -> Cause | None:
-    """A shell with a trap: it waits for its foreground command first."""
-    foreground = foreground_child(scene.before, scene.target)
-    if foreground is None or scene.late.find(foreground) is None:
-        return None
-    text = f"{scene.called} has a trap for {scene.signal_name}, which runs only after {scene.before.name(foreground)}"
-    return Cause("handler-delayed", f"{text} has ended; that went on")
 
 
 _BY_OUTCOME: dict[Outcome, Callable[[Observation, StopFacts], Cause | None]] = {

@@ -94,6 +94,7 @@ def handler_cause(scene: Scene) -> Cause | None:
     for rule in (
         _no_time,
         _held_connection,
+        _fault_raised,
         _handler_gone,
         _child_ignores,
         _wrapper,
@@ -119,6 +120,20 @@ def _no_time(scene: Scene) -> Cause | None:
         return None
     text = f"has a handler for {scene.signal_name}, and a stop timeout of {scene.seen.stop_timeout_ns / NS_PER_S:g} s"
     return Cause("grace-too-short", f"{scene.called} {text} leaves it no time")
+
+
+def _fault_raised(scene: Scene) -> Cause | None:
+    """Its handler for a fault is gone: it fell into it after the signal, reset it and raised the fault again."""
+    late = scene.target_late
+    if late is None or scene.via:
+        return None
+    for number in sorted(signals.FAULTS):
+        if reaction(scene.target, number) is Reaction.CAUGHT and reaction(late, number) is Reaction.DEFAULT:
+            text = f"had a handler for {signals.name(number)} that is gone {scene.looked_after}: it reset itself and"
+            text = f"{scene.called} {text} raised the fault again, which the kernel drops for PID 1"
+            line = log_hints.fault(scene.seen.looks.log_after_signal)
+            return Cause("reraise-lost", text + (f"; it wrote {log_hints.shown(line)}" if line else ""))
+    return None
 
 
 def _handler_gone(scene: Scene) -> Cause | None:

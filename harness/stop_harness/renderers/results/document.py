@@ -164,8 +164,10 @@ class RemedyDocument:
     """Id of the change; two at once are joined by "+"."""
     title: str
     effect: RemedyEffect
-    """cures: graceful. loses_work: in time, but processes or requests were cut off. unproved: it looks graceful, but
-    processes were left behind and nobody saw how they ended."""
+    """cures: graceful. helps: better than without it, but not whole. loses_work: in time, but something was cut off.
+    unproved: it looks graceful, and the evidence does not show that it is; `note` says why. skips_handler: the
+    program has a handler for a stop signal, and this ends it without that one. ends_anyway: left alone, the same
+    subject exits by itself in that time. fails: no cure. not_measured: the trial says nothing."""
     note: str
     assumption: str
     """What the trial had to take for granted; empty if nothing."""

@@ -9,15 +9,21 @@ from stop_harness.wording import OUTCOME_WORDS, count_of, one_line, precise_seco
 
 MARKS = {
     RemedyEffect.CURES: "✔",
+    RemedyEffect.HELPS: "◐",
     RemedyEffect.LOSES_WORK: "✘",
     RemedyEffect.UNPROVED: "?",
+    RemedyEffect.SKIPS_HANDLER: "✘",
+    RemedyEffect.ENDS_ANYWAY: "✘",
     RemedyEffect.FAILS: "✘",
     RemedyEffect.NOT_MEASURED: "?",
 }
 WORDS = {
     RemedyEffect.CURES: "cures",
+    RemedyEffect.HELPS: "helps in part",
     RemedyEffect.LOSES_WORK: "quick, but loses work",
     RemedyEffect.UNPROVED: "not proved",
+    RemedyEffect.SKIPS_HANDLER: "no cure: it leaves out the program's own shutdown",
+    RemedyEffect.ENDS_ANYWAY: "no cure: the stop is not what ended it",
     RemedyEffect.FAILS: "no cure",
     RemedyEffect.NOT_MEASURED: "not measured",
 }
@@ -67,8 +73,10 @@ def _headline(tried: list[TriedRemedy]) -> str:
         return f"{count_of(lost, 'change')} could not be measured."
     changes = "change that was tried" if measured == 1 else "changes that were tried"
     verb = "cure" if cures > 1 else "cures"
+    helps = sum(item.effect is RemedyEffect.HELPS for item in tried)
+    partly = f", {helps} {'help' if helps > 1 else 'helps'} in part" if helps else ""
     others = f" ({lost} more could not be measured)" if lost else ""
-    return f"{cures or 'None'} of {measured} {changes} {verb} it{others}."
+    return f"{cures or 'None'} of {measured} {changes} {verb} it{partly}{others}."
 
 
 def _text(tried: TriedRemedy) -> RemedyText:
@@ -95,6 +103,8 @@ def _result(tried: TriedRemedy) -> str:
     if tried.effect is RemedyEffect.LOSES_WORK:
         word = WORDS[tried.effect] if took is not None and took <= QUICK_NS else "loses work"
         return f"{word}: {one_line(verdict.reason)}"
+    if tried.effect in {RemedyEffect.HELPS, RemedyEffect.SKIPS_HANDLER, RemedyEffect.ENDS_ANYWAY}:
+        return f"{WORDS[tried.effect]}: {outcome}{code}"
     if tried.effect is RemedyEffect.UNPROVED:
         return f"{outcome}{code}, but not proved"
     if tried.effect is RemedyEffect.NOT_MEASURED:
