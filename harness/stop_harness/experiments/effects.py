@@ -36,7 +36,7 @@ from stop_harness.model import (
     Verdict,
 )
 from stop_harness.units import format_duration
-from stop_harness.verdict import judge, losses
+from stop_harness.verdict import judge
 
 IDLE = "nothing was at work; this does not show that work survives"
 
@@ -359,7 +359,7 @@ def _in_flight(seen: Observation) -> tuple[Request, ...]:
     return tuple(
         request
         for request in seen.requests
-        if request.kind in losses.ACCOUNTABLE
+        if request.kind.in_flight
         and request.sent_at_ns is not None
         and request.sent_at_ns <= 0
         and (request.ended_at_ns is None or request.ended_at_ns > 0)

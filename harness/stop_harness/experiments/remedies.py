@@ -24,7 +24,6 @@ from stop_harness.model import (
     Scenario,
     SignalDisposition,
     Status,
-    TrafficKind,
     TrialResult,
 )
 
@@ -249,15 +248,12 @@ def moves(bad: TrialResult) -> bool:
     tree = process_tree.Tree(seen.looks.before or ())
     match cause.id:
         case "waits-for-clients":  # ours never leave
-            return not any(request.kind in _HELD_BY_US for request in seen.requests)
+            return not any(request.kind.held for request in seen.requests)
         case "handler-delayed":
             return tree.pid1 is not None and any(map(_ends_soon, tree.descendants(tree.pid1)))
         case "unknown":
             return seen.looks.late is None or seen.looks.late != seen.looks.after_signal
     return True
-
-
-_HELD_BY_US = frozenset({TrafficKind.IDLE, TrafficKind.KEEP_ALIVE, TrafficKind.STREAM})
 
 
 def _ends_soon(process: ProcessInfo) -> bool:
