@@ -57,10 +57,18 @@ def svg(draw: Callable[[], Figure | None], name: str) -> str | None:
             warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
             # The layout by itself, which `savefig` would find by drawing everything once for nothing.
             if (layout := drawn.get_layout_engine()) is not None:
+                _leave_out_of_layout(drawn)
                 layout.execute(drawn)
                 drawn.set_layout_engine(None)
             drawn.savefig(text, format="svg", transparent=True, metadata=metadata)
     return _tidy(text.getvalue())
+
+
+def _leave_out_of_layout(drawn: Figure) -> None:
+    """What lies within its axes needs no room of its own; to measure it is a third of the work of a layout."""
+    for axes in drawn.axes:
+        for artist in (*axes.lines, *axes.patches, *axes.collections):
+            artist.set_in_layout(False)
 
 
 def _tidy(text: str) -> str:
@@ -91,9 +99,19 @@ def figures(height: float, rows: int, columns: int) -> tuple[Figure, list[list[A
     return drawn, grid
 
 
-def title(axes: Axes, text: str) -> None:
-    """Above the plot, at its left."""
-    axes.set_title(text, loc="left", color=INK, fontsize=10, pad=12)
+def title(axes: Axes, text: str, *, above_labels: bool = False) -> None:
+    """Above the plot, at its left; `above_labels`: of ticks there. Its place is given, for matplotlib would look for
+    one, among all tick labels, each time that it measures or draws."""
+    axes.set_title(text, loc="left", color=INK, fontsize=10, y=1.0, pad=24 if above_labels else 12)
+
+
+def row_names(axes: Axes, names: Sequence[str], places: Sequence[float], size: float) -> None:
+    """Beside the rows, at their left. A text each and no tick, which has five parts."""
+    axes.set_yticks([])
+    for name, place in zip(names, places, strict=True):
+        axes.text(
+            -0.01, place, name, transform=axes.get_yaxis_transform(), ha="right", va="center", color=INK, fontsize=size
+        )
 
 
 def legend(axes: Axes, handles: Sequence[Artist]) -> None:

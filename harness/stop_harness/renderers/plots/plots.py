@@ -198,14 +198,15 @@ def _outcome_matrix(report: Report) -> Figure | None:
             va="center",
             fontsize=8,
             color=_text_on(OUTCOME_COLOURS[outcome]),
+            in_layout=False,
         )
     axes.set(xlim=(0, len(limits)), ylim=(len(shown), 0))
     axes.set_xticks([index + 0.5 for index in range(len(limits))], [f"{limit:g} s" for limit in limits])
-    axes.set_yticks([index + 0.5 for index in range(len(shown))], [_label(name) for name in shown])
+    drawing.row_names(axes, [_label(name) for name in shown], [index + 0.5 for index in range(len(shown))], 9)
     axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)
     note = f" (first {len(shown)} of {len(names)} scenarios)" if len(shown) < len(names) else ""
-    drawing.title(axes, f"Outcome by scenario and stop timeout{note}")
+    drawing.title(axes, f"Outcome by scenario and stop timeout{note}", above_labels=True)
     return figure
 
 
@@ -240,13 +241,12 @@ def _timelines(report: Report) -> Figure | None:
     chosen = {result.observation.trial_id for result in sorted(measured, key=_repetition)[:MAX_TIMELINES]}
     shown = [result for result in measured if result.observation.trial_id in chosen][:MAX_TIMELINES]
     figure, axes = drawing.figure(0.19 * len(shown) + 1.4)
-    for place, result in enumerate(shown):
-        _timeline(axes, place, result)
+    _bars(axes, shown)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     longest = max(axes.get_xlim()[1], ECS_STOP_TIMEOUT_S)
     axes.set_xlim(-0.01 * longest, longest)
-    axes.set_yticks(range(len(shown)), [_timeline_label(shown, index) for index in range(len(shown))], fontsize=8)
-    axes.tick_params(axis="y", length=0)
+    rows = range(len(shown))
+    drawing.row_names(axes, [_timeline_label(shown, row) for row in rows], rows, 8)
     axes.spines["left"].set_visible(False)
     axes.axvline(ECS_STOP_TIMEOUT_S, color=INK, linewidth=0.8)
     axes.set_xlabel(f"seconds after the stop signal (line: {ECS_STOP_TIMEOUT_S} s, the Amazon ECS default)", color=INK)
@@ -262,18 +262,46 @@ def _repetition(result: TrialResult) -> int:
     return result.observation.repetition
 
 
-def _timeline(axes: Axes, place: int, result: TrialResult) -> None:
-    """The bar of one trial at row `place`."""
-    outcome, facts = result.verdict.outcome, result.verdict.facts
-    colour, end = OUTCOME_COLOURS[outcome], (facts.shutdown_duration_ns or 0) / NS_PER_S
-    axes.plot([0, end], [place, place], color=colour, linewidth=4, solid_capstyle="butt", alpha=0.55)
-    deadline = _timeout_s(result)
-    axes.plot([deadline, deadline], [place - 0.36, place + 0.36], color=INK, linewidth=1.2)
-    mark = end if facts.sigkill_after_ns is None else facts.sigkill_after_ns / NS_PER_S
-    axes.plot([mark], [place], clip_on=False, **_marker(outcome, _TIMELINE_MARKERS))
+def _bars(axes: Axes, shown: list[TrialResult]) -> None:
+    """A row each: the bar from signal to exit, its deadline, the mark of its outcome, and the duration.
+
+    Drawn by kind, not by row: each call of matplotlib costs more than what it draws.
+    """
+    places = range(len(shown))
+    ends = [_exit_s(result) for result in shown]
+    colours = [OUTCOME_COLOURS[result.verdict.outcome] for result in shown]
+    axes.hlines(places, 0, ends, colors=colours, linewidth=4, capstyle="butt", alpha=0.55)
+    low, high = [place - 0.36 for place in places], [place + 0.36 for place in places]
+    axes.vlines([_timeout_s(result) for result in shown], low, high, colors=INK, linewidth=1.2, capstyle="projecting")
+    for outcome in Outcome:
+        marked = [(_mark_s(shown[at]), at) for at in places if shown[at].verdict.outcome is outcome]
+        if marked:
+            axes.plot(*zip(*marked, strict=True), linestyle="", clip_on=False, **_marker(outcome, _TIMELINE_MARKERS))
     # The durations stand in a column of their own at the right: beside the bars they would cover the deadlines.
-    text, right = seconds(facts.shutdown_duration_ns or 0), axes.get_yaxis_transform()
-    axes.text(1.06, place, text, transform=right, ha="right", va="center", color=INK, fontsize=8)
+    texts, right = [seconds(result.verdict.facts.shutdown_duration_ns or 0) for result in shown], 1.06
+    longest = max(places, key=lambda at: len(texts[at]))
+    for at, text in enumerate(texts):
+        axes.text(
+            right,
+            at,
+            text,
+            transform=axes.get_yaxis_transform(),
+            ha="right",
+            va="center",
+            color=INK,
+            fontsize=8,
+            in_layout=at == longest,
+        )
+
+
+def _exit_s(result: TrialResult) -> float:
+    return (result.verdict.facts.shutdown_duration_ns or 0) / NS_PER_S
+
+
+def _mark_s(result: TrialResult) -> float:
+    """Where the outcome stands: at SIGKILL where that was seen, else at the exit."""
+    killed_ns = result.verdict.facts.sigkill_after_ns
+    return _exit_s(result) if killed_ns is None else killed_ns / NS_PER_S
 
 
 def _timeline_label(shown: list[TrialResult], index: int) -> str:

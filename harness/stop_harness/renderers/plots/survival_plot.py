@@ -72,7 +72,7 @@ def _panel(axes: Axes, item: ScenarioStatistics, low: float, high: float) -> Non
     axes.set(xscale="log", xlim=(low, high), ylim=(0, 1.02))
     _ticks(axes, low, high)
     cut_off = f", {item.stops_cut_off:,} cut off" if item.cut_off else ""
-    axes.set_title(f"{_label(item.scenario)}\n{item.stops:,} stops{cut_off}", loc="left", color=INK, fontsize=8)
+    axes.set_title(f"{_label(item.scenario)}\n{item.stops:,} stops{cut_off}", loc="left", color=INK, fontsize=8, y=1.0)
 
 
 def _ticks(axes: Axes, low: float, high: float) -> None:
