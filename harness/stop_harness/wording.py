@@ -282,6 +282,8 @@ _UNENCODABLE = re.compile("[\ud800-\udfff\ufffe\uffff]")
 
 def printable(text: str) -> str:
     """Text that can be shown anywhere: escape sequences gone, control characters as pictures (␀), lines kept."""
+    if text.isprintable():  # nothing of all that is in it; a report of 10,000 trials asks 250,000 times
+        return text
     plain = _ESCAPE_SEQUENCE.sub("", text).replace("\r\n", "\n")
     return _UNENCODABLE.sub("�", plain.translate(_PICTURES))
 
