@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stop_harness.errors import ScenarioError, UsageError
-from stop_harness.model import NS_PER_S, Scenario
-from stop_harness.scenario import compose, scenario_file
+from stop_harness.cli import check, main
+from stop_harness.errors import ScenarioError, StopHarnessError, UsageError
+from stop_harness.model import (
+    NS_PER_S,
+    ContainerSettings,
+    HealthCheck,
+    Mount,
+    MountKind,
+    Outcome,
+    Scenario,
+    Ulimit,
+)
+from stop_harness.scenario import check_options, compose, scenario_file
 
 FULL = """
 services:
@@ -39,7 +52,7 @@ services:
 def read(text: str, service: str, environment: Mapping[str, str] | None = None) -> Scenario:
     """The scenario of a service in `folder/compose.yaml`."""
     return scenario_file.from_data(
-        compose.service_data(text, service, "folder/compose.yaml", environment or {}), "check"
+        compose.service_of(text, service, "folder/compose.yaml", environment or {}).data, "check"
     )
 
 
@@ -150,3 +163,173 @@ def test_wrong_values_raise_nothing_but_a_message(service: object, noise: str) -
     for text in (yaml.safe_dump({"services": {"a": service}}), noise):
         with contextlib.suppress(UsageError, ScenarioError):
             read(text, "a")
+
+
+GIVEN = """
+services:
+  web:
+    image: a
+    tty: "true"
+    stdin_open: true
+    env_file: [a.env, {path: gone.env, required: false}]
+    volumes: ["./conf:/conf:ro", "data:/data", /anonymous, {type: tmpfs, target: /t, tmpfs: {size: 64m}}]
+    tmpfs: /run
+    secrets: [token]
+    read_only: true
+    cap_add: [NET_ADMIN]
+    cap_drop: [ALL]
+    security_opt: ["no-new-privileges:true"]
+    privileged: true
+    ulimits: {nofile: "1024", nproc: {soft: 1, hard: 2}}
+    cpus: "0.5"
+    cpu_shares: "512"
+    mem_limit: 64m
+    memswap_limit: 128m
+    shm_size: 1g
+    pid: host
+    ipc: private
+    network_mode: none
+    hostname: w
+    extra_hosts: {db: 10.0.0.5}
+    healthcheck: {test: [CMD, "true"], interval: 1s, start_interval: 1s}
+    sysctls: [net.core.somaxconn=9]
+    labels: {a: 1}
+    platform: linux/arm64
+    ports: ["80:80"]
+    x-own: 1
+secrets: {token: {file: ./secret}}
+"""
+
+
+def service(text: str, name: str = "web", environment: Mapping[str, str] | None = None) -> compose.Service:
+    """As `check --compose` reads it, where no file is there."""
+    return compose.service_of(text, name, "folder/compose.yaml", environment or {}, lambda _: False)
+
+
+def test_whatever_a_container_can_be_given_is_taken_over() -> None:
+    """In Compose's own forms, with nothing left out and nothing said to be."""
+    found = service(GIVEN)
+    assert found.not_applied == ()
+    assert scenario_file.from_data(found.data, "check").subject.settings == ContainerSettings(
+        tty=True,
+        stdin_open=True,
+        env_files=("folder/a.env",),
+        mounts=(
+            Mount(MountKind.BIND, "/conf", "folder/conf", read_only=True),
+            Mount(MountKind.VOLUME, "/data", "data"),
+            Mount(MountKind.VOLUME, "/anonymous"),
+            Mount(MountKind.TMPFS, "/t", options="size=67108864"),
+            Mount(MountKind.BIND, "/run/secrets/token", "folder/secret", read_only=True),
+            Mount(MountKind.TMPFS, "/run"),
+        ),
+        read_only=True,
+        cap_add=("NET_ADMIN",),
+        cap_drop=("ALL",),
+        security_opt=("no-new-privileges:true",),
+        privileged=True,
+        ulimits=(Ulimit("nofile", 1024, 1024), Ulimit("nproc", 1, 2)),
+        nano_cpus=500_000_000,
+        cpu_shares=512,
+        memory_swap_bytes=128 << 20,
+        shm_size_bytes=1 << 30,
+        pid="host",
+        ipc="private",
+        network="none",
+        hostname="w",
+        extra_hosts=(("db", "10.0.0.5"),),
+        healthcheck=HealthCheck(("CMD", "true"), interval_ns=NS_PER_S),
+        sysctls=(("net.core.somaxconn", "9"),),
+        labels=(("a", "1"),),
+        platform="linux/arm64",
+    )
+
+
+@pytest.mark.parametrize("given", [{"deploy": {"resources": {"limits": {"cpus": "0.25"}}}}, {"cpu_quota": 25000}])
+def test_a_limit_of_cpu_time_has_several_forms(given: dict[str, object]) -> None:
+    """Each of which is the same for the container."""
+    found = service(yaml.safe_dump({"services": {"web": {"image": "a", **given}}}))
+    assert scenario_file.from_data(found.data, "check").subject.settings.nano_cpus == 250_000_000
+
+
+@pytest.mark.parametrize(
+    ("key", "what", "doubtful"),
+    [
+        ("depends_on: {db: {condition: service_started}}", "depends_on (db)", Outcome.GRACEFUL),
+        ("pid: 'service:db'", "pid (service:db)", Outcome.KILLED),
+        ("network_mode: 'container:x'", "network_mode (container:x)", Outcome.GRACEFUL),
+        ("volumes: ['/var/run/docker.sock:/s']", "volumes (/var/run/docker.sock)", Outcome.NOT_RUNNING),
+        ("volumes: ['../x:/s']", "volumes (../x)", Outcome.GRACEFUL),
+        ("volumes: ['~/x:/s']", "volumes (~/x)", Outcome.GRACEFUL),
+        ("secrets: [elsewhere]", "secrets (elsewhere)", Outcome.CRASHED),
+        ("extends: {service: base, file: x.yaml}", "extends (service, file)", Outcome.GRACEFUL),
+        ("pre_stop: [{command: x}]", "pre_stop", Outcome.GRACEFUL),
+        ("cpuset: '0'", "cpuset (0)", Outcome.GRACEFUL),
+        ("group_add: [docker]", "group_add (docker)", Outcome.NOT_RUNNING),
+        ("restart: always", "restart (always)", None),
+        ("frobnicate: 3", "frobnicate", Outcome.GRACEFUL),
+        ("hostname: '${NOBODYS}x'", " ${NOBODYS}", None),
+    ],
+)
+def test_what_is_not_applied_is_named(key: str, what: str, doubtful: Outcome | None) -> None:
+    """With what it may change, and the outcomes that hang on it."""
+    (item,) = service(f"services:\n  web:\n    image: a\n    {key}\n").not_applied
+    assert item.what == f"services.web{':' if what.startswith(' ') else '.'}{what}"
+    assert item.may_change
+    assert doubtful in item.doubts if doubtful else item.doubts == ()
+
+
+def test_a_mistake_has_its_place_in_the_compose_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Compose's name of the key; variables of `.env` beside the file are known, as Compose has it."""
+    monkeypatch.chdir(tmp_path)
+    Path("compose.yaml").write_text("services:\n  web:\n    image: a\n    cap_add:\n      - ${CAPABILITY}\n")
+    Path(".env").write_text("CAPABILITY=NET_ADMN\n")
+    said = refusal_of("--compose", "compose.yaml", "web")
+    assert "compose.yaml:5:9: services.web.cap_add.0: 'NET_ADMN' is no capability; did you mean NET_ADMIN?" in said
+
+
+def refusal_of(*arguments: str) -> str:
+    """What `check` says to its arguments, which it does not take."""
+    refused = CliRunner().invoke(main.cli, ["check", *arguments]).exception
+    assert isinstance(refused, StopHarnessError)
+    assert refused.exit_code == 2
+    return str(refused)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--cap-add", "NET_ADMN"], "--cap-add: 'NET_ADMN' is no capability; did you mean NET_ADMIN?"),
+        (["--platform", "linux/arm65"], "--platform: 'linux/arm65' is no platform of a container"),
+        (["--volume", "/etc:/x"], "only what lies there is mounted"),
+        (["--env-file", "gone.env"], "subject.env_file: cannot be read: No such file or directory"),
+        (["--ulimit", "nofile=many"], "--ulimit nofile=many is not of the form NAME=SOFT[:HARD]"),
+        (["--cpus", "all"], "--cpus: 'all' is not allowed; needed: a number of CPUs"),
+        (["--user", "a b"], "--user: 'a b' is not allowed"),
+        (["--no-healthcheck", "--health-cmd", "x"], "--no-healthcheck and --health-cmd exclude each other"),
+    ],
+)
+def test_a_mistake_in_an_option_names_it(options: list[str], said: str) -> None:
+    """With what is allowed, and exit code 2."""
+    assert said in refusal_of("a", *options)
+
+
+def test_options_stand_for_the_keys_of_a_subject() -> None:
+    """Those of the same name, in the form of `docker run`."""
+    values: dict[str, Any] = dict.fromkeys(str(parameter.name) for parameter in check.check.params)
+    values.update(env=(), timeouts=(), exit_codes=(), image="a", tty=True, interactive=True, volume=("d:/d",))
+    values.update(ulimit=("nofile=1:2", "core=-1"), cpus="0.5", cpu_shares="512", user="me", workdir="/w", pid="host")
+    values.update(add_host=("db:10.0.0.5",), label=("a=b",), health_cmd="true", health_interval="2s", tmpfs=("/run",))
+    found = check_options.scenario_of(values, (), {}).subject
+    assert (found.user, found.working_directory) == ("me", "/w")
+    assert found.settings == ContainerSettings(
+        tty=True,
+        stdin_open=True,
+        mounts=(Mount(MountKind.VOLUME, "/d", "d"), Mount(MountKind.TMPFS, "/run")),
+        ulimits=(Ulimit("nofile", 1, 2), Ulimit("core", -1, -1)),
+        nano_cpus=500_000_000,
+        cpu_shares=512,
+        pid="host",
+        extra_hosts=(("db", "10.0.0.5"),),
+        labels=(("a", "b"),),
+        healthcheck=HealthCheck(("CMD-SHELL", "true"), interval_ns=2 * NS_PER_S),
+    )

@@ -21,6 +21,7 @@ from stop_harness.model import (
     Expectation,
     Looks,
     MissingTraffic,
+    NotApplied,
     Observation,
     Outcome,
     Problem,
@@ -39,7 +40,7 @@ from stop_harness.model import (
     Vantage,
     Verdict,
 )
-from stop_harness.verdict import judge, rules
+from stop_harness.verdict import judge, rules, static_findings
 from tests.parts import changed
 from tests.strategies import (
     DOCKER,
@@ -586,3 +587,14 @@ def test_doubts_about_requests_are_warnings(requests: tuple[Request, ...], rule:
 def test_a_server_that_answered_with_errors_before_the_stop_is_not_remarked_upon() -> None:
     """The stop did not make it worse."""
     assert judged(with_requests(replace(IN_FLIGHT, status=500, status_before=500))).findings == ()
+
+
+def test_an_outcome_that_may_be_another_is_inconclusive() -> None:
+    """Only such a one: a stop that was killed is killed with less CPU, too."""
+    for doubts, outcome in (((Outcome.GRACEFUL,), Outcome.INCONCLUSIVE), ((Outcome.KILLED,), Outcome.GRACEFUL)):
+        scenario = Scenario("web", Subject(image="a"), not_applied=(NotApplied("web.cpuset", "how fast", doubts),))
+        verdict = judge.judge(stopped(1.0), scenario)
+        assert verdict.outcome is outcome, verdict.reason
+        assert ("not-applied" in {finding.rule for finding in verdict.findings}) is (outcome is Outcome.INCONCLUSIVE)
+        (said,) = static_findings.of_scenarios((scenario,))
+        assert said.finding.message == "not applied: web.cpuset: how fast"

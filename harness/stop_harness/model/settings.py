@@ -46,8 +46,8 @@ class Ulimit:
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """A health check in place of the image's. `test`: `CMD` and words, `CMD-SHELL` and a line, or `NONE` for no check.
-    None: the engine's own default (30 s, 30 s, 3 times, 0 s)."""
+    """A health check in place of the image's. `test`: `CMD` and words, `CMD-SHELL` and a line, or `NONE` for no check;
+    empty: the image's own test, at other times. None: the engine's own default (30 s, 30 s, 3 times, 0 s)."""
 
     test: tuple[str, ...]
     interval_ns: int | None = None

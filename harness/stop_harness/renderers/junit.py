@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET  # nosec B405 # writes only
 from stop_harness import signals
 from stop_harness.evidence import start_up
 from stop_harness.model import NS_PER_S, Cause, Report, SkippedScenario, Status, TrialResult
-from stop_harness.renderers.sections import advice_text
+from stop_harness.renderers.sections import advice_text, task_text
 from stop_harness.renderers.sections.passing_warnings import passing_warnings
 from stop_harness.verdict.traffic import lost_requests
 from stop_harness.wording import (
@@ -66,6 +66,8 @@ def _suite(report: Report, name: str, results: list[TrialResult]) -> ET.Element:
     for item in passing_warnings(report):
         if item.scenario == name:
             ET.SubElement(properties, "property", name="warning", value=f"{item.text} [{item.rule}]")
+    for finding in task_text.findings(report, name):
+        ET.SubElement(properties, "property", name=finding.rule, value=f"{finding.severity}: {one_line(finding.text)}")
     suite.extend(_case(result) for result in results)
     return suite
 

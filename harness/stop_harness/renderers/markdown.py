@@ -190,7 +190,7 @@ def _tasks(report: Report) -> list[str]:
         lines += [f"- Fix first: {_cell(section.fix_first)}"] if section.fix_first else []
         lines.append("")
     found = [f"- {item.severity}: {_cell(item.text)} [{item.rule}]" for item in task_text.findings(report)]
-    return lines + (["### What the task definitions show", "", *found, ""] if found else [])
+    return lines + (["### What the files show before they run", "", *found, ""] if found else [])
 
 
 def _claims(report: Report) -> list[str]:

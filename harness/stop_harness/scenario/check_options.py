@@ -7,11 +7,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stop_harness.errors import UsageError
 from stop_harness.model import DoctorLine, Scenario
-from stop_harness.scenario import scenario_file
+from stop_harness.scenario import container_keys, scenario_file
+
+if TYPE_CHECKING:
+    from stop_harness.scenario import compose
 
 CLIENTS = 2
 """Of `--traffic-http`: one that is served and one that may have to wait for it."""
@@ -60,12 +63,12 @@ def scenario_of(given: Mapping[str, Any], command: tuple[str, ...], environment:
         raise UsageError(f"check takes one of {', '.join(_SOURCES.values())}; not {' and '.join(sources)} together")
     if not sources and not command:
         raise UsageError(f"check needs one of {', '.join(_SOURCES.values())}, or a command behind `--`")
-    if given["compose"]:
-        file, service = given["compose"]
-        data = _compose_data(file, service, environment)
-    else:
-        data = {"version": 1, "name": _name(given, command), "subject": _source(given)}
+    read = _compose(given["compose"], environment) if given["compose"] else None
+    data: dict[str, Any] = {"version": 1, "name": "", "subject": {}} if read is None else read.data
+    if read is None:
+        data.update(name=_name(given, command), subject=_source(given))
     subject, stop = data["subject"], data.setdefault("stop", {})
+    subject.update(_settings(given, subject))
     _put(subject, "command", list(command) or None)
     added = _pairs(given["env"], "--env", "KEY=VALUE")
     _put(subject, "environment", {**subject.get("environment", {}), **added} or None)
@@ -84,8 +87,29 @@ def scenario_of(given: Mapping[str, Any], command: tuple[str, ...], environment:
         subject["images"] = _pairs(given["task_images"], "--task-image", "CONTAINER=IMAGE")
     if not sources:
         subject["build"] = "."
-    made = scenario_file.from_data(data, "check")
+    made = scenario_file.from_data(data, "check", _places(given, read))
+    if read is not None:
+        made = replace(made, not_applied=read.not_applied)
     return made if sources else _bare(made)
+
+
+def _places(given: Mapping[str, Any], read: compose.Service | None) -> scenario_file.Places:
+    """Where a mistake is: a key of the Compose file, or an option."""
+
+    def place(path: tuple[str | int, ...]) -> tuple[str, str]:
+        plain = "check", ".".join(map(str, path))
+        row = container_keys.BY_KEY.get(str(path[1])) if path[:1] == ("subject",) and len(path) > 1 else None
+        if row is None:
+            return plain
+        if read is None or (row.option and given.get(container_keys.parameter(row))):
+            return ("check", row.option) if row.option else plain
+        file, service = given["compose"]
+        in_file = ("services", service, row.compose, *path[2:])
+        return compose.place(_text_of(file), file, in_file), ".".join(map(str, in_file))
+
+    from stop_harness.scenario import compose
+
+    return place
 
 
 _SOURCES = {
@@ -123,6 +147,48 @@ def describe_engine(line: DoctorLine) -> str:
     return "\n".join(facts) + "\n"
 
 
+def _settings(given: Mapping[str, Any], subject: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that `container_keys` has, in place of a Compose file's keys; what may be repeated is added to it."""
+    found: dict[str, Any] = {}
+    for row in container_keys.KEYS:
+        value = given.get(container_keys.parameter(row)) if row.option else None
+        if not value:
+            continue
+        read: Any = list(value) if row.many else value
+        if row.key == "ulimits":
+            limits = _pairs(tuple(read), "--ulimit", "NAME=SOFT[:HARD]")
+            read = {name: _ulimit(name, text) for name, text in limits.items()}
+        elif row.key == "cpu_shares":
+            read = int(read) if re.fullmatch("[0-9]{1,9}", read) else read
+        elif row.key == "healthcheck":
+            read = {**subject.get("healthcheck", {}), "test": read, **_health_times(given)}
+        before = subject.get(row.key)
+        if isinstance(before, list) and isinstance(read, list):
+            read = [*before, *read]
+        elif row.key == "ulimits" and isinstance(before, dict):
+            read = {**before, **read}
+        found[row.key] = read
+    if given.get("no_healthcheck"):
+        if "healthcheck" in found:
+            raise UsageError("--no-healthcheck and --health-cmd exclude each other")
+        found["healthcheck"] = {"disable": True}
+    elif _health_times(given) and "healthcheck" not in found:
+        found["healthcheck"] = {**subject.get("healthcheck", {}), **_health_times(given)}
+    return found
+
+
+def _health_times(given: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("interval", "timeout", "start_period", "retries")
+    return {key: given[f"health_{key}"] for key in keys if given.get(f"health_{key}") is not None}
+
+
+def _ulimit(name: str, text: str) -> Any:
+    soft, sign, hard = text.partition(":")
+    if not all(re.fullmatch("-1|[0-9]{1,18}", part) for part in (soft, *([hard] if sign else []))):
+        raise UsageError(f"--ulimit {name}={text} is not of the form NAME=SOFT[:HARD]")
+    return {"soft": int(soft), "hard": int(hard if sign else soft)}
+
+
 def _bare(made: Scenario) -> Scenario:
     """A command without an image runs where the user stands, Dockerfile or not. Raises UsageError if there is none."""
     program = made.subject.command[0] if made.subject.command else ""
@@ -135,14 +201,22 @@ def _bare(made: Scenario) -> Scenario:
     return replace(made, subject=subject)
 
 
-def _compose_data(file: str, service: str, environment: Mapping[str, str]) -> dict[str, Any]:
+def _compose(file_and_service: tuple[str, str], environment: Mapping[str, str]) -> compose.Service:
+    """The service; variables are the caller's, or those of the file `.env` beside it, as Compose has it."""
+    from stop_harness.scenario import compose, env_file
+
+    file, service = file_and_service
+    defaults = Path(file).parent / ".env"
+    if defaults.is_file():
+        environment = {**dict(env_file.pairs(_text_of(str(defaults)), str(defaults), environment)), **environment}
+    return compose.service_of(_text_of(file), service, file, environment, lambda path: Path(path).is_file())
+
+
+def _text_of(file: str) -> str:
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        return Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: cannot be read: {error}") from None
-    from stop_harness.scenario import compose
-
-    return compose.service_data(text, service, file, environment)
 
 
 def _source(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,29 +1,44 @@
-"""One service of a Compose file → the data of a scenario. Pure: variables come from the caller."""
+"""One service of a Compose file → the data of a scenario, and what of it is not applied. Pure: variables come from the
+caller, and so does what is on disk."""
 
 from __future__ import annotations
 
+import difflib
 import posixpath
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from stop_harness import units
 from stop_harness.errors import UsageError
-from stop_harness.model import ECS_STOP_TIMEOUT_S, NS_PER_S
-from stop_harness.scenario import variables
+from stop_harness.model import ECS_STOP_TIMEOUT_S, NS_PER_S, NotApplied
+from stop_harness.scenario import compose_keys, compose_values, container_keys, variables
+from stop_harness.scenario.container_keys import ANY
 
 COMPOSE_STOP_TIMEOUT_S = 10
 """Compose's default `stop_grace_period`."""
 
+Key = str | int
 
-def service_data(text: str, service: str, source: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Data for `scenario.from_data`: the service stopped at its own `stop_grace_period` and at 30 s.
 
-    Understands image, build, command, entrypoint, environment, init, user, working_dir, mem_limit, pids_limit,
-    deploy.resources.limits.memory and .pids, stop_signal and stop_grace_period. Raises UsageError.
+@dataclass(frozen=True)
+class Service:
+    """A service as it is stopped. `data`: for `scenario_file.from_data`. `not_applied`: what it asks for beyond it."""
+
+    data: dict[str, Any]
+    not_applied: tuple[NotApplied, ...] = ()
+
+
+def service_of(
+    text: str, service: str, source: str, environment: Mapping[str, str], is_there: Callable[[str], bool] = bool
+) -> Service:
+    """The service stopped at its own `stop_grace_period` and at 30 s, with every key that a container can be given.
+
+    `is_there`: whether there is a file, for `env_file` with `required: false`. Raises UsageError.
     """
     try:
         data = yaml.safe_load(text)
@@ -37,7 +52,17 @@ def service_data(text: str, service: str, source: str, environment: Mapping[str,
     if not isinstance(services[service] or {}, dict):
         raise UsageError(f"{source}: services.{service}: a mapping of keys is needed")
     try:
-        return _data(_substitute(services[service] or {}, environment), service, source, environment)
+        unset: list[str] = []
+        found = _substitute(services[service] or {}, environment, unset)
+        reader = _Reader(data, found, service, source)
+        read = Service(reader.data(environment, is_there), tuple(reader.left_out))
+        missing = tuple(
+            NotApplied(
+                f"services.{service}: ${{{name}}}", "the variable is not set, and stands for nothing, as in Compose"
+            )
+            for name in dict.fromkeys(unset)
+        )
+        return Service(read.data, read.not_applied + missing)
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         # The shapes of a Compose file are Compose's to explain in full.
         raise UsageError(
@@ -45,32 +70,155 @@ def service_data(text: str, service: str, source: str, environment: Mapping[str,
         ) from None
 
 
-def _data(found: dict[str, Any], service: str, source: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    subject = {
-        "image": None if "build" in found else found.get("image"),
-        **_build(found.get("build"), posixpath.dirname(source)),
-        "command": _words(found.get("command")),
-        "entrypoint": _words(found.get("entrypoint")),
-        "environment": _environment(found.get("environment"), environment),
-        "init": found.get("init"),
-        "user": None if found.get("user") is None else str(found["user"]),
-        "working_directory": found.get("working_dir"),
-        "memory": found.get("mem_limit") or _deep(found, "deploy", "resources", "limits", "memory"),
-        "pids_limit": _pids_limit(found),
-    }
-    grace = str(found.get("stop_grace_period") or f"{COMPOSE_STOP_TIMEOUT_S}s")
-    try:
-        timeouts = sorted({units.parse_duration(grace), ECS_STOP_TIMEOUT_S * NS_PER_S})
-    except ValueError as error:
-        raise UsageError(f"{source}: services.{service}.stop_grace_period: {error}") from None
-    stop = {"timeouts": [units.format_duration(value) for value in timeouts], "signal": found.get("stop_signal")}
-    return {
-        "version": 1,
-        "name": re.sub(r"[^a-z0-9._-]+", "-", service.lower()).strip("-._") or "service",
-        "description": f"service {service} of {source}",
-        "subject": {key: value for key, value in subject.items() if value is not None},
-        "stop": {key: value for key, value in stop.items() if value is not None},
-    }
+def place(text: str, source: str, path: tuple[Key, ...]) -> str:
+    """`file:line:column` of a key, or of the nearest one around it."""
+    node, mark = yaml.compose(text, Loader=yaml.SafeLoader), None
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            pair = next((pair for pair in node.value if pair[0].value == str(part)), None)
+            if pair is None:
+                break
+            mark, node = pair[0].start_mark, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            mark = node.start_mark
+    return source if mark is None else f"{source}:{mark.line + 1}:{mark.column + 1}"
+
+
+class _Reader:
+    """Keys of one service → keys of a scenario. `left_out` fills while it reads."""
+
+    def __init__(self, file: dict[str, Any], found: dict[str, Any], service: str, source: str) -> None:
+        self._file, self._found, self._service, self._source = file, found, service, source
+        self._folder = posixpath.dirname(source)
+        self.left_out: list[NotApplied] = []
+
+    def data(self, environment: Mapping[str, str], is_there: Callable[[str], bool]) -> dict[str, Any]:
+        """Data for `scenario_file.from_data`."""
+        found, service = self._found, self._service
+        subject = {
+            "image": None if "build" in found else found.get("image"),
+            **_build(found.get("build"), self._folder),
+            "command": _words(found.get("command")),
+            "entrypoint": _words(found.get("entrypoint")),
+            "environment": _environment(found.get("environment"), environment),
+            "init": compose_values.boolean(found.get("init")),
+            "memory": found.get("mem_limit") or _deep(found, "deploy", "resources", "limits", "memory"),
+            "pids_limit": _pids_limit(found),
+            **self._settings(is_there),
+        }
+        for key, value in found.items():
+            self._leave_out(str(key), value)
+        stop = {"timeouts": self._timeouts(), "signal": found.get("stop_signal")}
+        return {
+            "version": 1,
+            "name": re.sub(r"[^a-z0-9._-]+", "-", service.lower()).strip("-._") or "service",
+            "description": f"service {service} of {self._source}",
+            "subject": {key: value for key, value in subject.items() if value is not None},
+            "stop": {key: value for key, value in stop.items() if value is not None},
+        }
+
+    def _settings(self, is_there: Callable[[str], bool]) -> dict[str, Any]:
+        """Every key that a scenario has, too; values are written alike, or `compose_values` says how."""
+        found = self._found
+        result: dict[str, Any] = {}
+        for row in container_keys.KEYS:
+            value = found.get(row.compose)
+            if row.compose and value is not None and row.key not in {"memory", "pids_limit"}:
+                read = compose_values.READERS.get(row.key, compose_values.same)(value)
+                if isinstance(read, compose_values.Refused):
+                    self._not_applied(f"{row.compose} ({read.value})", read.why or row.changes, row.doubts)
+                elif read is not None:
+                    result[row.key] = read
+        files = (self._env_file(item, is_there) for item in result.get("env_file", ()))
+        result["env_file"] = [file for file in files if file is not None] or None
+        mounts = [self._mount(mount) for mount in (*result.get("volumes", ()), *self._secrets_and_configs())]
+        result["volumes"] = [mount for mount in mounts if mount] or None
+        if result.get("cpus") is None:
+            result["cpus"] = _cpus(found)
+        return result
+
+    def _env_file(self, given: Any, is_there: Callable[[str], bool]) -> str | None:
+        file = given if isinstance(given, dict) else {"path": given}
+        path = self._beside(str(file.get("path")))
+        return None if file.get("required") is False and not is_there(path) else path
+
+    def _mount(self, mount: dict[str, Any]) -> dict[str, Any] | None:
+        """Relative to the file. What lies outside of its folder is not mounted."""
+        kind, source = mount["type"], mount.get("source")
+        if kind == "bind":
+            path = str(source)
+            outside = path.startswith(("/", "~")) or posixpath.normpath(path).startswith("..")
+            if outside:
+                text = "a file or folder outside of the Compose file's is not mounted; what it holds is missing"
+                self._not_applied(f"volumes ({path})", text, ANY)
+                return None
+            return {**mount, "source": self._beside(path)}
+        if kind not in {"volume", "tmpfs"}:
+            self._not_applied(f"volumes (type {kind})", "what it holds is missing", ANY)
+            return None
+        top = _deep(self._file, "volumes", str(source)) if source else None
+        if isinstance(top, dict) and (top.get("external") or top.get("driver") or top.get("driver_opts")):
+            self._not_applied(f"volumes ({source})", "an empty volume stands for one that exists already", ANY)
+        return mount
+
+    def _secrets_and_configs(self) -> Iterable[dict[str, Any]]:
+        """Those that are files are mounted as Compose does it."""
+        for section, folder in (("secrets", "/run/secrets/"), ("configs", "/")):
+            for item in self._found.get(section) or ():
+                it = item if isinstance(item, dict) else {"source": item}
+                name, top = str(it.get("source")), _deep(self._file, section, str(it.get("source")))
+                target = str(it.get("target") or name)
+                file = _deep(top, "file")
+                if file is None:
+                    self._not_applied(f"{section} ({name})", "a file that it may need to start", ANY)
+                else:
+                    path = target if target.startswith("/") else folder + target
+                    yield {"type": "bind", "source": str(file), "target": path, "read_only": True}
+
+    def _leave_out(self, key: str, value: Any) -> None:
+        """A key that is not applied, or that nobody knows."""
+        known = {row.compose for row in container_keys.KEYS} | compose_keys.WITHOUT_EFFECT | {"secrets", "configs"}
+        if key in known or key.startswith("x-") or value in (None, [], {}, False, "", "no"):
+            return
+        item = compose_keys.BY_KEY.get(key)
+        if item is not None:
+            self._not_applied(f"{key}{_said(value)}", item.changes, item.doubts)
+            return
+        near = difflib.get_close_matches(key, [*known, *compose_keys.BY_KEY], n=1, cutoff=0.8)
+        hint = f"; is `{near[0]}` meant?" if near else ""
+        self._not_applied(key, f"stop-harness does not know this key of Compose{hint}", ANY)
+
+    def _not_applied(self, what: str, changes: str, doubts: tuple[Any, ...]) -> None:
+        self.left_out.append(NotApplied(f"services.{self._service}.{what}", changes, doubts))
+
+    def _timeouts(self) -> list[str]:
+        grace = str(self._found.get("stop_grace_period") or f"{COMPOSE_STOP_TIMEOUT_S}s")
+        try:
+            timeouts = sorted({units.parse_duration(grace), ECS_STOP_TIMEOUT_S * NS_PER_S})
+        except ValueError as error:
+            raise UsageError(f"{self._source}: services.{self._service}.stop_grace_period: {error}") from None
+        return [units.format_duration(value) for value in timeouts]
+
+    def _beside(self, path: str) -> str:
+        return posixpath.normpath(posixpath.join(self._folder, path))
+
+
+def _said(value: Any) -> str:
+    """The names in a value, for a message; empty where it has none."""
+    if isinstance(value, str | int):
+        return f" ({value})"
+    names = list(value) if isinstance(value, dict) else [item for item in value if isinstance(item, str)]
+    return f" ({', '.join(map(str, names[:4]))}{', …' if len(names) > 4 else ''})" if names else ""
+
+
+def _cpus(found: dict[str, Any]) -> float | None:
+    """`deploy.resources.limits.cpus`, or a quota of CPU time in a period, which is the same limit."""
+    given = _deep(found, "deploy", "resources", "limits", "cpus")
+    if given is not None:
+        return float(given) or None
+    quota = found.get("cpu_quota")
+    return int(quota) / int(found.get("cpu_period") or 100_000) if quota and int(quota) > 0 else None
 
 
 def _pids_limit(found: dict[str, Any]) -> int | None:
@@ -122,9 +270,9 @@ def _deep(value: Any, *keys: str) -> Any:
     return value
 
 
-def _substitute(value: Any, environment: Mapping[str, str]) -> Any:
+def _substitute(value: Any, environment: Mapping[str, str], unset: list[str]) -> Any:
     if isinstance(value, dict):
-        return {key: _substitute(item, environment) for key, item in value.items()}
+        return {key: _substitute(item, environment, unset) for key, item in value.items()}
     if isinstance(value, list):
-        return [_substitute(item, environment) for item in value]
-    return variables.substituted(value, environment) if isinstance(value, str) else value
+        return [_substitute(item, environment, unset) for item in value]
+    return variables.substituted(value, environment, unset) if isinstance(value, str) else value

@@ -29,8 +29,6 @@ NOT_APPLIED = (
     UnappliedKey("extends", "what the other service says is missing here", ANY),
     UnappliedKey("pre_stop", "it runs before the stop signal is sent", ANY),
     UnappliedKey("post_start", "it runs once the container is started", ANY),
-    UnappliedKey("secrets", "files that it may need to start", STARTS),
-    UnappliedKey("configs", "files that it may need to start", STARTS),
     UnappliedKey("devices", "what it may need to start", STARTS),
     UnappliedKey("device_cgroup_rules", "what it may need to start", STARTS),
     UnappliedKey("gpus", "what it may need to start", STARTS),
@@ -68,7 +66,7 @@ NOT_APPLIED = (
 
 WITHOUT_EFFECT = frozenset(
     "annotations attach container_name deploy develop driver_opts expose image build label_file ports profiles "
-    "pull_policy scale stop_grace_period stop_signal command entrypoint environment init".split()
+    "cpu_period cpu_quota pull_policy scale stop_grace_period stop_signal command entrypoint environment init".split()
 )
 """Applied by the reader itself, or about who else runs, who finds the container, and how its image is made."""
 

@@ -432,3 +432,8 @@ def _asks(subject: Subject, row: ContainerKey) -> bool:
     if not row.field or row.field == "memory_bytes":
         return False
     return bool(getattr(subject.settings, row.field) != getattr(AS_THE_IMAGE, row.field))
+
+
+def parameter(row: ContainerKey) -> str:
+    """The name of an option's value in a program."""
+    return row.option.removeprefix("--").replace("-", "_")

@@ -53,15 +53,24 @@ def parse(text: str, source: str = "<text>") -> Scenario:
     return replace(_scenario(file, source), positions=positions)
 
 
-def from_data(data: dict[Any, Any], source: str) -> Scenario:
-    """A scenario from plain data of the same form, for commands that need no file; `source` only names it in messages.
+Places = Callable[[tuple[str | int, ...]], tuple[str, str]]
+"""Path of a key → where it was written, and how it is called there."""
+
+
+def from_data(data: dict[Any, Any], source: str, places: Places | None = None) -> Scenario:
+    """A scenario from plain data of the same form, for commands that need no file; `source` only names it in messages,
+    unless `places` knows better.
 
     `subject.build` is taken relative to the working directory. Raises ScenarioError.
     """
     try:
         file = ScenarioFile.model_validate(data)
     except ValidationError as error:
-        raise ScenarioError(tuple(f"{source}: {_explain(detail)}" for detail in error.errors())) from None
+        problems = []
+        for detail in error.errors():
+            place, key = (source, None) if places is None else places(_where(detail))
+            problems.append(f"{place}: {_explain(detail, key)}")
+        raise ScenarioError(tuple(problems)) from None
     return replace(_scenario(file, ""), source=None)
 
 
@@ -188,9 +197,9 @@ def _where(detail: ErrorDetails) -> Path:
     return path[:-1] if path[-1:] == ("[key]",) and detail["type"] != "extra_forbidden" else path
 
 
-def _explain(detail: ErrorDetails) -> str:
+def _explain(detail: ErrorDetails, called: str | None = None) -> str:
     path = _where(detail)
-    key = ".".join(str(part) for part in path) or "scenario"
+    key = called or ".".join(str(part) for part in path) or "scenario"
     kind, context, value = detail["type"], detail.get("ctx", {}), detail["input"]
     if kind in {"extra_forbidden", "invalid_key"}:
         return f"{key}: unknown key{_did_you_mean(str(path[-1]), allowed_keys(path[:-1]))}"

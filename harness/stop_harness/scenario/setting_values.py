@@ -293,18 +293,20 @@ class HealthCheckSection(Section):
         if self.disable and self.test not in (None, [NO_CHECK]):
             raise ValueError("`disable` takes no `test` beside it")
         if not self.disable:
-            if not self.test:
-                raise ValueError("`test` is required; or `disable: true`")
-            if isinstance(self.test, list) and self.test[0] not in {"CMD", "CMD-SHELL", NO_CHECK}:
+            if not self.test and not self.model_fields_set - {"test", "disable"}:
+                raise ValueError("`test` is required, or `disable: true`, or times for the image's own check")
+            if isinstance(self.test, list) and self.test and self.test[0] not in {"CMD", "CMD-SHELL", NO_CHECK}:
                 raise ValueError(f"`test` begins with CMD, CMD-SHELL or NONE, not {self.test[0]!r}")
-            if isinstance(self.test, list) and len(self.test) < 2 and self.test[0] != NO_CHECK:
+            if isinstance(self.test, list) and len(self.test) == 1 and self.test[0] != NO_CHECK:
                 raise ValueError(f"`test`: a command is needed behind {self.test[0]}")
         return self
 
     def made(self) -> HealthCheck:
         """As a record."""
-        if self.disable or self.test is None:
+        if self.disable:
             return HealthCheck((NO_CHECK,))
+        if self.test is None:
+            return HealthCheck((), self.interval, self.timeout, self.start_period, self.retries)
         test = ("CMD-SHELL", self.test) if isinstance(self.test, str) else tuple(self.test)
         return HealthCheck(test, self.interval, self.timeout, self.start_period, self.retries)
 

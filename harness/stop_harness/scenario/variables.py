@@ -10,12 +10,13 @@ from stop_harness.errors import UsageError
 _VARIABLE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)(?:(:?[-?+])([^}]*))?\})")
 
 
-def substituted(text: str, environment: Mapping[str, str]) -> str:
-    """The text with the variables' values; `$$` is a dollar sign. Raises UsageError for `${NAME:?text}` without one."""
-    return _VARIABLE.sub(lambda match: _value(match, environment), text)
+def substituted(text: str, environment: Mapping[str, str], unset: list[str] | None = None) -> str:
+    """The text with the variables' values; `$$` is a dollar sign. `unset` gets the names of those that are not set and
+    have no default. Raises UsageError for `${NAME:?text}` without one."""
+    return _VARIABLE.sub(lambda match: _value(match, environment, unset), text)
 
 
-def _value(match: re.Match[str], environment: Mapping[str, str]) -> str:
+def _value(match: re.Match[str], environment: Mapping[str, str], unset: list[str] | None) -> str:
     if match[0] == "$$":
         return "$"
     name, operator, text = match[1] or match[2], match[3] or "", match[4] or ""
@@ -27,4 +28,6 @@ def _value(match: re.Match[str], environment: Mapping[str, str]) -> str:
         return str(found)
     if operator.endswith("?"):
         raise UsageError(f"variable {name} is needed: {text or 'it is not set'}")
+    if unset is not None and not operator:
+        unset.append(name)
     return text

@@ -64,8 +64,28 @@ def judge(observation: Observation, scenario: Scenario) -> Verdict:
     """
     expectation = scenario.expectation_at(observation.stop_timeout_ns)
     if tasks.parts(observation) and observation.problem is None and not observation.record.exited_before_stop:
-        return _judge_task(observation, expectation)
-    return _judge(observation, scenario, expectation)
+        verdict = _judge_task(observation, expectation)
+    else:
+        verdict = _judge(observation, scenario, expectation)
+    return _without_what_was_not_applied(verdict, scenario, expectation)
+
+
+def _without_what_was_not_applied(verdict: Verdict, scenario: Scenario, expectation: Expectation) -> Verdict:
+    """Inconclusive where the outcome may be another with what the file asks for and the stop did not have."""
+    doubtful = [item for item in scenario.not_applied if verdict.outcome in item.doubts]
+    if not doubtful:
+        return verdict
+    said = ", ".join(item.what for item in doubtful)
+    reason = f"{verdict.reason}; it may be another stop with what its file asks for and was not applied: {said}"
+    outcome = Outcome.INCONCLUSIVE
+    return replace(
+        verdict,
+        outcome=outcome,
+        status=_status(outcome, verdict.facts, expectation),
+        reason=reason,
+        findings=(_finding("not-applied", f"{verdict.outcome} without {said}"), *verdict.findings),
+        cause=None,
+    )
 
 
 def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:

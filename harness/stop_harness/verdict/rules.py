@@ -327,6 +327,16 @@ RULES = {
             "A JVM that drained and closed everything: exit code 143.",
         ),
         Rule(
+            "not-applied",
+            Severity.WARNING,
+            "The container gets everything that its file asks for.",
+            "A Compose file or a task definition may ask for what one container on this engine cannot have. A note "
+            "where no outcome hangs on it; where one may be another, that outcome is inconclusive.",
+            "the Compose specification; Amazon ECS API, RegisterTaskDefinition",
+            "`depends_on: [db]`: the service is stopped alone, and leaves at once because it has no connection to "
+            "drain.",
+        ),
+        Rule(
             "stop-timeout-out-of-range",
             Severity.ERROR,
             "A container's `stopTimeout` is a value that its platform takes: more than 0, and 2 to 120 s on Fargate.",

@@ -1,4 +1,7 @@
-"""What a task definition shows before it runs, by rules of `docs/rules.md`. Pure."""
+"""What a scenario's files show before it runs, by rules of `docs/rules.md`. Pure.
+
+What of them is not applied, and what a task definition says about its own stop.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,32 @@ from typing import Any
 
 from stop_harness.ecs import stop_timeouts
 from stop_harness.evidence import exec_form
-from stop_harness.model import Finding, Scenario, StaticFinding, TaskContainer, TaskDefinition
+from stop_harness.model import Finding, Scenario, Severity, StaticFinding, TaskContainer, TaskDefinition
 from stop_harness.verdict.rules import RULES
 
 
 def of_scenarios(scenarios: tuple[Scenario, ...]) -> tuple[StaticFinding, ...]:
-    """Of those that stop a task."""
+    """Of each scenario: what is not applied, then what its task definition shows."""
+    return tuple(finding for scenario in scenarios for finding in (*not_applied(scenario), *_of_its_task(scenario)))
+
+
+def not_applied(scenario: Scenario) -> tuple[StaticFinding, ...]:
+    """One for each thing that its file asks for in vain: a warning where an outcome hangs on it, else a note."""
     return tuple(
-        finding
-        for scenario in scenarios
-        if scenario.subject.task is not None
-        for finding in of_task(scenario.name, scenario.subject.task)
+        StaticFinding(
+            scenario.name,
+            Finding(
+                "not-applied",
+                Severity.WARNING if item.doubts else Severity.NOTE,
+                f"not applied: {item.what}: {item.may_change}",
+            ),
+        )
+        for item in scenario.not_applied
     )
+
+
+def _of_its_task(scenario: Scenario) -> tuple[StaticFinding, ...]:
+    return () if scenario.subject.task is None else of_task(scenario.name, scenario.subject.task)
 
 
 def of_task(scenario: str, task: TaskDefinition) -> tuple[StaticFinding, ...]:

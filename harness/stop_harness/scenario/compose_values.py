@@ -1,0 +1,118 @@
+"""Values of Compose in the form that a scenario has for them. Most are the same. Pure.
+
+A reader gives None for a value that says nothing, and `Refused` for one that only several containers together can have.
+Compose takes numbers and truth values as texts, too, as a variable gives them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A value that is not applied. `why`: what that may change, empty where the key says it."""
+
+    value: str
+    why: str = ""
+
+
+def same(value: Any) -> Any:
+    """As it is written."""
+    return value
+
+
+def boolean(value: Any) -> Any:
+    """`"true"` as a variable gives it; anything else as it is, for the scenario's own messages."""
+    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _number(value: Any) -> Any:
+    """0 is no limit."""
+    return (int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value) or None
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _cpus(value: Any) -> Any:
+    return None if float(value) == 0 else value
+
+
+def _namespace(value: Any) -> Any:
+    """Of one container alone: that of another service is not there."""
+    text = str(value)
+    if text.startswith(("service:", "container:")):
+        return Refused(text, "it has a namespace of its own instead: another PID 1, or another network, may be stopped")
+    return text
+
+
+def _mounts(value: Any) -> list[dict[str, Any]]:
+    """Short and long forms in the long one."""
+    return [_mount(item) for item in value]
+
+
+def _mount(item: Any) -> dict[str, Any]:
+    if isinstance(item, dict):
+        long = {key: item.get(key) for key in ("type", "source", "target")}
+        long["read_only"] = boolean(item.get("read_only")) or False
+        tmpfs = item.get("tmpfs") or {}
+        long.update({key: tmpfs[key] for key in ("size", "mode") if tmpfs.get(key) is not None})
+        return {key: value for key, value in long.items() if value is not None}
+    source, _, rest = str(item).partition(":")
+    if not rest:
+        return {"type": "volume", "target": source}
+    target, _, flags = rest.partition(":")
+    kind = "bind" if source.startswith((".", "/", "~")) else "volume"
+    return {"type": kind, "source": source, "target": target, "read_only": "ro" in flags.split(",")}
+
+
+def _ulimits(value: dict[str, Any]) -> dict[str, Any]:
+    def number(limit: Any) -> Any:
+        return int(limit) if isinstance(limit, str) else limit
+
+    return {
+        name: {key: number(part) for key, part in limit.items()} if isinstance(limit, dict) else number(limit)
+        for name, limit in value.items()
+    }
+
+
+def _health_check(value: dict[str, Any]) -> dict[str, Any]:
+    """Without `start_interval`, which only shortens the time until it is ready."""
+    known = ("test", "interval", "timeout", "start_period", "retries", "disable")
+    found = {key: value[key] for key in known if value.get(key) is not None}
+    found.update({key: _number(found[key]) for key in ("retries",) if key in found})
+    found.update({key: boolean(found[key]) for key in ("disable",) if key in found})
+    return {key: item for key, item in found.items() if item is not None}
+
+
+def _hosts(value: Any) -> Any:
+    """A name may have several addresses, of which the last counts."""
+    if not isinstance(value, dict):
+        return value
+    return {name: item[-1] if isinstance(item, list) and item else item for name, item in value.items()}
+
+
+READERS: dict[str, Callable[[Any], Any]] = {
+    "tty": boolean,
+    "stdin_open": boolean,
+    "read_only": boolean,
+    "privileged": boolean,
+    "env_file": _listed,
+    "tmpfs": _listed,
+    "volumes": _mounts,
+    "ulimits": _ulimits,
+    "cpus": _cpus,
+    "cpu_shares": _number,
+    "memory_swap": _number,
+    "pid": _namespace,
+    "ipc": _namespace,
+    "network": _namespace,
+    "healthcheck": _health_check,
+    "extra_hosts": _hosts,
+}
+"""By the key of a scenario; all others are written alike."""
