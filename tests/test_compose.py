@@ -201,7 +201,7 @@ secrets: {token: {file: ./secret}}
 """
 
 
-def service(text: str, name: str = "web", environment: Mapping[str, str] | None = None) -> compose.Service:
+def service(text: str, name: str = "web", environment: Mapping[str, str] | None = None) -> compose.ComposeService:
     """As `check --compose` reads it, where no file is there."""
     return compose.service_of(text, name, "folder/compose.yaml", environment or {}, lambda _: False)
 

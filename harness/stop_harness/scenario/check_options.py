@@ -93,7 +93,7 @@ def scenario_of(given: Mapping[str, Any], command: tuple[str, ...], environment:
     return made if sources else _bare(made)
 
 
-def _places(given: Mapping[str, Any], read: compose.Service | None) -> scenario_file.Places:
+def _places(given: Mapping[str, Any], read: compose.ComposeService | None) -> scenario_file.Places:
     """Where a mistake is: a key of the Compose file, or an option."""
 
     def place(path: tuple[str | int, ...]) -> tuple[str, str]:
@@ -201,7 +201,7 @@ def _bare(made: Scenario) -> Scenario:
     return replace(made, subject=subject)
 
 
-def _compose(file_and_service: tuple[str, str], environment: Mapping[str, str]) -> compose.Service:
+def _compose(file_and_service: tuple[str, str], environment: Mapping[str, str]) -> compose.ComposeService:
     """The service; variables are the caller's, or those of the file `.env` beside it, as Compose has it."""
     from stop_harness.scenario import compose, env_file
 

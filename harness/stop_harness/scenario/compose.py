@@ -26,7 +26,7 @@ Key = str | int
 
 
 @dataclass(frozen=True)
-class Service:
+class ComposeService:
     """A service as it is stopped. `data`: for `scenario_file.from_data`. `not_applied`: what it asks for beyond it."""
 
     data: dict[str, Any]
@@ -35,7 +35,7 @@ class Service:
 
 def service_of(
     text: str, service: str, source: str, environment: Mapping[str, str], is_there: Callable[[str], bool] = bool
-) -> Service:
+) -> ComposeService:
     """The service stopped at its own `stop_grace_period` and at 30 s, with every key that a container can be given.
 
     `is_there`: whether there is a file, for `env_file` with `required: false`. Raises UsageError.
@@ -55,14 +55,14 @@ def service_of(
         unset: list[str] = []
         found = _substitute(services[service] or {}, environment, unset)
         reader = _Reader(data, found, service, source)
-        read = Service(reader.data(environment, is_there), tuple(reader.left_out))
+        read = ComposeService(reader.data(environment, is_there), tuple(reader.left_out))
         missing = tuple(
             NotApplied(
                 f"services.{service}: ${{{name}}}", "the variable is not set, and stands for nothing, as in Compose"
             )
             for name in dict.fromkeys(unset)
         )
-        return Service(read.data, read.not_applied + missing)
+        return ComposeService(read.data, read.not_applied + missing)
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         # The shapes of a Compose file are Compose's to explain in full.
         raise UsageError(
