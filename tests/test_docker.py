@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -306,6 +307,24 @@ def test_any_output_is_kept_small_and_never_breaks_a_report(tmp_path: Path, word
     assert len(outcome.report.results[0].observation.looks.logs.text) <= LOG_LIMITS.keep_bytes
     assert "<script>alert(1)" not in (outcome.directory / "report.html").read_text()
     assert sum(path.stat().st_size for path in outcome.directory.rglob("*") if path.is_file()) < 2_000_000
+
+
+def test_what_did_not_pass_is_kept_and_named(client: docker.DockerClient) -> None:
+    """`--keep`: the container of a failed trial is there after the run, that of a passed one is not."""
+    heard = Silence()
+    bad = command(*NEVER_STOPS, name="bad", stop=StopPlan((NS_PER_S,)))
+    scenarios = (bad, command(*STOPS_AT_ONCE, name="good"))
+    pipeline.run(RunRequest(scenarios, "test", None, engine="docker", keep=True), heard, Interruption())
+    (note,) = [text for text in heard.notes if " is kept: " in text]
+    said = re.fullmatch(r"bad@1s#1: container (\w{12}) is kept: `(?:docker|podman) logs \1`.*", note)
+    assert said is not None, note
+    kept = client.containers.get(said[1])
+    try:
+        assert kept.status == "exited"
+        same = client.containers.list(all=True, filters={"label": f"{RUN_LABEL}={kept.labels[RUN_LABEL]}"})
+        assert [item.id for item in same] == [kept.id]
+    finally:
+        kept.remove(force=True, v=True)
 
 
 def test_container_removed_by_somebody_else_is_inconclusive(client: docker.DockerClient) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from stop_harness.errors import HarnessBug
 from stop_harness.model import (
     NS_PER_S,
+    Cause,
     ComplianceStatus,
     Outcome,
     Problem,
@@ -94,6 +95,26 @@ def test_a_kill_at_a_shorter_timeout_alone_proves_nothing() -> None:
         INCONCLUSIVE,
         "It was killed at 10 s and never seen to exit within 30 s.",
     )
+
+
+@pytest.mark.parametrize("cause", sorted(build.NEVER_BEGUN))
+def test_a_kill_whose_cause_no_timeout_helps_is_not_compliant(cause: str) -> None:
+    """Killed at 10 s, and nobody who would do something about it was told: nothing begins with 30 s either."""
+    known = trial(sample(None), 10)
+    known = replace(known, verdict=replace(known.verdict, cause=Cause(cause, "PID 1 has no handler")))
+    assert judged(known) == (
+        NON_COMPLIANT,
+        "It was killed at 10 s, and no longer stop timeout helps: PID 1 has no handler.",
+    )
+    assert judged(known, trial(sample(12), 30))[0] is COMPLIANT
+
+
+@pytest.mark.parametrize("cause", ["handler-hangs", "grace-too-short", "waits-for-clients", "unknown"])
+def test_a_kill_of_what_has_begun_to_stop_stays_unknown(cause: str) -> None:
+    """It may exit at 12 s."""
+    begun = trial(sample(None), 10)
+    begun = replace(begun, verdict=replace(begun.verdict, cause=Cause(cause, "it has begun")))
+    assert judged(begun) == (INCONCLUSIVE, "It was killed at 10 s and never seen to exit within 30 s.")
 
 
 def test_a_kill_at_a_shorter_timeout_is_explained_by_a_trial_with_the_default() -> None:

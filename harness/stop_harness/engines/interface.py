@@ -126,6 +126,10 @@ class RunningSubject(Protocol):
     def abort(self) -> None:
         """End it at once from another thread so that a blocked `stop` or `wait_ready` returns."""
 
+    def keep(self) -> str | None:
+        """Leave it for the user to look at, whatever the engine removes when it closes. Says its name and what to do
+        with it, as a sentence; None: nothing of it outlasts the stop here, and it must be removed as always."""
+
     def remove(self) -> None:
         """Leave nothing behind. Idempotent; never raises for a subject that is already gone."""
 

@@ -241,6 +241,10 @@ class SimulatedSubject:
     def abort(self) -> None:
         """Virtual time never blocks."""
 
+    def keep(self) -> str | None:
+        """Nothing ran."""
+        return None
+
     def remove(self) -> None:
         """Off the list of the living."""
         self._engine.living.discard(self._trial.trial_id)

@@ -179,6 +179,22 @@ def _one_reason(reasons: list[str], in_time: int) -> str:
     return f"{reasons[-1].rstrip('.')} ({count_of(len(reasons), 'trial')}; {in_time} exited in time)."
 
 
+NEVER_BEGUN = frozenset(
+    {
+        "pid1-no-handler",
+        "shell-not-forwarding",
+        "wrapper-swallows-signal",
+        "pid1-handler-noop",
+        "signal-ignored",
+        "wrong-stopsignal",
+        "immediate-kill",
+    }
+)
+"""Causes under which the stop has not even begun when SIGKILL comes: whoever would do something about it was never
+told, or cannot hear it. Those under which it has begun and did not end (a handler that hangs, a drain) stay unknown
+beyond the stop timeout that was tried."""
+
+
 def _evidence(result: TrialResult, longest_seen: dict[int, _LongestSeen], limit_ns: int) -> _Evidence:
     """What one trial, seen beside the others of its scenario, says about `limit_ns`."""
     against, doubt = ComplianceStatus.NON_COMPLIANT, ComplianceStatus.INCONCLUSIVE
@@ -193,6 +209,9 @@ def _evidence(result: TrialResult, longest_seen: dict[int, _LongestSeen], limit_
             return _Evidence(against, f"It was still running {timeout(tried)} after the stop signal and was killed.")
         case Outcome.KILLED if _seen_to_end(result, longest_seen, limit_ns):
             return _Evidence(ComplianceStatus.COMPLIANT)
+        case Outcome.KILLED if verdict.cause is not None and verdict.cause.id in NEVER_BEGUN:
+            why = f"no longer stop timeout helps: {verdict.cause.evidence}"
+            return _Evidence(against, sentence(f"It was killed at {timeout(tried)}, and {why}"))
         case Outcome.KILLED:
             return _Evidence(doubt, f"It was killed at {timeout(tried)} and never seen to exit within {limit}.")
         case Outcome.NOT_RUNNING:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from stop_harness.engines.interface import Engine
+from stop_harness.engines.interface import Engine, RunningSubject
 from stop_harness.model import Observation, Plan, Problem, ProblemKind, Scenario, Status, Trial, TrialResult
 from stop_harness.plan import trials as plan
 from stop_harness.run import crash_report, loading
@@ -19,6 +19,9 @@ from stop_harness.trial import perform, scheduler, surroundings
 if TYPE_CHECKING:
     from stop_harness.experiments import remedy_search
     from stop_harness.report import claims
+
+
+NOTHING_TO_KEEP = "nothing is left on this engine that --keep could keep; the report has its log and its processes"
 
 
 def results_of(
@@ -100,9 +103,14 @@ def _worker(
     )
 
     def work(item: Trial) -> tuple[TrialResult, ...]:
-        def keep(seen: Observation) -> bool:
-            passed = judged(seen, item.scenario).verdict.status is Status.PASS
-            return request.keep and not passed and not interruption.requested
+        def kept(seen: Observation, subject: RunningSubject) -> bool:
+            if not request.keep or interruption.requested:
+                return False
+            if judged(seen, item.scenario).verdict.status is Status.PASS:
+                return False
+            said = subject.keep()
+            listener.note(f"{item.trial_id}: {said or NOTHING_TO_KEEP}")
+            return said is not None
 
         seen = perform.perform(
             item,
@@ -110,7 +118,7 @@ def _worker(
             interruption,
             start_slot=starts,
             step=listener.step,
-            keep_if=keep,
+            kept=kept,
             fast=request.fast,
         )
         if (

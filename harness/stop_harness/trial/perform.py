@@ -126,23 +126,23 @@ def perform(
     *,
     start_slot: AbstractContextManager[object] | None = None,
     step: Step = lambda _trial, _step: None,
-    keep_if: Callable[[Observation], bool] = lambda _observation: False,
+    kept: Callable[[Observation, RunningSubject], bool] = lambda _observation, _subject: False,
     fast: bool = False,
 ) -> Observation:
     """Start, make ready, stop, record, remove. `fast`: without the rest of a stop whose end is beyond doubt.
 
-    `start_slot` is held while the container starts, so that starts do not crowd out measurements. `keep_if` decides on
-    the finished observation whether the container is left on the engine. One failure stays one trial: an engine that
+    `start_slot` is held while the container starts, so that starts do not crowd out measurements. `kept` sees the
+    finished observation, and may leave its subject on the engine. One failure stays one trial: an engine that
     fails, a subject that does not start and a bug of ours are observations with a `problem`. Raises nothing.
     """
 
-    def once(trial: Trial, keep_if: Callable[[Observation], bool]) -> Observation:
+    def once(trial: Trial, kept: Callable[[Observation, RunningSubject], bool]) -> Observation:
         slot = start_slot or contextlib.nullcontext()
-        return _perform(trial, engine, interruption, start_slot=slot, step=step, keep_if=keep_if, fast=fast)
+        return _perform(trial, engine, interruption, start_slot=slot, step=step, kept=kept, fast=fast)
 
-    observation = once(trial, lambda seen: keep_if(seen) and image_ready.later(trial, seen) is None)
+    observation = once(trial, lambda seen, subject: image_ready.later(trial, seen) is None and kept(seen, subject))
     later = image_ready.later(trial, observation)
-    return observation if later is None or interruption.requested else once(later, keep_if)
+    return observation if later is None or interruption.requested else once(later, kept)
 
 
 def _perform(
@@ -152,7 +152,7 @@ def _perform(
     *,
     start_slot: AbstractContextManager[object],
     step: Step,
-    keep_if: Callable[[Observation], bool],
+    kept: Callable[[Observation, RunningSubject], bool],
     fast: bool,
 ) -> Observation:
     """One container, from its start to its removal."""
@@ -174,7 +174,7 @@ def _perform(
     except Exception as error:  # noqa: BLE001 - whatever goes wrong here must not end the other trials
         observation = notes.interrupted(subject) if interruption.requested else notes.failed(subject, error)
     finally:
-        if subject is not None and not (observation is not None and keep_if(observation)):
+        if subject is not None and not (observation is not None and kept(observation, subject)):
             step(trial, "removing")
             with contextlib.suppress(Exception):  # the engine looks for it again when it closes
                 subject.remove()

@@ -58,7 +58,7 @@ class DockerEngine:
         self._reaper: DockerReaper | None = None
         self._connector: Watches | None = None
         self._trace: SignalTrace | None = None
-        self._keep = False
+        self._keeping = threading.Event()
         self._lock = threading.Lock()
         self._starting: set[DockerSubject] = set()
         self._aborted = False
@@ -128,7 +128,13 @@ class DockerEngine:
         """Create and start the trial's container."""
         assert self._events is not None, "prepare comes first"
         subject = DockerSubject(
-            trial, self._host, self._client, events=self._events, connector=self._connector, trace=self._trace
+            trial,
+            self._host,
+            self._client,
+            events=self._events,
+            connector=self._connector,
+            trace=self._trace,
+            keeping=self._keeping,
         )
         with self._lock:
             if self._aborted:
@@ -154,11 +160,6 @@ class DockerEngine:
         for subject in starting:
             subject.abort()
 
-    def keep(self, subject: DockerSubject) -> str:
-        """Leave a container for the user to look at. Returns its name."""
-        self._keep = True
-        return subject.container_id[:12]
-
     def leftovers(self) -> str | None:
         """Containers whose harness is dead."""
         try:
@@ -173,7 +174,7 @@ class DockerEngine:
         reaper, which goes on trying."""
         reaper, self._reaper = self._reaper, None
         left: tuple[str, ...] = ()
-        if reaper is not None and not self._keep:
+        if reaper is not None and not self._keeping.is_set():
             limit_s, hurry = self._limit_s, self._aborted
             _, left = clear(self._host, self._run_id, call_limit_s=limit_s, in_a_hurry=hurry)
         if self._events is not None:
@@ -182,7 +183,7 @@ class DockerEngine:
             self._connector.close()
         if self._trace is not None:
             self._trace.close()
-        if reaper is not None and (left or self._unsure) and not self._keep:
+        if reaper is not None and (left or self._unsure) and not self._keeping.is_set():
             reaper.take_over()
         elif reaper is not None:
             reaper.dismiss()

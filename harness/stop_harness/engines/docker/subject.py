@@ -79,9 +79,10 @@ class DockerSubject:
         events: EventStream,
         connector: Watches | None,
         trace: SignalTrace | None,
+        keeping: threading.Event,
     ) -> None:
         self._trial, self._host, self._client, self._events = trial, host, client, events
-        self._connector, self._trace = connector, trace
+        self._connector, self._trace, self._keeping = connector, trace, keeping
         self._life: ContainerLife | None = None
         self._reached: Reached | None = None
         self._calls = Calls(host.url, time_limit_s())
@@ -350,6 +351,18 @@ class DockerSubject:
                 self._life.kill(cleans_up=True)
         with contextlib.suppress(EngineError):
             self.remove()
+
+    def keep(self) -> str | None:
+        """The container, stopped as it is. The engine then removes nothing more of this run."""
+        life, client = self._life, "podman" if self._host.podman else "docker"
+        if life is None:
+            return None
+        self._keeping.set()
+        name = life.id[:12]
+        return (
+            f"container {name} is kept: `{client} logs {name}` shows all that it wrote, `{client} inspect {name}` how "
+            f"it ended; `{client} rm -fv {name}` removes it"
+        )
 
     def remove(self) -> None:
         """Forced remove with its anonymous volumes; gone already is as good. Raises EngineError where it fails: the

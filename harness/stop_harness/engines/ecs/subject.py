@@ -205,6 +205,10 @@ class EcsSubject:
         self._aborted.set()
         self._watch.wake()
 
+    def keep(self) -> str | None:
+        """Amazon ECS itself shows a stopped task for an hour; nothing else of it is left."""
+        return None
+
     def remove(self) -> None:
         """Stopped, or told to stop. ECS forgets a stopped task by itself."""
         try:

@@ -214,6 +214,10 @@ class ProcessSubject:
         self._shim.tell({"do": "kill"})
         return True
 
+    def keep(self) -> str | None:
+        """A process leaves nothing to look at."""
+        return None
+
     def remove(self) -> None:
         """End the helper, and with it the subject."""
         if self._exit is not None:
