@@ -60,10 +60,10 @@ def options(*several: Callable[[Decorated], Decorated]) -> Callable[[Decorated],
 
 def pids_limit(_context: click.Context, _parameter: click.Parameter, given: str | None) -> int | None:
     """The number of `--pids-limit`, by the rule of scenario files. Raises BadParameter with what is allowed."""
-    from stop_harness.scenario import values
-
     if given is None:
         return None
+    from stop_harness.scenario import values
+
     try:
         return values.pids_limit(int(given) if re.fullmatch(r"-?[0-9]{1,10}", given) else given)
     except ValueError as error:
