@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stop_harness.errors import ScenarioError, UsageError
-from stop_harness.scenario import discovery
+from stop_harness.model import SkippedScenario
+from stop_harness.scenario import discovery, file_kinds
 
 ROOT = Path(__file__).parent.parent
 TEXT = "version: 1\nname: {name}\nsubject: {{image: a}}\n"
@@ -165,3 +168,97 @@ def test_the_shipped_scenarios_load() -> None:
     found = discovery.load((ROOT / "scenarios",))
     assert len(found) >= 16
     assert all(scenario.description for scenario in found)
+
+
+LOOKS_LIKE = {
+    "no version": (
+        "name: a\nsubject: {image: a}\n",
+        "passed over: it has no `version:`; a scenario begins with `version: 1`",
+        False,
+    ),
+    "tabs": (
+        "name: a\nsubject:\n\timage: a\n",
+        "passed over: not valid YAML: line 3: found character that cannot start any token; indent with spaces, YAML "
+        "allows no tabs there",
+        False,
+    ),
+    "empty": ("", "passed over: the file is empty", True),
+    "comments": ("# later\n---\n", "passed over: the file is empty", True),
+}
+
+
+@pytest.mark.parametrize(("text", "reason", "by_choice"), LOOKS_LIKE.values(), ids=LOOKS_LIKE.keys())
+def test_a_file_that_looks_like_a_scenario_is_named(tmp_path: Path, text: str, reason: str, by_choice: bool) -> None:
+    """The others are found; one that was meant to be one keeps the run from passing. Alone, it is an error."""
+    (tmp_path / "b.yaml").write_text(text)
+    with pytest.raises(UsageError) as refused:
+        discovery.load((tmp_path,))
+    assert f"{tmp_path}/b.yaml: {reason}" in str(refused.value)
+    put(tmp_path, "a.yaml")
+    found = discovery.find((tmp_path,))
+    assert [item.name for item in found.scenarios] == ["a"]
+    assert found.passed_over == (SkippedScenario(str(tmp_path / "b.yaml"), reason, by_choice),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"version": 1, "name": "a", "subject": {"image": "a"}}',
+        '{\n\t"version": 1,\n\t"name": "a",\n\t"subject": {"image": "a"}\n}',
+        "{version: 1, name: a, subject: {image: a}}",
+        '"version": 1\n"name": a\n"subject": {image: a}\n',
+        "--- {version: 1, name: a, subject: {image: a}}",
+    ],
+)
+def test_a_scenario_in_another_form_is_one(tmp_path: Path, text: str) -> None:
+    """JSON is YAML, also where it is indented with tabs."""
+    (tmp_path / "x.yaml").write_text(text)
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "apiVersion: v1\nkind: RoleBinding\nsubjects: [a]\n",
+        "apiVersion: rbac/v1\nsubject: a\nrules: []\n",
+        "replicas: 3\n",
+        "{{ .Values.subject }}: version",
+        "services: {web: {image: a}}\nversion: '3'\n",
+        "- version: 1\n",
+        "a: {subject: {image: a}, version: 1}\n",
+    ],
+)
+def test_what_others_keep_in_a_folder_is_not_spoken_of(tmp_path: Path, text: str) -> None:
+    """Manifests, values, templates."""
+    put(tmp_path, "a.yaml")
+    (tmp_path / "b.yaml").write_text(text)
+    found = discovery.find((tmp_path,))
+    assert ([item.name for item in found.scenarios], found.passed_over) == (["a"], ())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        (
+            "compose.yaml",
+            "services:\n  web: {image: a}\n  db: {image: b}\n",
+            "--compose {} SERVICE; its services: web, db",
+        ),
+        ("compose.json", '{"services": {"web": {}}}', "--compose {} SERVICE; its services: web"),
+        ("task.json", '{"containerDefinitions": []}', "--task-definition {}"),
+    ],
+)
+def test_other_files_are_told_their_command(tmp_path: Path, name: str, text: str, said: str) -> None:
+    """By `run`, `validate` and `plan` alike."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ScenarioError) as refused:
+        discovery.load((tmp_path / name,))
+    assert said.format(tmp_path / name) in str(refused.value)
+
+
+@given(st.text(alphabet=st.sampled_from("version: 1\n\t{}[]\"'#-subject,&*!|>"), max_size=60))
+def test_any_text_has_a_kind(text: str) -> None:
+    """Noise is somebody else's; nothing is raised."""
+    kind = file_kinds.kind_of(text)
+    assert not (kind.is_scenario and kind.why_not)
+    file_kinds.other_format(text, "x.yaml")

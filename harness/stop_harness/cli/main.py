@@ -64,7 +64,10 @@ def validate(paths: tuple[Path, ...]) -> None:
     from stop_harness.scenario import discovery
     from stop_harness.verdict import static_findings
 
-    scenarios = discovery.load(paths)
+    found = discovery.find(paths)
+    scenarios = found.scenarios
+    for skipped in found.passed_over:
+        click.echo(f"{skipped.scenario}: {skipped.reason}", err=True)
     for item in static_findings.of_scenarios(scenarios):
         container = f" container {item.container}:" if item.container else ""
         finding = item.finding
@@ -88,7 +91,10 @@ def plan(paths: tuple[Path, ...], **settings: Any) -> None:
 
     settings["report_dir"] = settings["report_dir"] or Path("reports")
     empty = {"engine": "auto", "keep": False, "junitxml": None, "base_image": None}
-    request = request_of(discovery.load(paths), "plan", {**empty, **settings})
+    found = discovery.find(paths)
+    for skipped in found.passed_over:
+        click.echo(f"{skipped.scenario}: {skipped.reason}", err=True)
+    request = request_of(found.scenarios, "plan", {**empty, **settings})
     planned, estimated = preview.plan_only(request)
     for item in planned.trials:
         shorter = ", ".join(units.format_duration(timeout_ns) for timeout_ns in item.shorter_timeouts_ns)

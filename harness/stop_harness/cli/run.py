@@ -72,12 +72,15 @@ def run(context: click.Context, /, paths: tuple[Path, ...], color: str, resume: 
 
 
 def _new(paths: tuple[Path, ...], settings: dict[str, Any]) -> RunRequest:
+    from dataclasses import replace
+
     from stop_harness.scenario import discovery
 
-    scenarios = discovery.load(paths)
+    found = discovery.find(paths)
+    scenarios = found.scenarios
     name = scenarios[0].name if len(scenarios) == 1 else paths[0].resolve().name
     settings["report_dir"] = settings["report_dir"] or Path("reports")
-    return request_of(scenarios, name, settings)
+    return replace(request_of(scenarios, name, settings), passed_over=found.passed_over)
 
 
 def _resumed(context: click.Context, directory: Path, paths: tuple[Path, ...], settings: dict[str, Any]) -> RunRequest:

@@ -302,10 +302,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class SkippedScenario:
-    """A scenario that the chosen engine cannot run, with the reason for people.
+    """A scenario that the chosen engine cannot run, or a file that looks like one and is none (`scenario` is then its
+    path), with the reason for people.
 
-    `by_choice`: the user named the embedded engine, which runs no images, so that leaving it out was asked for; any
-    other scenario that did not run keeps the run from passing.
+    `by_choice`: the user named the embedded engine, which runs no images, so that leaving it out was asked for; or the
+    file is empty. Any other scenario that did not run keeps the run from passing.
     """
 
     scenario: str

@@ -52,7 +52,17 @@ def render(report: Report) -> str:
         "tool": {"driver": driver},
         "automationDetails": {"id": f"stop-harness/{one_line(report.run.name)}/{report.run.run_id}"},
         "invocations": [
-            {"executionSuccessful": not report.run.interrupted, "startTimeUtc": _utc(report.run.started_at)}
+            {
+                "executionSuccessful": not report.run.interrupted,
+                "startTimeUtc": _utc(report.run.started_at),
+                "toolExecutionNotifications": [
+                    {
+                        "level": "note" if item.by_choice else "warning",
+                        "message": {"text": f"skipped: {one_line(item.scenario)}: {one_line(item.reason)}"},
+                    }
+                    for item in report.skipped
+                ],
+            }
         ],
         "columnKind": "unicodeCodePoints",
         "results": results,

@@ -137,7 +137,7 @@ def _plan(request: RunRequest, engine: Engine) -> Plan:
     reasons = ((item.name, engine.cannot_run(item)) for item in request.scenarios)
     by_choice = request.engine == "process"
     skipped = tuple(SkippedScenario(name, reason, by_choice) for name, reason in reasons if reason is not None)
-    return expand(request, skipped)
+    return expand(request, (*skipped, *request.passed_over))
 
 
 def expand(request: RunRequest, skipped: tuple[SkippedScenario, ...] = ()) -> Plan:

@@ -16,6 +16,7 @@ from stop_harness.model import (
     RemedyTrial,
     Report,
     Scenario,
+    SkippedScenario,
     StoredRun,
     Trial,
     TrialResult,
@@ -77,13 +78,17 @@ class Resumption:
 
 @dataclass(frozen=True)
 class RunRequest(RunOptions):
-    """What the command line asks for. `report_dir` None: nothing is written. `resumption` None: a new run."""
+    """What the command line asks for. `report_dir` None: nothing is written. `resumption` None: a new run.
+
+    `passed_over`: files that look like scenarios and are none; they are reported as skipped.
+    """
 
     scenarios: tuple[Scenario, ...]
     name: str
     report_dir: Path | None
     command_line: tuple[str, ...] = ()
     resumption: Resumption | None = None
+    passed_over: tuple[SkippedScenario, ...] = ()
 
     @property
     def options(self) -> RunOptions:

@@ -4,35 +4,43 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stop_harness.errors import ScenarioError, UsageError
-from stop_harness.model import NS_PER_S, MountKind, Scenario
-from stop_harness.scenario import env_file
+from stop_harness.model import NS_PER_S, MountKind, Scenario, SkippedScenario
+from stop_harness.scenario import env_file, file_kinds
 from stop_harness.scenario import scenario_file as scenario_format
-
-_CARRIES_VERSION = re.compile(r"^version\s*:", re.MULTILINE)
-_CARRIES_SUBJECT = re.compile(r"^subject\s*:", re.MULTILINE)
-_IS_COMPOSE = re.compile(r"^services\s*:", re.MULTILINE)
-_IS_TASK_DEFINITION = re.compile(r'"containerDefinitions"\s*:')
 
 MAX_FILE_BYTES = 1 << 20
 
 
+@dataclass(frozen=True)
+class Found:
+    """What lies under some paths. `passed_over`: files of folders that look like scenarios and are none, with why."""
+
+    scenarios: tuple[Scenario, ...]
+    passed_over: tuple[SkippedScenario, ...] = ()
+
+
 def load(paths: tuple[Path, ...]) -> tuple[Scenario, ...]:
+    """The scenarios of `find`."""
+    return find(paths).scenarios
+
+
+def find(paths: tuple[Path, ...]) -> Found:
     """Every scenario under `paths`, in the order of the paths and, within a folder, of the file names.
 
     Raises UsageError where there is nothing to load, and ScenarioError with the mistakes of all files together.
     """
     problems: list[str] = []
     scenarios: dict[str, Scenario] = {}
-    for file in _files(paths):
+    files, passed_over = _files(paths)
+    for file in files:
         try:
             text = _read(file)
             _refuse_other_formats(text, file)
-            scenario = scenario_format.parse(text, str(file))
+            scenario = scenario_format.parse(file_kinds.without_tabs(text), str(file))
             _check_disk(scenario)
             scenario = with_files(with_task(scenario), file.parent)
         except ScenarioError as error:
@@ -44,7 +52,7 @@ def load(paths: tuple[Path, ...]) -> tuple[Scenario, ...]:
             problems.append(f"{where}: name: {scenario.name!r} is also the name of {twin.source}; names are unique")
     if problems:
         raise ScenarioError(tuple(problems))
-    return tuple(scenarios.values())
+    return Found(tuple(scenarios.values()), passed_over)
 
 
 def with_task(scenario: Scenario) -> Scenario:
@@ -116,34 +124,46 @@ def _security_option(option: str, scenario: Scenario, folder: Path, problems: li
     return option
 
 
-def _files(paths: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Files named are taken as they are; folders are searched for *.yaml and *.yml that carry `version:`."""
+def _files(paths: tuple[Path, ...]) -> tuple[tuple[Path, ...], tuple[SkippedScenario, ...]]:
+    """Files named are taken as they are; folders are searched for *.yaml and *.yml that are scenarios."""
     files: dict[Path, None] = {}
+    passed_over: dict[Path, SkippedScenario] = {}
     for path in paths:
         if path.is_dir():
             found = [
                 file for file in sorted(path.rglob("*.y*ml")) if file.suffix in {".yaml", ".yml"} and file.is_file()
             ]
-            scenarios = [file for file in found if _is_scenario(file)]
+            kinds = {file: file_kinds.kind_of(_text_or_none(file)) for file in found}
+            scenarios = [file for file, kind in kinds.items() if kind.is_scenario]
+            looks_like = {file: kind for file, kind in kinds.items() if kind.why_not}
             if not scenarios:
-                raise UsageError(
-                    f"{path}: no scenario in this folder (looked for *.yaml and *.yml with a `version:` key); "
-                    "`stop-harness init` writes one to start from"
-                )
+                raise UsageError(_nothing_in(path, looks_like))
             files.update(dict.fromkeys(scenarios))
+            for file, kind in looks_like.items():
+                reason = f"passed over: {kind.why_not}"
+                passed_over[file] = SkippedScenario(str(file), reason, by_choice=not kind.was_meant)
         elif path.exists():
             files[path] = None
         else:
             raise UsageError(f"{path}: no such file or folder")
-    return tuple(files)
+    return tuple(files), tuple(item for file, item in passed_over.items() if file not in files)
 
 
-def _is_scenario(file: Path) -> bool:
+def _nothing_in(folder: Path, looks_like: dict[Path, file_kinds.FileKind]) -> str:
+    """What to do about a folder without scenarios."""
+    passed_over = "".join(f"\n{file}: passed over: {kind.why_not}" for file, kind in looks_like.items())
+    return (
+        f"{folder}: no scenario in this folder (looked for *.yaml and *.yml with a `version:` key); "
+        f"`stop-harness init` writes one to start from{passed_over}"
+    )
+
+
+def _text_or_none(file: Path) -> str | None:
+    """None: it cannot be read; reading it again gives the error its message."""
     try:
-        text = _beginning(file).decode("utf-8-sig", errors="replace")
+        return _beginning(file).decode("utf-8-sig", errors="replace")
     except OSError:
-        return True  # reading it again gives the error its message
-    return bool(_CARRIES_VERSION.search(text)) and not _IS_COMPOSE.search(text)
+        return None
 
 
 def _beginning(file: Path) -> bytes:
@@ -168,22 +188,9 @@ def _read(file: Path) -> str:
 
 def _refuse_other_formats(text: str, file: Path) -> None:
     """Files that people have beside a scenario, and what to do with them. Raises ScenarioError."""
-    if _CARRIES_SUBJECT.search(text):
-        return  # a scenario, whatever else is in it
-    if _IS_COMPOSE.search(text):
-        raise ScenarioError(
-            (
-                f"{file}:1:1: this is a Compose file, not a scenario; to stop one of its services: "
-                f"stop-harness check --compose {file} SERVICE",
-            )
-        )
-    if _IS_TASK_DEFINITION.search(text):
-        raise ScenarioError(
-            (
-                f"{file}:1:1: this is a task definition, not a scenario; to stop its containers: "
-                f"stop-harness check --task-definition {file}",
-            )
-        )
+    other = file_kinds.other_format(text, str(file))
+    if other is not None:
+        raise ScenarioError((f"{file}:1:1: {other}",))
 
 
 def _check_disk(scenario: Scenario) -> None:
