@@ -141,7 +141,7 @@ def test_readiness_by_log() -> None:
         late = only(run(it.url, image(log="^never$", **SOON)))
         assert running(it) == []
     assert late.verdict.outcome is Outcome.INCONCLUSIVE
-    assert late.verdict.reason == "not ready after 0.3 s: log '^never$'"
+    assert late.verdict.reason.startswith("not ready after 0.3 s: waited for log line matching '^never$'; ")
 
 
 def test_readiness_by_port_and_by_http(cluster: Simulation, served: int) -> None:
@@ -149,10 +149,10 @@ def test_readiness_by_port_and_by_http(cluster: Simulation, served: int) -> None
     assert only(run(cluster.url, image(tcp_port=served))).verdict.outcome is Outcome.GRACEFUL
     assert only(run(cluster.url, image(http_port=served, http_path="/ok"))).verdict.outcome is Outcome.GRACEFUL
     bad = only(run(cluster.url, image(http_port=served, http_path="/no", **SOON)))
-    assert bad.verdict.reason == f"not ready after 0.3 s: GET /no at port {served}"
+    assert bad.verdict.reason.startswith(f"not ready after 0.3 s: waited for GET /no at port {served}; ")
     closed = unused_port()
     late = only(run(cluster.url, image(tcp_port=closed, **SOON)))
-    assert late.verdict.reason == f"not ready after 0.3 s: port {closed}"
+    assert late.verdict.reason.startswith(f"not ready after 0.3 s: waited for port {closed}; ")
     assert running(cluster) == []
 
 
@@ -170,7 +170,7 @@ def test_readiness_by_health_check() -> None:
         late = only(run(it.url, checked()))
         assert running(it) == []
     assert late.verdict.outcome is Outcome.INCONCLUSIVE
-    assert late.verdict.reason == "not ready after 1.5 s: its health check"
+    assert late.verdict.reason.startswith("not ready after 1.5 s: waited for its health check; ")
     with simulation({"app": ContainerScript(healthy_after_s=3000, runs_for_s=20, exit_code=4)}) as it:
         gone = only(run(it.url, checked()))
     assert (gone.verdict.outcome, gone.observation.record.exit_code) == (Outcome.NOT_RUNNING, 4)

@@ -77,6 +77,30 @@ def test_lines_match_one_by_one() -> None:
     assert LogPattern("^é+$").found_in("éé")
 
 
+TERMINALS = [
+    b"ready\r\n",
+    b"ready\r\r\nmore",
+    b"loading 10 %\rloading 99 %\rready\r\n",
+    b"\x1b[2K\x1b[1G\x1b[32mready\x1b[0m\r\n",
+    b"\x1b]0;title\x07ready",
+    b"\rready",
+]
+
+
+@pytest.mark.parametrize("written", TERMINALS)
+def test_what_only_a_terminal_sees_is_no_part_of_a_line(written: bytes) -> None:
+    """Carriage returns begin the line again, and colours are not read; no empty lines come of it."""
+    assert LogPattern("^ready$").found_in(written)
+    assert not LogPattern("^read$").found_in(written)
+    assert not LogPattern("^$").found_in(written.removesuffix(b"\n"))  # readers cut at the line's end
+
+
+def test_a_pattern_may_name_what_a_terminal_hides() -> None:
+    """It is looked for as it was written, first."""
+    assert LogPattern(r"10 %\rready").found_in(b"10 %\rready")
+    assert LogPattern(r"\x1b\[32mready").found_in(b"\x1b[32mready\x1b[0m")
+
+
 parts = st.sampled_from(["a", "b", ".", "^", "$", "|", "(?:", ")", "*", "+", "?", "[ab]", "[^a]", r"\n", "{2}", "(?i)"])
 
 

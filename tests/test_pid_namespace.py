@@ -621,7 +621,7 @@ def test_wait_log_in_vain_says_what_was_waited_for(any_bench: Bench) -> None:
     """As with readiness: the pattern, the time and the last lines."""
     subject = any_bench.ready(python(NO_HANDLER))
     with pytest.raises(
-        SubjectFailed, match=r"not ready within 0.2 s; waited for .*'never'.*last output: ready"
+        SubjectFailed, match=r"not ready after 0.2 s: waited for .*'never'.*last output: ready"
     ) as caught:
         subject.wait_log("never", 200 * NS_PER_MS)
     assert caught.value.problem is not None

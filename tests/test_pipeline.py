@@ -240,7 +240,10 @@ def test_a_container_that_never_becomes_ready_is_inconclusive_and_shows_its_log(
     done = run(engine, scenario("never"))
     (result,) = done.report.results
     assert result.verdict.outcome is Outcome.INCONCLUSIVE
-    assert result.verdict.reason == "not ready after 20 s"
+    assert (
+        result.verdict.reason
+        == "not ready after 20 s: waited for the script; its last output: waiting for the database"
+    )
     assert result.observation.looks.logs.text == "waiting for the database\n"
     assert engine.living == set()
 

@@ -38,6 +38,10 @@ MOST_DIGITS = 8
 """Of both limits of a repetition together; RE2 takes nine and more for letters, and refuses above 1000."""
 
 
+ESCAPES = rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])"
+"""ECMA-48: control sequences (CSI), window titles and links (OSC), and escapes of two characters."""
+
+
 class PatternError(ValueError):
     """A pattern that is not allowed, with what is, in words for people."""
 
@@ -53,9 +57,26 @@ class LogPattern:
         self._found = _compiled(pattern).search
 
     def found_in(self, lines: bytes | str) -> bool:
-        """Whether a line matches. Bytes that are not UTF-8 count as one replacement character each."""
+        """Whether a line matches, as it was written or as a terminal shows it. Bytes that are not UTF-8 count as one
+        replacement character each."""
         text = lines if isinstance(lines, str) else lines.decode(errors="replace")
-        return self._found(text.replace("\r\n", "\n").rstrip("\r").encode(errors="replace")) is not None
+        written = text.replace("\r\n", "\n").rstrip("\r").encode(errors="replace")
+        if self._found(written) is not None:
+            return True
+        shown = _as_shown(written)
+        return shown != written and self._found(shown) is not None
+
+
+def _as_shown(written: bytes) -> bytes:
+    """Lines without colours and the like, and cut where a carriage return begins them again: what writes to a terminal
+    (`tty`) writes both, and neither is part of what a person reads."""
+    if b"\x1b" in written:
+        import re2
+
+        written = re2.sub(ESCAPES, b"", written)
+    while b"\r\r" in written:
+        written = written.replace(b"\r\r", b"\r")
+    return written.replace(b"\r\n", b"\n").strip(b"\r").replace(b"\r", b"\n")
 
 
 def check(pattern: str) -> str:

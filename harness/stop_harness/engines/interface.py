@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from stop_harness.model import (
+    NS_PER_S,
     Configuration,
     EngineInfo,
     LogTail,
     Problem,
+    ProblemKind,
     ProcessInfo,
     Scenario,
     StopRecord,
@@ -54,6 +56,28 @@ class SubjectFailed(Exception):
         super().__init__(problem.message if problem else f"exited with code {exit_code} before it was ready")
         self.problem = problem
         self.exit_code = exit_code
+
+
+SHOWN_LOG_LINES = 5
+"""Of a subject that did not get ready: what it wrote last is the best hint at what it waits for."""
+
+
+def not_ready(why: str, logs: Mapping[str, LogTail]) -> SubjectFailed:
+    """For a condition that did not come to hold, with the end of what was written.
+
+    `logs`: by container of a task; of one container under ""; empty where nobody can read them.
+    """
+    shown = [why]
+    for name, log in logs.items():
+        lines = [line.strip() for line in log.text.splitlines() if line.strip()][-SHOWN_LOG_LINES:]
+        whose = f"last output of {name}" if name else "its last output"
+        shown.append(f"{whose}: {' | '.join(lines)}" if lines else f"{name or 'it'} wrote nothing")
+    return SubjectFailed(Problem(ProblemKind.NOT_READY, "; ".join(shown)))
+
+
+def waited(timeout_ns: int, what: str) -> str:
+    """The `why` of `not_ready` for a condition that did not hold in time."""
+    return f"not ready after {timeout_ns / NS_PER_S:g} s: waited for {what}"
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stop_harness import signals
-from stop_harness.engines.interface import EngineRecord, PrepareProgress, ReadySigns, SubjectFailed, configure
+from stop_harness.engines.interface import (
+    EngineRecord,
+    PrepareProgress,
+    ReadySigns,
+    SubjectFailed,
+    configure,
+    not_ready,
+    waited,
+)
 from stop_harness.errors import EngineError
 from stop_harness.log_pattern import LogPattern
 from stop_harness.model import (
     NS_PER_MS,
-    NS_PER_S,
     Clock,
     Configuration,
     EngineInfo,
@@ -24,7 +31,6 @@ from stop_harness.model import (
     EventKind,
     LogTail,
     Problem,
-    ProblemKind,
     ProcessFate,
     ProcessInfo,
     Scenario,
@@ -149,8 +155,7 @@ class SimulatedSubject:
         script, readiness = self._script, self._trial.scenario.readiness
         if script.ready_after_ns is None or script.ready_after_ns > readiness.timeout_ns:
             self._advance(readiness.timeout_ns)
-            problem = Problem(ProblemKind.NOT_READY, f"not ready after {readiness.timeout_ns / NS_PER_S:g} s")
-            raise SubjectFailed(problem)
+            raise not_ready(waited(readiness.timeout_ns, "the script"), {"": self.logs()})
         self._advance(script.ready_after_ns + readiness.delay_ns)
         self._events.append(self._event(EventKind.READY, "script"))
 
@@ -191,7 +196,7 @@ class SimulatedSubject:
     def wait_log(self, pattern: str, timeout_ns: int) -> None:
         """The script's log is there from the beginning."""
         if not LogPattern(pattern).found_in(self._script.log):
-            raise SubjectFailed(Problem(ProblemKind.NOT_READY, f"no log line matches {pattern!r}"))
+            raise not_ready(waited(timeout_ns, f"log line matching {pattern!r}"), {"": self.logs()})
 
     def execute(self, command: tuple[str, ...]) -> int:
         """Every command succeeds at once."""

@@ -34,7 +34,7 @@ from stop_harness.engines.docker.reading import State
 from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
 from stop_harness.engines.docker.settings import volume_name
 from stop_harness.engines.docker.starting import creation
-from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed
+from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited
 from stop_harness.errors import EngineError
 from stop_harness.linux import at_work
 from stop_harness.linux.signal_trace import SignalTrace
@@ -183,13 +183,13 @@ class DockerSubject:
                     self._aborted.wait(ready.POLL_S)  # a log that cannot be followed is not asked for in a rush
                 except RuntimeError as error:  # the health check is missing or says unhealthy
                     self._raise_if_gone()
-                    raise _not_ready(f"{what}: {str(error).split('. Hint')[0]}", self.logs()) from None
+                    why = f"{what}: {str(error).split('. Hint')[0]}"
+                    raise not_ready(why, {"": self.logs()}) from None
                 except (docker.errors.APIError, *CONNECTION_ERRORS) as error:
                     self._raise_if_gone()
                     raise CallFailed(self._host.url, f"waiting for {what}", error) from None
                 if time.monotonic() >= deadline:
-                    seconds = readiness.timeout_ns / NS_PER_S
-                    raise _not_ready(f"not ready after {seconds:g} s: waited for {what}", self.logs())
+                    raise not_ready(waited(readiness.timeout_ns, what), {"": self.logs()})
 
     def ready_signs(self) -> ReadySigns:
         """What the engine has on record: of the image, with what the scenario sets in its place."""
@@ -408,9 +408,3 @@ class DockerSubject:
 
     def _harness_event(self, kind: EventKind, source: str) -> None:
         self._timeline.append(Event(kind, time.monotonic_ns(), Clock.HARNESS, source))
-
-
-def _not_ready(what: str, logs: LogTail) -> SubjectFailed:
-    tail = "\n  ".join(logs.text.splitlines()[-5:])
-    shown = f"; its last output:\n  {tail}" if tail else "; it wrote nothing"
-    return SubjectFailed(Problem(ProblemKind.NOT_READY, what + shown))

@@ -20,7 +20,7 @@ from stop_harness.engines.ecs.api import (
 from stop_harness.engines.ecs.looks import TaskLooks
 from stop_harness.engines.ecs.ready import accepts, answers, binding, signs, why_it_ended
 from stop_harness.engines.ecs.record import BY_ITSELF, SeenStop
-from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed
+from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited
 from stop_harness.errors import EngineError
 from stop_harness.log_pattern import LogPattern
 from stop_harness.model import (
@@ -147,7 +147,7 @@ class EcsSubject:
         def written() -> bool:
             return any(wanted.found_in(log.text) for log in self._all_logs().values())
 
-        self._until(written, deadline, f"log {pattern!r}")
+        self._until(written, deadline, f"log line matching {pattern!r}")
 
     def execute(self, command: tuple[str, ...]) -> int:
         """Cannot be done through ECS."""
@@ -244,8 +244,10 @@ class EcsSubject:
         if _ended(self._newest()) or not self.is_running():
             self._wait_stopped()
             return self._failed_start()
-        seconds = self._trial.scenario.readiness.timeout_ns / NS_PER_S
-        return SubjectFailed(Problem(ProblemKind.NOT_READY, f"not ready after {seconds:g} s: {what}"))
+        logs: dict[str, LogTail] = {}
+        if self._cluster.local:
+            logs = self._all_logs() if self._is_task else {"": self.logs()}
+        return not_ready(waited(self._trial.scenario.readiness.timeout_ns, what), logs)
 
     def _until(self, holds: Callable[[], bool], deadline: float, what: str) -> None:
         while not holds():

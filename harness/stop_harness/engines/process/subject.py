@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed
+from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited
 from stop_harness.engines.process.client import ShimProcess
 from stop_harness.engines.process.connect import connect
 from stop_harness.errors import EngineError
@@ -96,12 +96,7 @@ class ProcessSubject:
         if reply["exited"]:
             raise SubjectFailed(None, self.record().stop.exit_code)
         if reply["waiting"]:
-            message = f"not ready within {timeout_ns / NS_PER_S:g} s; waited for {' and '.join(reply['waiting'])}"
-            raise SubjectFailed(Problem(ProblemKind.NOT_READY, message + self._last_lines()))
-
-    def _last_lines(self) -> str:
-        lines = [line for line in self.logs().text.splitlines() if line.strip()][-5:]
-        return "; last output: " + " | ".join(lines) if lines else "; it wrote nothing"
+            raise not_ready(waited(timeout_ns, " and ".join(reply["waiting"])), {"": self.logs()})
 
     def ready_signs(self) -> ReadySigns:
         """What its Dockerfile and its scenario declare."""
