@@ -274,8 +274,13 @@ CASES: dict[str, tuple[Subject, Outcome, tuple[str, ...] | None]] = {
         ("perl (PID N)",),
     ),
     "a trap that waits for nobody": (
-        subject("sh", "-c", "trap 'exit 0' TERM; sleep 100 & echo ready; wait"),
+        subject("sh", "-c", f"trap 'exit 0' TERM; perl -e '{SLOW}' & wait"),
         Outcome.LOSSY,
+        ("perl (PID N)",),
+    ),
+    "a script that waits in a sleep": (
+        subject("sh", "-c", "trap 'exit 0' TERM; echo ready; while :; do sleep 1 & wait; done"),
+        Outcome.GRACEFUL,
         ("sleep (PID N)",),
     ),
     "PID 1 waits for its child": (

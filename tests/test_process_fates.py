@@ -188,6 +188,53 @@ def test_without_the_senders_a_known_group_signal_decides_and_nothing_else() -> 
     assert reported.outcome is Outcome.LOSSY
 
 
+IDLE_WORKER = replace(WORKER, waits_in="pipe_read")
+ENDED = "worker exited with -15"
+
+
+@pytest.mark.parametrize(
+    ("job", "log", "outcome"),
+    [
+        (IDLE_WORKER, ENDED, Outcome.INCONCLUSIVE),
+        (IDLE_WORKER, "WorkerLostError: worker exited prematurely", Outcome.LOSSY),
+        (replace(WORKER, waits_in=""), ENDED, Outcome.LOSSY),
+        (ended(8, 7, "sh -c 'while :; do sleep 1; done'", waits_in="do_wait"), ENDED, Outcome.GRACEFUL),
+        (ended(8, 7, "tail -f /var/log/app.log"), ENDED, Outcome.GRACEFUL),
+        (WORKER, "reaped unknown pid 8 (terminated by SIGTERM)", Outcome.GRACEFUL),
+    ],
+    ids=["an idle worker", "lost in so many words", "nobody looked", "an endless loop", "tail", "reaped by an init"],
+)
+def test_a_report_of_an_end_is_weighed_by_what_the_process_did(job: ProcessFate, log: str, outcome: Outcome) -> None:
+    """A program reports the end of an idle helper in the same words as that of a job."""
+    assert judged(TINI, APP, job, log=log).outcome is outcome
+
+
+def test_who_waits_for_a_lock_waits_for_no_child() -> None:
+    """`futex_do_wait` ends like `do_wait`."""
+    helper = replace(WORKER, waits_in="hrtimer_nanosleep")
+    waiting = [judged(TINI, replace(APP, waits_in=name), helper).outcome for name in ("futex_do_wait", "do_wait")]
+    assert waiting == [Outcome.INCONCLUSIVE, Outcome.LOSSY]
+
+
+def test_a_shell_s_own_sleep_is_no_loss_to_sigkill_either() -> None:
+    """`sleep 1 & wait $!` in a loop is how a script waits for its trap; anything beside it is another matter."""
+    killed = {"exit_code": None, "exit_signal": 9, "by_teardown": True, "signals": ()}
+    shell = replace(BASH, pid=1, parent_pid=0, end_ns=0)
+    sleep = fate(8, 1, "sleep 1", handling=DEFAULT, **killed)
+    copy = fate(9, 1, "/bin/bash /start.sh", born_ns=NS_PER_MS, **killed)
+
+    def outcome(*fates: ProcessFate, **changes: object) -> Outcome:
+        names = tuple(f"{item.name} (PID {item.pid})" for item in fates[1:])
+        seen = changed(stopped(*fates), lost_processes=names, **changes)
+        return judge.judge(seen, Scenario("a", Subject(image="any"))).outcome
+
+    assert outcome(shell, sleep) is Outcome.GRACEFUL
+    assert outcome(shell, sleep, copy) is Outcome.LOSSY
+    assert outcome(fate(1, 0, "python3 app.py", end_ns=0), sleep) is Outcome.LOSSY
+    assert outcome(shell, sleep, fates_complete=False) is Outcome.LOSSY
+    assert outcome(shell, sleep, fates=None) is Outcome.LOSSY
+
+
 # ── Second signals and faults ────────────────────────────────────────────────────────────────────────────────────────
 
 TWICE = (sent(), sent(after_ms=5, sender=7, name="start.sh"))
@@ -290,8 +337,10 @@ def test_every_record_is_read_and_a_loss_lives_before_the_stop(fates: Fates) -> 
         ("SIGTERM: shutting down, 3 jobs finished", False),
         ("listening on port 1435", False),
         ("exit in 15 s", False),
+        ("INFO reaped unknown pid 10 (terminated by SIGTERM)", False),
     ],
 )
 def test_words_about_lost_children_are_told_from_words_about_the_stop(line: str, tells: bool) -> None:
     """Who received a signal is not who was ended by it."""
-    assert (log_hints.lost_child(f"started\n{line}\n", SIGTERM) == line) is tells
+    text = f"started\n{line}\n"
+    assert ((log_hints.lost(text) or log_hints.ended_by(text, SIGTERM)) == line) is tells

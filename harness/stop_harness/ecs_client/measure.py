@@ -177,6 +177,8 @@ def _measured(followed: Followed, container: ContainerRecord, told: Measured) ->
         exited_before_stop=ended_before,
         lost_processes=told.lost_processes,
         lost_process_count=told.lost_process_count,
+        fates=told.fates,
+        fate_count=told.fate_count,
         stop_signal=told.stop_signal,
     )
     return replace(container, stop_timeout_ns=told.stop_timeout_s * NS_PER_S, record=measured, ran=told.ran)

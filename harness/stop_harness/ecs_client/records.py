@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from stop_harness.ecs import dependencies
-from stop_harness.model import NS_PER_S, Clock, EngineInfo, Event, EventKind
+from stop_harness.ecs import dependencies, fates_document
+from stop_harness.model import NS_PER_S, Clock, EngineInfo, Event, EventKind, ProcessFate
 
 STOPPED = "STOPPED"
 NS_PER_US = 1000
@@ -82,6 +82,8 @@ class Measured:
     complete: bool
     lost_processes: tuple[str, ...] | None
     lost_process_count: int | None = None
+    fates: tuple[ProcessFate, ...] | None = None
+    fate_count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,8 @@ def _measured(item: dict[str, Any]) -> Measured:
         complete=bool(item["recordComplete"]),
         lost_processes=None if lost is None else tuple(lost),
         lost_process_count=item["lostProcessCount"],
+        fates=fates_document.of_json(item.get("processFates")),
+        fate_count=item.get("processFateCount"),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stop_harness import signals
-from stop_harness.model import EngineInfo, Event, LogTail, ProcessInfo
+from stop_harness.model import EngineInfo, Event, LogTail, ProcessFate, ProcessInfo
 
 NS_PER_S = 1_000_000_000
 
@@ -67,7 +67,8 @@ class Exit:
     """How a container ended. `events`: the signals and OOM kills that the engine put on record.
 
     `exit_code` and `finished_at_ns` are None where the engine has none. `complete`: a missing event proves something.
-    `lost_processes`: those that SIGKILL ended silently during the stop, None where nobody could look.
+    `lost_processes`: those that SIGKILL ended silently during the stop, None where nobody could look. `fates` and
+    `fate_count`: how every process ended, as in `StopRecord`.
     """
 
     exit_code: int | None
@@ -77,6 +78,8 @@ class Exit:
     events: tuple[Event, ...] = ()
     complete: bool = False
     lost_processes: tuple[str, ...] | None = None
+    fates: tuple[ProcessFate, ...] | None = None
+    fate_count: int | None = None
 
 
 class Containers(Protocol):

@@ -217,6 +217,8 @@ class DockerContainers:
                 events=end.events,
                 complete=end.complete,
                 lost_processes=end.lost_processes,
+                fates=end.fates,
+                fate_count=None if end.fates is None or end.fate_count == len(end.fates) else end.fate_count,
             )
         return self._with_own_call(life, told)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stop_harness import signals
+from stop_harness.ecs import fates_document
 from stop_harness.ecs_endpoint.agent import Live, Run
 from stop_harness.ecs_endpoint.containers import NS_PER_S
 from stop_harness.ecs_endpoint.records import SHOWN, ContainerState, Phase
@@ -56,6 +57,8 @@ def _container(it: ContainerState, live: Live | None) -> Json:
         "oomKilled": ended.oom_killed if ended else None,
         "lostProcesses": None if lost is None else list(first_names(lost)),
         "lostProcessCount": None if lost is None else len(lost),
+        "processFates": fates_document.as_json(ended.fates if ended else None),
+        "processFateCount": ended.fate_count if ended else None,
         "recordComplete": ended.complete if ended else False,
         "events": [
             {"kind": event.kind, **_time("at", event.at_ns), "signal": event.signal, "source": event.source}

@@ -46,11 +46,16 @@ _ENDED = (
 )
 
 
-def lost_child(text: str | None, number: int) -> str | None:
-    """The first line that reports the end of something by signal `number`, or that something is lost.
+def lost(text: str | None) -> str | None:
+    """The first line that says that something is lost: `WorkerLostError`, `exited prematurely`, `job 3 unfinished`."""
+    return _line(_LOST, text)
 
-    `job ended with -15`, `worker exited prematurely: signal 15 (SIGTERM)`, `exit status 143`, `signal: terminated`; not
-    `got SIGTERM, exiting`.
+
+def ended_by(text: str | None, number: int) -> str | None:
+    """The first line that reports that signal `number` ended something; whether that was at work it need not say.
+
+    `job ended with -15`, `child process exited with code null SIGTERM`, `exit status 143`, `signal: terminated`; not
+    `got SIGTERM, exiting`, and not what an init says of every process that it reaps.
     """
     word = {15: "terminated", 2: "interrupt", 1: "hangup", 3: "quit"}.get(number, "")
     told = [
@@ -59,7 +64,7 @@ def lost_child(text: str | None, number: int) -> str | None:
         rf"{_ENDED}[^.;]{{0,20}}\bSIG{re.escape(signals.name(number).removeprefix('SIG'))}\b",
         *([rf"\bsignal: {word}\b"] if word else []),
     ]
-    return _line(re.compile("|".join([_LOST.pattern, *told]), re.IGNORECASE), text)
+    return _line(re.compile(f"^(?!.*\\breap).*(?:{'|'.join(told)})", re.IGNORECASE), text)
 
 
 def fault(text: str | None) -> str | None:

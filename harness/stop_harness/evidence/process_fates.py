@@ -42,10 +42,12 @@ SPRAY_NS = 20 * NS_PER_MS
 """`kill 0` reaches the sender and the others of its group within one system call."""
 
 TIMED = ("nanosleep",)
-BLOCKED_ON_PEER = ("sk_wait_data", "wait_woken", "tcp_recvmsg", "unix_stream_read", "inet_stream_connect")
-"""Kernel functions in which a process sleeps that waits for time to pass, or for the other end of a connection."""
+FOR_A_CHILD = "do_wait"
+BLOCKED_ON_PEER = ("sk_wait_data", "wait_woken", "tcp_recvmsg", "inet_stream_connect")
+"""Kernel functions in which a process sleeps that waits for time to pass, for a child of its own, or for the other end
+of a connection. `futex_do_wait` is none of them."""
 
-_ENDLESS = re.compile(r"\b(?:while|until)\b|\bfor\s*\(\(|\b(?:infinity|/dev/null)\b")
+_ENDLESS = re.compile(r"\b(?:while|until|infinity)\b|\bfor\s*\(\(")
 _SLEEP = re.compile(r"\bsleep\s+(\d+(?:\.\d+)?)([smhd]?)\s*$")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -162,6 +164,26 @@ class _Scene:
         return row is not None and process_tree.is_background(row)
 
 
+def silently_killed(seen: Observation) -> bool:
+    """Whether what SIGKILL ended silently may have been work; False where it was nothing but a shell's own `sleep`.
+
+    `while :; do sleep 1 & wait $!; done` is how a script waits for its trap: nobody misses that `sleep`.
+    """
+    record, fates = seen.record, seen.record.fates
+    if not fates or record.fate_count is not None or not record.fates_complete or not record.lost_processes:
+        return bool(record.lost_processes)
+    parents = {fate.pid: fate for fate in fates if fate.pid is not None}
+    killed = [fate for fate in fates[1:] if fate.exit_signal == signals.SIGKILL]
+    sleeps = [
+        fate
+        for fate in killed
+        if program(fate) == "sleep"
+        and (parent := parents.get(fate.parent_pid or 0)) is not None
+        and process_tree.is_shell(_as_row(parent))
+    ]
+    return len(killed) != len(record.lost_processes) or len(sleeps) != len(killed)
+
+
 # ── Ended by default ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -249,9 +271,12 @@ def _at_work(scene: _Scene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade
     working = [item for item in everyone if program(item) not in process_tree.PLAIN]
     if not working and process_tree.is_shell(_as_row(owner)):
         return None  # a shell's own sleep
-    assert job.exit_signal is not None
     if line := _reported(scene, job.exit_signal):
-        return Grade.LOST, f"the program wrote {log_hints.shown(line)}"
+        # Of a helper that waited for something to do, or that goes on for ever, a program reports the end as well.
+        grade = Grade.IN_DOUBT if all(_idle(scene, item) for item in working) else Grade.LOST
+        grade = Grade.HINT if _without_end(job, scene.seen.stop_timeout_ns) else grade
+        grade = Grade.LOST if log_hints.lost(line) else grade
+        return grade, f"the program wrote {log_hints.shown(line)}"
     for item in working:
         if (item.cpu_share or 0) >= BUSY_SHARE or scene.state(item) in {"R", "D"}:
             share = "" if item.cpu_share is None else f" ({item.cpu_share:.0%} of a CPU)"
@@ -269,7 +294,7 @@ def _waiting(
     """Signs in what the job and its program slept in when the stop began."""
     timed = [item for item in everyone if any(word in scene.waits_in(item) for word in TIMED)]
     shell = process_tree.is_shell(_as_row(owner))
-    foreground = "do_wait" in scene.waits_in(owner) and not shell
+    foreground = scene.waits_in(owner) == FOR_A_CHILD and not shell
     peer = [item for item in everyone if item.opened and any(word in scene.waits_in(item) for word in BLOCKED_ON_PEER)]
     if foreground and (timed or peer) and not any(_without_end(item, scene.seen.stop_timeout_ns) for item in timed):
         return Grade.LOST, f"{named(owner)} was waiting for it"
@@ -284,9 +309,16 @@ def _waiting(
     return Grade.IN_DOUBT, text
 
 
+def _idle(scene: _Scene, item: ProcessFate) -> bool:
+    """Whether it is known to have waited for something to do, such as input or a request."""
+    waits_in = scene.waits_in(item)
+    busy = any(word in waits_in for word in (*TIMED, *BLOCKED_ON_PEER)) or waits_in == FOR_A_CHILD
+    return bool(waits_in) and not busy and not item.served and (item.cpu_share or 0) < BUSY_SHARE
+
+
 def _without_end(item: ProcessFate, stop_timeout_ns: int) -> bool:
     """Whether its command line says that it would not have ended by itself within the stop timeout."""
-    if _ENDLESS.search(item.command):
+    if program(item) in process_tree.PLAIN - {"sleep"} or _ENDLESS.search(item.command):
         return True
     found = _SLEEP.search(item.command) if program(item) == "sleep" else None
     return found is not None and float(found[1]) * _SECONDS[found[2]] * NS_PER_S > stop_timeout_ns
@@ -299,8 +331,8 @@ def _connected(working: list[ProcessFate]) -> tuple[Grade, str] | None:
     return None
 
 
-def _reported(scene: _Scene, number: int) -> str | None:
-    return log_hints.lost_child(scene.log, number)
+def _reported(scene: _Scene, number: int | None) -> str | None:
+    return log_hints.lost(scene.log) or (None if number is None else log_hints.ended_by(scene.log, number))
 
 
 # ── Ended by a second signal, or by a fault ──────────────────────────────────────────────────────────────────────────

@@ -232,7 +232,8 @@ class StopRecord:
 
     `fates`: what became of every process, PID 1 among them, as the kernel's record of exits has it; of many the first
     `MOST_FATES`. None: nobody could look, the record has a gap, or it was made by a version that did not. `fate_count`:
-    how many processes there were; None: all are in `fates`.
+    how many processes there were; None: all are in `fates`. `fates_complete` False: who lived only between two looks
+    may be missing.
 
     `stop_signal`: the number of the signal that the stop begins with; None: nobody told. An image whose STOPSIGNAL says
     nothing else is sent SIGTERM. `stop_signal_source`: who chose it, such as the image or the scenario, or `ASSUMED`;
@@ -252,6 +253,7 @@ class StopRecord:
     stop_signal_source: str | None = None
     fates: tuple[ProcessFate, ...] | None = None
     fate_count: int | None = None
+    fates_complete: bool = True
 
 
 @dataclass(frozen=True)

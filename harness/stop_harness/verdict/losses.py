@@ -18,7 +18,7 @@ def losses(observation: Observation) -> tuple[str, ...]:
     if lost := traffic.losses(observation.traffic):
         parts.append(lost)
     record = observation.record
-    if record.lost_processes:
+    if record.lost_processes and process_fates.silently_killed(observation):
         parts.append(f"SIGKILL ended {listed(record.lost_processes, record.lost_process_count)}")
     if work := _graded(observation, Grade.LOST):
         parts.append(_first(work))
@@ -29,7 +29,7 @@ def rule(observation: Observation) -> str:
     """Id of the rule that what was lost breaks first."""
     if traffic.lost_requests(observation.traffic):
         return "lost-request"
-    return "lost-process" if observation.record.lost_processes else "lost-work"
+    return "lost-process" if process_fates.silently_killed(observation) else "lost-work"
 
 
 def in_doubt(observation: Observation) -> str | None:

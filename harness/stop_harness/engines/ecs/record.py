@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from stop_harness import units
-from stop_harness.ecs import stop_timeouts, task_definition
+from stop_harness.ecs import fates_document, stop_timeouts, task_definition
 from stop_harness.engines.interface import WITNESS_CAVEAT, EngineRecord
 from stop_harness.model import (
     NS_PER_S,
@@ -280,6 +280,8 @@ class SeenStop:
             complete=bool(told["recordComplete"]) or not self.observes_sigkill,
             lost_processes=None if lost is None else tuple(lost),
             lost_process_count=told.get("lostProcessCount"),
+            fates=fates_document.of_json(told.get("processFates")),
+            fate_count=told.get("processFateCount"),
             stop_signal=told.get("configuredStopSignalNumber") or sent,
         )
         timeout_ns = told["stopTimeoutSeconds"] * NS_PER_S

@@ -9,7 +9,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from stop_harness import signals
 from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited
+from stop_harness.engines.process import fates
 from stop_harness.engines.process.client import ShimProcess
 from stop_harness.engines.process.connect import connect
 from stop_harness.errors import EngineError
@@ -181,6 +183,8 @@ class ProcessSubject:
             exit_signal=os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else None,
             lost_processes=None if reply["lost"] is None else tuple(reply["lost"]),
             suspected_processes=tuple(reply["suspected"]),
+            fates=fates.put_together(reply, self.stop_signal or signals.SIGTERM) if reply["lost"] is not None else None,
+            fates_complete=False,  # who lived only between two looks is not seen
             exited_before_stop=reply["exited_before_stop"],
         )
         return EngineRecord(stop)

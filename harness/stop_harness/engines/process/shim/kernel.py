@@ -239,12 +239,22 @@ def label_of(pid: int) -> str | None:
 
 
 class Witnessed:
-    """One other process of the namespace. `gone_ns`: when it was first seen gone while PID 1 still lived."""
+    """One other process of the namespace, `row` as it was seen first, at `seen_ns`. `gone_ns`: when it was first seen
+    gone while PID 1 still lived."""
 
-    def __init__(self, label: str, pidfd: int) -> None:
-        self.label = label
-        self.pidfd = pidfd
+    def __init__(self, label: str, pidfd: int, row: dict[str, Any], *, newborn: bool) -> None:
+        self.label, self.pidfd, self.row, self.newborn = label, pidfd, row, newborn
+        self.seen_ns = time.monotonic_ns()
         self.gone_ns: int | None = None
+
+    def fate(self, status: int | None, exited_ns: int) -> dict[str, Any]:
+        """What became of it, times before the end of PID 1. Who was there at the last look ended with it, or later."""
+        end_ns = None if status is None else max(0, exited_ns - (self.gone_ns or exited_ns))
+        born_ns = exited_ns - self.seen_ns if self.newborn else None
+        return {"row": self.row, "name": self.label.rpartition(" (")[0], "status": status, "born_ns": born_ns} | {
+            "end_ns": end_ns,
+            "with_pid_one": self.gone_ns is None,
+        }
 
 
 class NamespaceWitness:
@@ -259,6 +269,8 @@ class NamespaceWitness:
         self.all: list[Witnessed] = []
         self.living: dict[int, Witnessed] = {}
         self.unsure = False
+        self.first: dict[str, Any] | None = None
+        self.fates: list[dict[str, Any]] = []
 
     def look(self) -> None:
         """Take in who lives now. Costs about 0.1 ms and 0.1 ms more per process."""
@@ -276,10 +288,11 @@ class NamespaceWitness:
         except OSError:
             self.unsure = True
             return
+        newborn, self.first = self.first is not None, self.first or process_row(self.pid_one)
         for pid in pids:
-            self._see(pid)
+            self._see(pid, newborn)
 
-    def _see(self, pid: int) -> None:
+    def _see(self, pid: int, newborn: bool) -> None:
         if pid in self.living:
             self.living[pid].label = label_of(pid) or self.living[pid].label  # it may have called exec meanwhile
             return
@@ -293,11 +306,11 @@ class NamespaceWitness:
         except OSError:
             self.unsure = True
             return
-        label = label_of(pid)
-        if label is None:
+        label, row = label_of(pid), process_row(pid)
+        if label is None or row is None:
             os.close(pidfd)
             return
-        self.living[pid] = Witnessed(label, pidfd)
+        self.living[pid] = Witnessed(label, pidfd, row, newborn=newborn)
         self.all.append(self.living[pid])
 
     def _pid_one_is_leaving(self) -> bool:
@@ -318,6 +331,7 @@ class NamespaceWitness:
         suspected: list[str] = []
         for seen in self.all:
             status = exit_status_of(seen.pidfd)
+            self.fates.append(seen.fate(status, exited_ns))
             if status is None and seen.gone_ns is None:
                 suspected.append(seen.label)
             elif status is not None and status & 0x7F == signal.SIGKILL and seen.gone_ns is None:

@@ -64,6 +64,8 @@ class Shim:
         self.wait_status: int | None = None
         self.lost: list[str] | None = None
         self.suspected: list[str] = []
+        self.fates: list[dict[str, Any]] | None = None
+        self.first: dict[str, Any] | None = None
         self.exited_before_stop = False
         self._started: dict[str, Any] = {}
         self._own_group = False
@@ -365,6 +367,7 @@ class Shim:
             self.pump()
         if witness is not None:
             self.lost, self.suspected = witness.lost(self.events[-1][1])
+            self.first, self.fates = witness.first, witness.fates
         return {}
 
     def _wait_and_look(self, sent_ns: int, deadline_ns: int, witness: kernel.NamespaceWitness | None) -> None:
@@ -390,6 +393,8 @@ class Shim:
             "wait_status": self.wait_status,
             "lost": self.lost,
             "suspected": self.suspected,
+            "first": self.first,
+            "fates": self.fates,
             "exited_before_stop": self.exited_before_stop,
         }
 

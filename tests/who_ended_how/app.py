@@ -1,0 +1,132 @@
+"""A program with a handler for SIGTERM, one helper or job of a kind, and an orderly end. `app.py KIND`."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+stop = threading.Event()
+kind = sys.argv[1]
+DEFAULT = [sys.executable, "-c"]
+JOB = ["sh", "-c", "sleep 1.5; echo job finished"]
+
+
+def ready() -> None:
+    print("ready", flush=True)
+    while not stop.wait(0.2):
+        pass
+
+
+def reset() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def worker() -> None:
+    """One of several that handle the signal, as of a web server."""
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop.wait()
+    time.sleep(0.3)
+    os._exit(0)
+
+
+if kind == "nohandler":
+    print("ready", flush=True)
+    signal.pause()
+signal.signal(signal.SIGTERM, lambda *_: stop.set())
+if kind == "idle":
+    ready()
+elif kind == "threads":
+    threading.Thread(target=stop.wait).start()
+    ready()
+elif kind == "zombie":
+    gone = subprocess.Popen(["true"])
+    time.sleep(0.2)
+    ready()
+elif kind in {"cat", "tail", "infinity", "loop", "pause", "accept", "epoll", "terminate", "ended"}:
+    listening = "import socket; s = socket.create_server(('', 9000)); s.accept()"
+    commands = {
+        "cat": ["cat"],
+        "tail": ["tail", "-f", "/dev/null"],
+        "infinity": ["sleep", "infinity"],
+        "loop": ["sh", "-c", "while :; do sleep 1; done"],
+        "pause": [*DEFAULT, "import signal; signal.pause()"],
+        "accept": [*DEFAULT, listening],
+        "epoll": [*DEFAULT, "import select; select.epoll().poll()"],
+        "terminate": [*DEFAULT, "import time; time.sleep(100)"],
+        "ended": ["sh", "-c", "exit 3"],
+    }
+    helper = subprocess.Popen(commands[kind], stdin=subprocess.PIPE)
+    time.sleep(0.2)
+    ready()
+    helper.terminate()
+    helper.wait()
+elif kind == "pool":
+    with multiprocessing.Pool(2, reset) as pool:
+        pool.map(abs, range(4))
+        ready()
+elif kind == "prefork":
+    workers = []
+    for _ in range(2):
+        workers.append(os.fork())
+        if not workers[-1]:
+            worker()
+    ready()
+    for pid in workers:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+elif kind == "session":
+    job = subprocess.Popen(JOB, start_new_session=True)
+    ready()
+    job.wait()
+elif kind == "handles":
+    text = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(.5), sys.exit(0)))\n"
+        "while True: signal.pause()"
+    )
+    job = subprocess.Popen([*DEFAULT, text])
+    time.sleep(0.3)
+    ready()
+    job.terminate()
+    job.wait()
+elif kind == "report":
+    job = subprocess.Popen(JOB)
+    ready()
+    print("job ended with", job.wait(), flush=True)
+elif kind == "busy":
+    job = subprocess.Popen([*DEFAULT, "import time\nend = time.time() + 3\nwhile time.time() < end: pass"])
+    time.sleep(0.3)
+    ready()
+    job.wait()
+elif kind == "run":
+    print("ready", flush=True)
+    subprocess.run([*DEFAULT, "import time; time.sleep(3); print('job finished')"], check=False)
+elif kind == "client":
+    text = (
+        "import select, socket; s = socket.create_server(('127.0.0.1', 9000)); c = s.accept()[0]; c.send(b'x')\n"
+        "select.select([c], [], [], 3); c.send(b'answer')"
+    )
+    job = subprocess.Popen([*DEFAULT, text])
+    while True:
+        try:
+            client = socket.create_connection(("127.0.0.1", 9000))
+            break
+        except OSError:
+            time.sleep(0.05)
+    client.recv(1)
+    ready()
+    job.wait()
+elif kind == "twice":
+    # The kind of program that takes a second signal for the order to leave at once.
+    signals: list[int] = []
+    signal.signal(signal.SIGTERM, lambda *_: signals.append(1) if not signals else os._exit(1))
+    print("ready", flush=True)
+    while not signals:
+        time.sleep(0.05)
+    time.sleep(1)
+else:
+    sys.exit(f"unknown kind {kind}")
+print("bye", flush=True)
