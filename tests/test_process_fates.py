@@ -83,6 +83,11 @@ def judged(*fates: ProcessFate, log: str = "") -> Verdict:
     ("fates", "log", "why"),
     [
         ((TINI, APP, JOB, SLEEP), "job ended with -15\n", 'the program wrote "job ended with -15"'),
+        (
+            (TINI, APP, replace(JOB, handling=SignalDisposition.BLOCKED), SLEEP),
+            "job: -15, exit 143",
+            "the program wrote",
+        ),
         ((TINI, APP, BUSY), "", "was computing when the stop began (90% of a CPU)"),
         ((TINI, APP, replace(WORKER, served=1)), "", "was connected to a client"),
         (
@@ -96,7 +101,7 @@ def judged(*fates: ProcessFate, log: str = "") -> Verdict:
             "`python3 app.py` (PID 7) was waiting for it",
         ),
     ],
-    ids=["reported", "computing", "serving", "a step of it computing", "waited for"],
+    ids=["reported", "blocked for a moment", "computing", "serving", "a step of it computing", "waited for"],
 )
 def test_a_job_that_a_signal_for_others_ended_is_a_loss(fates: Fates, log: str, why: str) -> None:
     """The program above it handled the signal and was still finishing, and the job was at work."""

@@ -137,4 +137,5 @@ def test_graceful_stops_stay_graceful(docker_engine_host: DockerHost) -> None:
 def test_no_lost_job_is_called_graceful(docker_engine_host: DockerHost) -> None:
     """A signal for the group ends a job at work, or a second one does."""
     results = run(LOSSY)
-    assert unlike(results, Outcome.LOSSY) == []
+    wrong = unlike(results, Outcome.LOSSY)
+    assert not wrong, "\n".join(wrong)

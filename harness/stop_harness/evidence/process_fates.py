@@ -207,10 +207,16 @@ def _ended_by_default(scene: _Scene) -> Iterator[LostWork]:
         yield LostWork(End.BY_DEFAULT, fate, owner, grade, how, why)
 
 
+def defaulted(fate: ProcessFate) -> bool:
+    """Whether a signal's default action ended a process. One that blocked the signal at the look did so for a moment,
+    as shells do around fork(2)."""
+    by_default = fate.handling in {SignalDisposition.DEFAULT, SignalDisposition.BLOCKED}
+    return by_default and fate.exit_signal in ENDING_SIGNALS
+
+
 def _defaulted(fate: ProcessFate) -> bool:
-    """Whether a signal's default action ended a process that lived when the stop began."""
-    by_default = fate.handling is SignalDisposition.DEFAULT and fate.exit_signal in ENDING_SIGNALS
-    return by_default and fate.born_ns is None and bool(fate.end_ns)
+    """The same of one that lived when the stop began and ended before PID 1."""
+    return defaulted(fate) and fate.born_ns is None and bool(fate.end_ns)
 
 
 def _finishing(owner: ProcessFate, fate: ProcessFate) -> bool:

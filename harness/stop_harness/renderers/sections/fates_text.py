@@ -161,8 +161,7 @@ def _ended(fate: ProcessFate, seen: Observation) -> str:
         name = signals.name(fate.exit_signal)
         if fate.by_teardown:
             return f"{name}, with PID 1"
-        default = fate.handling is SignalDisposition.DEFAULT and fate.exit_signal in process_fates.ENDING_SIGNALS
-        return f"{name}, by default" if default else name
+        return f"{name}, by default" if process_fates.defaulted(fate) else name
     if fate.exit_code is None:
         # Of PID 1 the engine knows it as well.
         code = seen.record.exit_code if fate.parent_pid == 0 and fate.pid == 1 else None
