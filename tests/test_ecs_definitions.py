@@ -12,11 +12,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stop_harness.ecs import dependencies, stop_timeouts
+from stop_harness.ecs import dependencies, stop_timeouts, task_size, unapplied
 from stop_harness.ecs.dependencies import Condition
 from stop_harness.ecs_endpoint import identifiers, rollout, validation
 from stop_harness.ecs_endpoint.errors import EcsError
+from stop_harness.ecs_endpoint.operations import placement
 from stop_harness.ecs_endpoint.records import RestartPolicy
+from stop_harness.model import Outcome
 
 # ── stop timeouts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -273,3 +275,100 @@ def test_a_rollout_keeps_enough_and_ends(
         return
     assert len(members) == desired
     assert all(member.new for member in members)
+
+
+@pytest.mark.parametrize(
+    ("document", "what", "doubtful"),
+    [
+        ({"networkMode": "awsvpc"}, (), None),
+        ({"networkMode": "awsvpc", "two": True}, ("networkMode (awsvpc)",), Outcome.GRACEFUL),
+        ({"pidMode": "task"}, ("pidMode (task)",), Outcome.KILLED),
+        ({"pidMode": "host"}, (), None),
+        ({"cpu": "256"}, (), None),
+        ({"cpu": "256", "two": True}, ("cpu (256 for the whole task)",), Outcome.GRACEFUL),
+        ({"taskRoleArn": "arn:x"}, ("taskRoleArn",), Outcome.NOT_RUNNING),
+        ({"executionRoleArn": "arn:x", "placementConstraints": [{}]}, (), None),
+        (
+            {"volumes": [{"name": "data", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}, {"name": "own"}]},
+            ("volumes (data): efsVolumeConfiguration",),
+            Outcome.GRACEFUL,
+        ),
+        ({"secrets": [{}]}, ("containerDefinitions (app).secrets",), Outcome.GRACEFUL),
+        ({"logConfiguration": {"logDriver": "awslogs"}}, ("containerDefinitions (app).logConfiguration",), None),
+        (
+            {"linuxParameters": {"devices": [{}]}},
+            ("containerDefinitions (app).linuxParameters.devices",),
+            Outcome.CRASHED,
+        ),
+        ({"ulimits": [{}], "dockerSecurityOptions": ["x"], "systemControls": [{}]}, (), None),
+    ],
+)
+def test_what_is_not_applied_of_a_task_definition_is_named(
+    document: dict[str, Any], what: tuple[str, ...], doubtful: Outcome | None
+) -> None:
+    """What a stop may hang on, by the outcomes that may be others; what is applied, or changes nothing, is not."""
+    of_container = {
+        "secrets",
+        "logConfiguration",
+        "linuxParameters",
+        "ulimits",
+        "dockerSecurityOptions",
+        "systemControls",
+    }
+    inside = {key: value for key, value in document.items() if key in of_container}
+    other = [app(name="other")] if document.get("two") else []
+    whole = {key: value for key, value in document.items() if key not in of_container and key != "two"}
+    found = unapplied.of_task({**definition(app(**inside), *other), **whole})
+    assert tuple(item.what for item in found) == what
+    assert all((doubtful in item.doubts) if doubtful else not item.doubts for item in found)
+    assert all(item.may_change for item in found)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "count", "names"),
+    [
+        ([("FARGATE_SPOT", 0, 0)], 2, ["FARGATE_SPOT"] * 2),
+        ([("FARGATE", 1, 1), ("FARGATE_SPOT", 0, 3)], 5, ["FARGATE"] + ["FARGATE_SPOT"] * 3 + ["FARGATE"]),
+        ([("mine", 0, 1), ("yours", 0, 1)], 4, ["mine", "yours", "mine", "yours"]),
+        ([("mine", 0, 1), ("never", 0, 0)], 2, ["mine", "mine"]),
+    ],
+)
+def test_a_strategy_says_where_tasks_run(strategy: list[tuple[str, int, int]], count: int, names: list[str]) -> None:
+    """First its base, then by weight; Fargate's providers run tasks on Fargate."""
+    given = [{"capacityProvider": name, "base": base, "weight": weight} for name, base, weight in strategy]
+    found = placement.placed({"capacityProviderStrategy": given}, count)
+    assert sorted(item["capacityProviderName"] for item in found) == sorted(names)
+    assert all(
+        item["launchType"] == ("FARGATE" if "FARGATE" in item["capacityProviderName"] else "EC2") for item in found
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        ({"launchType": "EC2", "names": ["FARGATE"]}, "both a launch type and capacity provider strategy"),
+        ({"names": ["a", "a"]}, "duplicate"),
+        ({"names": ["a", "FARGATE"]}, "mix of capacity providers"),
+        ({"names": ["a", "b"]}, "weight that is greater than 0"),
+    ],
+)
+def test_strategies_that_are_refused(request_: dict[str, Any], text: str) -> None:
+    """InvalidParameterException, with the reason."""
+    strategy = [{"capacityProvider": name} for name in request_.pop("names")]
+    with pytest.raises(EcsError, match=text):
+        placement.placed({**request_, "capacityProviderStrategy": strategy}, 1)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "nano", "memory", "mib"),
+    [
+        ("256", 250_000_000, "512", 512),
+        (".25 vCPU", 250_000_000, "0.5 GB", 512),
+        ("2 vcpu", 2_000_000_000, "1gb", 1024),
+        ("many", None, "", None),
+        ("0", None, None, None),
+    ],
+)
+def test_sizes_of_a_task(cpu: str, nano: int | None, memory: str | None, mib: int | None) -> None:
+    """In the forms that ECS takes; anything else is no limit here."""
+    assert (task_size.nano_cpus(cpu), task_size.mebibytes(memory)) == (nano, mib)

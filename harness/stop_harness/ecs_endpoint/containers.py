@@ -37,6 +37,7 @@ class ContainerRequest:
     volumes_from: tuple[tuple[str, bool], ...] = ()
     volumes: tuple[tuple[str, str], ...] = ()
     pid_mode: str | None = None
+    network_mode: str | None = None
     nano_cpus: int | None = None
     memory_mib: int | None = None
 

@@ -171,7 +171,7 @@ def _deployment(endpoint: Endpoint, it: Service, deployment: Deployment) -> Json
         "failedTasks": deployment.failed_tasks,
         "createdAt": deployment.created_at_ns,
         "updatedAt": deployment.updated_at_ns,
-        "launchType": it.request.get("launchType", "EC2"),
+        **{key: it.request[key] for key in ("launchType", "capacityProviderStrategy") if it.request.get(key)},
         "rolloutState": "COMPLETED" if done else "IN_PROGRESS",
         "rolloutStateReason": f"ECS deployment {deployment.id} {'completed' if done else 'in progress'}.",
     }

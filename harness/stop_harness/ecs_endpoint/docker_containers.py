@@ -359,6 +359,7 @@ def host_settings(request: ContainerRequest, prefix: str) -> dict[str, Any]:
         "sysctls": {item["namespace"]: item["value"] for item in it.get("systemControls", ()) if "value" in item}
         or None,
         "pid_mode": request.pid_mode,
+        "network_mode": request.network_mode,
         "ulimits": [{"Name": u["name"], "Soft": u["softLimit"], "Hard": u["hardLimit"]} for u in it.get("ulimits", ())],
         "links": list(request.links) or None,
         "volumes_from": [f"{source}:{'ro' if read_only else 'rw'}" for source, read_only in request.volumes_from],
@@ -377,7 +378,15 @@ def _tmpfs(item: dict[str, Any]) -> str:
 
 
 def _ports(request: ContainerRequest) -> list[dict[str, Any]]:
-    return [item for item in request.definition.get("portMappings", ()) if "containerPort" in item]
+    """Its mappings of one port each; those of a range (`containerPortRange`) get free ports of this machine."""
+    found = []
+    for item in request.definition.get("portMappings", ()):
+        if "containerPort" in item:
+            found.append(item)
+        elif "containerPortRange" in item:
+            first, _, last = item["containerPortRange"].partition("-")
+            found += [{**item, "containerPort": port} for port in range(int(first), int(last or first) + 1)]
+    return found
 
 
 def volume_names(request: ContainerRequest, prefix: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stop_harness.ecs import dependencies, stop_timeouts
+from stop_harness.ecs import dependencies, stop_timeouts, unapplied
 from stop_harness.ecs.dependencies import Condition
 from stop_harness.ecs.identifiers import is_name
 from stop_harness.ecs.stop_timeouts import FARGATE
@@ -89,27 +89,7 @@ def has_health_check(container: Json) -> bool:
 
 def not_emulated(request: Json) -> list[str]:
     """What of a definition this endpoint accepts and does not do, in sentences for people."""
-    notes = []
-    if (mode := request.get("networkMode", "bridge")) in {"awsvpc", "host"}:
-        notes.append(f"networkMode {mode}: the containers are on the engine's bridge network instead")
-    if request.get("taskRoleArn") or request.get("executionRoleArn"):
-        notes.append("roles: the containers get no AWS credentials")
-    for container in request["containerDefinitions"]:
-        ignored = [key for key in _IGNORED if container.get(key)]
-        if ignored:
-            notes.append(f"container {container['name']}: ignored: {', '.join(ignored)}")
-    return notes
-
-
-_IGNORED = (
-    "secrets",
-    "environmentFiles",
-    "logConfiguration",
-    "repositoryCredentials",
-    "resourceRequirements",
-    "credentialSpecs",
-    "disableNetworking",
-)
+    return [f"{item.what}: {item.may_change}" for item in unapplied.of_task(request)]
 
 
 def _refuse_windows(request: Json) -> None:

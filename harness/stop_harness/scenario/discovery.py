@@ -62,14 +62,15 @@ def with_task(scenario: Scenario) -> Scenario:
     """
     if scenario.subject.task_file is None:
         return scenario
-    from stop_harness.ecs import task_definition
+    from stop_harness.ecs import task_definition, unapplied
 
     text = _read(Path(scenario.subject.task_file))
     task = task_definition.parse(text, scenario.subject.task_file, dict(scenario.subject.task_images))
     stop = scenario.stop
     if stop.own_timeouts:
         stop = replace(stop, timeouts_ns=(task_definition.longest_chain(task)[1] * NS_PER_S,))
-    return replace(scenario, subject=replace(scenario.subject, task=task), stop=stop)
+    not_applied = unapplied.of_task(json.loads(task.document))
+    return replace(scenario, subject=replace(scenario.subject, task=task), stop=stop, not_applied=not_applied)
 
 
 def with_files(scenario: Scenario, folder: Path) -> Scenario:

@@ -67,6 +67,8 @@ def judge(observation: Observation, scenario: Scenario) -> Verdict:
         verdict = _judge_task(observation, expectation)
     else:
         verdict = _judge(observation, scenario, expectation)
+    if observation.engine.remote:  # a cluster of Amazon ECS does what its task definitions ask for
+        return verdict
     return _without_what_was_not_applied(verdict, scenario, expectation)
 
 
@@ -85,6 +87,10 @@ def _without_what_was_not_applied(verdict: Verdict, scenario: Scenario, expectat
         reason=reason,
         findings=(_finding("not-applied", f"{verdict.outcome} without {said}"), *verdict.findings),
         cause=None,
+        containers=tuple(
+            replace(item, outcome=outcome, cause=None) if any(item.outcome in one.doubts for one in doubtful) else item
+            for item in verdict.containers
+        ),
     )
 
 

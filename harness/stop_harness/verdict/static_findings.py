@@ -14,9 +14,14 @@ from stop_harness.model import Finding, Scenario, Severity, StaticFinding, TaskC
 from stop_harness.verdict.rules import RULES
 
 
-def of_scenarios(scenarios: tuple[Scenario, ...]) -> tuple[StaticFinding, ...]:
-    """Of each scenario: what is not applied, then what its task definition shows."""
-    return tuple(finding for scenario in scenarios for finding in (*not_applied(scenario), *_of_its_task(scenario)))
+def of_scenarios(scenarios: tuple[Scenario, ...], *, remote: bool = False) -> tuple[StaticFinding, ...]:
+    """Of each scenario: what is not applied, then what its task definition shows. `remote`: on a cluster of Amazon ECS,
+    which applies everything."""
+    return tuple(
+        finding
+        for scenario in scenarios
+        for finding in (*(() if remote else not_applied(scenario)), *_of_its_task(scenario))
+    )
 
 
 def not_applied(scenario: Scenario) -> tuple[StaticFinding, ...]:

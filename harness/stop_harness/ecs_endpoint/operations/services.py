@@ -9,7 +9,7 @@ from stop_harness.ecs_endpoint import describe, rollout
 from stop_harness.ecs_endpoint.agent import Run
 from stop_harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter
 from stop_harness.ecs_endpoint.identifiers import service_name
-from stop_harness.ecs_endpoint.operations import tasks
+from stop_harness.ecs_endpoint.operations import placement, tasks
 from stop_harness.ecs_endpoint.paging import page
 from stop_harness.ecs_endpoint.records import NS_PER_S, EcsStatus, StopCode
 from stop_harness.ecs_endpoint.state import (
@@ -31,6 +31,7 @@ MAX_BACKOFF_S = 60
 
 _SHOWN = (
     "launchType",
+    "capacityProviderStrategy",
     "platformVersion",
     "deploymentConfiguration",
     "placementConstraints",
@@ -60,10 +61,12 @@ def create_service(endpoint: Endpoint, request: Json) -> Json:
     now_ns = endpoint.clock.now_ns()
     definition = endpoint.runnable_definition(request["taskDefinition"])
     shown = {key: request[key] for key in _SHOWN if key in request}
-    shown.setdefault("launchType", "EC2")
+    if not shown.get("capacityProviderStrategy"):
+        shown.setdefault("launchType", "EC2")
     shown["deploymentConfiguration"] = _deployment_configuration(request, {})
     it = Service(name, cluster.name, request["desiredCount"], [], now_ns, shown, request.get("tags", []))
-    tasks.new_run(endpoint, cluster, definition, shown)  # what a task of it would be refused for
+    (where,) = placement.placed(shown, 1)
+    tasks.new_run(endpoint, cluster, definition, {**shown, **where})  # what a task of it would be refused for
     it.deployments = [_new_deployment(endpoint, definition)]
     endpoint.services[cluster.name, name] = it
     return {"service": describe.service(endpoint, it, tags=True)}
@@ -206,7 +209,8 @@ def _reconcile(endpoint: Endpoint, it: Service) -> None:
 
 
 def _start_one(endpoint: Endpoint, it: Service) -> None:
-    request = {**it.request, "group": f"service:{it.name}", "startedBy": it.primary.id}
+    (where,) = placement.placed(it.request, 1)
+    request = {**it.request, **where, "group": f"service:{it.name}", "startedBy": it.primary.id}
     if it.request.get("propagateTags") == "SERVICE":
         request["tags"] = list(it.tags)
     run = tasks.new_run(endpoint, endpoint.clusters[it.cluster], it.primary.definition, request)

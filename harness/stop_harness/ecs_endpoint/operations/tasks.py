@@ -15,6 +15,7 @@ from stop_harness.ecs_endpoint import describe, lifecycle, validation
 from stop_harness.ecs_endpoint.agent import Run
 from stop_harness.ecs_endpoint.containers import ContainerRequest
 from stop_harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
+from stop_harness.ecs_endpoint.operations import placement
 from stop_harness.ecs_endpoint.paging import paged
 from stop_harness.ecs_endpoint.records import EcsStatus, StopCode, new_task
 from stop_harness.ecs_endpoint.state import Cluster, DefinitionRevision, Endpoint, Json
@@ -45,7 +46,8 @@ def run_task(endpoint: Endpoint, request: Json) -> Json:
         runs = [endpoint.agent.runs[task_id] for task_id in ids if task_id in endpoint.agent.runs]
     else:
         definition = endpoint.runnable_definition(request["taskDefinition"])
-        runs = [new_run(endpoint, cluster, definition, request) for _ in range(count)]
+        placed = placement.placed(request, count)
+        runs = [new_run(endpoint, cluster, definition, {**request, **where}) for where in placed]
         _remember(endpoint, token, asked, runs)
     answer = {"tasks": [describe.task(run, tags=True) for run in runs], "failures": []}
     for run in runs:
@@ -122,6 +124,7 @@ def _details(endpoint: Endpoint, cluster: Cluster, definition: DefinitionRevisio
     return {
         "attributes": [{"name": "ecs.cpu-architecture", "value": "x86_64"}],
         "availabilityZone": f"{endpoint.settings.region}a",
+        "capacityProviderName": request.get("capacityProviderName"),
         "clusterArn": endpoint.arns.cluster(cluster.name),
         "containerInstanceArn": None if fargate else instance,
         "cpu": overrides.get("cpu") or document.get("cpu") or str(cpu),
@@ -188,6 +191,7 @@ def _container_request(
         publish_ports=definition.document.get("networkMode", "bridge") in {"bridge", "host"},
         volumes=tuple(volumes),
         pid_mode="host" if definition.document.get("pidMode") == "host" else None,
+        network_mode="none" if definition.document.get("networkMode") == "none" else None,
         nano_cpus=task_size.nano_cpus(run.details["cpu"]) if limited_cpu else None,
         memory_mib=task_size.mebibytes(run.details["memory"]) if limited_memory else None,
     )
