@@ -84,11 +84,18 @@ def _left_out(below: ProcessInfo, processes: tuple[ProcessInfo, ...]) -> tuple[s
     notes = [SCRIPT_LEFT_OUT]
     title = "the program without the script"
     if top is not below and not process_tree.is_shell(top):
-        called = f"`{process_tree.program(top)}`"
+        called = f"`{_script_or_program(top)}`"
         title, notes = f"the program without {called}", [WRAPPER_LEFT_OUT.format(wrapper=called)]
     if others := beside(below, tree, top):
         notes.append(OTHERS_LEFT_OUT.format(others=", ".join(map(process_tree.quoted, others))))
     return title, tuple(notes)
+
+
+def _script_or_program(process: ProcessInfo) -> str:
+    """`nodemon` of `node /usr/bin/nodemon server.js`."""
+    words = [word for word in process.command.split() if not word.startswith("-")]
+    interpreted = process_tree.program(process) in process_tree.RUNTIMES and len(words) > 1
+    return base_name(words[1]) if interpreted else process_tree.program(process)
 
 
 def _put_in_place(rest: tuple[str, ...], processes: tuple[ProcessInfo, ...]) -> ProcessInfo | None:
@@ -128,7 +135,11 @@ def _placed(
 
 def _known_words(rest: tuple[str, ...], command: str) -> tuple[str, ...] | None:
     """The end of the argument list that the process table shows as a process of its own, with its quotes."""
-    return next((rest[at:] for at in range(1, len(rest)) if " ".join(rest[at:]) == command), None)
+    at = next((at for at in range(1, len(rest)) if " ".join(rest[at:]) == command), None)
+    if at is None:
+        return None
+    one_line = at == len(rest) - 1 and " " in rest[at]  # `su -c LINE`
+    return simple_words(rest[at]) if one_line else rest[at:]
 
 
 # ── Processes ────────────────────────────────────────────────────────────────────────────────────────────────────────

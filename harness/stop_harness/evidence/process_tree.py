@@ -33,10 +33,11 @@ PLAIN = frozenset({"sleep", "tail", "cat", "yes", "tee"})
 
 BROUGHT_ALONG = {
     **dict.fromkeys(SHELLS | {"python", "pypy"}, ("INT",)),
-    **dict.fromkeys(OWN_HANDLER, ("INT", "TERM")),
+    **dict.fromkeys(OWN_HANDLER, ("INT", "TERM", "USR1")),
 }
-"""Signals that a program catches because its runtime does: python raises KeyboardInterrupt, a shell that waits for a
-command notes SIGINT and ends if the command does (bash(1), SIGNALS). Such a handler does nothing for the program."""
+"""Signals that a program catches because its runtime does: python raises KeyboardInterrupt, node opens its debugger for
+SIGUSR1, and a shell that waits for a command notes SIGINT and ends if the command does (bash(1), SIGNALS). Such a
+handler does nothing for the program."""
 
 IGNORED_BY_DEFAULT = frozenset(signals.NUMBERS[name] for name in ("CHLD", "CONT", "URG", "WINCH"))
 """Signals whose default action is none, in any process: signal(7)."""

@@ -32,7 +32,7 @@ INIT, SIGNAL, EXEC, TIMEOUT = RemedyKind.INIT, RemedyKind.STOP_SIGNAL, RemedyKin
 KINDS: dict[str, tuple[RemedyKind, ...]] = {
     "pid1-no-handler": (EXEC, SIGNAL, INIT),
     "shell-not-forwarding": (EXEC, INIT, SIGNAL),
-    "handler-delayed": (EXEC, INIT, SIGNAL, TIMEOUT),
+    "handler-delayed": (EXEC, TIMEOUT),
     "wrapper-swallows-signal": (EXEC, INIT, SIGNAL),
     "pid1-handler-noop": (EXEC, INIT, SIGNAL),
     "reraise-lost": (EXEC, INIT, SIGNAL),
@@ -130,6 +130,8 @@ def combinations(
     `first`: single changes with what came of them, as `judge` has it. At most `MAX_COMBINATIONS`, the surest first.
     """
     made: dict[tuple[object, ...], Remedy] = {}
+    tries_exec = any(EXEC in remedy.kinds for remedy, _ in first)
+    tries_time = any(TIMEOUT in remedy.kinds for remedy, _ in first)
     over = {remedy.id for remedy, tried in first if tried.verdict.outcome in NOT_CURABLE}
     for remedy, tried in sorted(first, key=lambda item: tuple(RemedyKind).index(item[0].kinds[0])):
         if remedy.id in over:
@@ -138,6 +140,10 @@ def combinations(
         for second in candidates(apply(scenario, remedy, tried.observation.stop_timeout_ns), tried, changed):
             if set(second.kinds) & set(remedy.kinds) or second.id in over or not _adds(second, tried):
                 continue
+            if EXEC in second.kinds and not tries_exec:  # what looks like a program was known to be a step of a script
+                continue
+            if tries_time and TIMEOUT in second.kinds + remedy.kinds and EXEC not in second.kinds + remedy.kinds:
+                continue  # the same program with the longest timeout did not end: not again with another small change
             one, other = sorted((remedy, second), key=lambda item: _ORDER.index(item.kinds[0]))
             pair = _together(one, other)
             changes = (pair.init, pair.stop_signal, pair.entrypoint, pair.command, pair.stop_timeout_ns)
@@ -223,13 +229,14 @@ def _stop_signals(seen: Observation) -> Iterable[Remedy]:
 
 
 def _taken(name: str, takers: tuple[ProcessInfo, ...], seen: Observation) -> bool:
-    """A shell that waits for a program takes SIGINT too, and does nothing unless the program ends."""
-    number = signals.number(name)
+    """A handler of its own, or one of its runtime that ends it. A shell that waits for a program takes SIGINT too, and
+    does nothing unless the program ends."""
+    number, ends = signals.number(name), name in {"SIGTERM", "SIGINT"}
     tree = process_tree.Tree(seen.looks.before or ())
     return any(
         taker.disposition(number) is SignalDisposition.CAUGHT
         for taker in takers
-        if process_tree.has_own_handler(taker, number) or not _waits_for_program(tree, taker)
+        if process_tree.has_own_handler(taker, number) or (ends and not _waits_for_program(tree, taker))
     )
 
 

@@ -292,7 +292,9 @@ def _busy(scene: Scene) -> Cause | None:
     used_ns = process_tree.busy_ns(scene.target, late)
     # Without CPU times the state tells; what ran all the time may not have looked at its signal.
     woken = late.cpu_ns is None and late.state == "R" and scene.target.state != "R"
-    if used_ns >= (BUSY_NS if scene.seen.looks.late is not None else BUSY_AT_ONCE_NS):
+    # On an overloaded machine it gets little time, and stands in line for more at every look.
+    in_line = used_ns > IDLE_NS and late.state == "R" and (scene.target_at_once or late).state == "R"
+    if used_ns >= (BUSY_NS if scene.seen.looks.late is not None else BUSY_AT_ONCE_NS) or in_line:
         at_work = f"used {used_ns / NS_PER_S:.2f} s of CPU time after it"
     elif woken or late.state == "D":
         at_work = f"was {'busy' if woken else 'waiting for the disk'} {scene.looked_after}"
@@ -368,8 +370,10 @@ def _hangs(scene: Scene) -> Cause | None:
 
 def _works(scene: Scene, child: ProcessInfo) -> bool:
     """Whether a process of the last look has used CPU time since the first one that knows it."""
-    begun = scene.before.find(child) or Tree(scene.seen.looks.after_signal or ()).find(child)
-    return process_tree.busy_ns(begun, child) >= BUSY_NS
+    at_once = Tree(scene.seen.looks.after_signal or ()).find(child)
+    used_ns = process_tree.busy_ns(scene.before.find(child) or at_once, child)
+    in_line = at_once is not None and at_once.state == child.state == "R"
+    return used_ns >= BUSY_NS or (in_line and used_ns > IDLE_NS)
 
 
 def _sleeps_on(scene: Scene) -> Cause | None:
