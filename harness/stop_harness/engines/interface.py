@@ -116,6 +116,10 @@ class RunningSubject(Protocol):
         """TCP ports at which it listens: all that the kernel shows, or, where that is out of reach, those of `declared`
         that accept a connection. Raises nothing: what cannot be seen is left out."""
 
+    def takes_stop_signal(self) -> bool:
+        """Whether somebody would take the stop signal now, of a task in each container; also where that cannot be
+        seen."""
+
     def sleep(self, duration_ns: int) -> None:
         """Let time pass on the engine's clock, less if the subject is aborted."""
 

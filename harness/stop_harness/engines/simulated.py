@@ -21,6 +21,7 @@ from stop_harness.engines.interface import (
     waited,
 )
 from stop_harness.errors import EngineError
+from stop_harness.evidence import start_up
 from stop_harness.log_pattern import LogPattern
 from stop_harness.model import (
     NS_PER_MS,
@@ -172,6 +173,10 @@ class SimulatedSubject:
         """The script's ports, once it listens."""
         since_ns = self._script.listens_after_ns
         return frozenset(self._script.ports if since_ns is not None and self._now_ns >= since_ns else ())
+
+    def takes_stop_signal(self) -> bool:
+        """By the process table."""
+        return start_up.takes(self.processes(), self.stop_signal)
 
     def sleep(self, duration_ns: int) -> None:
         """Advance the virtual clock."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stop_harness import signals
 from stop_harness.evidence import exec_form
 from stop_harness.evidence.process_tree import Reaction, Tree, quoted, reaction
-from stop_harness.model import NS_PER_S, Looks, Observation, Outcome, ReadyBasis, ReadyBy
+from stop_harness.model import NS_PER_S, Looks, Observation, Outcome, ProcessInfo, ReadyBasis, ReadyBy
 from stop_harness.wording import precise_seconds
 
 LEAST_NS = NS_PER_S
@@ -15,6 +15,17 @@ WAYS_TO_SAY = "say when it is ready: `--ready-log`, `--ready-tcp`, `--ready-dela
 
 _NONE_YET = frozenset({Reaction.DEFAULT, Reaction.IGNORED})
 _THERE = frozenset({Reaction.CAUGHT, Reaction.AWAITED})
+
+TAKES = _THERE | {Reaction.BLOCKED}
+"""What a process does with a signal that reaches it."""
+
+
+def takes(processes: tuple[ProcessInfo, ...] | None, signal: int | None) -> bool:
+    """Whether somebody takes the stop signal; also where that cannot be seen, for then no other look helps. One that
+    is blocked waits for its taker and is not lost."""
+    if signal is None or not processes:
+        return True
+    return any(reaction(process, signal) in TAKES for process in exec_form.receivers(processes))
 
 
 def late_handler(looks: Looks, signal: int | None) -> str | None:
@@ -48,6 +59,16 @@ def too_early(seen: Observation) -> str | None:
     name = signals.name(seen.record.stop_signal)
     moment = "before it was ready" if seen.ready.after_start_ns is None else f"{_at(seen.ready)} after its start"
     return f"stopped {moment}, when {who} had no handler for {name} yet; it had one later, so {WAYS_TO_SAY}"
+
+
+def met(seen: Observation) -> bool:
+    """Whether the stop met the start-up, of one container of a task at least; None of them had to end in SIGKILL."""
+    if seen.ready is None or seen.ready.by is ReadyBy.CONDITIONS:
+        return False
+    parts = [(seen.looks, seen.record.stop_signal)]
+    if seen.task is not None:
+        parts = [(item.looks, item.record.stop_signal) for item in seen.task.containers if item.had_to_be_stopped]
+    return any(late_handler(looks, signal) is not None for looks, signal in parts)
 
 
 def sentence(basis: ReadyBasis) -> str:

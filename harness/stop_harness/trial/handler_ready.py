@@ -7,15 +7,12 @@ from dataclasses import replace
 
 from stop_harness import signals
 from stop_harness.engines.interface import RunningSubject, SubjectFailed
-from stop_harness.evidence import exec_form
-from stop_harness.evidence.process_tree import Reaction, quoted, reaction
+from stop_harness.evidence import exec_form, start_up
+from stop_harness.evidence.process_tree import quoted
 from stop_harness.model import NS_PER_MS, NS_PER_S, Problem, ProblemKind, ProcessInfo, Trial
 
 POLL_NS = 50 * NS_PER_MS
 """Between two looks; a look through Docker's API takes another 30 ms."""
-
-TAKES = frozenset({Reaction.CAUGHT, Reaction.AWAITED, Reaction.BLOCKED})
-"""A signal that is blocked waits for its taker and is not lost."""
 
 
 def for_engine(trial: Trial) -> Trial:
@@ -38,7 +35,7 @@ def wait(trial: Trial, subject: RunningSubject) -> None:
         if not subject.is_running():
             return  # the trial records how it left
         processes = subject.processes()
-        if any(reaction(process, number) in TAKES for process in exec_form.receivers(processes or ())):
+        if processes and start_up.takes(processes, number):
             subject.sleep(readiness.delay_ns)
             return
         subject.sleep(POLL_NS)

@@ -12,10 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from stop_harness.engines.interface import RunningSubject
-from stop_harness.evidence import exec_form, start_up
-from stop_harness.evidence.process_tree import reaction
-from stop_harness.model import NS_PER_MS, NS_PER_S, Observation, ProcessInfo, ReadyBasis, ReadyBy, Trial
-from stop_harness.trial.handler_ready import TAKES
+from stop_harness.evidence import start_up
+from stop_harness.model import NS_PER_MS, NS_PER_S, Observation, ReadyBasis, ReadyBy, Trial
 
 POLL_NS = 50 * NS_PER_MS
 
@@ -60,17 +58,10 @@ def later(trial: Trial, seen: Observation) -> Trial | None:
     stands, and where it was such a second one."""
     readiness, ready = trial.scenario.readiness, seen.ready
     once = readiness.implied and readiness.delay_ns <= start_up.LEAST_NS
-    if not once or seen.problem is not None or ready is None or start_up.too_early(seen) is None:
+    if not once or seen.problem is not None or ready is None or not start_up.met(seen):
         return None
     delay_ns = (ready.after_start_ns or 0) + trial.stop_timeout_ns + start_up.LEAST_NS
     return replace(trial, scenario=replace(trial.scenario, readiness=replace(readiness, delay_ns=delay_ns)))
-
-
-def takes(processes: tuple[ProcessInfo, ...] | None, signal: int | None) -> bool:
-    """Whether somebody takes the stop signal; also where that cannot be seen, for then no other look helps."""
-    if signal is None or not processes:
-        return True
-    return any(reaction(process, signal) in TAKES for process in exec_form.receivers(processes))
 
 
 class _Wait:
@@ -90,8 +81,8 @@ class _Wait:
         self._sleep_until(max(self._readiness.delay_ns, self._elapsed_ns + (0 if by_time else SETTLE_NS)))
         if by_time and (ports := self._subject.listening(())):
             found = ReadyBasis(ReadyBy.PORT, ports=tuple(sorted(ports)))
-        took_it = self._takes_signal()
-        came_late = not took_it and self._until(self._takes_signal, HANDLER_WATCH_NS)
+        took_it = self._subject.takes_stop_signal()
+        came_late = not took_it and self._until(self._subject.takes_stop_signal, HANDLER_WATCH_NS)
         # The trial is performed anew, with a longer delay, where an earlier stop had met no handler (`start_up`).
         came_late = came_late or (took_it and self._readiness.delay_ns > start_up.LEAST_NS)
         by = ReadyBy.HANDLER if came_late and found.by is ReadyBy.TIME else found.by
@@ -122,9 +113,6 @@ class _Wait:
         if declared:
             self._until(over, self._readiness.timeout_ns)
         return ReadyBasis(ReadyBy.PORT, ports=tuple(sorted(seen))) if seen else None
-
-    def _takes_signal(self) -> bool:
-        return takes(self._subject.processes(), self._subject.stop_signal)
 
     @property
     def _elapsed_ns(self) -> int:

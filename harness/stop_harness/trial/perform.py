@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from stop_harness.engines.interface import Engine, EngineRecord, RunningSubject, SubjectFailed
 from stop_harness.errors import EngineError
-from stop_harness.evidence import answer_ends, forecast
+from stop_harness.evidence import answer_ends, forecast, start_up
 from stop_harness.evidence.lost_processes import first_names
 from stop_harness.model import (
     MOST_FATES,
@@ -331,7 +331,7 @@ class _Looks:
         took_s = time.monotonic() - begun
         if self._fast and took_s + LATE_LOOK_MARGIN_S < timeout_s and not self._over.is_set():
             self._cut_short(took_s)
-        if image_ready.takes(self.before, self._subject.stop_signal):
+        if start_up.takes(self.before, self._subject.stop_signal):
             return
         if not self._over.wait(begun + timeout_s - LATE_LOOK_MARGIN_S - time.monotonic()):
             self.at_timeout = self._subject.processes()

@@ -36,6 +36,7 @@ from stop_harness.engines.docker.settings import volume_name
 from stop_harness.engines.docker.starting import creation
 from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited
 from stop_harness.errors import EngineError
+from stop_harness.evidence import start_up
 from stop_harness.linux import at_work
 from stop_harness.linux.signal_trace import SignalTrace
 from stop_harness.linux.silent_kills import Watches
@@ -220,6 +221,10 @@ class DockerSubject:
         with contextlib.suppress(EngineError, docker.errors.DockerException):
             return self._calls.run("the declared ports", signs.accepting, reached, declared)
         return frozenset()
+
+    def takes_stop_signal(self) -> bool:
+        """By the process table."""
+        return start_up.takes(self.processes(), self.stop_signal)
 
     def sleep(self, duration_ns: int) -> None:
         """Wait; an abort ends it."""

@@ -34,6 +34,12 @@ def signs(task: TaskDefinition, *, reached: bool) -> ReadySigns:
     return ReadySigns(health_check=bool(checks), health_patience_ns=longest_s * NS_PER_S, ports=groups)
 
 
+def health_checked(task: TaskDefinition) -> frozenset[str]:
+    """Names of the containers that have a health check."""
+    containers = json.loads(task.document)["containerDefinitions"]
+    return frozenset(item["name"] for item in containers if item.get("healthCheck"))
+
+
 def _is_tcp(mapping: dict[str, Any]) -> bool:
     return "containerPort" in mapping and mapping.get("protocol", "tcp") == "tcp"
 

@@ -18,10 +18,11 @@ from stop_harness.engines.ecs.api import (
     stop_quietly,
 )
 from stop_harness.engines.ecs.looks import TaskLooks
-from stop_harness.engines.ecs.ready import accepts, answers, binding, signs, why_it_ended
+from stop_harness.engines.ecs.ready import accepts, answers, binding, health_checked, signs, why_it_ended
 from stop_harness.engines.ecs.record import BY_ITSELF, SeenStop
 from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited
 from stop_harness.errors import EngineError
+from stop_harness.evidence import start_up
 from stop_harness.log_pattern import LogPattern
 from stop_harness.model import (
     ASSUMED,
@@ -112,12 +113,20 @@ class EcsSubject:
         return signs(self._task, reached=self._cluster.local)
 
     def is_healthy(self) -> bool:
-        """HEALTHY, as described last: ECS runs the checks itself."""
-        return self._newest().get("healthStatus") == "HEALTHY"
+        """HEALTHY, every container that is checked, as described last: ECS runs the checks itself. Containers that are
+        not essential do not count in the task's own status."""
+        checked = health_checked(self._task)
+        living = [item for item in self._containers() if item.get("lastStatus") != "STOPPED"]
+        return all(item.get("healthStatus") == "HEALTHY" for item in living if item["name"] in checked)
 
     def listening(self, declared: tuple[int, ...]) -> frozenset[int]:
         """Those that accept a connection where they are published."""
         return frozenset(port for port in declared if accepts(binding(self._newest(), port)))
+
+    def takes_stop_signal(self) -> bool:
+        """Where our own endpoint shows the processes of its containers."""
+        tables, known = self._looks.tables(), self._stop_signals()
+        return all(start_up.takes(table, known.get(name)) for name, table in tables.items())
 
     def sleep(self, duration_ns: int) -> None:
         """On this machine's clock, until aborted or the task ends."""
@@ -157,7 +166,7 @@ class EcsSubject:
         """StopTask, and wait for STOPPED."""
         self._ended_before = {item["name"] for item in self._containers() if item.get("lastStatus") == "STOPPED"}
         if self._is_task:
-            self._looks.begin()
+            self._looks.begin(self._stop_signals())
         try:
             self._timeline.append(_here(EventKind.STOP_REQUESTED, "StopTask call"))
             reason = f"stop-harness: {self._trial.trial_id}"
@@ -266,6 +275,11 @@ class EcsSubject:
     def _fetch_evidence(self) -> None:
         found = self._api.ours(evidence_path(self._arn)) if self._cluster.local else None
         self._evidence = {item["name"]: item for item in (found or {}).get("containers", ())}
+
+    def _stop_signals(self) -> dict[str, int]:
+        """Container → its stop signal, of those that our endpoint has looked at."""
+        told = {name: item.get("configuredStopSignalNumber") for name, item in self._evidence.items()}
+        return {name: number or signals.SIGTERM for name, number in told.items()}
 
     def _ask_stop_signal(self) -> None:
         """ECS does not tell what the image's STOPSIGNAL is; our endpoint does."""

@@ -15,6 +15,7 @@ from stop_harness.engines.process import fates
 from stop_harness.engines.process.client import ShimProcess
 from stop_harness.engines.process.connect import connect
 from stop_harness.errors import EngineError
+from stop_harness.evidence import start_up
 from stop_harness.linux import listening, proc
 from stop_harness.linux.signal_trace import ExitWatch
 from stop_harness.model import (
@@ -117,6 +118,10 @@ class ProcessSubject:
         """By /proc: on a network that others share a connection would not tell whose port it is."""
         pid = self._shim.subject
         return frozenset() if pid is None else listening.ports(pid, proc.living([pid])) or frozenset()
+
+    def takes_stop_signal(self) -> bool:
+        """By the process table."""
+        return start_up.takes(self.processes(), self.stop_signal)
 
     def sleep(self, duration_ns: int) -> None:
         """Returns early once the subject is gone."""
