@@ -134,7 +134,7 @@ def test_a_variable_that_must_be_set_is_asked_for() -> None:
 )
 def test_mistakes_in_a_compose_file_are_named(text: str, message: str) -> None:
     """With the file, never a traceback."""
-    with pytest.raises(UsageError, match=rf"folder/compose\.yaml: .*{message}"):
+    with pytest.raises(UsageError, match=rf"folder/compose\.yaml(:\d+:\d+)?: .*{message}"):
         read(text, "a")
 
 
@@ -333,3 +333,22 @@ def test_options_stand_for_the_keys_of_a_subject() -> None:
         labels=(("a", "b"),),
         healthcheck=HealthCheck(("CMD-SHELL", "true"), interval_ns=2 * NS_PER_S),
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("volumes: 3", "c.yaml:4:5: services.web.volumes: write source:target or source:target:ro"),
+        ("ulimits: {nofile: many}", "c.yaml:4:5: services.web.ulimits: nofile: a whole number is needed"),
+        ("healthcheck: 3", "c.yaml:4:5: services.web.healthcheck: a mapping of keys is needed, not 3"),
+        ("stop_signal: SIGFOO", "c.yaml:4:5: services.web.stop_signal: 'SIGFOO' is not a signal"),
+        ("stop_grace_period: soon", "c.yaml:4:5: services.web.stop_grace_period: 'soon' is not a duration"),
+        ("user: a b", "c.yaml:4:5: services.web.user: 'a b' is not allowed"),
+        ("command: 3", "c.yaml:2:3: services.web is not as Compose has it"),
+    ],
+)
+def test_a_wrong_value_has_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, said: str) -> None:
+    """By Compose's name of the key."""
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text(f"services:\n  web:\n    image: a\n    {key}\n")
+    assert said in refusal_of("--compose", "c.yaml", "web")

@@ -464,3 +464,20 @@ def test_every_finding_names_a_rule() -> None:
         "chain-exceeds-limit",
     }
     assert all(item.finding.severity is RULES[item.finding.rule].severity for item in findings)
+
+
+def test_container_definitions_alone_are_a_task() -> None:
+    """As Terraform's `container_definitions` has them, with its nulls."""
+    text = json.dumps([{"name": "front", "image": "a", "command": None, "stopTimeout": 7}])
+    task = task_definition.parse(text, "list.json")
+    assert [(item.name, item.stop_timeout_s) for item in task.containers] == [("front", 7)]
+
+
+def test_a_template_of_cloudformation_is_told_the_way_out() -> None:
+    """Its functions have no values here; the definition that it made has."""
+    resource = {"Type": "AWS::ECS::TaskDefinition", "Properties": {"Family": "web", "ContainerDefinitions": []}}
+    with pytest.raises(ScenarioError) as refused:
+        task_definition.parse(json.dumps({"Resources": {"Task": resource}}), "stack.json")
+    (problem,) = refused.value.problems
+    assert problem.startswith("stack.json: this is a CloudFormation template")
+    assert "aws ecs describe-task-definition --task-definition web > task.json" in problem

@@ -105,6 +105,10 @@ def parse(text: str, source: str, images: Mapping[str, str] | None = None) -> Ta
     data = _loaded(text, source)
     if isinstance(data, dict) and isinstance(data.get("taskDefinition"), dict):
         data = data["taskDefinition"]  # as `aws ecs describe-task-definition` prints it
+    if isinstance(data, list) and data and all(isinstance(item, dict) and "image" in item for item in data):
+        data = {"containerDefinitions": data}  # as `container_definitions` of Terraform has it
+    if isinstance(data, dict) and (way_out := _of_cloudformation(data)):
+        raise ScenarioError((f"{source}: {way_out}",))
     if not isinstance(data, dict) or "containerDefinitions" not in data:
         raise ScenarioError(
             (
@@ -123,6 +127,23 @@ def parse(text: str, source: str, images: Mapping[str, str] | None = None) -> Ta
     document.setdefault("family", "task")
     _replace_images(document["containerDefinitions"], images or {}, source)
     return _definition(document, source)
+
+
+def _of_cloudformation(data: dict[str, Any]) -> str | None:
+    """What to do with a CloudFormation template, whose values only CloudFormation knows; None for anything else."""
+    resources = data.get("Resources")
+    found = [
+        str((item.get("Properties") or {}).get("Family") or name)
+        for name, item in (resources.items() if isinstance(resources, dict) else ())
+        if isinstance(item, dict) and item.get("Type") == "AWS::ECS::TaskDefinition"
+    ]
+    if not found:
+        return None
+    return (
+        "this is a CloudFormation template; what its functions give is known once it is deployed. Ask for that: "
+        f"aws ecs describe-task-definition --task-definition {found[0]} > task.json, "
+        "then: stop-harness check --task-definition task.json"
+    )
 
 
 def _loaded(text: str, source: str) -> Any:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from stop_harness.model import Observation, RemedyTrial, Scenario, TaskDefinition
+from stop_harness.model import ContainerSettings, Observation, RemedyTrial, Scenario, TaskDefinition
 
 Record = TypeVar("Record")
 Pairs = tuple[tuple[str, str], ...]
@@ -116,6 +116,7 @@ class Redaction:
                 build_args=self._digests(subject.build_args),
                 entrypoint=_words(subject.entrypoint, values),
                 command=_words(subject.command, values),
+                settings=_settings(subject.settings, values),
                 task=subject.task and self._task(subject.task, values),
             ),
             traffic=traffic,
@@ -262,6 +263,12 @@ def _log_options(container: dict[str, Any]) -> dict[str, Any]:
 def _words(words: tuple[str, ...] | None, values: tuple[str, ...]) -> tuple[str, ...] | None:
     """The first word is the program: which it is decides what is said of the stop, and no secret stands there."""
     return words and (words[0], *(_masked(word, values) for word in words[1:]))
+
+
+def _settings(settings: ContainerSettings, values: tuple[str, ...]) -> ContainerSettings:
+    """A health check may name a variable's value; labels are for everybody to read."""
+    check = settings.healthcheck
+    return replace(settings, healthcheck=check and replace(check, test=_words(check.test, values) or ()))
 
 
 def _masked(text: str, values: tuple[str, ...]) -> str:

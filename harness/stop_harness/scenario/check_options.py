@@ -97,14 +97,16 @@ def _places(given: Mapping[str, Any], read: compose.ComposeService | None) -> sc
     """Where a mistake is: a key of the Compose file, or an option."""
 
     def place(path: tuple[str | int, ...]) -> tuple[str, str]:
-        plain = "check", ".".join(map(str, path))
-        row = container_keys.BY_KEY.get(str(path[1])) if path[:1] == ("subject",) and len(path) > 1 else None
-        if row is None:
-            return plain
-        if read is None or (row.option and given.get(container_keys.parameter(row))):
-            return ("check", row.option) if row.option else plain
+        section, key = str(path[0]) if path else "", str(path[1]) if len(path) > 1 else ""
+        row = container_keys.BY_KEY.get(key) if section == "subject" else None
+        by_option = row is not None and row.option and (read is None or given.get(container_keys.parameter(row)))
+        if row is not None and by_option:
+            return "check", row.option
+        if read is None or not key or (section, key) not in {("subject", key), ("stop", "signal")}:
+            return "check", ".".join(map(str, path))
         file, service = given["compose"]
-        in_file = ("services", service, row.compose, *path[2:])
+        name = row.compose if row is not None else "stop_signal" if section == "stop" else key
+        in_file = ("services", service, name, *path[2:])
         return compose.place(_text_of(file), file, in_file), ".".join(map(str, in_file))
 
     from stop_harness.scenario import compose

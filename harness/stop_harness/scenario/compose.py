@@ -50,11 +50,12 @@ def service_of(
     if service not in services:
         raise UsageError(f"{source}: no service {service!r}; services: {', '.join(map(str, services))}")
     if not isinstance(services[service] or {}, dict):
-        raise UsageError(f"{source}: services.{service}: a mapping of keys is needed")
+        where = place(text, source, ("services", service))
+        raise UsageError(f"{where}: services.{service}: a mapping of keys is needed")
     try:
         unset: list[str] = []
         found = _substitute(services[service] or {}, environment, unset)
-        reader = _Reader(data, found, service, source)
+        reader = _Reader(text, found, service, source)
         read = ComposeService(reader.data(environment, is_there), tuple(reader.left_out))
         missing = tuple(
             NotApplied(
@@ -65,8 +66,9 @@ def service_of(
         return ComposeService(read.data, read.not_applied + missing)
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         # The shapes of a Compose file are Compose's to explain in full.
+        where = place(text, source, ("services", service))
         raise UsageError(
-            f"{source}: services.{service} is not as Compose has it ({error}); see `docker compose config`"
+            f"{where}: services.{service} is not as Compose has it ({error}); see `docker compose config`"
         ) from None
 
 
@@ -88,8 +90,9 @@ def place(text: str, source: str, path: tuple[Key, ...]) -> str:
 class _Reader:
     """Keys of one service → keys of a scenario. `left_out` fills while it reads."""
 
-    def __init__(self, file: dict[str, Any], found: dict[str, Any], service: str, source: str) -> None:
-        self._file, self._found, self._service, self._source = file, found, service, source
+    def __init__(self, text: str, found: dict[str, Any], service: str, source: str) -> None:
+        self._text, self._found, self._service, self._source = text, found, service, source
+        self._file: dict[str, Any] = yaml.safe_load(text)
         self._folder = posixpath.dirname(source)
         self.left_out: list[NotApplied] = []
 
@@ -125,15 +128,17 @@ class _Reader:
         for row in container_keys.KEYS:
             value = found.get(row.compose)
             if row.compose and value is not None and row.key not in {"memory", "pids_limit"}:
-                read = compose_values.READERS.get(row.key, compose_values.same)(value)
+                read = compose_values.read(row.key, value)
                 if isinstance(read, compose_values.Refused):
                     self._not_applied(f"{row.compose} ({read.value})", read.why or row.changes, row.doubts)
                 elif read is not None:
                     result[row.key] = read
         files = (self._env_file(item, is_there) for item in result.get("env_file", ()))
         result["env_file"] = [file for file in files if file is not None] or None
-        mounts = [self._mount(mount) for mount in (*result.get("volumes", ()), *self._secrets_and_configs())]
-        result["volumes"] = [mount for mount in mounts if mount] or None
+        volumes = result.get("volumes", [])
+        if compose_values.are_mounts(volumes):  # anything else is for the scenario's own messages
+            mounts = [self._mount(mount) for mount in (*volumes, *self._secrets_and_configs())]
+            result["volumes"] = [mount for mount in mounts if mount] or None
         if result.get("cpus") is None:
             result["cpus"] = _cpus(found)
         return result
@@ -197,7 +202,8 @@ class _Reader:
         try:
             timeouts = sorted({units.parse_duration(grace), ECS_STOP_TIMEOUT_S * NS_PER_S})
         except ValueError as error:
-            raise UsageError(f"{self._source}: services.{self._service}.stop_grace_period: {error}") from None
+            where = place(self._text, self._source, ("services", self._service, "stop_grace_period"))
+            raise UsageError(f"{where}: services.{self._service}.stop_grace_period: {error}") from None
         return [units.format_duration(value) for value in timeouts]
 
     def _beside(self, path: str) -> str:

@@ -20,9 +20,17 @@ class Refused:
     why: str = ""
 
 
-def same(value: Any) -> Any:
-    """As it is written."""
-    return value
+def read(key: str, value: Any) -> Any:
+    """The value of a scenario's key; one of a wrong shape as it is, for the scenario's own messages."""
+    try:
+        return _READERS[key](value) if key in _READERS else value
+    except (TypeError, ValueError, AttributeError, KeyError):
+        return value
+
+
+def are_mounts(value: Any) -> bool:
+    """Whether it was read as mounts in the long form."""
+    return isinstance(value, list) and all(isinstance(item, dict) and "type" in item for item in value)
 
 
 def boolean(value: Any) -> Any:
@@ -97,7 +105,7 @@ def _hosts(value: Any) -> Any:
     return {name: item[-1] if isinstance(item, list) and item else item for name, item in value.items()}
 
 
-READERS: dict[str, Callable[[Any], Any]] = {
+_READERS: dict[str, Callable[[Any], Any]] = {
     "tty": boolean,
     "stdin_open": boolean,
     "read_only": boolean,

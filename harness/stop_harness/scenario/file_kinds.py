@@ -104,6 +104,16 @@ def other_format(text: str, file: str) -> str | None:
             "this is a task definition, not a scenario; to stop its containers: "
             f"stop-harness check --task-definition {file}"
         )
+    if re.match(r"\s*\[\s*\{", text) and re.search(r'"image"\s*:', text):
+        return (
+            "these are container definitions of a task, not a scenario; to stop its containers: "
+            f"stop-harness check --task-definition {file}"
+        )
+    if "Resources" in keys and "AWS::ECS::TaskDefinition" in text:
+        return (
+            "this is a CloudFormation template, not a scenario; once it is deployed: aws ecs describe-task-definition "
+            "--task-definition FAMILY > task.json, then: stop-harness check --task-definition task.json"
+        )
     return None
 
 
