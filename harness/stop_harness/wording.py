@@ -54,7 +54,7 @@ passes and is not compliant, and ✔ beside "not compliant" reads as a contradic
 STATUS_KEY = "= ended as expected, ≠ did not, ? inconclusive. Compliance is another question."
 """Beside a table with these marks."""
 ASCII_MARKS = str.maketrans(
-    {"≠": "!", "✔": "+", "✘": "x", "×": "x", "–": "-", "−": "-", "…": "~", "·": "|", "≤": "<", "└": "\\"}
+    {"≠": "!", "✔": "+", "✘": "x", "◐": "o", "×": "x", "–": "-", "−": "-", "…": "~", "·": "|", "≤": "<", "└": "\\"}
 )
 """Stand-ins where the terminal cannot show the mark."""
 

@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET  # nosec B405 # writes only
 from stop_harness import signals
 from stop_harness.evidence import start_up
 from stop_harness.model import NS_PER_S, Cause, Report, SkippedScenario, Status, TrialResult
-from stop_harness.renderers.sections import advice_text, task_text
+from stop_harness.renderers.sections import advice_text, remedy_text, task_text
 from stop_harness.renderers.sections.passing_warnings import passing_warnings
 from stop_harness.verdict.traffic import lost_requests
 from stop_harness.wording import (
@@ -68,11 +68,13 @@ def _suite(report: Report, name: str, results: list[TrialResult]) -> ET.Element:
             ET.SubElement(properties, "property", name="warning", value=f"{item.text} [{item.rule}]")
     for finding in task_text.findings(report, name):
         ET.SubElement(properties, "property", name=finding.rule, value=f"{finding.severity}: {one_line(finding.text)}")
-    suite.extend(_case(result) for result in results)
+    tried = remedy_text.by_bad_stop(report)
+    suite.extend(_case(result, tried.get(result.observation.trial_id, ())) for result in results)
     return suite
 
 
-def _case(result: TrialResult) -> ET.Element:
+def _case(result: TrialResult, tried: tuple[str, ...]) -> ET.Element:
+    """`tried`: a line for each change that was tried against this stop."""
     seen, verdict = result.observation, result.verdict
     case = ET.Element(
         "testcase",
@@ -87,6 +89,7 @@ def _case(result: TrialResult) -> ET.Element:
     findings = "".join(f"\n{item.severity}: {item.rule}: {one_line(item.message)}" for item in verdict.findings)
     if verdict.cause is not None:
         findings = f"\ncause: {verdict.cause.id}: {one_line(verdict.cause.evidence)}{_cures(verdict.cause)}{findings}"
+    findings += "".join(f"\ntried: {line}" for line in tried)
     if verdict.status is Status.FAIL:
         ET.SubElement(case, "failure", type=outcome, message=reason).text = reason + findings
     elif verdict.status is Status.INCONCLUSIVE:

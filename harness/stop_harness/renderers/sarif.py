@@ -11,7 +11,7 @@ from textwrap import indent
 from typing import Any
 
 from stop_harness.model import Finding, Report, Scenario, Severity, StaticFinding, Status, TrialResult
-from stop_harness.renderers.sections import advice_text
+from stop_harness.renderers.sections import advice_text, remedy_text
 from stop_harness.renderers.sections.advice_text import AdviceText
 from stop_harness.verdict.rules import RULES, Rule
 from stop_harness.wording import one_line, sentence, trial_title
@@ -36,9 +36,11 @@ def render(report: Report) -> str:
     """The log file as JSON text."""
     scenarios = {scenario.name: scenario for scenario in report.scenarios}
     rules, cures = (*RULES.values(), UNEXPECTED), _cures(report)
+    tried = remedy_text.by_bad_stop(report)
     order = {rule.id: index for index, rule in enumerate(rules)}
     results = [
         _result(result, finding, scenarios[result.observation.scenario], order)
+        | _tried(tried.get(result.observation.trial_id, ()))
         for result in report.results
         for finding in _findings(result)
     ]
@@ -120,6 +122,11 @@ def _result(result: TrialResult, finding: Finding, scenario: Scenario, order: di
         "locations": [_location(scenario)],
         "partialFingerprints": {"stopHarnessTrial/v1": f"{one_line(seen.trial_id)}/{finding.rule}"},
     }
+
+
+def _tried(lines: tuple[str, ...]) -> dict[str, Any]:
+    """What was tried against the stop, as a property of its results."""
+    return {"properties": {"tried": list(lines)}} if lines else {}
 
 
 def _static_result(item: StaticFinding, scenario: Scenario, order: dict[str, int]) -> dict[str, Any]:

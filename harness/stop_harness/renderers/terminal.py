@@ -426,7 +426,9 @@ def _remedy_summary(section: remedy_text.RemedySection, width: int, paint: Paint
     """`cure  shell-form: exec form: graceful after 0.031 s, exit code 0`, or that there is none."""
     cures = [item for item in section.remedies if item.effect is RemedyEffect.CURES]
     if not cures:
-        return hanging("no cure", f"{section.scenario}: {section.headline}", width, paint, YELLOW)
+        helps = next((item for item in section.remedies if item.effect is RemedyEffect.HELPS), None)
+        best = "" if helps is None else f" {helps.title}: {' '.join((helps.result, *helps.notes))}"
+        return hanging("no cure", f"{section.scenario}: {section.headline}{best}", width, paint, YELLOW)
     more = f" (and {count_of(len(cures) - 1, 'other')})" if len(cures) > 1 else ""
     text = f"{section.scenario}: {cures[0].title}: {cures[0].result}{more}"
     return hanging("cure", text, width, paint, GREEN)

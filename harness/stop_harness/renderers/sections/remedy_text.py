@@ -64,6 +64,18 @@ def sections(report: Report) -> tuple[RemedySection, ...]:
     )
 
 
+def by_bad_stop(report: Report) -> dict[str, tuple[str, ...]]:
+    """Id of the trial that was repeated → a line for each change that was tried against it, the best first:
+    `✔ exec form: graceful after 0.031 s, exit code 0. Nothing was at work; …`."""
+    found: dict[str, list[str]] = {}
+    for tried in report.remedies:
+        text = _text(tried)
+        notes = "".join(f" {note}" for note in text.notes)
+        result = f"{text.result.rstrip('.')}." if notes else text.result
+        found.setdefault(tried.trial_id, []).append(f"{text.mark} {text.title}: {result}{notes}")
+    return {trial_id: tuple(lines) for trial_id, lines in found.items()}
+
+
 def _headline(tried: list[TriedRemedy]) -> str:
     """`2 of 5 changes that were tried cure it.` What could not be measured does not count as tried."""
     cures = sum(item.effect is RemedyEffect.CURES for item in tried)
