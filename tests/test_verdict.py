@@ -26,6 +26,7 @@ from stop_harness.model import (
     Outcome,
     Problem,
     ProblemKind,
+    ProcessFate,
     ProcessInfo,
     Request,
     RequestFate,
@@ -477,6 +478,34 @@ IN_FLIGHT = Request(TrafficKind.HTTP, 1, RequestFate.COMPLETED, -600, -500, 10, 
 CUT_FATES = (RequestFate.TRUNCATED, RequestFate.RESET, RequestFate.NO_ANSWER)
 
 
+@pytest.mark.parametrize("kind", [TrafficKind.WEBSOCKET, TrafficKind.HTTP2, TrafficKind.GRPC])
+def test_a_connection_that_ends_without_the_word_of_its_protocol_is_a_warning(kind: TrafficKind) -> None:
+    """Everything was answered. A request that was lost beside it is a loss, counted without the connections."""
+    answered, cut = replace(IN_FLIGHT, kind=kind), Request(kind, 1, RequestFate.NO_ANSWER, -600, ended_at_ns=30)
+    verdict = judged(with_requests(answered, cut))
+    assert (verdict.outcome, [item.rule for item in verdict.findings]) == (Outcome.GRACEFUL, ["no-goodbye"])
+    assert not judged(with_requests(answered, replace(cut, fate=RequestFate.COMPLETED))).findings
+    lost = replace(answered, fate=RequestFate.NO_ANSWER, detail="closed by the peer: without a word")
+    verdict = judged(with_requests(lost, cut))
+    assert verdict.outcome is Outcome.LOSSY
+    assert "1 of 1 " in verdict.reason
+    assert "(no answer, closed by the peer: without a word)" in verdict.reason
+
+
+def test_an_event_that_was_cut_is_a_warning() -> None:
+    """Its client drops it, and asks again."""
+    verdict = judged(with_requests(replace(IN_FLIGHT, kind=TrafficKind.SSE, fate=RequestFate.TRUNCATED)))
+    assert (verdict.outcome, [item.rule for item in verdict.findings]) == (Outcome.GRACEFUL, ["event-cut"])
+
+
+def test_a_grpc_failure_during_the_stop_is_a_warning() -> None:
+    """UNAVAILABLE is an answer; one that always fails says nothing about the stop, nor does NOT_FOUND."""
+    call = replace(IN_FLIGHT, kind=TrafficKind.GRPC, grpc_status=14, grpc_status_before=0)
+    assert [item.rule for item in judged(with_requests(call)).findings] == ["error-answer"]
+    assert not judged(with_requests(replace(call, grpc_status_before=14))).findings
+    assert not judged(with_requests(replace(call, grpc_status=5))).findings
+
+
 def closed(**more: Any) -> Observation:
     """A stop 100 ms after which an answer ended by the close of its connection; PID 1, alone, exited after 1 s."""
     request = replace(IN_FLIGHT, ends_by_close=True, ended_at_ns=NS_PER_S // 10, body_bytes=60, **more)
@@ -503,12 +532,18 @@ def test_an_answer_that_ends_with_the_process_may_be_cut() -> None:
     assert unsure(without(seen, EventKind.EXITED))
     assert not unsure(replace(company, traffic=closed(body_bytes_before=60).traffic))
     assert unsure(replace(company, traffic=closed(body_bytes_before=200).traffic))
+    for left_ns, doubt in ((NS_PER_S * 9 // 10, True), (NS_PER_S // 2, False)):  # before PID 1, which left at 1 s
+        fates = (ProcessFate("init", end_ns=0), ProcessFate("server", end_ns=left_ns))
+        assert unsure(changed(company, fates=fates)) is doubt
     assert not unsure(with_requests(IN_FLIGHT))
 
 
 def missing(kind: TrafficKind, reason: str) -> Observation:
     """A stop that is graceful, with traffic of which nothing was open."""
-    return replace(with_requests(), traffic=TrafficRecord((IN_FLIGHT,), missing=(MissingTraffic(kind, 80, reason),)))
+    return replace(
+        with_requests(),
+        traffic=TrafficRecord((IN_FLIGHT,), missing=(MissingTraffic(kind, 80, reason, held=kind.held),)),
+    )
 
 
 def test_a_stop_without_what_was_to_be_held_is_inconclusive_and_without_a_request_in_flight_it_is_said() -> None:
@@ -525,7 +560,7 @@ def test_a_stop_without_what_was_to_be_held_is_inconclusive_and_without_a_reques
 @pytest.mark.parametrize("fate", RequestFate)
 def test_only_what_was_accepted_and_cut_is_lost(kind: TrafficKind, fate: RequestFate) -> None:
     """A refusal, a time-out, a held connection and an endless stream are no loss; of an unknown end nobody can tell."""
-    owed = kind in {TrafficKind.HTTP, TrafficKind.TCP, TrafficKind.NEW_CONNECTIONS}
+    owed = not kind.held
     result = judged(with_requests(replace(IN_FLIGHT, kind=kind, fate=fate)))
     unclear = Outcome.INCONCLUSIVE if owed and fate is RequestFate.UNKNOWN else Outcome.GRACEFUL
     assert result.outcome is (Outcome.LOSSY if owed and fate in CUT_FATES else unclear)

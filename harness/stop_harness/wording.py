@@ -197,14 +197,15 @@ def requests_line(traffic: TrafficRecord | None) -> str:
     if traffic is None:
         return ""
     parts = []
-    for kind in dict.fromkeys(request.kind for request in traffic.requests):
-        fates = Counter(fate_words(request) for request in traffic.requests if request.kind is kind)
+    for kind, held in dict.fromkeys((request.kind, request.only_held) for request in traffic.requests):
+        these = [request for request in traffic.requests if (request.kind, request.only_held) == (kind, held)]
+        fates = Counter(map(fate_words, these))
         total, whole = fates.total(), fates.pop(RequestFate.COMPLETED.value, 0)
         others = ", ".join(f"{count:,} {fate}" for fate, count in fates.most_common())
         if kind is TrafficKind.HTTP or kind is TrafficKind.TCP:
             text = f"{whole:,} of {count_of(total, 'request')} completed" + (f" ({others})" if others else "")
         else:
-            text = f"{kind.replace('_', ' ')}: " + ", ".join(
+            text = f"{kind.replace('_', ' ')}{' connections' if held else ''}: " + ", ".join(
                 part for part in (whole and f"{whole:,} completed", others) if part
             )
         parts.append(text)
@@ -213,6 +214,10 @@ def requests_line(traffic: TrafficRecord | None) -> str:
 
 def fate_words(request: Request) -> str:
     """A fate for people: a connection on which nothing was asked is closed, not left without an answer."""
+    if request.only_held and request.fate is RequestFate.COMPLETED:
+        return "told of the end"
+    if request.only_held and request.fate is RequestFate.NO_ANSWER:
+        return "closed without a word"
     if request.fate is RequestFate.NO_ANSWER and request.sent_at_ns is None:
         return "closed"
     return request.fate.replace("_", " ")

@@ -6,7 +6,7 @@ closed the connection after the last byte or the kernel closed it because the pr
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from stop_harness.model import EXIT_BEGUN, NS_PER_MS, Clock, EventKind, Observation, Request, RequestFate, TrafficRecord
 
@@ -15,41 +15,52 @@ LATE_EXIT_STAMP_NS = 150 * NS_PER_MS
 an exit up to 113 ms late on a busy machine (evidence/stop_sequence.py)."""
 
 
+NEAR_EARLIER_NS, NEAR_LATER_NS = 150 * NS_PER_MS, 30 * NS_PER_MS
+"""A process that ended this much before a client saw the close, or this much after it, may have been the server: the
+client may be late to see it, and the times are counted from calls that are some ms apart."""
+
+
 def with_known_ends(observation: Observation) -> TrafficRecord | None:
     """The traffic, with the fate `unknown` where the process may have ended in the middle of what looks whole.
 
-    It is whole if it was closed before PID 1, alone in the container, began to exit, or if it was as long as the answer
-    to the same request before the stop.
+    It is whole if it was closed before PID 1 began to exit and no other process ended near the close, or if it was as
+    long as the answer to the same request before the stop.
     """
     traffic = observation.traffic
     if traffic is None:
         return None
-    open_until_ns = _surely_alive_until_ns(observation)
+    lifetimes = _lifetimes(observation)
     requests = tuple(
         replace(request, fate=RequestFate.UNKNOWN, detail=f"{request.detail}; its end is the close of the connection")
-        if _in_doubt(request, open_until_ns)
+        if _in_doubt(request, lifetimes)
         else request
         for request in traffic.requests
     )
     return replace(traffic, requests=requests)
 
 
-def _in_doubt(request: Request, open_until_ns: int | None) -> bool:
+@dataclass(frozen=True)
+class _Lifetimes:
+    """When processes ended, in ns after the stop call: PID 1 had surely not begun to exit before `pid_one_ns`."""
+
+    pid_one_ns: int
+    others_ns: tuple[int, ...]
+
+
+def _in_doubt(request: Request, lifetimes: _Lifetimes | None) -> bool:
     if request.fate is not RequestFate.COMPLETED or not request.ends_by_close:
         return False
     if request.body_bytes is not None and request.body_bytes == request.body_bytes_before:
         return False
-    return open_until_ns is None or request.ended_at_ns is None or request.ended_at_ns >= open_until_ns
+    closed_ns = request.ended_at_ns
+    if lifetimes is None or closed_ns is None or closed_ns >= lifetimes.pid_one_ns:
+        return True
+    return any(closed_ns - NEAR_EARLIER_NS <= end_ns <= closed_ns + NEAR_LATER_NS for end_ns in lifetimes.others_ns)
 
 
-def _surely_alive_until_ns(observation: Observation) -> int | None:
-    """From the stop call to a moment at which no process of the container had begun to exit; None where nobody knows.
-
-    Beside PID 1 there may be others, which serve and end at any time: then a close says nothing at all.
-    """
-    before, events = observation.looks.before, observation.record.events
-    if before is None or len(before) != 1:
-        return None
+def _lifetimes(observation: Observation) -> _Lifetimes | None:
+    """None where nobody knows: without the times of PID 1, or where others may have served and ended unseen."""
+    events = observation.record.events
     for clock in (Clock.KERNEL, Clock.VIRTUAL, Clock.ENGINE):
         here = [event for event in events if event.clock is clock]
         ends = [event for event in here if event.kind is EventKind.EXITED]
@@ -57,5 +68,17 @@ def _surely_alive_until_ns(observation: Observation) -> int | None:
         begun = [event.at_ns for event in here if event.kind in {EventKind.STOP_REQUESTED, EventKind.SIGNAL_SENT}]
         if ends and begun:
             told = clock is Clock.VIRTUAL or any(event.source == EXIT_BEGUN for event in ends)
-            return min(event.at_ns for event in ends) - min(begun) - (0 if told else LATE_EXIT_STAMP_NS)
+            first_ns, last_ns = (end(event.at_ns for event in ends) - min(begun) for end in (min, max))
+            others = _others(observation, last_ns)
+            return None if others is None else _Lifetimes(first_ns - (0 if told else LATE_EXIT_STAMP_NS), others)
     return None
+
+
+def _others(observation: Observation, gone_ns: int) -> tuple[int, ...] | None:
+    """When the processes beside PID 1 ended, which was gone at `gone_ns`; None where that was not seen of each."""
+    record, before = observation.record, observation.looks.before
+    if record.fates is not None and record.fate_count is None:
+        ends = [fate.end_ns for fate in record.fates]
+        seen = [gone_ns - end_ns for end_ns in ends if end_ns]  # 0: PID 1 itself
+        return tuple(seen) if None not in ends else None
+    return () if before is not None and len(before) == 1 else None

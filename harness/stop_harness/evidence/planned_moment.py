@@ -77,7 +77,7 @@ def unknown(observation: Observation, outcome: Outcome, duration_ns: int | None)
 
 def _requests_were_over(observation: Observation, scenario: Scenario, delay_ns: int) -> bool:
     """Whether requests long enough to be in flight as planned had all ended before the signal left the engine."""
-    leads = [client.lead_ns for client in scenario.traffic if client.kind.in_flight]
+    leads = [client.lead_ns for client in scenario.traffic if client.asks]
     spans = [
         (request.sent_at_ns, request.ended_at_ns)
         for request in observation.requests

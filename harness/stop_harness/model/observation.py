@@ -140,7 +140,7 @@ class RequestFate(StrEnum):
     NO_ANSWER = "no_answer"
     """Accepted, then closed by the peer without an answer."""
     REFUSED = "refused"
-    """The connection was never accepted."""
+    """The connection was never accepted; or the server says by HTTP/2 that it did not begin with the request."""
     TIMED_OUT = "timed_out"
     """No end within the client's own timeout, or still open when the trial ended."""
     UNKNOWN = "unknown"
@@ -158,7 +158,7 @@ class Request:
 
     `ends_by_close`: nothing but the close of the connection marks the end of the answer (RFC 9112, 6.3). `body_bytes`:
     how much of the answer's body arrived; None where that was not counted. `body_bytes_before`: of the last whole
-    answer to the same request before the stop, None without one.
+    answer to the same request before the stop, None without one. `grpc_status`, `grpc_status_before`: of gRPC likewise.
     """
 
     kind: TrafficKind
@@ -174,6 +174,14 @@ class Request:
     ends_by_close: bool = False
     body_bytes: int | None = None
     body_bytes_before: int | None = None
+    grpc_status: int | None = None
+    grpc_status_before: int | None = None
+
+    @property
+    def only_held(self) -> bool:
+        """It is a connection on which nothing was asked, of a protocol with a word for going away: `completed` if that
+        word came."""
+        return self.kind.says_goodbye and self.sent_at_ns is None
 
 
 class Vantage(StrEnum):
@@ -191,11 +199,15 @@ class Vantage(StrEnum):
 
 @dataclass(frozen=True)
 class MissingTraffic:
-    """Traffic that was asked for and of which nothing was open when the stop was called. `reason`: why, for people."""
+    """Traffic that was asked for and of which nothing was open when the stop was called.
+
+    `reason`: why, for people. `held`: it was to hold a connection, not to have a request in flight.
+    """
 
     kind: TrafficKind
     port: int
     reason: str = ""
+    held: bool = False
 
 
 @dataclass(frozen=True)

@@ -134,16 +134,29 @@ class TrafficKind(StrEnum):
     """An HTTP answer that never ends."""
     NEW_CONNECTIONS = "new_connections"
     """A fresh connection with one HTTP request, again and again during the drain."""
+    WEBSOCKET = "websocket"
+    """A WebSocket, with a message whose answer is outstanding when the stop comes, or only held."""
+    SSE = "sse"
+    """Server-Sent Events: an HTTP answer of events that never ends."""
+    HTTP2 = "http2"
+    """Requests one after the other on one HTTP/2 connection, the last of them in flight when the stop comes."""
+    GRPC = "grpc"
+    """The same with unary gRPC calls."""
 
     @property
     def in_flight(self) -> bool:
         """Its request is sent a while before the stop; what other kinds hold is set up before these begin."""
-        return self in {TrafficKind.HTTP, TrafficKind.TCP}
+        return self in {TrafficKind.HTTP, TrafficKind.TCP} or self.says_goodbye
+
+    @property
+    def says_goodbye(self) -> bool:
+        """Its protocol has a word for going away: the close frame of WebSocket, GOAWAY of HTTP/2."""
+        return self in {TrafficKind.WEBSOCKET, TrafficKind.HTTP2, TrafficKind.GRPC}
 
     @property
     def held(self) -> bool:
         """It is there for what stands open at the stop."""
-        return self in {TrafficKind.IDLE, TrafficKind.KEEP_ALIVE, TrafficKind.STREAM}
+        return self in {TrafficKind.IDLE, TrafficKind.KEEP_ALIVE, TrafficKind.STREAM, TrafficKind.SSE}
 
 
 @dataclass(frozen=True)
@@ -182,6 +195,16 @@ class TrafficClient:
     tls: bool = False
     verify: bool = False
     timeout_ns: int = 60 * NS_PER_S
+
+    @property
+    def asks(self) -> bool:
+        """It has a request in flight at the stop; a WebSocket without a message has none."""
+        return self.kind.in_flight and not (self.kind is TrafficKind.WEBSOCKET and not self.exchanges)
+
+    @property
+    def holds(self) -> bool:
+        """It is there for what stands open at the stop."""
+        return self.kind.held or (self.kind.in_flight and not self.asks)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from stop_harness.model import NS_PER_MS, NS_PER_S, Exchange, Preparation, TrafficClient, TrafficKind
-from stop_harness.scenario.values import Argv, Bytes, Duration, Pattern, Port, RawText, Section, TextBytes, one_or_list
+from stop_harness.scenario.values import (
+    AnyBytes,
+    Argv,
+    Bytes,
+    Duration,
+    Pattern,
+    Port,
+    RawText,
+    Section,
+    TextBytes,
+    one_or_list,
+)
 
 OWN_HEADERS = frozenset({"content-length", "transfer-encoding"})
 """Headers that follow from `body`."""
+
+HTTP2_HEADERS = frozenset({"connection", "keep-alive", "proxy-connection", "upgrade"})
+"""Headers that HTTP/2 does not allow (RFC 9113, 8.2.2)."""
+
+WEBSOCKET_HEADERS = frozenset(
+    {"connection", "upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions"}
+)
+"""Headers of the opening handshake (RFC 6455, 4.1)."""
 
 DEFAULT = TrafficClient(TrafficKind.HTTP, 0)
 
@@ -40,13 +60,12 @@ class ClientSection(Section):
         return self
 
 
-class HttpClientSection(ClientSection):
-    """An HTTP request."""
+class PathSection(ClientSection):
+    """What everything has that begins with the head of an HTTP request."""
 
+    own_headers: ClassVar[frozenset[str]] = OWN_HEADERS
     path: Target = Field("/", description="Path with query, percent-encoded.")
-    method: Annotated[str, StringConstraints(pattern="^[A-Z]+$")] = Field("GET", description="Such as POST.")
     headers: dict[HeaderName, HeaderValue] = Field({}, description="Headers. Default: Host is localhost.")
-    body: TextBytes | None = Field(None, description="Body, as text (UTF-8) or {hex: …}.")
 
     @field_validator("headers")
     @classmethod
@@ -54,7 +73,16 @@ class HttpClientSection(ClientSection):
         for name in headers:
             if name.lower() in OWN_HEADERS:
                 raise ValueError(f"{name} follows from `body`; leave it out")
+            if name.lower() in cls.own_headers:
+                raise ValueError(f"{name} belongs to the protocol; leave it out")
         return headers
+
+
+class HttpClientSection(PathSection):
+    """An HTTP request."""
+
+    method: Annotated[str, StringConstraints(pattern="^[A-Z]+$")] = Field("GET", description="Such as POST.")
+    body: TextBytes | None = Field(None, description="Body, as text (UTF-8) or {hex: …}.")
 
 
 class HttpTraffic(HttpClientSection):
@@ -62,6 +90,45 @@ class HttpTraffic(HttpClientSection):
 
     think: Duration = Field(DEFAULT.think_ns, description="Pause between two requests of a client.")
     lead: Duration = Field(DEFAULT.lead_ns, description="The first request is sent this long before the stop.")
+
+
+class Http2Traffic(HttpTraffic):
+    """Requests one after the other on one HTTP/2 connection (prior knowledge; ALPN with TLS); one is in flight at the
+    stop."""
+
+    own_headers: ClassVar[frozenset[str]] = OWN_HEADERS | HTTP2_HEADERS
+
+
+class GrpcTraffic(PathSection):
+    """Unary gRPC calls one after the other on one HTTP/2 connection; one is in flight at the stop."""
+
+    own_headers: ClassVar[frozenset[str]] = OWN_HEADERS | HTTP2_HEADERS | {"content-type", "te"}
+    path: Annotated[str, StringConstraints(pattern=r"^/[!-.0-~]+/[!-.0-~]+$")] = Field(
+        description="Service and method, such as /grpc.health.v1.Health/Check."
+    )
+    message: AnyBytes = Field(b"", description="The message as protocol buffers encode it. Default: an empty one.")
+    think: Duration = Field(DEFAULT.think_ns, description="Pause between two calls of a client.")
+    lead: Duration = Field(DEFAULT.lead_ns, description="The first call is made this long before the stop.")
+
+
+class WebSocketTraffic(PathSection):
+    """A WebSocket; with `send` a message whose answer is awaited at the stop, without it only held."""
+
+    own_headers: ClassVar[frozenset[str]] = OWN_HEADERS | WEBSOCKET_HEADERS
+    send: TextBytes | None = Field(None, description="Message, as text (UTF-8) or {hex: …}. Default: nothing is sent.")
+    expect: TextBytes | None = Field(None, description="What the answer contains. Default: any message is the answer.")
+    think: Duration = Field(DEFAULT.think_ns, description="Pause before the message is sent again.")
+    lead: Duration = Field(DEFAULT.lead_ns, description="The message is first sent this long before the stop.")
+
+    @model_validator(mode="after")
+    def _an_answer_to_something(self) -> WebSocketTraffic:
+        if self.expect is not None and self.send is None:
+            raise ValueError("`expect` goes with `send`: it is the answer to that message")
+        return self
+
+
+class SseTraffic(HttpClientSection):
+    """Server-Sent Events: an answer of events that never ends."""
 
 
 class KeepAliveTraffic(HttpClientSection):
@@ -135,6 +202,10 @@ IdleList = Annotated[list[IdleTraffic], Field(min_length=1)]
 KeepAliveList = Annotated[list[KeepAliveTraffic], Field(min_length=1)]
 StreamList = Annotated[list[StreamTraffic], Field(min_length=1)]
 NewConnectionsList = Annotated[list[NewConnectionsTraffic], Field(min_length=1)]
+WebSocketList = Annotated[list[WebSocketTraffic], Field(min_length=1)]
+SseList = Annotated[list[SseTraffic], Field(min_length=1)]
+Http2List = Annotated[list[Http2Traffic], Field(min_length=1)]
+GrpcList = Annotated[list[GrpcTraffic], Field(min_length=1)]
 
 
 class TrafficSection(Section):
@@ -153,6 +224,14 @@ class TrafficSection(Section):
         NewConnectionsList | None,
         BeforeValidator(one_or_list, json_schema_input_type=NewConnectionsList | NewConnectionsTraffic),
     ] = None
+    websocket: Annotated[
+        WebSocketList | None, BeforeValidator(one_or_list, json_schema_input_type=WebSocketList | WebSocketTraffic)
+    ] = None
+    sse: Annotated[SseList | None, BeforeValidator(one_or_list, json_schema_input_type=SseList | SseTraffic)] = None
+    http2: Annotated[
+        Http2List | None, BeforeValidator(one_or_list, json_schema_input_type=Http2List | Http2Traffic)
+    ] = None
+    grpc: Annotated[GrpcList | None, BeforeValidator(one_or_list, json_schema_input_type=GrpcList | GrpcTraffic)] = None
 
 
 class PreparationSection(Section):
@@ -180,6 +259,10 @@ SECTIONS: dict[str, type[Section]] = {
     "keep_alive": KeepAliveTraffic,
     "stream": StreamTraffic,
     "new_connections": NewConnectionsTraffic,
+    "websocket": WebSocketTraffic,
+    "sse": SseTraffic,
+    "http2": Http2Traffic,
+    "grpc": GrpcTraffic,
 }
 
 
@@ -199,21 +282,27 @@ def preparations(sections: list[PreparationSection]) -> tuple[Preparation, ...]:
 
 
 def _client(kind: TrafficKind, given: ClientSection) -> TrafficClient:
-    http = given if isinstance(given, HttpClientSection) else HttpClientSection(port=given.port)
-    pace = given if isinstance(given, HttpTraffic | TcpTraffic) else HttpTraffic(port=given.port)
-    return TrafficClient(
+    client = replace(
+        DEFAULT,
         kind=kind,
         port=given.port,
-        path=http.path,
-        method=http.method,
-        headers=tuple(http.headers.items()),
-        body=http.body,
-        exchanges=given.steps() if isinstance(given, RawSection) else (),
         clients=given.clients,
-        think_ns=pace.think,
-        lead_ns=pace.lead,
-        every_ns=given.every if isinstance(given, NewConnectionsTraffic) else DEFAULT.every_ns,
         tls=given.tls,
         verify=given.verify,
         timeout_ns=given.timeout,
     )
+    if isinstance(given, PathSection):
+        client = replace(client, path=given.path, headers=tuple(given.headers.items()))
+    if isinstance(given, HttpClientSection):
+        client = replace(client, method=given.method, body=given.body)
+    if isinstance(given, RawSection):
+        client = replace(client, exchanges=given.steps())
+    if isinstance(given, GrpcTraffic):
+        client = replace(client, method="POST", body=given.message)
+    if isinstance(given, WebSocketTraffic) and given.send is not None:
+        client = replace(client, exchanges=(Exchange(given.send, given.expect),))
+    if isinstance(given, HttpTraffic | TcpTraffic | GrpcTraffic | WebSocketTraffic):
+        client = replace(client, think_ns=given.think, lead_ns=given.lead)
+    if isinstance(given, NewConnectionsTraffic):
+        client = replace(client, every_ns=given.every)
+    return client

@@ -115,6 +115,7 @@ BYTES_SCHEMA = {
     ]
 }
 Bytes = Annotated[bytes, BeforeValidator(_latin1), Field(min_length=1), WithJsonSchema(BYTES_SCHEMA)]
+AnyBytes = Annotated[bytes, BeforeValidator(_latin1), WithJsonSchema(BYTES_SCHEMA)]
 TextBytes = Annotated[bytes, BeforeValidator(_utf8), WithJsonSchema(BYTES_SCHEMA)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 RawText = Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean"]})]

@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 from stop_harness.engines.interface import RunningSubject, SubjectFailed
-from stop_harness.model import MissingTraffic, Problem, ProblemKind, Request, TrafficClient, Vantage
+from stop_harness.model import MissingTraffic, Problem, ProblemKind, Request, TrafficClient, TrafficKind, Vantage
 from stop_harness.trial.traffic_clients import Client, Stage
 from stop_harness.trial.traffic_wire import Wire
 
@@ -66,7 +66,7 @@ class Flow:
         if not self._specs:
             return
         _allow_files(sum(spec.clients for spec in self._specs))
-        lead_ns = max((spec.lead_ns for spec in self._specs if spec.kind.in_flight), default=0)
+        lead_ns = max((spec.lead_ns for spec in self._specs if spec.asks), default=0)
         self._loop = _LoopThread()
         for in_flight in (False, True):  # what has to stand, then what has to be under way
             self._loop.call(self._set_up(in_flight, lead_ns))
@@ -117,7 +117,7 @@ class Flow:
 
     async def _set_up(self, in_flight: bool, lead_ns: int) -> None:
         self._stage = self._stage or Stage(self._connect, lead_ns)
-        specs = [spec for spec in self._specs if spec.kind.in_flight is in_flight for _ in range(spec.clients)]
+        specs = [spec for spec in self._specs if spec.asks is in_flight for _ in range(spec.clients)]
         known = len(self._clients)
         clients = tuple(Client(self._stage, spec, number) for number, spec in enumerate(specs, start=known + 1))
         self._clients += clients
@@ -169,7 +169,11 @@ class Flow:
         self.vantage = vantage
         tls: dict[str, Any] = {}
         if spec.tls:
-            tls = {"ssl": _tls(spec.verify), "server_hostname": _host(spec), "ssl_handshake_timeout": CONNECT_TIMEOUT_S}
+            tls = {
+                "ssl": _tls(spec.verify, _protocols(spec)),
+                "server_hostname": _host(spec),
+                "ssl_handshake_timeout": CONNECT_TIMEOUT_S,
+            }
         try:
             await asyncio.get_running_loop().create_connection(lambda: wire, sock=connection, **tls)
         except BaseException:
@@ -184,14 +188,14 @@ _Found = list[tuple[Client, tuple[Request, ...]]]
 def _was_open(spec: TrafficClient, found: _Found) -> bool:
     """Whether one client of this traffic had open at the stop what it is there for."""
     requests = [request for client, requests in found if client.spec is spec for request in requests]
-    if spec.kind.in_flight:
-        return any((request.sent_at_ns or 0) < 0 for request in requests)
-    return not spec.kind.held or any((request.connected_at_ns or 0) < 0 for request in requests)
+    if spec.asks:
+        return any((request.connected_at_ns or 0) < 0 and not request.only_held for request in requests)
+    return not spec.holds or any((request.connected_at_ns or 0) < 0 for request in requests)
 
 
 def _missing(spec: TrafficClient, found: _Found) -> MissingTraffic:
     reasons = [client.why_missing for client, _ in found if client.spec is spec and client.why_missing]
-    return MissingTraffic(spec.kind, spec.port, reasons[0] if reasons else "")
+    return MissingTraffic(spec.kind, spec.port, reasons[0] if reasons else "", held=spec.holds)
 
 
 class _LoopThread:
@@ -226,11 +230,17 @@ def _close_unused(connecting: concurrent.futures.Future[tuple[socket.socket, Van
         connecting.result()[0].close()
 
 
+def _protocols(spec: TrafficClient) -> tuple[str, ...]:
+    """What is offered by ALPN (RFC 7301)."""
+    return ("h2",) if spec.kind in {TrafficKind.HTTP2, TrafficKind.GRPC} else ("http/1.1",)
+
+
 @cache
-def _tls(verify: bool) -> ssl.SSLContext:
+def _tls(verify: bool, protocols: tuple[str, ...]) -> ssl.SSLContext:
     context = ssl.create_default_context() if verify else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if not verify:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(protocols)
     return context
 
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from stop_harness.model import NS_PER_S, Request, RequestFate, TrafficClient, TrafficKind
-from stop_harness.trial.traffic_wire import Answer, Closed, HttpSpeaker, RawSpeaker, Speaker, Wire
+from stop_harness.trial.traffic_wire import Answer, Closed, HttpSpeaker, NotProcessed, RawSpeaker, Speaker, Wire
 
 RETRY_S = 0.1
 """Pause before a client that failed before the stop tries again."""
@@ -26,13 +26,11 @@ SECOND_REQUEST_S = 0.1
 MAX_NEW_CONNECTIONS = 1000
 """Of one client; a server that still accepts after that many is not known better by more."""
 
-FAILURES = (Closed, OSError, ValueError)
+FAILURES = (Closed, NotProcessed, OSError, ValueError)
 """What a conversation can end with. TimeoutError and ssl.SSLError are OSErrors."""
 
 STANDS_S = 0.2
 """What lasts that long before the stop is held: an answer that goes on, a connection that is kept after an answer."""
-
-RAW = frozenset({TrafficKind.TCP, TrafficKind.IDLE})
 
 
 @dataclass
@@ -56,7 +54,7 @@ class Sheet:
         self.detail = detail if error is None else describe(error)
 
     def _fate_of(self, error: BaseException) -> RequestFate:
-        if self.connected_ns is None:
+        if self.connected_ns is None or isinstance(error, NotProcessed):
             return RequestFate.REFUSED
         if isinstance(error, TimeoutError | asyncio.CancelledError):
             return RequestFate.TIMED_OUT
@@ -120,7 +118,7 @@ class Client:
         """Set up as far as it can be before the curtain."""
         self.obstacle: str | None = None
         """Why its latest attempt before the stop failed; None: none did, or another succeeded since."""
-        self.pending = spec.kind.in_flight
+        self.pending = spec.asks
         """Its first request is still to be sent."""
         self._sheets: list[Sheet] = []
         self._line: Line | None = None
@@ -163,6 +161,8 @@ class Client:
                 ends_by_close=sheet.answer.ends_by_close,
                 body_bytes=sheet.answer.body_bytes,
                 body_bytes_before=sheet.before.body_bytes,
+                grpc_status=sheet.answer.grpc_status,
+                grpc_status_before=sheet.before.grpc_status,
             )
 
     @property
@@ -185,7 +185,15 @@ class Client:
             if self.spec.kind is TrafficKind.HTTP:
                 self._hang_up()
             await _within(self.stage.stopped, RETRY_S if self.obstacle else self.spec.think_ns / NS_PER_S)
-        await self._hold(self.stage.over)
+        if self.spec.kind.says_goodbye and self._line is not None:
+            with self._sheet(self._line) as sheet:
+                sheet.end(None, await self._line.speaker.hold(self._line.wire))
+        else:
+            await self._hold(self.stage.over)
+
+    async def _websocket(self) -> None:
+        """With a message to send it is like a request, without one a held connection."""
+        await (self._request() if self.spec.asks else self._idle())
 
     async def _idle(self) -> None:
         """A held connection."""
@@ -196,7 +204,9 @@ class Client:
                     await line.speaker.ask(line.wire)
                     await line.speaker.answer(line.wire)
                 self._set_up()
-                await line.wire.until_over()
+                sheet.end(None, await line.speaker.hold(line.wire))
+                self._latest = sheet.detail
+            self._hang_up()
             await _within(self.stage.stopped, RETRY_S)
 
     async def _keep_alive(self) -> None:
@@ -289,7 +299,7 @@ class Client:
         wire = Wire()
         await self.stage.connect(self.spec, wire)
         sheet.connected_ns = time.monotonic_ns()
-        speaker: Speaker = RawSpeaker(self.spec.exchanges) if self.spec.kind in RAW else HttpSpeaker(self.spec)
+        speaker = _speaker(self.spec)
         self._line = Line(wire, speaker, sheet.connected_ns)
         async with self._patience():
             await speaker.prepare(wire)
@@ -309,7 +319,7 @@ class Client:
             async with self._patience() if patient else contextlib.nullcontext():
                 detail = await speaker.answer(wire)
         finally:
-            sheet.first_byte_ns, sheet.answer = wire.first_byte_ns, speaker.given
+            sheet.first_byte_ns, sheet.answer = speaker.begun_ns(wire), speaker.given
         sheet.end(None, detail)
         self.obstacle = None
         if self.stage.stop_ns is None:
@@ -373,7 +383,35 @@ ACTS: dict[TrafficKind, Callable[[Client], Awaitable[None]]] = {
     TrafficKind.KEEP_ALIVE: Client._keep_alive,
     TrafficKind.STREAM: Client._stream,
     TrafficKind.NEW_CONNECTIONS: Client._arrive,
+    TrafficKind.WEBSOCKET: Client._websocket,
+    TrafficKind.SSE: Client._stream,
+    TrafficKind.HTTP2: Client._request,
+    TrafficKind.GRPC: Client._request,
 }
+
+
+def _speaker(spec: TrafficClient) -> Speaker:
+    """Protocols that few scenarios speak are imported where one does."""
+    match spec.kind:
+        case TrafficKind.TCP | TrafficKind.IDLE:
+            return RawSpeaker(spec.exchanges)
+        case TrafficKind.WEBSOCKET:
+            from stop_harness.trial.traffic_websocket import WebSocketSpeaker
+
+            return WebSocketSpeaker(spec)
+        case TrafficKind.SSE:
+            from stop_harness.trial.traffic_events import EventStreamSpeaker
+
+            return EventStreamSpeaker(spec)
+        case TrafficKind.HTTP2:
+            from stop_harness.trial.traffic_http2 import Http2Speaker
+
+            return Http2Speaker(spec)
+        case TrafficKind.GRPC:
+            from stop_harness.trial.traffic_http2 import GrpcSpeaker
+
+            return GrpcSpeaker(spec)
+    return HttpSpeaker(spec)
 
 
 async def _within(event: asyncio.Event, seconds: float) -> None:

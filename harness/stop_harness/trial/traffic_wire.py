@@ -30,6 +30,10 @@ class Closed(Exception):
     """The peer closed the connection (FIN) where an answer was awaited."""
 
 
+class NotProcessed(Exception):
+    """The peer says by its protocol that it did not begin with the request, so that it can be sent again elsewhere."""
+
+
 class Wire(asyncio.Protocol):
     """One connection, with the time at which the answer to what was sent last began (monotonic, ns; None: not yet)."""
 
@@ -72,6 +76,17 @@ class Wire(asyncio.Protocol):
         self._transport.resume_reading()
         return data
 
+    def taken(self) -> bytes:
+        """What has arrived by now, without waiting."""
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
+
+    def reply(self, data: bytes) -> None:
+        """Send what the protocol asks of us beside requests; lost where the connection is over."""
+        if data and self._transport is not None and not self._over:
+            self._transport.write(data)
+
     async def until_over(self) -> None:
         """Wait for the end of the connection, throwing away what arrives. Raises Closed or ConnectionError."""
         while await self.receive():
@@ -97,7 +112,8 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A write counts as done when nothing of it is left in our buffer."""
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=0)
+        # Not 0: with TLS, asyncio would take an empty buffer for a full one at every other write (3.11, sslproto.py).
+        self._transport.set_write_buffer_limits(high=1, low=0)
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
@@ -127,12 +143,14 @@ class Wire(asyncio.Protocol):
 @dataclass
 class Answer:
     """What is known of the answer to the latest request: its `status`; the bytes of its `body` so far, None where they
-    are not counted; whether it `ends_by_close` of its connection only; whether the server `keeps` the connection."""
+    are not counted; whether it `ends_by_close` of its connection only; whether the server `keeps` the connection; the
+    `grpc_status` at the end of a gRPC answer."""
 
     status: int | None = None
     body_bytes: int | None = None
     ends_by_close: bool = False
     keeps: bool = True
+    grpc_status: int | None = None
 
 
 class Speaker(Protocol):
@@ -147,10 +165,33 @@ class Speaker(Protocol):
         """The request."""
 
     async def answer(self, wire: Wire) -> str:
-        """Return when the answer is whole, with a remark for people. Raises Closed, ConnectionError or ValueError."""
+        """Return when the answer is whole, with a remark for people.
+
+        Raises Closed, NotProcessed, ConnectionError or ValueError.
+        """
+
+    async def hold(self, wire: Wire) -> str:
+        """Return when the peer says by its protocol that it goes away, with its words. Raises Closed where it closes
+        without such a word, else as `answer` does."""
+
+    def begun_ns(self, wire: Wire) -> int | None:
+        """When the answer to the latest request began (monotonic, ns); None: it has not."""
 
 
-class HttpSpeaker:
+class PlainSpeaker:
+    """What protocols have in common that know no goodbye: every byte after the request is its answer."""
+
+    async def hold(self, wire: Wire) -> str:
+        """Raises Closed or ConnectionError at the end."""
+        await wire.until_over()
+        raise Closed
+
+    def begun_ns(self, wire: Wire) -> int | None:
+        """The first byte."""
+        return wire.first_byte_ns
+
+
+class HttpSpeaker(PlainSpeaker):
     """Requests of HTTP/1.1, one after the other on one connection."""
 
     def __init__(self, client: TrafficClient) -> None:
@@ -192,12 +233,11 @@ class HttpSpeaker:
             if event is h11.NEED_DATA:
                 self._state.receive_data(self._looked_at(await wire.receive()))
             elif isinstance(event, h11.Response):
-                given.status = event.status_code
-                given.ends_by_close = self._ends_by_close(event)
+                self._looked_through(event)
                 if (b"connection", b"close") in [(name, value.lower()) for name, value in event.headers]:
                     remark = ", Connection: close"
             elif isinstance(event, h11.Data):
-                given.body_bytes = (given.body_bytes or 0) + len(event.data)
+                self._take(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
                 given.keeps = self._state.our_state is not h11.MUST_CLOSE
                 return f"{given.status}{remark}, {given.body_bytes:,} bytes"
@@ -206,11 +246,17 @@ class HttpSpeaker:
             elif isinstance(event, h11.ConnectionClosed):
                 raise Closed
 
-    def _ends_by_close(self, head: h11.Response) -> bool:
-        """RFC 9112, 6.3: it may have a body, and says neither how long it is nor that it comes in chunks."""
-        if self._client.method == "HEAD" or head.status_code in {204, 304}:
-            return False
-        return not {b"content-length", b"transfer-encoding"} & {name for name, _ in head.headers}
+    def _looked_through(self, head: h11.Response) -> None:
+        """The close alone ends an answer that may have a body, and says neither how long it is nor that it comes in
+        chunks (RFC 9112, 6.3)."""
+        self.given.status = head.status_code
+        bodiless = self._client.method == "HEAD" or head.status_code in {204, 304}
+        framed = {b"content-length", b"transfer-encoding"} & {name for name, _ in head.headers}
+        self.given.ends_by_close = not bodiless and not framed
+
+    def _take(self, data: bytes) -> None:
+        """A piece of the body."""
+        self.given.body_bytes = (self.given.body_bytes or 0) + len(data)
 
     def _looked_at(self, data: bytes) -> bytes:
         """The same bytes; ValueError if they begin an answer that no waiting will make HTTP."""
@@ -221,7 +267,7 @@ class HttpSpeaker:
         return data
 
 
-class RawSpeaker:
+class RawSpeaker(PlainSpeaker):
     """A conversation in bytes: all exchanges but the last are the preparation, the last is the request."""
 
     def __init__(self, exchanges: tuple[Exchange, ...]) -> None:

@@ -89,7 +89,7 @@ def _crashed(seen: Observation, facts: StopFacts) -> Cause:
 def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
     tree, signal = Tree(seen.looks.before or ()), seen.record.stop_signal
     lost = (seen.record.lost_processes or ()) if process_fates.silently_killed(seen) else ()
-    fates = [request.fate for request in seen.requests if request.kind.in_flight]
+    fates = [request.fate for request in seen.requests if request.kind.in_flight and not request.only_held]
     cut = sum(fate not in {RequestFate.COMPLETED, RequestFate.REFUSED, RequestFate.UNKNOWN} for fate in fates)
     own_clock, took = _by_own_clock(seen, facts), facts.shutdown_duration_ns
     if lost:
@@ -115,7 +115,7 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
     finished = sum(
         request.fate is RequestFate.COMPLETED and (request.ended_at_ns or 0) > 0
         for request in seen.requests
-        if request.kind.in_flight
+        if request.kind.in_flight and not request.only_held
     )
     if finished and cut:
         text = f"{finished} of the requests in flight {'was' if finished == 1 else 'were'} answered after the signal"

@@ -156,7 +156,9 @@ def _handler_gone(scene: Scene) -> Cause | None:
 
 def _held_connection(scene: Scene) -> Cause | None:
     """It stops accepting and waits for a peer that keeps its connection."""
-    held = [request for request in scene.seen.requests if request.kind.held and _held(request, scene)]
+    held = [
+        request for request in scene.seen.requests if (request.kind.held or request.only_held) and _held(request, scene)
+    ]
     if held:
         kind = held[0].kind.value.replace("_", "-")
         text = f"a client still held its {kind} connection when SIGKILL came"
@@ -228,6 +230,7 @@ def _work_in_flight(scene: Scene) -> Cause | None:
         request
         for request in scene.seen.requests
         if request.kind.in_flight
+        and not request.only_held
         and request.fate is not RequestFate.COMPLETED
         and request.sent_at_ns is not None
         and _held(request, scene)

@@ -326,7 +326,7 @@ def _ended_by_the_signal(observation: Observation, facts: StopFacts) -> bool:
     answered = any(
         request.fate is RequestFate.COMPLETED and (request.ended_at_ns or 0) > 0
         for request in observation.requests
-        if request.kind.in_flight
+        if request.kind.in_flight and not request.only_held
     )
     return took is not None and (took < PROMPT_NS or answered)
 

@@ -128,6 +128,24 @@ RULES = {
             "answers with `Connection: close`.",
         ),
         Rule(
+            "no-goodbye",
+            Severity.WARNING,
+            "Clients that hold a WebSocket or an HTTP/2 connection are told that the server goes away.",
+            "The close frame 1001 and GOAWAY let a client connect elsewhere at once and know what was processed. A "
+            "connection that just ends looks like a fault of the network.",
+            "RFC 6455, 7.4.1; RFC 9113, 6.8",
+            "A server that waits for its requests and then exits; its WebSockets, which it has handed over, are cut.",
+        ),
+        Rule(
+            "event-cut",
+            Severity.WARNING,
+            "An event stream ends between two events.",
+            "A client drops an event whose empty line has not come. It connects again, and gets the event only "
+            "if the server can send again what comes after `Last-Event-ID`.",
+            "HTML standard, 9.2",
+            "A server that exits while it writes the `data:` lines of an event.",
+        ),
+        Rule(
             "error-answer",
             Severity.WARNING,
             "Requests accepted before the stop are not answered with a server error.",

@@ -19,12 +19,23 @@ ACCOUNTABLE = frozenset({kind for kind in TrafficKind if kind.in_flight} | {Traf
 """Kinds of traffic whose requests a server owes an answer to, once it has accepted them."""
 
 
+NOUNS = {
+    TrafficKind.WEBSOCKET: "WebSocket messages",
+    TrafficKind.HTTP2: "HTTP/2 requests",
+    TrafficKind.GRPC: "gRPC calls",
+}
+
+GRPC_FAILURES = frozenset({1, 2, 4, 13, 14})
+"""CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE: what a call gets from a server that stops under it."""
+
+
 def lost_requests(traffic: TrafficRecord | None) -> tuple[Request, ...]:
     """Requests that were accepted, sent whole, and then cut.
 
     Not counted: held connections and endless streams, which somebody has to close; the second request on a kept-alive
     connection, which HTTP lets the server close at any time (RFC 9112, 9.3.1); connections that the engine's proxy
-    accepted after the stop call, which it also does on behalf of a container that is gone.
+    accepted after the stop call, which it also does on behalf of a container that is gone. Streams that GOAWAY excludes
+    were not accepted (RFC 9113, 6.8).
     """
     if traffic is None:
         return ()
@@ -43,10 +54,13 @@ def losses(traffic: TrafficRecord | None) -> str | None:
     lost = lost_requests(traffic)
     if traffic is None or not lost:
         return None
-    fates = ", ".join(sorted({request.fate.replace("_", " ") for request in lost}))
+    fates = sorted({request.fate.replace("_", " ") for request in lost})
     kinds = {request.kind for request in lost}
-    of = sum(request.kind in kinds for request in traffic.requests)
-    return f"{len(lost)} of {of} requests were lost ({fates})"
+    of = sum(request.kind in kinds and not request.only_held for request in traffic.requests)
+    # Of these protocols the client heard more than that the connection is gone: what the server said, or did not.
+    heard = sorted({request.detail for request in lost}) if all(kind.says_goodbye for kind in kinds) else []
+    noun = NOUNS.get(lost[0].kind, "requests") if len(kinds) == 1 else "requests"
+    return f"{len(lost)} of {of} {noun} were lost ({', '.join([*fates, *(heard if len(heard) == 1 else ())])})"
 
 
 def unclear(traffic: TrafficRecord | None) -> tuple[str, str] | None:
@@ -62,7 +76,7 @@ def unclear(traffic: TrafficRecord | None) -> tuple[str, str] | None:
         size = "" if received is None else f" ({received:,} bytes arrived)"
         text = f"{len(unknown)} of {count_of(len(asked), 'answer')} ended when the process did{size}"
         return "answer-end-unknown", f"{text}: nothing but the close marks their end, so whole or cut is not known"
-    if absent := [item for item in traffic.missing if item.kind.held]:
+    if absent := [item for item in traffic.missing if item.held]:
         return "nothing-held", f"it was stopped without its {_words(absent[0])}"
     return None
 
@@ -72,7 +86,7 @@ def remarks(traffic: TrafficRecord | None) -> list[tuple[str, str]]:
     if traffic is None:
         return []
     requests, found = traffic.requests, []
-    over = [_words(item) for item in traffic.missing if item.kind.in_flight]
+    over = [_words(item) for item in traffic.missing if not item.held]
     if over or not requests:
         detail = f" ({'; '.join(over)})" if over else ""
         found.append(("no-request-in-flight", f"every request was over before the stop signal came{detail}"))
@@ -80,9 +94,36 @@ def remarks(traffic: TrafficRecord | None) -> list[tuple[str, str]]:
     if errors:
         codes = ", ".join(sorted({str(item.status) for item in errors}))
         found.append(("error-answer", f"{len(errors)} requests were answered with {codes} during the stop"))
-    waiting = [item for item in requests if item.kind in ACCOUNTABLE and item.fate is RequestFate.TIMED_OUT]
+    calls = [item for item in requests if item.grpc_status in GRPC_FAILURES and not item.grpc_status_before]
+    if calls:
+        codes = ", ".join(sorted({str(item.grpc_status) for item in calls}))
+        found.append(("error-answer", f"{len(calls)} gRPC calls were answered with status {codes} during the stop"))
+    found += _goodbyes(requests)
+    waiting = [
+        item
+        for item in requests
+        if item.kind in ACCOUNTABLE and not item.only_held and item.fate is RequestFate.TIMED_OUT
+    ]
     if waiting:
         found.append(("unanswered-request", f"{len(waiting)} requests had no answer when the client gave up"))
+    return found
+
+
+def _goodbyes(requests: tuple[Request, ...]) -> list[tuple[str, str]]:
+    """How connections ended on which nothing was outstanding."""
+    found = []
+    for kind, what, word in (
+        (TrafficKind.WEBSOCKET, "WebSocket", "a close frame"),
+        (TrafficKind.HTTP2, "HTTP/2 connection", "GOAWAY"),
+        (TrafficKind.GRPC, "gRPC connection", "GOAWAY"),
+    ):
+        cut = sum(item.kind is kind and item.only_held and item.fate in CUT for item in requests)
+        if cut:
+            were = "was" if cut == 1 else "were"
+            found.append(("no-goodbye", f"{count_of(cut, what)} {were} closed without {word}"))
+    within = sum(item.kind is TrafficKind.SSE and item.fate in CUT for item in requests)
+    if within:
+        found.append(("event-cut", f"{count_of(within, 'event stream')} ended in the middle of an event"))
     return found
 
 
