@@ -161,9 +161,15 @@ def traffic_clients(draw: st.DrawFn) -> TrafficClient:
     http: dict[str, Any] = {}
     if not raw:
         http["path"] = "/" + draw(st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=10))
-        http["method"] = draw(st.sampled_from(["GET", "POST"]))
         http["headers"] = tuple(draw(st.dictionaries(header_names, header_values, max_size=2)).items())
+    if not raw and kind is not TrafficKind.WEBSOCKET:
+        http["method"] = draw(st.sampled_from(["GET", "POST"]))
         http["body"] = draw(st.none() | st.binary(max_size=8))
+    if kind is TrafficKind.GRPC:
+        http |= {"path": "/a.B/C", "method": "POST", "body": draw(st.binary(max_size=8))}
+    if kind is TrafficKind.WEBSOCKET:
+        message = st.builds(Exchange, st.binary(max_size=8), st.none() | st.binary(max_size=8))
+        exchanges = draw(st.lists(message, max_size=1))
     pace: dict[str, Any] = {"think_ns": draw(durations_ns()), "lead_ns": draw(durations_ns())}
     every: dict[str, Any] = {"every_ns": draw(durations_ns(min_ms=10))}
     return TrafficClient(
@@ -172,7 +178,7 @@ def traffic_clients(draw: st.DrawFn) -> TrafficClient:
         **http,
         exchanges=tuple(exchanges),
         clients=draw(st.integers(1, 5000)),
-        **(pace if kind in {TrafficKind.HTTP, TrafficKind.TCP} else {}),
+        **(pace if kind.in_flight else {}),
         **(every if kind is TrafficKind.NEW_CONNECTIONS else {}),
         tls=tls,
         verify=tls and draw(st.booleans()),
@@ -279,7 +285,10 @@ def _settings(it: ContainerSettings) -> dict[str, Any]:
 
 def _traffic(client: TrafficClient) -> dict[str, Any]:
     """One entry below a kind of traffic; only keys that the kind has."""
-    raw, paced = client.kind in {TrafficKind.TCP, TrafficKind.IDLE}, {TrafficKind.HTTP, TrafficKind.TCP}
+    raw, web = client.kind in {TrafficKind.TCP, TrafficKind.IDLE}, client.kind is TrafficKind.WEBSOCKET
+    call, paced = client.kind is TrafficKind.GRPC, client.kind.in_flight
+    body = None if client.body is None else {"hex": client.body.hex()}
+    message = client.exchanges[0] if web and client.exchanges else Exchange()
     return _present(
         port=client.port,
         clients=client.clients,
@@ -287,19 +296,23 @@ def _traffic(client: TrafficClient) -> dict[str, Any]:
         verify=client.verify,
         timeout=units.format_duration(client.timeout_ns),
         path=None if raw else client.path,
-        method=None if raw else client.method,
+        method=None if raw or web or call else client.method,
         headers=None if raw else dict(client.headers),
-        body=None if client.body is None else {"hex": client.body.hex()},
+        body=None if call else body,
+        message=body if call else None,
+        send=None if message.send is None else {"hex": message.send.hex()},
+        expect=None if message.expect is None else {"hex": message.expect.hex()},
         exchanges=[
             _present(
                 send=None if step.send is None else step.send.decode("latin-1"),
                 expect=None if step.expect is None else {"hex": step.expect.hex()},
             )
             for step in client.exchanges
+            if raw
         ]
         or None,
-        think=units.format_duration(client.think_ns) if client.kind in paced else None,
-        lead=units.format_duration(client.lead_ns) if client.kind in paced else None,
+        think=units.format_duration(client.think_ns) if paced else None,
+        lead=units.format_duration(client.lead_ns) if paced else None,
         every=units.format_duration(client.every_ns) if client.kind is TrafficKind.NEW_CONNECTIONS else None,
     )
 

@@ -63,6 +63,30 @@ MISTAKES = {
         "traffic: {stream: {port: 1, verify: true}}\n",
         "4:11: traffic.stream.0: `verify` goes with `tls: true`",
     ),
+    "an answer to nothing": (
+        "traffic: {websocket: {port: 1, expect: a}}\n",
+        "4:11: traffic.websocket.0: `expect` goes with `send`",
+    ),
+    "a header of the handshake": (
+        "traffic: {websocket: {port: 1, headers: {Upgrade: x}}}\n",
+        "4:32: traffic.websocket.0.headers: Upgrade belongs to the protocol; leave it out",
+    ),
+    "a header that HTTP/2 has not": (
+        "traffic: {http2: {port: 1, headers: {Connection: close}}}\n",
+        "4:28: traffic.http2.0.headers: Connection belongs to the protocol; leave it out",
+    ),
+    "a call without a method": (
+        "traffic: {grpc: {port: 1}}\n",
+        "4:11: traffic.grpc.0.path: this key is required",
+    ),
+    "a path that is no method": (
+        "traffic: {grpc: {port: 1, path: /Check}}\n",
+        "4:27: traffic.grpc.0.path: '/Check' does not match",
+    ),
+    "a key of another kind": (
+        "traffic: {websocket: {port: 1, body: x}}\n",
+        "4:32: traffic.websocket.0.body: unknown key",
+    ),
     "flood": (
         "traffic: {new_connections: {port: 1, every: 1ms}}\n",
         "4:38: traffic.new_connections.0.every: shorter than 10ms would be a load test",
