@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 
 from stop_harness import signals
@@ -86,12 +86,38 @@ class LostWork:
 
 def lost_work(seen: Observation) -> tuple[LostWork, ...]:
     """What the fates of one stop show, the surest first; empty where nobody saw them."""
-    fates, signal = seen.record.fates, seen.record.stop_signal
-    if not fates or signal is None:
+    if not seen.record.fates or seen.record.stop_signal is None:
         return ()
-    scene = _Scene(seen, fates, signal)
+    scene = _Scene(seen, fates_of(seen))
     found = [*_ended_by_default(scene), *_ended_by_second(scene), *_crashed(scene)]
     return tuple(sorted(found, key=lambda item: -item.grade))
+
+
+def fates_of(seen: Observation) -> tuple[ProcessFate, ...]:
+    """What became of every process, PID 1 first; what the kernel's record lacks is taken from the look before the stop.
+    Empty where nobody saw it."""
+    rows, signal = {row.pid: row for row in seen.looks.before or ()}, seen.record.stop_signal
+    # The engine prints its machine's pids, or the container's own.
+    inside = {(fate.pid if 1 in rows else fate.host_pid): fate.pid for fate in seen.record.fates or ()}
+    found = []
+    for fate in seen.record.fates or ():
+        row = rows.get((fate.pid if 1 in rows else fate.host_pid) or 0)
+        if row is None or fate.born_ns is not None:
+            found.append(fate)
+            continue
+        parent_pid = fate.parent_pid if fate.parent_pid is not None else inside.get(row.parent_pid)
+        handling = fate.handling or (None if signal is None else row.disposition(signal))
+        found.append(
+            replace(
+                fate,
+                command=fate.command or row.command,
+                parent_pid=parent_pid,
+                handling=handling,
+                state=fate.state or row.state,
+                waits_in=fate.waits_in or row.waits_in,
+            )
+        )
+    return tuple(found)
 
 
 def begun_ns(seen: Observation, shutdown_duration_ns: int | None) -> int | None:
@@ -128,14 +154,11 @@ def program(fate: ProcessFate) -> str:
 class _Scene:
     """One stop's fates with the look before it."""
 
-    def __init__(self, seen: Observation, fates: tuple[ProcessFate, ...], signal: int) -> None:
-        self.seen, self.fates, self.signal = seen, fates, signal
+    def __init__(self, seen: Observation, fates: tuple[ProcessFate, ...]) -> None:
+        self.seen, self.fates = seen, fates
         self.log = seen.looks.log_after_signal
         self._by_pid = {fate.pid: fate for fate in reversed(fates) if fate.pid is not None}
-        table = seen.looks.before or ()
-        inside = bool(table) and table[0].pid == 1
-        self._rows = {row.pid: row for row in table}
-        self._inside = inside
+        self._rows = {row.pid: row for row in seen.looks.before or ()}
 
     def parent(self, fate: ProcessFate) -> ProcessFate | None:
         found = self._by_pid.get(fate.parent_pid) if fate.parent_pid else None
@@ -151,16 +174,8 @@ class _Scene:
             unseen += children
         return found
 
-    def waits_in(self, fate: ProcessFate) -> str:
-        row = self._rows.get((fate.pid if self._inside else fate.host_pid) or -1)
-        return fate.waits_in or (row.waits_in if row else "")
-
-    def state(self, fate: ProcessFate) -> str:
-        row = self._rows.get((fate.pid if self._inside else fate.host_pid) or -1)
-        return fate.state or (row.state if row else "")
-
     def in_background(self, fate: ProcessFate) -> bool:
-        row = self._rows.get((fate.pid if self._inside else fate.host_pid) or -1)
+        row = self._rows.get((fate.pid if 1 in self._rows else fate.host_pid) or 0)
         return row is not None and process_tree.is_background(row)
 
 
@@ -169,7 +184,7 @@ def silently_killed(seen: Observation) -> bool:
 
     `while :; do sleep 1 & wait $!; done` is how a script waits for its trap: nobody misses that `sleep`.
     """
-    record, fates = seen.record, seen.record.fates
+    record, fates = seen.record, fates_of(seen)
     if not fates or record.fate_count is not None or not record.fates_complete or not record.lost_processes:
         return bool(record.lost_processes)
     parents = {fate.pid: fate for fate in fates if fate.pid is not None}
@@ -279,12 +294,12 @@ def _at_work(scene: _Scene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade
         return None  # a shell's own sleep
     if line := _reported(scene, job.exit_signal):
         # Of a helper that waited for something to do, or that goes on for ever, a program reports the end as well.
-        grade = Grade.IN_DOUBT if all(_idle(scene, item) for item in working) else Grade.LOST
+        grade = Grade.IN_DOUBT if all(_idle(item) for item in working) else Grade.LOST
         grade = Grade.HINT if _without_end(job, scene.seen.stop_timeout_ns) else grade
         grade = Grade.LOST if log_hints.lost(line) else grade
         return grade, f"the program wrote {log_hints.shown(line)}"
     for item in working:
-        if (item.cpu_share or 0) >= BUSY_SHARE or scene.state(item) in {"R", "D"}:
+        if (item.cpu_share or 0) >= BUSY_SHARE or item.state in {"R", "D"}:
             share = "" if item.cpu_share is None else f" ({item.cpu_share:.0%} of a CPU)"
             return Grade.LOST, f"{named(item)} was computing when the stop began{share}"
     for item in working:
@@ -298,10 +313,10 @@ def _waiting(
     scene: _Scene, job: ProcessFate, owner: ProcessFate, everyone: list[ProcessFate]
 ) -> tuple[Grade, str] | None:
     """Signs in what the job and its program slept in when the stop began."""
-    timed = [item for item in everyone if any(word in scene.waits_in(item) for word in TIMED)]
+    timed = [item for item in everyone if any(word in item.waits_in for word in TIMED)]
     shell = process_tree.is_shell(_as_row(owner))
-    foreground = scene.waits_in(owner) == FOR_A_CHILD and not shell
-    peer = [item for item in everyone if item.opened and any(word in scene.waits_in(item) for word in BLOCKED_ON_PEER)]
+    foreground = owner.waits_in == FOR_A_CHILD and not shell
+    peer = [item for item in everyone if item.opened and any(word in item.waits_in for word in BLOCKED_ON_PEER)]
     if foreground and (timed or peer) and not any(_without_end(item, scene.seen.stop_timeout_ns) for item in timed):
         return Grade.LOST, f"{named(owner)} was waiting for it"
     if peer:
@@ -315,9 +330,9 @@ def _waiting(
     return Grade.IN_DOUBT, text
 
 
-def _idle(scene: _Scene, item: ProcessFate) -> bool:
+def _idle(item: ProcessFate) -> bool:
     """Whether it is known to have waited for something to do, such as input or a request."""
-    waits_in = scene.waits_in(item)
+    waits_in = item.waits_in
     busy = any(word in waits_in for word in (*TIMED, *BLOCKED_ON_PEER)) or waits_in == FOR_A_CHILD
     return bool(waits_in) and not busy and not item.served and (item.cpu_share or 0) < BUSY_SHARE
 

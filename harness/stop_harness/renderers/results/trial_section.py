@@ -168,7 +168,7 @@ def _fates(seen: Observation, facts: StopFacts) -> tuple[ProcessFateDocument, ..
             cpu_share=fate.cpu_share,
             clients=fate.served,
         )
-        for fate in seen.record.fates
+        for fate in process_fates.fates_of(seen)
     )
 
 

@@ -47,17 +47,17 @@ class FateTable:
 
 def table(seen: Observation, facts: StopFacts) -> FateTable | None:
     """None where nobody saw how the processes ended."""
-    fates = seen.record.fates
+    fates = process_fates.fates_of(seen)
     if not fates:
         return None
     begun_ns = process_fates.begun_ns(seen, facts.shutdown_duration_ns)
-    losers = [lost.process for lost in process_fates.lost_work(seen)]
+    losers = {(lost.process.pid, lost.process.host_pid) for lost in process_fates.lost_work(seen)}
     ordered = _in_tree(fates)
     shown = ordered[:MOST_ROWS]
     lost = frozenset(
         number
         for number, (fate, _) in enumerate(shown)
-        if any(fate is loser for loser in losers) or (fate.exit_signal == signals.SIGKILL and number > 0)
+        if (fate.pid, fate.host_pid) in losers or (fate.exit_signal == signals.SIGKILL and number > 0)
     )
     count = seen.record.fate_count or len(fates)
     return FateTable(tuple(_row(fate, depth, begun_ns, seen) for fate, depth in shown), lost, count - len(shown))
