@@ -352,3 +352,31 @@ def test_a_wrong_value_has_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     Path("c.yaml").write_text(f"services:\n  web:\n    image: a\n    {key}\n")
     assert said in refusal_of("--compose", "c.yaml", "web")
+
+
+PORTS = [
+    ('ports: ["80"]', (80,)),
+    ("ports: [8000, 8000]", (8000,)),
+    ('ports: ["8080:80", "127.0.0.1:8443:443/tcp", "[::1]:81:81"]', (80, 443, 81)),
+    ('ports: ["9000-9002:9000-9002", "53:53/udp"]', (9000, 9001, 9002)),
+    ('ports: [{target: 80, published: "8080"}, {target: 53, protocol: udp}]', (80,)),
+    ('expose: ["3000", 4000]\n    ports: ["80:80"]', (80, 3000, 4000)),
+    ('ports: ["1-999:1-999"]', tuple(range(1, 21))),
+    ('network_mode: host\n    ports: ["80:80"]', ()),
+    ("expose: []", ()),
+]
+
+
+@pytest.mark.parametrize(("lines", "ports"), PORTS)
+def test_ports_of_a_service_tell_when_it_is_ready(lines: str, ports: tuple[int, ...]) -> None:
+    """Those inside the container, wherever Compose would publish them."""
+    found = read(f"services:\n  web:\n    image: a\n    {lines}\n", "web")
+    assert tuple(inside for inside, _ in found.subject.ports) == ports
+    assert all(outside is None for _, outside in found.subject.ports)
+    assert found.readiness.implied
+
+
+def test_a_port_that_is_none_is_named() -> None:
+    """By service, as every other mistake of a Compose file is."""
+    with pytest.raises(UsageError, match=r"services\.web is not as Compose has it"):
+        read("services:\n  web:\n    image: a\n    ports: [web]\n", "web")

@@ -110,6 +110,8 @@ class _Reader:
             "pids_limit": _pids_limit(found),
             **self._settings(is_there),
         }
+        if not str(subject.get("network") or "").startswith(("host", "none")):
+            subject["ports"] = self._ports()
         for key, value in found.items():
             self._leave_out(str(key), value)
         stop = {"timeouts": self._timeouts(), "signal": found.get("stop_signal")}
@@ -120,6 +122,11 @@ class _Reader:
             "subject": {key: value for key, value in subject.items() if value is not None},
             "stop": {key: value for key, value in stop.items() if value is not None},
         }
+
+    def _ports(self) -> list[int] | None:
+        """Those of `ports` and `expose`: where nothing else is said, they tell when it is ready."""
+        given = [port for key in ("ports", "expose") for port in self._found.get(key) or ()]
+        return compose_values.container_ports(given) or None
 
     def _settings(self, is_there: Callable[[str], bool]) -> dict[str, Any]:
         """Every key that a scenario has, too; values are written alike, or `compose_values` says how."""

@@ -38,6 +38,23 @@ def boolean(value: Any) -> Any:
     return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
+MOST_PORTS = 20
+"""Of a service's ports; `9000-9999` says no more about when it is ready than its first ones."""
+
+
+def container_ports(value: Any) -> list[int]:
+    """TCP ports of the container in `ports` or `expose`: `80`, `8080:80/tcp`, `127.0.0.1:8080-8081:80-81`, or the long
+    form. Who publishes them where is nobody's business here: any free port of the engine does."""
+    found: list[int] = []
+    for item in _listed(value):
+        long = isinstance(item, dict)
+        port, _, protocol = str(item.get("target") if long else item).rpartition(":")[2].partition("/")
+        if (str(item.get("protocol") or "tcp") if long else protocol or "tcp") == "tcp":
+            first, _, last = port.partition("-")
+            found += range(int(first), int(last or first) + 1)
+    return list(dict.fromkeys(found))[:MOST_PORTS]
+
+
 def _number(value: Any) -> Any:
     """0 is no limit."""
     return (int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value) or None
