@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from stop_harness.model import NS_PER_S, Request, RequestFate, TrafficClient, TrafficKind
-from stop_harness.trial.traffic_wire import Closed, Heard, HttpSpeaker, NotProcessed, RawSpeaker, Speaker, Wire
+from stop_harness.trial.traffic_wire import AnswerSeen, Closed, HttpSpeaker, NotProcessed, RawSpeaker, Speaker, Wire
 
 RETRY_S = 0.1
 """Pause before a client that failed before the stop tries again."""
@@ -42,8 +42,8 @@ class Sheet:
     first_byte_ns: int | None = None
     ended_ns: int | None = None
     fate: RequestFate | None = None
-    answer: Heard = field(default_factory=Heard)
-    before: Heard = field(default_factory=Heard)
+    answer: AnswerSeen = field(default_factory=AnswerSeen)
+    before: AnswerSeen = field(default_factory=AnswerSeen)
     """The same client's last whole answer before this request."""
     detail: str = ""
 
@@ -122,7 +122,7 @@ class Client:
         """Its first request is still to be sent."""
         self._sheets: list[Sheet] = []
         self._line: Line | None = None
-        self._before = Heard()
+        self._before = AnswerSeen()
         self._latest = ""
         """What became of its latest request before the stop, for people."""
         self._stood = False

@@ -24,7 +24,7 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 
 from stop_harness.model import TrafficClient
-from stop_harness.trial.traffic_wire import Closed, Heard, NotProcessed, Wire
+from stop_harness.trial.traffic_wire import AnswerSeen, Closed, NotProcessed, Wire
 
 GOAWAY = 7
 FRAME_HEAD_BYTES = 9
@@ -47,7 +47,7 @@ class Http2Speaker:
         self._begun_ns: int | None = None
         self._goaway: tuple[int, str] | None = None
         """(last stream, error code) of the latest GOAWAY; None before one."""
-        self.given = Heard()
+        self.given = AnswerSeen()
 
     async def prepare(self, wire: Wire) -> None:
         """Both sides' SETTINGS. Raises ValueError where the server says something else."""
@@ -60,7 +60,7 @@ class Http2Speaker:
         """The request as a new stream; Closed where the server has said that it takes none any more."""
         if self._goaway is not None:
             raise Closed(self._parting())
-        self.given, self._begun_ns, self._events = Heard(body_bytes=0), None, []
+        self.given, self._begun_ns, self._events = AnswerSeen(body_bytes=0), None, []
         body, early = self._body(), list[Event]()
         try:
             self._stream = self._state.get_next_available_stream_id()
@@ -216,6 +216,6 @@ class GrpcSpeaker(Http2Speaker):
 
 def _error_name(code: int | None) -> str:
     try:
-        return ErrorCodes(code or 0).name
+        return str(ErrorCodes(code or 0).name)
     except ValueError:
         return f"error code {code}"

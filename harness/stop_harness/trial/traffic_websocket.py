@@ -19,7 +19,7 @@ from wsproto.events import (
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from stop_harness.model import Exchange, TrafficClient
-from stop_harness.trial.traffic_wire import Closed, Heard, Wire
+from stop_harness.trial.traffic_wire import AnswerSeen, Closed, Wire
 
 PROTOCOLS_HEADER = "sec-websocket-protocol"
 
@@ -43,7 +43,7 @@ class WebSocketSpeaker:
         self._state = WSConnection(ConnectionType.CLIENT)
         self._events: list[Event] = []
         self._begun_ns: int | None = None
-        self.given = Heard()
+        self.given = AnswerSeen()
 
     async def prepare(self, wire: Wire) -> None:
         """The opening handshake. Raises ValueError where the server refuses it."""
@@ -61,7 +61,7 @@ class WebSocketSpeaker:
 
     async def ask(self, wire: Wire) -> None:
         """The message, if there is one: as text where it is UTF-8. What came before it is no answer to it."""
-        self.given, self._begun_ns = Heard(), None
+        self.given, self._begun_ns = AnswerSeen(), None
         if self._exchange.send is None:
             return
         self._take(wire.taken())
@@ -136,6 +136,7 @@ class WebSocketSpeaker:
 
     def _answer_to(self, event: Ping | CloseConnection) -> bytes:
         try:
-            return self._state.send(event.response())
+            data: bytes = self._state.send(event.response())
         except LocalProtocolError:  # both sides have closed
             return b""
+        return data

@@ -141,7 +141,7 @@ class Wire(asyncio.Protocol):
 
 
 @dataclass
-class Heard:
+class AnswerSeen:
     """What is known of the answer to the latest request: its `status`; the bytes of its `body` so far, None where they
     are not counted; whether it `ends_by_close` of its connection only; whether the server `keeps` the connection; the
     `grpc_status` at the end of a gRPC answer."""
@@ -156,7 +156,7 @@ class Heard:
 class Speaker(Protocol):
     """What a client says and when an answer is whole; one for each connection."""
 
-    given: Heard
+    given: AnswerSeen
 
     async def prepare(self, wire: Wire) -> None:
         """What comes before the request."""
@@ -198,7 +198,7 @@ class HttpSpeaker(PlainSpeaker):
         self._client = client
         self._state = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._beginning = b""
-        self.given = Heard()
+        self.given = AnswerSeen()
 
     async def prepare(self, wire: Wire) -> None:
         """HTTP needs no greeting."""
@@ -215,7 +215,7 @@ class HttpSpeaker(PlainSpeaker):
             headers.insert(0, ("Host", f"localhost:{client.port}"))
         if body is not None:
             headers.append(("Content-Length", str(len(body))))
-        state, self.given, self._beginning = self._state, Heard(body_bytes=0), b""
+        state, self.given, self._beginning = self._state, AnswerSeen(body_bytes=0), b""
         head = state.send(h11.Request(method=client.method, target=client.path, headers=headers)) or b""
         data = (state.send(h11.Data(data=body)) or b"") if body else b""
         await wire.send(head + data + (state.send(h11.EndOfMessage()) or b""))
@@ -272,7 +272,7 @@ class RawSpeaker(PlainSpeaker):
 
     def __init__(self, exchanges: tuple[Exchange, ...]) -> None:
         *self._greeting, self._request = exchanges or (Exchange(),)
-        self.given = Heard()
+        self.given = AnswerSeen()
 
     async def prepare(self, wire: Wire) -> None:
         """Every exchange but the last."""
