@@ -10,7 +10,7 @@ import pytest
 from stop_harness.engines.ecs.record import task_of
 from stop_harness.errors import ScenarioError
 from stop_harness.model import ContainerSettings, HealthCheck, Mount, MountKind, Ulimit
-from stop_harness.scenario import discovery, env_file, scenario_file
+from stop_harness.scenario import discovery, env_file, host_access, scenario_file
 from stop_harness.scenario.container_keys import KEYS, refusal
 from stop_harness.scenario.sections import SubjectSection
 
@@ -111,7 +111,7 @@ def test_every_key_of_the_table_is_one_of_scenario_files() -> None:
         ("labels: {stop-harness.run: x}", "labels: 'stop-harness.run' is not allowed; labels that begin with"),
         ("platform: linux/arm65", "platform: 'linux/arm65' is no platform of a container; did you mean linux/arm6"),
         ("platform: windows/amd64", "platform: 'windows/amd64' is no platform of a container"),
-        ("healthcheck: {interval: 1s}", "healthcheck: `test` is required; or `disable: true`"),
+        ("healthcheck: {}", "healthcheck: `test` is required, or `disable: true`, or times for the image's own check"),
         ("healthcheck: {test: [curl]}", "healthcheck: `test` begins with CMD, CMD-SHELL or NONE, not 'curl'"),
         ("healthcheck: {test: x, interval: 1}", "healthcheck.interval: 1 has no unit; write 1s or 1ms"),
         ("task_definition: x.json", "give exactly one of `image`, `build` and `task_definition`"),
@@ -219,3 +219,22 @@ def test_settings_become_members_of_a_container_definition() -> None:
     assert container["extraHosts"] == [{"hostname": "db", "ipAddress": "10.0.0.5"}]
     assert (container["dockerLabels"], container["cpu"], container["hostname"]) == ({"a": "b"}, 512, "w")
     assert container["dockerSecurityOptions"] == ["no-new-privileges"]
+
+
+def test_what_is_taken_of_the_machine_is_said() -> None:
+    """Rights, namespaces, capabilities and mounts; nothing for a container that has what all have."""
+    asked = scenario_file.parse(START + EVERYTHING, "/a/b.yaml").subject
+    assert list(host_access.of_subject(asked)) == [
+        "its container is privileged: it has every right on the engine's machine",
+        "its container sees the processes of the engine's machine",
+        "its container may read /a/conf of this machine, as /conf",
+    ]
+    few = scenario_file.parse(
+        START + "{image: a, network: host, cap_add: [KILL], volumes: ['.:/x', 'd:/d']}\n", "/a/b.yaml"
+    )
+    assert list(host_access.of_subject(few.subject)) == [
+        "its container sees the network of the engine's machine",
+        "its container has capabilities beyond the engine's default: KILL",
+        "its container may read and change /a of this machine, as /x",
+    ]
+    assert not list(host_access.of_subject(scenario_file.parse(START + "{image: a}\n").subject))

@@ -15,6 +15,7 @@ from stop_harness.model import Plan, Scenario, SkippedScenario
 from stop_harness.plan import trials as plan
 from stop_harness.run import open_engine, perform_trials
 from stop_harness.run.request import Listener, RunRequest
+from stop_harness.scenario.host_access import of_subject
 from stop_harness.trial import scheduler
 
 if TYPE_CHECKING:
@@ -106,8 +107,10 @@ def close(engine: Engine, hurry: Callable[[], bool]) -> tuple[str, ...]:
 
 
 def _say_host_access(request: RunRequest, listener: Listener) -> None:
-    """A task definition is somebody's file; what it takes of the machine is said before it does."""
+    """A scenario is somebody's file; what it takes of the machine is said before it does."""
     for item in request.scenarios:
+        for sentence in of_subject(item.subject):
+            listener.note(f"{item.name}: {sentence}")
         if item.subject.task is not None:
             document = json.loads(item.subject.task.document)
             for sentence in host_access(document["containerDefinitions"], host_paths(document)):
