@@ -259,6 +259,12 @@ FORKS_AT_THE_STOP = (
     "$|=1; $SIG{TERM}=sub{if(!fork){exec qw(sleep 100)} select(undef,undef,undef,0.2); exit 0}; "
     "print qq(ready\\n); sleep 1 while 1"
 )
+SIGNALS_THE_GROUP = "my $p=fork; if(!$p){setpgrp; exec @ARGV} $SIG{TERM}=sub{kill TERM=>-$p}; waitpid($p,0)"
+HAS_A_JOB = (
+    "$|=1; $SIG{TERM}=sub{$stop=1}; my $j=fork; if(!$j){exec qw(sh -c), q(sleep 2; echo finished)} "
+    "print qq(ready\n); select(undef,undef,undef,0.1) until $stop; waitpid($j,0); "
+    "print qq(job ended by signal ), $?&127, qq(\n); exit 0"
+)
 BY_ANOTHER = ", by another process of the container N ms before PID N exited"
 
 
@@ -294,9 +300,20 @@ CASES: dict[str, tuple[Subject, Outcome, tuple[str, ...] | None]] = {
         Outcome.LOSSY,
         ("perl (PID N)" + BY_ANOTHER,),
     ),
+    "a job ended by the group's signal": (
+        subject("perl", "-e", SIGNALS_THE_GROUP, "perl", "-e", HAS_A_JOB),
+        Outcome.LOSSY,
+        (),
+    ),
+    "a job that is waited for": (subject("perl", "-e", HAS_A_JOB), Outcome.GRACEFUL, ()),
     "killed at the stop timeout": (subject("sh", "-c", "echo ready; sleep 100; true"), Outcome.KILLED, None),
     "forked during the stop": (subject("perl", "-e", FORKS_AT_THE_STOP), Outcome.LOSSY, ("sleep (PID N)",)),
 }
+
+
+def scenario_name(name: str) -> str:
+    """Of a case."""
+    return re.sub("[^a-z0-9]+", "-", name.lower())
 
 
 def run(
@@ -306,7 +323,7 @@ def run(
     any_of = (Expectation(outcomes=(Outcome.GRACEFUL, Outcome.LOSSY, Outcome.KILLED)),)
     scenarios = tuple(
         Scenario(
-            name.replace(" ", "-").lower(),
+            scenario_name(name),
             asked,
             readiness=Readiness(log="^ready$", timeout_ns=60 * NS_PER_S),
             stop=StopPlan((4 * NS_PER_S,)),
@@ -318,8 +335,7 @@ def run(
     request = RunRequest(scenarios, "test", None, engine="docker", jobs=jobs, witness=witness)
     results = pipeline.run(request, Silence(), Interruption()).report.results
     return {
-        name: [result for result in results if result.observation.scenario == name.replace(" ", "-").lower()]
-        for name in cases
+        name: [result for result in results if result.observation.scenario == scenario_name(name)] for name in cases
     }
 
 
