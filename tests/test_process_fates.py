@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stop_harness.ecs import fates_document
 from stop_harness.evidence import log_hints, process_fates
 from stop_harness.evidence.process_fates import Grade
 from stop_harness.model import (
@@ -24,6 +26,8 @@ from stop_harness.model import (
     Subject,
     Verdict,
 )
+from stop_harness.renderers.sections import fates_text
+from stop_harness.renderers.sections.fates_text import FateTable
 from stop_harness.signals import NUMBERS, SIGTERM
 from stop_harness.verdict import judge
 from tests.parts import changed
@@ -349,3 +353,48 @@ def test_words_about_lost_children_are_told_from_words_about_the_stop(line: str,
     """Who received a signal is not who was ended by it."""
     text = f"started\n{line}\n"
     assert ((log_hints.lost(text) or log_hints.ended_by(text, SIGTERM)) == line) is tells
+
+
+@given(st.none() | st.lists(fates_of_all_kinds, max_size=4).map(tuple))
+def test_what_the_endpoint_tells_is_read_as_it_was(fates: Fates | None) -> None:
+    """Through JSON and back; what another version tells otherwise is nobody's evidence."""
+    told = json.loads(json.dumps(fates_document.as_json(fates)))
+    assert fates_document.of_json(told) == fates
+    assert fates_document.of_json([{"pid": 1, "unknown": 2}]) is None
+
+
+# ── The table ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def shown(*fates: ProcessFate, log: str = "") -> FateTable:
+    """As reports show it."""
+    seen = stopped(*fates, log=log)
+    found = fates_text.table(seen, judge.judge(seen, Scenario("a", Subject(image="any"))).facts)
+    assert found is not None
+    return found
+
+
+def test_the_table_is_a_tree_and_marks_the_loss() -> None:
+    """PID 1 first, each below its parent: what met the signal, who sent it, how it ended, and when."""
+    table = shown(TINI, SLEEP, JOB, APP, log="job ended with -15")
+    assert [row[:2] for row in table.rows] == [
+        ("1", "tini -g -- python3 app.py"),
+        ("7", "└ python3 app.py"),
+        ("8", "  └ sh -c 'sleep 4; echo done'"),
+        ("9", "    └ sleep 4"),
+    ]
+    assert table.rows[2][2:] == ("no", "SIGTERM by tini 0.00 ms", "SIGTERM, by default", "1.0 ms")
+    assert table.rows[0][3:] == ("SIGTERM", "exit code 0", "2.00 s")
+    assert (table.lost, table.left_out) == (frozenset({2}), 0)
+
+
+@given(st.lists(fates_of_all_kinds, min_size=1, max_size=6).map(tuple))
+def test_every_process_has_its_row(fates: Fates) -> None:
+    """Also where parents are missing, go round in a circle, or a pid was used twice."""
+    assert len(shown(*fates).rows) == len(fates)
+
+
+def test_without_the_kernel_s_record_there_is_no_table() -> None:
+    """No row is made up."""
+    seen = changed(stopped(TINI), fates=None)
+    assert fates_text.table(seen, judge.judge(seen, Scenario("a", Subject(image="any"))).facts) is None

@@ -23,6 +23,7 @@ from stop_harness.wording import one_line, timeout
 HEADS = ("PID", "process", "handler", "was sent", "ended by", "after")
 TITLE = "Who ended how"
 
+LATEST_STAMP_NS = 10 * NS_PER_MS
 MOST_ROWS = 30
 MOST_SIGNALS = 3
 """Signals of one process that are told one by one."""
@@ -50,7 +51,9 @@ def table(seen: Observation, facts: StopFacts) -> FateTable | None:
     fates = process_fates.fates_of(seen)
     if not fates:
         return None
-    begun_ns = process_fates.begun_ns(seen, facts.shutdown_duration_ns)
+    # An engine's own stamps may be a tenth of a second late: then only the distance to PID 1's end is known.
+    exact = (facts.duration_error_ns or 0) <= LATEST_STAMP_NS
+    begun_ns = process_fates.begun_ns(seen, facts.shutdown_duration_ns if exact else None)
     losers = {(lost.process.pid, lost.process.host_pid) for lost in process_fates.lost_work(seen)}
     ordered = _in_tree(fates)
     shown = ordered[:MOST_ROWS]
@@ -170,12 +173,17 @@ def _ended(fate: ProcessFate, seen: Observation) -> str:
 
 
 def _after(to_end_ns: int | None, begun_ns: int | None) -> str:
-    """A moment, from the stop signal on: `0.4 ms`, `2.01 s`."""
-    if to_end_ns is None or begun_ns is None:
+    """A moment, from the stop signal on: `0.4 ms`, `2.01 s`; where that is not known exactly, `0.4 ms before PID 1`."""
+    if to_end_ns is None:
         return ""
-    after_ns = max(0, begun_ns - to_end_ns)
-    if after_ns < NS_PER_MS:
-        return f"{after_ns / NS_PER_MS:.2f} ms"
-    if after_ns < 100 * NS_PER_MS:
-        return f"{after_ns / NS_PER_MS:.1f} ms"
-    return f"{after_ns / NS_PER_S:.2f} s"
+    if begun_ns is None:
+        return f"{_time(to_end_ns)} before PID 1" if to_end_ns else ""
+    return _time(max(0, begun_ns - to_end_ns))
+
+
+def _time(duration_ns: int) -> str:
+    if duration_ns < NS_PER_MS:
+        return f"{duration_ns / NS_PER_MS:.2f} ms"
+    if duration_ns < 100 * NS_PER_MS:
+        return f"{duration_ns / NS_PER_MS:.1f} ms"
+    return f"{duration_ns / NS_PER_S:.2f} s"
