@@ -34,6 +34,7 @@ from stop_harness.model import (
     Request,
     RequestFate,
     Scenario,
+    StopPlan,
     Subject,
     TrafficKind,
     TrafficRecord,
@@ -42,11 +43,15 @@ from stop_harness.model import (
 )
 from stop_harness.renderers import html, junit, markdown, sarif, terminal
 from stop_harness.renderers.results import results_json
+from stop_harness.run import pipeline
+from stop_harness.run.request import RunRequest
 from stop_harness.verdict import judge
 from tests import process_tables as recorded
 from tests.parts import changed
 from tests.process_tables import Table, table
 from tests.strategies import DOCKER
+from tests.test_docker import BASE_IMAGE
+from tests.test_pipeline import Heard
 from tests.test_remedies import simulated
 
 PLAIN = Scenario("a", Subject(image="a"))
@@ -280,6 +285,17 @@ def test_a_partial_improvement_is_shown_in_every_format(format_name: str) -> Non
     assert ("helps in part" in text) or format_name == "results.json"
 
 
+def test_a_stop_that_is_not_bad_each_time_is_repeated_as_it_was() -> None:
+    """Work that is lost by chance is not lost in most stops: a try without a loss shows nothing."""
+    lost = stop(PYTHON, code=0, after_s=0.1, lost_processes=("tee (PID 7)",))
+    graceful = stop(PYTHON, code=0, after_s=0.1)
+    made = RemedyTrial("a", "a@10s#1", SIGINT, stop(PYTHON, "SIGINT", 0, 0.1), None, (graceful, lost, graceful))
+    found = effects.judged(made, bad(lost))
+    assert found.effect is RemedyEffect.UNPROVED
+    assert found.note.startswith("2 of 4 such stops were graceful without a change")
+    assert effects.judged(replace(made, unchanged=(lost, lost)), bad(lost)).effect is RemedyEffect.CURES
+
+
 # ── What is tried ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -411,3 +427,89 @@ def test_a_traceback_is_known_by_its_last_line() -> None:
         log_hints.fault("Traceback (most recent call last):\n  File 'a.py', line 1\nOSError: gone\nbye")
         == "OSError: gone"
     )
+
+
+# ── On real containers ───────────────────────────────────────────────────────────────────────────────────────────────
+
+FLUSHES = """
+import hashlib, signal, time
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+print("ready", flush=True)
+while not stopped: time.sleep(0.05)
+begun = time.monotonic()
+while time.monotonic() - begun < 2: hashlib.sha256(b"x" * 10000).digest()
+"""
+LOCKED = """
+import signal, threading
+lock, held = threading.Lock(), threading.Lock()
+held.acquire()
+threading.Thread(target=held.acquire).start()
+def stop(*_):
+    lock.acquire()
+signal.signal(signal.SIGTERM, stop)
+lock.acquire()
+print("ready", flush=True)
+while True: sum(range(10000))
+"""
+DRAINS = """
+import signal, time
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+print("ready", flush=True)
+while not stopped: time.sleep(0.05)
+"""
+FILES = {
+    "flushes.py": FLUSHES,
+    "locked.py": LOCKED,
+    "drains.py": DRAINS,
+    "loops.sh": "echo ready; while true; do echo job; sleep 7; done",
+    "wrapped.sh": "flock /tmp/lock python3 -u /drains.py; true",
+    "Dockerfile": f"FROM {BASE_IMAGE}\nCOPY *.py *.sh /\n",
+}
+REAL = {
+    "flushes": (("python3", "-u", "/flushes.py"), 1, "grace-too-short"),
+    "locked": (("python3", "-u", "/locked.py"), 3, "handler-hangs"),
+    "loops": (("bash", "/loops.sh"), 8, "pid1-no-handler"),
+    "wrapped": (("bash", "/wrapped.sh"), 3, "shell-not-forwarding"),
+}
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """Four subjects, stopped and tried in one run."""
+    folder = tmp_path_factory.mktemp("real")
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    scenarios = tuple(
+        Scenario(
+            name,
+            Subject(build_directory=str(folder), entrypoint=(), command=words),
+            readiness=Readiness(log="^ready$"),
+            stop=StopPlan((timeout_s * NS_PER_S,)),
+        )
+        for name, (words, timeout_s, _) in REAL.items()
+    )
+    heard = Heard()
+    request = RunRequest(scenarios, "cures", None, engine="docker", try_fixes=True)
+    return pipeline.run(request, heard, heard.interruption).report
+
+
+@pytest.mark.docker
+@pytest.mark.long
+@pytest.mark.parametrize("name", REAL)
+def test_the_cause_of_a_real_stop_is_found(real: Report, name: str) -> None:
+    """Work, a deadlock, a loop in a script, and a program below a shell and flock."""
+    (result,) = real.of_scenario(name)
+    assert result.verdict.cause is not None
+    assert result.verdict.cause.id == REAL[name][2], result.verdict.cause.evidence
+
+
+@pytest.mark.docker
+@pytest.mark.long
+@pytest.mark.parametrize("name", REAL)
+def test_only_what_cures_a_real_stop_is_called_a_cure(real: Report, name: str) -> None:
+    """More time for what works, the program itself below a wrapper, and nothing for a deadlock and for a loop."""
+    cures = {item.remedy.kinds for item in real.remedies if item.scenario == name and item.effect is RemedyEffect.CURES}
+    wanted = {"flushes": {(RemedyKind.STOP_TIMEOUT,)}, "wrapped": {(RemedyKind.EXEC_FORM,)}}
+    assert cures == wanted.get(name, set())

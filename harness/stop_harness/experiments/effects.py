@@ -171,7 +171,7 @@ def _effect(tried: RemedyTrial, made: Verdict, stop: BadStop) -> tuple[RemedyEff
         (RemedyEffect.UNPROVED, _other_service(tried, scenario, bad)),
         (RemedyEffect.UNPROVED, _ended_by_signal(seen, bad)),
         (RemedyEffect.UNPROVED, _was_idle(seen, bad)),
-        (RemedyEffect.UNPROVED, _by_chance(stop)),
+        (RemedyEffect.UNPROVED, _by_chance(tried, stop)),
     ):
         if doubt:
             return effect, (doubt,)
@@ -325,10 +325,14 @@ def _was_idle(seen: Observation, bad: TrialResult) -> str:
     return f"nothing was in flight at this stop, and {count} requests were at the bad one"
 
 
-def _by_chance(stop: BadStop) -> str:
-    if not stop.graceful:
+def _by_chance(tried: RemedyTrial, stop: BadStop) -> str:
+    """The stop is not bad each time."""
+    outcomes = [judge.judge(seen, stop.scenario).outcome for seen in tried.unchanged]
+    graceful = stop.graceful + outcomes.count(Outcome.GRACEFUL)
+    measured = stop.measured + sum(outcome is not Outcome.INCONCLUSIVE for outcome in outcomes)
+    if not graceful:
         return ""
-    return f"{stop.graceful} of {stop.measured} such stops were graceful without a change, so one more shows nothing"
+    return f"{graceful} of {measured} such stops were graceful without a change, so one more shows nothing"
 
 
 # ── What is said beside ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -247,6 +247,9 @@ class RemedyTrial:
 
     `control`: the same subject with the remedy, left alone for at least as long as the stop took, and only then
     stopped. None: none was needed, the run ended before, or the record is of a version that made none.
+
+    `unchanged`: the bad stop repeated as it was, for one that the engine's SIGKILL did not end: whether it is bad each
+    time.
     """
 
     scenario: str
@@ -254,6 +257,7 @@ class RemedyTrial:
     remedy: Remedy
     observation: Observation
     control: Observation | None = None
+    unchanged: tuple[Observation, ...] = ()
 
 
 class RemedyEffect(StrEnum):
