@@ -276,6 +276,15 @@ def test_an_error_after_a_second_signal_is_a_loss(changes: dict[str, object], ou
         assert verdict.cause.id == "second-signal"
 
 
+def test_an_idle_worker_that_leaves_at_once_lost_nothing_by_a_second_signal() -> None:
+    """A pool's worker gets one from the group and one from its master, and is gone within milliseconds."""
+    worker = fate(8, 7, "pool worker", exit_code=1, signals=TWICE, end_ns=TOOK_NS - 7 * NS_PER_MS)
+    verdict = judged(TINI, APP, worker)
+    assert (verdict.outcome, verdict.findings[0].rule) == (Outcome.GRACEFUL, "ended-by-default")
+    assert judged(TINI, APP, replace(worker, served=1)).outcome is Outcome.LOSSY
+    assert judged(TINI, APP, replace(worker, end_ns=NS_PER_S)).outcome is Outcome.LOSSY
+
+
 def test_a_fault_of_a_worker_is_a_loss() -> None:
     """PID 1 exits with 0 all the same. What somebody sent is no fault of its own."""
     worker = fate(8, 7, "worker", exit_code=None, exit_signal=NUMBERS["SEGV"], end_ns=NS_PER_S)

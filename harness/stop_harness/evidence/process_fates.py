@@ -41,6 +41,9 @@ BUSY_SHARE = 0.2
 SPRAY_NS = 20 * NS_PER_MS
 """`kill 0` reaches the sender and the others of its group within one system call."""
 
+PROMPT_NS = 50 * NS_PER_MS
+"""From its first signal to its end: a program that does something in between takes longer."""
+
 TIMED = ("nanosleep",)
 FOR_A_CHILD = "do_wait"
 BLOCKED_ON_PEER = ("sk_wait_data", "wait_woken", "tcp_recvmsg", "inet_stream_connect")
@@ -374,7 +377,10 @@ def _ended_by_second(scene: _Scene) -> Iterator[LostWork]:
         how = f"{named(fate)}, which handles the stop signal, was ended {end} after a second signal"
         why = f"{signals.name(first.number)}{_by(first)}, then {signals.name(second.number)}{_by(second)}"
         why += f" {apart_ms} ms later"
-        yield LostWork(End.BY_SECOND, fate, scene.parent(fate), Grade.LOST, how, why)
+        # One that waited for something to do, and is gone at once, had nothing to finish.
+        prompt = first.to_end_ns - fate.end_ns < PROMPT_NS
+        grade = Grade.HINT if prompt and _idle(fate) else Grade.LOST
+        yield LostWork(End.BY_SECOND, fate, scene.parent(fate), grade, how, why)
 
 
 def _from_several(sent: list[ReceivedSignal], fate: ProcessFate) -> bool:

@@ -90,7 +90,7 @@ RULES = {
         Rule(
             "ended-by-default",
             Severity.WARNING,
-            "No process is ended by a signal that was meant for others.",
+            "No process is ended by a signal that was meant for others, or by a second one.",
             "It may have been at work, though little speaks for it: it had an open connection, or was in a timed sleep "
             "that nobody waited for.",
             "signal(7)",
