@@ -95,6 +95,10 @@ class Server:
         """Real time."""
         self.stopping.wait(duration_ns / NS_PER_S)
 
+    def listens_at(self) -> tuple[str, ...]:
+        """Where nobody connects from."""
+        return ("127.0.0.1:9", "0.0.0.0:10")
+
     def is_running(self) -> bool:
         """Until it is stopped."""
         return self._running
@@ -510,7 +514,8 @@ def test_nobody_listens(kind: TrafficKind) -> None:
     """The trial is not silently without traffic: the port and the error are named."""
     server, port = Server(answering), closed_port()
     message = refused(server, TrafficClient(kind, port, exchanges=(Exchange(b"a", b"b"),)))
-    assert f"traffic to port {port} failed before the stop: connection refused" in message
+    why = f"traffic to port {port} failed before the stop: connection refused; nobody listens at that port, but at "
+    assert f"{why}127.0.0.1:9, 0.0.0.0:10" in message
 
 
 def test_a_subject_that_has_left_is_left_to_the_record() -> None:

@@ -80,6 +80,26 @@ def waited(timeout_ns: int, what: str) -> str:
     return f"not ready after {timeout_ns / NS_PER_S:g} s: waited for {what}"
 
 
+LOOPBACK = ("127.", "[::1]")
+"""How addresses begin that are reached from the same network namespace only."""
+
+
+def where_it_listens(port: int, addresses: tuple[str, ...] | None) -> str:
+    """`; it listens on 127.0.0.1:7000 only, …`, for a port that was not reached; empty where nobody knows."""
+    if addresses is None:
+        return ""
+    here = [address for address in addresses if address.rpartition(":")[2] == str(port)]
+    if here and all(address.startswith(LOOPBACK) for address in here):
+        return (
+            f"; it listens on {' and '.join(here)} only, which is reached from inside its network namespace alone: let "
+            "it listen on 0.0.0.0, or run stop-harness as root on the engine's machine"
+        )
+    if here:
+        return f"; it listens on {' and '.join(here)}"
+    others = f", but at {', '.join(addresses)}" if addresses else ""
+    return f"; nobody listens at that port{others}"
+
+
 @dataclass(frozen=True)
 class ReadySigns:
     """What is declared about a subject that tells when it is ready: by its image, Compose file or task definition.
@@ -115,6 +135,9 @@ class RunningSubject(Protocol):
     def listening(self, declared: tuple[int, ...]) -> frozenset[int]:
         """TCP ports at which it listens: all that the kernel shows, or, where that is out of reach, those of `declared`
         that accept a connection. Raises nothing: what cannot be seen is left out."""
+
+    def listens_at(self) -> tuple[str, ...] | None:
+        """Addresses with ports at which somebody listens there, for messages; None where that cannot be seen."""
 
     def takes_stop_signal(self) -> bool:
         """Whether somebody would take the stop signal now, of a task in each container; also where that cannot be

@@ -174,6 +174,10 @@ class SimulatedSubject:
         since_ns = self._script.listens_after_ns
         return frozenset(self._script.ports if since_ns is not None and self._now_ns >= since_ns else ())
 
+    def listens_at(self) -> tuple[str, ...] | None:
+        """There is no network."""
+        return None
+
     def takes_stop_signal(self) -> bool:
         """By the process table."""
         return start_up.takes(self.processes(), self.stop_signal)

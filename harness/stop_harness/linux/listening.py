@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterable
+from ipaddress import ip_address
 
 from stop_harness.linux import proc
 
@@ -12,6 +14,24 @@ LISTEN = "0A"
 
 RESOLVER = "0B00007F"
 """127.0.0.11 as /proc/net/tcp has it: Docker's name server, which listens in containers and is none of theirs."""
+
+
+def addresses(tables: str) -> tuple[str, ...]:
+    """`127.0.0.1:7000`, `[::]:80` and so on, of all that listens by the text of /proc/net/tcp and tcp6, by port."""
+    found = set()
+    for fields in (line.split() for line in tables.splitlines()):
+        if len(fields) > 9 and fields[3] == LISTEN and not fields[1].startswith(RESOLVER):
+            host, _, port = fields[1].partition(":")
+            # Words of 32 bits, each in the byte order of the machine, as a printed number.
+            words = [int(host[start : start + 8], 16) for start in range(0, len(host), 8)]
+            address = ip_address(b"".join(struct.pack("=I", word) for word in words))
+            found.add((int(port, 16), f"[{address}]" if address.version == 6 else str(address)))
+    return tuple(f"{host}:{port}" for port, host in sorted(found))
+
+
+def addresses_of(pid: int) -> tuple[str, ...]:
+    """The same of the network namespace of a process."""
+    return addresses("".join(proc.text_of(pid, f"net/{name}") for name in ("tcp", "tcp6")))
 
 
 def ports(pid_one: int, pids: Iterable[int]) -> frozenset[int] | None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Any
 
-from stop_harness.engines.interface import RunningSubject, SubjectFailed
+from stop_harness.engines.interface import RunningSubject, SubjectFailed, where_it_listens
 from stop_harness.model import MissingTraffic, Problem, ProblemKind, Request, TrafficClient, TrafficKind, Vantage
 from stop_harness.trial.traffic_clients import Client, Stage
 from stop_harness.trial.traffic_wire import Wire
@@ -110,7 +110,9 @@ class Flow:
             clients = [client for client in self._clients if client.spec is spec]
             if clients and all(client.blocked for client in clients) and self._subject.is_running():
                 obstacle = next((client.obstacle for client in clients if client.obstacle), "no answer")
-                text = f"{spec.kind.replace('_', '-')} traffic to port {spec.port} failed before the stop: {obstacle}"
+                where = where_it_listens(spec.port, self._subject.listens_at()) if _unreached(clients) else ""
+                kind = spec.kind.replace("_", "-")
+                text = f"{kind} traffic to port {spec.port} failed before the stop: {obstacle}{where}"
                 raise SubjectFailed(Problem(ProblemKind.NOT_READY, text))
 
     # ── On the event loop ────────────────────────────────────────────────────────────────────────────────────────────
@@ -179,6 +181,11 @@ class Flow:
         except BaseException:
             connection.close()
             raise
+
+
+def _unreached(clients: list[Client]) -> bool:
+    """Whether none of them came as far as an answer."""
+    return all(client.obstacle in {None, "connection refused", "reset by the peer"} for client in clients)
 
 
 _Found = list[tuple[Client, tuple[Request, ...]]]

@@ -9,6 +9,7 @@ from stop_harness.engines.docker.host import DockerHost
 if TYPE_CHECKING:
     import docker
 
+    from stop_harness.engines.docker.inside import Inside
     from stop_harness.engines.docker.places import Places
 
 
@@ -23,6 +24,8 @@ class Reached:
     def __init__(self, wrapped: Any, client: docker.DockerClient, host: DockerHost, address: str | None) -> None:
         self._wrapped, self._client, self._host, self.address = wrapped, client, host, address
         self._places: Places | None = None
+        self.inside: Inside | None = None
+        """Where what listens on 127.0.0.1 only is reached; None where that is not on this machine."""
 
     def get_container_host_ip(self) -> str:
         """Where its ports are."""

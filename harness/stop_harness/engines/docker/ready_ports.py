@@ -16,6 +16,8 @@ from stop_harness.model import Readiness
 if TYPE_CHECKING:
     from testcontainers.core.waiting_utils import WaitStrategy, WaitStrategyTarget
 
+    from stop_harness.engines.docker.inside import Inside
+
 POLL_S = 0.01
 """Between two looks."""
 
@@ -33,7 +35,7 @@ def strategies(readiness: Readiness, *, published: bool) -> list[tuple[str, Wait
     """(what is waited for, how) for each condition but that of the log; see `ready.strategies`."""
     result: list[tuple[str, WaitStrategy]] = []
     if readiness.tcp_port is not None:
-        port = PublishedPortWait(readiness.tcp_port) if published else PortWaitStrategy(readiness.tcp_port)
+        port = PublishedPortWait(readiness.tcp_port) if published else LocalPortWait(readiness.tcp_port)
         result.append((f"TCP port {readiness.tcp_port}", port))
     if readiness.http_port is not None:
         http_wait = HttpWait(readiness.http_port, readiness.http_path)
@@ -43,6 +45,37 @@ def strategies(readiness: Readiness, *, published: bool) -> list[tuple[str, Wait
     for _, strategy in result:
         strategy.with_poll_interval(POLL_S)
     return result
+
+
+class LocalPortWait(PortWaitStrategy):
+    """A port of a container on this machine: at its address, else at the 127.0.0.1 of its network namespace."""
+
+    def wait_until_ready(self, container: WaitStrategyTarget) -> None:
+        """Return when somebody accepts; TimeoutError when the time is up."""
+        deadline = time.monotonic() + self._startup_timeout
+        address = (container.get_container_host_ip(), int(container.get_exposed_port(self._port)))
+        inside: Inside | None = getattr(container, "inside", None)
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(address, timeout=1).close()
+            except ConnectionRefusedError:
+                if _accepts(inside, self._port):
+                    return
+            except OSError:
+                pass  # the container has no address any more
+            else:
+                return
+            time.sleep(self._poll_interval)
+        raise TimeoutError
+
+
+def _accepts(inside: Inside | None, port: int) -> bool:
+    try:
+        if inside is not None:
+            inside.connect(port, 1).close()
+    except OSError:
+        return False
+    return inside is not None
 
 
 class PublishedPortWait(PortWaitStrategy):
@@ -72,6 +105,12 @@ class HttpWait(HttpWaitStrategy):
     def __init__(self, port: int, path: str) -> None:
         super().__init__(port, path)
         self.for_status_code_matching(lambda status: status < 400)
+        self._inside: Inside | None = None
+
+    def wait_until_ready(self, container: WaitStrategyTarget) -> None:
+        """Return when the answer is one; TimeoutError when the time is up."""
+        self._inside = getattr(container, "inside", None)
+        super().wait_until_ready(container)
 
     def _try_http_request(self, url: str, headers: dict[str, str], ssl_context: Any) -> bool:
         try:
@@ -79,5 +118,18 @@ class HttpWait(HttpWaitStrategy):
                 return True
         except urllib.error.HTTPError as error:  # also what is neither a success nor a redirection that can be followed
             return error.code < 400
+        except (OSError, http.client.HTTPException) as error:
+            refused = isinstance(getattr(error, "reason", error), ConnectionRefusedError)
+            return refused and self._inside is not None and self._answers(self._inside)
+
+    def _answers(self, inside: Inside) -> bool:
+        """The same from inside; a redirection is an answer."""
+        connection = http.client.HTTPConnection("localhost", self._port, timeout=HTTP_ANSWER_S)
+        try:
+            connection.sock = inside.connect(self._port, HTTP_ANSWER_S)
+            connection.request("GET", self._path)
+            return connection.getresponse().status < 400
         except (OSError, http.client.HTTPException):
             return False
+        finally:
+            connection.close()

@@ -29,15 +29,16 @@ from stop_harness.engines.docker.container import ContainerLife, LogLimits
 from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.host_processes import PidOne
+from stop_harness.engines.docker.inside import Inside
 from stop_harness.engines.docker.reached import Reached
 from stop_harness.engines.docker.reading import State
 from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
 from stop_harness.engines.docker.settings import volume_name
 from stop_harness.engines.docker.starting import creation
-from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited
+from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited, where_it_listens
 from stop_harness.errors import EngineError
 from stop_harness.evidence import start_up
-from stop_harness.linux import at_work
+from stop_harness.linux import at_work, listening
 from stop_harness.linux.signal_trace import SignalTrace
 from stop_harness.linux.silent_kills import Watches
 from stop_harness.model import (
@@ -137,6 +138,7 @@ class DockerSubject:
         self._pid_one, self._health_checked = state.pid, state.checks_health
         if self._host.same_kernel and not self._host.podman:
             self._local_pid_one = PidOne.of(self._pid_one, life.id)
+            self._reached.inside = Inside(self._local_pid_one) if self._local_pid_one is not None else None
         self.stop_signal = state.stop_signal or signals.SIGTERM
         asked = self._trial.scenario.stop.signal is not None
         self.stop_signal_source = "scenario" if asked else "image" if state.stop_signal else "default"
@@ -190,7 +192,9 @@ class DockerSubject:
                     self._raise_if_gone()
                     raise CallFailed(self._host.url, f"waiting for {what}", error) from None
                 if time.monotonic() >= deadline:
-                    raise not_ready(waited(readiness.timeout_ns, what), {"": self.logs()})
+                    port = {"TCP": readiness.tcp_port, "HTTP": readiness.http_port}.get(what.split()[0])
+                    where = where_it_listens(port, self.listens_at()) if port is not None else ""
+                    raise not_ready(waited(readiness.timeout_ns, what) + where, {"": self.logs()})
 
     def ready_signs(self) -> ReadySigns:
         """What the engine has on record: of the image, with what the scenario sets in its place."""
@@ -221,6 +225,23 @@ class DockerSubject:
         with contextlib.suppress(EngineError, docker.errors.DockerException):
             return self._calls.run("the declared ports", signs.accepting, reached, declared)
         return frozenset()
+
+    def listens_at(self) -> tuple[str, ...] | None:
+        """By /proc where the container is on this machine, else by a command in it; images without `cat` keep it."""
+        if self._trial.scenario.subject.settings.network == "host":  # everybody listens there
+            return None
+        if self._local_pid_one is not None:
+            return listening.addresses_of(self._local_pid_one.pid)
+
+        def read() -> bytes:
+            created = self._api.exec_create(self.container_id, ["cat", "/proc/net/tcp", "/proc/net/tcp6"])
+            told = self._api.exec_start(created["Id"])
+            return bytes(told) if b"local_address" in told else b""
+
+        with contextlib.suppress(EngineError, *READING_ERRORS, *ENGINE_ERRORS):
+            told = self._calls.run("where it listens", read)
+            return listening.addresses(told.decode(errors="replace")) if told else None
+        return None
 
     def takes_stop_signal(self) -> bool:
         """By the process table."""
@@ -264,7 +285,12 @@ class DockerSubject:
             except (docker.errors.DockerException, EngineError) as error:
                 raise OSError(f"where port {port} is published cannot be told: {in_one_line(error)}") from None
         vantage = Vantage.CONTAINER_ADDRESS if self._reached.address else Vantage.PUBLISHED_PORT
-        return socket.create_connection(self._addresses[port], timeout=timeout_s), vantage
+        try:
+            return socket.create_connection(self._addresses[port], timeout=timeout_s), vantage
+        except ConnectionRefusedError:  # what listens on 127.0.0.1 only, refuses everybody from outside
+            if self._reached.inside is None:
+                raise
+            return self._reached.inside.connect(port, timeout_s), Vantage.NETWORK_NAMESPACE
 
     @staticmethod
     def _address_of(reached: Reached, port: int) -> tuple[str, int]:

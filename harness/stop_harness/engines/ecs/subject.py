@@ -123,6 +123,10 @@ class EcsSubject:
         """Those that accept a connection where they are published."""
         return frozenset(port for port in declared if accepts(binding(self._newest(), port)))
 
+    def listens_at(self) -> tuple[str, ...] | None:
+        """Nobody can look into a task."""
+        return None
+
     def takes_stop_signal(self) -> bool:
         """Where our own endpoint shows the processes of its containers."""
         tables, known = self._looks.tables(), self._stop_signals()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stop_harness import signals
-from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited
+from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited, where_it_listens
 from stop_harness.engines.process import fates
 from stop_harness.engines.process.client import ShimProcess
 from stop_harness.engines.process.connect import connect
@@ -99,7 +99,11 @@ class ProcessSubject:
         if reply["exited"]:
             raise SubjectFailed(None, self.record().stop.exit_code)
         if reply["waiting"]:
-            raise not_ready(waited(timeout_ns, " and ".join(reply["waiting"])), {"": self.logs()})
+            what = waited(timeout_ns, " and ".join(reply["waiting"]))
+            port = self._readiness.tcp_port or self._readiness.http_port
+            unreached = port is not None and any("port" in condition for condition in reply["waiting"])
+            where = where_it_listens(port, self.listens_at()) if port is not None and unreached else ""
+            raise not_ready(what + where, {"": self.logs()})
 
     def ready_signs(self) -> ReadySigns:
         """What its Dockerfile and its scenario declare."""
@@ -118,6 +122,11 @@ class ProcessSubject:
         """By /proc: on a network that others share a connection would not tell whose port it is."""
         pid = self._shim.subject
         return frozenset() if pid is None else listening.ports(pid, proc.living([pid])) or frozenset()
+
+    def listens_at(self) -> tuple[str, ...] | None:
+        """By /proc, in a network of its own; another one is full of others."""
+        pid = self._shim.subject
+        return listening.addresses_of(pid) if pid is not None and self._shim.sockets else None
 
     def takes_stop_signal(self) -> bool:
         """By the process table."""
