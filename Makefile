@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 4
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS)
 
-.PHONY: help run test test-all test-bounds lock test-fast test-faults test-known-stops test-engines lint format docs known-stops benchmark accuracy witness base-image example clean
+.PHONY: help run test test-all test-bounds lock test-fast test-faults test-known-stops test-engines lint format docs known-stops field-guide benchmark accuracy witness base-image example clean
 
 help:
 	@echo "make run         set up .venv, run the shipped scenarios, write a report"
@@ -21,6 +21,7 @@ help:
 	@echo "make lint        ruff, mypy --strict, the import contracts of pyproject.toml, and bandit"
 	@echo "make docs        write the generated parts of docs/ again"
 	@echo "make known-stops  stop those images and write docs/known-stops.md and the README's line again"
+	@echo "make field-guide stop the servers and samples of field-guide/ and write their figures and docs/field-guide.md again"
 	@echo "make example     write reports/example again from the shipped scenarios"
 	@echo "make witness     compile the witness for both machines again; its bytes must not change unless its source did"
 	@echo "make base-image  make a base image from Debian's packages (needs mmdebstrap and Docker, no registry)"
@@ -73,6 +74,10 @@ docs: $(VENV)/.installed-dev
 
 known-stops: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.known_stops --write --under-load 3
+
+field-guide: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.field_guide $(FIELD_GUIDE_ARGS)
+	@$(BIN)/python docs/generate.py
 
 example: $(VENV)/.installed
 	@$(BIN)/python docs/make_example.py

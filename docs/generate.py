@@ -6,6 +6,7 @@ python docs/generate.py --check    exit with 1 if one of them is stale, and say 
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Iterable
@@ -172,7 +173,8 @@ An *error* decides an [outcome or a status](outcomes.md), a *warning* deserves a
 ## Causes
 
 Why a stop was not graceful, where the evidence tells. One that it does not tell is `unknown`. *Tried* says which
-changes `--try-fixes` tries against it, the likeliest first; `everything` also for a cause that is not known.
+changes `--try-fixes` tries against it, the likeliest first; `everything` also for a cause that is not known. What to do
+about each, for the programs that are seen in the container: [field guide](field-guide.md).
 
 {causes}
 """
@@ -327,10 +329,21 @@ def documents() -> dict[Path, str]:
         DOCS / "outcomes.md": outcomes(),
         DOCS / "rules.md": rules(),
         DOCS / "settings.md": container_settings(),
+        DOCS / "field-guide.md": _field_guide(),
     }
     for name, schema in schemas().items():
         texts[DOCS / name] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     return texts
+
+
+def _field_guide() -> str:
+    """By the module beside this one, which is no package."""
+    found = importlib.util.spec_from_file_location("field_guide", DOCS / "field_guide.py")
+    if found is None or found.loader is None:
+        raise FileNotFoundError(DOCS / "field_guide.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return str(module.page())
 
 
 def stale() -> list[str]:

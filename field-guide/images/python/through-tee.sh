@@ -1,0 +1,2 @@
+#!/bin/bash
+/guide/worker.py | tee -a /var/log/app.log

@@ -1,0 +1,3 @@
+#!/bin/sh
+/guide/worker.py
+echo over

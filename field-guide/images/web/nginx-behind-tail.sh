@@ -1,0 +1,3 @@
+#!/bin/sh
+nginx -c /guide/nginx.conf
+tail -f /var/log/nginx/access.log

@@ -1,0 +1,2 @@
+#!/bin/sh
+exec nginx -c /guide/nginx.conf -g 'daemon off;'
