@@ -238,6 +238,8 @@ def test_a_shell_s_own_sleep_is_no_loss_to_sigkill_either() -> None:
         return judge.judge(seen, Scenario("a", Subject(image="any"))).outcome
 
     assert outcome(shell, sleep) is Outcome.GRACEFUL
+    assert shown(shell, sleep, killed=("sleep (PID 8)",)).lost == frozenset()
+    assert shown(shell, sleep, copy, killed=("sleep (PID 8)", "start.sh (PID 9)")).lost == {1, 2}
     assert outcome(shell, sleep, copy) is Outcome.LOSSY
     assert outcome(fate(1, 0, "python3 app.py", end_ns=0), sleep) is Outcome.LOSSY
     assert outcome(shell, sleep, fates_complete=False) is Outcome.LOSSY
@@ -375,9 +377,9 @@ def test_what_the_endpoint_tells_is_read_as_it_was(fates: Fates | None) -> None:
 # ── The table ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def shown(*fates: ProcessFate, log: str = "") -> FateTable:
+def shown(*fates: ProcessFate, log: str = "", killed: tuple[str, ...] = ()) -> FateTable:
     """As reports show it."""
-    seen = stopped(*fates, log=log)
+    seen = changed(stopped(*fates, log=log), lost_processes=killed)
     found = fates_text.table(seen, judge.judge(seen, Scenario("a", Subject(image="any"))).facts)
     assert found is not None
     return found

@@ -55,12 +55,14 @@ def table(seen: Observation, facts: StopFacts) -> FateTable | None:
     exact = (facts.duration_error_ns or 0) <= LATEST_STAMP_NS
     begun_ns = process_fates.begun_ns(seen, facts.shutdown_duration_ns if exact else None)
     losers = {(lost.process.pid, lost.process.host_pid) for lost in process_fates.lost_work(seen)}
+    # A shell's own `sleep` is marked as little as it is a loss.
+    killed = process_fates.silently_killed(seen) or seen.record.lost_processes is None
     ordered = _in_tree(fates)
     shown = ordered[:MOST_ROWS]
     lost = frozenset(
         number
         for number, (fate, _) in enumerate(shown)
-        if (fate.pid, fate.host_pid) in losers or (fate.exit_signal == signals.SIGKILL and number > 0)
+        if (fate.pid, fate.host_pid) in losers or (fate.exit_signal == signals.SIGKILL and number > 0 and killed)
     )
     count = seen.record.fate_count or len(fates)
     return FateTable(tuple(_row(fate, depth, begun_ns, seen) for fate, depth in shown), lost, count - len(shown))
