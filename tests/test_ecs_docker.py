@@ -414,3 +414,41 @@ def free_port() -> int:
     """Of loopback, free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+def test_limits_ports_and_namespaces_of_a_task_are_applied(ecs: Any, docker_engine_host: DockerHost) -> None:
+    """CPU and memory of the task, a range of ports, the machine's PID namespace, security options, kernel parameters;
+    and the capacity provider is said."""
+    given = container("app", ["sleep", "60"], portMappings=[{"containerPortRange": "9000-9002"}])
+    given |= {
+        "dockerSecurityOptions": ["no-new-privileges"],
+        "systemControls": [{"namespace": "net.core.somaxconn", "value": "9"}],
+    }
+    del given["memory"]
+    definition = ecs.register_task_definition(
+        family="limits", cpu="256", memory="64", pidMode="host", containerDefinitions=[given]
+    )["taskDefinition"]["taskDefinitionArn"]
+    strategy = [{"capacityProvider": "mine", "weight": 1}]
+    started = ecs.run_task(taskDefinition=definition, capacityProviderStrategy=strategy)["tasks"][0]
+    arn = started["taskArn"]
+    assert (started["launchType"], started["capacityProviderName"]) == ("EC2", "mine")
+
+    def task() -> dict[str, Any]:
+        return dict(ecs.describe_tasks(tasks=[arn])["tasks"][0])
+
+    seen = until(task, lambda found: found["lastStatus"] == "RUNNING")
+    bindings = seen["containers"][0]["networkBindings"]
+    assert [item["containerPort"] for item in bindings] == [9000, 9001, 9002]
+    assert all(item["hostPort"] for item in bindings)
+    runtime_id = seen["containers"][0]["runtimeId"]
+    engine = docker_engine_host.connect()
+    config = engine.api.inspect_container(runtime_id)["HostConfig"]
+    engine.close()
+    assert (config["NanoCpus"], config["Memory"], config["PidMode"]) == (250_000_000, 64 << 20, "host")
+    assert "no-new-privileges" in config["SecurityOpt"]
+    assert config["Sysctls"] == {"net.core.somaxconn": "9"}
+    ecs.stop_task(task=arn)
+    stopped = until(task, lambda found: found["lastStatus"] == "STOPPED")
+    assert stopped["containers"][0]["exitCode"] == 143, (
+        "in the machine's PID namespace SIGTERM ends what has no handler"
+    )

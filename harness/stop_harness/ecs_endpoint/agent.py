@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -198,15 +198,7 @@ class Agent:
             links.append((run.live[neighbour].runtime_id, alias or neighbour))
         for item in request.definition.get("volumesFrom", ()):
             sources.append((run.live[item["sourceContainer"]].runtime_id, bool(item.get("readOnly"))))
-        return ContainerRequest(
-            request.name,
-            request.definition,
-            request.labels,
-            request.publish_ports,
-            tuple(links),
-            tuple(sources),
-            request.volumes,
-        )
+        return replace(request, links=tuple(links), volumes_from=tuple(sources))
 
     def _watch_health(self, run: Run, name: str) -> None:
         known: bool | None = None
