@@ -192,6 +192,14 @@ def test_one_of_two_services_is_no_cure() -> None:
     assert effect(remedy, seen, bad(stop(recorded.PIPED))).effect is RemedyEffect.CURES
 
 
+def test_a_script_with_a_trap_is_not_cured_by_leaving_it_out() -> None:
+    """What the trap does would never be done."""
+    before = bad(stop(table("1 0 1 10000 4 14002 0 S do_wait bash /run.sh\n7 1 1 0 0 4000 0 S do_poll job")))
+    found = effect(WITHOUT, stop(table("1 0 1 0 0 4000 0 S do_poll job"), code=0, after_s=0.1), before)
+    assert found.effect is RemedyEffect.UNPROVED
+    assert found.note == "the script has a trap for SIGTERM, which this leaves out"
+
+
 def test_an_idle_try_is_no_cure_for_a_stop_with_work_in_flight() -> None:
     """And one with work in flight says nothing of idleness."""
     cut = TrafficRecord((request(RequestFate.NO_ANSWER, 0.1),))
@@ -390,6 +398,7 @@ def test_no_longer_timeout_is_tried_for_what_does_not_move() -> None:
 
 def test_the_advised_timeout_is_cut_to_what_was_needed() -> None:
     """40 s were tried, and it took 12 s: 20 s are enough. With 19 s they are not: a quarter is kept free."""
+    assert [item.id for item in remedies._longest_timeout(NS_PER_S)] == ["stop-timeout-10s"]
     (remedy,) = remedies._longest_timeout(TIMEOUT_NS)
     seen = stop(recorded.HANDLER)
     for took_s, advised_s in ((12, 20), (19, 40), (None, 40)):

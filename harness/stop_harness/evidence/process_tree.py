@@ -34,6 +34,7 @@ PLAIN = frozenset({"sleep", "tail", "cat", "yes", "tee"})
 BROUGHT_ALONG = {
     **dict.fromkeys(SHELLS | {"python", "pypy"}, ("INT",)),
     **dict.fromkeys(OWN_HANDLER, ("INT", "TERM", "USR1")),
+    **dict.fromkeys(("npm", "npx", "yarn", "pnpm"), ("USR1",)),
 }
 """Signals that a program catches because its runtime does: python raises KeyboardInterrupt, node opens its debugger for
 SIGUSR1, and a shell that waits for a command notes SIGINT and ends if the command does (bash(1), SIGNALS). Such a

@@ -283,6 +283,9 @@ def _other_service(tried: RemedyTrial, scenario: Scenario, bad: TrialResult) -> 
     tree, words = Tree(before), _words(tried.remedy)
     top = next(iter(exec_form.receivers(before)), None)
     program = next((process for process in before if process.command and words.endswith(process.command)), None)
+    number = seen.record.stop_signal
+    if top is not None and number and process_tree.is_shell(top) and process_tree.has_own_handler(top, number):
+        return f"the script has a trap for {signals.name(number)}, which this leaves out"
     if top is not None and program is not None:
         others = [item for item in exec_form.beside(program, tree, top) if _is_service(item)]
         if others and program is not top:

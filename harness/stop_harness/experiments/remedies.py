@@ -80,6 +80,10 @@ TIMEOUT_MARGIN = 1.25
 LONGEST_TIMEOUT_NS = 120 * NS_PER_S
 """Longest stop timeout of Fargate; nobody should wait longer for a try."""
 
+SHORTEST_TRY_NS = 10 * NS_PER_S
+"""The longest stop timeout that is tried is no shorter: a program that ends sooner does not take that long, and on an
+overloaded machine four times a second is no time."""
+
 MAX_COMBINATIONS = 4
 
 
@@ -270,7 +274,7 @@ def _ends_soon(process: ProcessInfo) -> bool:
 
 
 def _longest_timeout(stop_timeout_ns: int) -> Iterable[Remedy]:
-    value_ns = min(stop_timeout_ns * TIMEOUT_FACTORS[-1], LONGEST_TIMEOUT_NS)
+    value_ns = min(max(stop_timeout_ns * TIMEOUT_FACTORS[-1], SHORTEST_TRY_NS), LONGEST_TIMEOUT_NS)
     if value_ns > stop_timeout_ns:
         yield _timeout(value_ns)
 
