@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import select
+import signal
 import threading
 import time
 
@@ -22,6 +23,8 @@ IDLE_NAP_S = 0.02
 ALONE_NAP_S = 0.002
 """The same while the containers that are watched have no process but PID 1: there is nobody whose end must be seen at
 once. Each wake-up costs as much as twenty events."""
+SIGTERM_BIT = 1 << (signal.SIGTERM - 1)
+"""Who handles it decides himself what becomes of his connections: those of the others alone are looked at."""
 MOST_LOOKS = 8
 MOST_LAG_NS = 100 * NS_PER_MS
 """What was lost this long ago can no longer be found out by a look."""
@@ -66,8 +69,9 @@ class ProcessConnector(Watches):
         with self._changed:
             watch.looked_ns = time.monotonic_ns()
             pids = list(watch.processes)
+            deaf = frozenset(pid for pid, it in watch.processes.items() if it.masks and not it.masks[0] & SIGTERM_BIT)
         if 0 < len(pids) <= at_work.MOST_LOOKED_AT:
-            watch.work = at_work.look([watch.pid_one, *pids])
+            watch.work = at_work.look([watch.pid_one, *pids], deaf)
         return watch
 
     def close(self) -> None:
