@@ -31,7 +31,7 @@ from stop_harness.renderers import sarif
 from stop_harness.renderers.results import results_json
 from stop_harness.report.platforms import PLATFORMS
 from stop_harness.scenario import scenario_file
-from stop_harness.scenario.compose_keys import NOT_APPLIED
+from stop_harness.scenario.compose_keys import NOT_APPLIED, PARTS
 from stop_harness.scenario.container_keys import KEYS
 from stop_harness.verdict.known_causes import CAUSES
 from stop_harness.verdict.rules import RULES
@@ -306,7 +306,13 @@ def container_settings() -> str:
         ),
         compose=_table(
             ("Compose", "it may change", "doubtful without it"),
-            ((f"`{item.key}`", item.changes, _doubtful(item.doubts)) for item in NOT_APPLIED),
+            (
+                (f"`{name}`", item.changes, _doubtful(item.doubts))
+                for name, item in (
+                    *((item.key, item) for item in NOT_APPLIED),
+                    *((f"{section}.{item.key}", item) for section, parts in PARTS.items() for item in parts),
+                )
+            ),
         ),
     )
 

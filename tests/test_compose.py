@@ -191,7 +191,7 @@ services:
     network_mode: none
     hostname: w
     extra_hosts: {db: 10.0.0.5}
-    healthcheck: {test: [CMD, "true"], interval: 1s, start_interval: 1s}
+    healthcheck: {test: [CMD, "true"], interval: 1s}
     sysctls: [net.core.somaxconn=9]
     labels: {a: 1}
     platform: linux/arm64
@@ -266,6 +266,8 @@ def test_a_limit_of_cpu_time_has_several_forms(given: dict[str, object]) -> None
         ("cpuset: '0'", "cpuset (0)", Outcome.GRACEFUL),
         ("group_add: [docker]", "group_add (docker)", Outcome.NOT_RUNNING),
         ("restart: always", "restart (always)", None),
+        ("build: {context: ., target: dev}", "build.target (dev)", Outcome.KILLED),
+        ("healthcheck: {test: x, start_interval: 1s}", "healthcheck.start_interval (1s)", None),
         ("frobnicate: 3", "frobnicate", Outcome.GRACEFUL),
         ("hostname: '${NOBODYS}x'", " ${NOBODYS}", None),
     ],

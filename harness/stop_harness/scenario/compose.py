@@ -114,6 +114,7 @@ class _Reader:
             subject["ports"] = self._ports()
         for key, value in found.items():
             self._leave_out(str(key), value)
+        self._leave_out_parts()
         stop = {"timeouts": self._timeouts(), "signal": found.get("stop_signal")}
         return {
             "version": 1,
@@ -200,6 +201,15 @@ class _Reader:
         near = difflib.get_close_matches(key, [*known, *compose_keys.BY_KEY], n=1, cutoff=0.8)
         hint = f"; is `{near[0]}` meant?" if near else ""
         self._not_applied(key, f"stop-harness does not know this key of Compose{hint}", ANY)
+
+    def _leave_out_parts(self) -> None:
+        """Keys within `build` and `healthcheck`."""
+        for section, parts in compose_keys.PARTS.items():
+            found = self._found.get(section)
+            given: dict[str, Any] = found if isinstance(found, dict) else {}
+            for item in parts:
+                if given.get(item.key) not in (None, [], {}, False, ""):
+                    self._not_applied(f"{section}.{item.key}{_said(given[item.key])}", item.changes, item.doubts)
 
     def _not_applied(self, what: str, changes: str, doubts: tuple[Any, ...]) -> None:
         self.left_out.append(NotApplied(f"services.{self._service}.{what}", changes, doubts))

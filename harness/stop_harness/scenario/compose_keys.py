@@ -70,4 +70,17 @@ WITHOUT_EFFECT = frozenset(
 )
 """Applied by the reader itself, or about who else runs, who finds the container, and how its image is made."""
 
+PARTS = {
+    "build": (
+        UnappliedKey("target", "the last stage of the Dockerfile is stopped, which may run another program", ANY),
+        UnappliedKey("dockerfile_inline", "the Dockerfile of the folder is built instead", ANY),
+        UnappliedKey("additional_contexts", "what the image is made of", ANY),
+        UnappliedKey("network", "what its build reaches"),
+        UnappliedKey("secrets", "what its build reads"),
+        UnappliedKey("ssh", "what its build reaches"),
+    ),
+    "healthcheck": (UnappliedKey("start_interval", "how soon it counts as ready"),),
+}
+"""Keys within a key that is applied otherwise."""
+
 BY_KEY = {item.key: item for item in NOT_APPLIED}
