@@ -169,6 +169,13 @@ def test_kill_0_is_no_decision_about_a_job() -> None:
     assert judged(TINI, BASH, replace(BUSY, signals=(own,))).outcome is Outcome.GRACEFUL
 
 
+def test_who_computes_may_still_be_starting() -> None:
+    """A helper that was started a moment ago computes, too, until it waits."""
+    verdict = judged(TINI, APP, replace(BUSY, cpu_ns=80 * NS_PER_MS))
+    assert (verdict.outcome, verdict.findings[0].rule) == (Outcome.INCONCLUSIVE, "work-in-doubt")
+    assert judged(TINI, APP, replace(BUSY, cpu_ns=NS_PER_S)).outcome is Outcome.LOSSY
+
+
 def test_a_script_s_helper_below_the_program_is_a_hint() -> None:
     """`loop & exec server`: the server does not know of the helper, and nobody waits for it."""
     looks = stopped(TINI, APP, replace(WORKER, waits_in="hrtimer_nanosleep"))
@@ -327,6 +334,7 @@ fates_of_all_kinds = st.builds(
     ).map(tuple),
     waits_in=st.sampled_from(["", "do_wait", "hrtimer_nanosleep", "wait_woken"]),
     cpu_share=st.none() | st.floats(0, 4),
+    cpu_ns=st.none() | st.integers(0, NS_PER_S),
     served=st.none() | st.integers(0, 2),
     opened=st.none() | st.integers(0, 2),
     group=st.none() | st.integers(1, 2),

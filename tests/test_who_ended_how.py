@@ -110,7 +110,7 @@ def run(subjects: dict[str, Subject]) -> dict[str, TrialResult]:
             name,
             asked,
             readiness=Readiness(log="^ready$", timeout_ns=60 * NS_PER_S),
-            stop=StopPlan((8 * NS_PER_S,)),
+            stop=StopPlan((20 * NS_PER_S,)),
             expectations=(Expectation(outcomes=tuple(Outcome)),),
         )
         for name, asked in subjects.items()

@@ -47,19 +47,22 @@ elif kind == "zombie":
     time.sleep(0.2)
     ready()
 elif kind in {"cat", "tail", "infinity", "loop", "pause", "accept", "epoll", "terminate", "ended"}:
-    listening = "import socket; s = socket.create_server(('', 9000)); s.accept()"
+    listening = "import socket; s = socket.create_server(('', 9000)); print('up', flush=True); s.accept()"
     commands = {
         "cat": ["cat"],
         "tail": ["tail", "-f", "/dev/null"],
         "infinity": ["sleep", "infinity"],
         "loop": ["sh", "-c", "while :; do sleep 1; done"],
-        "pause": [*DEFAULT, "import signal; signal.pause()"],
+        "pause": [*DEFAULT, "import signal; print('up', flush=True); signal.pause()"],
         "accept": [*DEFAULT, listening],
-        "epoll": [*DEFAULT, "import select; select.epoll().poll()"],
-        "terminate": [*DEFAULT, "import time; time.sleep(100)"],
+        "epoll": [*DEFAULT, "import select; print('up', flush=True); select.epoll().poll()"],
+        "terminate": [*DEFAULT, "import time; print('up', flush=True); time.sleep(100)"],
         "ended": ["sh", "-c", "exit 3"],
     }
-    helper = subprocess.Popen(commands[kind], stdin=subprocess.PIPE)
+    helper = subprocess.Popen(commands[kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    if commands[kind][0] == sys.executable:
+        assert helper.stdout is not None
+        helper.stdout.readline()
     time.sleep(0.2)
     ready()
     helper.terminate()
@@ -85,10 +88,11 @@ elif kind == "session":
 elif kind == "handles":
     text = (
         "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(.5), sys.exit(0)))\n"
-        "while True: signal.pause()"
+        "print('up', flush=True)\nwhile True: signal.pause()"
     )
-    job = subprocess.Popen([*DEFAULT, text])
-    time.sleep(0.3)
+    job = subprocess.Popen([*DEFAULT, text], stdout=subprocess.PIPE)
+    assert job.stdout is not None
+    job.stdout.readline()
     ready()
     job.terminate()
     job.wait()
@@ -97,13 +101,14 @@ elif kind == "report":
     ready()
     print("job ended with", job.wait(), flush=True)
 elif kind == "busy":
-    job = subprocess.Popen([*DEFAULT, "import time\nend = time.time() + 3\nwhile time.time() < end: pass"])
-    time.sleep(0.3)
+    text = "import time\nwhile time.process_time() < .5: pass\nprint('up', flush=True)\n"
+    job = subprocess.Popen([*DEFAULT, text + "while time.process_time() < .9: pass"], stdout=subprocess.PIPE)
+    assert job.stdout is not None
+    job.stdout.readline()
     ready()
     job.wait()
 elif kind == "run":
-    print("ready", flush=True)
-    subprocess.run([*DEFAULT, "import time; time.sleep(3); print('job finished')"], check=False)
+    subprocess.run([*DEFAULT, "import time; print('ready', flush=True); time.sleep(3); print('finished')"], check=False)
 elif kind == "client":
     text = (
         "import select, socket; s = socket.create_server(('127.0.0.1', 9000)); c = s.accept()[0]; c.send(b'x')\n"

@@ -38,6 +38,9 @@ ENDING_SIGNALS = frozenset(signals.NUMBERS[name] for name in ("HUP", "INT", "QUI
 BUSY_SHARE = 0.2
 """Of one CPU. An event loop that ticks ten times a second uses less than 0.01."""
 
+STARTING_NS = 250 * NS_PER_MS
+"""CPU time that a runtime may use before its program begins: python and node 60 to 100 ms, a JVM more (measured)."""
+
 SPRAY_NS = 20 * NS_PER_MS
 """`kill 0` reaches the sender and the others of its group within one system call."""
 
@@ -304,7 +307,10 @@ def _at_work(scene: _Scene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade
     for item in working:
         if (item.cpu_share or 0) >= BUSY_SHARE or item.state in {"R", "D"}:
             share = "" if item.cpu_share is None else f" ({item.cpu_share:.0%} of a CPU)"
-            return Grade.LOST, f"{named(item)} was computing when the stop began{share}"
+            text = f"{named(item)} was computing when the stop began{share}"
+            if item.cpu_ns is not None and item.cpu_ns < STARTING_NS:
+                return Grade.IN_DOUBT, f"{text}, at its work or still starting"
+            return Grade.LOST, text
     for item in working:
         if item.served:
             clients = "a client" if item.served == 1 else f"{item.served} clients"

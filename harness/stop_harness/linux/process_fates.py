@@ -58,6 +58,7 @@ def _fate(
         state=work.state if work else "",
         waits_in=work.waits_in if work else "",
         cpu_share=_cpu_share(watch, process.pid),
+        cpu_ns=work.cpu_ns if work else None,
         served=work.served if work else None,
         opened=work.opened if work else None,
         group=work.group if work else None,

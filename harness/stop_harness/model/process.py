@@ -89,9 +89,10 @@ class ProcessFate:
     `signals`: what it was sent from the stop call on, in order; None: nobody could hear that (it needs root).
 
     At work or not, when the stop began, each None where nobody looked. `state` and `waits_in` as in `ProcessInfo`,
-    empty where not known. `cpu_share`: of one CPU since the look before. `served`: connections that were accepted at a
-    port where the container listens, held by this process and not by its parent. `opened`: other established
-    connections, likewise. `group`: its process group; only whether two are the same says anything.
+    empty where not known. `cpu_share`: of one CPU since the look before; `cpu_ns`: CPU time since its birth.
+    `served`: connections that were accepted at a port where the container listens, held by this process and not by
+    its parent. `opened`: other established connections, likewise. `group`: its process group; only whether two are
+    the same says anything.
     """
 
     name: str
@@ -109,6 +110,7 @@ class ProcessFate:
     state: str = ""
     waits_in: str = ""
     cpu_share: float | None = None
+    cpu_ns: int | None = None
     served: int | None = None
     opened: int | None = None
     group: int | None = None

@@ -40,4 +40,5 @@ def _fate(item: dict[str, Any], inside: dict[int, int], stop_signal: int) -> Pro
         handling=masks.disposition(stop_signal),
         state=row["state"],
         waits_in=row["waits_in"],
+        cpu_ns=row.get("cpu_ns"),
     )
