@@ -85,6 +85,8 @@ def test_exec_is_no_advice_where_it_cures_nothing() -> None:
         found = advice(Cause("shell-not-forwarding", ""), stopped(before))[0]
         assert "trap" in found.lines, name
         assert "exec program" not in found.lines, name
+    below_npm = advice(Cause("child-killed-by-teardown", ""), stopped(recorded.NPM))
+    assert "Start the program itself" in below_npm[0].text
     for name in ("a script", "a daemon and tail"):
         assert "exec" in advice(Cause("shell-not-forwarding", ""), stopped(SHAPES[name][1]))[0].lines
 

@@ -55,6 +55,7 @@ def test_every_proof_of_advice_is_a_graceful_stop_on_the_page() -> None:
 
 @pytest.mark.docker
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.timeout(1500)
 def test_samples_and_servers_at_work_come_out_as_the_guide_says(docker_engine_host: DockerHost) -> None:
     """Every pair meets the expectation in its file, and every server at work ends as measured with every signal.
