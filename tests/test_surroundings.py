@@ -278,7 +278,7 @@ def test_an_unexpected_error_exits_with_4_and_says_what_to_send(project: Project
     project.scenario("web")
     line = (
         "import sys; from stop_harness.cli import main; from stop_harness.scenario import discovery; "
-        "discovery.load = lambda paths: [][1]; "
+        "discovery.find = lambda paths: [][1]; "
         f"sys.argv = ['stop-harness', 'run', '{project.folder}/secret.yaml', '--report-dir=secret', '--seed', '77']; "
         "main.main()"
     )
