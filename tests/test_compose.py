@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -317,7 +318,9 @@ def test_a_mistake_in_an_option_names_it(options: list[str], said: str) -> None:
 
 def test_options_stand_for_the_keys_of_a_subject() -> None:
     """Those of the same name, in the form of `docker run`."""
-    values: dict[str, Any] = dict.fromkeys(str(parameter.name) for parameter in check.check.params)
+    values: dict[str, Any] = dict.fromkeys(
+        str(parameter.name) for parameter in check.check.get_params(click.Context(check.check))
+    )
     values.update(env=(), timeouts=(), exit_codes=(), image="a", tty=True, interactive=True, volume=("d:/d",))
     values.update(ulimit=("nofile=1:2", "core=-1"), cpus="0.5", cpu_shares="512", user="me", workdir="/w", pid="host")
     values.update(add_host=("db:10.0.0.5",), label=("a=b",), health_cmd="true", health_interval="2s", tmpfs=("/run",))

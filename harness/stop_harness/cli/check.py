@@ -11,7 +11,6 @@ import click
 
 from stop_harness.cli import exit_codes, session, terminal_output
 from stop_harness.cli import options as cli_options
-from stop_harness.cli.container_options import container_options
 from stop_harness.cli.options import (
     BASE_IMAGE,
     CLUSTER,
@@ -70,7 +69,6 @@ if TYPE_CHECKING:
     metavar="N",
     help="Limit processes and threads; -1 sets no limit.  [default: 4096]",
 )
-@container_options
 @click.option("--ready-log", metavar="REGEX", help="The container is ready when a line of its output matches.")
 @click.option(
     "--ready-tcp", type=int, metavar="PORT", help="The container is ready when this port accepts connections."

@@ -189,6 +189,14 @@ class Commands(click.Group):
 class CheckCommand(Command):
     """Takes everything behind `--` as the subject's command, whatever it looks like."""
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Also the options of the container, from a table that is loaded late: `--help` of all commands needs none."""
+        from stop_harness.cli.container_options import CONTAINER_OPTIONS
+
+        if CONTAINER_OPTIONS[0] not in self.params:
+            self.params += CONTAINER_OPTIONS
+        return super().get_params(ctx)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Split at the first `--`."""
         if "--" in args:
