@@ -12,7 +12,7 @@ import time
 stop = threading.Event()
 kind = sys.argv[1]
 DEFAULT = [sys.executable, "-c"]
-JOB = ["sh", "-c", "sleep 1.5; echo job finished"]
+JOB = ["sh", "-c", "sleep 4; echo job finished"]
 
 
 def ready() -> None:
@@ -102,7 +102,7 @@ elif kind == "report":
     print("job ended with", job.wait(), flush=True)
 elif kind == "busy":
     text = "import time\nwhile time.process_time() < .5: pass\nprint('up', flush=True)\n"
-    job = subprocess.Popen([*DEFAULT, text + "while time.process_time() < .9: pass"], stdout=subprocess.PIPE)
+    job = subprocess.Popen([*DEFAULT, text + "while time.process_time() < 3: pass"], stdout=subprocess.PIPE)
     assert job.stdout is not None
     job.stdout.readline()
     ready()
