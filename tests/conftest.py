@@ -25,7 +25,7 @@ from stop_harness.errors import EngineError
 from tests import second_engine, ssh_server, tls_front
 from tests.tcp_engine import behind_tcp
 
-ONLY_WITH = {"known_stops": "--known-stops", "oracle": "--oracles", "long": "--long"}
+ONLY_WITH = {"known_stops": "--known-stops", "servers": "--servers", "oracle": "--oracles", "long": "--long"}
 """Marks of tests that `make test` leaves out, and the options with which they run."""
 
 
