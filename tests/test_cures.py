@@ -25,6 +25,7 @@ from stop_harness.model import (
     LogTail,
     Observation,
     Outcome,
+    ProcessFate,
     Readiness,
     Remedy,
     RemedyEffect,
@@ -247,13 +248,68 @@ def test_an_orphan_that_nobody_watched_is_no_cure() -> None:
     seen = stop(shell, code=143, after_s=0.1, lost_processes=("server (PID 8)",))
     assert effect(INIT, seen, before).effect is RemedyEffect.LOSES_WORK
     assert effect(INIT, changed(seen, lost_processes=None), before).effect is not RemedyEffect.CURES
-    assert effect(INIT, changed(seen, lost_processes=()), before).effect is RemedyEffect.CURES
-    step = table("""
-        9 1 1 0 300000 0 0 S do_sigtimedwait.isra.0 /sbin/docker-init -- sh worker.sh
-        10 9 1 0 0 10002 0 S do_wait sh worker.sh
-        11 10 1 0 0 0 0 S hrtimer_nanosleep sleep 7""")
-    loop = effect(INIT, stop(step, code=143, after_s=0.1), bad(stop(step[1:])))
+    assert effect(INIT, changed(seen, lost_processes=()), before).effect is RemedyEffect.UNPROVED
+
+
+SCRIPT = table("""
+    9 1 1 0 300000 0 0 S do_sigtimedwait.isra.0 /sbin/docker-init -- sh worker.sh
+    10 9 1 0 0 10002 0 S do_wait sh worker.sh
+    11 10 1 0 0 0 0 S hrtimer_nanosleep sleep 7""")
+
+
+@pytest.mark.parametrize("seen_at_the_look", [2, 3], ids=["between two steps", "in a step"])
+def test_no_end_of_a_script_without_a_trap_is_a_cure(seen_at_the_look: int) -> None:
+    """Neither by default nor, for SIGINT, at the end of the command that it waits for; whatever the look met."""
+    rows = SCRIPT[:seen_at_the_look]
+    loop = effect(INIT, stop(rows, code=143, after_s=0.1), bad(stop(SCRIPT[1:])))
     assert (loop.effect, "what it was at is not finished" in loop.note) == (RemedyEffect.UNPROVED, True)
+    step = effect(SIGINT, stop(rows[1:], "SIGINT", 130, 3), bad(stop(SCRIPT[1:])))
+    assert (step.effect, "between two of its steps" in step.note) == (RemedyEffect.UNPROVED, True)
+
+
+def test_a_script_below_a_wrapper_is_ended_by_default_as_well() -> None:
+    """`su -c worker.sh` passes the signal on to the shell."""
+    wrapped = table("""
+        10 1 1 0 0 4000 0 S do_wait su app -c worker.sh
+        11 10 1 0 0 0 0 S do_wait sh worker.sh""")
+    fates = (
+        ProcessFate("su", pid=1, host_pid=10, end_ns=0, exit_code=143),
+        ProcessFate("sh", pid=7, host_pid=11, parent_pid=1, end_ns=9, exit_signal=signals.SIGTERM),
+    )
+    found = effect(INIT, stop(wrapped, code=143, after_s=0.1, fates=fates), bad(stop(SCRIPT[1:])))
+    assert found.effect is RemedyEffect.UNPROVED
+
+
+@pytest.mark.parametrize("own", [0, 0x4000], ids=["without a handler", "with a handler"])
+def test_children_born_one_after_the_other_are_steps_of_a_script(own: int) -> None:
+    """The looks happened to see the same one; the record of exits has that it ended, and that the shell went on."""
+    rows = table(f"""
+        20 19 1 0 0 10002 0 S do_wait sh worker.sh
+        21 20 1 0 0 {own:x} 0 R - lua chunk.lua""")
+    pid1 = ProcessFate("sh", pid=1, host_pid=20, end_ns=0, exit_signal=9)
+    first = ProcessFate("lua", "lua chunk.lua", 7, 1, 21, end_ns=8 * NS_PER_S, exit_code=0)
+    later = ProcessFate(
+        "lua", "lua chunk.lua", 9, 1, 25, end_ns=0, born_ns=5 * NS_PER_S, exit_signal=9, by_teardown=True
+    )
+    seen = stop(rows, after_signal=rows, late=rows, fates=(pid1, first, later))
+    found = bad(seen).result
+    assert found.verdict.cause is not None
+    assert "is itself the program" in found.verdict.cause.evidence
+    assert not [
+        item
+        for item in remedies.candidates(PLAIN, found, Configuration(("worker.sh",)))
+        if RemedyKind.EXEC_FORM in item.kinds
+    ]
+
+
+def test_a_program_below_a_shell_that_stays_may_be_a_step_all_the_same() -> None:
+    """Without a handler and without an end nobody can tell, and the cause says both."""
+    rows = table("""
+        20 19 1 0 0 10002 0 S do_wait sh worker.sh
+        21 20 1 0 0 0 0 R - lua chunk.lua""")
+    cause = bad(stop(rows, after_signal=rows, late=rows)).result.verdict.cause
+    assert cause is not None
+    assert (cause.id, "one step of several" in cause.evidence) == ("shell-not-forwarding", True)
 
 
 @given(

@@ -154,6 +154,15 @@ def receivers(processes: tuple[ProcessInfo, ...]) -> tuple[ProcessInfo, ...]:
     return below if process_tree.program(tree.pid1) in INITS and below else (tree.pid1,)
 
 
+def signalled(processes: tuple[ProcessInfo, ...]) -> tuple[ProcessInfo, ...]:
+    """Who gets the stop signal, and below a wrapper also those whom that starts and passes it on to."""
+    tree, found = Tree(processes), list(receivers(processes))
+    for process in found:
+        if process_tree.program(process) in WRAPPERS:
+            found += [child for child in tree.children(process) if child not in found]
+    return tuple(found)
+
+
 def program(
     processes: tuple[ProcessInfo, ...], signal: int | None = None, *, wrapper: bool = False
 ) -> ProcessInfo | None:

@@ -167,7 +167,7 @@ def _effect(tried: RemedyTrial, made: Verdict, stop: BadStop) -> tuple[RemedyEff
     for effect, doubt in (
         (RemedyEffect.ENDS_ANYWAY, _ends_anyway(tried)),
         (RemedyEffect.SKIPS_HANDLER, _skips_handler(seen, bad)),
-        (RemedyEffect.UNPROVED, _nobody_saw(seen)),
+        (RemedyEffect.UNPROVED, _nobody_saw(seen) or _ends_a_script(seen)),
         (RemedyEffect.UNPROVED, _other_service(tried, scenario, bad)),
         (RemedyEffect.UNPROVED, _ended_by_signal(seen, bad)),
         (RemedyEffect.UNPROVED, _was_idle(seen, bad)),
@@ -267,11 +267,31 @@ def _nobody_saw(seen: Observation) -> str:
     left = [(taker, child) for taker in _felled(seen) for child in tree.children(taker)]
     if not left:
         return ""
-    taker, child = left[0]
+    _, child = left[0]
     if seen.record.lost_processes is None:
         return f"nobody saw how {child.command!r} ended, which the stop signal never reached"
-    if process_tree.is_shell(taker) and not process_tree.has_own_handler(child, seen.record.stop_signal or 0):
+    return ""
+
+
+def _ends_a_script(seen: Observation) -> str:
+    """The stop signal ended a shell without a trap: by default, or at the end of the command that it waited for, as
+    shells do for SIGINT (bash(1), SIGNALS). What its script had still to do is not done, whatever ran at the look.
+
+    Whether a shell has a trap for SIGINT of its own cannot be seen; its exit code tells then.
+    """
+    number, before = seen.record.stop_signal, seen.looks.before or ()
+    if number is None:
+        return ""
+    shells = [
+        each
+        for each in exec_form.signalled(before)
+        if process_tree.is_shell(each) and not process_tree.has_own_handler(each, number)
+    ]
+    by_default = {each.pid for each in (*_felled(seen), *_ended_below(seen))}
+    if any(each.pid in by_default for each in shells):
         return "the stop signal ends the script where it stands: what it was at is not finished"
+    if shells and _by_signal(seen):
+        return f"{signals.name(number)} ends the script between two of its steps, as no trap of it does"
     return ""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from stop_harness import signals, units
-from stop_harness.evidence import exec_form, process_tree
+from stop_harness.evidence import exec_form, process_tree, script_steps
 from stop_harness.experiments import paste
 from stop_harness.model import (
     NS_PER_S,
@@ -216,10 +216,10 @@ def _exec_forms(configuration: Configuration, bad: TrialResult) -> Iterable[Reme
 
 def _is_step(seen: Observation, program: ProcessInfo | None) -> bool:
     """Whether what looked like the program of a shell came and went while the shell stayed."""
-    before, late = process_tree.Tree(seen.looks.before or ()), process_tree.Tree(seen.looks.late or ())
-    if program is None or before.pid1 is None or late.find(before.pid1) is None:
+    first = process_tree.Tree(seen.looks.before or ()).pid1
+    if program is None or first is None or not process_tree.is_shell(first):
         return False
-    return process_tree.is_shell(before.pid1) and late.find(program) is None
+    return script_steps.is_step(seen, first, program)
 
 
 def _stop_signals(seen: Observation) -> Iterable[Remedy]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from stop_harness import signals
-from stop_harness.evidence import process_tree
+from stop_harness.evidence import process_tree, script_steps
 from stop_harness.evidence.forecast import foreground_child
 from stop_harness.evidence.process_tree import Reaction, reaction
-from stop_harness.model import Cause, ProcessInfo
+from stop_harness.model import Cause
 from stop_harness.verdict.handler_causes import Scene
 
 
@@ -49,7 +49,8 @@ def _not_forwarded(scene: Scene, why: str) -> Cause:
         return Cause(
             "shell-not-forwarding", f"{scene.called} {why}; {tree.name(handlers[0])} has a handler but never got {name}"
         )
-    return Cause("shell-not-forwarding", f"{scene.called} {why}; {tree.name(below[0])} never got {name}")
+    doubt = "if that is one step of several, the script is the program and needs a trap"
+    return Cause("shell-not-forwarding", f"{scene.called} {why}; {tree.name(below[0])} never got {name}; {doubt}")
 
 
 MOST_HANDLERS = 3
@@ -58,22 +59,15 @@ MOST_HANDLERS = 3
 def _script(scene: Scene) -> Cause | None:
     """A shell that is itself the program: what runs below are steps of its script, none of which could be told to stop.
 
-    That is known where they are commands that only wait or copy, or have ended since while the shell went on.
+    That is known where they are commands that only wait or copy, or have ended by themselves while the shell went on.
     """
     steps = [each for each in scene.before.descendants(scene.target) if not process_tree.is_shell(each)]
-    stays = scene.target_late is not None
-    for each in steps:
-        gone = stays and scene.late.find(each) is None
-        if process_tree.has_own_handler(each, scene.signal) or not (_only_waits(each) or gone):
-            return None
     if scene.via or not steps:
+        return None
+    if not all(script_steps.is_step(scene.seen, scene.target, each) for each in steps):
         return None
     text = f"{scene.called} is itself the program and has no trap for {scene.signal_name}, which the kernel drops for"
     return Cause("pid1-no-handler", f"{text} PID 1; {scene.before.name(steps[0])} is a step of its script")
-
-
-def _only_waits(process: ProcessInfo) -> bool:
-    return process_tree.program(process) in process_tree.PLAIN
 
 
 def shell_waits(scene: Scene) -> Cause | None:
