@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stop_harness.ecs import fates_document
-from stop_harness.evidence import log_hints, process_fates
+from stop_harness.evidence import log_hints, lost_work
 from stop_harness.evidence.process_fates import Grade
 from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
-    Observation,
     Outcome,
     ProcessFate,
     ProcessInfo,
@@ -24,61 +23,31 @@ from stop_harness.model import (
     Severity,
     SignalDisposition,
     Subject,
-    Verdict,
 )
 from stop_harness.renderers.sections import fates_text
 from stop_harness.renderers.sections.fates_text import FateTable
 from stop_harness.signals import NUMBERS, SIGTERM
 from stop_harness.verdict import judge
+from tests.fates import (
+    APP,
+    BASH,
+    BUSY,
+    CAUGHT,
+    DEFAULT,
+    IDLE_WORKER,
+    JOB,
+    SLEEP,
+    TINI,
+    TOOK_NS,
+    WORKER,
+    Fates,
+    ended,
+    fate,
+    judged,
+    sent,
+    stopped,
+)
 from tests.parts import changed
-from tests.strategies import DOCKER, Behaviour, Jitter, stop
-
-CAUGHT, DEFAULT = SignalDisposition.CAUGHT, SignalDisposition.DEFAULT
-Fates = tuple[ProcessFate, ...]
-
-PROVED = replace(DOCKER, proves_lost_processes=True)
-TOOK_NS = 2 * NS_PER_S
-
-
-def sent(number: int = SIGTERM, after_ms: int = 1, sender: int | None = 1, name: str = "tini") -> ReceivedSignal:
-    """A signal, this long after the stop began."""
-    return ReceivedSignal(number, TOOK_NS - after_ms * NS_PER_MS, sender, "" if sender is None else name)
-
-
-def fate(pid: int, parent: int, command: str, **more: object) -> ProcessFate:
-    """One that handles the signal, got it from PID 1, and left with code 0 when PID 1 did, unless said otherwise."""
-    made = ProcessFate(
-        command.split(maxsplit=1)[0].rpartition("/")[2], command, pid, parent, host_pid=1000 + pid, end_ns=NS_PER_MS,
-        exit_code=0, handling=CAUGHT, signals=(sent(),), state="S", waits_in="do_sys_poll", cpu_share=0.0, served=0,
-        opened=0, group=1007,
-    )  # fmt: skip
-    return replace(made, **more)  # type: ignore[arg-type]
-
-
-def ended(pid: int, parent: int, command: str, **more: object) -> ProcessFate:
-    """One that the stop signal's default action ended at once."""
-    default = {"handling": DEFAULT, "exit_code": None, "exit_signal": SIGTERM, "end_ns": TOOK_NS - 2 * NS_PER_MS}
-    return fate(pid, parent, command, **default | more)
-
-
-TINI = fate(1, 0, "tini -g -- python3 app.py", handling=DEFAULT, end_ns=0, signals=(sent(sender=None),), group=1001)
-APP = fate(7, 1, "python3 app.py")
-JOB = ended(8, 7, "sh -c 'sleep 4; echo done'", waits_in="do_wait")
-SLEEP = ended(9, 8, "sleep 4", waits_in="hrtimer_nanosleep")
-WORKER = ended(8, 7, "python3 worker.py")
-BUSY = replace(WORKER, state="R", cpu_share=0.9)
-
-
-def stopped(*fates: ProcessFate, log: str = "") -> Observation:
-    """A stop that went well, but for its fates."""
-    seen = stop(Behaviour(TOOK_NS, 0), 10 * NS_PER_S, PROVED, Jitter()).observation
-    return changed(seen, lost_processes=(), fates=fates, log_after_signal=log)
-
-
-def judged(*fates: ProcessFate, log: str = "") -> Verdict:
-    """By the rules alone."""
-    return judge.judge(stopped(*fates, log=log), Scenario("a", Subject(image="any")))
-
 
 # ── A signal for others ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -125,9 +94,6 @@ def test_who_sleeps_for_a_time_is_in_doubt() -> None:
         assert "whether anything was lost was not seen" in verdict.reason
 
 
-BASH = fate(7, 1, "/bin/bash /start.sh", waits_in="do_wait")
-
-
 @pytest.mark.parametrize(
     "fates",
     [
@@ -141,7 +107,7 @@ BASH = fate(7, 1, "/bin/bash /start.sh", waits_in="do_wait")
         (TINI, replace(BUSY, pid=7, parent_pid=1)),
         (replace(TINI, command="supervisord -n", handling=CAUGHT), replace(BUSY, pid=7, parent_pid=1)),
         (TINI, replace(APP, command="npm start"), BUSY),
-        (TINI, APP, replace(BUSY, signals=(sent(sender=7, name="python3"),))),
+        (TINI, APP, replace(IDLE_WORKER, signals=(sent(sender=7, name="python3"),))),
         (TINI, APP, replace(BUSY, signals=(sent(sender=8, name="python3"),))),
         (TINI, replace(APP, end_ns=TOOK_NS - NS_PER_MS), BUSY),
         (TINI, APP, replace(BUSY, born_ns=TOOK_NS - NS_PER_MS)),
@@ -204,7 +170,6 @@ def test_without_the_senders_a_known_group_signal_decides_and_nothing_else() -> 
     assert reported.outcome is Outcome.LOSSY
 
 
-IDLE_WORKER = replace(WORKER, waits_in="pipe_read")
 ENDED = "worker exited with -15"
 
 
@@ -265,8 +230,8 @@ TWICE = (sent(), sent(after_ms=5, sender=7, name="start.sh"))
         ({"exit_code": None, "exit_signal": SIGTERM}, Outcome.LOSSY),
         ({"exit_code": 0}, Outcome.GRACEFUL),
         ({"exit_code": 143}, Outcome.GRACEFUL),
-        ({"exit_code": 1, "signals": TWICE[:1]}, Outcome.GRACEFUL),
-        ({"exit_code": 1, "signals": (sent(), sent(after_ms=9))}, Outcome.GRACEFUL),
+        ({"exit_code": 1, "signals": TWICE[:1]}, Outcome.INCONCLUSIVE),
+        ({"exit_code": 1, "signals": (sent(), sent(after_ms=9))}, Outcome.INCONCLUSIVE),
         (
             {"exit_code": None, "exit_signal": SIGTERM, "signals": (*TWICE, sent(after_ms=900, sender=8))},
             Outcome.GRACEFUL,
@@ -344,7 +309,7 @@ fates_of_all_kinds = st.builds(
 @given(st.lists(fates_of_all_kinds, max_size=6).map(tuple))
 def test_every_record_is_read_and_a_loss_lives_before_the_stop(fates: Fates) -> None:
     """Whoever was born after the stop began, or whose end nobody saw, is no loss of these rules; nothing raises."""
-    for lost in process_fates.lost_work(stopped(*fates)):
+    for lost in lost_work.lost_work(stopped(*fates)):
         assert lost.process.born_ns is None
         assert lost.process.end_ns
         assert Grade.HINT <= lost.grade <= Grade.LOST

@@ -12,6 +12,11 @@ _FAULT = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _NO_FAULT = re.compile(r"\b(?:no|0|without(?: any)?|errors?[:=]) ?(?:errors?|failures?|0)\b", re.IGNORECASE)
+_CRASH = re.compile(
+    r"traceback \(most recent call last\)|^\s*panic:|\bunhandled\b|\buncaught\b|segmentation fault|core dumped"
+    r"|\w(?:Error|Exception)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
 _TRACEBACK = re.compile(r"traceback \(most recent call last\)", re.IGNORECASE)
 _WORKS_ON_SHUTDOWN = re.compile(
     r"warm shutdown|\bdrain|\bwaiting\b|\bwait for\b|\bfinish(?:ing)?\b|in[- ]flight|still running|clean(?:ing)?[- ]?up"
@@ -81,6 +86,14 @@ def fault(text: str | None) -> str | None:
     if _TRACEBACK.match(end.strip()):
         end = next((line for line in lines[found + 1 :] if line.strip() and line == line.lstrip()), end)
     return end.strip()
+
+
+def crash(text: str | None) -> str | None:
+    """The first line by which a runtime says that the program failed where it stood: a traceback, a panic, the name of
+    an exception. Less than `fault`, for many write "error" or "fatal" of what a stop brings with it."""
+    lines = _own_lines(text)
+    found = next((at for at, line in enumerate(lines) if _CRASH.search(line) and not _NO_FAULT.search(line)), None)
+    return None if found is None else fault("\n".join(lines[found:])) or lines[found].strip()
 
 
 def works_on_shutdown(text: str | None) -> str | None:

@@ -17,17 +17,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 from stop_harness import signals
 from stop_harness.evidence import log_hints, process_tree
+from stop_harness.evidence.fate_scene import Scene, as_row, named, program
 from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
-    Observation,
     ProcessFate,
-    ProcessInfo,
     ReceivedSignal,
     SignalDisposition,
 )
@@ -46,6 +45,9 @@ SPRAY_NS = 20 * NS_PER_MS
 
 PROMPT_NS = 50 * NS_PER_MS
 """From its first signal to its end: a program that does something in between takes longer."""
+
+STARTERS = process_tree.INITS | process_tree.SUPERVISORS | process_tree.WRAPPERS
+"""Programs whose children are the program itself."""
 
 TIMED = ("nanosleep",)
 FOR_A_CHILD = "do_wait"
@@ -72,6 +74,10 @@ class End(StrEnum):
     BY_DEFAULT = "by_default"
     BY_SECOND = "by_second"
     BY_FAULT = "by_fault"
+    BY_ERROR = "by_error"
+    """It left by itself with an error, earlier than the program above it."""
+    KILLED = "killed"
+    """SIGKILL ended it when PID 1 left, and it was little but a helper."""
 
 
 @dataclass(frozen=True)
@@ -90,140 +96,26 @@ class LostWork:
         return f"{self.how}: {self.why}"
 
 
-def lost_work(seen: Observation) -> tuple[LostWork, ...]:
-    """What the fates of one stop show, the surest first; empty where nobody saw them."""
-    if not seen.record.fates or seen.record.stop_signal is None:
-        return ()
-    scene = _Scene(seen, fates_of(seen))
-    found = [*_ended_by_default(scene), *_ended_by_second(scene), *_crashed(scene)]
-    return tuple(sorted(found, key=lambda item: -item.grade))
-
-
-def fates_of(seen: Observation) -> tuple[ProcessFate, ...]:
-    """What became of every process, PID 1 first; what the kernel's record lacks is taken from the look before the stop.
-    Empty where nobody saw it."""
-    rows, signal = {row.pid: row for row in seen.looks.before or ()}, seen.record.stop_signal
-    # The engine prints its machine's pids, or the container's own.
-    inside = {(fate.pid if 1 in rows else fate.host_pid): fate.pid for fate in seen.record.fates or ()}
-    found = []
-    for fate in seen.record.fates or ():
-        row = rows.get((fate.pid if 1 in rows else fate.host_pid) or 0)
-        if row is None or fate.born_ns is not None:
-            found.append(fate)
-            continue
-        parent_pid = fate.parent_pid if fate.parent_pid is not None else inside.get(row.parent_pid)
-        handling = fate.handling or (None if signal is None else row.disposition(signal))
-        found.append(
-            replace(
-                fate,
-                command=fate.command or row.command,
-                parent_pid=parent_pid,
-                handling=handling,
-                state=fate.state or row.state,
-                waits_in=fate.waits_in or row.waits_in,
-            )
-        )
-    return tuple(found)
-
-
-def begun_ns(seen: Observation, shutdown_duration_ns: int | None) -> int | None:
-    """From the stop signal until PID 1 was gone: by the kernel's record of it, else the shutdown duration."""
-    first = seen.record.fates[0] if seen.record.fates else None
-    told = [
-        item.to_end_ns for item in (first.signals if first else None) or () if item.number == seen.record.stop_signal
-    ]
-    return max(told) if told else shutdown_duration_ns
-
-
-def command(fate: ProcessFate) -> str:
-    """Its command line, else its name, in backquotes and on one line."""
-    return process_tree.quoted(_as_row(fate))
-
-
-def named(fate: ProcessFate) -> str:
-    """`sh -c 'sleep 4'` (PID 8)."""
-    text = command(fate)
-    if fate.pid is not None:
-        return f"{text} (PID {fate.pid})"
-    return f"{text} (host PID {fate.host_pid})" if fate.host_pid is not None else text
-
-
-def _as_row(fate: ProcessFate) -> ProcessInfo:
-    return ProcessInfo(fate.pid or 0, fate.parent_pid or 0, fate.command or fate.name, 0, 0, 0)
-
-
-def program(fate: ProcessFate) -> str:
-    """As `process_tree.program`."""
-    return process_tree.program(_as_row(fate))
-
-
-class _Scene:
-    """One stop's fates with the look before it."""
-
-    def __init__(self, seen: Observation, fates: tuple[ProcessFate, ...]) -> None:
-        self.seen, self.fates = seen, fates
-        self.log = seen.looks.log_after_signal
-        self._by_pid = {fate.pid: fate for fate in reversed(fates) if fate.pid is not None}
-        self._rows = {row.pid: row for row in seen.looks.before or ()}
-
-    def parent(self, fate: ProcessFate) -> ProcessFate | None:
-        found = self._by_pid.get(fate.parent_pid) if fate.parent_pid else None
-        return None if found is fate else found
-
-    def below(self, fate: ProcessFate) -> list[ProcessFate]:
-        """A process and all that it had started."""
-        found, unseen = [fate], [fate]
-        while unseen:
-            above = unseen.pop()
-            children = [item for item in self.fates if self.parent(item) is above and item not in found]
-            found += children
-            unseen += children
-        return found
-
-    def in_background(self, fate: ProcessFate) -> bool:
-        row = self._rows.get((fate.pid if 1 in self._rows else fate.host_pid) or 0)
-        return row is not None and process_tree.is_background(row)
-
-
-def silently_killed(seen: Observation) -> bool:
-    """Whether what SIGKILL ended silently may have been work; False where it was nothing but a shell's own `sleep`.
-
-    `while :; do sleep 1 & wait $!; done` is how a script waits for its trap: nobody misses that `sleep`.
-    """
-    record, fates = seen.record, fates_of(seen)
-    if not fates or record.fate_count is not None or not record.fates_complete or not record.lost_processes:
-        return bool(record.lost_processes)
-    parents = {fate.pid: fate for fate in fates if fate.pid is not None}
-    killed = [fate for fate in fates[1:] if fate.exit_signal == signals.SIGKILL]
-    sleeps = [
-        fate
-        for fate in killed
-        if program(fate) == "sleep"
-        and (parent := parents.get(fate.parent_pid or 0)) is not None
-        and process_tree.is_shell(_as_row(parent))
-    ]
-    return len(killed) != len(record.lost_processes) or len(sleeps) != len(killed)
-
-
 # ── Ended by default ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _ended_by_default(scene: _Scene) -> Iterator[LostWork]:
-    """Jobs that a signal meant for others ended while the program that had started them lived on."""
+def ended_by_default(scene: Scene) -> Iterator[LostWork]:
+    """Jobs that a signal ended while the program that had started them lived on."""
     for fate in scene.fates:
-        if not _defaulted(fate):
+        if not _ended_early(fate):
             continue
-        owner = scene.parent(fate)
-        if owner is None or _defaulted(owner) or not _finishing(owner, fate):
+        owner, number = scene.parent(fate), fate.exit_signal
+        if owner is None or _cut(owner) or not _finishing(owner, fate) or number is None:
             continue
-        asked, number = _asked_by_owner(scene, fate, owner), fate.exit_signal
-        sign = None if asked else _at_work(scene, fate, owner)
-        if sign is None or number is None:
+        asked = asked_by_owner(scene, fate, owner)
+        sign = _although_asked(scene, fate, owner) if asked else _at_work(scene, fate, owner)
+        if sign is None:
             continue
         grade, why = sign
-        if asked is None and not _signals_the_group(scene, fate, owner) and not _reported(scene, number):
+        if asked is None and not _signals_the_group(scene, fate, owner) and not reported(scene, number):
             grade = Grade.IN_DOUBT if grade is Grade.LOST else Grade.HINT  # its own program may have asked it to end
-        how = f"{signals.name(number)}{_sent_by(fate, number)} ended {named(fate)} by default"
+        way = " by default" if defaulted(fate) else ", which took it and ended by it all the same,"
+        how = f"{signals.name(number)}{_sent_by(fate, number)} ended {named(fate)}{way}"
         how += f" while {named(owner)}, which had started it, was still finishing"
         yield LostWork(End.BY_DEFAULT, fate, owner, grade, how, why)
 
@@ -235,9 +127,31 @@ def defaulted(fate: ProcessFate) -> bool:
     return by_default and fate.exit_signal in ENDING_SIGNALS
 
 
-def _defaulted(fate: ProcessFate) -> bool:
-    """The same of one that lived when the stop began and ended before PID 1."""
-    return defaulted(fate) and fate.born_ns is None and bool(fate.end_ns)
+def prompt(fate: ProcessFate) -> bool:
+    """Whether it was gone at once after its first signal; False where nobody heard its signals."""
+    first = next(iter(sent_by_others(fate)), None)
+    return first is not None and fate.end_ns is not None and first.to_end_ns - fate.end_ns < PROMPT_NS
+
+
+def sent_by_others(fate: ProcessFate) -> list[ReceivedSignal]:
+    """The signals that ask it to end, in order, without those that it raised by itself."""
+    return [it for it in fate.signals or () if it.number in ENDING_SIGNALS and it.sender_pid != fate.pid]
+
+
+def _cut(fate: ProcessFate) -> bool:
+    """Whether a signal ended it with what it was doing: by default, or because it took the signal, removed its files at
+    most, and raised it again, as gzip, sort, git and node without a handler do.
+
+    Whoever takes longer, as uvicorn, has finished in between and then says by what it was ended.
+    """
+    return defaulted(fate) or (fate.exit_signal in ENDING_SIGNALS and prompt(fate))
+
+
+def _ended_early(fate: ProcessFate) -> bool:
+    """Whether it lived when the stop began and a signal ended it before PID 1, whatever it did with that signal."""
+    if fate.handling in {None, SignalDisposition.IGNORED} or fate.exit_signal not in ENDING_SIGNALS:
+        return False
+    return fate.born_ns is None and bool(fate.end_ns)
 
 
 def _finishing(owner: ProcessFate, fate: ProcessFate) -> bool:
@@ -249,22 +163,22 @@ def _finishing(owner: ProcessFate, fate: ProcessFate) -> bool:
     if owner.handling not in {SignalDisposition.CAUGHT, SignalDisposition.BLOCKED}:
         return False
     later = owner.end_ns is not None and fate.end_ns is not None and owner.end_ns < fate.end_ns
-    above = process_tree.INITS | process_tree.SUPERVISORS | process_tree.WRAPPERS
-    return later and program(owner) not in above
+    return later and program(owner) not in STARTERS
 
 
-def _asked_by_owner(scene: _Scene, fate: ProcessFate, owner: ProcessFate) -> bool | None:
+def asked_by_owner(scene: Scene, fate: ProcessFate, owner: ProcessFate) -> bool | None:
     """Whether its own program, or itself, sent the signal that ended it, and to it alone. None: nobody heard who."""
     if fate.signals is None:
         return None
-    sent = [item for item in fate.signals if item.number == fate.exit_signal]
+    number = fate.exit_signal or scene.seen.record.stop_signal
+    sent = [item for item in fate.signals if item.number == number]
     if not sent:
-        return None if fate.exit_signal != signals.NUMBERS["HUP"] else False
+        return None if number != signals.NUMBERS["HUP"] else False
     # Of two signals that come together, whichever was taken first ended it; only where all are the owner's it asked.
     return all(item.sender_pid == fate.pid or _is_owners(scene, item, owner) for item in sent)
 
 
-def _is_owners(scene: _Scene, sent: ReceivedSignal, owner: ProcessFate) -> bool:
+def _is_owners(scene: Scene, sent: ReceivedSignal, owner: ProcessFate) -> bool:
     sender = next((item for item in scene.fates if item.pid == sent.sender_pid), None) if sent.sender_pid else None
     if sender is not owner:
         # A command that the owner started for it, as `pkill -P $$`.
@@ -273,15 +187,15 @@ def _is_owners(scene: _Scene, sent: ReceivedSignal, owner: ProcessFate) -> bool:
     return not any(abs(item.to_end_ns - sent.to_end_ns) < SPRAY_NS for item in to_itself)
 
 
-def _signals_the_group(scene: _Scene, fate: ProcessFate, owner: ProcessFate) -> bool:
+def _signals_the_group(scene: Scene, fate: ProcessFate, owner: ProcessFate) -> bool:
     """Whether PID 1 is known to signal the whole group of its child, and the job was in that group."""
     first = scene.fates[0]
     same = fate.group is not None and fate.group == owner.group
-    return same and process_tree.tells_group(_as_row(first))
+    return same and process_tree.tells_group(as_row(first))
 
 
 def _sent_by(fate: ProcessFate, number: int) -> str:
-    sent = [item for item in fate.signals or () if item.number == number]
+    sent = [item for item in sent_by_others(fate) if item.number == number]
     if not sent:
         return ""
     if sent[0].sender_pid is None:
@@ -292,45 +206,84 @@ def _sent_by(fate: ProcessFate, number: int) -> str:
 # ── Signs of work ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _at_work(scene: _Scene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade, str] | None:
+def _at_work(scene: Scene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade, str] | None:
     """What shows that a job was at work, the surest sign alone; None: nothing does."""
-    everyone = [item for item in scene.below(job) if _defaulted(item)]
+    below = [item for item in scene.below(job) if _ended_early(item)]
+    everyone = [item for item in below if _cut(item)]
     working = [item for item in everyone if program(item) not in process_tree.PLAIN]
-    if not working and process_tree.is_shell(_as_row(owner)):
+    finished = next((item for item in below if item not in everyone and _busy(item)), None)
+    if finished is not None and not working:
+        return Grade.IN_DOUBT, f"{_computing(finished)}, and whether it finished that is not known"
+    if not working and process_tree.is_shell(as_row(owner)):
         return None  # a shell's own sleep
-    if line := _reported(scene, job.exit_signal):
+    if line := reported(scene, job.exit_signal):
         # Of a helper that waited for something to do, or that goes on for ever, a program reports the end as well.
-        grade = Grade.IN_DOUBT if all(_idle(item) for item in working) else Grade.LOST
-        grade = Grade.HINT if _without_end(job, scene.seen.stop_timeout_ns) else grade
+        grade = Grade.IN_DOUBT if all(idle(item) for item in working) else Grade.LOST
+        grade = Grade.HINT if without_end(job, scene.seen.stop_timeout_ns) else grade
         grade = Grade.LOST if log_hints.lost(line) else grade
         return grade, f"the program wrote {log_hints.shown(line)}"
     for item in working:
-        if (item.cpu_share or 0) >= BUSY_SHARE or item.state in {"R", "D"}:
-            share = "" if item.cpu_share is None else f" ({item.cpu_share:.0%} of a CPU)"
-            text = f"{named(item)} was computing when the stop began{share}"
-            if item.cpu_ns is not None and item.cpu_ns < STARTING_NS:
-                return Grade.IN_DOUBT, f"{text}, at its work or still starting"
-            return Grade.LOST, text
+        if _busy(item):
+            if _may_start(item):
+                return Grade.IN_DOUBT, f"{_computing(item)}, at its work or still starting"
+            return Grade.LOST, _computing(item)
     for item in working:
         if item.served:
-            clients = "a client" if item.served == 1 else f"{item.served} clients"
-            return Grade.LOST, f"{named(item)} was connected to {clients}"
+            return Grade.LOST, f"{named(item)} was connected to {_clients(item.served)}"
     return _waiting(scene, job, owner, everyone) or _connected(working)
 
 
+def _although_asked(scene: Scene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade, str] | None:
+    """What shows that a job was at work that its own program ended, which may know what it ends.
+
+    A shell only passes on what it was asked; one that ended by itself had its reasons.
+    """
+    if job.signals is not None and not any(item.number == job.exit_signal for item in sent_by_others(job)):
+        return None
+    working = [item for item in scene.below(job) if _ended_early(item) and program(item) not in process_tree.PLAIN]
+    for item in working:
+        if _busy(item):
+            sure = not _may_start(item) or reported(scene, job.exit_signal) is not None
+            below_shell = process_tree.is_shell(as_row(owner))
+            return Grade.IN_DOUBT if sure and not below_shell else Grade.HINT, _computing(item)
+        if item.served:
+            return Grade.HINT, f"{named(item)} was connected to {_clients(item.served)}"
+    return None
+
+
+def _busy(item: ProcessFate) -> bool:
+    return (item.cpu_share or 0) >= BUSY_SHARE or item.state in {"R", "D"}
+
+
+def _may_start(item: ProcessFate) -> bool:
+    """Whether it has used so little CPU time that it may not have begun."""
+    least = STARTING_NS if program(item) in {*process_tree.RUNTIMES, ""} else STARTING_NS // 20
+    return item.cpu_ns is not None and item.cpu_ns < least
+
+
+def _computing(item: ProcessFate) -> str:
+    # Of one that only just got a CPU, its share says nothing.
+    share = f" ({item.cpu_share:.0%} of a CPU)" if (item.cpu_share or 0) >= BUSY_SHARE else ""
+    return f"{named(item)} was computing when the stop began{share}"
+
+
+def _clients(number: int) -> str:
+    return "a client" if number == 1 else f"{number} clients"
+
+
 def _waiting(
-    scene: _Scene, job: ProcessFate, owner: ProcessFate, everyone: list[ProcessFate]
+    scene: Scene, job: ProcessFate, owner: ProcessFate, everyone: list[ProcessFate]
 ) -> tuple[Grade, str] | None:
     """Signs in what the job and its program slept in when the stop began."""
     timed = [item for item in everyone if any(word in item.waits_in for word in TIMED)]
-    shell = process_tree.is_shell(_as_row(owner))
+    shell = process_tree.is_shell(as_row(owner))
     foreground = owner.waits_in == FOR_A_CHILD and not shell
     peer = [item for item in everyone if item.opened and any(word in item.waits_in for word in BLOCKED_ON_PEER)]
-    if foreground and (timed or peer) and not any(_without_end(item, scene.seen.stop_timeout_ns) for item in timed):
+    if foreground and (timed or peer) and not any(without_end(item, scene.seen.stop_timeout_ns) for item in timed):
         return Grade.LOST, f"{named(owner)} was waiting for it"
     if peer:
         return Grade.IN_DOUBT, f"{named(peer[0])} was waiting for an answer from a connection of its own"
-    if not timed or any(_without_end(item, scene.seen.stop_timeout_ns) for item in (job, *timed)):
+    if not timed or any(without_end(item, scene.seen.stop_timeout_ns) for item in (job, *timed)):
         return None
     if scene.in_background(job) and not shell:
         # Started with `&` by a script that then became the program: that one does not even know of it.
@@ -339,14 +292,14 @@ def _waiting(
     return Grade.IN_DOUBT, text
 
 
-def _idle(item: ProcessFate) -> bool:
+def idle(item: ProcessFate) -> bool:
     """Whether it is known to have waited for something to do, such as input or a request."""
     waits_in = item.waits_in
     busy = any(word in waits_in for word in (*TIMED, *BLOCKED_ON_PEER)) or waits_in == FOR_A_CHILD
     return bool(waits_in) and not busy and not item.served and (item.cpu_share or 0) < BUSY_SHARE
 
 
-def _without_end(item: ProcessFate, stop_timeout_ns: int) -> bool:
+def without_end(item: ProcessFate, stop_timeout_ns: int) -> bool:
     """Whether its command line says that it would not have ended by itself within the stop timeout."""
     if program(item) in process_tree.PLAIN - {"sleep"} or _ENDLESS.search(item.command):
         return True
@@ -361,32 +314,44 @@ def _connected(working: list[ProcessFate]) -> tuple[Grade, str] | None:
     return None
 
 
-def _reported(scene: _Scene, number: int | None) -> str | None:
+def reported(scene: Scene, number: int | None) -> str | None:
     return log_hints.lost(scene.log) or (None if number is None else log_hints.ended_by(scene.log, number))
 
 
 # ── Ended by a second signal, or by a fault ──────────────────────────────────────────────────────────────────────────
 
 
-def _ended_by_second(scene: _Scene) -> Iterator[LostWork]:
+def ended_by_second(scene: Scene) -> Iterator[LostWork]:
     """Processes that had a handler, were signalled twice by different senders, and left with an error."""
     for fate in scene.fates[1:]:
         if fate.handling is not SignalDisposition.CAUGHT or fate.born_ns is not None or not fate.end_ns:
             continue
-        sent = [it for it in fate.signals or () if it.number in ENDING_SIGNALS and it.sender_pid != fate.pid]
-        by_itself = any(it.sender_pid == fate.pid and it.number == fate.exit_signal for it in fate.signals or ())
-        if len(sent) < 2 or not _from_several(sent, fate) or by_itself or not _failed(fate, {it.number for it in sent}):
+        sent = sent_by_others(fate)
+        if len(sent) < 2 or not _from_several(sent, fate) or not _failed(fate, {it.number for it in sent}):
             continue
         first, second = sent[0], sent[-1]
+        by_other = fate.exit_signal not in {None, first.number}
+        if not by_other and _raised_after_all(fate, second):
+            continue
         apart_ms = (first.to_end_ns - second.to_end_ns) // NS_PER_MS
         end = f"by {signals.name(fate.exit_signal)}" if fate.exit_signal else f"with code {fate.exit_code}"
         how = f"{named(fate)}, which handles the stop signal, was ended {end} after a second signal"
         why = f"{signals.name(first.number)}{_by(first)}, then {signals.name(second.number)}{_by(second)}"
         why += f" {apart_ms} ms later"
-        # One that waited for something to do, and is gone at once, had nothing to finish.
-        prompt = first.to_end_ns - fate.end_ns < PROMPT_NS
-        grade = Grade.HINT if prompt and _idle(fate) else Grade.LOST
+        # One that waited for something to do, and is gone at once, had nothing to finish; unless the signal that it
+        # handles was still in its handler, and another one ended it there.
+        grade = Grade.HINT if prompt(fate) and idle(fate) else Grade.LOST
+        if grade is Grade.HINT and by_other:
+            line = log_hints.works_on_shutdown(scene.log)
+            grade = Grade.LOST if line else Grade.IN_DOUBT
+            why += f"; the program had written {log_hints.shown(line)}" if line else ""
         yield LostWork(End.BY_SECOND, fate, scene.parent(fate), grade, how, why)
+
+
+def _raised_after_all(fate: ProcessFate, last: ReceivedSignal) -> bool:
+    """Whether it raised the signal that ended it by itself, and not in answer to the last one: then it had finished."""
+    own = [it for it in fate.signals or () if it.sender_pid == fate.pid and it.number == fate.exit_signal]
+    return any(last.to_end_ns - it.to_end_ns >= PROMPT_NS for it in own)
 
 
 def _from_several(sent: list[ReceivedSignal], fate: ProcessFate) -> bool:
@@ -405,7 +370,7 @@ def _by(item: ReceivedSignal) -> str:
     return " from outside" if item.sender_pid is None else f" from {item.sender}"
 
 
-def _crashed(scene: _Scene) -> Iterator[LostWork]:
+def crashed(scene: Scene) -> Iterator[LostWork]:
     """Processes that lived when the stop began, and that a fault of their own ended."""
     for fate in scene.fates[1:]:
         if fate.exit_signal in signals.FAULTS and fate.born_ns is None and fate.end_ns:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stop_harness import signals
-from stop_harness.evidence import log_hints, process_fates, process_tree
+from stop_harness.evidence import log_hints, lost_work, process_tree
 from stop_harness.evidence.lost_processes import KILLED_FROM_INSIDE, listed
 from stop_harness.evidence.process_tree import Reaction, Tree, quoted, reaction
 from stop_harness.model import (
@@ -88,7 +88,7 @@ def _crashed(seen: Observation, facts: StopFacts) -> Cause:
 
 def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
     tree, signal = Tree(seen.looks.before or ()), seen.record.stop_signal
-    lost = (seen.record.lost_processes or ()) if process_fates.silently_killed(seen) else ()
+    lost = (seen.record.lost_processes or ()) if lost_work.silently_killed(seen) else ()
     fates = [request.fate for request in seen.requests if request.kind.in_flight and not request.only_held]
     cut = sum(fate not in {RequestFate.COMPLETED, RequestFate.REFUSED, RequestFate.UNKNOWN} for fate in fates)
     own_clock, took = _by_own_clock(seen, facts), facts.shutdown_duration_ns

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from stop_harness.evidence import process_fates
+from stop_harness.evidence import lost_work
 from stop_harness.evidence.lost_processes import listed
-from stop_harness.evidence.process_fates import End, Grade, LostWork
+from stop_harness.evidence.process_fates import End, Grade, LostWork, sent_by_others
 from stop_harness.model import Cause, Observation
 from stop_harness.verdict import traffic
 
@@ -18,7 +18,7 @@ def losses(observation: Observation) -> tuple[str, ...]:
     if lost := traffic.losses(observation.traffic):
         parts.append(lost)
     record = observation.record
-    if record.lost_processes and process_fates.silently_killed(observation):
+    if record.lost_processes and lost_work.silently_killed(observation):
         parts.append(f"SIGKILL ended {listed(record.lost_processes, record.lost_process_count)}")
     if work := _graded(observation, Grade.LOST):
         parts.append(_first(work))
@@ -29,7 +29,7 @@ def rule(observation: Observation) -> str:
     """Id of the rule that what was lost breaks first."""
     if traffic.lost_requests(observation.traffic):
         return "lost-request"
-    return "lost-process" if process_fates.silently_killed(observation) else "lost-work"
+    return "lost-process" if lost_work.silently_killed(observation) else "lost-work"
 
 
 def in_doubt(observation: Observation) -> str | None:
@@ -48,12 +48,25 @@ def cause_of_lost_work(observation: Observation) -> Cause | None:
     work = _graded(observation, Grade.LOST)
     if not work:
         return None
-    ids = {End.BY_DEFAULT: "group-signal", End.BY_SECOND: "second-signal", End.BY_FAULT: "crash-on-stop"}
-    return Cause(ids[work[0].end], work[0].how)
+    return Cause(_cause_id(work[0]), work[0].how)
+
+
+def _cause_id(work: LostWork) -> str:
+    owner = work.owner.pid if work.owner else None
+    others = {item.sender_pid for item in sent_by_others(work.process)} - {None, owner}
+    if work.end is End.BY_ERROR and others:
+        return "group-signal"  # Whoever started it did not ask it.
+    return {
+        End.BY_DEFAULT: "group-signal",
+        End.BY_SECOND: "second-signal",
+        End.BY_FAULT: "crash-on-stop",
+        End.BY_ERROR: "crash-on-stop",
+        End.KILLED: "child-killed-by-teardown",
+    }[work.end]
 
 
 def _graded(observation: Observation, grade: Grade) -> list[LostWork]:
-    return [item for item in process_fates.lost_work(observation) if item.grade is grade]
+    return [item for item in lost_work.lost_work(observation) if item.grade is grade]
 
 
 def _first(work: list[LostWork]) -> str:

@@ -68,11 +68,13 @@ RULES = {
         Rule(
             "lost-work",
             Severity.ERROR,
-            "No process at work is ended by a signal that was meant for others, by a second signal, or by a fault.",
+            "No process at work is ended by a signal that was meant for others, by a second signal, by a fault, or "
+            "leaves with an error that PID 1's exit code hides.",
             "An init that signals the process group, a supervisor or a script's `kill 0` ends jobs by the signal's "
             "default action while the program that started them is still finishing; and many programs take a second "
             "signal for the order to leave at once. At work is who used the CPU, answered a client, was waited for, or "
-            "whose loss the program itself reported. A shell's own `sleep` and an idle helper are not.",
+            "whose loss the program itself reported. One that removes its files and raises the signal again, as gzip "
+            "does, has finished as little as one without a handler. A shell's own `sleep` and an idle helper are not.",
             'tini README, "Process group killing"; dumb-init README, "Session behavior"; signal(7)',
             "`tini -g` over a program that waits for its job: SIGTERM ends the job, the program writes `job ended with "
             "-15` and exits with 0.",
@@ -82,7 +84,9 @@ RULES = {
             Severity.ERROR,
             "Whether a process was at work when a signal that was meant for others ended it is known.",
             "One that slept for a time may have been between two steps of its work, or had nothing to do: neither a "
-            "pass nor a failure follows. Signal the program alone, or log what becomes of the job.",
+            "pass nor a failure follows. The same holds for one that handles the signal, was not idle and left with "
+            "an error, and for one that its own program ended while it computed. Signal the program alone, or log what "
+            "becomes of the job.",
             "signal(7); what each process slept in, by /proc/PID/wchan",
             "`dumb-init` over a program whose child was in a timed sleep: SIGTERM ended that child at once, and nobody "
             "wrote about it.",
@@ -90,9 +94,9 @@ RULES = {
         Rule(
             "ended-by-default",
             Severity.WARNING,
-            "No process is ended by a signal that was meant for others, or by a second one.",
+            "No process is ended by a signal that was meant for others, or by a second one, or leaves with an error.",
             "It may have been at work, though little speaks for it: it had an open connection, or was in a timed sleep "
-            "that nobody waited for.",
+            "that nobody waited for, or it left with an error at once, or was a `tail -f` that PID 1 left behind.",
             "signal(7)",
             "`tini -g` over a program with a helper that holds a connection to a database: SIGTERM ends the helper "
             "first.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stop_harness import signals
-from stop_harness.evidence import process_fates, start_up
+from stop_harness.evidence import fate_scene, start_up
 from stop_harness.model import (
     MOST_NAMES,
     Cause,
@@ -146,7 +146,7 @@ def _process(process: ProcessInfo, stop_signal: int | None) -> ProcessDocument:
 def _fates(seen: Observation, facts: StopFacts) -> tuple[ProcessFateDocument, ...] | None:
     if seen.record.fates is None:
         return None
-    begun_ns = process_fates.begun_ns(seen, facts.shutdown_duration_ns)
+    begun_ns = fate_scene.begun_ns(seen, facts.shutdown_duration_ns)
 
     def at_s(to_end_ns: int | None) -> float | None:
         return None if to_end_ns is None or begun_ns is None else to_seconds(begun_ns - to_end_ns)
@@ -168,7 +168,7 @@ def _fates(seen: Observation, facts: StopFacts) -> tuple[ProcessFateDocument, ..
             cpu_share=fate.cpu_share,
             clients=fate.served,
         )
-        for fate in process_fates.fates_of(seen)
+        for fate in fate_scene.fates_of(seen)
     )
 
 

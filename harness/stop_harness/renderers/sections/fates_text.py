@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stop_harness import signals
-from stop_harness.evidence import process_fates
+from stop_harness.evidence import fate_scene, lost_work, process_fates
 from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
@@ -48,15 +48,15 @@ class FateTable:
 
 def table(seen: Observation, facts: StopFacts) -> FateTable | None:
     """None where nobody saw how the processes ended."""
-    fates = process_fates.fates_of(seen)
+    fates = fate_scene.fates_of(seen)
     if not fates:
         return None
     # An engine's own stamps may be a tenth of a second late: then only the distance to PID 1's end is known.
     exact = (facts.duration_error_ns or 0) <= LATEST_STAMP_NS
-    begun_ns = process_fates.begun_ns(seen, facts.shutdown_duration_ns if exact else None)
-    losers = {(lost.process.pid, lost.process.host_pid) for lost in process_fates.lost_work(seen)}
+    begun_ns = fate_scene.begun_ns(seen, facts.shutdown_duration_ns if exact else None)
+    losers = {(lost.process.pid, lost.process.host_pid) for lost in lost_work.lost_work(seen)}
     # A shell's own `sleep` is marked as little as it is a loss.
-    killed = process_fates.silently_killed(seen) or seen.record.lost_processes is None
+    killed = lost_work.silently_killed(seen) or seen.record.lost_processes is None
     ordered = _in_tree(fates)
     shown = ordered[:MOST_ROWS]
     lost = frozenset(
@@ -99,7 +99,7 @@ def lines(results: tuple[TrialResult, ...], width: int, paint: Paint) -> list[st
 
 def _row(fate: ProcessFate, depth: int, begun_ns: int | None, seen: Observation) -> tuple[str, ...]:
     born = "" if fate.born_ns is None else ", born later"
-    name = one_line(process_fates.command(fate).strip("`"))
+    name = one_line(fate_scene.command(fate).strip("`"))
     return (
         _pid(fate),
         f"{'  ' * (depth - 1)}└ {name}{born}" if depth else f"{name}{born}",
