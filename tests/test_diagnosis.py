@@ -18,11 +18,14 @@ from stop_harness.model import (
     Clock,
     Event,
     EventKind,
+    Expectation,
     LogTail,
     Observation,
     Outcome,
     Problem,
     ProblemKind,
+    ReadyBasis,
+    ReadyBy,
     Request,
     RequestFate,
     Scenario,
@@ -276,6 +279,32 @@ ENDINGS: list[tuple[str, Observation, Outcome]] = [
 @pytest.mark.parametrize(("_case", "seen", "outcome"), ENDINGS, ids=[row[0] for row in ENDINGS])
 def test_only_a_runtimes_own_ending_excuses_exit_codes_1_and_2(_case: str, seen: Observation, outcome: Outcome) -> None:
     assert judge.judge(changed(seen, lost_processes=()), PLAIN).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("ready", "outcome"),
+    [
+        (ReadyBasis(ReadyBy.TIME, NS_PER_S), Outcome.INCONCLUSIVE),
+        (ReadyBasis(ReadyBy.HANDLER, NS_PER_S), Outcome.INCONCLUSIVE),
+        (ReadyBasis(ReadyBy.PORT, NS_PER_S, (80,), (81,)), Outcome.INCONCLUSIVE),
+        (ReadyBasis(ReadyBy.PORT, NS_PER_S, (80,)), Outcome.GRACEFUL),
+        (ReadyBasis(ReadyBy.CONDITIONS, NS_PER_S), Outcome.GRACEFUL),
+        (None, Outcome.GRACEFUL),
+    ],
+)
+@pytest.mark.parametrize(("code", "table"), [(1, R.RUBY), (2, R.GO)], ids=["ruby", "Go"])
+def test_a_runtimes_own_ending_says_nothing_of_a_program_that_may_still_be_starting(
+    code: int, table: Table, ready: ReadyBasis | None, outcome: Outcome
+) -> None:
+    """Its own handler may come later, unless the scenario or the image said that it was ready. An old record, which
+    does not tell, keeps its verdict."""
+    seen = replace(left(code, table, lost_processes=()), ready=ready)
+    verdict = judge.judge(seen, PLAIN)
+    assert verdict.outcome is outcome, verdict.reason
+    assert (verdict.findings[0].rule == "stopped-too-early") is (outcome is Outcome.INCONCLUSIVE)
+    # A code that the scenario accepts is orderly whatever the runtime does.
+    accepting = replace(PLAIN, expectations=(Expectation(exit_codes=(code,)),))
+    assert judge.judge(seen, accepting).outcome is Outcome.GRACEFUL
 
 
 # ── The log after the signal ─────────────────────────────────────────────────────────────────────────────────────────

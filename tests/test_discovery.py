@@ -182,6 +182,16 @@ LOOKS_LIKE = {
         "allows no tabs there",
         False,
     ),
+    "a list": (
+        "- version: 1\n  name: a\n  subject:\n    image: a\n- version: 1\n",
+        "passed over: it is a list; a file holds one scenario, so put each item into a file of its own",
+        False,
+    ),
+    "a list in JSON": (
+        '[{"stop": {"timeouts": ["5s"]}, "subject": {"image": "a"}}]',
+        "passed over: it is a list; a file holds one scenario, so put each item into a file of its own",
+        False,
+    ),
     "empty": ("", "passed over: the file is empty", True),
     "comments": ("# later\n---\n", "passed over: the file is empty", True),
 }
@@ -226,6 +236,8 @@ def test_a_scenario_in_another_form_is_one(tmp_path: Path, text: str) -> None:
         "services: {web: {image: a}}\nversion: '3'\n",
         "- version: 1\n",
         "a: {subject: {image: a}, version: 1}\n",
+        "- name: welcome\n  subject: Hello\n  version: 2\n",
+        "- [name, subject, {}]\n",
     ],
 )
 def test_what_others_keep_in_a_folder_is_not_spoken_of(tmp_path: Path, text: str) -> None:
@@ -234,6 +246,39 @@ def test_what_others_keep_in_a_folder_is_not_spoken_of(tmp_path: Path, text: str
     (tmp_path / "b.yaml").write_text(text)
     found = discovery.find((tmp_path,))
     assert ([item.name for item in found.scenarios], found.passed_over) == (["a"], ())
+
+
+MEANT = '{"version": 1, "name": "b", "subject": {"image": "b"}}'
+
+
+@pytest.mark.parametrize("ending", [".json", ".JSON", ".YAML", ".Yml"])
+def test_a_scenario_under_a_name_that_is_not_searched_for_is_named(tmp_path: Path, ending: str) -> None:
+    """It was meant to run, and runs where it is named."""
+    put(tmp_path, "a.yaml")
+    (tmp_path / f"b{ending}").write_text(MEANT)
+    found = discovery.find((tmp_path,))
+    why = f"its name ends with {ending}, and folders are searched for .yaml and .yml; rename it, or name the file"
+    assert [item.name for item in found.scenarios] == ["a"]
+    assert found.passed_over == (SkippedScenario(str(tmp_path / f"b{ending}"), f"passed over: {why}", False),)
+    assert not discovery.find((tmp_path, tmp_path / f"b{ending}")).passed_over
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"version": "1.2", "name": "a-package"}',
+        '{"version": 3, "subject": {"CN": "a"}}',
+        '{"name": "welcome", "subject": "Hello"}',
+        '{"services": {"subject": {}}, "name": "a"}',
+        "no JSON: subject: {",
+    ],
+)
+def test_other_json_files_are_not_spoken_of(tmp_path: Path, text: str) -> None:
+    """Packages, certificates, messages."""
+    put(tmp_path, "a.yaml")
+    (tmp_path / "b.json").write_text(text)
+    assert not discovery.find((tmp_path,)).passed_over
 
 
 @pytest.mark.parametrize(

@@ -590,6 +590,7 @@ def test_no_text_breaks_out_of_the_page(text: str) -> None:
 def test_durations_are_written_for_tables_and_for_sentences(duration_ns: int, shown: str, precise: str) -> None:
     """A table rounds; a sentence about a limit of 30 s must not round 30.02 s away."""
     assert (wording.seconds(duration_ns), wording.precise_seconds(duration_ns)) == (shown, precise)
+    assert wording.within(duration_ns) == precise.removeprefix("less than ")
 
 
 def test_the_length_of_a_run_is_unknown_where_its_times_are() -> None:

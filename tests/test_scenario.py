@@ -189,7 +189,7 @@ MISTAKES = {
     ),
     "list as key": ("? [a]\n: b\n", "4:3: not valid YAML: a key is one word, not a list or a mapping"),
     "unknown alias": ("stop: *nowhere\n", "4:7: not valid YAML: found undefined alias 'nowhere'"),
-    "second document": ("---\nversion: 1\n", "4:1: not valid YAML: but found another document"),
+    "second document": ("---\nversion: 1\n", "4:1: a second YAML document begins here; only one is"),
 }
 ONE_SOURCE = "3:1: subject: give exactly one of `image`, `build` and `task_definition`"
 SUBJECT_MISTAKES = {

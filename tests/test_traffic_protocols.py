@@ -359,6 +359,23 @@ def test_an_event_stream_ends_between_two_events_or_within_one(last: tuple[bytes
     assert (request.fate, request.status, request.ends_by_close) == (fate, 200, False)
 
 
+@pytest.mark.parametrize("last", [b"", b"0\r\n\r\n"])
+def test_an_event_stream_in_chunks_ends_with_the_last_chunk(last: bytes) -> None:
+    """Without it no event is lost, and its client cannot tell the end from a fault of the network."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        connection.recv(4096)
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head)
+        while not server.stopping.wait(0.02):
+            connection.sendall(b"9\r\ndata: x\n\n\r\n")
+        connection.sendall(last)
+
+    server = Server(serve)
+    (request,) = stopped(server, client(server, TrafficKind.SSE))
+    assert (request.fate, request.status, request.unended) == (RequestFate.COMPLETED, 200, not last)
+
+
 def test_an_answer_of_another_type_is_no_event_stream() -> None:
     """A page that says 200 is not what was asked for."""
 

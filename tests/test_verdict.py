@@ -498,6 +498,15 @@ def test_an_event_that_was_cut_is_a_warning() -> None:
     assert (verdict.outcome, [item.rule for item in verdict.findings]) == (Outcome.GRACEFUL, ["event-cut"])
 
 
+def test_an_event_stream_without_its_last_chunk_is_a_warning() -> None:
+    """Every event was whole; only the answer was not."""
+    verdict = judged(with_requests(replace(IN_FLIGHT, kind=TrafficKind.SSE, unended=True)))
+    assert verdict.outcome is Outcome.GRACEFUL
+    assert [(item.rule, item.message) for item in verdict.findings] == [
+        ("stream-unended", "1 event stream ended without the last chunk")
+    ]
+
+
 def test_a_grpc_failure_during_the_stop_is_a_warning() -> None:
     """UNAVAILABLE is an answer; one that always fails says nothing about the stop, nor does NOT_FOUND."""
     call = replace(IN_FLIGHT, kind=TrafficKind.GRPC, grpc_status=14, grpc_status_before=0)

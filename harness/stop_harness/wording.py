@@ -101,6 +101,11 @@ def precise_seconds(duration_ns: int) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") + " s"
 
 
+def within(duration_ns: int) -> str:
+    """A measured duration after "within", never "less than": `0.001 s` for anything shorter."""
+    return precise_seconds(max(duration_ns, NS_PER_MS))
+
+
 MOST_LEFT_NAMED = 5
 
 

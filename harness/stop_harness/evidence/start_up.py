@@ -69,6 +69,15 @@ def too_early(seen: Observation) -> str | None:
     return f"stopped {moment}, when {who} had no handler for {name} yet; it had one later, so {WAYS_TO_SAY}"
 
 
+def before_its_handler(seen: Observation) -> str | None:
+    """Why a stop that a runtime ended with an exit code of its own says nothing about the container: a program that is
+    still starting ends just so, and nobody had said when it is ready. None where somebody had."""
+    if seen.ready is None or _is_said(seen.ready):
+        return None
+    moment = "before it was ready" if seen.ready.after_start_ns is None else f"{_at(seen.ready)} after its start"
+    return f"stopped {moment} and ended by its runtime; a handler of its own may come later, so {WAYS_TO_SAY}"
+
+
 def met(seen: Observation) -> bool:
     """Whether the stop met the start-up, of one container of a task at least; None of them had to end in SIGKILL."""
     if seen.ready is None or seen.ready.by is ReadyBy.CONDITIONS:
@@ -99,12 +108,16 @@ def sentence(basis: ReadyBasis) -> str:
 def doubt(seen: Observation, outcome: Outcome) -> str | None:
     """The basis of a stop that may have come before the container was ready, with what a later one might change; None
     where it was ready, or the outcome says nothing about a stop."""
-    basis = seen.ready
-    if basis is None or basis.by is ReadyBy.CONDITIONS or outcome not in _WHAT_MIGHT_CHANGE:
+    if seen.ready is None or _is_said(seen.ready) or outcome not in _WHAT_MIGHT_CHANGE:
         return None
-    if basis.by in {ReadyBy.HEALTH_CHECK, ReadyBy.PORT} and not basis.silent_ports and not basis.unhealthy:
-        return None
-    return f"{sentence(basis)}; {_WHAT_MIGHT_CHANGE[outcome]}"
+    return f"{sentence(seen.ready)}; {_WHAT_MIGHT_CHANGE[outcome]}"
+
+
+def _is_said(basis: ReadyBasis) -> bool:
+    """Whether the scenario or the image says when it is ready, and nothing that the image says was missed."""
+    if basis.by in {ReadyBy.HEALTH_CHECK, ReadyBy.PORT}:
+        return not basis.silent_ports and not basis.unhealthy
+    return basis.by is ReadyBy.CONDITIONS
 
 
 _WHAT_MIGHT_CHANGE = {

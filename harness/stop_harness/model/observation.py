@@ -156,7 +156,8 @@ class Request:
     `status_before`: that of the same client's last answer before this request, None without one. `detail`: what the
     client saw, for people.
 
-    `ends_by_close`: nothing but the close of the connection marks the end of the answer (RFC 9112, 6.3). `body_bytes`:
+    `ends_by_close`: nothing but the close of the connection marks the end of the answer (RFC 9112, 6.3). `unended`: an
+    event stream whose last chunk did not come, although its last event was whole (RFC 9112, 8). `body_bytes`:
     how much of the answer's body arrived; None where that was not counted. `body_bytes_before`: of the last whole
     answer to the same request before the stop, None without one. `grpc_status`, `grpc_status_before`: of gRPC likewise.
     """
@@ -172,6 +173,7 @@ class Request:
     status_before: int | None = None
     detail: str = ""
     ends_by_close: bool = False
+    unended: bool = False
     body_bytes: int | None = None
     body_bytes_before: int | None = None
     grpc_status: int | None = None

@@ -18,6 +18,7 @@ from stop_harness.errors import UsageError
 from stop_harness.model import ECS_STOP_TIMEOUT_S, NS_PER_S, NotApplied
 from stop_harness.scenario import compose_keys, compose_values, container_keys, variables
 from stop_harness.scenario.container_keys import ANY
+from stop_harness.scenario.positions import why_not_read
 
 COMPOSE_STOP_TIMEOUT_S = 10
 """Compose's default `stop_grace_period`."""
@@ -42,6 +43,10 @@ def service_of(
     """
     try:
         data = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
+        raise UsageError(f"{where}: {why_not_read(error)}") from None
     except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:  # see scenario._Reader
         raise UsageError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
     services = data.get("services") if isinstance(data, dict) else None

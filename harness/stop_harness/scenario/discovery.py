@@ -126,15 +126,13 @@ def _security_option(option: str, scenario: Scenario, folder: Path, problems: li
 
 
 def _files(paths: tuple[Path, ...]) -> tuple[tuple[Path, ...], tuple[SkippedScenario, ...]]:
-    """Files named are taken as they are; folders are searched for *.yaml and *.yml that are scenarios."""
+    """Files named are taken as they are; folders are searched for *.yaml and *.yml that are scenarios. What was meant
+    to be one under another name is passed over, and named."""
     files: dict[Path, None] = {}
     passed_over: dict[Path, SkippedScenario] = {}
     for path in paths:
         if path.is_dir():
-            found = [
-                file for file in sorted(path.rglob("*.y*ml")) if file.suffix in {".yaml", ".yml"} and file.is_file()
-            ]
-            kinds = {file: file_kinds.kind_of(_text_or_none(file)) for file in found}
+            kinds = _kinds(path)
             scenarios = [file for file, kind in kinds.items() if kind.is_scenario]
             looks_like = {file: kind for file, kind in kinds.items() if kind.why_not}
             if not scenarios:
@@ -148,6 +146,20 @@ def _files(paths: tuple[Path, ...]) -> tuple[tuple[Path, ...], tuple[SkippedScen
         else:
             raise UsageError(f"{path}: no such file or folder")
     return tuple(files), tuple(item for file, item in passed_over.items() if file not in files)
+
+
+def _kinds(folder: Path) -> dict[Path, file_kinds.FileKind]:
+    """What each file of a folder is that may be a scenario. Other endings than .yaml and .yml are looked at only to
+    name what would be passed over in silence."""
+    kinds = {}
+    for file in sorted(folder.rglob("*")):
+        ending = file.suffix.lower()
+        if ending not in {".yaml", ".yml", ".json"} or not file.is_file():
+            continue
+        text = _text_or_none(file)
+        searched = file.suffix in {".yaml", ".yml"}
+        kinds[file] = file_kinds.kind_of(text) if searched else file_kinds.kind_elsewhere(text, file.suffix)
+    return kinds
 
 
 def _nothing_in(folder: Path, looks_like: dict[Path, file_kinds.FileKind]) -> str:

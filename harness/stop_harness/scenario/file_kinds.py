@@ -14,6 +14,10 @@ _MEANT = re.compile(r"""^[ \t]*["']?subject["']?[ \t]*:""", re.MULTILINE)
 _FLOW = re.compile(r"\s*(---\s*)?[\[{]")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+_MEANT_ANYWHERE = re.compile(r"""\bsubject["']?[ \t]*:""")
+
+A_LIST = "it is a list; a file holds one scenario, so put each item into a file of its own"
+
 OURS = frozenset({"ready", "stop", "expect", "traffic", "before_stop"})
 """Keys of scenarios; one of them beside `subject` makes a file one that was meant."""
 
@@ -29,7 +33,7 @@ class FileKind:
 
 
 def kind_of(text: str | None) -> FileKind:
-    """Of the text of a *.yaml file; None where it could not be read, which is said when it is read again."""
+    """Of the text of a *.yaml or *.yml file; None where it could not be read, which is said when it is read again."""
     if text is None:
         return FileKind(is_scenario=True)
     lines = (line.strip() for line in text.splitlines())
@@ -37,9 +41,12 @@ def kind_of(text: str | None) -> FileKind:
         return FileKind(why_not="the file is empty")
     if not _WORTH_A_LOOK.search(text):
         return FileKind()
-    keys, problem = top_keys(without_tabs(text))
+    top = _top_of(without_tabs(text))
+    keys, problem = top.keys, top.problem
     if "services" in keys:
         return FileKind()
+    if top.is_list:
+        return FileKind(why_not=A_LIST, was_meant=True) if top.was_meant else FileKind()
     if _VERSION.search(text) or {"version", "subject"} <= keys:
         return FileKind(is_scenario=True)
     if problem and _MEANT.search(text):
@@ -49,29 +56,69 @@ def kind_of(text: str | None) -> FileKind:
     return FileKind()
 
 
-def top_keys(text: str) -> tuple[frozenset[str], str]:
-    """The keys of the mapping that a text is, as far as it can be read, and why no further; empty: all of it."""
-    keys, depth, wants_key = set(), 0, True
+def kind_elsewhere(text: str | None, ending: str) -> FileKind:
+    """Of the text of a file with an ending that folders are not searched for, as `.json`."""
+    if text is None or not _MEANT_ANYWHERE.search(text):
+        return FileKind()
+    kind = kind_of(text)
+    if not _top_of(without_tabs(text)).was_meant:
+        return FileKind()
+    if not kind.is_scenario:
+        return kind
+    why_not = f"its name ends with {ending}, and folders are searched for .yaml and .yml; rename it, or name the file"
+    return FileKind(why_not=why_not, was_meant=True)
+
+
+def top_keys(text: str) -> frozenset[str]:
+    """The keys of the mapping that a text is, as far as it can be read."""
+    top = _top_of(text)
+    return frozenset() if top.is_list else top.keys
+
+
+@dataclass(frozen=True)
+class _Top:
+    """The `keys` of the mapping that a text is, or of all mappings of the list that it is; whether `subject` has keys
+    of its own; the `problem` because of which it could not be read further, empty: all of it was."""
+
+    keys: frozenset[str]
+    is_list: bool
+    has_subject: bool
+    problem: str = ""
+
+    @property
+    def was_meant(self) -> bool:
+        """Whether they are a scenario's; `name` and a text as `subject` are words of others, too."""
+        return self.has_subject and ("name" in self.keys or bool(OURS & self.keys))
+
+
+def _top_of(text: str) -> _Top:
+    keys, depth, wants_key, is_list, has_subject, last = set[str](), 0, True, False, False, ""
+    problem = ""
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+                is_mapping = isinstance(event, yaml.MappingStartEvent)
+                is_list = is_list or (depth == 0 and not is_mapping)
+                has_subject = has_subject or (is_mapping and depth == 1 + is_list and last == "subject")
                 depth += 1
                 continue
             if isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
                 depth -= 1
-            if depth == 1 and isinstance(event, yaml.ScalarEvent) and wants_key:
-                keys.add(event.value)
-            if depth == 1:  # a key, then its value, whatever that is
-                wants_key = not wants_key
+            if depth != 1 + is_list:
+                wants_key = wants_key or depth < 1 + is_list
+                continue
+            last = event.value if isinstance(event, yaml.ScalarEvent) and wants_key else ""
+            keys |= {last} - {""}
+            wants_key = not wants_key  # a key, then its value, whatever that is
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line if mark is not None else 0
         tabs = "\t" in next(iter(text.splitlines()[line : line + 1]), "")
         hint = "; indent with spaces, YAML allows no tabs there" if tabs else ""
-        return frozenset(keys), f"line {line + 1}: {error.problem}{hint}"
+        problem = f"line {line + 1}: {error.problem}{hint}"
     except (yaml.YAMLError, RecursionError) as error:
-        return frozenset(keys), " ".join(str(error).split())
-    return frozenset(keys), ""
+        problem = " ".join(str(error).split())
+    return _Top(frozenset(keys), is_list, has_subject, problem)
 
 
 def without_tabs(text: str) -> str:
@@ -91,7 +138,7 @@ def other_format(text: str, file: str) -> str | None:
     """What a file is that is no scenario, and which command takes it; None for a scenario, or what nobody knows."""
     if re.search(r"^subject\s*:", text, re.MULTILINE):
         return None  # a scenario, whatever else is in it
-    keys, _ = top_keys(without_tabs(text))
+    keys = top_keys(without_tabs(text))
     if "subject" in keys:
         return None
     if "services" in keys or re.search(r"^services\s*:", text, re.MULTILINE):

@@ -41,8 +41,7 @@ def compose(text: str, source: str) -> tuple[dict[Key, Any], Positions]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        hint = "; indent with spaces, YAML allows no tabs there" if "'\\t'" in str(error.problem) else ""
-        raise ScenarioError((f"{source}:{line}:{column}: not valid YAML: {error.problem}{hint}",)) from None
+        raise ScenarioError((f"{source}:{line}:{column}: {why_not_read(error)}",)) from None
     except RecursionError:
         raise ScenarioError((f"{source}:1:1: nested too deeply; this is not a scenario",)) from None
     except yaml.YAMLError as error:
@@ -51,6 +50,14 @@ def compose(text: str, source: str) -> tuple[dict[Key, Any], Positions]:
         raise ScenarioError(tuple(reader.problems))
     assert isinstance(data, dict)
     return data, Positions(reader.places)
+
+
+def why_not_read(error: yaml.MarkedYAMLError) -> str:
+    """What is wrong at the place that the error names, for people."""
+    if error.problem == "but found another document":
+        return "a second YAML document begins here; only one is read, so give each a file of its own"
+    hint = "; indent with spaces, YAML allows no tabs there" if "'\\t'" in str(error.problem) else ""
+    return f"not valid YAML: {error.problem}{hint}"
 
 
 class _Loader(yaml.SafeLoader):

@@ -159,6 +159,7 @@ class Client:
                 status_before=sheet.before.status,
                 detail=sheet.detail,
                 ends_by_close=sheet.answer.ends_by_close,
+                unended=sheet.answer.unended,
                 body_bytes=sheet.answer.body_bytes,
                 body_bytes_before=sheet.before.body_bytes,
                 grpc_status=sheet.answer.grpc_status,

@@ -27,7 +27,8 @@ class EventStreamSpeaker(HttpSpeaker):
         await super().ask(wire)
 
     async def answer(self, wire: Wire) -> str:
-        """Until the end. One between two events costs nothing: the client has all that was sent, and connects again.
+        """Until the end. One between two events costs nothing: the client has all that was sent, and connects again;
+        where the last chunk did not come, the answer is `unended`.
 
         Raises Closed where an event was cut, and where the connection was reset, which may have cost some.
         """
@@ -36,6 +37,7 @@ class EventStreamSpeaker(HttpSpeaker):
         except Closed:
             if not self.given.status:
                 raise
+            self.given.unended = True
         finally:
             self.given.ends_by_close = False  # the events tell
         if self._events.within_event:

@@ -143,12 +143,13 @@ class Wire(asyncio.Protocol):
 @dataclass
 class AnswerSeen:
     """What is known of the answer to the latest request: its `status`; the bytes of its `body` so far, None where they
-    are not counted; whether it `ends_by_close` of its connection only; whether the server `keeps` the connection; the
-    `grpc_status` at the end of a gRPC answer."""
+    are not counted; whether it `ends_by_close` of its connection only; whether it is `unended`: its last chunk did
+    not come; whether the server `keeps` the connection; the `grpc_status` at the end of a gRPC answer."""
 
     status: int | None = None
     body_bytes: int | None = None
     ends_by_close: bool = False
+    unended: bool = False
     keeps: bool = True
     grpc_status: int | None = None
 

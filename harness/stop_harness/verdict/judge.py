@@ -231,7 +231,8 @@ def _by_exit(
     record = observation.record
     code, lost = record.exit_code, losses.losses(observation)
     accepted = code in accepted_exit_codes(expectation, record.stop_signal)
-    if not accepted and not (expectation.exit_codes is None and _ended_by_the_signal(observation, facts)):
+    by_runtime = not accepted and expectation.exit_codes is None and _ended_by_the_signal(observation, facts)
+    if not accepted and not by_runtime:
         if code in UNTOLD_STOP_SIGNALS and expectation.exit_codes is None and not _knows_stop_signal(record):
             name = signals.name(code - 128)
             text = f"ended by {name}{after}; orderly only if that is its image's STOPSIGNAL, which nobody told"
@@ -247,6 +248,8 @@ def _by_exit(
         text = f"exited with code {code}, but no clock saw both the stop and the exit: it may have been late"
         return Outcome.INCONCLUSIVE, "evidence-missing", text
     left = f"exited with code {code}{after}"
+    if by_runtime and (early := start_up.before_its_handler(observation)):
+        return Outcome.INCONCLUSIVE, "stopped-too-early", f"{left}, but {early}"
     if unproved := _without_proof(observation, facts, left):
         return unproved
     if work := losses.in_doubt(observation):

@@ -50,7 +50,8 @@ RULES = {
             "exit-code-not-accepted",
             Severity.ERROR,
             "The exit code is 0, 128 + stop signal, or one that the scenario's `exit_codes` accepts; or ruby's 1 or "
-            "Go's 2, where PID 1 is that runtime, caught the signal, exited at once and wrote of no error.",
+            "Go's 2, where PID 1 is that runtime, caught the signal, exited at once and wrote of no error. Where "
+            "nobody said that it was ready, that is inconclusive: a program ends just so before it has its handler.",
             "Schedulers and step functions take any other code for a failure. As PID 1 ruby ends by SIGTERM with 1 and "
             "Go with 2, because the signal that they raise again is dropped.",
             "ecs_exporter#104, puma#3639",
@@ -148,6 +149,15 @@ RULES = {
             "if the server can send again what comes after `Last-Event-ID`.",
             "HTML standard, 9.2",
             "A server that exits while it writes the `data:` lines of an event.",
+        ),
+        Rule(
+            "stream-unended",
+            Severity.WARNING,
+            "An event stream that comes in chunks ends with the last chunk, which is empty.",
+            "Without it the answer is incomplete, and the client cannot tell the server's farewell from a fault of the "
+            "network: `fetch` fails, and a proxy in between logs an error. End each open answer in the handler.",
+            "RFC 9112, 7.1 and 8",
+            "A Node.js server that calls `process.exit()` on SIGTERM and ends none of its open answers.",
         ),
         Rule(
             "error-answer",
@@ -258,7 +268,8 @@ RULES = {
             Severity.ERROR,
             "The program has its handler when it is stopped, where nobody has said when it is ready.",
             "The kernel drops a signal that PID 1 has no handler for. Who gets a handler later was still starting, and "
-            "that start is not the shutdown that was asked about.",
+            "that start is not the shutdown that was asked about. The runtimes of Ruby and Go catch signals from their "
+            "first moment on and end the program, so that their exit code does not tell whether a handler was to come.",
             "the process table at the stop and shortly before the stop timeout; pid_namespaces(7)",
             "A start script that migrates a database for 20 s and then runs the server, in an image without EXPOSE or "
             "a health check.",

@@ -124,6 +124,9 @@ def _goodbyes(requests: tuple[Request, ...]) -> list[tuple[str, str]]:
     within = sum(item.kind is TrafficKind.SSE and item.fate in CUT for item in requests)
     if within:
         found.append(("event-cut", f"{count_of(within, 'event stream')} ended in the middle of an event"))
+    unended = sum(item.unended and item.fate is RequestFate.COMPLETED for item in requests)
+    if unended:
+        found.append(("stream-unended", f"{count_of(unended, 'event stream')} ended without the last chunk"))
     return found
 
 

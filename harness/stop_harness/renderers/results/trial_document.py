@@ -126,6 +126,8 @@ class RequestDocument:
     """What the client saw, for people."""
     ends_by_close: bool = False
     """Nothing but the close of the connection marks the end of the answer."""
+    unended: bool = False
+    """An event stream whose last chunk did not come, although its last event was whole."""
     body_bytes: int | None = None
     """Bytes of the answer's body that arrived; null where they were not counted."""
     body_bytes_before: int | None = None

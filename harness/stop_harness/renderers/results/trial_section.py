@@ -208,6 +208,7 @@ def _requests(seen: Observation) -> tuple[RequestDocument, ...] | None:
             status_before=request.status_before,
             detail=request.detail,
             ends_by_close=request.ends_by_close,
+            unended=request.unended,
             body_bytes=request.body_bytes,
             body_bytes_before=request.body_bytes_before,
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from stop_harness import signals
 from stop_harness.model import Compliance, ComplianceStatus, Outcome, Status, TrialResult
-from stop_harness.wording import COMPLIANCE_WORDS, OUTCOME_WORDS, one_line, precise_seconds, sentence, timeout
+from stop_harness.wording import COMPLIANCE_WORDS, OUTCOME_WORDS, one_line, precise_seconds, sentence, timeout, within
 
 TOO_SLOW = "too slow"
 """An outcome that was accepted, later than `within` allows."""
@@ -86,7 +86,7 @@ def _success(row: Compliance, results: tuple[TrialResult, ...], subject: str) ->
     known = [duration for duration in durations if duration is not None]
     is_task = any(result.observation.task is not None for result in results)
     if row.status is ComplianceStatus.COMPLIANT and row.headroom_ns is not None and not is_task:
-        took = precise_seconds(row.default_timeout_ns - row.headroom_ns)
+        took = within(row.default_timeout_ns - row.headroom_ns)
         spare = f"{precise_seconds(row.headroom_ns)} before Amazon ECS would have sent SIGKILL"
         text = f"{outcomes}: {subject} exited within {took} of {stop_signal(results)}, {spare}."
         return Headline("✔", text, Status.PASS, "")
@@ -94,7 +94,7 @@ def _success(row: Compliance, results: tuple[TrialResult, ...], subject: str) ->
         return Headline("✔", f"{outcomes}: {subject}. {one_line(row.reason)}", Status.PASS, "")
     text = f"{outcomes}: {subject} met its expectation."
     if known and set(found) == {Outcome.GRACEFUL}:
-        text = f"{outcomes}: {subject} exited within {precise_seconds(max(known))} of {stop_signal(results)}."
+        text = f"{outcomes}: {subject} exited within {within(max(known))} of {stop_signal(results)}."
     return Headline("=", text, Status.PASS, _ecs(row))
 
 

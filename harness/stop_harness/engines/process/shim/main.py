@@ -23,7 +23,7 @@ import time
 # Relative, because the helper process imports this folder alone: the package's own parts may import much.
 from . import kernel
 from .child import LINUX, become_companion, become_subject, trouble_of
-from .ready import NS_PER_MS, READ_BYTES, Output, PortCheck
+from .ready import NS_PER_MS, READ_BYTES, Output, PortCheck, is_taken
 
 TYPE_CHECKING = False  # the typing module costs 3 ms of each start
 if TYPE_CHECKING:
@@ -251,7 +251,8 @@ class Shim:
         elif LINUX:
             kernel.adopt_orphans()
         if not request["network"]:
-            refuse_taken_ports(request["ports"])
+            for port in filter(is_taken, request["ports"]):
+                raise SetupError("port", errno.EADDRINUSE, str(port))
         if request["log"] is not None:
             self._output.look_for(request["log"])
         self._output_end, output = os.pipe()
@@ -411,18 +412,6 @@ def kill_if_there(kill: Callable[[int, int], None], pid: int) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
-
-
-def refuse_taken_ports(ports: list[int]) -> None:
-    """Raise SetupError where somebody on this machine already accepts connections: readiness would mean them."""
-    import socket
-
-    for port in ports:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            continue
-        raise SetupError("port", errno.EADDRINUSE, str(port))
 
 
 def main() -> NoReturn:

@@ -32,6 +32,17 @@ HTTP_ANSWER_NS = 5_000 * NS_PER_MS
 """After this long without an answer a readiness request is made anew."""
 
 
+def is_taken(port: int) -> bool:
+    """Whether somebody on this machine already accepts connections there: readiness would mean them."""
+    import socket
+
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 class PortCheck:
     """Asks whether something accepts connections on a loopback port and, with `path`, answers a GET below 400.
 
