@@ -3,21 +3,25 @@
 A verdict knows no server; advice does. What it says stands in two tables: `cures.toml` has one entry for each cause and
 shape of the process tree, `programs.toml` one for each program that the process table, the log or the image's name
 shows. Each piece names its source, and the scenario of docs/field-guide.md that proves it where one does.
+
+Advice speaks to whoever can mend the stop: to the program that left, not to the one that was lost by it (`SPEAKS_TO`).
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from stop_harness import signals
-from stop_harness.evidence import runtimes
-from stop_harness.evidence.launch import Launch, Shape, launch
-from stop_harness.model import Advice, Cause, Observation, ProcessInfo
+from stop_harness.evidence import process_tree, runtimes
+from stop_harness.evidence.launch import Init, Launch, Shape, launch
+from stop_harness.model import Advice, Cause, Observation, ProcessInfo, Request, TrafficKind
+from stop_harness.verdict import traffic
 from stop_harness.verdict.known_causes import CAUSES
 
 MOST_PROGRAMS = 2
@@ -26,23 +30,57 @@ MOST_PROGRAMS = 2
 INTERPRETERS = frozenset({"python", "pypy", "node", "nodejs", "ruby", "java", "perl", "php"})
 """What they run stands among their arguments."""
 
+OWN_PROTOCOL = frozenset({TrafficKind.WEBSOCKET, TrafficKind.HTTP2, TrafficKind.GRPC, TrafficKind.SSE})
+"""Kinds of traffic that a server ends in a way of their own; all others count as HTTP."""
+
+LOST_PROCESSES = frozenset({"child-killed-by-teardown", "inner-kill"})
+"""Causes of the loss of the processes that the record names."""
+
+NO_HANDLER = frozenset({"pid1-no-handler", "pid1-handler-noop", "wrong-stopsignal"})
+"""Causes that say of a program that it does not handle the stop signal."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What advice is chosen by.
+
+    `traffic`: kinds of traffic that were cut or waited for, `http` where none is known. `serves`: it was seen to have
+    clients. `handled`: somebody below the first program has a handler for the stop signal.
+    """
+
+    cause: str
+    shape: Shape = Shape.UNSEEN
+    init: Init = Init.UNSEEN
+    stop_signal: int | None = None
+    traffic: frozenset[str] = frozenset({TrafficKind.HTTP.value})
+    serves: bool = False
+    handled: bool = True
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One piece of advice and what it is for. Empty conditions hold always."""
+    """One piece of advice and what it is for. Empty conditions, and None, hold always."""
 
     advice: Advice
     causes: frozenset[str] = frozenset()
     shapes: frozenset[str] = frozenset()
+    inits: frozenset[str] = frozenset()
     stop_signals: frozenset[str] = frozenset()
+    traffic: frozenset[str] = frozenset()
+    serves: bool | None = None
+    handled: bool | None = None
 
-    def fits(self, cause: Cause, shape: Shape, stop_signal: int | None) -> bool:
+    def fits(self, it: Situation) -> bool:
         """Whether it is for this stop."""
-        name = None if stop_signal is None else signals.name(stop_signal)
+        name = None if it.stop_signal is None else signals.name(it.stop_signal)
         return (
-            (not self.causes or cause.id in self.causes)
-            and (not self.shapes or shape in self.shapes)
+            (not self.causes or it.cause in self.causes)
+            and (not self.shapes or it.shape in self.shapes)
+            and (not self.inits or it.init in self.inits)
             and (not self.stop_signals or name in self.stop_signals)
+            and (not self.traffic or bool(self.traffic & it.traffic))
+            and self.serves in {None, it.serves}
+            and self.handled in {None, it.handled}
         )
 
 
@@ -67,27 +105,111 @@ def with_advice(cause: Cause | None, seen: Observation, image: str | None = None
 
 
 def advice(cause: Cause, seen: Observation, image: str | None = None) -> tuple[Advice, ...]:
-    """First what the cause and the shape ask for, then what the programs that were seen can do."""
-    found = launch(seen.looks)
-    signal = seen.record.stop_signal
-    first = next((each.advice for each in cures() if each.fits(cause, found.shape, signal)), None)
+    """First what the cause and the shape ask for, then what the programs that can mend it have to do."""
+    found = launch(seen.looks, _lost(seen) if cause.id in LOST_PROCESSES else ())
+    it = _situation(cause, seen, found)
+    first = next((each.advice for each in cures() if each.fits(it)), None)
     known = CAUSES.get(cause.id)
     if first is None and known is not None:
         first = Advice(known.cure, source=known.source)
     for_programs = (
-        next((each.advice for each in program.entries if each.fits(cause, found.shape, signal)), None)
-        for program in _seen(found, seen, image)
+        next((each.advice for each in program.entries if each.fits(it)), None)
+        for program in _programs(_spoken_to(cause, seen, found), seen, image)
     )
     return tuple(each for each in (first, *[item for item in for_programs if item][:MOST_PROGRAMS]) if each)
 
 
-def _seen(found: Launch, seen: Observation, image: str | None) -> tuple[Program, ...]:
-    """The programs of the container, PID 1 first; each process is the first program that fits it."""
+def _situation(cause: Cause, seen: Observation, found: Launch) -> Situation:
+    signal, waits = seen.record.stop_signal, cause.id == "waits-for-clients"
+    requests = seen.requests if waits else traffic.lost_requests(seen.traffic)
+    return Situation(
+        cause.id,
+        found.shape,
+        found.init,
+        signal,
+        frozenset(map(_kind, requests)) or Situation.traffic,
+        waits or bool(seen.requests) or _has_served(seen),
+        signal is None or any(process_tree.has_own_handler(each, signal) for each in found.below),
+    )
+
+
+def _has_served(seen: Observation) -> bool:
+    return bool(seen.ready and seen.ready.ports) or any(fate.served for fate in seen.record.fates or ())
+
+
+def _kind(request: Request) -> str:
+    return request.kind.value if request.kind in OWN_PROTOCOL else TrafficKind.HTTP.value
+
+
+def _lost(seen: Observation) -> tuple[str, ...]:
+    """Names of the processes that the stop ended before their time."""
+    every = (*(seen.record.lost_processes or ()), *seen.record.suspected_processes)
+    return tuple(item.partition(" (")[0] for item in every)
+
+
+# ── Whom it speaks to ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _who_left(_seen: Observation, found: Launch) -> tuple[ProcessInfo, ...]:
+    return (found.first,) if found.first else ()
+
+
+def _on_the_way(_seen: Observation, found: Launch) -> tuple[ProcessInfo, ...]:
+    return found.line
+
+
+def _without_handler(seen: Observation, found: Launch) -> tuple[ProcessInfo, ...]:
+    """The first one, of which the cause says so, and those on the way that have none either."""
+    signal = seen.record.stop_signal
+    return tuple(
+        each
+        for each in found.line
+        if each == found.first or signal is None or not process_tree.has_own_handler(each, signal)
+    )
+
+
+def _above(_seen: Observation, found: Launch) -> tuple[ProcessInfo, ...]:
+    return found.above
+
+
+def _serving(seen: Observation, found: Launch) -> tuple[ProcessInfo, ...]:
+    """Whoever held a client's connection, and those above; everybody where that was not seen."""
+    fates = seen.record.fates or ()
+    pids = {fate.pid if fate.host_pid is None else fate.host_pid for fate in fates if fate.served}
+    known = tuple(each for each in found.everybody if each.pid in pids)
+    return tuple(dict.fromkeys((*found.line, *known))) if known else found.everybody
+
+
+SPEAKS_TO: dict[str, Callable[[Observation, Launch], tuple[ProcessInfo, ...]]] = {
+    "child-killed-by-teardown": _who_left,
+    **dict.fromkeys(("group-signal", "second-signal", "inner-kill"), _above),
+    **dict.fromkeys(NO_HANDLER, _without_handler),
+    **dict.fromkeys(("fast-drop", "partial-drop"), _serving),
+    **dict.fromkeys(
+        (
+            "shell-not-forwarding", "wrapper-swallows-signal", "reraise-lost", "handler-delayed", "handler-swallowed",
+            "handler-too-slow", "exit-blocked", "signal-ignored", "crash-on-stop",
+        ),
+        _on_the_way,
+    ),
+}  # fmt: skip
+"""By cause: the processes that can mend the stop. Causes that are not named: any that the table shows, because the one
+that was waited for is not known."""
+
+
+def _spoken_to(cause: Cause, seen: Observation, found: Launch) -> tuple[ProcessInfo, ...]:
+    return SPEAKS_TO[cause.id](seen, found) if cause.id in SPEAKS_TO else found.everybody
+
+
+# ── How programs are recognised ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _programs(processes: tuple[ProcessInfo, ...], seen: Observation, image: str | None) -> tuple[Program, ...]:
+    """Those of the processes, in their order; each process is the first program that fits it."""
     by_process = [
-        next((each for each in programs() if _is(each, process, seen.looks.logs.text)), None)
-        for process in found.processes
+        next((each for each in programs() if _is(each, item, seen.looks.logs.text)), None) for item in processes
     ]
-    if not found.processes and image:
+    if not seen.looks.before and image:
         name = image.rpartition("/")[2].partition("@")[0].partition(":")[0]
         by_process = [each for each in programs() if name in each.images]
     return tuple(dict.fromkeys(each for each in by_process if each))
@@ -105,9 +227,12 @@ def _is(program: Program, process: ProcessInfo, log: str) -> bool:
 
 def _words(process: ProcessInfo) -> set[str]:
     """Names in a command line: of its program and, of an interpreter, of what that runs: `/usr/bin/python3
-    /usr/local/bin/gunicorn app` → python, gunicorn, app."""
-    words = [_names(word) for word in process.command.split() if not word.startswith("-")]
+    /usr/local/bin/gunicorn app` → python, gunicorn, app. Of a shell only the script: what follows `-c` is no name."""
+    arguments = process.command.split()
+    words = [_names(word) for word in arguments if not word.startswith("-")]
     first = words[0] if words else set()
+    if process_tree.is_shell(process):
+        return first if "-c" in arguments else first.union(*words[1:2])
     return first.union(*words) if first & INTERPRETERS else first
 
 
@@ -153,8 +278,20 @@ def _is_a_runtime(program: Program) -> bool:
 def _entry(item: dict[str, Any], program: str) -> Entry:
     lines = item.get("lines", "").strip("\n")
     made = Advice(" ".join(item["text"].split()), program, lines, item["source"], item.get("proof", ""))
-    conditions = (frozenset(item.get(key, ())) for key in ("causes", "shapes", "signals"))
-    return Entry(made, *conditions)
+
+    def names(key: str) -> frozenset[str]:
+        return frozenset(item.get(key, ()))
+
+    return Entry(
+        made,
+        causes=names("causes"),
+        shapes=names("shapes"),
+        inits=names("inits"),
+        stop_signals=names("signals"),
+        traffic=names("traffic"),
+        serves=item.get("serves"),
+        handled=item.get("handled"),
+    )
 
 
 def _table(name: str) -> dict[str, Any]:
