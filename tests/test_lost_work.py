@@ -52,6 +52,7 @@ GZIP = raising(8, 7, "gzip -9 big", state="R", cpu_share=0.9)
         ((TINI, APP, replace(GZIP, command="sort big", cpu_share=0.0)), Outcome.LOSSY),
         ((TINI, APP, JOB, replace(GZIP, pid=9, parent_pid=8)), Outcome.LOSSY),
         ((TINI, APP, replace(GZIP, cpu_ns=20 * NS_PER_MS)), Outcome.LOSSY),
+        ((TINI, APP, raising(8, 7, "python3 -m uvicorn a", 300, state="R", cpu_share=0.9)), Outcome.GRACEFUL),
         ((TINI, APP, raising(8, 7, "gzip big", 300, state="R", cpu_share=0.9)), Outcome.INCONCLUSIVE),
         ((TINI, APP, raising(8, 7, "uvicorn", 300, waits_in="do_epoll_wait", cpu_share=0.0)), Outcome.GRACEFUL),
         ((TINI, APP, raising(8, 7, "node worker.js", waits_in="do_epoll_wait", cpu_share=0.0)), Outcome.GRACEFUL),
@@ -59,7 +60,8 @@ GZIP = raising(8, 7, "gzip -9 big", state="R", cpu_share=0.9)
         ((TINI, replace(APP, exit_code=None, exit_signal=SIGTERM, signals=GZIP.signals, end_ns=GZIP.end_ns), BUSY),
          Outcome.GRACEFUL),
     ],
-    ids=["gzip", "starved of the CPU", "a step of a job", "no runtime to start", "took its time", "finished first",
+    ids=["gzip", "starved of the CPU", "a step of a job", "no runtime to start", "a server took its time",
+        "took its time", "finished first",
          "idle", "the program itself", "below a program that the same signal ended"],
 )  # fmt: skip
 def test_who_cleans_up_and_raises_the_signal_again_did_not_finish(fates: Fates, outcome: Outcome) -> None:
@@ -97,6 +99,9 @@ def test_another_signal_ends_a_program_in_its_handler() -> None:
     reloader = replace(TINI, command="node nodemon", handling=CAUGHT)
     assert judged(reloader, child).outcome is Outcome.INCONCLUSIVE
     assert judged(reloader, child, log="draining").outcome is Outcome.LOSSY
+    interrupted = (sent(NUMBERS["INT"]), sent(after_ms=2, sender=7, name="python3"))
+    pool = fate(8, 7, "python3 pool.py", exit_code=None, exit_signal=SIGTERM, signals=interrupted, waits_in="pipe_read")
+    assert judged(TINI, APP, replace(pool, end_ns=TOOK_NS - 3 * NS_PER_MS)).outcome is Outcome.GRACEFUL
     same = (sent(), sent(after_ms=900, sender=7), sent(after_ms=902, sender=8))
     raised = fate(8, 7, "python3 worker.py", exit_code=None, exit_signal=SIGTERM, signals=same, end_ns=NS_PER_S)
     assert judged(TINI, BASH, raised).outcome is Outcome.LOSSY
@@ -121,6 +126,13 @@ BY_PROGRAM = (sent(sender=7, name="python3"),)
          Outcome.GRACEFUL, ["ended-by-default"]),
         ((TINI, APP, replace(FAILED, signals=BY_PROGRAM)), "FATAL: terminating", Outcome.GRACEFUL, []),
         ((TINI, APP, replace(FAILED, signals=BY_PROGRAM)), TRACEBACK, Outcome.INCONCLUSIVE, ["work-in-doubt"]),
+        ((TINI, APP, replace(FAILED, signals=(sent(NUMBERS["QUIT"], sender=7, name="python3"),))), "",
+         Outcome.GRACEFUL, []),
+        ((TINI, APP, replace(FAILED, signals=())), "", Outcome.GRACEFUL, []),
+        ((replace(TINI, command="tini python3 app.py"), APP, replace(FAILED, signals=None)), "", Outcome.GRACEFUL, []),
+        ((TINI, APP, replace(FAILED, signals=None)), "", Outcome.INCONCLUSIVE, ["work-in-doubt"]),
+        ((TINI, APP, replace(FAILED, signals=None, waits_in="do_epoll_wait")), "",
+         Outcome.GRACEFUL, ["ended-by-default"]),
         ((SUPERVISOR, replace(FAILED, parent_pid=1)), TRACEBACK, Outcome.LOSSY, ["lost-work"]),
         ((SUPERVISOR, replace(FAILED, parent_pid=1)), "", Outcome.GRACEFUL, ["ended-by-default"]),
         ((TINI, APP, replace(FAILED, born_ns=NS_PER_S * 3 // 2)), TRACEBACK, Outcome.GRACEFUL, []),
@@ -134,8 +146,10 @@ BY_PROGRAM = (sent(sender=7, name="python3"),)
          Outcome.GRACEFUL, []),
     ],
     ids=["at work", "a traceback", "an error", "idle", "asked by its program", "asked, and a traceback",
-         "a service with a traceback", "a service", "born later", "143 at once", "143 and a connection",
-         "143 and a traceback", "143 and computing", "143 after its clean-up", "143 when asked", "a shell's code"],
+         "asked by another signal", "told by other means", "nobody heard who", "nobody heard who, and a group signal",
+         "the same of an idle one", "a service with a traceback", "a service", "born later", "143 at once",
+         "143 and a connection", "143 and a traceback", "143 and computing", "143 after its clean-up",
+         "143 when asked", "a shell's code"],
 )  # fmt: skip
 def test_who_left_with_an_error_after_a_signal_for_others(
     fates: Fates, log: str, outcome: Outcome, rules: list[str]
@@ -190,3 +204,13 @@ def test_helpers_without_work_are_no_loss_to_sigkill(
     seen = stopped(fate(1, 0, parent, end_ns=0), helper)
     verdict = judge.judge(changed(seen, lost_processes=("a (PID 8)",)), Scenario("a", Subject(image="any")))
     assert (verdict.outcome, [item.rule for item in verdict.findings]) == (outcome, rules), verdict.reason
+
+
+def test_a_loop_of_a_shell_that_slept_is_a_warning() -> None:
+    """Its `sleep` was killed with it, so it was between two rounds; a step of it at work is a loss."""
+    killed = {"exit_code": None, "exit_signal": 9, "by_teardown": True, "signals": (), "handling": DEFAULT}
+    loop = fate(8, 1, "sh -c 'while :; do rotate; sleep 60; done'", waits_in="do_wait", **killed)
+    for step, outcome in (("sleep 60", Outcome.GRACEFUL), ("rotate", Outcome.LOSSY)):
+        seen = stopped(fate(1, 0, "ruby a.rb", end_ns=0), loop, fate(9, 8, step, **killed))
+        lost = changed(seen, lost_processes=("sh (PID 8)", "step (PID 9)"))
+        assert judge.judge(lost, Scenario("a", Subject(image="any"))).outcome is outcome

@@ -11,6 +11,8 @@ from stop_harness.evidence import log_hints, process_tree
 from stop_harness.evidence.fate_scene import Scene, as_row, fates_of, named, program
 from stop_harness.evidence.process_fates import (
     BUSY_SHARE,
+    ENDING_SIGNALS,
+    ENDLESS,
     FOR_A_CHILD,
     STARTERS,
     End,
@@ -24,6 +26,7 @@ from stop_harness.evidence.process_fates import (
     idle,
     prompt,
     sent_by_others,
+    signals_the_group,
     without_end,
 )
 from stop_harness.model import NS_PER_MS, Observation, ProcessFate, SignalDisposition
@@ -67,9 +70,7 @@ def _left_with_error(scene: Scene) -> Iterator[LostWork]:
         if not code or fate.born_ns is not None or not fate.end_ns or _of_a_child(scene, fate):
             continue
         owner = scene.parent(fate)
-        by_signal = code in {128 + item.number for item in fate.signals or ()} or (
-            fate.signals is None and code == 128 + (scene.seen.record.stop_signal or 0)
-        )
+        by_signal = code - 128 in ENDING_SIGNALS
         if owner is None or (not by_signal and code == scene.seen.record.exit_code):
             continue
         sign = _gave_up(scene, fate, owner) if by_signal else _failed(scene, fate, owner)
@@ -110,8 +111,12 @@ def _gave_up(scene: Scene, fate: ProcessFate, owner: ProcessFate) -> tuple[Grade
 
 def _failed(scene: Scene, fate: ProcessFate, owner: ProcessFate) -> tuple[Grade, str] | None:
     """Of one that left with a code which says that it failed."""
-    at_once = prompt(fate) and idle(fate)
-    asked = bool(asked_by_owner(scene, fate, owner)) and bool(sent_by_others(fate))
+    heard = fate.signals is not None
+    at_once = idle(fate) and (prompt(fate) or not heard)
+    asked = asked_by_owner(scene, fate, owner)
+    if asked is None:
+        # Its program told it by other means, or nobody could hear who signalled it.
+        asked = heard or not signals_the_group(scene, fate, owner)
     crash, fault = log_hints.crash(scene.log), log_hints.fault(scene.log) or log_hints.lost(scene.log)
     by_program = asked and program(owner) not in STARTERS
     if crash and not (at_once and by_program):
@@ -204,6 +209,10 @@ def _weight(scene: Scene, fate: ProcessFate) -> tuple[Grade | None, str]:
         return Grade.LOST, ""
     if name == "sleep":
         return (None if without_end(fate, scene.seen.stop_timeout_ns) else Grade.LOST), ""
+    if process_tree.is_shell(as_row(fate)) and ENDLESS.search(fate.command):
+        steps = [item for item in scene.below(fate)[1:] if item.exit_signal == signals.SIGKILL]
+        if steps and all(program(item) == "sleep" for item in steps):
+            return Grade.HINT, "it slept between two rounds of a loop"
     if name == "tail" and re.search(r"\s(?:-[a-zA-Z0-9]*[fF]|--follow)", fate.command):
         followed = not re.search(r"\s/dev/null$", fate.command.rstrip())
         return (Grade.HINT, "it followed a file, whose last lines may be missing") if followed else (None, "")

@@ -55,7 +55,7 @@ BLOCKED_ON_PEER = ("sk_wait_data", "wait_woken", "tcp_recvmsg", "inet_stream_con
 """Kernel functions in which a process sleeps that waits for time to pass, for a child of its own, or for the other end
 of a connection. `futex_do_wait` is none of them."""
 
-_ENDLESS = re.compile(r"\b(?:while|until|infinity)\b|\bfor\s*\(\(")
+ENDLESS = re.compile(r"\b(?:while|until|infinity)\b|\bfor\s*\(\(")
 _SLEEP = re.compile(r"\bsleep\s+(\d+(?:\.\d+)?)([smhd]?)\s*$")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -112,7 +112,7 @@ def ended_by_default(scene: Scene) -> Iterator[LostWork]:
         if sign is None:
             continue
         grade, why = sign
-        if asked is None and not _signals_the_group(scene, fate, owner) and not reported(scene, number):
+        if asked is None and not signals_the_group(scene, fate, owner) and not reported(scene, number):
             grade = Grade.IN_DOUBT if grade is Grade.LOST else Grade.HINT  # its own program may have asked it to end
         way = " by default" if defaulted(fate) else ", which took it and ended by it all the same,"
         how = f"{signals.name(number)}{_sent_by(fate, number)} ended {named(fate)}{way}"
@@ -170,8 +170,8 @@ def asked_by_owner(scene: Scene, fate: ProcessFate, owner: ProcessFate) -> bool 
     """Whether its own program, or itself, sent the signal that ended it, and to it alone. None: nobody heard who."""
     if fate.signals is None:
         return None
-    number = fate.exit_signal or scene.seen.record.stop_signal
-    sent = [item for item in fate.signals if item.number == number]
+    number = fate.exit_signal
+    sent = [item for item in fate.signals if item.number in ({number} if number else ENDING_SIGNALS)]
     if not sent:
         return None if number != signals.NUMBERS["HUP"] else False
     # Of two signals that come together, whichever was taken first ended it; only where all are the owner's it asked.
@@ -187,7 +187,7 @@ def _is_owners(scene: Scene, sent: ReceivedSignal, owner: ProcessFate) -> bool:
     return not any(abs(item.to_end_ns - sent.to_end_ns) < SPRAY_NS for item in to_itself)
 
 
-def _signals_the_group(scene: Scene, fate: ProcessFate, owner: ProcessFate) -> bool:
+def signals_the_group(scene: Scene, fate: ProcessFate, owner: ProcessFate) -> bool:
     """Whether PID 1 is known to signal the whole group of its child, and the job was in that group."""
     first = scene.fates[0]
     same = fate.group is not None and fate.group == owner.group
@@ -213,7 +213,9 @@ def _at_work(scene: Scene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade,
     working = [item for item in everyone if program(item) not in process_tree.PLAIN]
     finished = next((item for item in below if item not in everyone and _busy(item)), None)
     if finished is not None and not working:
-        return Grade.IN_DOUBT, f"{_computing(finished)}, and whether it finished that is not known"
+        # Servers finish their requests first; what removes its files does so more slowly on a busy machine.
+        grade = Grade.HINT if program(finished) in process_tree.RUNTIMES else Grade.IN_DOUBT
+        return grade, f"{_computing(finished)}, and whether it finished that is not known"
     if not working and process_tree.is_shell(as_row(owner)):
         return None  # a shell's own sleep
     if line := reported(scene, job.exit_signal):
@@ -240,8 +242,8 @@ def _although_asked(scene: Scene, job: ProcessFate, owner: ProcessFate) -> tuple
     """
     if job.signals is not None and not any(item.number == job.exit_signal for item in sent_by_others(job)):
         return None
-    working = [item for item in scene.below(job) if _ended_early(item) and program(item) not in process_tree.PLAIN]
-    for item in working:
+    below = [item for item in scene.below(job) if _ended_early(item) and defaulted(item)]
+    for item in (item for item in below if program(item) not in process_tree.PLAIN):
         if _busy(item):
             sure = not _may_start(item) or reported(scene, job.exit_signal) is not None
             below_shell = process_tree.is_shell(as_row(owner))
@@ -301,7 +303,7 @@ def idle(item: ProcessFate) -> bool:
 
 def without_end(item: ProcessFate, stop_timeout_ns: int) -> bool:
     """Whether its command line says that it would not have ended by itself within the stop timeout."""
-    if program(item) in process_tree.PLAIN - {"sleep"} or _ENDLESS.search(item.command):
+    if program(item) in process_tree.PLAIN - {"sleep"} or ENDLESS.search(item.command):
         return True
     found = _SLEEP.search(item.command) if program(item) == "sleep" else None
     return found is not None and float(found[1]) * _SECONDS[found[2]] * NS_PER_S > stop_timeout_ns
@@ -341,7 +343,9 @@ def ended_by_second(scene: Scene) -> Iterator[LostWork]:
         # One that waited for something to do, and is gone at once, had nothing to finish; unless the signal that it
         # handles was still in its handler, and another one ended it there.
         grade = Grade.HINT if prompt(fate) and idle(fate) else Grade.LOST
-        if grade is Grade.HINT and by_other:
+        brought = (signals.NUMBERS[name] for name in process_tree.BROUGHT_ALONG.get(program(fate), ()))
+        own_handler = first.number not in brought or program(fate) in process_tree.OWN_HANDLER
+        if grade is Grade.HINT and by_other and own_handler:
             line = log_hints.works_on_shutdown(scene.log)
             grade = Grade.LOST if line else Grade.IN_DOUBT
             why += f"; the program had written {log_hints.shown(line)}" if line else ""
