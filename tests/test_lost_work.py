@@ -78,6 +78,7 @@ def test_a_job_that_its_own_program_ended_while_it_computed_is_in_doubt() -> Non
     starting = replace(busy, cpu_ns=20 * NS_PER_MS)
     assert [item.rule for item in judged(TINI, APP, starting).findings] == ["ended-by-default"]
     assert judged(TINI, APP, starting, log="worker exit code -15").outcome is Outcome.INCONCLUSIVE
+    assert judged(TINI, BASH, starting).findings == ()
     below_shell = judged(TINI, BASH, busy)
     assert (below_shell.outcome, [item.rule for item in below_shell.findings]) == (
         Outcome.GRACEFUL,

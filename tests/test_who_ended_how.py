@@ -68,9 +68,9 @@ FIRST = {"exec": Way((START, "exec"))}
 
 IDLE = "idle threads zombie cat tail infinity loop pause accept epoll prefork session handles ended".split()
 """Kinds that lose nothing, however they are signalled."""
-FINISH = "pool terminate report busy run client".split()
+FINISH = "pool terminate report busy run client gzip fails".split()
 """Kinds that finish their job, or end it by themselves, where they alone are signalled."""
-AT_WORK = "report busy run client".split()
+AT_WORK = "report busy run client gzip fails".split()
 """Kinds whose job is at work when a signal for the whole group ends it."""
 
 BELOW_AN_INIT = {"tini-g": ("tini", "-g", "--"), "dumb-init": ("dumb-init",)}
@@ -95,7 +95,7 @@ def scripts(ways: Iterable[str], *words: str) -> dict[str, Subject]:
 GRACEFUL = {
     **kinds(ALONE | GROUP, (*IDLE, "nohandler")),
     **kinds(ALONE, FINISH),
-    **kinds(FIRST, ("idle", "pool", "prefork", "session", "report", "busy")),
+    **kinds(FIRST, ("idle", "pool", "prefork", "session", "report", "busy", "helpers")),
     **kinds(ALONE, ["twice"]),
     **scripts(BELOW_AN_INIT, "loop"),
     **scripts(BELOW_AN_INIT, "helper", "idle"),

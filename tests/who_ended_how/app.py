@@ -81,6 +81,11 @@ elif kind == "prefork":
     for pid in workers:
         os.kill(pid, signal.SIGTERM)
         os.waitpid(pid, 0)
+elif kind == "helpers":
+    # They do nothing and end with PID 1.
+    subprocess.Popen(["sleep", "100000"])
+    subprocess.Popen(["tail", "-f", "/dev/null"])
+    ready()
 elif kind == "session":
     job = subprocess.Popen(JOB, start_new_session=True)
     ready()
@@ -105,6 +110,26 @@ elif kind == "busy":
     job = subprocess.Popen([*DEFAULT, text + "while time.process_time() < 3: pass"], stdout=subprocess.PIPE)
     assert job.stdout is not None
     job.stdout.readline()
+    ready()
+    job.wait()
+elif kind == "gzip":
+    with open("/tmp/big", "wb") as big:
+        big.write(os.urandom(40_000_000))
+    with open("/tmp/big.gz", "wb") as archive:
+        job = subprocess.Popen(["gzip", "-9", "-c", "/tmp/big"], stdout=archive)
+    while not os.path.getsize("/tmp/big.gz"):
+        time.sleep(0.01)
+    ready()
+    job.wait()
+elif kind == "fails":
+    text = (
+        "import signal, sys, time\ndef stop(*_): print('sync failed', flush=True); sys.exit(20)\n"
+        "signal.signal(signal.SIGTERM, stop)\nprint('up', flush=True)\nfor _ in range(20): time.sleep(.1)"
+    )
+    job = subprocess.Popen([*DEFAULT, text], stdout=subprocess.PIPE)
+    assert job.stdout is not None
+    job.stdout.readline()
+    threading.Thread(target=lambda out=job.stdout: print(out.read().decode(), flush=True)).start()
     ready()
     job.wait()
 elif kind == "run":

@@ -246,8 +246,9 @@ def _although_asked(scene: Scene, job: ProcessFate, owner: ProcessFate) -> tuple
     for item in (item for item in below if program(item) not in process_tree.PLAIN):
         if _busy(item):
             sure = not _may_start(item) or reported(scene, job.exit_signal) is not None
-            below_shell = process_tree.is_shell(as_row(owner))
-            return Grade.IN_DOUBT if sure and not below_shell else Grade.HINT, _computing(item)
+            if process_tree.is_shell(as_row(owner)):
+                return (Grade.HINT, _computing(item)) if sure else None
+            return Grade.IN_DOUBT if sure else Grade.HINT, _computing(item)
         if item.served:
             return Grade.HINT, f"{named(item)} was connected to {_clients(item.served)}"
     return None
