@@ -42,6 +42,13 @@ def locked(rows: Table, lock: int = 0x7F00) -> Table:
     return tuple(replace(row, locked_threads=row.threads, lock=lock, cpu_ns=NS_PER_S // 10) for row in rows)
 
 
+def waiting(rows: Table, *, locked: int = 0, polling: int = 0) -> Table:
+    """The same table, so many threads of each process waiting without a time limit, none of them having moved."""
+    return tuple(
+        replace(row, locked_threads=locked, lock=0, polling_threads=polling, cpu_ns=NS_PER_S // 10) for row in rows
+    )
+
+
 SHELL_FORM = table("""
     25248 25203 1 0 0 10002 0 S do_wait /bin/sh -c echo start; python3 -u app.py
     25360 25248 3 0 1001000 100004002 0 S poll_schedule_timeout.constprop. python3 -u app.py""")
@@ -100,6 +107,10 @@ NPM = table("""
     421 420 7 0 1001000 100004602 0 S do_epoll_wait node server.js""")
 RUBY = table("25011 24926 1 0 0 42017e4f 0 S poll_schedule_timeout.constprop. ruby /app/app.rb")
 GO = table("20905 20881 7 0 0 fffffffd7fc1feff 0 S futex_do_wait /app")
+TRAP_FOR_ANOTHER_USER = table("""
+    23 20 1 0 4 14002 0 S do_wait bash -c server & p=$!; trap 'kill $p; wait $p' TERM; wait $p
+    24 23 1 0 6 4000 0 S do_poll server""")
+NODE_SPINS = table("10691 10669 7 0 1001000 100004602 0 R - node spins.js")
 
 RECORDED = (
     SHELL_FORM, SLEEP, INIT_SLEEP, INIT_SHELL, SIGWAIT, IGNORES, BLOCKS, BLOCKS_PENDING, NODE, NODE_RESET, HANDLER,
@@ -124,6 +135,7 @@ processes = st.builds(
     cpu_ns=st.none() | st.integers(0, 2 * NS_PER_S),
     locked_threads=st.none() | st.integers(0, 3),
     lock=st.none() | st.integers(0, 2),
+    polling_threads=st.none() | st.integers(0, 3),
 )
 tables = st.none() | st.lists(processes, max_size=5).map(tuple) | st.sampled_from(RECORDED)
 """Any table, also such as no kernel would print: cycles, pids twice, nobody at the root."""

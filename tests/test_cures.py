@@ -125,6 +125,39 @@ def test_python_without_a_handler_may_end_by_keyboard_interrupt() -> None:
     assert "see that it does what it has to do before" in found.note
 
 
+@pytest.mark.parametrize(("rows", "code"), [(recorded.GO, 2), (recorded.RUBY, 1)], ids=["go", "ruby"])
+def test_an_end_by_the_runtime_of_go_or_ruby_skips_the_handler(rows: Table, code: int) -> None:
+    """They catch signals that the program did not ask for: Go exits with code 2 then, ruby raises an exception."""
+    hangs = bad(stop(rows))
+    found = effect(SIGINT, stop(rows, "SIGINT", code, 0.01), hangs)
+    assert (found.effect, "its handler for SIGTERM was not run" in found.note) == (RemedyEffect.SKIPS_HANDLER, True)
+    assert effect(SIGINT, stop(rows, "SIGINT", 0, 0.01), hangs).effect is RemedyEffect.CURES
+    assert "stop-signal-SIGUSR2" not in tried(hangs.result.observation, "server")
+
+
+def test_a_longer_stop_timeout_that_was_too_short_says_so() -> None:
+    """The program was still at work: it may need longer, or never be done."""
+    rows = recorded.used(PYTHON, 0.1)
+    busy = stop(rows, after_signal=rows, late=recorded.used(PYTHON, 1.1))
+    longer = Remedy(
+        "stop-timeout-40s", (RemedyKind.STOP_TIMEOUT,), "a stop timeout of 40s", stop_timeout_ns=4 * TIMEOUT_NS
+    )
+    found = effect(longer, busy, bad(busy))
+    assert (found.effect, "or is never done" in found.note) == (RemedyEffect.FAILS, True)
+
+
+def test_one_other_signal_is_enough_to_see_what_a_wrapper_does_with_it() -> None:
+    """The program itself is tried, and the wrapper treats all signals alike."""
+    yarn = table("""
+        400 390 11 0 1001000 10000460f 0 S do_epoll_wait node /usr/bin/yarnpkg start
+        420 400 1 0 0 10002 0 S do_wait sh -c node server.js
+        421 420 7 0 1001000 100004602 0 S do_epoll_wait node server.js""")
+    lossy = stop(yarn, code=1, after_s=0.1, lost_processes=("node (PID 18)",))
+    found = tried(lossy, "yarnpkg", "start")
+    assert [name for name in found if name.startswith("stop-signal")] == ["stop-signal-SIGINT"]
+    assert "exec-form" in found
+
+
 def test_an_end_by_default_skips_the_handler_for_another_signal() -> None:
     """Below an init SIGTERM ends it at once, although it would shut down on SIGINT."""
     found = effect(INIT, stop(BELOW_INIT, code=143, after_s=0.01), bad(stop(BELOW_INIT[1:])))

@@ -37,7 +37,7 @@ from stop_harness.trial.perform import _written_since
 from stop_harness.verdict import causes, judge, known_causes
 from tests import process_tables as recorded
 from tests.parts import changed
-from tests.process_tables import Table, locked, tables, turned, used
+from tests.process_tables import Table, locked, tables, turned, used, waiting
 from tests.strategies import DOCKER
 
 TIMEOUT_NS = 10 * NS_PER_S
@@ -100,6 +100,16 @@ CUT, ANSWERED = request(RequestFate.RESET, 0.05), request(RequestFate.COMPLETED,
 WINCH, INT = signals.NUMBERS["WINCH"], signals.NUMBERS["INT"]
 R = recorded
 
+WAITS = "waiting for workers\n"
+QUOTED = """/a.js:1
+process.on("SIGTERM", () => { throw new Error("flush failed: EACCES"); });
+                              ^
+
+Error: flush failed: EACCES
+    at process.emit (node:events:517:28)
+"""
+EPERM = "bash: line 1: kill: (7) - Operation not permitted\n"
+
 CASES: list[tuple[str, Observation, str]] = [
     ("pid1-no-handler", killed(R.SLEEP, R.SLEEP), "no handler for SIGTERM"),
     ("pid1-no-handler", killed(R.SLEEP, None), "no handler"),
@@ -141,6 +151,13 @@ CASES: list[tuple[str, Observation, str]] = [
         "without having run once",
     ),
     ("grace-too-short", killed(R.HANDLER, R.HANDLER, "SIGTERM received, cleaning up\n"), "cleaning up"),
+    ("handler-hangs", killed(R.GO, waiting(R.GO, locked=6), WAITS), "all of its 7 threads wait"),
+    ("handler-hangs", killed(R.RUBY, waiting(R.RUBY, polling=1), "stopping\n"), "its only thread waits"),
+    ("grace-too-short", killed(R.GO, waiting(R.GO, locked=5), WAITS), "who may be slow or never come"),
+    ("grace-too-short", killed(R.GO, waiting((*R.GO, *R.SLEEP), locked=6), WAITS), "may be slow or never come"),
+    ("unknown", killed(R.RUBY, waiting(R.RUBY), "stopping\n"), "does not tell"),
+    ("grace-too-short", killed(used(R.NODE_SPINS, 0.2), used(R.NODE_SPINS, 1.2)), "its handler may never run"),
+    ("wrapper-swallows-signal", killed(R.TRAP_FOR_ANOTHER_USER, R.TRAP_FOR_ANOTHER_USER, EPERM), "capability KILL"),
     ("grace-too-short", killed(R.SUPERVISOR, R.SUPERVISOR, "waiting for app to die\n"), "waiting for app"),
     ("grace-too-short", killed(R.HANDLER, None, stop_timeout_ns=0), "no time"),
     ("grace-too-short", killed(R.HANDLER, R.HANDLER, traffic=requests(SLOW)), "without its answer"),
@@ -161,6 +178,7 @@ CASES: list[tuple[str, Observation, str]] = [
     ("unknown", killed(None, None), "does not tell"),
     ("unknown", killed(R.NODE, R.NODE), "does not tell"),
     ("crash-on-stop", left(139, R.HANDLER), "SIGSEGV"),
+    ("crash-on-stop", left(1, R.NODE, log_after_signal=QUOTED), 'wrote "Error: flush failed: EACCES"'),
     ("crash-on-stop", left(1, R.RUBY, log_after_signal=TRACEBACK), "ValueError: x"),
     ("inner-kill", by_wait_status(left(137, R.NPM)), "a child ended by SIGKILL"),
     ("oom-on-stop", left(0, R.HANDLER, oom_killed=True), "below PID 1"),

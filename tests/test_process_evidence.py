@@ -17,7 +17,7 @@ import pytest
 from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker import listed_processes
 from stop_harness.engines.docker.host import DockerHost
-from stop_harness.linux import process_connector, process_events
+from stop_harness.linux import proc, process_connector, process_events
 from stop_harness.linux.process_connector import ProcessConnector
 from stop_harness.linux.process_events import EXITED, FORKED, ProcessEventSocket, parse
 from stop_harness.model import (
@@ -194,6 +194,33 @@ def test_a_process_that_is_no_pid_one_is_not_watched() -> None:
     with contextlib.closing(ProcessConnector()) as connector:
         assert connector.watch(os.getpid()) is None
         assert connector.watch(0) is None
+
+
+POLLS = """
+import os, select, socket, sys
+pipe, kind = os.pipe(), sys.argv[1]
+held = socket.socket() if kind == "a socket" else None
+polls = select.poll()
+polls.register(pipe[0], select.POLLIN)
+print("ready", flush=True)
+polls.poll(60_000 if kind == "a time limit" else None)
+"""
+
+
+@pytest.mark.parametrize(("holds", "polling"), [("nothing else", 1), ("a socket", 0), ("a time limit", 0)])
+def test_who_polls_for_ever_and_for_nobody_is_known(holds: str, polling: int) -> None:
+    """Without a time limit, and without a descriptor by which somebody outside could wake it."""
+    words = ["python3", "-c", POLLS, holds]
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as waits:
+        try:
+            assert waits.stdout is not None
+            assert waits.stdout.readline() == "ready\n"
+            deadline = time.monotonic() + 30
+            while "poll" not in proc.text_of(waits.pid, "wchan") and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert proc.polls_of(waits.pid) == polling
+        finally:
+            waits.kill()
 
 
 @needs_connector

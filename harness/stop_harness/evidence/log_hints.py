@@ -41,6 +41,12 @@ _INTERRUPTED = re.compile(r"^\s*KeyboardInterrupt\b|\(Interrupt\)$|^\S+: Interru
 _EXITS = re.compile(r"\bexit(?:ing|\(\d*\))?\b|\bbye\b|\bquit\b", re.IGNORECASE)
 
 
+_MAY_NOT_SIGNAL = re.compile(
+    r"\bkill\w*\b.{0,80}\b(?:not permitted|permission denied|EPERM)\b|\bPermissionError: \[Errno 1\]", re.IGNORECASE
+)
+_POINTER = re.compile(r"^\s*[\^~]+\s*$")
+"""What a runtime puts below a line of source text that it quotes."""
+
 _LOST = re.compile(
     r"\bWorkerLost|BrokenProcessPool|\bprematurely\b|\b(?:unexpected(?:ly)?|not expected)\b"
     r"|\b(?:lost|unfinished|incomplete|abandoned|not saved)\b",
@@ -72,12 +78,17 @@ def ended_by(text: str | None, number: int) -> str | None:
     return _line(re.compile(f"^(?!.*\\breap).*(?:{'|'.join(told)})", re.IGNORECASE), text)
 
 
+def may_not_signal(text: str | None) -> str | None:
+    """The first line that says that a process may not send a signal: `kill: (7) - Operation not permitted`."""
+    return _line(_MAY_NOT_SIGNAL, text)
+
+
 def fault(text: str | None) -> str | None:
     """The first line that speaks of an error of the program itself.
 
     What a package manager or a task runner writes when its script has ended is no such line: it reports the end.
     """
-    lines = [line for line in _own_lines(text) if not _NO_FAULT.search(line)]
+    lines = [line for line in _not_quoted(_own_lines(text)) if not _NO_FAULT.search(line)]
     found = next((at for at, line in enumerate(lines) if _FAULT.search(line)), None)
     if found is None:
         return None
@@ -94,6 +105,12 @@ def crash(text: str | None) -> str | None:
     lines = _own_lines(text)
     found = next((at for at, line in enumerate(lines) if _CRASH.search(line) and not _NO_FAULT.search(line)), None)
     return None if found is None else fault("\n".join(lines[found:])) or lines[found].strip()
+
+
+def _not_quoted(lines: list[str]) -> list[str]:
+    """Without the source text that a runtime quotes above its error, known by the pointer in the next line."""
+    below = [*lines[1:], ""]
+    return [line for line, after in zip(lines, below, strict=True) if not _POINTER.match(after)] if lines else []
 
 
 def works_on_shutdown(text: str | None) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from stop_harness import signals
+from stop_harness.evidence import runtimes
 from stop_harness.model import ProcessInfo, SignalDisposition
 
 SHELLS = frozenset({"sh", "dash", "bash", "ash", "zsh", "ksh", "mksh", "rbash"})
@@ -176,6 +177,17 @@ def busy_ns(before: ProcessInfo | None, late: ProcessInfo | None) -> int:
 def is_frozen(process: ProcessInfo) -> bool:
     """Whether each of its threads waits for a lock without a time limit: only another process could wake one."""
     return process.locked_threads is not None and 0 < (process.threads or 0) <= process.locked_threads
+
+
+def is_stuck(process: ProcessInfo) -> bool:
+    """Whether each of its threads waits without a time limit, for a lock or for another thread of the same process.
+
+    One thread of Go's runtime always has a limit: it watches the others, and wakes nobody who waits for a channel or a
+    lock (runtime/proc.go, sysmon); whoever waits for time or for the network is seen in epoll_wait(2) there.
+    """
+    spare = 1 if runtimes.runtime(process) == runtimes.GO else 0
+    waiting = (process.locked_threads or 0) + (process.polling_threads or 0)
+    return waiting > 0 and 0 < (process.threads or 0) <= waiting + spare
 
 
 def tells_group(pid1: ProcessInfo) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from stop_harness import signals
-from stop_harness.evidence import exec_form, forecast, log_hints, process_tree
+from stop_harness.evidence import exec_form, forecast, log_hints, process_tree, runtimes
 from stop_harness.evidence.launch import COPIERS
 from stop_harness.evidence.process_fates import BUSY_SHARE
 from stop_harness.evidence.process_tree import Reaction, Tree
@@ -161,7 +161,7 @@ def _effect(tried: RemedyTrial, made: Verdict, stop: BadStop) -> tuple[RemedyEff
         fails = RemedyEffect.LOSES_WORK if made.outcome is Outcome.LOSSY else RemedyEffect.FAILS
         worse = made.outcome is Outcome.NOT_RUNNING or made.outcome is Outcome.KILLED is not bad.verdict.outcome
         less = "" if worse else _less_lost(seen, bad.observation)
-        return (RemedyEffect.HELPS, (less,)) if less else (fails, ())
+        return (RemedyEffect.HELPS, (less,)) if less else (fails, (_still_at_work(tried, made),))
     if made.status is not Status.PASS:
         return RemedyEffect.HELPS, ("in order, but later than the scenario accepts",)
     for effect, doubt in (
@@ -217,7 +217,9 @@ def _skips_handler(seen: Observation, bad: TrialResult) -> str:
     if first is None or number == first or not _handled(bad, first):
         return ""
     why = ""
-    if log_hints.interrupted(seen.looks.log_after_signal):
+    if seen.record.exit_code and any(map(runtimes.runtime, exec_form.receivers(seen.looks.before or ()))):
+        why = f"ended it with exit code {seen.record.exit_code}, as its runtime does"
+    elif log_hints.interrupted(seen.looks.log_after_signal):
         why = "ended it by KeyboardInterrupt"
     elif _by_signal(seen) and any(
         not process_tree.has_own_handler(taker, number) for taker in exec_form.receivers(seen.looks.before or ())
@@ -373,6 +375,15 @@ def _reservation(seen: Observation) -> str:
 def _fitted(tried: RemedyTrial) -> str:
     tried_ns, advised_ns = tried.observation.stop_timeout_ns, tried.remedy.stop_timeout_ns
     return "" if advised_ns in {None, tried_ns} else f"{TRIED_WITH}{format_duration(tried_ns)}"
+
+
+def _still_at_work(tried: RemedyTrial, made: Verdict) -> str:
+    """A longer stop timeout was not long enough for a program that works; how long would be, nobody can tell."""
+    if RemedyKind.STOP_TIMEOUT not in tried.remedy.kinds or made.outcome is not Outcome.KILLED or made.cause is None:
+        return ""
+    if made.cause.id != "grace-too-short":
+        return ""
+    return "it was not done then either: it needs longer still, or is never done"
 
 
 def _idle(seen: Observation, scenario: Scenario) -> bool:

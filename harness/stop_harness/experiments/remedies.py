@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from stop_harness import signals, units
-from stop_harness.evidence import exec_form, process_tree, script_steps
+from stop_harness.evidence import exec_form, process_tree, runtimes, script_steps
 from stop_harness.experiments import paste
 from stop_harness.model import (
     NS_PER_S,
@@ -226,20 +226,36 @@ def _stop_signals(seen: Observation) -> Iterable[Remedy]:
     """Other signals that have a handler where they would arrive: PID 1, or below an init its child. Where nobody could
     look, the usual ones."""
     takers = exec_form.receivers(seen.looks.before or ())
+    most = 1 if _wraps(seen) else MAX_SIGNALS
     names = [name for name in STOP_SIGNALS if signals.number(name) != seen.record.stop_signal]
     names = [name for name in names if _taken(name, takers, seen)] if takers else names[:2]
-    for name in names[:MAX_SIGNALS]:
+    for name in names[:most]:
         yield Remedy(f"stop-signal-{name}", (SIGNAL,), f"stop signal {name}", stop_signal=name)
+
+
+def _wraps(seen: Observation) -> bool:
+    """Whether the receiver is a wrapper above the program that handles the stop signal. Its handlers are not the
+    program's, and it treats other signals as it does this one: one try is enough to see that."""
+    before, number = seen.looks.before or (), seen.record.stop_signal
+    program = exec_form.program(before, number, wrapper=True)
+    if program is None or number is None or program.disposition(number) is not SignalDisposition.CAUGHT:
+        return False
+    return not any(process_tree.is_shell(taker) for taker in exec_form.receivers(before))
+
+
+_USUAL = frozenset({"SIGTERM", "SIGINT", "SIGQUIT"})
 
 
 def _taken(name: str, takers: tuple[ProcessInfo, ...], seen: Observation) -> bool:
     """A handler of its own, or one of its runtime that ends it. A shell that waits for a program takes SIGINT too, and
-    does nothing unless the program ends."""
+    does nothing unless the program ends. Go and ruby catch nearly every signal, which says nothing: of those only the
+    usual ones are tried."""
     number, ends = signals.number(name), name in {"SIGTERM", "SIGINT"}
     tree = process_tree.Tree(seen.looks.before or ())
     return any(
         taker.disposition(number) is SignalDisposition.CAUGHT
         for taker in takers
+        if name in _USUAL or runtimes.runtime(taker) is None
         if process_tree.has_own_handler(taker, number) or (ends and not _waits_for_program(tree, taker))
     )
 

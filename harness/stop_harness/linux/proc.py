@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 
 PF_EXITING = 4  # <linux/sched.h>, the flags field of /proc/PID/stat
 
@@ -182,6 +183,50 @@ def _lock(thread: str) -> int:
     if not waits_in.startswith("futex") or len(words) < 5:
         return 0
     return int(words[1], 16) if int(words[4], 16) == 0 else 0
+
+
+_LIMITS = {
+    "x86_64": {7: 3, 271: 3, 23: 5, 270: 5, 232: 4, 281: 4},  # poll, ppoll, select, pselect6, epoll_wait, epoll_pwait
+    "aarch64": {73: 3, 72: 5, 22: 4},  # ppoll, pselect6, epoll_pwait
+}
+"""Which argument of a system call that waits for descriptors is its time limit."""
+
+_NO_LIMIT = frozenset({0, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF})
+"""A null pointer, or -1 ms. Of poll(2) and epoll_wait(2) 0 ms is no wait, in which nobody is found asleep."""
+
+
+def polls_of(pid: int) -> int | None:
+    """Threads that wait without a time limit for descriptors by which nobody outside the process could wake them.
+
+    0 where it holds any other: a socket, a terminal, a FIFO, a timer, a watched folder. None as in `locks_of`.
+    """
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+        limits = _LIMITS.get(os.uname().machine)
+        if len(threads) > MOST_THREADS or limits is None:
+            return None
+        waiting = sum(_polls(f"/proc/{pid}/task/{thread}", limits) for thread in threads)
+        held = os.listdir(f"/proc/{pid}/fd") if waiting else []
+        return waiting if all(_is_own(f"/proc/{pid}/fd/{each}") for each in held) else 0
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _polls(thread: str, limits: dict[int, int]) -> bool:
+    with open(f"{thread}/syscall") as file:
+        words = file.read().split()
+    at = limits.get(int(words[0])) if len(words) > 5 else None
+    return at is not None and int(words[at], 16) in _NO_LIMIT
+
+
+def _is_own(descriptor: str) -> bool:
+    """Whether nobody outside is at its other end, as far as its kind tells; pipes count as the process's own."""
+    target, mode = os.readlink(descriptor), os.stat(descriptor).st_mode
+    if target.startswith("pipe:"):
+        return True
+    if target.startswith("anon_inode:"):
+        return target in {"anon_inode:[eventfd]", "anon_inode:[eventpoll]"}
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or target in {"/dev/null", "/dev/urandom", "/dev/random"}
 
 
 def text_of(pid: int, name: str) -> str:

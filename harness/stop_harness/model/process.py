@@ -29,7 +29,9 @@ class ProcessInfo:
 
     `cpu_ns`: CPU time that all its threads have used so far, in steps of 10 ms. `locked_threads`: how many threads wait
     for a lock without a time limit (futex(2)). `lock`: the address of the lock for which the main thread waits so; 0 if
-    it waits for none. Source: /proc/PID/stat, /proc/PID/task/*/syscall. None and the empty string: not known.
+    it waits for none. `polling_threads`: how many wait without a time limit for descriptors by which nobody outside the
+    process could wake them. Source: /proc/PID/stat, /proc/PID/task/*/syscall, /proc/PID/fd. None and the empty string:
+    not known.
     """
 
     pid: int
@@ -46,6 +48,7 @@ class ProcessInfo:
     cpu_ns: int | None = None
     locked_threads: int | None = None
     lock: int | None = None
+    polling_threads: int | None = None
 
     def disposition(self, signal: int) -> SignalDisposition:
         """What this process does with `signal`."""

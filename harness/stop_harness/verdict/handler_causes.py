@@ -99,10 +99,12 @@ def handler_cause(scene: Scene) -> Cause | None:
         _child_ignores,
         _wrapper,
         _work_in_flight,
+        _not_permitted,
         _swallowed,
         _frozen,
         _busy,
         _exit_blocked,
+        _stands_still,
         _own_words,
         _children_leave,
         _hangs,
@@ -241,6 +243,17 @@ def _work_in_flight(scene: Scene) -> Cause | None:
     return Cause("grace-too-short", f"{scene.called} handles {scene.signal_name}, {text}")
 
 
+def _not_permitted(scene: Scene) -> Cause | None:
+    """It wrote that it may not signal what it has started, and that is still there."""
+    line = log_hints.may_not_signal(scene.seen.looks.log_after_signal)
+    left = scene.late.descendants(scene.target_late) if scene.target_late is not None else ()
+    if line is None or not left:
+        return None
+    text = f"has a handler for {scene.signal_name}, but may not signal {scene.late.name(left[0])}: it wrote"
+    text = f"{text} {log_hints.shown(line)}; it needs the capability KILL, or the same user"
+    return Cause("wrapper-swallows-signal", f"{scene.called} {text} (kill(2), EPERM)")
+
+
 def _swallowed(scene: Scene) -> Cause | None:
     """It wrote of an error after the signal and went on."""
     line = log_hints.fault(scene.seen.looks.log_after_signal)
@@ -304,6 +317,8 @@ def _busy(scene: Scene) -> Cause | None:
     else:
         return None
     text = f"handles {scene.signal_name}, {at_work}, and was not done at the stop timeout"
+    if scene.target.state == late.state == "R" and not (scene.seen.looks.log_after_signal or "").strip():
+        text += "; it was computing before the signal as well and has written nothing since: its handler may never run"
     return Cause("grace-too-short", f"{scene.called} {text}")
 
 
@@ -328,12 +343,35 @@ def _exit_blocked(scene: Scene) -> Cause | None:
     return None
 
 
+def _stands_still(scene: Scene) -> Cause | None:
+    """It heard of the stop, and then all its threads wait for each other, without a time limit and without a peer."""
+    late, line = scene.target_late, log_hints.speaks_of_the_stop(scene.seen.looks.log_after_signal)
+    if late is None or line is None or not _unmoved(scene) or not process_tree.is_stuck(late):
+        return None
+    if len(scene.late.processes) > (2 if scene.via else 1):  # another process could wake it
+        return None
+    threads = f"all of its {late.threads} threads wait" if (late.threads or 0) > 1 else "its only thread waits"
+    text = f"wrote {log_hints.shown(line)} after {scene.signal_name}, and {scene.looked_after} {threads} for a lock or"
+    text = f"{text} a message from the same process, with no time limit and no CPU time used: nobody is left to wake it"
+    return Cause("handler-hangs", f"{scene.called} {text}")
+
+
+def _unmoved(scene: Scene) -> bool:
+    """Whether it used no CPU time from the moment after the signal to the look a second later."""
+    late, second = scene.target_late, scene.target_at_once
+    if late is None or second is None or scene.seen.looks.late is None or None in {late.cpu_ns, second.cpu_ns}:
+        return False
+    return process_tree.busy_ns(second, late) <= IDLE_NS
+
+
 def _own_words(scene: Scene) -> Cause | None:
     """It says that its shutdown is under way."""
     line = log_hints.works_on_shutdown(scene.seen.looks.log_after_signal)
     if line is None:
         return None
     text = f"wrote {log_hints.shown(line)} after {scene.signal_name} and was not done at the stop timeout"
+    if _unmoved(scene):
+        text += "; it used no CPU time meanwhile, so it waits for somebody, who may be slow or never come"
     return Cause("grace-too-short", f"{scene.called} {text}")
 
 

@@ -75,6 +75,7 @@ def _row(pid: int) -> ProcessInfo | None:
             cpu_ns=proc.cpu_ns(proc.stat_of(pid)),
             locked_threads=locked_threads,
             lock=lock,
+            polling_threads=proc.polls_of(pid),
         )
     except (KeyError, ValueError):
         return None
@@ -96,4 +97,11 @@ def _with_progress(process: ProcessInfo) -> ProcessInfo:
         return process
     locked_threads, lock = proc.locks_of(process.pid) or (None, None)
     cpu_ns = proc.cpu_ns(proc.stat_of(process.pid))
-    return replace(process, switches=switches, cpu_ns=cpu_ns, locked_threads=locked_threads, lock=lock)
+    return replace(
+        process,
+        switches=switches,
+        cpu_ns=cpu_ns,
+        locked_threads=locked_threads,
+        lock=lock,
+        polling_threads=proc.polls_of(process.pid),
+    )
