@@ -166,6 +166,11 @@ TOLD = {
     "a script above jobs without a handler": ("child-killed-by-teardown", XARGS, ("gzip",), "job &", "kill -TERM"),
     "a supervisor without a handler": ("pid1-no-handler", SVSCAN, (), "svc -dx", "signal.signal"),
     "a supervisor is not told to handle a signal": ("pid1-no-handler", SVSCAN, (), "entrypoint", "in the program:"),
+    "supervisord above a shell": (
+        "child-killed-by-teardown",
+        "1 0 1 0 0 4002 0 S - python3 /usr/bin/supervisord -n\n8 1 1 0 0 2 0 S - sh -c a\n9 8 1 0 0 4002 0 S - node a",
+        ("node",), "prepare && exec app", "For Python",
+    ),
     "a lost job beside a copier": ("child-killed-by-teardown", AGENT, ("gzip",), "wait for all of them", "tee"),
     "a lost copier": ("child-killed-by-teardown", AGENT, ("tee", "gzip"), "mkfifo", "exec program argument"),
     "a shell above a pipe": ("shell-not-forwarding", PIPE, (), "mkfifo", "exec program argument"),
