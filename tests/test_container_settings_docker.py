@@ -51,12 +51,12 @@ ready: {log: "ready", healthcheck: true}
 """
 
 
-def load(folder: Path, rest: str, command: str = SHOW) -> Scenario:
+def load(folder: Path, rest: str, command: str = SHOW, timeout: str = "5s") -> Scenario:
     """A scenario of the base image whose subject goes on with `rest`."""
     words = "\n      ".join(command.splitlines())
     (folder / "s.yaml").write_text(
         f"version: 1\nname: settings\nsubject:\n  image: {BASE_IMAGE}\n  command:\n    - /bin/sh\n    - -c\n"
-        f"    - |\n      {words}\n{rest.strip(chr(10))}\nstop: {{timeouts: [5s]}}\n"
+        f"    - |\n      {words}\n{rest.strip(chr(10))}\nstop: {{timeouts: [{timeout}]}}\n"
     )
     (scenario,) = discovery.load((folder / "s.yaml",))
     return scenario
@@ -100,8 +100,8 @@ def _volumes(host: DockerHost, done: RunOutcome) -> list[str]:
 
 def test_in_the_machines_namespaces_a_program_without_a_handler_ends(tmp_path: Path) -> None:
     """As PID 1 it would ignore SIGTERM; what it is asked for is what is measured."""
-    command = "exec sleep 60"
-    alone, shared = (run(load(tmp_path, rest, command)) for rest in ("", "  pid: host\n  network: none"))
+    command, ready = "echo ready; exec sleep 60", "\nready: {log: ready}"
+    alone, shared = (run(load(tmp_path, rest + ready, command, "1s")) for rest in ("", "  pid: host\n  network: none"))
     assert [done.report.results[0].verdict.outcome for done in (alone, shared)] == [Outcome.KILLED, Outcome.GRACEFUL]
     assert shared.report.results[0].observation.record.exit_code == 143
 

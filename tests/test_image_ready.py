@@ -457,7 +457,7 @@ $SIG{{TERM}} = sub {{ exit 0 }}; open(my $up, ">", "/tmp/up"); sleep 60 while 1'
     [
         ("EXPOSE 8080", ReadyBy.PORT, (8080,)),
         ("HEALTHCHECK CMD test -e /tmp/up", ReadyBy.HEALTH_CHECK, ()),
-        ("", ReadyBy.HANDLER, ()),
+        pytest.param("", ReadyBy.HANDLER, (), marks=pytest.mark.long),  # as on the engine `process`, above
     ],
     ids=["a port", "a health check", "nothing"],
 )

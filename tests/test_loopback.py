@@ -110,7 +110,11 @@ def test_readiness_and_traffic_from_inside_the_network_namespace(
     ("rest", "what"),
     [
         ("ready: {tcp: 8000, timeout: 2s}", "not ready after 2 s: waited for TCP port 8000"),
-        ("ready: {tcp: 8000, timeout: 2s}\ntraffic: {http: {port: 8000}}", "not ready after 2 s"),
+        pytest.param(
+            "ready: {tcp: 8000, timeout: 2s}\ntraffic: {http: {port: 8000}}",
+            "not ready after 2 s",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_where_it_cannot_be_entered_the_message_says_where_it_listens(
