@@ -15,7 +15,7 @@ help:
 	@echo "make test-fast   the tests that start no container"
 	@echo "make test-faults  runs behind an engine that fails, as a table; FAULTS_ARGS=--write puts it into docs/failing-engines.md"
 	@echo "make test-known-stops  the tests on images whose stops were measured; STOP_HARNESS_KNOWN_STOPS names their folder"
-	@echo "make test-servers the servers of the field guide, at work: whether they still stop as its page says"
+	@echo "make test-servers the servers of the field guide at work, and programs of every kind under every init of Debian"
 	@echo "make test-engines  Docker 20.10, 26.1, 28.5 and Podman 4.3, 5.4, 5.8, each in a folder of its own; as root"
 	@echo "make test-bounds the tests that use them, with the oldest and the newest of each dependency"
 	@echo "make lock        write requirements/dev.txt again, the hashes that development and CI install"
@@ -49,7 +49,7 @@ test-known-stops: $(VENV)/.installed-dev
 	@$(BIN)/pytest --known-stops tests/test_known_stops.py $(PYTEST_ARGS)
 
 test-servers: $(VENV)/.installed-dev
-	@$(BIN)/pytest --servers tests/test_field_guide.py $(PYTEST_ARGS)
+	@$(BIN)/pytest --servers -m servers $(PYTEST_ARGS)
 
 test-engines: $(VENV)/.installed-dev
 	@.ci/engines $(ENGINES)

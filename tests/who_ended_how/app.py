@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 
-stop = threading.Event()
+asked: list[int] = []
+"""The signals so far. With a threading.Event, a handler that a second signal interrupts waits for its own lock."""
 kind = sys.argv[1]
 DEFAULT = [sys.executable, "-c"]
 JOB = ["sh", "-c", "sleep 4; echo job finished"]
@@ -17,8 +18,12 @@ JOB = ["sh", "-c", "sleep 4; echo job finished"]
 
 def ready() -> None:
     print("ready", flush=True)
-    while not stop.wait(0.2):
-        pass
+    wait()
+
+
+def wait() -> None:
+    while not asked:
+        time.sleep(0.05)
 
 
 def reset() -> None:
@@ -27,8 +32,8 @@ def reset() -> None:
 
 def worker() -> None:
     """One of several that handle the signal, as of a web server."""
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    stop.wait()
+    signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+    wait()
     time.sleep(0.3)
     os._exit(0)
 
@@ -36,11 +41,11 @@ def worker() -> None:
 if kind == "nohandler":
     print("ready", flush=True)
     signal.pause()
-signal.signal(signal.SIGTERM, lambda *_: stop.set())
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
 if kind == "idle":
     ready()
 elif kind == "threads":
-    threading.Thread(target=stop.wait).start()
+    threading.Thread(target=wait).start()
     ready()
 elif kind == "zombie":
     gone = subprocess.Popen(["true"])
@@ -151,11 +156,8 @@ elif kind == "client":
     job.wait()
 elif kind == "twice":
     # The kind of program that takes a second signal for the order to leave at once.
-    signals: list[int] = []
-    signal.signal(signal.SIGTERM, lambda *_: signals.append(1) if not signals else os._exit(1))
-    print("ready", flush=True)
-    while not signals:
-        time.sleep(0.05)
+    signal.signal(signal.SIGTERM, lambda *_: asked.append(1) if not asked else os._exit(1))
+    ready()
     time.sleep(1)
 else:
     sys.exit(f"unknown kind {kind}")

@@ -28,6 +28,7 @@ logfile_maxbytes=0
 [program:app]
 command=python3 -u /subject/app.py $3
 stopasgroup=$2
+stopwaitsecs=18
 stdout_logfile=/dev/stdout
 stdout_logfile_maxbytes=0
 redirect_stderr=true
@@ -44,6 +45,6 @@ runit)
     printf '#!/bin/sh\nexec python3 -u /subject/app.py %s\n' "$2" >/svc/app/run
     chmod +x /svc/app/run
     runsvdir /svc & services=$!
-    trap 'sv -w 10 force-shutdown /svc/app; kill -HUP $services; wait $services; exit 0' TERM
+    trap 'sv -w 18 force-shutdown /svc/app; kill -HUP $services; wait $services; exit 0' TERM
     wait ;;
 esac
