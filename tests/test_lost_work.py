@@ -100,6 +100,8 @@ def test_another_signal_ends_a_program_in_its_handler() -> None:
     reloader = replace(TINI, command="node nodemon", handling=CAUGHT)
     assert judged(reloader, child).outcome is Outcome.INCONCLUSIVE
     assert judged(reloader, child, log="draining").outcome is Outcome.LOSSY
+    pooled = judged(reloader, replace(child, waits_in="inet_csk_accept"), log="Finishing ...")
+    assert (pooled.outcome, [item.rule for item in pooled.findings]) == (Outcome.GRACEFUL, ["ended-by-default"])
     interrupted = (sent(NUMBERS["INT"]), sent(after_ms=2, sender=7, name="python3"))
     pool = fate(8, 7, "python3 pool.py", exit_code=None, exit_signal=SIGTERM, signals=interrupted, waits_in="pipe_read")
     assert judged(TINI, APP, replace(pool, end_ns=TOOK_NS - 3 * NS_PER_MS)).outcome is Outcome.GRACEFUL

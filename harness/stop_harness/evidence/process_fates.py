@@ -50,6 +50,7 @@ STARTERS = process_tree.INITS | process_tree.SUPERVISORS | process_tree.WRAPPERS
 """Programs whose children are the program itself."""
 
 TIMED = ("nanosleep",)
+EVENTS = ("poll", "select")
 FOR_A_CHILD = "do_wait"
 BLOCKED_ON_PEER = ("sk_wait_data", "wait_woken", "tcp_recvmsg", "inet_stream_connect")
 """Kernel functions in which a process sleeps that waits for time to pass, for a child of its own, or for the other end
@@ -346,7 +347,8 @@ def ended_by_second(scene: Scene) -> Iterator[LostWork]:
         grade = Grade.HINT if prompt(fate) and idle(fate) else Grade.LOST
         brought = (signals.NUMBERS[name] for name in process_tree.BROUGHT_ALONG.get(program(fate), ()))
         own_handler = first.number not in brought or program(fate) in process_tree.OWN_HANDLER
-        if grade is Grade.HINT and by_other and own_handler:
+        # A worker that waits in accept(2) or for a pipe has nothing to drain, an event loop may.
+        if grade is Grade.HINT and by_other and own_handler and any(word in fate.waits_in for word in EVENTS):
             line = log_hints.works_on_shutdown(scene.log)
             grade = Grade.LOST if line else Grade.IN_DOUBT
             why += f"; the program had written {log_hints.shown(line)}" if line else ""

@@ -46,9 +46,15 @@ def hints(observation: Observation) -> tuple[str, ...]:
 def cause_of_lost_work(observation: Observation) -> Cause | None:
     """Why a job was lost that SIGKILL did not end; None where none was."""
     work = _graded(observation, Grade.LOST)
-    if not work:
-        return None
+    if not work or (traffic.lost_requests(observation.traffic) and _by_its_own_program(work[0])):
+        return None  # Why the requests were dropped says more.
     return Cause(_cause_id(work[0]), work[0].how)
+
+
+def _by_its_own_program(work: LostWork) -> bool:
+    """Whether both signals came from the program above, which then drops what its workers do."""
+    senders = {item.sender_pid for item in sent_by_others(work.process)}
+    return work.end is End.BY_SECOND and work.owner is not None and senders == {work.owner.pid}
 
 
 def _cause_id(work: LostWork) -> str:
