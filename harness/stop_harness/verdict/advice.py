@@ -20,6 +20,7 @@ from typing import Any
 from stop_harness import signals
 from stop_harness.evidence import process_tree, runtimes
 from stop_harness.evidence.launch import Init, Launch, Shape, launch
+from stop_harness.evidence.process_tree import Reaction
 from stop_harness.model import Advice, Cause, Observation, ProcessInfo, Request, TrafficKind
 from stop_harness.verdict import traffic
 from stop_harness.verdict.known_causes import CAUSES
@@ -129,8 +130,13 @@ def _situation(cause: Cause, seen: Observation, found: Launch) -> Situation:
         signal,
         frozenset(map(_kind, requests)) or Situation.traffic,
         waits or bool(seen.requests) or _has_served(seen),
-        signal is None or any(process_tree.has_own_handler(each, signal) for each in found.below),
+        signal is None or any(_catches(each, signal) for each in found.below),
     )
+
+
+def _catches(process: ProcessInfo, signal: int) -> bool:
+    """As the cause says it: a handler that the runtime brings cannot be told from the program's own."""
+    return process_tree.reaction(process, signal) in {Reaction.CAUGHT, Reaction.AWAITED}
 
 
 def _has_served(seen: Observation) -> bool:
@@ -161,11 +167,7 @@ def _on_the_way(_seen: Observation, found: Launch) -> tuple[ProcessInfo, ...]:
 def _without_handler(seen: Observation, found: Launch) -> tuple[ProcessInfo, ...]:
     """The first one, of which the cause says so, and those on the way that have none either."""
     signal = seen.record.stop_signal
-    return tuple(
-        each
-        for each in found.line
-        if each == found.first or signal is None or not process_tree.has_own_handler(each, signal)
-    )
+    return tuple(each for each in found.line if each == found.first or signal is None or not _catches(each, signal))
 
 
 def _above(_seen: Observation, found: Launch) -> tuple[ProcessInfo, ...]:
