@@ -145,7 +145,10 @@ def test_at_most_one_in_a_hundred_graceful_stops_is_called_anything_else(docker_
 
 @pytest.mark.long
 def test_no_lost_job_is_called_graceful(docker_engine_host: DockerHost) -> None:
-    """A signal for the group ends a job at work, or a second one does."""
+    """A signal for the group ends a job at work, or a second one does. Where the look met a job that may still have
+    been starting, or that may have finished, doubt is right; it is seldom."""
     results = run(LOSSY)
-    wrong = unlike(results, Outcome.LOSSY)
+    wrong = unlike(results, Outcome.LOSSY, Outcome.INCONCLUSIVE)
     assert not wrong, "\n".join(wrong)
+    doubtful = unlike(results, Outcome.LOSSY)
+    assert len(doubtful) <= len(results) / 4, "\n".join(doubtful)

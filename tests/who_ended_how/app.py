@@ -122,7 +122,7 @@ elif kind == "gzip":
         big.write(os.urandom(40_000_000))
     with open("/tmp/big.gz", "wb") as archive:
         job = subprocess.Popen(["gzip", "-9", "-c", "/tmp/big"], stdout=archive)
-    while not os.path.getsize("/tmp/big.gz"):
+    while os.path.getsize("/tmp/big.gz") < 2_000_000:
         time.sleep(0.01)
     ready()
     job.wait()

@@ -226,14 +226,16 @@ def _at_work(scene: Scene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade,
         grade = Grade.LOST if log_hints.lost(line) else grade
         return grade, f"the program wrote {log_hints.shown(line)}"
     for item in working:
-        if _busy(item):
-            if _may_start(item):
-                return Grade.IN_DOUBT, f"{_computing(item)}, at its work or still starting"
+        if _busy(item) and not _may_start(item):
             return Grade.LOST, _computing(item)
     for item in working:
         if item.served:
             return Grade.LOST, f"{named(item)} was connected to {_clients(item.served)}"
-    return _waiting(scene, job, owner, everyone) or _connected(working)
+    waiting = _waiting(scene, job, owner, everyone)
+    young = next((item for item in working if _busy(item)), None)
+    if young is not None and (waiting is None or waiting[0] is not Grade.LOST):
+        return Grade.IN_DOUBT, f"{_computing(young)}, at its work or still starting"
+    return waiting or _connected(working)
 
 
 def _although_asked(scene: Scene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade, str] | None:
