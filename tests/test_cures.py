@@ -335,6 +335,22 @@ def test_children_born_one_after_the_other_are_steps_of_a_script(own: int) -> No
     ]
 
 
+def test_a_program_that_runs_its_steps_as_a_shell_does_is_no_cure_by_default() -> None:
+    """A loop in perl around system(): whether the look met a step does not matter."""
+    alone = table("30 29 1 0 0 0 0 S do_wait perl worker.pl")
+    below = table("""
+        29 28 1 0 300000 0 0 S do_sigtimedwait.isra.0 /sbin/docker-init -- perl worker.pl
+        30 29 1 0 0 0 0 R - perl worker.pl""")
+    step = table("31 30 1 0 0 0 0 S hrtimer_nanosleep sleep 3")
+    later = (
+        ProcessFate("perl", pid=1, host_pid=30, end_ns=0, exit_signal=9),
+        ProcessFate("sleep", pid=9, parent_pid=1, host_pid=35, end_ns=0, born_ns=NS_PER_S, by_teardown=True),
+    )
+    for killed in (stop((*alone, *step)), stop(alone, fates=later)):
+        found = effect(INIT, stop(below, code=143, after_s=0.1), bad(killed))
+        assert (found.effect, "what it was at is not finished" in found.note) == (RemedyEffect.UNPROVED, True)
+
+
 def test_a_program_below_a_shell_that_stays_may_be_a_step_all_the_same() -> None:
     """Without a handler and without an end nobody can tell, and the cause says both."""
     rows = table("""

@@ -122,7 +122,12 @@ CASES: list[tuple[str, Observation, str]] = [
     ("reraise-lost", killed(R.FAULT_HANDLER, R.FAULT_RAISED, "Fatal error\n"), "SIGSEGV that is gone"),
     ("shell-not-forwarding", killed(R.INIT_SHELL, R.INIT_SHELL, stop_signal=WINCH), "passes SIGWINCH on"),
     ("handler-delayed", killed(R.TRAP_FOREGROUND, R.TRAP_FOREGROUND), "runs only after `sleep 1000`"),
-    ("handler-swallowed", killed(R.TRAP_LOOP, R.TRAP_LOOP_LATER, "got TERM\n"), "went on to `sleep 0.3`"),
+    (
+        "handler-swallowed",
+        killed(R.TRAP_LOOP, R.TRAP_LOOP_LATER, "got TERM\n", after_signal=R.TRAP_LOOP),
+        "went on to `sleep 0.3`",
+    ),
+    ("handler-delayed", killed(R.TRAP_LOOP, R.TRAP_LOOP_LATER), "runs only after `sleep 0.3`"),
     ("signal-ignored", killed(R.IGNORES, R.IGNORES), "ignores SIGTERM"),
     ("signal-ignored", killed(R.BLOCKS, R.BLOCKS_PENDING), "still pending"),
     ("pid1-handler-noop", killed(R.NODE, R.NODE_RESET), "the runtime's own"),

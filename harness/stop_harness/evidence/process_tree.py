@@ -85,6 +85,7 @@ def program(process: ProcessInfo) -> str:
         name = name.rstrip("0123456789.")
     if name in {"node", "nodejs"} and len(words) > 1:
         script = _base(words[1]).removesuffix(".js").removesuffix("-cli")
+        script = "yarn" if script == "yarnpkg" else script  # Debian's name for it
         if script in WRAPPERS:
             return script
     return name

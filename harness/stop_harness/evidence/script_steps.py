@@ -34,6 +34,13 @@ def came_later(seen: Observation, shell: ProcessInfo) -> tuple[ProcessFate, ...]
     return tuple(each for each in seen.record.fates or () if each.parent_pid == above.pid and each.born_ns is not None)
 
 
+def works_in_steps(seen: Observation, process: ProcessInfo) -> bool:
+    """Whether a program runs commands one after the other and waits for each, as a shell does; perl's system() is one
+    way. Known where it did so at the look, or has started another since the stop signal."""
+    waits = process.waits_in in {"do_wait", "kernel_wait4", "wait4"}
+    return (waits and bool(Tree(seen.looks.before or ()).children(process))) or bool(came_later(seen, process))
+
+
 def _ended(seen: Observation, shell: ProcessInfo, process: ProcessInfo) -> bool:
     """Whether it is gone by the last look or ended by itself before PID 1, in both cases while the shell stayed."""
     late = Tree(seen.looks.late or ())

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from stop_harness import signals
-from stop_harness.evidence import exec_form, forecast, log_hints, process_tree, runtimes
+from stop_harness.evidence import exec_form, forecast, log_hints, process_tree, runtimes, script_steps
 from stop_harness.evidence.launch import COPIERS
 from stop_harness.evidence.process_fates import BUSY_SHARE
 from stop_harness.evidence.process_tree import Reaction, Tree
@@ -167,7 +167,7 @@ def _effect(tried: RemedyTrial, made: Verdict, stop: BadStop) -> tuple[RemedyEff
     for effect, doubt in (
         (RemedyEffect.ENDS_ANYWAY, _ends_anyway(tried)),
         (RemedyEffect.SKIPS_HANDLER, _skips_handler(seen, bad)),
-        (RemedyEffect.UNPROVED, _nobody_saw(seen) or _ends_a_script(seen)),
+        (RemedyEffect.UNPROVED, _nobody_saw(seen) or _ends_a_script(seen, bad.observation)),
         (RemedyEffect.UNPROVED, _other_service(tried, scenario, bad)),
         (RemedyEffect.UNPROVED, _ended_by_signal(seen, bad)),
         (RemedyEffect.UNPROVED, _was_idle(seen, bad)),
@@ -275,9 +275,10 @@ def _nobody_saw(seen: Observation) -> str:
     return ""
 
 
-def _ends_a_script(seen: Observation) -> str:
-    """The stop signal ended a shell without a trap: by default, or at the end of the command that it waited for, as
-    shells do for SIGINT (bash(1), SIGNALS). What its script had still to do is not done, whatever ran at the look.
+def _ends_a_script(seen: Observation, bad: Observation) -> str:
+    """The stop signal ended a shell without a trap, or a program that runs its steps as one: by default, or at the end
+    of the command at hand, as shells do for SIGINT (bash(1), SIGNALS). Its next step is not done, whatever ran at the
+    look.
 
     Whether a shell has a trap for SIGINT of its own cannot be seen; its exit code tells then.
     """
@@ -290,7 +291,12 @@ def _ends_a_script(seen: Observation) -> str:
         if process_tree.is_shell(each) and not process_tree.has_own_handler(each, number)
     ]
     by_default = {each.pid for each in (*_felled(seen), *_ended_below(seen))}
-    if any(each.pid in by_default for each in shells):
+    in_steps = {
+        each.command
+        for each in exec_form.receivers(bad.looks.before or ())
+        if script_steps.works_in_steps(bad, each) and process_tree.program(each) not in process_tree.WRAPPERS
+    }
+    if any(each.pid in by_default for each in shells) or any(each.command in in_steps for each in _felled(seen)):
         return "the stop signal ends the script where it stands: what it was at is not finished"
     if shells and _by_signal(seen):
         return f"{signals.name(number)} ends the script between two of its steps, as no trap of it does"

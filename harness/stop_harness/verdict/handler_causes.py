@@ -71,7 +71,11 @@ class Scene:
     @property
     def target_at_once(self) -> ProcessInfo | None:
         """The target a moment after the signal."""
-        return Tree(self.seen.looks.after_signal or ()).find(self.target)
+        return self.at_once.find(self.target)
+
+    @property
+    def at_once(self) -> Tree:
+        return Tree(self.seen.looks.after_signal or ())
 
     @property
     def looked_after(self) -> str:
@@ -271,7 +275,9 @@ def _swallowed(scene: Scene) -> Cause | None:
 
 def _trap_without_end(scene: Scene) -> Cause | None:
     """A shell has started another command since the signal, so its trap was run, and did not end it."""
-    then, now = scene.before.children(scene.target), scene.late.children(scene.target)
+    # What it was at in the look before may have ended before the signal came.
+    tree = scene.before if scene.seen.looks.late is None or scene.target_at_once is None else scene.at_once
+    then, now = tree.children(scene.target), scene.late.children(scene.target)
     changed = then and now and not {each.pid for each in then} & {each.pid for each in now}
     if not changed:
         return None
@@ -350,8 +356,8 @@ def _stands_still(scene: Scene) -> Cause | None:
         return None
     if len(scene.late.processes) > (2 if scene.via else 1):  # another process could wake it
         return None
-    threads = f"all of its {late.threads} threads wait" if (late.threads or 0) > 1 else "its only thread waits"
-    text = f"wrote {log_hints.shown(line)} after {scene.signal_name}, and {scene.looked_after} {threads} for a lock or"
+    whole = f"all of its {late.threads} threads wait" if (late.threads or 0) > 1 else "its only thread waits"
+    text = f"wrote {log_hints.shown(line)} after {scene.signal_name}, and {scene.looked_after} {whole} for a lock or"
     text = f"{text} a message from the same process, with no time limit and no CPU time used: nobody is left to wake it"
     return Cause("handler-hangs", f"{scene.called} {text}")
 

@@ -96,8 +96,11 @@ def _other_handler(scene: Scene) -> int | None:
 
 def trap(scene: Scene) -> Cause | None:
     """A shell with a trap: it waits for its foreground command first."""
-    foreground = foreground_child(scene.before, scene.target)
+    # Between the look before and the signal it may have gone on to another command.
+    at_once = scene.target_at_once
+    tree, shell = (scene.before, scene.target) if at_once is None else (scene.at_once, at_once)
+    foreground = foreground_child(tree, shell)
     if foreground is None or scene.late.find(foreground) is None:
         return None
-    text = f"{scene.called} has a trap for {scene.signal_name}, which runs only after {scene.before.name(foreground)}"
+    text = f"{scene.called} has a trap for {scene.signal_name}, which runs only after {tree.name(foreground)}"
     return Cause("handler-delayed", f"{text} has ended; that went on")
