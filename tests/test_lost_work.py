@@ -25,6 +25,7 @@ from tests.fates import (
     JOB,
     TINI,
     TOOK_NS,
+    WORKER,
     Fates,
     ended,
     fate,
@@ -86,6 +87,15 @@ def test_a_job_that_its_own_program_ended_while_it_computed_is_in_doubt() -> Non
     )
 
 
+def test_a_report_of_a_wait_status_and_a_little_cpu_are_signs() -> None:
+    """Perl prints `$?` as it is. A job that computes and sleeps in turn uses little of a CPU."""
+    job = replace(WORKER, waits_in="poll_schedule_timeout", cpu_share=0.055)
+    assert [item.rule for item in judged(TINI, APP, job).findings] == ["ended-by-default"]
+    assert judged(TINI, APP, replace(job, cpu_ns=6 * NS_PER_MS)).findings == ()
+    assert judged(TINI, APP, replace(job, cpu_share=0.009)).findings == ()
+    assert judged(TINI, APP, job, log="export status 15").outcome is Outcome.INCONCLUSIVE
+
+
 def test_a_share_of_the_cpu_is_named_only_where_it_says_something() -> None:
     """One that waits for a CPU on a busy machine computes, too, with 0 % of it."""
     assert "computing when the stop began;" not in judged(TINI, APP, BUSY).reason
@@ -101,6 +111,9 @@ def test_another_signal_ends_a_program_in_its_handler() -> None:
     assert judged(reloader, child).outcome is Outcome.INCONCLUSIVE
     assert judged(reloader, child, log="draining").outcome is Outcome.LOSSY
     pooled = judged(reloader, replace(child, waits_in="inet_csk_accept"), log="Finishing ...")
+    late = replace(child, waits_in="inet_csk_accept", signals=other[:2], end_ns=TOOK_NS - 200 * NS_PER_MS)
+    assert judged(reloader, replace(late, parent_pid=1)).outcome is Outcome.GRACEFUL
+    assert judged(reloader, replace(late, served=1)).outcome is Outcome.LOSSY
     assert (pooled.outcome, [item.rule for item in pooled.findings]) == (Outcome.GRACEFUL, ["ended-by-default"])
     interrupted = (sent(NUMBERS["INT"]), sent(after_ms=2, sender=7, name="python3"))
     pool = fate(8, 7, "python3 pool.py", exit_code=None, exit_signal=SIGTERM, signals=interrupted, waits_in="pipe_read")

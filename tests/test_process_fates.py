@@ -325,6 +325,8 @@ def test_every_record_is_read_and_a_loss_lives_before_the_stop(fates: Fates) -> 
         ("backup: signal: terminated", True),
         ("child process exited with code null SIGTERM", True),
         ("batch 17 lost", True),
+        ("export status 15", True),
+        ("worker status 0", False),
         ("worker exited with code 0", False),
         ("app: got SIGTERM, exiting", False),
         ("SIGTERM: shutting down, 3 jobs finished", False),

@@ -65,13 +65,14 @@ def lost(text: str | None) -> str | None:
 def ended_by(text: str | None, number: int) -> str | None:
     """The first line that reports that signal `number` ended something; whether that was at work it need not say.
 
-    `job ended with -15`, `child process exited with code null SIGTERM`, `exit status 143`, `signal: terminated`; not
-    `got SIGTERM, exiting`, and not what an init says of every process that it reaps.
+    `job ended with -15`, `child process exited with code null SIGTERM`, `exit status 143`, `status 15`,
+    `signal: terminated`; not `got SIGTERM, exiting`, and not what an init says of every process that it reaps.
     """
     word = {15: "terminated", 2: "interrupt", 1: "hangup", 3: "quit"}.get(number, "")
     told = [
         rf"{_ENDED}.{{0,30}}(?<![\w.])(?:-{number}|{128 + number})\b",
         rf"\bsignal[ :=]+{number}\b",
+        rf"\bstatus[ :=]+{number}\b",  # of wait(2) as it is, such as $? in perl
         rf"{_ENDED}[^.;]{{0,20}}\bSIG{re.escape(signals.name(number).removeprefix('SIG'))}\b",
         *([rf"\bsignal: {word}\b"] if word else []),
     ]

@@ -37,6 +37,9 @@ ENDING_SIGNALS = frozenset(signals.NUMBERS[name] for name in ("HUP", "INT", "QUI
 BUSY_SHARE = 0.2
 """Of one CPU. An event loop that ticks ten times a second uses less than 0.01."""
 
+TICKING_SHARE = 0.02
+"""More than an idle event loop uses, and less than one that computes all the time."""
+
 STARTING_NS = 250 * NS_PER_MS
 """CPU time that a runtime may use before its program begins: python and node 60 to 100 ms, a JVM more (measured)."""
 
@@ -235,7 +238,7 @@ def _at_work(scene: Scene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade,
     young = next((item for item in working if _busy(item)), None)
     if young is not None and (waiting is None or waiting[0] is not Grade.LOST):
         return Grade.IN_DOUBT, f"{_computing(young)}, at its work or still starting"
-    return waiting or _connected(working)
+    return waiting or _connected(working) or _somewhat_busy(working)
 
 
 def _although_asked(scene: Scene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade, str] | None:
@@ -320,6 +323,13 @@ def _connected(working: list[ProcessFate]) -> tuple[Grade, str] | None:
     return None
 
 
+def _somewhat_busy(working: list[ProcessFate]) -> tuple[Grade, str] | None:
+    for item in working:
+        if (item.cpu_share or 0) >= TICKING_SHARE and not (item.cpu_ns is not None and _may_start(item)):
+            return Grade.HINT, f"{named(item)} used {item.cpu_share:.0%} of a CPU when the stop began"
+    return None
+
+
 def reported(scene: Scene, number: int | None) -> str | None:
     return log_hints.lost(scene.log) or (None if number is None else log_hints.ended_by(scene.log, number))
 
@@ -346,7 +356,10 @@ def ended_by_second(scene: Scene) -> Iterator[LostWork]:
         why += f" {apart_ms} ms later"
         # One that waited for something to do, and is gone at once, had nothing to finish; unless the signal that it
         # handles was still in its handler, and another one ended it there.
-        grade = Grade.HINT if prompt(fate) and idle(fate) else Grade.LOST
+        # On a busy machine that takes longer; a worker in accept(2) that its own program ends is idle all the same.
+        senders, owner = {it.sender_pid for it in sent}, scene.parent(fate)
+        spare = "accept" in fate.waits_in and owner is not None and senders == {owner.pid}
+        grade = Grade.HINT if idle(fate) and (prompt(fate) or spare) else Grade.LOST
         brought = (signals.NUMBERS[name] for name in process_tree.BROUGHT_ALONG.get(program(fate), ()))
         own_handler = first.number not in brought or program(fate) in process_tree.OWN_HANDLER
         # A worker that waits in accept(2) or for a pipe has nothing to drain, an event loop may.
