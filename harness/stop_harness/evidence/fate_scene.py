@@ -66,7 +66,7 @@ def program(fate: ProcessFate) -> str:
     return process_tree.program(as_row(fate))
 
 
-class Scene:
+class FateScene:
     """One stop's fates with the look before it."""
 
     def __init__(self, seen: Observation, fates: tuple[ProcessFate, ...]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from stop_harness import signals
 from stop_harness.evidence import log_hints, process_tree
-from stop_harness.evidence.fate_scene import Scene, as_row, fates_of, named, program
+from stop_harness.evidence.fate_scene import FateScene, as_row, fates_of, named, program
 from stop_harness.evidence.process_fates import (
     BUSY_SHARE,
     ENDING_SIGNALS,
@@ -49,7 +49,7 @@ def lost_work(seen: Observation) -> tuple[LostWork, ...]:
     """What the fates of one stop show, the surest first; empty where nobody saw them."""
     if not seen.record.fates or seen.record.stop_signal is None:
         return ()
-    scene = Scene(seen, fates_of(seen))
+    scene = FateScene(seen, fates_of(seen))
     found = [*ended_by_default(scene), *ended_by_second(scene), *crashed(scene), *_shells(scene)]
     known = [item.process for item in found]
     found += [item for item in _left_with_error(scene) if not any(item.process is other for other in known)]
@@ -60,7 +60,7 @@ def lost_work(seen: Observation) -> tuple[LostWork, ...]:
 # ── Left with an error ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _left_with_error(scene: Scene) -> Iterator[LostWork]:
+def _left_with_error(scene: FateScene) -> Iterator[LostWork]:
     """Processes that lived when the stop began and left by themselves, before PID 1, with an error that PID 1 hides.
 
     128 + n is what many exit with that have finished; others, such as socat, when they gave up.
@@ -84,7 +84,7 @@ def _left_with_error(scene: Scene) -> Iterator[LostWork]:
         yield LostWork(End.BY_ERROR, fate, owner, grade, how, why)
 
 
-def _of_a_child(scene: Scene, fate: ProcessFate) -> bool:
+def _of_a_child(scene: FateScene, fate: ProcessFate) -> bool:
     """Whether a shell or wrapper only passes on how its command ended."""
     passes = process_tree.is_shell(as_row(fate)) or program(fate) in STARTERS
     codes = {child.exit_code or 128 + (child.exit_signal or 0) for child in scene.below(fate)[1:]}
@@ -95,7 +95,7 @@ def _sent_ms(fate: ProcessFate) -> int:
     return (sent_by_others(fate)[0].to_end_ns - (fate.end_ns or 0)) // NS_PER_MS
 
 
-def _gave_up(scene: Scene, fate: ProcessFate, owner: ProcessFate) -> tuple[Grade, str] | None:
+def _gave_up(scene: FateScene, fate: ProcessFate, owner: ProcessFate) -> tuple[Grade, str] | None:
     """Of one that left with 128 + n at once, below a program that was still finishing and had not asked it to."""
     unasked = not asked_by_owner(scene, fate, owner) and program(owner) not in STARTERS
     if not (unasked and prompt(fate) and (owner.end_ns or 0) < (fate.end_ns or 0)) or defaulted(owner):
@@ -109,7 +109,7 @@ def _gave_up(scene: Scene, fate: ProcessFate, owner: ProcessFate) -> tuple[Grade
     return Grade.HINT, f"{named(owner)}, which had started it, was still finishing"
 
 
-def _failed(scene: Scene, fate: ProcessFate, owner: ProcessFate) -> tuple[Grade, str] | None:
+def _failed(scene: FateScene, fate: ProcessFate, owner: ProcessFate) -> tuple[Grade, str] | None:
     """Of one that left with a code which says that it failed."""
     heard = fate.signals is not None
     at_once = idle(fate) and (prompt(fate) or not heard)
@@ -133,7 +133,7 @@ def _failed(scene: Scene, fate: ProcessFate, owner: ProcessFate) -> tuple[Grade,
 # ── Shells ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _shells(scene: Scene) -> Iterator[LostWork]:
+def _shells(scene: FateScene) -> Iterator[LostWork]:
     """Shells that a signal ended by default while their program, which handles it, was still finishing.
 
     Nobody waits for that program any more, nobody may read what it writes, and what comes after it is never run.
@@ -175,12 +175,12 @@ def silently_killed(seen: Observation) -> bool:
     """
     if not seen.record.lost_processes:
         return False
-    scene = Scene(seen, fates_of(seen))
+    scene = FateScene(seen, fates_of(seen))
     killed = _all_killed(scene)
     return killed is None or any(_weight(scene, fate)[0] is Grade.LOST for fate in killed)
 
 
-def _all_killed(scene: Scene) -> list[ProcessFate] | None:
+def _all_killed(scene: FateScene) -> list[ProcessFate] | None:
     """Who SIGKILL ended; None where not all of them are known."""
     record, fates = scene.seen.record, scene.fates
     if not fates or record.fate_count is not None or not record.fates_complete:
@@ -189,7 +189,7 @@ def _all_killed(scene: Scene) -> list[ProcessFate] | None:
     return killed if len(killed) == len(record.lost_processes or ()) else None
 
 
-def _killed_helpers(scene: Scene) -> Iterator[LostWork]:
+def _killed_helpers(scene: FateScene) -> Iterator[LostWork]:
     """Helpers that may have had something to do, where nothing but helpers was killed."""
     weighed = [(fate, *_weight(scene, fate)) for fate in _all_killed(scene) or ()]
     if any(grade is Grade.LOST for _, grade, _ in weighed):
@@ -200,7 +200,7 @@ def _killed_helpers(scene: Scene) -> Iterator[LostWork]:
             yield LostWork(End.KILLED, fate, scene.parent(fate), grade, how, why)
 
 
-def _weight(scene: Scene, fate: ProcessFate) -> tuple[Grade | None, str]:
+def _weight(scene: FateScene, fate: ProcessFate) -> tuple[Grade | None, str]:
     """What the SIGKILL of one process says; no grade: nothing."""
     owner, name = scene.parent(fate), program(fate)
     if name == "sleep" and owner is not None and process_tree.is_shell(as_row(owner)):

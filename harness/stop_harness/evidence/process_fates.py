@@ -22,7 +22,7 @@ from enum import IntEnum, StrEnum
 
 from stop_harness import signals
 from stop_harness.evidence import log_hints, process_tree
-from stop_harness.evidence.fate_scene import Scene, as_row, named, program
+from stop_harness.evidence.fate_scene import FateScene, as_row, named, program
 from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
@@ -103,7 +103,7 @@ class LostWork:
 # ── Ended by default ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def ended_by_default(scene: Scene) -> Iterator[LostWork]:
+def ended_by_default(scene: FateScene) -> Iterator[LostWork]:
     """Jobs that a signal ended while the program that had started them lived on."""
     for fate in scene.fates:
         if not _ended_early(fate):
@@ -170,7 +170,7 @@ def _finishing(owner: ProcessFate, fate: ProcessFate) -> bool:
     return later and program(owner) not in STARTERS
 
 
-def asked_by_owner(scene: Scene, fate: ProcessFate, owner: ProcessFate) -> bool | None:
+def asked_by_owner(scene: FateScene, fate: ProcessFate, owner: ProcessFate) -> bool | None:
     """Whether its own program, or itself, sent the signal that ended it, and to it alone. None: nobody heard who."""
     if fate.signals is None:
         return None
@@ -182,7 +182,7 @@ def asked_by_owner(scene: Scene, fate: ProcessFate, owner: ProcessFate) -> bool 
     return all(item.sender_pid == fate.pid or _is_owners(scene, item, owner) for item in sent)
 
 
-def _is_owners(scene: Scene, sent: ReceivedSignal, owner: ProcessFate) -> bool:
+def _is_owners(scene: FateScene, sent: ReceivedSignal, owner: ProcessFate) -> bool:
     sender = next((item for item in scene.fates if item.pid == sent.sender_pid), None) if sent.sender_pid else None
     if sender is not owner:
         # A command that the owner started for it, as `pkill -P $$`.
@@ -191,7 +191,7 @@ def _is_owners(scene: Scene, sent: ReceivedSignal, owner: ProcessFate) -> bool:
     return not any(abs(item.to_end_ns - sent.to_end_ns) < SPRAY_NS for item in to_itself)
 
 
-def signals_the_group(scene: Scene, fate: ProcessFate, owner: ProcessFate) -> bool:
+def signals_the_group(scene: FateScene, fate: ProcessFate, owner: ProcessFate) -> bool:
     """Whether PID 1 is known to signal the whole group of its child, and the job was in that group."""
     first = scene.fates[0]
     same = fate.group is not None and fate.group == owner.group
@@ -210,7 +210,7 @@ def _sent_by(fate: ProcessFate, number: int) -> str:
 # ── Signs of work ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _at_work(scene: Scene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade, str] | None:
+def _at_work(scene: FateScene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade, str] | None:
     """What shows that a job was at work, the surest sign alone; None: nothing does."""
     below = [item for item in scene.below(job) if _ended_early(item)]
     everyone = [item for item in below if _cut(item)]
@@ -241,7 +241,7 @@ def _at_work(scene: Scene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade,
     return waiting or _connected(working) or _somewhat_busy(working)
 
 
-def _although_asked(scene: Scene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade, str] | None:
+def _although_asked(scene: FateScene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade, str] | None:
     """What shows that a job was at work that its own program ended, which may know what it ends.
 
     A shell only passes on what it was asked; one that ended by itself had its reasons.
@@ -281,7 +281,7 @@ def _clients(number: int) -> str:
 
 
 def _waiting(
-    scene: Scene, job: ProcessFate, owner: ProcessFate, everyone: list[ProcessFate]
+    scene: FateScene, job: ProcessFate, owner: ProcessFate, everyone: list[ProcessFate]
 ) -> tuple[Grade, str] | None:
     """Signs in what the job and its program slept in when the stop began."""
     timed = [item for item in everyone if any(word in item.waits_in for word in TIMED)]
@@ -330,14 +330,14 @@ def _somewhat_busy(working: list[ProcessFate]) -> tuple[Grade, str] | None:
     return None
 
 
-def reported(scene: Scene, number: int | None) -> str | None:
+def reported(scene: FateScene, number: int | None) -> str | None:
     return log_hints.lost(scene.log) or (None if number is None else log_hints.ended_by(scene.log, number))
 
 
 # ── Ended by a second signal, or by a fault ──────────────────────────────────────────────────────────────────────────
 
 
-def ended_by_second(scene: Scene) -> Iterator[LostWork]:
+def ended_by_second(scene: FateScene) -> Iterator[LostWork]:
     """Processes that had a handler, were signalled twice by different senders, and left with an error."""
     for fate in scene.fates[1:]:
         if fate.handling is not SignalDisposition.CAUGHT or fate.born_ns is not None or not fate.end_ns:
@@ -392,7 +392,7 @@ def _by(item: ReceivedSignal) -> str:
     return " from outside" if item.sender_pid is None else f" from {item.sender}"
 
 
-def crashed(scene: Scene) -> Iterator[LostWork]:
+def crashed(scene: FateScene) -> Iterator[LostWork]:
     """Processes that lived when the stop began, and that a fault of their own ended."""
     for fate in scene.fates[1:]:
         if fate.exit_signal in signals.FAULTS and fate.born_ns is None and fate.end_ns:
