@@ -283,7 +283,7 @@ SUPERVISOR = (
     "select(undef,undef,undef,0.05); exit 0}; sleep 1 while 1"
 )
 FORKS_AT_THE_STOP = (
-    "$|=1; $SIG{TERM}=sub{if(!fork){exec qw(sleep 100)} select(undef,undef,undef,0.2); exit 0}; "
+    "$|=1; $SIG{TERM}=sub{if(!fork){exec qw(perl -e), q(1 while 1)} select(undef,undef,undef,0.2); exit 0}; "
     "print qq(ready\\n); sleep 1 while 1"
 )
 SIGNALS_THE_GROUP = "my $p=fork; if(!$p){setpgrp; exec @ARGV} $SIG{TERM}=sub{kill TERM=>-$p}; waitpid($p,0)"
@@ -334,7 +334,7 @@ CASES: dict[str, tuple[Subject, Outcome, tuple[str, ...] | None]] = {
     ),
     "a job that is waited for": (subject("perl", "-e", HAS_A_JOB), Outcome.GRACEFUL, ()),
     "killed at the stop timeout": (subject("sh", "-c", "echo ready; sleep 100; true"), Outcome.KILLED, None),
-    "forked during the stop": (subject("perl", "-e", FORKS_AT_THE_STOP), Outcome.LOSSY, ("sleep (PID N)",)),
+    "forked during the stop": (subject("perl", "-e", FORKS_AT_THE_STOP), Outcome.LOSSY, ("perl (PID N)",)),
 }
 
 

@@ -75,7 +75,7 @@ def unclear(traffic: TrafficRecord | None) -> tuple[str, str] | None:
         received = unknown[0].body_bytes
         size = "" if received is None else f" ({received:,} bytes arrived)"
         text = f"{len(unknown)} of {count_of(len(asked), 'answer')} ended when the process did{size}"
-        return "answer-end-unknown", f"{text}: nothing but the close marks their end, so whole or cut is not known"
+        return "answer-end-unknown", f"{text}: nothing but the close marks an end, so whole or cut is not known"
     if absent := [item for item in traffic.missing if item.held]:
         return "nothing-held", f"it was stopped without its {_words(absent[0])}"
     return None
