@@ -573,7 +573,20 @@ signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
 print("ready", flush=True)
 while not stopped: time.sleep(0.05)
 """
+AWAITS = """
+import os, select, signal
+pipe, stopped = os.pipe(), []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+print("ready", flush=True)
+while not stopped: signal.pause()
+print("waiting for workers", flush=True)
+never = select.poll()
+never.register(pipe[0])
+never.poll()
+"""
 FILES = {
+    "awaits.py": AWAITS,
+    "steps.sh": "echo ready; while true; do sha256sum /usr/bin/* > /dev/null; sleep 1; done",
     "flushes.py": FLUSHES,
     "locked.py": LOCKED,
     "drains.py": DRAINS,
@@ -584,6 +597,8 @@ FILES = {
 REAL = {
     "flushes": (("python3", "-u", "/flushes.py"), 1, "grace-too-short"),
     "locked": (("python3", "-u", "/locked.py"), 3, "handler-hangs"),
+    "awaits": (("python3", "-u", "/awaits.py"), 3, "handler-hangs"),
+    "steps": (("sh", "/steps.sh"), 6, "pid1-no-handler"),
     "loops": (("bash", "/loops.sh"), 8, "pid1-no-handler"),
     "wrapped": (("bash", "/wrapped.sh"), 3, "shell-not-forwarding"),
 }
@@ -591,7 +606,7 @@ REAL = {
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """Four subjects, stopped and tried in one run."""
+    """Six subjects, stopped and tried in one run."""
     folder = tmp_path_factory.mktemp("real")
     for name, text in FILES.items():
         (folder / name).write_text(text)
@@ -613,7 +628,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Report:
 @pytest.mark.long
 @pytest.mark.parametrize("name", REAL)
 def test_the_cause_of_a_real_stop_is_found(real: Report, name: str) -> None:
-    """Work, a deadlock, a loop in a script, and a program below a shell and flock."""
+    """Work, a deadlock, a wait for nobody, loops in scripts, and a program below a shell and flock."""
     (result,) = real.of_scenario(name)
     assert result.verdict.cause is not None
     assert result.verdict.cause.id == REAL[name][2], result.verdict.cause.evidence
@@ -623,7 +638,7 @@ def test_the_cause_of_a_real_stop_is_found(real: Report, name: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("name", REAL)
 def test_only_what_cures_a_real_stop_is_called_a_cure(real: Report, name: str) -> None:
-    """More time for what works, the program itself below a wrapper, and nothing for a deadlock and for a loop."""
+    """More time for what works, the program itself below a wrapper, and nothing for what hangs and for loops."""
     cures = {item.remedy.kinds for item in real.remedies if item.scenario == name and item.effect is RemedyEffect.CURES}
     wanted = {"flushes": {(RemedyKind.STOP_TIMEOUT,)}, "wrapped": {(RemedyKind.EXEC_FORM,)}}
     assert cures == wanted.get(name, set())
