@@ -96,6 +96,12 @@ def test_a_shell_that_runs_one_command_after_the_other_is_a_loop() -> None:
     assert launch(Looks(before=before, late=before)).shape is Shape.SCRIPT
 
 
+@pytest.mark.parametrize("step", ["", "\n7 1 1 0 0 0 0 R - lua chunk.lua"], ids=["between two steps", "in a step"])
+def test_a_script_that_has_no_handler_is_told_to_trap_whatever_the_look_met(step: str) -> None:
+    """That it is the program itself, the record of exits may have told."""
+    assert "Give it a trap" in given_for("pid1-no-handler", table(SCRIPT + step))
+
+
 def given_for(cause: str, before: Table | None, signal: str = "SIGTERM", log: str = "", image: str = "") -> str:
     """All the advice as one text."""
     return text_of(cause, stopped(before, signal, log), image)

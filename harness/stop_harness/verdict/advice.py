@@ -125,13 +125,19 @@ def _situation(cause: Cause, seen: Observation, found: Launch) -> Situation:
     requests = seen.requests if waits else traffic.lost_requests(seen.traffic)
     return Situation(
         cause.id,
-        found.shape,
+        _shape(cause, found),
         found.init,
         signal,
         frozenset(map(_kind, requests)) or Situation.traffic,
         waits or bool(seen.requests) or _has_served(seen),
         signal is None or any(_catches(each, signal) for each in found.below),
     )
+
+
+def _shape(cause: Cause, found: Launch) -> Shape:
+    """Of the whole record: a shell that is what has no handler is the program, whatever the looks met below it."""
+    lone = cause.id == "pid1-no-handler" and found.first is not None and process_tree.is_shell(found.first)
+    return Shape.LOOP if lone and found.shape in {Shape.PROGRAM, Shape.COMMAND, Shape.SCRIPT} else found.shape
 
 
 def _catches(process: ProcessInfo, signal: int) -> bool:
