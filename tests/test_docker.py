@@ -292,7 +292,7 @@ def test_command_that_cannot_run_is_not_running(words: tuple[str, ...], code: in
 @pytest.mark.parametrize(
     "words",
     [
-        "head -c 20000000 /dev/urandom",
+        pytest.param("head -c 20000000 /dev/urandom", marks=pytest.mark.long),
         "head -c 100000000 /dev/zero | tr '\\0' x",
         "printf '<script>alert(1)</script>\\033[31mred\\000\\377'",
     ],

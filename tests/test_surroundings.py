@@ -59,7 +59,7 @@ def journal_holds(project: Project, *, passed: int = 0, crashed: int = 0) -> Non
         (">/dev/full 2>/dev/full", None),
     ],
 )
-@pytest.mark.parametrize(("code", "wanted"), [(0, PASS), (3, FAIL)])
+@pytest.mark.parametrize(("code", "wanted"), [(0, PASS), pytest.param(3, FAIL, marks=pytest.mark.long)])
 def test_streams_that_take_nothing_change_nothing(
     project: Project, how: str, place: str | None, code: int, wanted: int
 ) -> None:
