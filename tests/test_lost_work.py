@@ -136,6 +136,7 @@ BY_PROGRAM = (sent(sender=7, name="python3"),)
     ("fates", "log", "outcome", "rules"),
     [
         ((TINI, APP, FAILED), "", Outcome.INCONCLUSIVE, ["work-in-doubt"]),
+        ((TINI, APP, replace(FAILED, handling=DEFAULT)), "", Outcome.INCONCLUSIVE, ["work-in-doubt"]),
         ((TINI, APP, FAILED), TRACEBACK, Outcome.LOSSY, ["lost-work"]),
         ((TINI, APP, FAILED), "error: 3 files left", Outcome.LOSSY, ["lost-work"]),
         ((TINI, APP, replace(FAILED, waits_in="do_epoll_wait", end_ns=SOCAT.end_ns)), "FATAL: terminating",
@@ -161,11 +162,11 @@ BY_PROGRAM = (sent(sender=7, name="python3"),)
         ((TINI, APP, replace(BASH, pid=8, parent_pid=7, exit_code=143), ended(9, 8, "sleep 1")), "",
          Outcome.GRACEFUL, []),
     ],
-    ids=["at work", "a traceback", "an error", "idle", "asked by its program", "asked, and a traceback",
-         "asked by another signal", "told by other means", "nobody heard who", "nobody heard who, and a group signal",
-         "the same of an idle one", "a service with a traceback", "a service", "born later", "143 at once",
-         "143 and a connection", "143 and a traceback", "143 and computing", "143 after its clean-up",
-         "143 when asked", "a shell's code"],
+    ids=["at work", "its handler came later", "a traceback", "an error", "idle", "asked by its program",
+         "asked, and a traceback", "asked by another signal", "told by other means", "nobody heard who",
+         "nobody heard who, and a group signal", "the same of an idle one", "a service with a traceback", "a service",
+         "born later", "143 at once", "143 and a connection", "143 and a traceback", "143 and computing",
+         "143 after its clean-up", "143 when asked", "a shell's code"],
 )  # fmt: skip
 def test_who_left_with_an_error_after_a_signal_for_others(
     fates: Fates, log: str, outcome: Outcome, rules: list[str]

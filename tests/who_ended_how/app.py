@@ -119,7 +119,7 @@ elif kind == "busy":
     job.wait()
 elif kind == "gzip":
     with open("/tmp/big", "wb") as big:
-        big.write(os.urandom(40_000_000))
+        big.write(os.urandom(80_000_000))
     with open("/tmp/big.gz", "wb") as archive:
         job = subprocess.Popen(["gzip", "-9", "-c", "/tmp/big"], stdout=archive)
     while os.path.getsize("/tmp/big.gz") < 2_000_000:
@@ -129,7 +129,7 @@ elif kind == "gzip":
 elif kind == "fails":
     text = (
         "import signal, sys, time\ndef stop(*_): print('sync failed', flush=True); sys.exit(20)\n"
-        "signal.signal(signal.SIGTERM, stop)\nprint('up', flush=True)\nfor _ in range(20): time.sleep(.1)"
+        "signal.signal(signal.SIGTERM, stop)\nprint('up', flush=True)\nfor _ in range(60): time.sleep(.1)"
     )
     job = subprocess.Popen([*DEFAULT, text], stdout=subprocess.PIPE)
     assert job.stdout is not None

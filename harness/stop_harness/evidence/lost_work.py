@@ -123,7 +123,9 @@ def _failed(scene: FateScene, fate: ProcessFate, owner: ProcessFate) -> tuple[Gr
         return Grade.IN_DOUBT if by_program else Grade.LOST, f"after the signal the log says {log_hints.shown(crash)}"
     if by_program:
         return None  # It knows what it started, and what its children's codes mean.
-    if fate.handling in {SignalDisposition.CAUGHT, SignalDisposition.BLOCKED} and not asked and not at_once:
+    # One that got the signal and left with a code handled it, though the look came before its handler.
+    handles = fate.handling in {SignalDisposition.CAUGHT, SignalDisposition.BLOCKED} or bool(sent_by_others(fate))
+    if handles and not asked and not at_once:
         if fault:
             return Grade.LOST, f"after the signal the log says {log_hints.shown(fault)}"
         return Grade.IN_DOUBT, "it handles the signal and was not idle"
