@@ -76,6 +76,10 @@ class Server:
     def _handle(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             self._serve(connection, self)
+            # Whoever closes a connection with something unread in it resets it, which is another end.
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65536):
+                pass
 
     def stop(self) -> None:
         """The moment of the stop signal: no new connections, and whoever waits for `stopping` goes on."""

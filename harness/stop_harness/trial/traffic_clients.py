@@ -219,8 +219,8 @@ class Client:
             elif line is not None:
                 with self._stands():
                     await self._hold(self.stage.stopped)
-                if self.stage.stopped.is_set() and not line.wire.over:
-                    break
+                if self.stage.stopped.is_set() and (self._stood or not line.wire.over):
+                    break  # also where the server closed it at the very moment of the stop
                 self.obstacle = self.obstacle or self._too_short("the connection was closed after an answer")
             self._hang_up()
             await _within(self.stage.stopped, RETRY_S)
