@@ -15,6 +15,7 @@ WIDE_MEDIAN_NS = 5 * NS_PER_MS
 
 
 @pytest.mark.alone
+@pytest.mark.long
 @pytest.mark.parametrize(
     "engine",
     [pytest.param("docker", marks=pytest.mark.docker), pytest.param("process", marks=pytest.mark.namespaces)],

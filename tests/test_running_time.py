@@ -103,6 +103,7 @@ def test_nothing_takes_no_time() -> None:
 
 
 @pytest.mark.alone
+@pytest.mark.long
 @pytest.mark.namespaces
 def test_a_run_takes_about_as_long_as_the_run_before_said_that_it_would(tmp_path: Path) -> None:
     """The embedded engine, 12 stops of 1 s and one of 3 s, twice: wide bounds, for the machine may be busy."""
