@@ -16,9 +16,10 @@ POLL_NS = 50 * NS_PER_MS
 
 
 def for_engine(trial: Trial) -> Trial:
-    """The trial as the engine is to start it: the delay of readiness comes after the handler, so `wait` sees to it."""
+    """The trial as the engine is to start it: the delay of readiness comes after the handler, and after what
+    `image_ready` finds where the scenario says nothing, so that it is waited for here."""
     readiness = trial.scenario.readiness
-    if not readiness.handler:
+    if not (readiness.handler or readiness.implied):
         return trial
     return replace(trial, scenario=replace(trial.scenario, readiness=replace(readiness, delay_ns=0)))
 

@@ -35,14 +35,6 @@ ELSEWHERE_PATIENCE_NS = 5 * NS_PER_S
 """The same where it listens at another port already: a setting may have moved it."""
 
 
-def for_engine(trial: Trial) -> Trial:
-    """The trial as the engine is to start it: what the scenario does not say is waited for here, not there."""
-    readiness = trial.scenario.readiness
-    if not readiness.implied:
-        return trial
-    return replace(trial, scenario=replace(trial.scenario, readiness=replace(readiness, delay_ns=0)))
-
-
 def wait(trial: Trial, subject: RunningSubject) -> ReadyBasis:
     """By what it counts as ready, once it does; at once, too, where it has exited, which the engine then tells."""
     return _Wait(trial, subject).basis()

@@ -166,7 +166,7 @@ def _perform(
         with start_slot, interruption.watching(engine):
             if interruption.requested:
                 return notes.observation(problem=_interrupted())
-            subject = engine.start(image_ready.for_engine(handler_ready.for_engine(trial)))
+            subject = engine.start(handler_ready.for_engine(trial))
             with interruption.watching(subject):
                 subject.wait_started()
         with interruption.watching(subject):
@@ -190,7 +190,7 @@ def forecast_stop(trial: Trial, engine: Engine, interruption: Interruption) -> f
     """Start, make ready, look once, remove. What does not get ready cannot be foreseen. Raises EngineError."""
     subject: RunningSubject | None = None
     try:
-        subject = engine.start(image_ready.for_engine(handler_ready.for_engine(trial)))
+        subject = engine.start(handler_ready.for_engine(trial))
         with interruption.watching(subject):
             subject.wait_started()
             _make_ready(trial, subject)
