@@ -3,10 +3,25 @@
 Every record is frozen. Quantities carry their unit in the name; times are integer nanoseconds in memory and
 seconds in files and reports. Only the standard library is imported here. One file a stage: `scenario` (what is asked
 for, what will be done), `process`, `ready` and `observation` (what happened), `verdict` (what it means), `report`
-(what is said, what helps), `statistics` (what many stops say), `trend` (how runs differ); `settings` and
-`outcome` hold what several of them name.
+(what is said, what helps), `statistics` (what many stops say), `trend` (how runs differ); `subject` (what is
+stopped), `settings`, `group` and `outcome` hold what several of them name.
 """
 
+from stop_harness.model.group import (
+    Attachment,
+    Dependency,
+    GivenFile,
+    GroupKind,
+    GroupNetwork,
+    GroupVolume,
+    Hook,
+    HookKind,
+    Probe,
+    ProbeKind,
+    Role,
+    SharedNamespaces,
+    StartCondition,
+)
 from stop_harness.model.observation import (
     ASSUMED,
     EXIT_BEGUN,
@@ -58,7 +73,6 @@ from stop_harness.model.report import (
 from stop_harness.model.run import ReferenceStop, RunInfo, RunWarning
 from stop_harness.model.scenario import (
     DEFAULT_PIDS_LIMIT,
-    ECS_STOP_TIMEOUT_S,
     NS_PER_MS,
     NS_PER_S,
     Exchange,
@@ -70,9 +84,6 @@ from stop_harness.model.scenario import (
     Scenario,
     SkippedScenario,
     StopPlan,
-    Subject,
-    TaskContainer,
-    TaskDefinition,
     TrafficClient,
     TrafficKind,
     Trial,
@@ -97,6 +108,7 @@ from stop_harness.model.statistics import (
     Share,
     StillRunning,
 )
+from stop_harness.model.subject import ECS_STOP_TIMEOUT_S, Group, Member, Subject, TaskContainer, TaskDefinition
 from stop_harness.model.trend import (
     Comparison,
     DurationChange,
@@ -134,6 +146,7 @@ __all__ = [
     "NS_PER_MS",
     "NS_PER_S",
     "Advice",
+    "Attachment",
     "Cause",
     "ClaimStatus",
     "Clock",
@@ -147,6 +160,7 @@ __all__ = [
     "ContainerVerdict",
     "CurvePoint",
     "CutOff",
+    "Dependency",
     "Derivation",
     "DoctorLine",
     "DurationChange",
@@ -156,11 +170,19 @@ __all__ = [
     "Exchange",
     "Expectation",
     "Finding",
+    "GivenFile",
     "GracefulShare",
+    "Group",
+    "GroupKind",
+    "GroupNetwork",
+    "GroupVolume",
     "HealthCheck",
+    "Hook",
+    "HookKind",
     "LeftOut",
     "LogTail",
     "Looks",
+    "Member",
     "MissingTraffic",
     "Mount",
     "MountKind",
@@ -174,6 +196,8 @@ __all__ = [
     "PlatformRow",
     "Positions",
     "Preparation",
+    "Probe",
+    "ProbeKind",
     "Problem",
     "ProblemKind",
     "ProcessFate",
@@ -192,15 +216,18 @@ __all__ = [
     "Report",
     "Request",
     "RequestFate",
+    "Role",
     "RunInfo",
     "RunWarning",
     "Scenario",
     "ScenarioStatistics",
     "Severity",
     "Share",
+    "SharedNamespaces",
     "SigkillEvidence",
     "SignalDisposition",
     "SkippedScenario",
+    "StartCondition",
     "StaticFinding",
     "Status",
     "StatusChange",

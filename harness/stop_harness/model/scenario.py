@@ -5,85 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
+from stop_harness.model.group import BYTES_AS_HEX
 from stop_harness.model.outcome import Outcome
-from stop_harness.model.settings import AS_THE_IMAGE, ContainerSettings, NotApplied
+from stop_harness.model.settings import NotApplied
+from stop_harness.model.subject import ECS_STOP_TIMEOUT_S, Subject
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
-
-ECS_STOP_TIMEOUT_S = 30
-"""Default stop timeout of Amazon ECS (`ECS_CONTAINER_STOP_TIMEOUT`); the line that compliance is measured against.
-Source: AWS CLI reference, `ecs stop-task`."""
 
 DEFAULT_PIDS_LIMIT = 4096
 """Processes and threads that a subject may have where its scenario says nothing: OpenShift's default for a pod, twice
 Podman's for a container, an eighth of Linux's smallest `pid_max` (32,768). Docker's own default is no limit: a subject
 that forks without end would take the machine, and the harness with it."""
-
-
-@dataclass(frozen=True)
-class TaskContainer:
-    """One container definition of a task, as far as its stop is concerned.
-
-    `waits_for`: containers that must have stopped before this one is told to, i.e. those that name it in `dependsOn`,
-    `links` or `volumesFrom`, or log through it. `stop_timeout_s` is what applies: `stopTimeout`, else the default of
-    30 s. `own_stop_timeout_s` is `stopTimeout` as written, None where it is not. `ends_first`: others start only when
-    it has ended (COMPLETE, SUCCESS), so that a running task need not stop it.
-    """
-
-    name: str
-    image: str
-    essential: bool = True
-    waits_for: tuple[str, ...] = ()
-    stop_timeout_s: int = ECS_STOP_TIMEOUT_S
-    own_stop_timeout_s: int | None = None
-    ends_first: bool = False
-
-
-@dataclass(frozen=True)
-class TaskDefinition:
-    """A task definition of Amazon ECS. `document` is JSON with the members of RegisterTaskDefinition and nothing else.
-
-    `fargate`: it asks for Fargate, so that Fargate's limits apply.
-    """
-
-    family: str
-    document: str
-    containers: tuple[TaskContainer, ...]
-    fargate: bool = False
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is stopped. Exactly one of `image`, `build_directory` and `task_file` is set.
-
-    `task_file` is the path of a task definition and `task` its content (None until the file was read);
-    `task_images` replaces images in it, by container name.
-
-    `entrypoint` and `command` are None where the image's own apply. `ports` maps container port to a fixed host
-    port, None meaning that the engine picks a free one. `memory_bytes`, `pids_limit` (processes and threads) None: no
-    limit of ours. `settings`: everything else that a container is started with.
-    """
-
-    image: str | None = None
-    build_directory: str | None = None
-    dockerfile: str | None = None
-    build_args: tuple[tuple[str, str], ...] = ()
-    entrypoint: tuple[str, ...] | None = None
-    command: tuple[str, ...] | None = None
-    environment: tuple[tuple[str, str], ...] = ()
-    user: str | None = None
-    working_directory: str | None = None
-    ports: tuple[tuple[int, int | None], ...] = ()
-    init: bool = False
-    memory_bytes: int | None = None
-    pids_limit: int | None = None
-    task_file: str | None = None
-    task_images: tuple[tuple[str, str], ...] = ()
-    task: TaskDefinition | None = None
-    settings: ContainerSettings = AS_THE_IMAGE
 
 
 @dataclass(frozen=True)
@@ -113,10 +47,6 @@ class Readiness:
     def ports(self) -> tuple[int, ...]:
         """Container ports that must be reachable for the conditions to be checked."""
         return tuple(port for port in (self.tcp_port, self.http_port) if port is not None)
-
-
-_BYTES_AS_HEX: Any = {"ser_json_bytes": "hex", "val_json_bytes": "hex"}
-"""How a stored run writes bytes that need not be text."""
 
 
 class TrafficKind(StrEnum):
@@ -164,7 +94,7 @@ class Exchange:
     """One step of a raw conversation: bytes sent, then bytes that the answer must contain. None: nothing sent, or no
     answer awaited."""
 
-    __pydantic_config__ = _BYTES_AS_HEX
+    __pydantic_config__ = BYTES_AS_HEX
 
     send: bytes | None = None
     expect: bytes | None = None
@@ -179,7 +109,7 @@ class TrafficClient:
     checking the certificate unless `verify`. `timeout_ns`: an answer that takes longer counts as timed out.
     """
 
-    __pydantic_config__ = _BYTES_AS_HEX
+    __pydantic_config__ = BYTES_AS_HEX
 
     kind: TrafficKind
     port: int

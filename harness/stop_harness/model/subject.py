@@ -1,0 +1,146 @@
+"""What is stopped: a container, a task of Amazon ECS, or a group of containers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stop_harness.model.group import (
+    Attachment,
+    Dependency,
+    GroupKind,
+    GroupNetwork,
+    GroupVolume,
+    Hook,
+    Probe,
+    Role,
+    SharedNamespaces,
+)
+from stop_harness.model.settings import AS_THE_IMAGE, ContainerSettings
+
+ECS_STOP_TIMEOUT_S = 30
+"""Default stop timeout of Amazon ECS (`ECS_CONTAINER_STOP_TIMEOUT`); the line that compliance is measured against.
+Source: AWS CLI reference, `ecs stop-task`."""
+
+
+@dataclass(frozen=True)
+class TaskContainer:
+    """One container definition of a task, as far as its stop is concerned.
+
+    `waits_for`: containers that must have stopped before this one is told to, i.e. those that name it in `dependsOn`,
+    `links` or `volumesFrom`, or log through it. `stop_timeout_s` is what applies: `stopTimeout`, else the default of
+    30 s. `own_stop_timeout_s` is `stopTimeout` as written, None where it is not. `ends_first`: others start only when
+    it has ended (COMPLETE, SUCCESS), so that a running task need not stop it.
+    """
+
+    name: str
+    image: str
+    essential: bool = True
+    waits_for: tuple[str, ...] = ()
+    stop_timeout_s: int = ECS_STOP_TIMEOUT_S
+    own_stop_timeout_s: int | None = None
+    ends_first: bool = False
+
+
+@dataclass(frozen=True)
+class TaskDefinition:
+    """A task definition of Amazon ECS. `document` is JSON with the members of RegisterTaskDefinition and nothing else.
+
+    `fargate`: it asks for Fargate, so that Fargate's limits apply.
+    """
+
+    family: str
+    document: str
+    containers: tuple[TaskContainer, ...]
+    fargate: bool = False
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is stopped. Exactly one of `image`, `build_directory`, `task_file` and `group` is set.
+
+    `task_file` is the path of a task definition and `task` its content (None until the file was read);
+    `task_images` replaces images in it, by container name. `group`: a Compose project or a pod; its members have what
+    the other fields say of a single container.
+
+    `entrypoint` and `command` are None where the image's own apply. `ports` maps container port to a fixed host
+    port, None meaning that the engine picks a free one. `memory_bytes`, `pids_limit` (processes and threads) None: no
+    limit of ours. `settings`: everything else that a container is started with.
+    """
+
+    image: str | None = None
+    build_directory: str | None = None
+    dockerfile: str | None = None
+    build_args: tuple[tuple[str, str], ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    user: str | None = None
+    working_directory: str | None = None
+    ports: tuple[tuple[int, int | None], ...] = ()
+    init: bool = False
+    memory_bytes: int | None = None
+    pids_limit: int | None = None
+    task_file: str | None = None
+    task_images: tuple[tuple[str, str], ...] = ()
+    task: TaskDefinition | None = None
+    settings: ContainerSettings = AS_THE_IMAGE
+    group: Group | None = None
+
+
+@dataclass(frozen=True)
+class Member:
+    """One container of a group (one service, of which `replicas` are the same).
+
+    `subject` is what it runs: an image or a folder to build, with its settings. Never a task or another group.
+
+    `stop_signal` None: the image's STOPSIGNAL, else SIGTERM. `stop_timeout_ns` None: the group's. `waits_for`: what
+    starts before it; in a pod the order of `Group.members` and the roles say that. `network_of`, `pid_of`, `ipc_of`:
+    the member whose namespace it joins (`network_mode: service:NAME`). `ready`: what must have succeeded before the
+    pod counts as ready; a health check stands in `subject.settings`.
+    """
+
+    name: str
+    subject: Subject
+    role: Role = Role.MAIN
+    stop_signal: str | None = None
+    stop_timeout_ns: int | None = None
+    waits_for: tuple[Dependency, ...] = ()
+    replicas: int = 1
+    container_name: str | None = None
+    networks: tuple[Attachment, ...] = ()
+    network_of: str | None = None
+    pid_of: str | None = None
+    ipc_of: str | None = None
+    volumes_from: tuple[str, ...] = ()
+    after_start: tuple[Hook, ...] = ()
+    before_stop: tuple[Hook, ...] = ()
+    started: Probe | None = None
+    ready: Probe | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Containers that belong together. `source`: path of the file that they were read from, for messages.
+
+    `members` in the order in which the file has them; in a pod that is their order of start. `stopped`: the only
+    member whose container is stopped while the others run on; None: all are, in order. `grace_ns`: of a pod, the budget
+    of the whole stop; of a Compose project what applies to a member without a stop timeout of its own, the engine's
+    default of 10 s. `shared` None: each container has its own namespaces.
+    """
+
+    kind: GroupKind
+    name: str
+    members: tuple[Member, ...]
+    source: str = ""
+    stopped: str | None = None
+    grace_ns: int = 10_000_000_000
+    networks: tuple[GroupNetwork, ...] = ()
+    volumes: tuple[GroupVolume, ...] = ()
+    shared: SharedNamespaces | None = None
+
+    def member(self, name: str) -> Member:
+        """The member of that name. Raises KeyError."""
+        for member in self.members:
+            if member.name == name:
+                return member
+        raise KeyError(name)
