@@ -27,9 +27,10 @@ from stop_harness.ecs_endpoint.state import Endpoint
 from stop_harness.engines.docker.calls import TIME_LIMIT_VARIABLE
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import RUN_LABEL
+from stop_harness.linux import oom_log
 from tests import aws_cli
 from tests.ecs_support import client, until
-from tests.faults.effects import Answer, Hang, drop, set_to
+from tests.faults.effects import Answer, Hang, OomToldLate, drop, set_to
 from tests.faults.proxy import FaultyEngine, Rule
 
 pytestmark = pytest.mark.docker
@@ -294,13 +295,20 @@ def test_what_the_endpoint_cannot_remove_is_said(docker_engine_host: DockerHost,
     engine.close()
 
 
-def test_an_oom_kill_that_the_engine_tells_late_is_told(docker_engine_host: DockerHost, tmp_path: Path) -> None:
-    """The first look at the exited container shows no OOMKilled, and no event ever comes."""
-    late = set_to(False, "State", "OOMKilled", until_s=0.5)
-    unsaid = Rule("GET", "/containers/[0-9a-f]+/json", late, mark="late", everybody=True)
+@pytest.mark.parametrize("told", ["late", "never"])
+def test_an_oom_kill_that_the_engine_tells_late_or_never_is_told(
+    docker_engine_host: DockerHost, tmp_path: Path, told: str
+) -> None:
+    """Late: an engine elsewhere, whose first look at the exited container shows no OOMKilled. Never: the kernel's log
+    of this machine has it. No event ever comes."""
+    if told == "never" and not os.access(oom_log.LOG, os.R_OK):
+        pytest.skip("the kernel's log: reading it needs root")
+    shown = OomToldLate(0.5) if told == "late" else set_to(False, "State", "OOMKilled")
+    unsaid = Rule("GET", "/containers/[0-9a-f]+/json", shown, mark="unsaid", everybody=True)
     no_event = Rule("GET", "/events", drop("oom"), everybody=True)
+    path = None if told == "late" else tmp_path / "engine.sock"
     with (
-        FaultyEngine(docker_engine_host.url, tmp_path / "engine.sock", (unsaid, no_event)) as proxy,
+        FaultyEngine(docker_engine_host.url, path, (unsaid, no_event)) as proxy,
         served(DOCKER_HOST=proxy.url) as (process, url),
     ):
         ecs = client(url)
@@ -308,7 +316,7 @@ def test_an_oom_kill_that_the_engine_tells_late_is_told(docker_engine_host: Dock
         done = wait(ecs, arn, "STOPPED")
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0  # while the proxy is there
-        assert proxy.injected["late"]
+        assert proxy.injected["unsaid"]
         assert done["containers"][0]["reason"] == "OutOfMemoryError: Container killed due to memory usage"
 
 

@@ -61,10 +61,9 @@ class Garble:
 
 @dataclass(frozen=True)
 class Change:
-    """The answer's JSON, changed. `until_s`: only so long after the first answer that it changed."""
+    """The answer's JSON, changed."""
 
     change: Callable[[Any], Any]
-    until_s: float | None = None
 
     def applied(self, body: bytes) -> bytes:
         """The changed body; one that is no JSON stays as it is."""
@@ -75,6 +74,15 @@ class Change:
 
 
 @dataclass(frozen=True)
+class OomToldLate:
+    """State.OOMKilled is false for so many seconds after the first answer that shows an exit with 137, and true from
+    then on. For containers that the OOM killer ends: an engine that is busy may itself never tell it.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Events:
     """The stream of events, one changed after another: the lines to send for an event."""
 
@@ -82,7 +90,7 @@ class Events:
     late_s: float = 0.0
 
 
-Effect = Answer | Hang | Reset | Delay | Cut | Stall | Garble | Change | Events
+Effect = Answer | Hang | Reset | Delay | Cut | Stall | Garble | Change | OomToldLate | Events
 
 
 def line(event: dict[str, Any]) -> bytes:
@@ -113,7 +121,7 @@ def without(*path: str) -> Change:
     return Change(change)
 
 
-def set_to(value: Any, *path: str, until_s: float | None = None) -> Change:
+def set_to(value: Any, *path: str) -> Change:
     """The answer's JSON with another value of one member."""
 
     def change(answer: Any) -> Any:
@@ -125,4 +133,4 @@ def set_to(value: Any, *path: str, until_s: float | None = None) -> Change:
         place[path[-1]] = value
         return answer
 
-    return Change(change, until_s)
+    return Change(change)

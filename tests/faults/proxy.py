@@ -15,7 +15,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from tests.faults.effects import Answer, Change, Cut, Delay, Effect, Events, Garble, Hang, Reset, Stall, line
+from tests.faults.effects import (
+    Answer,
+    Change,
+    Cut,
+    Delay,
+    Effect,
+    Events,
+    Garble,
+    Hang,
+    OomToldLate,
+    Reset,
+    Stall,
+    line,
+    set_to,
+)
 
 MARK = "STOP_HARNESS_FAULT"
 """A container with this variable in its environment is one whose requests fail, by the rules that its value names;
@@ -82,7 +96,7 @@ class FaultyEngine:
         self._stopped: set[str] = set()
         self.stops = 0
         self._used: dict[int, int] = {}
-        self._changed_at: dict[str, float] = {}
+        self._exit_shown_at: dict[str, float] = {}
         self._lock = threading.Lock()
         self._open: tuple[socket.socket, ...] = ()
         self._closed = threading.Event()
@@ -195,7 +209,7 @@ class FaultyEngine:
             self._note_created(request, answer)
             answer.body = self._changed(effect, path, answer.body)
             return _send(near, answer, effect)
-        if isinstance(effect, Change):
+        if isinstance(effect, Change | OomToldLate):
             answer.body = self._changed(effect, path, _read_body(answers, answer))
             return _send(near, answer, None)
         if path == "/events":
@@ -232,11 +246,18 @@ class FaultyEngine:
                 self._marks[container] = asked[1].decode()
 
     def _changed(self, effect: Effect | None, path: str, body: bytes) -> bytes:
-        if not isinstance(effect, Change):
-            return body
-        began = self._changed_at.setdefault(path, time.monotonic())
-        over = effect.until_s is not None and time.monotonic() - began > effect.until_s
-        return body if over else effect.applied(body)
+        if isinstance(effect, OomToldLate):
+            told = set_to(self._shown_for_s(path, body) >= effect.seconds, "State", "OOMKilled")
+            return told.applied(body)
+        return effect.applied(body) if isinstance(effect, Change) else body
+
+    def _shown_for_s(self, path: str, body: bytes) -> float:
+        """How long ago an answer of this path first showed that SIGKILL ended the container; below zero: none did."""
+        state = json.loads(body)["State"]
+        if state["Running"] or state["ExitCode"] != 137:
+            return -1.0
+        now = time.monotonic()
+        return now - self._exit_shown_at.setdefault(path, now)
 
     def _relay_events(self, near: socket.socket, answer: _Message, answers: BinaryIO, effect: Effect | None) -> bool:
         """The stream, event by event; a marked container's are changed by the rule."""
@@ -263,7 +284,8 @@ class FaultyEngine:
     def _event_lines(self, text: bytes) -> tuple[bytes, ...]:
         event = json.loads(text)
         mark = self._marks.get(event.get("Actor", {}).get("ID"))
-        rule = next((rule for rule in self.rules if rule.mark == mark and isinstance(rule.effect, Events)), None)
+        about = (rule for rule in self.rules if rule.everybody or rule.mark == mark)
+        rule = next((rule for rule in about if isinstance(rule.effect, Events)), None)
         if rule is None or not isinstance(rule.effect, Events):
             return (text + b"\n",)
         if rule.effect.late_s:

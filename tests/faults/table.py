@@ -13,6 +13,7 @@ from tests.faults.effects import (
     Events,
     Garble,
     Hang,
+    OomToldLate,
     Reset,
     Stall,
     drop,
@@ -149,9 +150,7 @@ LOCAL = (
     Fault(
         "OOM told late, and not as an event",
         (
-            Rule(
-                "GET", "/containers/[0-9a-f]+/json", set_to(False, "State", "OOMKilled", until_s=0.5), once_stopped=True
-            ),
+            Rule("GET", "/containers/[0-9a-f]+/json", OomToldLate(0.5), once_stopped=True),
             Rule("GET", "/events", drop("oom")),
         ),
         subjects=("oom", "graceful"),

@@ -35,7 +35,7 @@ RULES = {
             Severity.ERROR,
             "The OOM killer does not strike during the stop.",
             "An exit code of 137 or even 0 hides it; more time would not have helped.",
-            "Docker: `State.OOMKilled` and the `oom` event",
+            "Docker: `State.OOMKilled` and the `oom` event; the kernel's log on the engine's machine",
             "A handler that copies 256 MiB to save them, with a limit of 64 MiB: exit code 137 after 0.3 s.",
         ),
         Rule(

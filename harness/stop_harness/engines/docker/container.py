@@ -21,7 +21,7 @@ from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reading import State
 from stop_harness.errors import EngineError
-from stop_harness.linux import proc, process_fates
+from stop_harness.linux import oom_log, proc, process_fates
 from stop_harness.linux.signal_trace import Ends, HeardSignal, SignalTrace, SignalWatch
 from stop_harness.linux.silent_kills import KillWatch, Watches
 from stop_harness.model import Event, LogTail, ProcessFate
@@ -217,10 +217,14 @@ class ContainerLife:
             self._ends = self._signals.ends(self._stop_signal)
             self._heard, self._signals = self._signals.heard(), None
         if state.exited and self._may_be_oom(state, events):
-            late = oom.reported(lambda: self.state().oom_killed, lambda: self._events.of(self.id), self._ending)
-            state, events = replace(state, oom_killed=late), self._events.of(self.id)
+            struck = self._host.same_kernel and oom_log.names(self.id)
+            struck = struck or oom.reported(lambda: self.state().oom_killed, self._told, self._ending)
+            state, events = replace(state, oom_killed=struck), self._told()
         lost = self.lost()
         return ContainerEnd(state, events, complete, self._ends, lost, self._fates, self._fate_count)
+
+    def _told(self) -> tuple[Event, ...]:
+        return self._events.of(self.id)
 
     def events(self) -> tuple[tuple[Event, ...], bool]:
         """What the engine's stream told of it until its `die` event, and whether that is everything."""

@@ -1,4 +1,5 @@
-"""Whether the OOM killer ended a container. The engine may say so only after it reported the exit."""
+"""Whether the OOM killer ended a container. The engine may say so only after it reported the exit, or never; on our own
+machine the kernel's log is asked first (linux/oom_log)."""
 
 from __future__ import annotations
 
