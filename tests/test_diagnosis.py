@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stop_harness import signals
+from stop_harness.engines.looks import written_since
 from stop_harness.evidence import stop_sequence
 from stop_harness.evidence.lost_processes import KILLED_FROM_INSIDE
 from stop_harness.model import (
@@ -33,7 +34,6 @@ from stop_harness.model import (
     TrafficKind,
     TrafficRecord,
 )
-from stop_harness.trial.perform import _written_since
 from stop_harness.verdict import causes, judge, known_causes
 from tests import process_tables as recorded
 from tests.parts import changed
@@ -347,4 +347,4 @@ def test_a_runtimes_own_ending_says_nothing_of_a_program_that_may_still_be_start
 def test_what_was_written_after_the_signal_is_told_or_unknown(
     before: LogTail, after: LogTail, written: str | None
 ) -> None:
-    assert _written_since(before, after) == written
+    assert written_since(before, after) == written

@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from stop_harness.engines.interface import Engine, EngineRecord, RunningSubject, SubjectFailed
+from stop_harness.engines.looks import StopLooks, written_since
 from stop_harness.errors import EngineError
-from stop_harness.evidence import answer_ends, forecast, start_up
+from stop_harness.evidence import answer_ends, forecast
 from stop_harness.evidence.lost_processes import first_names
 from stop_harness.model import (
     MOST_FATES,
     MOST_NAMES,
-    NS_PER_S,
     Derivation,
     LogTail,
     Looks,
@@ -28,7 +28,6 @@ from stop_harness.model import (
     Observation,
     Problem,
     ProblemKind,
-    ProcessInfo,
     ReadyBasis,
     Request,
     StopRecord,
@@ -40,21 +39,6 @@ from stop_harness.trial import handler_ready, image_ready
 
 if TYPE_CHECKING:
     from stop_harness.trial import traffic
-
-SECOND_LOOK_S = 0.3
-"""A handler that ends its process at once has done so by then; measured: 60 ms are enough on an idle machine."""
-
-LATE_LOOK_S = 1.2
-"""Event loops that unblock signals only for an instant have done so by then; measured: 1 s was enough."""
-
-MIN_CUT_SHORT_S = 1.0
-"""`--fast` ends nothing before that, even if the stop timeout is so short that the late look came early."""
-
-LATE_LOOK_MARGIN_S = 0.2
-"""How long before the stop timeout the late look has to come, so that SIGKILL does not overtake it."""
-
-LOG_ANCHOR_LENGTH = 400
-"""Characters of the log before the stop by which its place in the log after the stop is found."""
 
 Step = Callable[[Trial, str], None]
 """Called as (trial, step) when a step begins: starting, waiting, stopping, removing."""
@@ -211,7 +195,7 @@ def _stop_and_record(
     _prepare(trial, subject)
     subject.sleep(trial.stop_after_ns)
     running = subject.is_running()
-    flow, looks = _flow(trial, subject), _Looks(subject, trial, fast=fast)
+    flow, looks = _flow(trial, subject), StopLooks(subject, trial.stop_timeout_ns, fast=fast)
     log_before = LogTail()
     if running and not interruption.requested:
         try:
@@ -231,7 +215,7 @@ def _stop_and_record(
         return notes.observation(subject, problem=_interrupted())
     observation = notes.observation(subject, subject.record(), was_running=running)
     logs = observation.looks.logs
-    since = _written_since(log_before, logs) if running else None
+    since = written_since(log_before, logs) if running else None
     seen = replace(
         observation,
         looks=Looks(looks.before, looks.second, looks.late, since, logs, looks.at_timeout),
@@ -283,78 +267,6 @@ class _NoTraffic:
     def wait_lead(self) -> None: ...
     def mark_stop(self) -> None: ...
     def end(self) -> None: ...
-
-
-class _Looks:
-    """The process table after the stop signal, taken beside the stop call, which blocks.
-
-    With `fast`, the subject is ended as soon as the looks prove that it would not have exited by itself.
-    """
-
-    def __init__(self, subject: RunningSubject, trial: Trial, *, fast: bool) -> None:
-        self._subject, self._trial, self._fast = subject, trial, fast
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
-        self.before: tuple[ProcessInfo, ...] | None = None
-        self.second: tuple[ProcessInfo, ...] | None = None
-        self.late: tuple[ProcessInfo, ...] | None = None
-        self.at_timeout: tuple[ProcessInfo, ...] | None = None
-        self.cut_short: str | None = None
-
-    def begin(self) -> None:
-        """Look now and then until the stop is over: who is gone needs no look."""
-        thread = threading.Thread(target=self._look, name="looks", daemon=True)
-        thread.start()
-        self._thread = thread  # only now: one that could not be started cannot be joined
-
-    def end(self) -> None:
-        """The stop is over."""
-        self._over.set()
-        if self._thread is not None:
-            self._thread.join(timeout=LATE_LOOK_S + 5)
-
-    def _look(self) -> None:
-        with contextlib.suppress(Exception):  # not looked at is not known; the stop itself goes on
-            self._look_twice()
-
-    def _look_twice(self) -> None:
-        begun = time.monotonic()
-        if self._over.wait(SECOND_LOOK_S):
-            return
-        self.second = self._subject.processes()
-        timeout_s = self._trial.stop_timeout_ns / NS_PER_S
-        late_s = min(LATE_LOOK_S, timeout_s - LATE_LOOK_MARGIN_S)
-        wait_s = begun + late_s - time.monotonic()
-        if late_s <= SECOND_LOOK_S or self._over.wait(wait_s):
-            return
-        self.late = self._subject.processes()
-        took_s = time.monotonic() - begun
-        if self._fast and took_s + LATE_LOOK_MARGIN_S < timeout_s and not self._over.is_set():
-            self._cut_short(took_s)
-        if start_up.takes(self.before, self._subject.stop_signal):
-            return
-        if not self._over.wait(begun + timeout_s - LATE_LOOK_MARGIN_S - time.monotonic()):
-            self.at_timeout = self._subject.processes()
-
-    def _cut_short(self, after_s: float) -> None:
-        """End the subject if the looks leave no doubt."""
-        signal = self._subject.stop_signal
-        evidence = forecast.beyond_doubt(self.before, self.second, self.late, signal) if signal else None
-        if evidence is not None and after_s >= MIN_CUT_SHORT_S and self._subject.end_now():
-            self.cut_short = f"cut short {after_s:.1f} s after the stop signal: {evidence}"
-
-
-def _written_since(before: LogTail, after: LogTail) -> str | None:
-    """What `after` has more than `before`; None where that cannot be told."""
-    if not before.truncated and after.text.startswith(before.text):
-        return after.text[len(before.text) :]
-    anchor = before.text[-LOG_ANCHOR_LENGTH:]
-    if not anchor or not after.truncated:
-        return None
-    head, found, rest = after.text.rpartition(anchor)
-    if not found or anchor in head:
-        return None  # too much was written since, or the same lines again and again
-    return rest
 
 
 class _Notes:
