@@ -186,7 +186,10 @@ def traffic_clients(draw: st.DrawFn) -> TrafficClient:
     )
 
 
-preparations = st.builds(Preparation, words) | st.builds(Preparation, st.none(), texts.map(re.escape))
+patience = st.none() | durations_ns()
+preparations = st.builds(Preparation, words, st.none(), patience) | st.builds(
+    Preparation, st.none(), texts.map(re.escape), patience
+)
 
 
 @st.composite
@@ -243,7 +246,12 @@ def yaml_of(scenario: Scenario) -> str:
             timeout=units.format_duration(ready.timeout_ns),
         ),
         "before_stop": [
-            _present(execute=step.execute and list(step.execute), log=step.log) for step in scenario.before_stop
+            _present(
+                execute=step.execute and list(step.execute),
+                log=step.log,
+                timeout=None if step.timeout_ns is None else units.format_duration(step.timeout_ns),
+            )
+            for step in scenario.before_stop
         ],
         "traffic": {
             str(kind): [_traffic(client) for client in scenario.traffic if client.kind is kind]

@@ -27,7 +27,18 @@ from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, remove_run
 from stop_harness.engines.docker.subject import LOG_LIMITS
 from stop_harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
-from stop_harness.model import NS_PER_S, Outcome, Readiness, Scenario, SigkillEvidence, Status, StopPlan, Subject
+from stop_harness.model import (
+    NS_PER_S,
+    Outcome,
+    Preparation,
+    Readiness,
+    Scenario,
+    SigkillEvidence,
+    Status,
+    StopPlan,
+    Subject,
+    TrialResult,
+)
 from stop_harness.run import open_engine, pipeline
 from stop_harness.run.request import RunOutcome, RunRequest
 from stop_harness.scenario.scenario_file import parse
@@ -77,6 +88,24 @@ def wait_until(condition: Callable[[], bool], within_s: float, what: str) -> Non
 
 
 # ── what only an image can show ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_command_before_the_stop_that_hangs_is_given_up() -> None:
+    """After the time of its step, else of readiness; the trial is inconclusive and says which command it was."""
+    hangs = Preparation(execute=("sleep", "300"), timeout_ns=NS_PER_S)
+    ready = Readiness(log="^ready$", timeout_ns=20 * NS_PER_S)
+    began = time.monotonic()
+    report = run(
+        scenario("hangs", before_stop=(hangs,), readiness=ready),
+        scenario("missing", before_stop=(Preparation(execute=("no-such-program",)),), readiness=ready),
+        scenario("takes its time", before_stop=(Preparation(execute=("sleep", "0.3")),), readiness=ready),
+    ).report
+    assert time.monotonic() - began < 60
+    hung, missing, well = sorted(report.results, key=lambda item: item.observation.scenario)
+    assert hung.verdict.outcome is Outcome.INCONCLUSIVE
+    assert "`sleep 300` before the stop had not ended after 1 s" in hung.verdict.reason
+    assert "`no-such-program` before the stop exited with code 12" in missing.verdict.reason
+    assert well.verdict.outcome is Outcome.GRACEFUL
 
 
 def test_oom_kill_during_the_stop_is_not_called_sigkill() -> None:
@@ -230,6 +259,29 @@ def test_unchanged_folder_is_built_once_and_a_changed_one_again(tmp_path: Path, 
     assert builds() == []
     (tmp_path / "note").write_text(str(time.time_ns()))
     assert len(builds()) == 1
+
+
+def test_folder_that_changes_during_a_run_changes_nothing_in_it(tmp_path: Path) -> None:
+    """One run stops one program: what was built at its beginning, also where the Dockerfile is another one meanwhile,
+    or gone."""
+    file = tmp_path / "Dockerfile"
+    file.write_text(f"FROM {BASE_IMAGE}\nLABEL stamp={time.time_ns()}\n")
+
+    class Changing(Silence):
+        """Changes the file after the first trial and removes it after the second."""
+
+        def ended(self, result: TrialResult) -> None:
+            """Keep it."""
+            super().ended(result)
+            if len(self.results) == 1:
+                file.write_text("FROM stop-harness.invalid/no-base:1\n")
+            else:
+                file.unlink(missing_ok=True)
+
+    asked = scenario(subject=Subject(build_directory=str(tmp_path), command=STOPS_AT_ONCE), repeat=3)
+    request = RunRequest((asked,), "test", None, engine="docker", jobs="1")
+    done = pipeline.run(request, Changing(), Interruption())
+    assert [item.verdict.outcome for item in done.report.results] == [Outcome.GRACEFUL] * 3
 
 
 def test_dockerfile_that_does_not_build_shows_the_end_of_its_log(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ NEEDS_NAMESPACES = [
     pytest.mark.namespaces,
     pytest.mark.skipif(not PROBE.pid_namespace, reason=f"no PID namespace: {PROBE.reason}"),
 ]
+MINUTE_NS = 60 * NS_PER_S
 READY = Readiness(log="^ready$", timeout_ns=20 * NS_PER_S)
 
 HANDLER = """
@@ -792,7 +793,7 @@ def test_command_has_the_subjects_environment_and_directory(
     """And its exit code comes back, numbered as a shell does."""
     (any_bench.directory / "here").touch()
     subject = any_bench.ready(python(HANDLER))
-    assert subject.execute(command) == code
+    assert subject.execute(command, MINUTE_NS) == code
     subject.stop(10 * NS_PER_S)
     record = subject.record().stop
     assert (record.exit_code, signals_of(record)) == (0, [signal.SIGTERM])
@@ -801,8 +802,11 @@ def test_command_has_the_subjects_environment_and_directory(
 def test_command_sees_the_processes_of_the_subject(bench: Bench) -> None:
     """Its PID 1 is the subject, its /proc the subject's; it is no child of PID 1."""
     subject = bench.ready(python(HANDLER.replace("SIGTERM", "SIGUSR1")))
-    assert subject.execute(("sh", "-c", "grep -q USR1 /proc/1/cmdline && grep -q '^PPid:.0$' /proc/$$/status")) == 0
-    assert subject.execute(("sh", "-c", "kill -USR1 1")) == 0
+    assert (
+        subject.execute(("sh", "-c", "grep -q USR1 /proc/1/cmdline && grep -q '^PPid:.0$' /proc/$$/status"), MINUTE_NS)
+        == 0
+    )
+    assert subject.execute(("sh", "-c", "kill -USR1 1"), MINUTE_NS) == 0
     wait_until(lambda: not subject.is_running())
     assert subject.record().stop.exit_code == 0
 
@@ -812,11 +816,20 @@ def test_command_that_outlives_the_subject_goes_with_it(any_bench: Bench) -> Non
     token = f"token-{os.getpid()}-companion"
     subject = any_bench.ready(("/bin/sh", "-c", "echo ready; sleep 0.5; exit 4"))
     with pytest.raises(SubjectFailed) as caught:
-        subject.execute(python("import time; time.sleep(1000)", token))
+        subject.execute(python("import time; time.sleep(1000)", token), MINUTE_NS)
     assert (caught.value.problem, caught.value.exit_code) == (None, 4)
     wait_until(lambda: not is_alive(token))
     with pytest.raises(SubjectFailed):
-        subject.execute(("true",))
+        subject.execute(("true",), MINUTE_NS)
+
+
+def test_command_that_hangs_is_given_up_and_gone(any_bench: Bench) -> None:
+    """It has no exit code then, and the subject goes on."""
+    token = f"token-{os.getpid()}-endless"
+    subject = any_bench.ready(python(HANDLER))
+    assert subject.execute(python("import time; time.sleep(1000)", token), NS_PER_S // 2) is None
+    wait_until(lambda: not is_alive(token))
+    assert subject.is_running()
 
 
 def test_daemon_that_a_command_leaves_goes_with_the_subject(any_bench: Bench) -> None:
@@ -824,7 +837,7 @@ def test_daemon_that_a_command_leaves_goes_with_the_subject(any_bench: Bench) ->
     token = f"token-{os.getpid()}-left"
     subject = any_bench.ready(python(NO_HANDLER))
     daemon = 'setsid "$0" -S -c "import time; time.sleep(1000)" "$1" >/dev/null 2>&1 &'
-    assert subject.execute(("sh", "-c", daemon, PYTHON, token)) == 0
+    assert subject.execute(("sh", "-c", daemon, PYTHON, token), MINUTE_NS) == 0
     wait_until(lambda: is_alive(token))
     subject.stop(100 * NS_PER_MS)
     assert not is_alive(token)
@@ -842,7 +855,7 @@ def test_abort_ends_a_command_that_hangs(any_bench: Bench) -> None:
     timer = threading.Thread(target=abort_once_it_runs)
     timer.start()
     with pytest.raises(SubjectFailed) as caught:
-        subject.execute(python("import time; time.sleep(1000)", token))
+        subject.execute(python("import time; time.sleep(1000)", token), MINUTE_NS)
     timer.join()
     assert caught.value.problem is not None
     assert caught.value.problem.kind is ProblemKind.INTERRUPTED
@@ -946,7 +959,7 @@ subject.wait_ready()
 connection, vantage = subject.connect(8000, 10)
 with connection:
     print(connection.recv(5).decode(), vantage)
-print(subject.execute(("sh", "-c", "grep -q ready /proc/1/cmdline")))
+print(subject.execute(("sh", "-c", "grep -q ready /proc/1/cmdline"), 60_000_000_000))
 engine.close()
 """
 

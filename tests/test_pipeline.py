@@ -27,6 +27,7 @@ from stop_harness.model import (
     Expectation,
     Outcome,
     Plan,
+    Preparation,
     Problem,
     ProblemKind,
     Readiness,
@@ -115,6 +116,18 @@ def run(
 def outcomes(done: RunOutcome) -> dict[str, Outcome]:
     """Outcome by trial id."""
     return {item.observation.trial_id: item.verdict.outcome for item in done.report.results}
+
+
+def test_command_before_the_stop_has_as_long_as_its_step_says() -> None:
+    """Else as long as the container has to get ready; afterwards the trial is inconclusive, and says why."""
+    hangs = ("worker", "enqueue")
+    steps = {"own": Preparation(hangs, timeout_ns=7 * NS_PER_S), "ready": Preparation(hangs)}
+    asked = [replace(scenario(name), before_stop=(step,)) for name, step in steps.items()]
+    done = run(SimulatedEngine({name: Script(commands_that_hang=(hangs,)) for name in steps}), *asked)
+    reasons = {item.observation.scenario: item.verdict.reason for item in done.report.results}
+    assert set(outcomes(done).values()) == {Outcome.INCONCLUSIVE}
+    assert reasons["own"].startswith("`worker enqueue` before the stop had not ended after 7 s")
+    assert reasons["ready"].startswith("`worker enqueue` before the stop had not ended after 20 s")
 
 
 DRAINS_12_S = Script(leaves_after_ns=12 * NS_PER_S)

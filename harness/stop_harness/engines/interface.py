@@ -158,8 +158,9 @@ class RunningSubject(Protocol):
     def wait_log(self, pattern: str, timeout_ns: int) -> None:
         """Return when a line of the whole output matches. Raises SubjectFailed when none does in time."""
 
-    def execute(self, command: tuple[str, ...]) -> int:
-        """Run a command inside the subject and return its exit code. Raises EngineError where it cannot be done."""
+    def execute(self, command: tuple[str, ...], timeout_ns: int) -> int | None:
+        """Run a command inside the subject and return its exit code; None: it had not ended by then, and it is gone
+        when the subject is. Raises EngineError where it cannot be done."""
 
     def stop(self, stop_timeout_ns: int) -> None:
         """The stop path: stop signal, wait, SIGKILL. Returns when the engine says it is over."""

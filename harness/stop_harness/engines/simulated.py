@@ -51,8 +51,8 @@ class Script:
     exits by itself that long after its start, None: not before it is stopped. `oom_after_ns`: the OOM killer strikes
     that long after the stop signal. What is declared: `health_check`, None without one, succeeds that long after the
     start; `ports` are listened at from `listens_after_ns` on, None: never. `handler_after_ns`: the only process has a
-    handler for the stop signal from then on; None: no process is shown. `start_problem` and `dies_at_stop` are the
-    engine's failures.
+    handler for the stop signal from then on; None: no process is shown. `commands_that_hang`: of those that are run
+    beside it. `start_problem` and `dies_at_stop` are the engine's failures.
     """
 
     leaves_after_ns: int | None = 0
@@ -68,6 +68,7 @@ class Script:
     ports: tuple[int, ...] = ()
     listens_after_ns: int | None = 0
     handler_after_ns: int | None = None
+    commands_that_hang: tuple[tuple[str, ...], ...] = ()
     start_problem: Problem | None = None
     dies_at_stop: bool = False
 
@@ -207,8 +208,11 @@ class SimulatedSubject:
         if not LogPattern(pattern).found_in(self._script.log):
             raise not_ready(waited(timeout_ns, f"log line matching {pattern!r}"), {"": self.logs()})
 
-    def execute(self, command: tuple[str, ...]) -> int:
-        """Every command succeeds at once."""
+    def execute(self, command: tuple[str, ...], timeout_ns: int) -> int | None:
+        """Every command succeeds at once, or never ends."""
+        if command in self._script.commands_that_hang:
+            self._now_ns += timeout_ns
+            return None
         return 0
 
     def stop(self, stop_timeout_ns: int) -> None:

@@ -139,10 +139,14 @@ class TrafficClient:
 
 @dataclass(frozen=True)
 class Preparation:
-    """A step between readiness and the stop: a command in the container, or a log line to wait for."""
+    """A step between readiness and the stop: a command in the container, or a log line to wait for.
+
+    `timeout_ns`: how long it may take; None: as long as the container may take to get ready.
+    """
 
     execute: tuple[str, ...] | None = None
     log: str | None = None
+    timeout_ns: int | None = None
 
 
 @dataclass(frozen=True)

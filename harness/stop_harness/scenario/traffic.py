@@ -239,6 +239,7 @@ class PreparationSection(Section):
 
     execute: Argv | None = Field(None, description="Command to run in the container; it has to exit with 0.")
     log: Pattern | None = Field(None, description="Regular expression to wait for in the whole output.")
+    timeout: Duration | None = Field(None, description="Give up if it takes longer. Default: ready.timeout.")
 
     @model_validator(mode="after")
     def _one_step(self) -> PreparationSection:
@@ -277,7 +278,8 @@ def clients(section: TrafficSection) -> tuple[TrafficClient, ...]:
 def preparations(sections: list[PreparationSection]) -> tuple[Preparation, ...]:
     """The steps before the stop."""
     return tuple(
-        Preparation(None if section.execute is None else tuple(section.execute), section.log) for section in sections
+        Preparation(None if section.execute is None else tuple(section.execute), section.log, section.timeout)
+        for section in sections
     )
 
 

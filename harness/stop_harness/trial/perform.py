@@ -238,13 +238,19 @@ def _make_ready(trial: Trial, subject: RunningSubject) -> ReadyBasis:
 def _prepare(trial: Trial, subject: RunningSubject) -> None:
     """The scenario's steps between readiness and the stop. Raises SubjectFailed if one does not succeed."""
     for preparation in trial.scenario.before_stop:
+        timeout_ns = preparation.timeout_ns
+        if timeout_ns is None:
+            timeout_ns = trial.scenario.readiness.timeout_ns
         if preparation.execute is not None:
-            code = subject.execute(preparation.execute)
+            code = subject.execute(preparation.execute, timeout_ns)
             if code != 0:
-                text = f"`{' '.join(preparation.execute)}` before the stop exited with code {code}"
+                how = f"exited with code {code}"
+                if code is None:
+                    how = f"had not ended after {timeout_ns / NS_PER_S:g} s; give it more with `timeout` in its step"
+                text = f"`{' '.join(preparation.execute)}` before the stop {how}"
                 raise SubjectFailed(Problem(ProblemKind.NOT_READY, text))
         if preparation.log is not None:
-            subject.wait_log(preparation.log, trial.scenario.readiness.timeout_ns)
+            subject.wait_log(preparation.log, timeout_ns)
 
 
 def _flow(trial: Trial, subject: RunningSubject) -> traffic.Flow | _NoTraffic:

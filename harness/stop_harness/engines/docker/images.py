@@ -63,6 +63,7 @@ class Images:
     def __init__(self, client: docker.DockerClient, labels: dict[str, str], base_image: str | None) -> None:
         self._client, self._labels, self._base_image = client, labels, base_image
         self._resolved: dict[Subject | Build, str] = {}
+        self._builds: dict[tuple[object, ...], Build] = {}
 
     def of(self, scenario: Scenario) -> str:
         """The image that `prepare` found or made for this scenario."""
@@ -84,7 +85,7 @@ class Images:
                 builds.append(key)
             else:
                 self._find(scenario, key, progress)
-        missing = [build for build in builds if not self._is_built(build)]
+        missing = [build for build in builds if build not in self._resolved and not self._is_built(build)]
         # The first build runs alone: the layers it shares with the others then come from the cache.
         for build in missing[:1]:
             self._build(build, progress)
@@ -116,6 +117,15 @@ class Images:
             return Subject(image=subject.image, settings=ContainerSettings(platform=subject.settings.platform))
         directory = Path(subject.build_directory)
         file = subject.dockerfile or "Dockerfile"
+        # Read once: one run stops one program, whatever becomes of the folder in the meantime.
+        source = (directory, file, subject.build_args, subject.settings.platform)
+        if source not in self._builds:
+            self._builds[source] = self._read(scenario, directory, file)
+        return self._builds[source]
+
+    def _read(self, scenario: Scenario, directory: Path, file: str) -> Build:
+        """What its folder asks for now. Raises BuildError."""
+        subject = scenario.subject
         try:
             text = (directory / file).read_text(encoding="utf-8", errors="replace")
         except OSError as error:
@@ -185,10 +195,15 @@ class Images:
         digest = hashlib.sha256(repr(depends_on).encode())
         for image in build.base_images:
             digest.update((self._local_id(image) or image).encode())
-        for path, size_mode_content in _context_files(build):
-            digest.update(path.encode())
-            for block in size_mode_content:
-                digest.update(block)
+        try:
+            for path, size_mode_content in _context_files(build):
+                digest.update(path.encode())
+                for block in size_mode_content:
+                    digest.update(block)
+        except OSError as error:
+            changed = " (it changed while it was read)" if isinstance(error, FileNotFoundError) else ""
+            where = error.filename or build.directory
+            raise BuildError(f"{build.scenario}: cannot read {where}: {error.strerror}{changed}") from None
         name = re.sub(r"[^a-z0-9]+", "-", build.directory.resolve().name.lower()).strip("-") or "image"
         return f"stop-harness/{name}:{digest.hexdigest()[:16]}"
 

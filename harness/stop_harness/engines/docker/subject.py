@@ -42,6 +42,7 @@ from stop_harness.linux import at_work, listening
 from stop_harness.linux.signal_trace import SignalTrace
 from stop_harness.linux.silent_kills import Watches
 from stop_harness.model import (
+    NS_PER_MS,
     NS_PER_S,
     Clock,
     Event,
@@ -60,11 +61,12 @@ from stop_harness.model import (
 LOOPBACK = "127.0.0.1"
 """Where a container is reached that is in the network of the engine's machine, if that is this one."""
 
-EXECUTE_PATIENCE_S = 600
-"""For a command beside the subject, which has no timeout of its own."""
+EXECUTE_POLL_NS = 50 * NS_PER_MS
+"""Between two looks whether a command beside the subject has ended. To wait for its output instead would take its
+silence for the engine's."""
 
-HEALTH_PATIENCE_S = 30.0
-"""For one run of a health check, on top of what any call gets. Docker's default `--timeout` of HEALTHCHECK."""
+HEALTH_PATIENCE_NS = 30 * NS_PER_S
+"""For one run of a health check. Docker's default `--timeout` of HEALTHCHECK."""
 
 LOG_LIMITS = LogLimits(lines=200, keep_bytes=16 * 1024, read_bytes=4 * 1024 * 1024)
 
@@ -211,10 +213,12 @@ class DockerSubject:
         if test is None:
             return False
         try:
-            return self._execute(test, HEALTH_PATIENCE_S) == 0
+            code = self.execute(test, HEALTH_PATIENCE_NS)
         except EngineError:
+            code = None
+        if code is None:
             self._health_test = None
-            return False
+        return code == 0
 
     def listening(self, declared: tuple[int, ...]) -> frozenset[int]:
         """By /proc where the container is on this machine, else by connecting to what is declared."""
@@ -300,19 +304,21 @@ class DockerSubject:
         """Follow the log from its beginning."""
         self._wait_for(Readiness(log=pattern, timeout_ns=timeout_ns))
 
-    def execute(self, command: tuple[str, ...]) -> int:
-        """`docker exec`."""
-        return self._execute(command, EXECUTE_PATIENCE_S)
-
-    def _execute(self, command: tuple[str, ...], patience_s: float) -> int:
-        def run() -> int:
-            created = self._api.exec_create(self.container_id, list(command))
-            self._api.exec_start(created["Id"])
-            return int(self._api.exec_inspect(created["Id"])["ExitCode"])
-
-        text = f"`{' '.join(command)}`"
+    def execute(self, command: tuple[str, ...], timeout_ns: int) -> int | None:
+        """`docker exec --detach`, and looks at its exit code."""
+        text, deadline_ns = f"`{' '.join(command)}`", time.monotonic_ns() + timeout_ns
         try:
-            return self._calls.run(text, run, extra_s=patience_s)
+            created = self._calls.run(text, self._api.exec_create, self.container_id, list(command))["Id"]
+            # What cannot be started has its exit code all the same: 126 or 127, as in a shell.
+            with contextlib.suppress(docker.errors.APIError):
+                self._calls.run(text, lambda: self._api.exec_start(created, detach=True))
+            while True:
+                seen = self._calls.run(text, self._api.exec_inspect, created)
+                if not seen["Running"] and seen["ExitCode"] is not None:
+                    return int(seen["ExitCode"])
+                if time.monotonic_ns() >= deadline_ns:
+                    return None
+                self.sleep(EXECUTE_POLL_NS)
         except ENGINE_ERRORS as error:
             raise EngineError(f"{text} cannot be run in the container: {in_one_line(error)}") from None
 

@@ -162,7 +162,7 @@ class EcsSubject:
 
         self._until(written, deadline, f"log line matching {pattern!r}")
 
-    def execute(self, command: tuple[str, ...]) -> int:
+    def execute(self, command: tuple[str, ...], timeout_ns: int) -> int | None:
         """Cannot be done through ECS."""
         raise EngineError(f"ecs: `{' '.join(command)}` cannot be run in a container of a cluster")
 

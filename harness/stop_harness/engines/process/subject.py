@@ -33,11 +33,7 @@ from stop_harness.model import (
     Vantage,
 )
 
-EXECUTE_PATIENCE_S = 600
-"""For a command beside the subject, which has no timeout of its own."""
-
-
-HEALTH_PATIENCE_S = 30
+HEALTH_PATIENCE_NS = 30 * NS_PER_S
 """For one run of a health check. Docker's default `--timeout` of HEALTHCHECK."""
 
 
@@ -114,7 +110,7 @@ class ProcessSubject:
         if self._health_test is None:
             return False
         try:
-            return self._execute(self._health_test, HEALTH_PATIENCE_S) == 0
+            return self.execute(self._health_test, HEALTH_PATIENCE_NS) == 0
         except (EngineError, SubjectFailed):  # the check never ends, or the subject has: the trial finds out
             return False
 
@@ -158,25 +154,20 @@ class ProcessSubject:
         reply = self._shim.ask({"do": "wait_log", "pattern": pattern, "timeout_ns": timeout_ns}, timeout_ns)
         self._check_waited(reply, timeout_ns)
 
-    def execute(self, command: tuple[str, ...]) -> int:
+    def execute(self, command: tuple[str, ...], timeout_ns: int) -> int | None:
         """Like `docker exec`: in the subject's namespaces, not below PID 1, and gone when PID 1 is.
 
         Its output is dropped; 127 and 126 as a shell numbers them. Raises SubjectFailed if the subject leaves.
         """
-        return self._execute(command, EXECUTE_PATIENCE_S)
-
-    def _execute(self, command: tuple[str, ...], patience_s: int) -> int:
         text = f"`{' '.join(command)}`"
-        request = {"do": "execute", "argv": self._locate(command), "timeout_ns": patience_s * NS_PER_S}
-        reply = self._shim.ask(request, patience_s * NS_PER_S)
+        request = {"do": "execute", "argv": self._locate(command), "timeout_ns": timeout_ns}
+        reply = self._shim.ask(request, timeout_ns)
         if "failed" in reply:
             if reply["failed"] != "exec":
                 raise EngineError(f"{text} cannot be run beside the subject ({reply['failed']}): {reply['message']}")
             return 127 if reply["errno"] in _NOT_FOUND else 126
         self._check_waited(reply | {"waiting": []}, 0)
-        if reply["wait_status"] is None:
-            raise EngineError(f"{text} beside the subject did not end within {patience_s} s")
-        return _exit_code(reply["wait_status"])
+        return None if reply["wait_status"] is None else _exit_code(reply["wait_status"])
 
     def stop(self, stop_timeout_ns: int) -> None:
         """The helper signals, waits and kills by its own clock; this thread only waits for the end of it."""
