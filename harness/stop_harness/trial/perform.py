@@ -21,6 +21,7 @@ from stop_harness.evidence.lost_processes import first_names
 from stop_harness.model import (
     MOST_FATES,
     MOST_NAMES,
+    NS_PER_S,
     Derivation,
     LogTail,
     Looks,
