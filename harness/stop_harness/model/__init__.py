@@ -8,6 +8,7 @@ stopped), `settings`, `group` and `outcome` hold what several of them name.
 """
 
 from stop_harness.model.group import (
+    POD_ADDRESS,
     Attachment,
     Dependency,
     GivenFile,
@@ -145,6 +146,7 @@ __all__ = [
     "NO_CHECK",
     "NS_PER_MS",
     "NS_PER_S",
+    "POD_ADDRESS",
     "Advice",
     "Attachment",
     "Cause",

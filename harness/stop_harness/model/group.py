@@ -12,6 +12,11 @@ BYTES_AS_HEX: Any = {"ser_json_bytes": "hex", "val_json_bytes": "hex"}
 """How a stored run writes bytes that need not be text."""
 
 
+POD_ADDRESS = "{address of the pod}"
+"""Stands in the environment, the commands and the files of a pod for its address, which is known once its network is
+there (`status.podIP` of the downward API)."""
+
+
 class GroupKind(StrEnum):
     """By whose rules a group is started and stopped."""
 
@@ -147,14 +152,17 @@ class GivenFile:
 class GroupVolume:
     """A volume that the group's containers share by its name; each trial has a fresh one.
 
-    `tmpfs`: it is memory, with these options of mount(8); None: it is on disk. `group_id`: owner group of its root
-    (`fsGroup`); None: root's.
+    `folders` are made in it before anybody starts, relative to its root. `tmpfs`: it is memory, with these options of
+    mount(8); None: it is on disk. `group_id`: owner group of its root (`fsGroup`); None: root's. `mode`: permissions of
+    its root; None: a volume of Docker's, which begins with the content, owner and permissions that the image has there.
     """
 
     name: str
     files: tuple[GivenFile, ...] = ()
     tmpfs: str | None = None
     group_id: int | None = None
+    mode: int | None = None
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

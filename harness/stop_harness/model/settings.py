@@ -25,7 +25,8 @@ class Mount:
 
     `source`: of a bind mount the path of the file or folder on this machine; of a volume its name, which is the
     subject's own: each trial has a fresh one. None: a volume without a name, or a tmpfs. `options`: of a tmpfs, as
-    mount(8) has them, such as `size=64m,mode=1777`.
+    mount(8) has them, such as `size=64m,mode=1777`. `subpath`: the file or folder of a group's volume that is mounted
+    instead of its root.
     """
 
     kind: MountKind
@@ -33,6 +34,7 @@ class Mount:
     source: str | None = None
     read_only: bool = False
     options: str = ""
+    subpath: str = ""
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,10 @@ class Member:
     `stop_signal` None: the image's STOPSIGNAL, else SIGTERM. `stop_timeout_ns` None: the group's. `waits_for`: what
     starts before it; in a pod the order of `Group.members` and the roles say that. `network_of`, `pid_of`, `ipc_of`:
     the member whose namespace it joins (`network_mode: service:NAME`). `ready`: what must have succeeded before the
-    pod counts as ready; a health check stands in `subject.settings`.
+    pod counts as ready; a health check stands in `subject.settings`. `groups`: supplementary groups of its processes,
+    by number or name (Docker: `HostConfig.GroupAdd`). `not_as_root`: a kubelet refuses to start it as user 0, or as an
+    image's user that is no number (`runAsNonRoot`). `services`: what sends it traffic (Services of the same file).
+    `place`: `file:line:column` where it stands, for messages.
     """
 
     name: str
@@ -116,6 +119,10 @@ class Member:
     before_stop: tuple[Hook, ...] = ()
     started: Probe | None = None
     ready: Probe | None = None
+    groups: tuple[str, ...] = ()
+    not_as_root: bool = False
+    services: tuple[str, ...] = ()
+    place: str = ""
 
 
 @dataclass(frozen=True)
