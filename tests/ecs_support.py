@@ -43,9 +43,10 @@ class Simulation:
         answer = self.client.register_task_definition(family=family, containerDefinitions=full, **more)
         return str(answer["taskDefinition"]["taskDefinitionArn"])
 
-    def run(self, *containers: dict[str, Any], wait: bool = True, **more: Any) -> str:
+    def run(self, *containers: dict[str, Any], wait: bool = True, family: str = "web", **more: Any) -> str:
         """A running task's ARN."""
-        arn = self.client.run_task(taskDefinition=self.register(*containers), **more)["tasks"][0]["taskArn"]
+        definition = self.register(*containers, family=family)
+        arn = self.client.run_task(taskDefinition=definition, **more)["tasks"][0]["taskArn"]
         if wait:
             self.until(arn, lambda it: it["lastStatus"] == "RUNNING")
         return str(arn)

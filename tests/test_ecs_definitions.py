@@ -277,6 +277,24 @@ def test_a_rollout_keeps_enough_and_ends(
     assert all(member.new for member in members)
 
 
+@given(
+    desired=st.integers(0, 8),
+    minimum=st.sampled_from([0, 100]),
+    flags=st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), max_size=12),
+)
+def test_a_rollout_takes_no_protected_task(desired: int, minimum: int, flags: list[tuple[bool, bool, bool]]) -> None:
+    """And whatever it would take, were they not there to choose from, it still takes of the others."""
+    members = tuple(rollout.Member(str(i), *flag) for i, flag in enumerate(flags))
+    move = rollout.next_move(desired, members, minimum_percent=minimum)
+    taken = [member for member in members if member.id in move.stop]
+    assert not any(member.protected for member in taken)
+    if minimum == 0:
+        others = [member for member in members if not member.protected]
+        new = sum(member.new for member in members)
+        surplus = min(max(0, new - desired), sum(member.new for member in others))
+        assert len(taken) == sum(not member.new for member in others) + surplus
+
+
 @pytest.mark.parametrize(
     ("document", "what", "doubtful"),
     [

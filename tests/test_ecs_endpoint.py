@@ -468,7 +468,7 @@ def test_tags_by_arn() -> None:
 def test_what_is_not_emulated_says_so() -> None:
     """A modelled operation of ECS that is not here."""
     with simulation() as it, pytest.raises(ClientError, match="not emulated by stop-harness") as refusal:
-        it.client.list_container_instances()
+        it.client.list_attributes(targetType="container-instance")
     assert type(refusal.value).__name__ == "UnsupportedFeatureException"
 
 

@@ -15,6 +15,7 @@ from stop_harness.ecs_endpoint.records import (
     NS_PER_S,
     RETENTION_NS,
     SHOWN,
+    SPOT_NOTICE_S,
     Action,
     ContainerSpec,
     EcsStatus,
@@ -23,6 +24,8 @@ from stop_harness.ecs_endpoint.records import (
     Phase,
     PullStarted,
     PullStopped,
+    Reclaim,
+    ReclaimNoticed,
     Restart,
     RestartPolicy,
     Start,
@@ -42,6 +45,14 @@ from stop_harness.ecs_endpoint.records import (
 USER = StopCode.USER_INITIATED
 
 
+def what_is_shown(task: TaskState) -> tuple[object, ...]:
+    """What the API tells of a task and its containers, but for the times."""
+    return (
+        *(task.last, task.desired, task.health),
+        *((SHOWN[item.phase], item.exit_code) for item in task.containers),
+    )
+
+
 # ── a small world to run tasks in ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -57,9 +68,15 @@ class Behaviour:
 
 
 class World:
-    """Does what the lifecycle asks for, in virtual time, and keeps its own books of it."""
+    """Does what the lifecycle asks for, in virtual time, and keeps its own books of it.
 
-    def __init__(self, specs: tuple[ContainerSpec, ...], behaviours: dict[str, Behaviour]) -> None:
+    `gone_s`: when what the task runs on is taken away, None: never.
+    """
+
+    def __init__(
+        self, specs: tuple[ContainerSpec, ...], behaviours: dict[str, Behaviour], gone_s: int | None = None
+    ) -> None:
+        self.gone_s = gone_s
         self.task = new_task(specs, 0)
         self.specs = {spec.name: spec for spec in specs}
         self.behaviours = behaviours
@@ -120,12 +137,19 @@ class World:
             if len(self.restarted[name]) < MOST_RESTARTS:
                 self.leaves_by_itself(name, now_ns)
         else:
-            assert name not in self.stop_calls, f"{name} is stopped twice"
-            assert action.stop_timeout_s == self.specs[name].stop_timeout_s
+            over = self.gone_s is not None and now_ns >= self.gone_s * NS_PER_S
+            assert name not in self.stop_calls or over, f"{name} is stopped twice"
+            limit_s = self.specs[name].stop_timeout_s
+            if self.gone_s is not None and self.task.reclaim is not None:
+                limit_s = max(0, min(limit_s, self.gone_s - now_ns // NS_PER_S))
+            assert action.stop_timeout_s == limit_s
             alive = [other for other in self.dependents(name) if not self.task.container(other).stopped]
-            assert not alive, f"{name} is stopped before {alive}"
+            assert not alive or over, f"{name} is stopped before {alive}"
             self.stop_calls[name] = now_ns
-            self.at(now_ns + self.duration_s(name) * NS_PER_S, Exited(0, name, self.stop_exit_code(name)))
+            takes_s = self.behaviours.get(name, Behaviour()).leaves_after_s
+            in_time = takes_s is not None and takes_s <= limit_s
+            ended = Exited(0, name, 0 if in_time else 137)
+            self.at(now_ns + (takes_s if takes_s is not None and in_time else limit_s) * NS_PER_S, ended)
 
     def leaves_by_itself(self, name: str, now_ns: int) -> None:
         """If it is scripted so."""
@@ -176,8 +200,7 @@ class World:
         order = list(EcsStatus)
         assert order.index(after.last) >= order.index(before.last)
         assert after.version >= before.version
-        changed = (before.last, before.desired, before.health) != (after.last, after.desired, after.health)
-        assert (after.version > before.version) == changed
+        assert (after.version > before.version) == (what_is_shown(before) != what_is_shown(after))
         for old, new in zip(before.containers, after.containers, strict=True):
             back = old.phase is Phase.RESTARTING and new.phase is Phase.RUNNING
             assert list(Phase).index(new.phase) >= list(Phase).index(old.phase) or back
@@ -294,6 +317,76 @@ def test_any_graph_any_exit_order(specs: tuple[ContainerSpec, ...], drawn: list[
             assert (item.exit_code is not None) <= (item.reason or "").startswith("CannotStartContainerError: dep")
     if task.stop_code is StopCode.TASK_FAILED_TO_START:
         assert task.started_at_ns is None
+
+
+@given(
+    specs=graphs(tuple(Condition)),
+    drawn=st.lists(BEHAVIOURS, min_size=6, max_size=6),
+    notice_s=st.integers(0, 250),
+    told=st.booleans(),
+    stop_s=st.none() | st.integers(0, 250),
+)
+@settings(max_examples=200, deadline=None)
+def test_nothing_outlives_what_it_runs_on(
+    specs: tuple[ContainerSpec, ...], drawn: list[Behaviour], notice_s: int, told: bool, stop_s: int | None
+) -> None:
+    """Two minutes after the notice every container has ended, whether told to stop at the notice, before, or never."""
+    gone_s = notice_s + SPOT_NOTICE_S
+    world = World(specs, dict(zip(names(6), drawn, strict=True)), gone_s)
+    if stop_s is not None:
+        world.at(stop_s * NS_PER_S, StopRequested(0, USER, "because"))
+        world.at(stop_s * NS_PER_S, Tick(0))
+    world.at(notice_s * NS_PER_S, ReclaimNoticed(0, Reclaim(gone_s * NS_PER_S, "gone")))
+    if told:
+        world.at(notice_s * NS_PER_S, StopRequested(0, StopCode.SPOT_INTERRUPTION, lifecycle.SPOT_INTERRUPTED))
+        world.at(notice_s * NS_PER_S, Tick(0))
+    task = world.run()
+    assert task.last is EcsStatus.STOPPED
+    assert max(world.ended.values(), default=0) <= gone_s * NS_PER_S
+    if task.stop_code is StopCode.TERMINATION_NOTICE:
+        assert (task.stopped_reason, told) == ("gone", False)
+
+
+def reclaimed(*specs: ContainerSpec, notice_s: int = 10, told: bool = True, deaf: bool = True) -> World:
+    """A task that runs for ever, from the notice of a Spot interruption to its end."""
+    how = Behaviour(leaves_after_s=None if deaf else 0)
+    world = World(specs, {spec.name: how for spec in specs}, notice_s + SPOT_NOTICE_S)
+    world.at(notice_s * NS_PER_S, ReclaimNoticed(0, Reclaim((notice_s + SPOT_NOTICE_S) * NS_PER_S, "gone")))
+    if told:
+        world.at(notice_s * NS_PER_S, StopRequested(0, StopCode.SPOT_INTERRUPTION, lifecycle.SPOT_INTERRUPTED))
+        world.at(notice_s * NS_PER_S, Tick(0))
+    world.run()
+    return world
+
+
+def test_a_spot_interruption_stops_by_the_stop_timeouts_within_two_minutes() -> None:
+    """The stop signal comes with the notice; a chain of three times 50 s leaves 20 s for the last."""
+    first, second, last = (ContainerSpec(name, stop_timeout_s=50) for name in ("app", "proxy", "router"))
+    first = replace(first, depends_on=(("proxy", Condition.START),))
+    second = replace(second, depends_on=(("router", Condition.START),))
+    world = reclaimed(first, second, last)
+    assert [ns // NS_PER_S for ns in world.stop_calls.values()] == [10, 60, 110]
+    assert [item.granted_s for item in world.task.containers] == [50, 50, 20]
+    assert [ns // NS_PER_S for ns in world.ended.values()] == [60, 110, 130]
+    assert world.task.stop_code is StopCode.SPOT_INTERRUPTION
+    assert world.task.stopped_reason == "Your Spot Task was interrupted."
+
+
+def test_a_stop_timeout_longer_than_the_notice_is_cut() -> None:
+    """The default of an instance may be a day; who waits for that one has no time at all."""
+    app = ContainerSpec("app", stop_timeout_s=86400, depends_on=(("proxy", Condition.START),))
+    world = reclaimed(app, ContainerSpec("proxy"))
+    assert [item.granted_s for item in world.task.containers] == [120, 0]
+    assert {ns // NS_PER_S for ns in world.ended.values()} == {130}
+
+
+def test_a_task_that_nobody_tells_goes_with_its_instance() -> None:
+    """Without draining nothing happens at the notice; at its end all stop at once, whoever depends on whom."""
+    app = ContainerSpec("app", depends_on=(("proxy", Condition.START),))
+    world = reclaimed(app, ContainerSpec("proxy"), told=False)
+    assert {ns // NS_PER_S for ns in world.stop_calls.values()} == {130}
+    assert (world.task.stop_code, world.task.stopped_reason) == (StopCode.TERMINATION_NOTICE, "gone")
+    assert world.task.stopping_at_ns == 130 * NS_PER_S
 
 
 ANY_EVENT: st.SearchStrategy[TaskEvent] = st.one_of(

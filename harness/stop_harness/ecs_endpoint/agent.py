@@ -28,6 +28,8 @@ from stop_harness.ecs_endpoint.records import (
     HealthChanged,
     PullStarted,
     PullStopped,
+    Reclaim,
+    ReclaimNoticed,
     Restart,
     Start,
     Started,
@@ -69,18 +71,38 @@ class Run:
     state: TaskState
     requests: dict[str, ContainerRequest]
     """By container name; links and volumesFrom are filled in when the container is created."""
+    instance_id: str | None = None
+    """Of the container instance; None on Fargate."""
     details: dict[str, Any] = field(default_factory=dict)
     """Members of the API's task that never change: launchType, group, startedBy, overrides, …"""
     tags: list[dict[str, str]] = field(default_factory=list)
     live: dict[str, Live] = field(default_factory=dict)
     container_ids: dict[str, str] = field(default_factory=dict)
     wake_at_ns: int | None = None
+    protected_until_ns: int | None = None
+    """Until when the service scheduler leaves it alone; None: it does not."""
+
+    @property
+    def service(self) -> str | None:
+        """The service that it belongs to; None: it stands alone."""
+        kind, _, name = str(self.details.get("group", "")).partition(":")
+        return name if kind == "service" and str(self.details.get("startedBy")).startswith("ecs-svc/") else None
+
+    def is_protected(self, now_ns: int) -> bool:
+        """Whether its scale-in protection holds."""
+        return self.protected_until_ns is not None and now_ns < self.protected_until_ns
 
 
 class Agent:
-    """All tasks of one endpoint. `lock` guards them; it is never held while the engine works."""
+    """All tasks of one endpoint. `lock` guards them; it is never held while the engine works.
 
-    def __init__(self, containers: Containers, clock: EndpointClock) -> None:
+    `changed_task`: is told of each new task and each new version of one, with the lock held.
+    """
+
+    def __init__(
+        self, containers: Containers, clock: EndpointClock, changed_task: Callable[[Run], None] = lambda _: None
+    ) -> None:
+        self._changed_task = changed_task
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.runs: dict[str, Run] = {}
@@ -92,6 +114,7 @@ class Agent:
         """Take a new task and begin with what it does not have to wait for."""
         with self.lock:
             self.runs[run.id] = run
+            self._changed_task(run)
         self.post(run, Tick(self._clock.now_ns()))
 
     def request_stop(self, run: Run, code: StopCode, reason: str) -> TaskState:
@@ -104,9 +127,14 @@ class Agent:
             self.post(run, Tick(now_ns))
             return answer
 
+    def reclaim(self, run: Run, reclaim: Reclaim) -> None:
+        """What the task runs on will be taken away."""
+        self.post(run, ReclaimNoticed(self._clock.now_ns(), reclaim))
+
     def post(self, run: Run, event: TaskEvent) -> TaskState:
         """An event happened to a task. Returns the task right after it."""
         with self.changed:
+            version = run.state.version
             run.state, actions = lifecycle.step(run.state, event)
             if run.state.desired is EcsStatus.STOPPED:
                 run.tags.clear()  # tags are deleted on stop (API reference, StopTask)
@@ -121,6 +149,8 @@ class Agent:
                 elif isinstance(action, Stop):
                     stop = partial(self._in_thread, self._stop, run, action.name, action.stop_timeout_s)
                     self.answers_first.then(stop)
+            if run.state.version != version:
+                self._changed_task(run)
             self.changed.notify_all()
             return run.state
 
@@ -218,7 +248,8 @@ class Agent:
     def _stop(self, run: Run, name: str, stop_timeout_s: int) -> None:
         """Up to five attempts, each with the whole timeout. Its exit is reported by the thread that waits for it."""
         live = run.live[name]
-        live.stop_called_at_ns = self._clock.now_ns()
+        if live.stop_called_at_ns is None:  # a second call only shortens the first
+            live.stop_called_at_ns = self._clock.now_ns()
         pause = threading.Event()
         for wait_s in (*STOP_RETRY_WAITS_S, None):
             try:

@@ -43,6 +43,15 @@ class ContainerRequest:
 
 
 @dataclass(frozen=True)
+class Machine:
+    """What container instances are: the machine of the container engine. `architecture` as in Docker's own /info."""
+
+    cpus: int
+    memory_mib: int
+    architecture: str = "x86_64"
+
+
+@dataclass(frozen=True)
 class Binding:
     """A published port."""
 
@@ -118,6 +127,9 @@ class Containers(Protocol):
 
     def engine(self) -> EngineInfo:
         """What runs the containers, and what it can prove."""
+
+    def machine(self) -> Machine:
+        """Where they run. Raises EngineError."""
 
     def answers(self) -> bool:
         """Whether the engine is there at all."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from stop_harness.ecs import task_size
 from stop_harness.ecs_endpoint.agent import Run
 from stop_harness.ecs_endpoint.containers import Binding
 from stop_harness.ecs_endpoint.records import SHOWN, ContainerState, EcsStatus, TaskState
@@ -9,6 +12,7 @@ from stop_harness.ecs_endpoint.state import (
     ACTIVE,
     INACTIVE,
     Cluster,
+    ContainerInstance,
     DefinitionRevision,
     Deployment,
     Endpoint,
@@ -113,7 +117,7 @@ def cluster(endpoint: Endpoint, it: Cluster, include: list[str]) -> Json:
         "clusterArn": endpoint.arns.cluster(it.name),
         "clusterName": it.name,
         "status": it.status,
-        "registeredContainerInstancesCount": 0 if it.status == INACTIVE else 1,
+        "registeredContainerInstancesCount": 0 if it.status == INACTIVE else len(living_instances(it)),
         "runningTasksCount": shown.count(EcsStatus.RUNNING),
         "pendingTasksCount": shown.count(EcsStatus.PENDING),
         "activeServicesCount": sum(
@@ -125,6 +129,83 @@ def cluster(endpoint: Endpoint, it: Cluster, include: list[str]) -> Json:
         "capacityProviders": [],
         "defaultCapacityProviderStrategy": [],
     }
+
+
+AGENT_VERSION = {"agentVersion": "1.105.1", "agentHash": "8dfceca6"}
+"""Of the ECS agent whose stop path this endpoint follows."""
+
+PORTS_OF_AN_INSTANCE = ("22", "2375", "2376", "51678", "51679")
+"""SSH, Docker and the agent: reserved on every instance (API reference, ContainerInstance.remainingResources)."""
+
+
+def living_instances(it: Cluster) -> list[ContainerInstance]:
+    """Those that ListContainerInstances lists by default."""
+    return [instance for instance in it.instances.values() if instance.status != INACTIVE]
+
+
+def container_instance(endpoint: Endpoint, cluster: Cluster, it: ContainerInstance, *, tags: bool = False) -> Json:
+    """An instance with what its tasks leave of it."""
+    runs = [run for run in endpoint.agent.runs.values() if run.instance_id == it.id]
+    runs = [run for run in runs if run.state.last is not EcsStatus.STOPPED]
+    wanted = [run.state.last for run in runs if run.state.desired is EcsStatus.RUNNING]
+    cpu = sum((task_size.nano_cpus(run.details["cpu"]) or 0) * task_size.CPU_UNITS // 10**9 for run in runs)
+    memory = sum(task_size.mebibytes(run.details["memory"]) or 0 for run in runs)
+    bindings = [
+        port for run in runs for live in run.live.values() if live.inspected for port in live.inspected.bindings
+    ]
+    ports = {kind: [str(port.host_port) for port in bindings if port.protocol == kind] for kind in ("tcp", "udp")}
+    machine, attributes = endpoint.machine, {item["name"]: item for item in it.attributes}
+    for name, value in (
+        ("ecs.availability-zone", f"{endpoint.settings.region}a"),
+        ("ecs.cpu-architecture", {"aarch64": "arm64"}.get(machine.architecture, machine.architecture)),
+        ("ecs.os-type", "linux"),
+    ):
+        attributes.setdefault(name, {"name": name, "value": value})
+    docker = {"dockerVersion": f"DockerVersion: {endpoint.agent.containers.engine().version}"}
+    registered = it.resources or _resources(machine.cpus * task_size.CPU_UNITS, machine.memory_mib, [], [])
+    return {
+        "containerInstanceArn": endpoint.arns.container_instance(cluster.name, it.id),
+        "ec2InstanceId": it.ec2_instance_id,
+        "version": it.version,
+        "versionInfo": it.versions or {**AGENT_VERSION, **docker},
+        "registeredResources": registered,
+        "remainingResources": [_left(item, cpu, memory, ports) for item in registered],
+        "status": it.status,
+        "statusReason": it.status_reason,
+        "agentConnected": it.status != INACTIVE,
+        "runningTasksCount": wanted.count(EcsStatus.RUNNING),
+        "pendingTasksCount": wanted.count(EcsStatus.PENDING),
+        "attributes": list(attributes.values()),
+        "registeredAt": it.registered_at_ns,
+        "attachments": [],
+        "tags": list(it.tags) if tags else [],
+    }
+
+
+def _resources(cpu: int, memory: int, tcp: list[str], udp: list[str]) -> list[Json]:
+    return [
+        _resource("CPU", integerValue=cpu),
+        _resource("MEMORY", integerValue=memory),
+        _resource("PORTS", stringSetValue=[*PORTS_OF_AN_INSTANCE, *tcp]),
+        _resource("PORTS_UDP", stringSetValue=udp),
+    ]
+
+
+def _resource(name: str, **value: Any) -> Json:
+    kind = "STRINGSET" if "stringSetValue" in value else "INTEGER"
+    return {"name": name, "type": kind, "doubleValue": 0.0, "longValue": 0, "integerValue": 0, **value}
+
+
+def _left(registered: Json, cpu: int, memory: int, ports: dict[str, list[str]]) -> Json:
+    """Less CPU and memory; of ports, those that are taken."""
+    taken = {"CPU": cpu, "MEMORY": memory}
+    more = {"PORTS": ports["tcp"], "PORTS_UDP": ports["udp"]}
+    name = registered.get("name")
+    if name in taken:
+        return {**registered, "integerValue": registered.get("integerValue", 0) - taken[name]}
+    if name in more:
+        return {**registered, "stringSetValue": [*registered.get("stringSetValue", []), *more[name]]}
+    return registered
 
 
 def service(endpoint: Endpoint, it: Service, *, tags: bool = False) -> Json:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from stop_harness import signals
 from stop_harness.ecs import stop_timeouts
 from stop_harness.ecs.host_access import host_access
-from stop_harness.ecs_endpoint.containers import NS_PER_S, Binding, ContainerProblem, ContainerRequest, Exit, Inspected
+from stop_harness.ecs_endpoint.containers import (
+    NS_PER_S,
+    Binding,
+    ContainerProblem,
+    ContainerRequest,
+    Exit,
+    Inspected,
+    Machine,
+)
 from stop_harness.engines.docker import reaper, witness
 from stop_harness.engines.docker.calls import (
     CALL_ERRORS,
@@ -265,6 +273,15 @@ class DockerContainers:
     def engine(self) -> EngineInfo:
         """As it described itself when it was found, with what a witness adds."""
         return self._info
+
+    def machine(self) -> Machine:
+        """`GET /info`."""
+        try:
+            found = self._calls.run("the machine", self._api.info)
+        except CALL_ERRORS as error:
+            raise EngineError(f"{self._host.url}: the engine stopped answering: {error}") from None
+        memory_mib = int(found.get("MemTotal") or 0) // MEBIBYTE
+        return Machine(int(found.get("NCPU") or 0), memory_mib, str(found.get("Architecture") or "x86_64"))
 
     def answers(self) -> bool:
         """`GET /_ping`."""

@@ -41,6 +41,7 @@ def _container(it: ContainerState, live: Live | None) -> Json:
         "restartCount": it.restarts,
         "stopping": it.phase is Phase.STOPPING,
         "stopTimeoutSeconds": it.spec.stop_timeout_s,
+        "grantedSeconds": it.granted_s,
         "configuredStopSignal": signals.name(inspected.stop_signal) if inspected else None,
         "configuredStopSignalNumber": inspected.stop_signal if inspected else None,
         "configuredStopSignalSource": inspected.stop_signal_source if inspected else None,

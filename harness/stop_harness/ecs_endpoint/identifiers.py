@@ -86,6 +86,18 @@ def task_id(text: str, cluster: str, *, arn_selects_cluster: bool = False) -> tu
     return cluster, parts[-1]
 
 
+def container_instance_id(text: str, cluster: str) -> str:
+    """From an id, a long or a short ARN; an ARN of another cluster is refused."""
+    parts = arn_parts(text) if text.startswith("arn:") else ["container-instance", text]
+    if parts is None or parts[0] != "container-instance" or len(parts) not in {2, 3} or "/" in parts[-1]:
+        raise invalid_parameter("Invalid identifier: Unexpected number of separators")
+    if len(parts) == 3 and parts[1] != cluster:
+        raise invalid_parameter(
+            f"Invalid identifier: Identifier is for cluster {quoted(parts[1])}. Your cluster is {cluster}"
+        )
+    return parts[-1]
+
+
 def service_name(text: str, cluster: str) -> str:
     """From a name or an ARN."""
     parts = arn_parts(text) or ["service", text]

@@ -28,6 +28,7 @@ from stop_harness.ecs_endpoint.records import (
     Phase,
     PullStarted,
     PullStopped,
+    ReclaimNoticed,
     Restart,
     Start,
     Started,
@@ -48,6 +49,8 @@ SYNTHETIC_EXIT_CODE = 143
 STOPPED_BY_USER = "Task stopped by user"
 ESSENTIAL_EXITED = "Essential container in task exited"
 FAILED_TO_START = "Task failed to start"
+SPOT_INTERRUPTED = "Your Spot Task was interrupted."
+"""Amazon ECS developer guide, "Fargate capacity providers": the example event of an interruption."""
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 MAX_REASON_BYTES = 1024
 """ecs_client.go:49: the agent cuts a container's reason here."""
@@ -61,7 +64,7 @@ def step(task: TaskState, event: TaskEvent) -> tuple[TaskState, tuple[Action, ..
         for rule in _RULES:
             after, more = rule(after, event.at_ns)
             actions += more
-    if (after.desired, after.last, after.health) != (task.desired, task.last, task.health):
+    if after.shown != task.shown:
         after = replace(after, version=after.version + 1)
     return after, actions
 
@@ -75,6 +78,12 @@ def _nothing(task: TaskState, _event: TaskEvent) -> TaskState:
 
 def _stop_requested(task: TaskState, event: StopRequested) -> TaskState:
     return _desire_stop(task, event.code, event.reason, event.at_ns)
+
+
+def _reclaim_noticed(task: TaskState, event: ReclaimNoticed) -> TaskState:
+    """The earliest one counts."""
+    known = task.reclaim
+    return task if known is not None and known.at_ns <= event.reclaim.at_ns else replace(task, reclaim=event.reclaim)
 
 
 def _pull_started(task: TaskState, event: PullStarted) -> TaskState:
@@ -131,6 +140,7 @@ def _health_changed(task: TaskState, event: HealthChanged) -> TaskState:
 _ON_EVENT: dict[type[TaskEvent], Callable[[TaskState, Any], TaskState]] = {
     Tick: _nothing,
     StopRequested: _stop_requested,
+    ReclaimNoticed: _reclaim_noticed,
     PullStarted: _pull_started,
     PullStopped: _pull_stopped,
     Started: _started,
@@ -220,6 +230,13 @@ def _stop_with_the_first_essential(task: TaskState, at_ns: int) -> tuple[TaskSta
     return _desire_stop(task, StopCode.TASK_FAILED_TO_START, pull or FAILED_TO_START, at_ns), ()
 
 
+def _stop_with_what_it_runs_on(task: TaskState, at_ns: int) -> tuple[TaskState, tuple[Action, ...]]:
+    """A task that nobody told of a Spot interruption goes with its instance."""
+    if task.reclaim is not None and at_ns >= task.reclaim.at_ns:
+        return _desire_stop(task, StopCode.TERMINATION_NOTICE, task.reclaim.reason, at_ns), ()
+    return task, ()
+
+
 def _drop_what_never_started(task: TaskState, at_ns: int) -> tuple[TaskState, tuple[Action, ...]]:
     """No engine call and no exit code for a container that waits when its task stops (task_manager.go:1425)."""
     if task.desired is EcsStatus.STOPPED:
@@ -240,15 +257,39 @@ def _start_what_may_start(task: TaskState, _at_ns: int) -> tuple[TaskState, tupl
     return task, actions
 
 
-def _stop_what_may_stop(task: TaskState, _at_ns: int) -> tuple[TaskState, tuple[Action, ...]]:
-    """Everything that runs and that nothing alive depends on, at once (graph.go:506, verifyShutdownOrder)."""
+def _stop_what_may_stop(task: TaskState, at_ns: int) -> tuple[TaskState, tuple[Action, ...]]:
+    """Everything that runs and that nothing alive depends on, at once (graph.go:506, verifyShutdownOrder).
+
+    When what the task runs on is taken away, whatever still runs ends, in no order and without time.
+    """
     actions: tuple[Action, ...] = ()
-    if task.desired is EcsStatus.STOPPED:
-        for container in task.containers:
-            if container.phase is Phase.RUNNING and not _live_dependents(task, container.name):
-                task = _with(task, container.name, phase=Phase.STOPPING)
-                actions += (Stop(container.name, container.spec.stop_timeout_s),)
+    if task.desired is not EcsStatus.STOPPED:
+        return task, actions
+    over = task.reclaim is not None and at_ns >= task.reclaim.at_ns
+    for container in task.containers:
+        waits = _live_dependents(task, container.name) and not over
+        if container.phase is Phase.RUNNING and not waits:
+            granted_s = _granted_s(task, container, at_ns)
+            task = _with(task, container.name, phase=Phase.STOPPING, told_at_ns=at_ns, granted_s=granted_s)
+            actions += (Stop(container.name, granted_s),)
+        elif over and container.phase is Phase.STOPPING and _outlives_the_reclaim(task, container):
+            task = _with(task, container.name, granted_s=_granted_s(task, container, container.told_at_ns or at_ns))
+            actions += (Stop(container.name, 0),)
     return task, actions
+
+
+def _granted_s(task: TaskState, container: ContainerState, at_ns: int) -> int:
+    """Its stop timeout, or the whole seconds that a reclaim leaves of it."""
+    own_s = container.spec.stop_timeout_s
+    return own_s if task.reclaim is None else max(0, min(own_s, (task.reclaim.at_ns - at_ns) // NS_PER_S))
+
+
+def _outlives_the_reclaim(task: TaskState, container: ContainerState) -> bool:
+    """Whether it was told to stop before the notice, with more time than there is."""
+    told_ns, granted_s = container.told_at_ns, container.granted_s
+    if task.reclaim is None or told_ns is None or granted_s is None:
+        return False
+    return told_ns + granted_s * NS_PER_S > task.reclaim.at_ns
 
 
 def _show_the_status(task: TaskState, at_ns: int) -> tuple[TaskState, tuple[Action, ...]]:
@@ -272,26 +313,30 @@ def _move(task: TaskState, status: EcsStatus) -> TaskState:
     return replace(task, last=status)
 
 
-def _wake_at_start_timeouts(task: TaskState, at_ns: int) -> tuple[TaskState, tuple[Action, ...]]:
+def _wake_when_time_is_over(task: TaskState, at_ns: int) -> tuple[TaskState, tuple[Action, ...]]:
     deadlines = {
         deadline
         for container in task.containers
         if container.phase is Phase.WAITING
         for name, condition in container.spec.depends_on
-        if (deadline := _start_deadline_ns(task.container(name), condition)) is not None and deadline > at_ns
+        if (deadline := _start_deadline_ns(task.container(name), condition)) is not None
     }
-    return task, (Wake(min(deadlines)),) if deadlines else ()
+    if task.reclaim is not None and task.last is not EcsStatus.STOPPED:
+        deadlines.add(task.reclaim.at_ns)
+    due = [deadline for deadline in deadlines if deadline > at_ns]
+    return task, (Wake(min(due)),) if due else ()
 
 
 _RULES = (
     _restart_what_exited,
     _give_up_on_what_cannot_start,
     _stop_with_the_first_essential,
+    _stop_with_what_it_runs_on,
     _drop_what_never_started,
     _start_what_may_start,
     _stop_what_may_stop,
     _show_the_status,
-    _wake_at_start_timeouts,
+    _wake_when_time_is_over,
 )
 """Applied in this order after every event. Each takes and gives (task, time), and what is to be done."""
 

@@ -1,4 +1,5 @@
-"""What this endpoint tells beside ECS's API, by GET below `/stop-harness/`: what it is, and all about a task's stop."""
+"""What this endpoint has beside ECS's API, below `/stop-harness/`: by GET what it is, and all about a task's stop; by
+POST what no client of ECS can ask for, a Spot interruption."""
 
 from __future__ import annotations
 
@@ -8,17 +9,24 @@ from collections.abc import Callable
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from stop_harness._version import VERSION
-from stop_harness.ecs_endpoint import evidence, validation
+from stop_harness.ecs_endpoint import evidence, spot, validation
 from stop_harness.ecs_endpoint.agent import Live, Run
+from stop_harness.ecs_endpoint.containers import NS_PER_S
 from stop_harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
 from stop_harness.ecs_endpoint.state import Endpoint, Json
 from stop_harness.model import LogTail
 
 PRODUCT = "stop-harness"
-INFO_PATH = "/stop-harness/info"
+PREFIX = "/stop-harness/"
+INFO_PATH = PREFIX + "info"
 TASK_PATH = re.compile(r"/stop-harness/tasks/(?P<id>[^/]+|arn:[^/]+/.+?)(?:/(?P<part>[a-z]+))?")
 """A task by its id, or by its ARN as it is or percent-encoded."""
 
+INTERRUPTION_PATH = re.compile(
+    r"/stop-harness/(?P<kind>tasks|container-instances)/(?P<id>[^/]+|arn:[^/]+/.+?)/spot-interruption"
+)
+
+POST_HELP = "POST to / for ECS, or to /stop-harness/tasks/<task id>/spot-interruption, or …/container-instances/<id>/…"
 HELP = "POST for ECS; GET /stop-harness/info, or /stop-harness/tasks/<task id>, with /logs or /processes behind it"
 
 
@@ -36,6 +44,43 @@ def get(endpoint: Endpoint, target: str) -> Json:
     if run is None:
         raise EcsError("InvalidParameterException", "The referenced task was not found.", status=404)
     return part(endpoint, run, query)
+
+
+def post(endpoint: Endpoint, target: str) -> Json:
+    """Begin a Spot interruption, of a task on FARGATE_SPOT or of a container instance. Raises EcsError."""
+    path, query = _split(target)
+    match = INTERRUPTION_PATH.fullmatch(path)
+    if match is None:
+        raise EcsError("UnknownOperationException", POST_HELP, status=404)
+    wanted = unquote(match["id"]).rpartition("/")[2]
+    with endpoint.agent.lock:
+        if match["kind"] == "tasks":
+            arn, at_ns = _interrupt_task(endpoint, wanted)
+        else:
+            arn, at_ns = _interrupt_instance(endpoint, wanted, _drains(query))
+    return {"interrupted": arn, "endsAt": at_ns / NS_PER_S, "endsAtNs": at_ns}
+
+
+def _interrupt_task(endpoint: Endpoint, task_id: str) -> tuple[str, int]:
+    run = endpoint.agent.runs.get(task_id)
+    if run is None:
+        raise EcsError("InvalidParameterException", "The referenced task was not found.", status=404)
+    return run.arn, spot.interrupt_task(endpoint, run)
+
+
+def _interrupt_instance(endpoint: Endpoint, instance_id: str, drains: bool) -> tuple[str, int]:
+    for cluster in endpoint.clusters.values():
+        if (it := cluster.instances.get(instance_id)) is not None:
+            at_ns = spot.interrupt_instance(endpoint, cluster, it, drains=drains)
+            return endpoint.arns.container_instance(cluster.name, it.id), at_ns
+    raise EcsError("InvalidParameterException", "The referenced container instance was not found.", status=404)
+
+
+def _drains(query: dict[str, list[str]]) -> bool:
+    asked = query.get("draining", ["true"])
+    if asked not in (["true"], ["false"]):
+        raise invalid_parameter(f"draining is true or false, but was {quoted(', '.join(asked))!r}")
+    return asked == ["true"]
 
 
 def _split(target: str) -> tuple[str, dict[str, list[str]]]:

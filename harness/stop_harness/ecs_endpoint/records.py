@@ -64,6 +64,21 @@ class StopCode(StrEnum):
     ESSENTIAL_CONTAINER_EXITED = "EssentialContainerExited"
     USER_INITIATED = "UserInitiated"
     SERVICE_SCHEDULER_INITIATED = "ServiceSchedulerInitiated"
+    SPOT_INTERRUPTION = "SpotInterruption"
+    TERMINATION_NOTICE = "TerminationNotice"
+
+
+SPOT_NOTICE_S = 120
+"""From the notice of a Spot interruption to its end, of a Fargate task and of an EC2 instance alike (Amazon ECS
+developer guide, "Fargate capacity providers"; Amazon EC2 user guide, "Spot Instance interruption notices")."""
+
+
+@dataclass(frozen=True)
+class Reclaim:
+    """What a task runs on is taken away at `at_ns`. A task that nobody has told to stop by then stops for `reason`."""
+
+    at_ns: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -98,7 +113,8 @@ class ContainerState:
 
     `created`: the engine made it, even if its start then failed. `ran`: it was started.
     `healthy` is None until the engine has said either. `started_at_ns`: its start, then its last restart.
-    `previous_exit_code`: of the run before that restart.
+    `previous_exit_code`: of the run before that restart. `told_at_ns`: when it was told to stop, and `granted_s`: how
+    long it was given then, its stop timeout or what a reclaim leaves of it; None before.
     """
 
     spec: ContainerSpec
@@ -111,6 +127,8 @@ class ContainerState:
     started_at_ns: int | None = None
     restarts: int = 0
     previous_exit_code: int | None = None
+    told_at_ns: int | None = None
+    granted_s: int | None = None
 
     @property
     def name(self) -> str:
@@ -125,7 +143,10 @@ class ContainerState:
 
 @dataclass(frozen=True)
 class TaskState:
-    """One task now, with the API's fields. Times are nanoseconds since the epoch, None until they happen."""
+    """One task now, with the API's fields. Times are nanoseconds since the epoch, None until they happen.
+
+    `reclaim` None: nobody takes away what it runs on.
+    """
 
     containers: tuple[ContainerState, ...]
     created_at_ns: int
@@ -140,6 +161,13 @@ class TaskState:
     stopped_at_ns: int | None = None
     stop_code: StopCode | None = None
     stopped_reason: str | None = None
+    reclaim: Reclaim | None = None
+
+    @property
+    def shown(self) -> tuple[object, ...]:
+        """What the API shows of its state, without the times: a change of it is a new version, and an event."""
+        containers = tuple((SHOWN[item.phase], item.exit_code) for item in self.containers)
+        return self.desired, self.last, self.health, containers
 
     def container(self, name: str) -> ContainerState:
         """By name; KeyError if the task has none of that name."""
@@ -178,7 +206,7 @@ class TaskEvent:
 
 @dataclass(frozen=True)
 class Tick(TaskEvent):
-    """Time passed: the agent accepted the task, or went on after answering StopTask, or a start timeout may be over."""
+    """Time passed: the agent accepted the task, went on after answering StopTask, or what `Wake` asked for is due."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +216,14 @@ class StopRequested(TaskEvent):
 
     code: StopCode
     reason: str
+
+
+@dataclass(frozen=True)
+class ReclaimNoticed(TaskEvent):
+    """The notice of a Spot interruption. By itself it stops nothing: on Fargate and on an instance that drains a
+    `StopRequested` comes with it, on another instance nobody hears of it."""
+
+    reclaim: Reclaim
 
 
 @dataclass(frozen=True)
@@ -259,7 +295,7 @@ class Restart:
 
 @dataclass(frozen=True)
 class Stop:
-    """Call the engine's stop with `t` = `stop_timeout_s`."""
+    """Call the engine's stop with `t` = `stop_timeout_s`. A second call with less time shortens the first."""
 
     name: str
     stop_timeout_s: int
@@ -267,7 +303,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Wake:
-    """Send a `Tick` at this time: a start timeout ends."""
+    """Send a `Tick` at this time: a start timeout ends, or what the task runs on is taken away."""
 
     at_ns: int
 

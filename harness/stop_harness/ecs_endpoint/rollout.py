@@ -14,11 +14,16 @@ MAXIMUM_PERCENT = 200
 
 @dataclass(frozen=True)
 class Member:
-    """A task of a service that is not to stop yet. `ready`: RUNNING, and not UNHEALTHY or still unknown."""
+    """A task of a service that is not to stop yet.
+
+    `new`: of the deployment that is wanted, and on an instance that stays. `ready`: RUNNING, and not UNHEALTHY or still
+    unknown. `protected`: it is not taken.
+    """
 
     id: str
     new: bool
     ready: bool
+    protected: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,8 @@ def next_move(
     least = -(-desired * minimum_percent // 100)
     new = [member for member in members if member.new]
     old = [member for member in members if not member.new]
-    surplus = sorted(new, key=lambda it: it.ready)[: max(0, len(new) - desired)]
-    candidates = [*sorted(old, key=lambda it: it.ready), *surplus]
+    surplus = sorted((it for it in new if not it.protected), key=lambda it: it.ready)[: max(0, len(new) - desired)]
+    candidates = [*sorted((it for it in old if not it.protected), key=lambda it: it.ready), *surplus]
     ready, stop = sum(member.ready for member in members), []
     for member in candidates:
         if member.ready and ready <= least:

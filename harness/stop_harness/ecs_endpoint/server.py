@@ -25,7 +25,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from stop_harness._version import VERSION
-from stop_harness.ecs_endpoint import own_resources, wire
+from stop_harness.ecs_endpoint import own_resources, spot, wire
 from stop_harness.ecs_endpoint.errors import EcsError, client_exception, quoted
 from stop_harness.ecs_endpoint.operations import dispatch, services
 from stop_harness.ecs_endpoint.state import Endpoint
@@ -85,6 +85,7 @@ class EcsServer:
         while not self._ended.wait(self.endpoint.clock.real_s(TICK_S)):
             try:
                 self.endpoint.agent.tick()
+                spot.take_away(self.endpoint)
                 services.reconcile(self.endpoint)
             except Exception:  # noqa: BLE001 - a mistake of ours in one service must not stop time for all others
                 traceback.print_exc()
@@ -133,8 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = 64 * 1024  # an answer leaves in one piece
 
     def do_POST(self) -> None:
-        """An operation of ECS."""
-        self._answer(self._operation)
+        """An operation of ECS, or a Spot interruption."""
+        self._answer(self._interruption if self.path.startswith(own_resources.PREFIX) else self._operation)
 
     def do_GET(self) -> None:
         """What this endpoint tells beside ECS."""
@@ -143,6 +144,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _operation(self) -> bytes:
         body = self._body()
         return dispatch.call(self.server.endpoint, self.headers.get("X-Amz-Target"), body)
+
+    def _interruption(self) -> bytes:
+        self._body()
+        return json.dumps(own_resources.post(self.server.endpoint, self.path)).encode()
 
     def _resource(self) -> bytes:
         return json.dumps(own_resources.get(self.server.endpoint, self.path)).encode()

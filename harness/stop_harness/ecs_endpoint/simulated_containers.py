@@ -20,6 +20,7 @@ from stop_harness.ecs_endpoint.containers import (
     EndpointClock,
     Exit,
     Inspected,
+    Machine,
 )
 from stop_harness.model import Clock, EngineInfo, Event, EventKind, LogTail, ProcessInfo
 
@@ -205,6 +206,10 @@ class SimulatedContainers:
             reports_oom=True,
             runs_images=False,
         )
+
+    def machine(self) -> Machine:
+        """A small one."""
+        return Machine(cpus=2, memory_mib=4096)
 
     def answers(self) -> bool:
         """Always."""

@@ -12,6 +12,7 @@ from stop_harness.ecs_endpoint.agent import Agent, Run
 from stop_harness.ecs_endpoint.containers import Containers, EndpointClock
 from stop_harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter
 from stop_harness.ecs_endpoint.identifiers import DEFAULT_CLUSTER, Arns
+from stop_harness.ecs_endpoint.records import EcsStatus, Reclaim
 
 Json = dict[str, Any]
 Tags = list[dict[str, str]]
@@ -34,14 +35,36 @@ class EndpointSettings:
 
 
 @dataclass
+class ContainerInstance:
+    """One container instance. Whatever its name, it is this machine.
+
+    `resources`, `versions`: `registeredResources` and `versionInfo` as they were registered, None: those of this
+    machine. `reclaim` None: no Spot interruption was announced.
+    """
+
+    id: str
+    ec2_instance_id: str
+    registered_at_ns: int
+    status: str = ACTIVE
+    status_reason: str | None = None
+    version: int = 1
+    attributes: list[Json] = field(default_factory=list)
+    tags: Tags = field(default_factory=list)
+    resources: list[Json] | None = None
+    versions: Json | None = None
+    reclaim: Reclaim | None = None
+
+
+@dataclass
 class Cluster:
-    """One cluster, with its one instance: this machine."""
+    """One cluster. It has one instance from the start, this machine; each that is registered is another name of it."""
 
     name: str
     status: str = ACTIVE
     tags: Tags = field(default_factory=list)
     settings: list[Json] = field(default_factory=list)
-    instance_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    instances: dict[str, ContainerInstance] = field(default_factory=dict)
+    """By id, in the order of their registration."""
 
 
 @dataclass
@@ -69,6 +92,7 @@ class Deployment:
     failed_tasks: int = 0
     retry_at_ns: int = 0
     failed_runs: set[str] = field(default_factory=set)
+    completed: bool = False
 
 
 @dataclass
@@ -84,6 +108,8 @@ class Service:
     tags: Tags = field(default_factory=list)
     status: str = ACTIVE
     events: list[Json] = field(default_factory=list)
+    steady: bool = False
+    """Whether its steady state was told since the last change."""
 
     @property
     def primary(self) -> Deployment:
@@ -91,24 +117,71 @@ class Service:
         return self.deployments[0]
 
 
+class Listener:
+    """Is told of every change, under the endpoint's lock. This one does not care."""
+
+    def task(self, run: Run) -> None:
+        """A new task, or one that has a new version."""
+
+    def instance(self, cluster: Cluster, it: ContainerInstance) -> None:
+        """An instance with a new version."""
+
+    def service(self, it: Service, event_name: str) -> None:
+        """A service action of EventBridge, such as SERVICE_STEADY_STATE."""
+
+    def deployment(self, it: Service, deployment: Deployment, event_name: str) -> None:
+        """A deployment's change of state, such as SERVICE_DEPLOYMENT_COMPLETED."""
+
+
 class Endpoint:
     """All state, guarded by `agent.lock`."""
 
     def __init__(self, containers: Containers, clock: EndpointClock, settings: EndpointSettings | None = None) -> None:
+        self.listener = Listener()
         self.settings = settings or EndpointSettings()
-        self.clock = clock
+        self.clock, self.machine = clock, containers.machine()
         self.arns = Arns(self.settings.region, self.settings.account)
-        self.clusters: dict[str, Cluster] = {DEFAULT_CLUSTER: Cluster(DEFAULT_CLUSTER)}
+        self.clusters: dict[str, Cluster] = {}
         self.definitions: dict[str, dict[int, DefinitionRevision]] = {}
         self.services: dict[tuple[str, str], Service] = {}
         self.tokens: dict[tuple[str, str], tuple[str, list[str]]] = {}
         """(cluster, clientToken) → (the request, ids of the tasks it started)."""
-        self.agent = Agent(containers, clock)
+        self.agent = Agent(containers, clock, self._task_changed)
+        self.add_cluster(Cluster(DEFAULT_CLUSTER))
 
     def close(self) -> tuple[str, ...]:
         """Begin nothing new and remove every container. Gives what could not be removed."""
         self.agent.close()
         return self.agent.containers.close()
+
+    # ── making things ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def add_cluster(self, it: Cluster) -> Cluster:
+        """With its instance, so that a task can be run at once."""
+        self.clusters[it.name] = it
+        self.add_instance(it)
+        return it
+
+    def add_instance(self, cluster: Cluster, ec2_instance_id: str | None = None, **given: Any) -> ContainerInstance:
+        """One more name of this machine in a cluster."""
+        ec2_instance_id = ec2_instance_id or f"i-{secrets.token_hex(9)[:17]}"
+        it = ContainerInstance(uuid.uuid4().hex, ec2_instance_id, self.clock.now_ns(), **given)
+        cluster.instances[it.id] = it
+        self.listener.instance(cluster, it)
+        return it
+
+    def instance_changed(self, cluster: Cluster, it: ContainerInstance) -> None:
+        """It has a new version."""
+        it.version += 1
+        self.listener.instance(cluster, it)
+
+    def _task_changed(self, run: Run) -> None:
+        """A task that begins or ends changes what is left of its instance."""
+        self.listener.task(run)
+        cluster = self.clusters[run.cluster]
+        instance = cluster.instances.get(run.instance_id or "")
+        if instance is not None and (run.state.version == 1 or run.state.last is EcsStatus.STOPPED):
+            self.instance_changed(cluster, instance)
 
     # ── finding things ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -118,6 +191,17 @@ class Endpoint:
         if cluster is None or cluster.status == INACTIVE:
             raise EcsError("ClusterNotFoundException", "Cluster not found.")
         return cluster
+
+    def active_instance(self, cluster: Cluster) -> ContainerInstance | None:
+        """Where the next task goes: the ACTIVE instance with the fewest tasks; None where there is none."""
+        active = [it for it in cluster.instances.values() if it.status == ACTIVE]
+        runs = [run.instance_id for run in self.runs_of(cluster.name) if run.state.last is not EcsStatus.STOPPED]
+        return min(active, key=lambda it: runs.count(it.id), default=None)
+
+    def find_instance(self, text: str, cluster: Cluster) -> tuple[str, ContainerInstance | None]:
+        """(the ARN meant, the instance or None). Raises InvalidParameterException for an ARN of something else."""
+        instance_id = identifiers.container_instance_id(text, cluster.name)
+        return self.arns.container_instance(cluster.name, instance_id), cluster.instances.get(instance_id)
 
     def find_run(self, text: str, cluster: Cluster) -> tuple[str, Run | None]:
         """(the ARN meant, the task or None). Raises InvalidParameterException for what cannot be a task."""

@@ -17,7 +17,7 @@ def create_cluster(endpoint: Endpoint, request: Json) -> Json:
     existing = endpoint.clusters.get(name)
     if existing is None or existing.status != ACTIVE:
         tags, settings = request.get("tags", []), request.get("settings", [])
-        existing = endpoint.clusters[name] = Cluster(name, tags=tags, settings=settings)
+        existing = endpoint.add_cluster(Cluster(name, tags=tags, settings=settings))
     return {"cluster": describe.cluster(endpoint, existing, EVERYTHING)}
 
 

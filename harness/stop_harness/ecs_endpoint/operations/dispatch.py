@@ -6,7 +6,15 @@ from collections.abc import Callable
 
 from stop_harness.ecs_endpoint import wire
 from stop_harness.ecs_endpoint.errors import EcsError
-from stop_harness.ecs_endpoint.operations import clusters, services, tags, task_definitions, tasks
+from stop_harness.ecs_endpoint.operations import (
+    clusters,
+    container_instances,
+    services,
+    tags,
+    task_definitions,
+    task_protection,
+    tasks,
+)
 from stop_harness.ecs_endpoint.state import Endpoint, Json
 
 OPERATIONS: dict[str, Callable[[Endpoint, Json], Json]] = {
@@ -20,11 +28,17 @@ OPERATIONS: dict[str, Callable[[Endpoint, Json], Json]] = {
     "DescribeClusters": clusters.describe_clusters,
     "ListClusters": clusters.list_clusters,
     "DeleteCluster": clusters.delete_cluster,
+    "RegisterContainerInstance": container_instances.register_container_instance,
+    "DescribeContainerInstances": container_instances.describe_container_instances,
+    "ListContainerInstances": container_instances.list_container_instances,
+    "UpdateContainerInstancesState": container_instances.update_container_instances_state,
     "RunTask": tasks.run_task,
     "StartTask": tasks.start_task,
     "StopTask": tasks.stop_task,
     "DescribeTasks": tasks.describe_tasks,
     "ListTasks": tasks.list_tasks,
+    "UpdateTaskProtection": task_protection.update_task_protection,
+    "GetTaskProtection": task_protection.get_task_protection,
     "TagResource": tags.tag_resource,
     "UntagResource": tags.untag_resource,
     "ListTagsForResource": tags.list_tags_for_resource,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 from stop_harness.ecs.identifiers import is_name
+from stop_harness.ecs.stop_timeouts import FARGATE
 from stop_harness.ecs_endpoint import describe, rollout
 from stop_harness.ecs_endpoint.agent import Run
 from stop_harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter
@@ -28,6 +29,9 @@ MAX_EVENTS = 100
 MAX_DESCRIBED = 10
 MAX_BACKOFF_S = 60
 """A service whose tasks fail starts new ones ever more slowly, up to this."""
+
+IMPAIRED_AFTER = 3
+"""Failed tasks in a row until the service says that it cannot start them; AWS gives no number."""
 
 _SHOWN = (
     "launchType",
@@ -67,8 +71,8 @@ def create_service(endpoint: Endpoint, request: Json) -> Json:
     it = Service(name, cluster.name, request["desiredCount"], [], now_ns, shown, request.get("tags", []))
     (where,) = placement.placed(shown, 1)
     tasks.new_run(endpoint, cluster, definition, {**shown, **where})  # what a task of it would be refused for
-    it.deployments = [_new_deployment(endpoint, definition)]
     endpoint.services[cluster.name, name] = it
+    _deploy(endpoint, it, definition)
     return {"service": describe.service(endpoint, it, tags=True)}
 
 
@@ -89,8 +93,8 @@ def update_service(endpoint: Endpoint, request: Json) -> Json:
     it.request.update({key: request[key] for key in _SHOWN if key in request})
     it.request["deploymentConfiguration"] = _deployment_configuration(request, it.request["deploymentConfiguration"])
     if wanted is not it.primary.definition or request.get("forceNewDeployment"):
-        it.deployments.insert(0, _new_deployment(endpoint, wanted))
-    it.primary.updated_at_ns = endpoint.clock.now_ns()
+        _deploy(endpoint, it, wanted)
+    it.primary.updated_at_ns, it.steady = endpoint.clock.now_ns(), False
     return {"service": describe.service(endpoint, it)}
 
 
@@ -135,7 +139,7 @@ def delete_service(endpoint: Endpoint, request: Json) -> Json:
     if it.status == ACTIVE and it.desired_count > 0 and not request.get("force"):
         raise invalid_parameter("The service cannot be stopped while it is scaled above 0.")
     if it.status == ACTIVE:
-        it.status, it.desired_count = DRAINING, 0
+        it.status, it.desired_count, it.steady = DRAINING, 0, True
     return {"service": describe.service(endpoint, it)}
 
 
@@ -166,9 +170,11 @@ def _deployment_configuration(request: Json, before: Json) -> Json:
     return result
 
 
-def _new_deployment(endpoint: Endpoint, definition: DefinitionRevision) -> Deployment:
+def _deploy(endpoint: Endpoint, it: Service, definition: DefinitionRevision) -> None:
     now_ns = endpoint.clock.now_ns()
-    return Deployment(new_deployment_id(), definition, now_ns, now_ns)
+    it.deployments.insert(0, Deployment(new_deployment_id(), definition, now_ns, now_ns))
+    it.steady = False
+    endpoint.listener.deployment(it, it.primary, "SERVICE_DEPLOYMENT_IN_PROGRESS")
 
 
 # ── what happens by itself ───────────────────────────────────────────────────────────────────────────────────────────
@@ -183,37 +189,59 @@ def reconcile(endpoint: Endpoint) -> None:
 
 
 def _reconcile(endpoint: Endpoint, it: Service) -> None:
-    group = f"service:{it.name}"
-    runs = [run for run in endpoint.runs_of(it.cluster) if run.details["group"] == group]
+    runs = [run for run in endpoint.runs_of(it.cluster) if run.service == it.name]
     for run in runs:
         _note_failure(endpoint, it, run)
         if run.state.health == "UNHEALTHY" and run.state.desired is EcsStatus.RUNNING:
             reason = "Task failed container health checks"
             endpoint.agent.request_stop(run, StopCode.SERVICE_SCHEDULER_INITIATED, reason)
+        if run.state.last is EcsStatus.PENDING and _is_drained(endpoint, run):
+            _stop_one(endpoint, it, run)
     alive = [run for run in runs if run.state.desired is EcsStatus.RUNNING]
     configuration = it.request["deploymentConfiguration"]
     move = rollout.next_move(
         it.desired_count,
-        tuple(rollout.Member(run.id, run.details["startedBy"] == it.primary.id, _is_ready(run)) for run in alive),
+        tuple(_member(endpoint, it, run) for run in alive),
         minimum_percent=configuration["minimumHealthyPercent"],
         maximum_percent=configuration["maximumPercent"],
     )
     for run in (run for run in alive if run.id in move.stop):
-        reason = f"Scaling activity initiated by (deployment {it.primary.id})"
-        endpoint.agent.request_stop(run, StopCode.SERVICE_SCHEDULER_INITIATED, reason)
-        _tell(endpoint, it, f"(service {it.name}) has stopped 1 running tasks: (task {run.id}).")
+        _stop_one(endpoint, it, run)
     if endpoint.clock.now_ns() >= it.primary.retry_at_ns:
         for _ in range(move.start):
             _start_one(endpoint, it)
     _finish(endpoint, it, runs)
 
 
+def _member(endpoint: Endpoint, it: Service, run: Run) -> rollout.Member:
+    """Draining an instance asks for its tasks to be replaced, as a deployment does; protection is not against that."""
+    drained = _is_drained(endpoint, run)
+    new = run.details["startedBy"] == it.primary.id and not drained
+    return rollout.Member(run.id, new, _is_ready(run), run.is_protected(endpoint.clock.now_ns()) and not drained)
+
+
+def _is_drained(endpoint: Endpoint, run: Run) -> bool:
+    instance = endpoint.clusters[run.cluster].instances.get(run.instance_id or "")
+    return instance is not None and instance.status != ACTIVE
+
+
+def _stop_one(endpoint: Endpoint, it: Service, run: Run) -> None:
+    reason = f"Scaling activity initiated by (deployment {it.primary.id})"
+    endpoint.agent.request_stop(run, StopCode.SERVICE_SCHEDULER_INITIATED, reason)
+    _tell(endpoint, it, f"(service {it.name}) has stopped 1 running tasks: (task {run.id}).")
+
+
 def _start_one(endpoint: Endpoint, it: Service) -> None:
+    """Where all instances drain, a new one comes, as with managed scaling; it is this machine once more."""
     (where,) = placement.placed(it.request, 1)
     request = {**it.request, **where, "group": f"service:{it.name}", "startedBy": it.primary.id}
+    cluster = endpoint.clusters[it.cluster]
+    instance = None
+    if request.get("launchType") != FARGATE:
+        instance = endpoint.active_instance(cluster) or endpoint.add_instance(cluster)
     if it.request.get("propagateTags") == "SERVICE":
         request["tags"] = list(it.tags)
-    run = tasks.new_run(endpoint, endpoint.clusters[it.cluster], it.primary.definition, request)
+    run = tasks.new_run(endpoint, cluster, it.primary.definition, request, instance)
     endpoint.agent.launch(run)
     _tell(endpoint, it, f"(service {it.name}) has started 1 tasks: (task {run.id}).")
 
@@ -225,6 +253,9 @@ def _note_failure(endpoint: Endpoint, it: Service, run: Run) -> None:
     if by_itself and run.details["startedBy"] == primary.id and run.id not in primary.failed_runs:
         primary.failed_runs.add(run.id)
         primary.failed_tasks += 1
+        if primary.failed_tasks == IMPAIRED_AFTER:
+            _tell(endpoint, it, f"(service {it.name}) is unable to consistently start tasks successfully.")
+            endpoint.listener.service(it, "SERVICE_TASK_START_IMPAIRED")
         wait_s = min(MAX_BACKOFF_S, 2 ** min(primary.failed_tasks, 6) - 1)
         primary.retry_at_ns = endpoint.clock.now_ns() + wait_s * NS_PER_S
 
@@ -236,11 +267,18 @@ def _is_ready(run: Run) -> bool:
 
 def _finish(endpoint: Endpoint, it: Service, runs: list[Run]) -> None:
     """Old deployments end with their last task; a draining service is INACTIVE when all of its are gone."""
-    busy = {run.details["startedBy"] for run in runs if run.state.desired is EcsStatus.RUNNING}
+    alive = [run for run in runs if run.state.desired is EcsStatus.RUNNING]
+    busy = {run.details["startedBy"] for run in alive}
     if len(it.deployments) > 1:
         it.deployments = [one for one in it.deployments if one is it.primary or one.id in busy]
-        if len(it.deployments) == 1:
-            _tell(endpoint, it, f"(service {it.name}) has reached a steady state.")
+    ready = sum(_is_ready(run) for run in alive)
+    if not it.steady and len(it.deployments) == 1 and ready == it.desired_count == len(alive):
+        it.steady = True
+        _tell(endpoint, it, f"(service {it.name}) has reached a steady state.")
+        endpoint.listener.service(it, "SERVICE_STEADY_STATE")
+        if not it.primary.completed:
+            it.primary.completed = True
+            endpoint.listener.deployment(it, it.primary, "SERVICE_DEPLOYMENT_COMPLETED")
     if it.status == DRAINING and all(run.state.last is EcsStatus.STOPPED for run in runs):
         it.status = INACTIVE
 

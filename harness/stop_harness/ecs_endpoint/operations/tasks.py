@@ -18,7 +18,7 @@ from stop_harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
 from stop_harness.ecs_endpoint.operations import placement
 from stop_harness.ecs_endpoint.paging import paged
 from stop_harness.ecs_endpoint.records import EcsStatus, StopCode, new_task
-from stop_harness.ecs_endpoint.state import Cluster, DefinitionRevision, Endpoint, Json
+from stop_harness.ecs_endpoint.state import ACTIVE, Cluster, ContainerInstance, DefinitionRevision, Endpoint, Json
 
 MAX_COUNT = 10
 MAX_DESCRIBED = 100
@@ -47,13 +47,28 @@ def run_task(endpoint: Endpoint, request: Json) -> Json:
     else:
         definition = endpoint.runnable_definition(request["taskDefinition"])
         placed = placement.placed(request, count)
-        runs = [new_run(endpoint, cluster, definition, {**request, **where}) for where in placed]
+        runs = []
+        for where in placed:
+            asked_there = {**request, **where}
+            runs.append(
+                new_run(endpoint, cluster, definition, asked_there, _instance_for(endpoint, cluster, asked_there))
+            )
         _remember(endpoint, token, asked, runs)
     answer = {"tasks": [describe.task(run, tags=True) for run in runs], "failures": []}
     for run in runs:
         if run.id not in endpoint.agent.runs:
             endpoint.agent.launch(run)
     return answer
+
+
+def _instance_for(endpoint: Endpoint, cluster: Cluster, request: Json) -> ContainerInstance | None:
+    """None on Fargate. Raises InvalidParameterException where no instance takes new tasks."""
+    if request.get("launchType") == FARGATE:
+        return None
+    found = endpoint.active_instance(cluster)
+    if found is None:
+        raise invalid_parameter("No Container Instances were found in your cluster.")
+    return found
 
 
 def _remember(endpoint: Endpoint, token: tuple[str, str], asked: str, runs: list[Run]) -> None:
@@ -64,25 +79,33 @@ def _remember(endpoint: Endpoint, token: tuple[str, str], asked: str, runs: list
 
 
 def start_task(endpoint: Endpoint, request: Json) -> Json:
-    """On the cluster's one instance; another is MISSING."""
+    """On the instances that are named; one that is unknown is MISSING, one that takes no new tasks INACTIVE."""
     cluster = endpoint.cluster(request.get("cluster"))
     definition = endpoint.runnable_definition(request["taskDefinition"])
-    known = {cluster.instance_id, endpoint.arns.container_instance(cluster.name, cluster.instance_id)}
     named: list[str] = request["containerInstances"]
     if not 1 <= len(named) <= MAX_COUNT:
         raise invalid_parameter(f"containerInstances should have 1 to {MAX_COUNT} elements")
-    runs = [new_run(endpoint, cluster, definition, request) for text in named if text in known]
-    answer = {
-        "tasks": [describe.task(run, tags=True) for run in runs],
-        "failures": [{"arn": text, "reason": "MISSING"} for text in named if text not in known],
-    }
+    runs, failures = [], []
+    for text in named:
+        _, instance = endpoint.find_instance(text, cluster)
+        if instance is None or instance.status != ACTIVE:
+            failures.append({"arn": text, "reason": "MISSING" if instance is None else "INACTIVE"})
+        else:
+            runs.append(new_run(endpoint, cluster, definition, request, instance))
+    answer = {"tasks": [describe.task(run, tags=True) for run in runs], "failures": failures}
     for run in runs:
         endpoint.agent.launch(run)
     return answer
 
 
-def new_run(endpoint: Endpoint, cluster: Cluster, definition: DefinitionRevision, request: Json) -> Run:
-    """A task that is not launched yet."""
+def new_run(
+    endpoint: Endpoint,
+    cluster: Cluster,
+    definition: DefinitionRevision,
+    request: Json,
+    instance: ContainerInstance | None = None,
+) -> Run:
+    """A task that is not launched yet. `instance` None: on Fargate, or only to see whether it would be refused."""
     launch_type = request.get("launchType", "EC2")
     fargate = launch_type == FARGATE
     document = definition.document
@@ -102,8 +125,9 @@ def new_run(endpoint: Endpoint, cluster: Cluster, definition: DefinitionRevision
         cluster=cluster.name,
         state=new_task(specs, endpoint.clock.now_ns()),
         requests={},
-        details=_details(endpoint, cluster, definition, request),
+        details=_details(endpoint, cluster, definition, request, instance),
         tags=list(tags),
+        instance_id=instance.id if instance is not None else None,
     )
     for container in containers:
         name = container["name"]
@@ -112,11 +136,16 @@ def new_run(endpoint: Endpoint, cluster: Cluster, definition: DefinitionRevision
     return run
 
 
-def _details(endpoint: Endpoint, cluster: Cluster, definition: DefinitionRevision, request: Json) -> Json:
+def _details(
+    endpoint: Endpoint,
+    cluster: Cluster,
+    definition: DefinitionRevision,
+    request: Json,
+    instance: ContainerInstance | None,
+) -> Json:
     document, overrides = definition.document, request.get("overrides", {})
     launch_type = request.get("launchType", "EC2")
     fargate = launch_type == FARGATE
-    instance = endpoint.arns.container_instance(cluster.name, cluster.instance_id)
     by_name = {item.get("name"): item for item in overrides.get("containerOverrides", ())}
     names = [container["name"] for container in document["containerDefinitions"]]
     cpu = sum(container.get("cpu", 0) for container in document["containerDefinitions"])
@@ -126,7 +155,7 @@ def _details(endpoint: Endpoint, cluster: Cluster, definition: DefinitionRevisio
         "availabilityZone": f"{endpoint.settings.region}a",
         "capacityProviderName": request.get("capacityProviderName"),
         "clusterArn": endpoint.arns.cluster(cluster.name),
-        "containerInstanceArn": None if fargate else instance,
+        "containerInstanceArn": endpoint.arns.container_instance(cluster.name, instance.id) if instance else None,
         "cpu": overrides.get("cpu") or document.get("cpu") or str(cpu),
         "enableExecuteCommand": False,
         "group": request.get("group") or f"family:{definition.family}",
@@ -259,7 +288,7 @@ def list_tasks(endpoint: Endpoint, request: Json) -> Json:
             and request.get("launchType") in {None, it["launchType"]}
             and request.get("startedBy") in {None, it["startedBy"]}
             and (service is None or it["group"] == f"service:{service.name}")
-            and request.get("containerInstance") in {None, cluster.instance_id, it["containerInstanceArn"]}
+            and request.get("containerInstance") in {None, run.instance_id, it["containerInstanceArn"]}
         )
 
     return paged("taskArns", [run.arn for run in endpoint.runs_of(cluster.name) if matches(run)], request)
