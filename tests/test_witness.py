@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stop_harness.engines.docker import host as docker_host
-from stop_harness.engines.docker import witness, witness_container
+from stop_harness.engines.docker import own_images, witness, witness_container
 from stop_harness.engines.docker.address import Address
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, owner
@@ -36,6 +36,7 @@ from stop_harness.engines.docker.witness_lines import (
     WitnessStarted,
     parse,
 )
+from stop_harness.engines.small_elf import MACHINE_OF_ARCHITECTURE
 from stop_harness.linux.process_events import EXITED
 from stop_harness.model import Outcome
 from stop_harness.run import pipeline
@@ -141,7 +142,7 @@ def test_the_programs_are_those_whose_sums_are_committed() -> None:
     sums = {name: digest for digest, name in (line.split() for line in lines)}
     found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in PROGRAMS.glob("witness-*")}
     assert found == sums
-    assert set(found) == {f"witness-{machine}" for machine in witness_container.MACHINES.values()}
+    assert set(found) == {f"witness-{machine}" for machine in MACHINE_OF_ARCHITECTURE.values()}
 
 
 @pytest.mark.parametrize(("machine", "number"), [("x86_64", 62), ("aarch64", 183)])
@@ -423,7 +424,7 @@ def test_a_refusal_is_said_and_the_run_goes_on(remote: DockerHost, monkeypatch: 
 @pytest.mark.docker
 def test_an_engine_that_has_no_program_for_it_is_told_so(remote: DockerHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any architecture but two."""
-    monkeypatch.setattr(witness_container, "MACHINES", {})
+    monkeypatch.setattr(own_images, "MACHINE_OF_ARCHITECTURE", {})
     heard, said = witness.bring(remote, labels())
     assert heard is None
     assert "architecture" in said

@@ -1,36 +1,23 @@
 """A program of about 200 bytes that says `ready`, waits for SIGTERM and leaves: the subject that costs nothing.
 
-What its stop takes is the engine's own overhead. It needs no image, no shell and no compiler: an ELF file for Linux,
-put together here by hand, as PID 1 or not. It blocks SIGTERM and takes it by rt_sigtimedwait(2), so that the kernel
-does not drop it for want of a handler.
-
-Sources: elf(5); system call numbers of <asm/unistd.h> and <asm-generic/unistd.h>.
+What its stop takes is the engine's own overhead. It needs no image, no shell and no compiler, as PID 1 or not. It
+blocks SIGTERM and takes it by rt_sigtimedwait(2), so that the kernel does not drop it for want of a handler.
 """
 
 from __future__ import annotations
 
 import struct
 
+from stop_harness.engines.small_elf import COPY_SP_TO_X0, PUSH_X9, SVC, aarch64_text, executable, put
 from stop_harness.model import NS_PER_S, Readiness, Scenario, StopPlan, Subject
 
 READY = b"ready\n"
-BASE = 0x400000
-HEADERS = 64 + 56
 SIGTERM_BIT = 1 << 14
 
 
 def build(machine: str) -> bytes | None:
     """The file for `x86_64` or `aarch64`; None for any other machine."""
-    if machine not in _MACHINES:
-        return None
-    number, code = _MACHINES[machine]
-    text = code + READY
-    size, entry = HEADERS + len(text), BASE + HEADERS
-    identity = b"\x7fELF" + bytes((2, 1, 1)) + bytes(9)  # 64 bits, little endian, version 1
-    header = struct.pack("<HHIQQQIHHHHHH", 2, number, 1, entry, 64, 0, 0, 64, 56, 1, 0, 0, 0)
-    readable_executable = 5
-    segment = struct.pack("<IIQQQQQQ", 1, readable_executable, 0, BASE, BASE, size, size, 0x1000)
-    return identity + header + segment + text
+    return executable(machine, {name: code + READY for name, code in _CODE.items()})
 
 
 def scenario(subject: Subject) -> Scenario:
@@ -49,17 +36,13 @@ _X86_64 = (
 
 
 def _aarch64() -> bytes:
-    def put(register: int, value: int) -> int:  # movz
-        return 0xD2800000 | value << 5 | register
-
-    call, address_of_stack = 0xD4000001, 0x910003E0  # svc #0; add x0, sp, #0
-    block = [put(9, SIGTERM_BIT), 0xF81F0FE9, put(0, 0), address_of_stack | 1, put(2, 0), put(3, 8), put(8, 135), call]
-    wait = [address_of_stack, put(1, 0), put(2, 0), put(3, 8), put(8, 137), call]
-    leave = [put(0, 0), put(8, 93), call]
-    after = [put(2, len(READY)), put(8, 64), call, *wait, *leave]
+    block = [put(9, SIGTERM_BIT), PUSH_X9, put(0, 0), COPY_SP_TO_X0 | 1, put(2, 0), put(3, 8), put(8, 135), SVC]
+    wait = [COPY_SP_TO_X0, put(1, 0), put(2, 0), put(3, 8), put(8, 137), SVC]
+    leave = [put(0, 0), put(8, 93), SVC]
+    after = [put(2, len(READY)), put(8, 64), SVC, *wait, *leave]
     here_to_text = (1 + len(after)) * 4  # adr x1, READY
     say = [put(0, 1), 0x10000001 | (here_to_text >> 2) << 5]
-    return b"".join(struct.pack("<I", word) for word in (*block, *say, *after))
+    return aarch64_text(*block, *say, *after)
 
 
-_MACHINES = {"x86_64": (62, _X86_64), "aarch64": (183, _aarch64())}
+_CODE = {"x86_64": _X86_64, "aarch64": _aarch64()}

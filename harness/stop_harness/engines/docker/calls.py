@@ -83,7 +83,7 @@ class Calls:
     cannot be told."""
 
     def __init__(self, engine_url: str, limit_s: float) -> None:
-        self._url, self.limit_s = engine_url, limit_s
+        self.url, self.limit_s = engine_url, limit_s
         self._changed = threading.Condition()
         self._aborted = False
         self.unknown = False
@@ -130,11 +130,11 @@ class Calls:
         if not ended:
             self.unknown = True
             why = "the run was interrupted" if self._aborted and not cleans_up else f"no answer within {limit_s:g} s"
-            raise NoAnswer(f"{self._url}: {what}: {why}")
+            raise NoAnswer(f"{self.url}: {what}: {why}")
         answer, error = ended[0]
         if error is None:
             return answer  # type: ignore[return-value] # None only where the call's own answer is
         if isinstance(error, NONSENSE_ERRORS) and not isinstance(error, CONNECTION_ERRORS):
             text = f"an answer that makes no sense ({type(error).__name__}: {error})"
-            raise EngineError(f"{self._url}: {what}: {text}") from error
+            raise EngineError(f"{self.url}: {what}: {text}") from error
         raise error

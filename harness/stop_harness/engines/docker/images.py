@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
-import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ import requests
 from docker.utils import exclude_paths, parse_repository_tag
 
 from stop_harness.engines import reference_program
+from stop_harness.engines.docker import own_images
 from stop_harness.engines.interface import PrepareProgress, configure
 from stop_harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
 from stop_harness.model import Configuration, ContainerSettings, Scenario, Subject
@@ -94,16 +93,10 @@ class Images:
     def reference(self) -> Scenario | None:
         """The image of the tiny program, imported if it is not there; None for an architecture it is not made for.
         Raises DockerException."""
-        machine = str(self._client.version().get("Arch"))
-        program = reference_program.build({"amd64": "x86_64", "arm64": "aarch64"}.get(machine, ""))
+        program = reference_program.build(own_images.machine(self._client.api))
         if program is None:
             return None
-        name = f"stop-harness/reference:{hashlib.sha256(program).hexdigest()[:16]}"
-        if self._local_id(name) is None:
-            labels = [f"LABEL {key}={value}" for key, value in self._labels.items()]
-            repository, _, tag = name.partition(":")
-            changes = [*labels, 'CMD ["/reference"]']
-            self._client.api.import_image_from_data(_tar("reference", program), repository, tag, changes=changes)
+        name = own_images.imported(self._client.api, "reference", program, self._labels, 'CMD ["/reference"]')
         image = self._local_id(name)
         if image is None:
             return None
@@ -261,16 +254,6 @@ def _side_by_side(work: Callable[[Build], None], builds: list[Build]) -> None:
     for _ in builds:
         if (error := ended.get()) is not None:
             raise error
-
-
-def _tar(name: str, content: bytes) -> bytes:
-    """A file system of one program."""
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        entry = tarfile.TarInfo(name)
-        entry.size, entry.mode = len(content), 0o755
-        tar.addfile(entry, io.BytesIO(content))
-    return archive.getvalue()
 
 
 def _context_files(build: Build) -> Iterator[tuple[str, Iterator[bytes]]]:

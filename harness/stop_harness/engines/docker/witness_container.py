@@ -6,24 +6,20 @@ It ends with its standard input, so that nothing of it is left even where the ha
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
 import os
 import select
-import tarfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stop_harness.engines.docker import own_images
 from stop_harness.engines.docker.witness_lines import PROTOCOL_VERSION, Message, Stream, WitnessStarted
 
 if TYPE_CHECKING:
     from stop_harness.engines.docker.host import DockerHost
 
 PROGRAMS = Path(__file__).parent / "witness_program"
-MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-"""The engine's word for an architecture, and the program for it."""
 
 PATIENCE_S = 10
 """For one answer of the engine while the witness is brought there. The run waits for it."""
@@ -206,30 +202,11 @@ def _host_config(api: Any, rights: Rights) -> Any:
 
 def _image(client: Any, labels: dict[str, str]) -> str:
     """The name of the image with the program for this engine; imported once for each program. Raises WitnessFailed."""
-    import docker
-
-    architecture = str(client.version().get("Arch"))
-    machine = MACHINES.get(architecture)
-    if machine is None:
-        raise WitnessFailed(f"there is none for the architecture {architecture}")
+    machine = own_images.machine(client.api)
+    if not machine:
+        raise WitnessFailed(f"there is none for the architecture {client.version().get('Arch')}")
     program = (PROGRAMS / f"witness-{machine}").read_bytes()
-    name = f"stop-harness/witness:{hashlib.sha256(program).hexdigest()[:16]}"
-    try:
-        client.api.inspect_image(name)
-    except docker.errors.ImageNotFound:
-        repository, _, tag = name.partition(":")
-        changes = [*(f"LABEL {key}={value}" for key, value in labels.items()), 'ENTRYPOINT ["/witness"]']
-        client.api.import_image_from_data(_tar(program), repository, tag, changes=changes)
-    return name
-
-
-def _tar(program: bytes) -> bytes:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        entry = tarfile.TarInfo("witness")
-        entry.size, entry.mode = len(program), 0o755
-        tar.addfile(entry, io.BytesIO(program))
-    return archive.getvalue()
+    return own_images.imported(client.api, "witness", program, labels, 'ENTRYPOINT ["/witness"]')
 
 
 def _words(error: Exception) -> str:

@@ -1,0 +1,40 @@
+"""Images of one program of ours, made on the engine from the program's bytes alone: no registry and no build."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from typing import Any
+
+from stop_harness.engines.small_elf import MACHINE_OF_ARCHITECTURE
+
+
+def machine(api: Any) -> str:
+    """The engine's machine as the kernel calls it, "" for one that our programs are not made for. Raises what the SDK
+    raises."""
+    return MACHINE_OF_ARCHITECTURE.get(str(api.version().get("Arch")), "")
+
+
+def imported(api: Any, name: str, program: bytes, labels: dict[str, str], change: str) -> str:
+    """`stop-harness/<name>:<hash>`, whose file system is the program alone, as `/<name>`; imported if the engine does
+    not have it. `change`: one line of a Dockerfile, such as `CMD ["/name"]`. Raises what the SDK raises."""
+    import docker
+
+    repository, tag = f"stop-harness/{name}", hashlib.sha256(program).hexdigest()[:16]
+    try:
+        api.inspect_image(f"{repository}:{tag}")
+    except docker.errors.ImageNotFound:
+        changes = [*(f"LABEL {key}={value}" for key, value in labels.items()), change]
+        api.import_image_from_data(_tar(name, program), repository, tag, changes=changes)
+    return f"{repository}:{tag}"
+
+
+def _tar(name: str, content: bytes) -> bytes:
+    """A file system of one program."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.size, entry.mode = len(content), 0o755
+        tar.addfile(entry, io.BytesIO(content))
+    return archive.getvalue()
