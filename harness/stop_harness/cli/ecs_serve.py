@@ -73,6 +73,9 @@ def ecs() -> None:
 @click.option(
     "--arn-selects-cluster", is_flag=True, help="Use the cluster of a task's ARN where a request names another."
 )
+@click.option(
+    "--events", "events_file", metavar="FILE", help="Append every change to this file, as EventBridge's events (JSON)."
+)
 def serve(
     *,
     port: int,
@@ -83,6 +86,7 @@ def serve(
     stop_timeout: str | None,
     pids_limit: int | None,
     arn_selects_cluster: bool,
+    events_file: str | None,
 ) -> None:
     """Serve the ECS API; tasks run as containers of the local engine.
 
@@ -93,6 +97,7 @@ def serve(
     from stop_harness.ecs_endpoint import server
     from stop_harness.ecs_endpoint.containers import EndpointClock
     from stop_harness.ecs_endpoint.docker_containers import DockerContainers
+    from stop_harness.ecs_endpoint.events import listen
     from stop_harness.ecs_endpoint.state import Endpoint, EndpointSettings
     from stop_harness.engines.docker import host as docker_host
     from stop_harness.errors import UsageError
@@ -108,6 +113,7 @@ def serve(
         click.echo(f"warning: {who.format(host=host)} can start containers on this machine", err=True)
     _check_token(token)
     settings = EndpointSettings(region, agent_stop_timeout=stop_timeout, arn_selects_cluster=arn_selects_cluster)
+    events = None if events_file is None else _EventsFile(events_file)
     interrupted = threading.Event()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
@@ -120,12 +126,39 @@ def serve(
     limit = DEFAULT_PIDS_LIMIT if pids_limit is None else pids_limit
     containers = DockerContainers(f"ecs-{uuid.uuid4().hex[:12]}", docker_host.find(), limit, _warn)
     endpoint = Endpoint(containers, EndpointClock(), settings)
+    if events is not None:
+        listen(endpoint, events.write)
     try:
         serving = server.EcsServer(endpoint, host, port, token=token)
     except (OSError, OverflowError) as error:
         endpoint.close()
         raise UsageError(f"cannot serve on {host} port {port}: {getattr(error, 'strerror', error)}") from None
     _wait(serving, region, interrupted, with_token=token is not None)
+
+
+class _EventsFile:
+    """`--events`: each line is in the file before the next one. Raises UsageError where it cannot be written.
+
+    Only its owner may read it: overrides of a task hold values of environment variables.
+    """
+
+    def __init__(self, path: str) -> None:
+        from stop_harness.errors import UsageError
+
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--events {path}: {getattr(error, 'strerror', None) or error}") from None
+        self._path, self._warned = path, False
+
+    def write(self, line: str) -> None:
+        """A full disk costs events, never the endpoint; it is said once."""
+        try:
+            os.write(self._file, line.encode())
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                _warn(f"--events {self._path}: {error.strerror}; events are missing from here on")
 
 
 def _warn(text: str) -> None:

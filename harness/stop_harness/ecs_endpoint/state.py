@@ -137,7 +137,7 @@ class Endpoint:
     """All state, guarded by `agent.lock`."""
 
     def __init__(self, containers: Containers, clock: EndpointClock, settings: EndpointSettings | None = None) -> None:
-        self.listener = Listener()
+        self.listener: Listener = Listener()
         self.settings = settings or EndpointSettings()
         self.clock, self.machine = clock, containers.machine()
         self.arns = Arns(self.settings.region, self.settings.account)

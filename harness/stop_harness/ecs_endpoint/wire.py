@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -110,16 +111,23 @@ def render(operation: OperationModel, result: dict[str, Any]) -> bytes:
     return json.dumps(shaped(shape, result)).encode()
 
 
-def shaped(shape: Shape | Any, value: Any) -> Any:
-    """A result as the model shapes it. Timestamps come as nanoseconds and leave as seconds with milliseconds."""
+def epoch_seconds(at_ns: int) -> float:
+    """With milliseconds."""
+    return at_ns // 1_000_000 / 1000
+
+
+def shaped(shape: Shape | Any, value: Any, stamp: Callable[[int], Any] = epoch_seconds) -> Any:
+    """A result as the model shapes it. Timestamps come as nanoseconds and leave as `stamp` writes them."""
     if shape.type_name == "structure":
         return {
-            name: shaped(member, value[name]) for name, member in shape.members.items() if value.get(name) is not None
+            name: shaped(member, value[name], stamp)
+            for name, member in shape.members.items()
+            if value.get(name) is not None
         }
     if shape.type_name == "list":
-        return [shaped(shape.member, item) for item in value]
+        return [shaped(shape.member, item, stamp) for item in value]
     if shape.type_name == "timestamp":
-        return value // 1_000_000 / 1000
+        return stamp(value)
     return value
 
 
