@@ -19,11 +19,13 @@ from stop_harness.errors import ScenarioError, StopHarnessError, UsageError
 from stop_harness.model import (
     NS_PER_S,
     ContainerSettings,
+    Exchange,
     HealthCheck,
     Mount,
     MountKind,
     Outcome,
     Scenario,
+    TrafficKind,
     Ulimit,
 )
 from stop_harness.scenario import check_options, compose, scenario_file
@@ -338,6 +340,29 @@ def test_options_stand_for_the_keys_of_a_subject() -> None:
         labels=(("a", "b"),),
         healthcheck=HealthCheck(("CMD-SHELL", "true"), interval_ns=2 * NS_PER_S),
     )
+
+
+def test_options_stand_for_every_kind_of_traffic_but_tcp() -> None:
+    """Two clients of each where an answer is awaited at the stop, else one."""
+    values: dict[str, Any] = dict.fromkeys(
+        str(parameter.name) for parameter in check.check.get_params(click.Context(check.check))
+    )
+    asked = {kind: f"80/{kind.value}" for kind in TrafficKind if kind is not TrafficKind.TCP}
+    asked |= {TrafficKind.GRPC: "80/a.B/C", TrafficKind.IDLE: "80"}
+    values.update(env=(), timeouts=(), exit_codes=(), image="a", traffic_tls=True)
+    values.update({f"traffic_{kind.value}": text for kind, text in asked.items()})
+    found = {client.kind: client for client in check_options.scenario_of(values, (), {}).traffic}
+    assert found.keys() == asked.keys()
+    assert all(client.tls and client.port == 80 for client in found.values())
+    assert {kind for kind, client in found.items() if client.clients == 2} == {
+        TrafficKind.HTTP,
+        TrafficKind.HTTP2,
+        TrafficKind.GRPC,
+    }
+    assert found[TrafficKind.SSE].path == "/sse"
+    asking = check_options.scenario_of({**values, "traffic_message": "hello", "clients": 5}, (), {}).traffic
+    assert {client.clients for client in asking} == {5}
+    assert next(item for item in asking if item.kind is TrafficKind.WEBSOCKET).exchanges == (Exchange(b"hello"),)
 
 
 @pytest.mark.parametrize(

@@ -346,22 +346,22 @@ def events(*last: bytes) -> Callable[[socket.socket, Server], None]:
 @pytest.mark.parametrize(
     ("last", "fate"),
     [
-        ((), RequestFate.COMPLETED),
+        ((), RequestFate.COMPLETED),  # by the close alone: whether it is known is another matter
         ((b"data: x\r\n\r\n",), RequestFate.COMPLETED),
         ((b"data: x\n",), RequestFate.TRUNCATED),
         ((b"dat",), RequestFate.TRUNCATED),
     ],
 )
 def test_an_event_stream_ends_between_two_events_or_within_one(last: tuple[bytes, ...], fate: RequestFate) -> None:
-    """Only the second costs its client anything."""
+    """The second costs its client the event."""
     server = Server(events(*last))
     (request,) = stopped(server, client(server, TrafficKind.SSE))
-    assert (request.fate, request.status, request.ends_by_close) == (fate, 200, False)
+    assert (request.fate, request.status, request.ends_by_close) == (fate, 200, True)
 
 
 @pytest.mark.parametrize("last", [b"", b"0\r\n\r\n"])
 def test_an_event_stream_in_chunks_ends_with_the_last_chunk(last: bytes) -> None:
-    """Without it no event is lost, and its client cannot tell the end from a fault of the network."""
+    """Without it the answer is cut, although no event is: its client cannot tell that from a fault of the network."""
 
     def serve(connection: socket.socket, server: Server) -> None:
         connection.recv(4096)
@@ -373,7 +373,8 @@ def test_an_event_stream_in_chunks_ends_with_the_last_chunk(last: bytes) -> None
 
     server = Server(serve)
     (request,) = stopped(server, client(server, TrafficKind.SSE))
-    assert (request.fate, request.status, request.unended) == (RequestFate.COMPLETED, 200, not last)
+    fate = RequestFate.COMPLETED if last else RequestFate.TRUNCATED
+    assert (request.fate, request.status, request.unended) == (fate, 200, not last)
 
 
 def test_an_answer_of_another_type_is_no_event_stream() -> None:
@@ -551,3 +552,51 @@ def test_streams_of_a_stopped_server(tmp_path: Path, traffic: str, leaves: str, 
     result = on_process_engine(tmp_path, STREAMS, *words, traffic=f"{{{traffic}}}")
     assert result.verdict.outcome is outcome, result.verdict.reason
     assert bool(result.verdict.findings) is (outcome is Outcome.LOSSY)
+
+
+EVENTS = """
+import signal, socket, sys, threading, time
+
+stopping = threading.Event()
+serving = []
+
+def serve(connection):
+    connection.recv(4096)
+    chunks = b"Transfer-Encoding: chunked\\r\\n" if "chunks" in sys.argv[1] else b""
+    connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\n" + chunks + b"\\r\\n")
+    while not stopping.wait(0.05):
+        connection.sendall(b"9\\r\\ndata: x\\n\\n\\r\\n" if chunks else b"data: x\\n\\n")
+    if "ends" in sys.argv[1]:
+        connection.sendall(b"0\\r\\n\\r\\n" if chunks else b"")
+        connection.close()
+    else:
+        time.sleep(60)
+
+signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+listener = socket.create_server(("127.0.0.1", 8000))
+
+def accept():
+    while True:
+        threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+threading.Thread(target=accept, daemon=True).start()
+stopping.wait()
+time.sleep(0.8)
+"""
+
+
+@pytest.mark.namespaces
+@pytest.mark.parametrize(
+    ("leaves", "outcome", "rules"),
+    [
+        ("ends chunks", Outcome.GRACEFUL, []),
+        ("cuts chunks", Outcome.LOSSY, ["lost-request", "stream-unended"]),
+        ("ends", Outcome.GRACEFUL, []),
+        ("cuts", Outcome.INCONCLUSIVE, ["answer-end-unknown"]),
+    ],
+)
+def test_event_streams_of_a_stopped_server(tmp_path: Path, leaves: str, outcome: Outcome, rules: list[str]) -> None:
+    """In chunks the end is told; without them only its time says whether the server ended them or its own end did."""
+    result = on_process_engine(tmp_path, EVENTS, leaves, traffic="{sse: {port: 8000}}")
+    assert result.verdict.outcome is outcome, result.verdict.reason
+    assert [finding.rule for finding in result.verdict.findings] == rules

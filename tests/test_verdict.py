@@ -492,14 +492,20 @@ def test_a_connection_that_ends_without_the_word_of_its_protocol_is_a_warning(ki
     assert "(no answer, closed by the peer: without a word)" in verdict.reason
 
 
-def test_an_event_that_was_cut_is_a_warning() -> None:
-    """Its client drops it, and asks again."""
-    verdict = judged(with_requests(replace(IN_FLIGHT, kind=TrafficKind.SSE, fate=RequestFate.TRUNCATED)))
-    assert (verdict.outcome, [item.rule for item in verdict.findings]) == (Outcome.GRACEFUL, ["event-cut"])
+@pytest.mark.parametrize("unended", [False, True])
+def test_an_event_stream_that_was_cut_is_a_loss(unended: bool) -> None:
+    """Within an event, which its client drops, or between two: the answer has an end of its own, which did not come."""
+    cut = replace(IN_FLIGHT, kind=TrafficKind.SSE, fate=RequestFate.TRUNCATED, unended=unended, detail="closed: so")
+    verdict = judged(with_requests(cut))
+    assert verdict.outcome is Outcome.LOSSY
+    assert "1 of 1 event streams were lost (truncated, closed: so)" in verdict.reason
+    assert [item.rule for item in verdict.findings] == ["lost-request", "stream-unended" if unended else "event-cut"]
+    assert verdict.cause is not None
+    assert verdict.cause.id == "fast-drop"
 
 
-def test_an_event_stream_without_its_last_chunk_is_a_warning() -> None:
-    """Every event was whole; only the answer was not."""
+def test_an_event_stream_without_its_last_chunk_is_a_warning_in_older_records() -> None:
+    """They have it as completed."""
     verdict = judged(with_requests(replace(IN_FLIGHT, kind=TrafficKind.SSE, unended=True)))
     assert verdict.outcome is Outcome.GRACEFUL
     assert [(item.rule, item.message) for item in verdict.findings] == [
@@ -569,7 +575,7 @@ def test_a_stop_without_what_was_to_be_held_is_inconclusive_and_without_a_reques
 @pytest.mark.parametrize("fate", RequestFate)
 def test_only_what_was_accepted_and_cut_is_lost(kind: TrafficKind, fate: RequestFate) -> None:
     """A refusal, a time-out, a held connection and an endless stream are no loss; of an unknown end nobody can tell."""
-    owed = not kind.held
+    owed = not kind.held or kind is TrafficKind.SSE
     result = judged(with_requests(replace(IN_FLIGHT, kind=kind, fate=fate)))
     unclear = Outcome.INCONCLUSIVE if owed and fate is RequestFate.UNKNOWN else Outcome.GRACEFUL
     assert result.outcome is (Outcome.LOSSY if owed and fate in CUT_FATES else unclear)

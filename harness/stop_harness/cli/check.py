@@ -27,6 +27,7 @@ from stop_harness.cli.options import (
     SARIF,
     SHARE_REPORT,
     SHOW_VALUES,
+    TRAFFIC,
     TRY_FIXES,
     WITNESS,
     CheckCommand,
@@ -81,13 +82,7 @@ if TYPE_CHECKING:
     "--ready-delay", metavar="DURATION", help="Wait this long once it is ready.  [default: 1s if no condition is given]"
 )
 @click.option("--ready-timeout", metavar="DURATION", help="Give up if it is not ready by then.  [default: 30s]")
-@click.option(
-    "--traffic-http", metavar="PORT[/PATH]", help="Send requests while it stops, and say which of them are lost."
-)
-@click.option("--traffic-idle", type=int, metavar="PORT", help="Hold an idle connection to this port while it stops.")
-@click.option(
-    "--clients", type=click.IntRange(1, 5000), metavar="N", help="Send --traffic-http from N clients.  [default: 2]"
-)
+@options(*TRAFFIC)
 @click.option("--within", metavar="DURATION", help="Fail if the shutdown takes longer than this.")
 @click.option("--exit-code", "exit_codes", multiple=True, type=int, help="Accept this exit code. May be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")

@@ -133,6 +133,35 @@ EFFORT = (
     ),
     option("--max-time", metavar="DURATION", help="Begin no further repetition of --until-sure after this time."),
 )
+TRAFFIC = (
+    option(
+        "--traffic-http", metavar="PORT[/PATH]", help="Send requests while it stops, and say which of them are lost."
+    ),
+    option("--traffic-http2", metavar="PORT[/PATH]", help="Send requests on HTTP/2 connections, and look for GOAWAY."),
+    option("--traffic-grpc", metavar="PORT/SERVICE/METHOD", help="Make unary gRPC calls with an empty message."),
+    option(
+        "--traffic-websocket",
+        metavar="PORT[/PATH]",
+        help="Hold a WebSocket, and look for a close frame; see --traffic-message.",
+    ),
+    option("--traffic-sse", metavar="PORT[/PATH]", help="Read Server-Sent Events, and see whether one is cut."),
+    option("--traffic-stream", metavar="PORT[/PATH]", help="Read an answer that never ends."),
+    option("--traffic-keep-alive", metavar="PORT[/PATH]", help="Hold a connection after a finished request."),
+    option(
+        "--traffic-new-connections",
+        metavar="PORT[/PATH]",
+        help="Send requests on fresh connections during the stop, until they are refused.",
+    ),
+    option("--traffic-idle", metavar="PORT", help="Hold an idle connection to this port while it stops."),
+    option("--traffic-message", metavar="TEXT", help="Send this on the WebSocket and await its answer at the stop."),
+    option("--traffic-tls", is_flag=True, help="Speak TLS with all of these clients."),
+    option(
+        "--clients",
+        type=click.IntRange(1, 5000),
+        metavar="N",
+        help="Have so many clients of each kind.  [default: 2 where an answer is awaited, else 1]",
+    ),
+)
 SHOW_VALUES = option("--show-values", is_flag=True, help="Show the values of environment variables in the report.")
 SHARE_REPORT = option(
     "--share-report", is_flag=True, help="Let other users read the report, as far as the umask allows."

@@ -157,7 +157,8 @@ class Request:
     client saw, for people.
 
     `ends_by_close`: nothing but the close of the connection marks the end of the answer (RFC 9112, 6.3). `unended`: an
-    event stream whose last chunk did not come, although its last event was whole (RFC 9112, 8). `body_bytes`:
+    event stream whose last chunk did not come, although its last event was whole (RFC 9112, 8). Older records have such
+    a stream as completed. `body_bytes`:
     how much of the answer's body arrived; None where that was not counted. `body_bytes_before`: of the last whole
     answer to the same request before the stop, None without one. `grpc_status`, `grpc_status_before`: of gRPC likewise.
     """

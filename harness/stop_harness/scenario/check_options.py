@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stop_harness.errors import UsageError
-from stop_harness.model import DoctorLine, Scenario
+from stop_harness.model import DoctorLine, Scenario, TrafficKind
 from stop_harness.scenario import container_keys, scenario_file
 
 if TYPE_CHECKING:
     from stop_harness.scenario import compose
 
 CLIENTS = 2
-"""Of `--traffic-http`: one that is served and one that may have to wait for it."""
+"""Where an answer is awaited at the stop: one that is served and one that may have to wait for it."""
 
 COMMENTED_SCENARIO = """\
 # A stop-harness scenario. Reference: docs/scenarios.md
@@ -261,21 +261,42 @@ def _ready(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _traffic(given: Mapping[str, Any]) -> dict[str, Any]:
-    traffic: dict[str, Any] = {}
-    if given["traffic_http"]:
-        clients = given["clients"] or CLIENTS
-        traffic["http"] = {**_port_and_path("--traffic-http", given["traffic_http"]), "clients": clients}
-    elif given["clients"]:
-        raise UsageError("--clients goes with --traffic-http")
-    if given["traffic_idle"] is not None:
-        traffic["idle"] = {"port": given["traffic_idle"]}
-    return traffic
+    """One client section for each option `--traffic-KIND`. Raises UsageError."""
+    asked = {kind: given[f"traffic_{kind}"] for kind in TrafficKind if given.get(f"traffic_{kind}") is not None}
+    if given["traffic_message"] is not None and TrafficKind.WEBSOCKET not in asked:
+        raise UsageError("--traffic-message goes with --traffic-websocket")
+    for name, option in (("clients", "--clients"), ("traffic_tls", "--traffic-tls")):
+        if given[name] and not asked:
+            raise UsageError(f"{option} goes with a kind of traffic, such as --traffic-http")
+    return {kind.value: _client(kind, text, given) for kind, text in asked.items()}
 
 
-def _port_and_path(option: str, text: str) -> dict[str, Any]:
+def _client(kind: TrafficKind, text: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    option, form = f"--traffic-{kind.value.replace('_', '-')}", _FORMS.get(kind, "PORT or PORT/PATH")
+    client = _port_and_path(option, text, form)
+    has_path = "/" in text
+    if has_path is not ("/SERVICE/METHOD" in form) and kind in _FORMS:
+        raise UsageError(f"{option} {text!r} is not of the form {form}")
+    if kind is TrafficKind.IDLE:
+        del client["path"]
+    message = given["traffic_message"] if kind is TrafficKind.WEBSOCKET else None
+    _put(client, "send", message)
+    awaited = kind in _ANSWERED or message is not None
+    _put(client, "clients", given["clients"] or (CLIENTS if awaited else None))
+    _put(client, "tls", given["traffic_tls"] or None)
+    return client
+
+
+_FORMS = {TrafficKind.GRPC: "PORT/SERVICE/METHOD", TrafficKind.IDLE: "PORT"}
+"""Of an option's value, where it is not `PORT[/PATH]`."""
+
+_ANSWERED = frozenset({TrafficKind.HTTP, TrafficKind.HTTP2, TrafficKind.GRPC})
+
+
+def _port_and_path(option: str, text: str, form: str = "PORT or PORT/PATH") -> dict[str, Any]:
     port, slash, path = text.partition("/")
     if not re.fullmatch("[0-9]{1,5}", port):
-        raise UsageError(f"{option} {text!r} is not of the form PORT or PORT/PATH")
+        raise UsageError(f"{option} {text!r} is not of the form {form}")
     return {"port": int(port), "path": slash + path or "/"}
 
 

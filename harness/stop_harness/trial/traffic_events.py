@@ -27,22 +27,26 @@ class EventStreamSpeaker(HttpSpeaker):
         await super().ask(wire)
 
     async def answer(self, wire: Wire) -> str:
-        """Until the end. One between two events costs nothing: the client has all that was sent, and connects again;
-        where the last chunk did not come, the answer is `unended`.
+        """Until the end, which is that of any answer: by the last chunk, or by the close where there are no chunks.
 
-        Raises Closed where an event was cut, and where the connection was reset, which may have cost some.
+        Raises Closed where an event was cut; where the connection was reset, which may have cost some; and where the
+        last chunk did not come although the last event was whole: then the answer is `unended`.
         """
         try:
             await super().answer(wire)
         except Closed:
-            if not self.given.status:
-                raise
+            if not self.given.status or self._events.within_event:
+                raise self._cut() from None
             self.given.unended = True
-        finally:
-            self.given.ends_by_close = False  # the events tell
+            raise Closed("between two events, without the last chunk") from None
         if self._events.within_event:
-            raise Closed(f"within an event, after {self._events.whole:,} whole ones")
+            raise self._cut()
         return f"{self.given.status}, {self._events.whole:,} events, the last of them whole"
+
+    def _cut(self) -> Closed:
+        if not self.given.status:
+            return Closed()
+        return Closed(f"within an event, after {self._events.whole:,} whole ones")
 
     def _looked_through(self, head: h11.Response) -> None:
         super()._looked_through(head)

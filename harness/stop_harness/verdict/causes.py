@@ -23,6 +23,7 @@ from stop_harness.model import (
     RequestFate,
     StopFacts,
 )
+from stop_harness.verdict import traffic
 from stop_harness.verdict.handler_causes import Scene, handler_cause
 from stop_harness.verdict.losses import cause_of_lost_work
 from stop_harness.verdict.no_handler_causes import no_handler, shell_waits, trap
@@ -91,6 +92,7 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
     lost = (seen.record.lost_processes or ()) if lost_work.silently_killed(seen) else ()
     fates = [request.fate for request in seen.requests if request.kind.in_flight and not request.only_held]
     cut = sum(fate not in {RequestFate.COMPLETED, RequestFate.REFUSED, RequestFate.UNKNOWN} for fate in fates)
+    cut = cut or len(traffic.lost_requests(seen.traffic))
     own_clock, took = _by_own_clock(seen, facts), facts.shutdown_duration_ns
     if lost:
         names = listed(lost, seen.record.lost_process_count)

@@ -15,7 +15,9 @@ from stop_harness.wording import count_of
 CUT = frozenset({RequestFate.TRUNCATED, RequestFate.RESET, RequestFate.NO_ANSWER})
 """Accepted, then cut. A refused connection was never accepted, and a time-out may be the client's impatience."""
 
-ACCOUNTABLE = frozenset({kind for kind in TrafficKind if kind.in_flight} | {TrafficKind.NEW_CONNECTIONS})
+ACCOUNTABLE = frozenset(
+    {kind for kind in TrafficKind if kind.in_flight} | {TrafficKind.NEW_CONNECTIONS, TrafficKind.SSE}
+)
 """Kinds of traffic whose requests a server owes an answer to, once it has accepted them."""
 
 
@@ -23,6 +25,7 @@ NOUNS = {
     TrafficKind.WEBSOCKET: "WebSocket messages",
     TrafficKind.HTTP2: "HTTP/2 requests",
     TrafficKind.GRPC: "gRPC calls",
+    TrafficKind.SSE: "event streams",
 }
 
 GRPC_FAILURES = frozenset({1, 2, 4, 13, 14})
@@ -32,7 +35,8 @@ GRPC_FAILURES = frozenset({1, 2, 4, 13, 14})
 def lost_requests(traffic: TrafficRecord | None) -> tuple[Request, ...]:
     """Requests that were accepted, sent whole, and then cut.
 
-    Not counted: held connections and endless streams, which somebody has to close; the second request on a kept-alive
+    Not counted: held connections and endless streams, which somebody has to close; event streams have an end of their
+    own, and are counted; the second request on a kept-alive
     connection, which HTTP lets the server close at any time (RFC 9112, 9.3.1); connections that the engine's proxy
     accepted after the stop call, which it also does on behalf of a container that is gone. Streams that GOAWAY excludes
     were not accepted (RFC 9113, 6.8).
@@ -58,7 +62,8 @@ def losses(traffic: TrafficRecord | None) -> str | None:
     kinds = {request.kind for request in lost}
     of = sum(request.kind in kinds and not request.only_held for request in traffic.requests)
     # Of these protocols the client heard more than that the connection is gone: what the server said, or did not.
-    heard = sorted({request.detail for request in lost}) if all(kind.says_goodbye for kind in kinds) else []
+    says_more = all(kind.says_goodbye or kind is TrafficKind.SSE for kind in kinds)
+    heard = sorted({request.detail for request in lost}) if says_more else []
     noun = NOUNS.get(lost[0].kind, "requests") if len(kinds) == 1 else "requests"
     return f"{len(lost)} of {of} {noun} were lost ({', '.join([*fates, *(heard if len(heard) == 1 else ())])})"
 
@@ -102,7 +107,7 @@ def remarks(traffic: TrafficRecord | None) -> list[tuple[str, str]]:
     waiting = [
         item
         for item in requests
-        if item.kind in ACCOUNTABLE and not item.only_held and item.fate is RequestFate.TIMED_OUT
+        if item.kind in ACCOUNTABLE and not item.kind.held and not item.only_held and item.fate is RequestFate.TIMED_OUT
     ]
     if waiting:
         found.append(("unanswered-request", f"{len(waiting)} requests had no answer when the client gave up"))
@@ -121,10 +126,10 @@ def _goodbyes(requests: tuple[Request, ...]) -> list[tuple[str, str]]:
         if cut:
             were = "was" if cut == 1 else "were"
             found.append(("no-goodbye", f"{count_of(cut, what)} {were} closed without {word}"))
-    within = sum(item.kind is TrafficKind.SSE and item.fate in CUT for item in requests)
+    within = sum(item.kind is TrafficKind.SSE and item.fate in CUT and not item.unended for item in requests)
     if within:
         found.append(("event-cut", f"{count_of(within, 'event stream')} ended in the middle of an event"))
-    unended = sum(item.unended and item.fate is RequestFate.COMPLETED for item in requests)
+    unended = sum(item.unended for item in requests)
     if unended:
         found.append(("stream-unended", f"{count_of(unended, 'event stream')} ended without the last chunk"))
     return found
