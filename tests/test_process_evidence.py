@@ -275,12 +275,12 @@ def _only_child(pid: int) -> int:
 SLOW = "$|=1; $SIG{TERM}=sub{sleep 1; exit 0}; print qq(ready\\n); sleep 1 while 1"
 DEAF = "$SIG{TERM}=q(IGNORE); print qq(ready\\n); sleep 1 while 1"
 PREFORK = (
-    "my @k; for(1..4){my $p=fork; if(!$p){$SIG{TERM}=sub{sleep 1; exit 0}; sleep 1 while 1} push @k,$p} "
+    "$SIG{TERM}=sub{sleep 1; exit 0}; my @k; for(1..4){my $p=fork; if(!$p){sleep 1 while 1} push @k,$p} "
     "$SIG{TERM}=sub{kill TERM=>@k; 1 while wait>0; exit 0}; $|=1; print qq(ready\\n); sleep 1 while 1"
 )
 SUPERVISOR = (
-    f"$|=1; my $p=fork; if(!$p){{{DEAF}}} $SIG{{TERM}}=sub{{kill TERM=>$p; sleep 1; kill KILL=>$p; waitpid($p,0); "
-    "select(undef,undef,undef,0.05); exit 0}; sleep 1 while 1"
+    "$|=1; my $p; $SIG{TERM}=sub{kill TERM=>$p; sleep 1; kill KILL=>$p; waitpid($p,0); "
+    f"select(undef,undef,undef,0.05); exit 0}}; $p=fork; if(!$p){{{DEAF}}} sleep 1 while 1"
 )
 FORKS_AT_THE_STOP = (
     "$|=1; $SIG{TERM}=sub{if(!fork){exec qw(perl -e), q(1 while 1)} select(undef,undef,undef,0.2); exit 0}; "
@@ -288,10 +288,15 @@ FORKS_AT_THE_STOP = (
 )
 SIGNALS_THE_GROUP = "my $p=fork; if(!$p){setpgrp; exec @ARGV} $SIG{TERM}=sub{kill TERM=>-$p}; waitpid($p,0)"
 HAS_A_JOB = (
-    "$|=1; $SIG{TERM}=sub{$stop=1}; my $j=fork; if(!$j){exec qw(sh -c), q(sleep 2; echo finished)} "
+    "$|=1; $SIG{TERM}=sub{$stop=1}; my $j=fork; if(!$j){exec qw(sh -c), qq(sleep $ARGV[0]; echo finished)} "
     "print qq(ready\n); select(undef,undef,undef,0.1) until $stop; waitpid($j,0); "
     "print qq(job ended by signal ), $?&127, qq(\n); exit 0"
 )
+WAITS_IN_A_SLEEP = (
+    "trap 'exit 0' TERM; while :; do sleep 30 & until read -r c </proc/$!/comm && [ $c = sleep ]; do :; done; "
+    "echo ready; wait; done"
+)
+"""Ready once there is a sleep that the stop can end; one of a second would be over now and then just then."""
 BY_ANOTHER = ", by another process of the container N ms before PID N exited"
 
 
@@ -312,7 +317,7 @@ CASES: dict[str, tuple[Subject, Outcome, tuple[str, ...] | None]] = {
         ("perl (PID N)",),
     ),
     "a script that waits in a sleep": (
-        subject("sh", "-c", "trap 'exit 0' TERM; echo ready; while :; do sleep 1 & wait; done"),
+        subject("sh", "-c", WAITS_IN_A_SLEEP),
         Outcome.GRACEFUL,
         ("sleep (PID N)",),
     ),
@@ -328,11 +333,11 @@ CASES: dict[str, tuple[Subject, Outcome, tuple[str, ...] | None]] = {
         ("perl (PID N)" + BY_ANOTHER,),
     ),
     "a job ended by the group's signal": (
-        subject("perl", "-e", SIGNALS_THE_GROUP, "perl", "-e", HAS_A_JOB),
+        subject("perl", "-e", SIGNALS_THE_GROUP, "perl", "-e", HAS_A_JOB, "60"),
         Outcome.LOSSY,
         (),
     ),
-    "a job that is waited for": (subject("perl", "-e", HAS_A_JOB), Outcome.GRACEFUL, ()),
+    "a job that is waited for": (subject("perl", "-e", HAS_A_JOB, "2"), Outcome.GRACEFUL, ()),
     "killed at the stop timeout": (subject("sh", "-c", "echo ready; sleep 100; true"), Outcome.KILLED, None),
     "forked during the stop": (subject("perl", "-e", FORKS_AT_THE_STOP), Outcome.LOSSY, ("perl (PID N)",)),
 }
@@ -425,8 +430,9 @@ def test_many_stops_on_a_busy_machine_never_come_out_wrong(buffer_bytes: int, mo
 def test_a_health_check_in_flight_is_not_lost_work(tmp_path: Path) -> None:
     """The engine started it, and it ends with the container by design."""
     (tmp_path / "Dockerfile").write_text(
-        f"FROM {BASE_IMAGE}\nHEALTHCHECK --interval=1s --timeout=60s CMD sleep 50\n"
-        """CMD ["sh", "-c", "trap 'exit 0' TERM; sleep 3; echo ready; while :; do sleep 0.1; done"]\n"""
+        f"FROM {BASE_IMAGE}\nHEALTHCHECK --interval=1s --timeout=60s CMD touch /begun; sleep 50\n"
+        """CMD ["sh", "-c", "trap 'exit 0' TERM; until [ -e /begun ]; do sleep 0.1; done; echo ready; """
+        """while :; do sleep 0.1; done"]\n"""
     )
     (result,) = run({"health": Subject(build_directory=str(tmp_path))})["health"]
     assert any("sleep 50" in process.command for process in result.observation.looks.before or ())

@@ -40,7 +40,7 @@ def test_every_run_begins_with_a_stop_of_a_program_that_leaves_at_once(engine: s
     assert 0 < measured.start_ns < 10 * NS_PER_S
     assert None not in (measured.signal_ns, measured.exit_ns, measured.return_ns)
     assert measured.exit_ns is not None
-    assert measured.exit_ns < NS_PER_S
+    assert measured.exit_ns < 5 * NS_PER_S
     assert not [note for note in heard.notes if "own time" in note]
     assert done.report.trials_planned == len(done.report.results) == 1
     assert store.read(done.directory)[0].run.reference == measured

@@ -16,7 +16,7 @@ import pytest
 from stop_harness.linux import signal_trace
 from stop_harness.linux.signal_trace import SignalTrace
 from stop_harness.model import NS_PER_MS, NS_PER_S
-from tests.open_files import open_files
+from tests.open_files import open_files, opened_since
 
 pytestmark = pytest.mark.skipif(signal_trace.unavailable() is not None, reason=str(signal_trace.unavailable()))
 
@@ -141,4 +141,4 @@ def test_nothing_stays_open(trace: SignalTrace) -> None:
         subject.wait(30)
         watch.ends(signal.SIGTERM)
     assert trace.watch(subject.pid).ends(signal.SIGTERM) is None
-    assert not open_files() - before
+    assert not opened_since(before)

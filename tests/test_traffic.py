@@ -17,6 +17,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -254,7 +255,7 @@ def test_a_request_that_was_not_taken_whole_has_no_sent_time() -> None:
 def test_an_answer_that_takes_too_long_times_out() -> None:
     """The client's own patience is no loss of the server's."""
     server = Server(silent)
-    flow = flow_of(server, client(server, timeout_ns=400 * NS_PER_MS))
+    flow = flow_of(server, client(server, timeout_ns=2 * NS_PER_S))
     begin(flow)
     flow.mark_stop()
     flow.end()
@@ -285,14 +286,18 @@ def test_the_request_in_flight_was_sent_its_lead_before_the_stop() -> None:
     requests = stopped(server, client(server, clients=3, lead_ns=300 * NS_PER_MS), client(server, lead_ns=0))
     assert len(requests) == 4
     early, late = requests[:3], requests[3]
-    assert all(-3 * NS_PER_S < (request.sent_at_ns or 0) <= -200 * NS_PER_MS for request in early)
+    assert all(-30 * NS_PER_S < (request.sent_at_ns or 0) <= -200 * NS_PER_MS for request in early)
     assert (late.sent_at_ns or 0) > max(request.sent_at_ns or 0 for request in early)
+
+
+OVER_BEFORE_THE_STOP: dict[str, Any] = {"lead_ns": NS_PER_S, "think_ns": 60 * NS_PER_S}
+"""One request, answered at once, and a busy machine has a second for that."""
 
 
 def test_requests_that_are_over_before_the_stop_are_not_reported() -> None:
     """Traffic without anything in flight is an empty record, which is not the same as no traffic."""
     server = Server(answering)
-    assert stopped(server, client(server, think_ns=NS_PER_S)) == ()
+    assert stopped(server, client(server, **OVER_BEFORE_THE_STOP)) == ()
     assert server.connections >= 1
     assert flow_of(server).requests is None
 
@@ -417,7 +422,7 @@ def test_a_kept_connection_whose_time_is_up_before_the_stop_is_made_anew() -> No
 def test_traffic_of_which_nothing_was_open_at_the_stop_is_named() -> None:
     """Requests that are over in time show nothing; other traffic beside them does not hide that."""
     server = Server(answering)
-    flow = flow_of(server, client(server, think_ns=NS_PER_S), client(server, TrafficKind.IDLE))
+    flow = flow_of(server, client(server, **OVER_BEFORE_THE_STOP), client(server, TrafficKind.IDLE))
     begin(flow)
     flow.mark_stop()
     server.stop()
@@ -436,7 +441,7 @@ def test_an_answer_that_only_the_close_ends_is_marked() -> None:
         connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + b"row" * server.connections)
 
     server = Server(serve)
-    (request,) = stopped(server, client(server, think_ns=0, lead_ns=NS_PER_S // 2))
+    (request,) = stopped(server, client(server, think_ns=0, lead_ns=NS_PER_S))
     assert (request.fate, request.ends_by_close) == (RequestFate.COMPLETED, True)
     assert (request.body_bytes, request.body_bytes_before) == (6, 3)
 
@@ -447,9 +452,9 @@ def test_new_connections_until_they_are_refused() -> None:
     flow = flow_of(server, client(server, TrafficKind.NEW_CONNECTIONS, every_ns=20 * NS_PER_MS))
     begin(flow)
     flow.mark_stop()
-    time.sleep(0.2)
+    time.sleep(0.5)  # 25 connections, of which a busy machine may make one
     server.stop()
-    time.sleep(0.1)
+    time.sleep(1)  # and be refused one
     flow.end()
     assert flow.requests is not None
     *others, last = [request.fate for request in flow.requests]

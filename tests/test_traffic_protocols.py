@@ -460,7 +460,8 @@ def serve(connection):
             if isinstance(event, events.Request):
                 connection.sendall(state.send(events.AcceptConnection()))
             if isinstance(event, events.Message):
-                time.sleep(1)
+                stopping.wait(60)
+                time.sleep(0.5)
                 connection.sendall(state.send(events.TextMessage("done")))
                 answered.set()
                 if stopping.is_set() and sys.argv[1] == "closes":
@@ -475,9 +476,8 @@ def accept():
 
 threading.Thread(target=accept, daemon=True).start()
 stopping.wait()
-answered.clear()
 if sys.argv[1] != "cuts":
-    answered.wait(5)
+    answered.wait(60)
     time.sleep(0.2)
 """
 """In the manner of servers whose shutdown knows nothing of connections that were handed over."""
@@ -516,7 +516,7 @@ def serve(connection):
         for event in state.receive_data(data):
             if isinstance(event, h2.events.StreamEnded):
                 open_streams.append(event.stream_id)
-                stopping.wait(5)
+                stopping.wait(60)
                 if sys.argv[1] == "finishes":
                     frame = struct.pack(">I", 8)[1:] + bytes([7, 0]) + struct.pack(">III", 0, event.stream_id, 0)
                     connection.sendall(frame)

@@ -112,7 +112,7 @@ def test_what_the_engine_has_on_record_of_others_is_a_rule_of_its_own(
     engine: docker.DockerClient, deed: Deed, said: str
 ) -> None:
     """It may be what made the container come too late, so that its SIGKILL at the stop timeout proves nothing."""
-    result = trial(engine, "victim", "killed", "stopping", deed, timeout_s=4)
+    result = trial(engine, "victim", "killed", "stopping", deed, timeout_s=7)
     found = result.verdict
     assert (found.outcome, found.findings[0].rule) == (Outcome.INCONCLUSIVE, "killed-by-somebody"), found.reason
     assert said in found.reason
