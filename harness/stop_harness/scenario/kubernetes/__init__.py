@@ -1,0 +1,1 @@
+"""Kubernetes manifests → the pod that is stopped. Pure."""
