@@ -42,6 +42,11 @@ def locked(rows: Table, lock: int = 0x7F00) -> Table:
     return tuple(replace(row, locked_threads=row.threads, lock=lock, cpu_ns=NS_PER_S // 10) for row in rows)
 
 
+def serving(rows: Table, clients: int = 1) -> Table:
+    """The same table, its last process with so many clients, the others with none."""
+    return (*(replace(row, clients=0) for row in rows[:-1]), replace(rows[-1], clients=clients))
+
+
 def waiting(rows: Table, *, locked: int = 0, polling: int = 0) -> Table:
     """The same table, so many threads of each process waiting without a time limit, none of them having moved."""
     return tuple(
@@ -67,6 +72,7 @@ BLOCKS_PENDING = table("10301 10271 1 4000 1001000 2 4000 S hrtimer_nanosleep py
 NODE = table("10691 10669 7 0 1001000 100004602 0 S do_epoll_wait node -e setInterval(()=>{},1000)")
 NODE_RESET = table("10691 10669 7 0 1001000 100000602 0 S do_epoll_wait node -e setInterval(()=>{},1000)")
 HANDLER = table("8760 6449 1 0 1001000 4002 0 S hrtimer_nanosleep python3 -u app.py")
+HANDLER_POLLS = table("8760 6449 1 0 1001000 4002 0 S do_poll python3 -u app.py")
 HANDLER_RESET = table("8760 6449 1 0 1001000 2 0 S hrtimer_nanosleep python3 -u app.py")
 HANDLER_LOCKED = table("8760 6449 1 0 1001000 4002 0 S futex_do_wait python3 -u app.py")
 HANDLER_BUSY = table("8760 6449 1 0 1001000 4002 0 R - python3 -u app.py")
@@ -107,6 +113,10 @@ NPM = table("""
     421 420 7 0 1001000 100004602 0 S do_epoll_wait node server.js""")
 RUBY = table("25011 24926 1 0 0 42017e4f 0 S poll_schedule_timeout.constprop. ruby /app/app.rb")
 GO = table("20905 20881 7 0 0 fffffffd7fc1feff 0 S futex_do_wait /app")
+SESSIONS = table("""
+    60 50 1 0 1001000 14a07 0 S poll_schedule_timeout.constprop. /usr/lib/postgresql/15/bin/postgres -D /data
+    61 60 1 0 0 20000a07 0 S do_epoll_wait postgres: checkpointer
+    62 60 1 0 0 20006287 0 S do_epoll_wait postgres: app shop 10.0.0.7(33968) idle""")
 TRAP_FOR_ANOTHER_USER = table("""
     23 20 1 0 4 14002 0 S do_wait bash -c server & p=$!; trap 'kill $p; wait $p' TERM; wait $p
     24 23 1 0 6 4000 0 S do_poll server""")
@@ -136,6 +146,7 @@ processes = st.builds(
     locked_threads=st.none() | st.integers(0, 3),
     lock=st.none() | st.integers(0, 2),
     polling_threads=st.none() | st.integers(0, 3),
+    clients=st.none() | st.integers(0, 2),
 )
 tables = st.none() | st.lists(processes, max_size=5).map(tuple) | st.sampled_from(RECORDED)
 """Any table, also such as no kernel would print: cycles, pids twice, nobody at the root."""

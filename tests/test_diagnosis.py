@@ -37,7 +37,7 @@ from stop_harness.model import (
 from stop_harness.verdict import causes, judge, known_causes
 from tests import process_tables as recorded
 from tests.parts import changed
-from tests.process_tables import Table, locked, tables, turned, used, waiting
+from tests.process_tables import Table, locked, serving, tables, turned, used, waiting
 from tests.strategies import DOCKER
 
 TIMEOUT_NS = 10 * NS_PER_S
@@ -108,6 +108,9 @@ process.on("SIGTERM", () => { throw new Error("flush failed: EACCES"); });
 Error: flush failed: EACCES
     at process.emit (node:events:517:28)
 """
+SMART = "LOG:  received smart shutdown request\n"
+REFUSES = "FATAL:  the database system is shutting down\n"
+TINI_EPERM = "[FATAL tini (1)] Unexpected error when forwarding signal: 'Operation not permitted'\n"
 EPERM = "bash: line 1: kill: (7) - Operation not permitted\n"
 
 CASES: list[tuple[str, Observation, str]] = [
@@ -162,7 +165,15 @@ CASES: list[tuple[str, Observation, str]] = [
     ("grace-too-short", killed(R.GO, waiting((*R.GO, *R.SLEEP), locked=6), WAITS), "may be slow or never come"),
     ("unknown", killed(R.RUBY, waiting(R.RUBY), "stopping\n"), "does not tell"),
     ("grace-too-short", killed(used(R.NODE_SPINS, 0.2), used(R.NODE_SPINS, 1.2)), "its handler may never run"),
-    ("wrapper-swallows-signal", killed(R.TRAP_FOR_ANOTHER_USER, R.TRAP_FOR_ANOTHER_USER, EPERM), "capability KILL"),
+    ("signal-not-permitted", killed(R.TRAP_FOR_ANOTHER_USER, R.TRAP_FOR_ANOTHER_USER, EPERM), "capability KILL"),
+    ("signal-not-permitted", left(1, R.INIT_SLEEP, log_after_signal=TINI_EPERM), "exited with code 1"),
+    ("waits-for-clients", killed(R.SESSIONS, serving(R.SESSIONS), SMART + REFUSES), "idle` (PID on the host 62) still"),
+    ("waits-for-clients", killed(R.SESSIONS, serving(R.SESSIONS)), "still served a client"),
+    ("unknown", killed(R.SESSIONS, serving(R.SESSIONS, 0), SMART), "does not tell"),
+    ("waits-for-clients", killed(R.RUBY, serving(R.RUBY, 2), "stopping\n"), "held the connection of 2 clients"),
+    ("unknown", killed(R.RUBY, serving(R.RUBY, 2)), "does not tell"),
+    ("grace-too-short", killed(R.HANDLER_POLLS, R.HANDLER), "sleeps where it did not before"),
+    ("grace-too-short", killed(R.HANDLER, R.HANDLER, stop_timeout_ns=NS_PER_S), "too soon to tell"),
     ("grace-too-short", killed(R.SUPERVISOR, R.SUPERVISOR, "waiting for app to die\n"), "waiting for app"),
     ("grace-too-short", killed(R.HANDLER, None, stop_timeout_ns=0), "no time"),
     ("grace-too-short", killed(R.HANDLER, R.HANDLER, traffic=requests(SLOW)), "without its answer"),

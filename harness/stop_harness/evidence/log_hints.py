@@ -42,7 +42,8 @@ _EXITS = re.compile(r"\bexit(?:ing|\(\d*\))?\b|\bbye\b|\bquit\b", re.IGNORECASE)
 
 
 _MAY_NOT_SIGNAL = re.compile(
-    r"\bkill\w*\b.{0,80}\b(?:not permitted|permission denied|EPERM)\b|\bPermissionError: \[Errno 1\]", re.IGNORECASE
+    r"\b(?:kill|signal)\w*\b.{0,80}\b(?:not permitted|permission denied|EPERM)\b|\bPermissionError: \[Errno 1\]",
+    re.IGNORECASE,
 )
 _POINTER = re.compile(r"^\s*[\^~]+\s*$")
 """What a runtime puts below a line of source text that it quotes."""

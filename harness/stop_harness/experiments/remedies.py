@@ -34,6 +34,7 @@ KINDS: dict[str, tuple[RemedyKind, ...]] = {
     "shell-not-forwarding": (EXEC, INIT, SIGNAL),
     "handler-delayed": (EXEC, TIMEOUT),
     "wrapper-swallows-signal": (EXEC, INIT, SIGNAL),
+    "signal-not-permitted": (EXEC,),
     "pid1-handler-noop": (EXEC, INIT, SIGNAL),
     "reraise-lost": (EXEC, INIT, SIGNAL),
     "waits-for-clients": (SIGNAL, TIMEOUT),
@@ -57,8 +58,8 @@ KINDS: dict[str, tuple[RemedyKind, ...]] = {
 gives a chance."""
 
 WRAPPED = frozenset(
-    "wrapper-swallows-signal inner-kill pid1-no-handler pid1-handler-noop reraise-lost signal-ignored wrong-stopsignal "
-    "handler-swallowed crash-on-stop child-killed-by-teardown fast-drop unknown".split()
+    "signal-not-permitted wrapper-swallows-signal inner-kill pid1-no-handler pid1-handler-noop reraise-lost "
+    "signal-ignored wrong-stopsignal handler-swallowed crash-on-stop child-killed-by-teardown fast-drop unknown".split()
 )
 """Causes with which PID 1 may be a wrapper, also if it is no shell: a program below it may not have got the signal."""
 

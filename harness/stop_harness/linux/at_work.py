@@ -22,6 +22,12 @@ MOST_FILES = 1_000
 ESTABLISHED, LISTENING = "01", "0A"
 """The states of /proc/net/tcp: <net/tcp_states.h>."""
 
+LOWEST_CHOSEN_PORT = 32768
+"""Of those that connect(2) chooses from in a new network namespace: net.ipv4.ip_local_port_range, ip(7)."""
+
+CONNECTED = "03"
+"""Of /proc/net/unix: SS_CONNECTED, <linux/net.h>."""
+
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -68,6 +74,17 @@ def look(pids: list[int], connected: frozenset[int] = frozenset()) -> dict[int, 
     return found
 
 
+def clients(pids: list[int]) -> dict[int, int]:
+    """How many connections that others have opened each of these holds and its parent does not; those whose files may
+    not be read are left out. All share a network namespace, which the first of them shows."""
+    stats = {pid: fields for pid in pids if (fields := proc.stat_of(pid))}
+    sockets = {pid: found for pid in stats if (found := _sockets(pid)) is not None}
+    if not any(sockets.values()):
+        return dict.fromkeys(sockets, 0)
+    accepted = _accepted(pids[0])
+    return {pid: len((own & accepted) - sockets.get(int(stats[pid][1]), NOTHING)) for pid, own in sockets.items()}
+
+
 def cpu_ns(pid: int) -> int | None:
     """CPU time of a process so far, to the nanosecond; None where the kernel does not say (CONFIG_SCHED_INFO)."""
     try:
@@ -98,11 +115,34 @@ def _sockets(pid: int) -> frozenset[str] | None:
     return frozenset(found)
 
 
+def _accepted(pid: int) -> frozenset[str]:
+    """Inode numbers of the connections in a process's network namespace that others have opened.
+
+    A server that stops may listen no more: then the port tells, which is below those that connect(2) chooses from. A
+    Unix socket that was accepted has the path of the one that listens.
+    """
+    served, others = _tcp(pid)
+    accepted = {inode for inode, _ in served} | {inode for inode, port in others if port < LOWEST_CHOSEN_PORT}
+    rows = [line.split() for line in proc.text_of(pid, "net/unix").splitlines()[1:]]
+    accepted |= {row[6] for row in rows if len(row) > 7 and row[3] == "00000000" and row[5] == CONNECTED}
+    return frozenset(accepted)
+
+
 def _connections(pid: int) -> tuple[frozenset[str], frozenset[str]]:
     """Inode numbers of the established TCP connections in a process's network namespace: those accepted at a port where
     somebody listens there, and all others."""
+    served, others = _tcp(pid)
+    return frozenset(inode for inode, _ in served), frozenset(inode for inode, _ in others)
+
+
+def _tcp(pid: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """(inode number, own port) of the same connections."""
     rows = [line.split() for name in ("net/tcp", "net/tcp6") for line in proc.text_of(pid, name).splitlines()[1:]]
     listening = {row[1].rpartition(":")[2] for row in rows if row[3] == LISTENING}
-    established = [row for row in rows if row[3] == ESTABLISHED]
-    served = frozenset(row[9] for row in established if row[1].rpartition(":")[2] in listening)
-    return served, frozenset(row[9] for row in established) - served
+    served: list[tuple[str, int]] = []
+    others: list[tuple[str, int]] = []
+    for row in rows:
+        port = row[1].rpartition(":")[2]
+        if row[3] == ESTABLISHED:
+            (served if port in listening else others).append((row[9], int(port, 16)))
+    return served, others

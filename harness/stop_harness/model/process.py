@@ -32,6 +32,9 @@ class ProcessInfo:
     it waits for none. `polling_threads`: how many wait without a time limit for descriptors by which nobody outside the
     process could wake them. Source: /proc/PID/stat, /proc/PID/task/*/syscall, /proc/PID/fd. None and the empty string:
     not known.
+
+    `clients`: connections that others have opened to it and that its parent does not hold, as far as was looked for
+    after the stop signal: /proc/PID/fd, /proc/PID/net/tcp and unix.
     """
 
     pid: int
@@ -49,6 +52,7 @@ class ProcessInfo:
     locked_threads: int | None = None
     lock: int | None = None
     polling_threads: int | None = None
+    clients: int | None = None
 
     def disposition(self, signal: int) -> SignalDisposition:
         """What this process does with `signal`."""

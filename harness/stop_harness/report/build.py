@@ -184,6 +184,7 @@ NEVER_BEGUN = frozenset(
         "pid1-no-handler",
         "shell-not-forwarding",
         "wrapper-swallows-signal",
+        "signal-not-permitted",
         "pid1-handler-noop",
         "signal-ignored",
         "wrong-stopsignal",

@@ -196,7 +196,7 @@ SPEAKS_TO: dict[str, Callable[[Observation, Launch], tuple[ProcessInfo, ...]]] =
     **dict.fromkeys(
         (
             "shell-not-forwarding", "wrapper-swallows-signal", "reraise-lost", "handler-delayed", "handler-swallowed",
-            "handler-too-slow", "exit-blocked", "signal-ignored", "crash-on-stop",
+            "handler-too-slow", "exit-blocked", "signal-ignored", "signal-not-permitted", "crash-on-stop",
         ),
         _on_the_way,
     ),

@@ -24,7 +24,8 @@ from stop_harness.model import (
     StopFacts,
 )
 from stop_harness.verdict import traffic
-from stop_harness.verdict.handler_causes import Scene, handler_cause
+from stop_harness.verdict.handler_causes import handler_cause
+from stop_harness.verdict.killed_scene import Scene
 from stop_harness.verdict.losses import cause_of_lost_work
 from stop_harness.verdict.no_handler_causes import no_handler, shell_waits, trap
 
@@ -82,6 +83,9 @@ def _crashed(seen: Observation, facts: StopFacts) -> Cause:
     if number == signals.SIGKILL and pid1 is not None and tree.children(pid1):
         text = f"{quoted(pid1)} exited with code {code}{took}: the code of a child ended by SIGKILL"
         return Cause("inner-kill", f"{text}, which neither the engine nor the OOM killer sent")
+    if refused := log_hints.may_not_signal(seen.looks.log_after_signal):
+        text = f"wrote {log_hints.shown(refused)} and exited with code {code}{took}; it needs the capability KILL, or"
+        return Cause("signal-not-permitted", f"PID 1 {text} the same user (kill(2), EPERM)")
     line = log_hints.fault(seen.looks.log_after_signal) or log_hints.last_line(seen.looks.log_after_signal)
     words = f"; after the signal it wrote {log_hints.shown(line)}" if line else ""
     return Cause("crash-on-stop", f"PID 1 exited with code {code}{took}{words}")

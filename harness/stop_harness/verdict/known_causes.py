@@ -49,6 +49,12 @@ CAUSES = {
             "npm/cli#6684",
         ),
         KnownCause(
+            "signal-not-permitted",
+            "A process passes the signal on, but may not signal what it has started, which runs as another user.",
+            "Leave the container the capability KILL (`cap_add: [KILL]` in Compose), or start both as one user.",
+            "kill(2), EPERM; capabilities(7), CAP_KILL",
+        ),
+        KnownCause(
             "pid1-handler-noop",
             "The handler that the runtime brings along resets itself and raises the signal again, which PID 1 drops.",
             "Handle the signal in the program, or run it under an init.",

@@ -7,7 +7,7 @@ from stop_harness.evidence import process_tree, script_steps
 from stop_harness.evidence.forecast import foreground_child
 from stop_harness.evidence.process_tree import Reaction, reaction
 from stop_harness.model import Cause
-from stop_harness.verdict.handler_causes import Scene
+from stop_harness.verdict.killed_scene import Scene
 
 
 def no_handler(scene: Scene) -> Cause | None:

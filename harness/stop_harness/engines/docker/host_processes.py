@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from stop_harness.linux import listening, proc
+from stop_harness.linux import at_work, listening, proc
 from stop_harness.model import ProcessInfo
 
 _SWITCHES = "voluntary_ctxt_switches"
@@ -79,6 +79,12 @@ def _row(pid: int) -> ProcessInfo | None:
         )
     except (KeyError, ValueError):
         return None
+
+
+def with_clients(processes: tuple[ProcessInfo, ...]) -> tuple[ProcessInfo, ...]:
+    """The same processes with the clients that each has. `pid` must be the host's."""
+    found = at_work.clients([process.pid for process in processes])
+    return tuple(replace(process, clients=found.get(process.pid)) for process in processes)
 
 
 def with_progress(processes: tuple[ProcessInfo, ...]) -> tuple[ProcessInfo, ...]:

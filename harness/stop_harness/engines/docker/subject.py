@@ -15,7 +15,7 @@ import docker
 
 from stop_harness import signals
 from stop_harness.engines import start_failure
-from stop_harness.engines.docker import listed_processes, ready, signs
+from stop_harness.engines.docker import host_processes, listed_processes, ready, signs
 from stop_harness.engines.docker.calls import (
     CONNECTION_ERRORS,
     ENGINE_ERRORS,
@@ -274,6 +274,9 @@ class DockerSubject:
             table = self._started.processes()
         if table is not None and self._health_checked and self._connector is None:  # then the table has to decide
             table = listed_processes.below_pid_one(table, self._pid_one)
+        if table is not None and pid_one is not None and self._started.stop_called_ns is not None:
+            # Only now: it takes tens of milliseconds, and before the stop nobody needs it.
+            table = host_processes.with_clients(table[: at_work.MOST_LOOKED_AT]) + table[at_work.MOST_LOOKED_AT :]
         if table is not None:
             self._looks.append((time.monotonic_ns(), table))
             if pid_one is not None and 1 < len(table) <= at_work.MOST_LOOKED_AT:
