@@ -8,11 +8,14 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import jsonschema
 import pytest
@@ -22,6 +25,7 @@ from stop_harness.cli import main
 from stop_harness.engines.docker.host import SOCKETS_VARIABLE
 from stop_harness.engines.simulated import Script, SimulatedEngine
 from stop_harness.scenario import scenario_file
+from stop_harness.trial.perform import Interruption
 from tests import test_pipeline
 from tests.own_runs import APP, STAYS, command_line_files
 
@@ -644,6 +648,27 @@ def test_a_second_signal_leaves_at_once(running: tuple[subprocess.Popen[str], Pr
     assert process.returncode == 130
     assert "Traceback" not in errors
     wait_until(lambda: not project.processes(), "the container is gone", within_s=10)
+
+
+def test_a_signal_may_come_at_any_moment_of_another() -> None:
+    """Two Ctrl-C in a row: the second handler runs within the first one, and waits for nothing that it holds."""
+    interruption = Interruption()
+
+    def again(_frame: FrameType, _event: str, _argument: object) -> Any:
+        interruption.request()
+        return again
+
+    def handle() -> None:
+        sys.settrace(again)  # calls it before every line, also of what is called
+        interruption.request()
+        sys.settrace(None)
+
+    thread = threading.Thread(target=handle, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert interruption.requested
+    assert interruption.by_user
 
 
 @pytest.mark.namespaces

@@ -73,7 +73,7 @@ def _cases() -> tuple[Case, ...]:
         return Scenario(
             name="command",
             subject=Subject(build_directory=base.subject.build_directory, entrypoint=(), command=words),
-            readiness=Readiness(log=log, timeout_ns=2 * NS_PER_S),
+            readiness=Readiness(log=log, timeout_ns=60 * NS_PER_S),
             stop=StopPlan((5 * NS_PER_S,)),
         )
 
@@ -86,7 +86,7 @@ def _cases() -> tuple[Case, ...]:
     never = Script(leaves_after_ns=None)
     missing = Problem(ProblemKind.COMMAND_NOT_FOUND, "not found")
     return (
-        Case("leaves at once", sample("handles-sigterm", 5), graceful, 0, False, Script(), (0, 2)),
+        Case("leaves at once", sample("handles-sigterm", 5), graceful, 0, False, Script(), (0, 5)),
         Case(
             "drains within its timeout",
             sample("drains-5s", 10, DRAIN_SECONDS="1"),
@@ -94,7 +94,7 @@ def _cases() -> tuple[Case, ...]:
             0,
             False,
             Script(leaves_after_ns=NS_PER_S),
-            (0.9, 4),
+            (0.9, 8),
         ),
         Case(
             "drains longer than its timeout",
@@ -103,11 +103,11 @@ def _cases() -> tuple[Case, ...]:
             137,
             True,
             Script(leaves_after_ns=30 * NS_PER_S),
-            (0.95, 3),
+            (0.95, 6),
         ),
-        Case("PID 1 without a handler", sample("pid1-without-handler", 1), killed, 137, True, never, (0.95, 3)),
-        Case("no time at all", sample("pid1-without-handler", 0), killed, 137, True, never, (0, 2)),
-        Case("SIG_IGN", sample("ignores-sigterm", 1), killed, 137, True, never, (0.95, 3)),
+        Case("PID 1 without a handler", sample("pid1-without-handler", 1), killed, 137, True, never, (0.95, 6)),
+        Case("no time at all", sample("pid1-without-handler", 0), killed, 137, True, never, (0, 5)),
+        Case("SIG_IGN", sample("ignores-sigterm", 1), killed, 137, True, never, (0.95, 6)),
         Case("shell form", sample("shell-form", 1), killed, 137, True, never),
         Case("entrypoint without exec", sample("entrypoint-without-exec", 1), killed, 137, True, never),
         Case("entrypoint with exec", sample("entrypoint-with-exec", 5), graceful, 0, False, Script()),

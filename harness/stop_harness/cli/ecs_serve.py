@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import signal
 import sys
-import threading
 import uuid
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -114,15 +115,9 @@ def serve(
     _check_token(token)
     settings = EndpointSettings(region, agent_stop_timeout=stop_timeout, arn_selects_cluster=arn_selects_cluster)
     events = None if events_file is None else _EventsFile(events_file)
-    interrupted = threading.Event()
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        if interrupted.is_set() and number != signal.SIGHUP:  # a terminal that closes sends two of those
-            os._exit(exit_codes.INTERRUPTED)
-        interrupted.set()
-
+    ending = _Ending()
     for number in session.ending_signals():
-        signal.signal(number, on_signal)
+        signal.signal(number, ending.on_signal)
     limit = DEFAULT_PIDS_LIMIT if pids_limit is None else pids_limit
     containers = DockerContainers(f"ecs-{uuid.uuid4().hex[:12]}", docker_host.find(), limit, _warn)
     endpoint = Endpoint(containers, EndpointClock(), settings)
@@ -133,7 +128,31 @@ def serve(
     except (OSError, OverflowError) as error:
         endpoint.close()
         raise UsageError(f"cannot serve on {host} port {port}: {getattr(error, 'strerror', error)}") from None
-    _wait(serving, region, interrupted, with_token=token is not None)
+    _wait(serving, region, ending, with_token=token is not None)
+
+
+class _Ending:
+    """Whether a signal asked for the end.
+
+    No threading.Event: its lock is not reentrant, and a signal may come while another one sets it or the main thread
+    begins to wait. SimpleQueue.put is made for that.
+    """
+
+    def __init__(self) -> None:
+        self._asked, self._wakes = False, queue.SimpleQueue[int]()
+
+    def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """The second one ends the process, but for SIGHUP: a terminal that closes sends two of those."""
+        if self._asked and number != signal.SIGHUP:
+            os._exit(exit_codes.INTERRUPTED)
+        self._asked = True
+        self._wakes.put(number)
+
+    def wait(self) -> None:
+        """Until there was a signal. In slices: a wait without end would keep it from its handler."""
+        while not self._asked:
+            with contextlib.suppress(queue.Empty):
+                self._wakes.get(timeout=1)
 
 
 class _EventsFile:
@@ -173,15 +192,14 @@ def _check_token(token: str | None) -> None:
         raise UsageError("--token: needed are printable ASCII characters without spaces around them")
 
 
-def _wait(serving: EcsServer, region: str, interrupted: threading.Event, *, with_token: bool) -> None:
+def _wait(serving: EcsServer, region: str, ending: _Ending, *, with_token: bool) -> None:
     from stop_harness import wording
 
     click.echo(f"ECS endpoint: {serving.url}")
     click.echo((USE_SESSION if with_token else "") + USE.format(url=serving.url, region=region))
     click.echo("Ctrl-C ends it and removes its containers.")
     try:
-        while not interrupted.wait(1):  # in slices: a wait without end would keep the signal from its handler
-            pass
+        ending.wait()
     finally:
         left = serving.close()
     if left:

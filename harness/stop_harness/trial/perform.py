@@ -56,29 +56,29 @@ class Interruption:
     """Ends trials in flight from outside: no new step begins, and blocked engine calls return."""
 
     def __init__(self) -> None:
-        self._requested = threading.Event()
-        self._by_user = threading.Event()
+        # No threading.Event: its lock is not reentrant, and a second signal may come while the first one sets it.
+        self._requested = self._by_user = False
         self._lock = threading.Lock()
         self._running: Counter[Abortable] = Counter()
 
     @property
     def requested(self) -> bool:
         """Whether the trials were asked to end."""
-        return self._requested.is_set()
+        return self._requested
 
     @property
     def by_user(self) -> bool:
         """Whether it was the user who asked, not `--fail-fast`."""
-        return self._by_user.is_set()
+        return self._by_user
 
     def request(self) -> None:
-        """The user asks every trial to end. Safe in a signal handler: it does no I/O and never waits."""
-        self._by_user.set()
-        self._requested.set()
+        """The user asks every trial to end. Safe in a signal handler, also in one within another: no I/O, no lock."""
+        self._by_user = True
+        self._requested = True
 
     def end_trials(self) -> None:
         """The run itself asks every trial to end."""
-        self._requested.set()
+        self._requested = True
 
     def abort_running(self) -> None:
         """Make the engine calls of running trials return. Slow; not for a signal handler."""
