@@ -50,7 +50,7 @@ def forecast(table: Table | None, stop_signal: int | None) -> Forecast:
 
 
 def _of_pid1(tree: Tree, pid1: ProcessInfo, signal: int) -> Forecast:
-    name, called = signals.name(signal), f"PID 1 is {quoted(pid1)}"
+    name, called = signals.name(signal), f"{process_tree.called(pid1)} is {quoted(pid1)}"
     match reaction(pid1, signal):
         case Reaction.IGNORED:
             return Forecast(Expected.KILLED, f"{called}, which ignores {name}")
@@ -64,6 +64,11 @@ def _of_pid1(tree: Tree, pid1: ProcessInfo, signal: int) -> Forecast:
             return _of_handler(tree, pid1, signal)
     if process_tree.is_init(pid1, signal):
         return _of_init_child(tree, pid1, signal)
+    if process_tree.ends_by_default(pid1, signal) and sure_of_default(pid1):
+        rest = tree.descendants(pid1)
+        loses = f"; {quoted(rest[0])} below it would be killed unasked" if rest else ""
+        text = f"{called}, which is not PID 1 of its PID namespace and has no handler for {name}: it is ended by it"
+        return Forecast(Expected.STOPS, text + loses)
     if process_tree.is_shell(pid1):
         below = _handler_below(tree, pid1, signal)
         return Forecast(Expected.KILLED, f"{called}, a shell without a trap for {name}; it does not pass it on{below}")
@@ -76,7 +81,8 @@ def _of_pid1(tree: Tree, pid1: ProcessInfo, signal: int) -> Forecast:
 
 def _of_handler(tree: Tree, pid1: ProcessInfo, signal: int) -> Forecast:
     """PID 1 has a handler."""
-    name, called, program = signals.name(signal), f"PID 1 is {quoted(pid1)}", process_tree.program(pid1)
+    name, program = signals.name(signal), process_tree.program(pid1)
+    called = f"{process_tree.called(pid1)} is {quoted(pid1)}"
     if process_tree.is_shell(pid1) and not process_tree.has_own_handler(pid1, signal):
         text = f"{called}, a shell; it catches {name} while it waits for a command, with a trap or without"
         return Forecast(Expected.UNKNOWN, text)
@@ -96,9 +102,9 @@ def _of_init_child(tree: Tree, pid1: ProcessInfo, signal: int) -> Forecast:
     """PID 1 passes the signal on to its child, which is not PID 1: the default action ends it."""
     name, children = signals.name(signal), tree.children(pid1)
     if not children:
-        return Forecast(Expected.STOPS, f"PID 1 is the init {quoted(pid1)}, which has no child")
+        return Forecast(Expected.STOPS, f"{process_tree.called(pid1)} is the init {quoted(pid1)}, which has no child")
     child = children[0]
-    called = f"PID 1 is the init {quoted(pid1)}, which passes {name} on to {quoted(child)}"
+    called = f"{process_tree.called(pid1)} is the init {quoted(pid1)}, which passes {name} on to {quoted(child)}"
     match reaction(child, signal):
         case Reaction.IGNORED:
             return Forecast(Expected.KILLED, f"{called}, which ignores it")
@@ -151,10 +157,11 @@ def beyond_doubt(before: Table | None, second: Table | None, late: Table | None,
     if first is None or then is None or between is None or (then.pid, then.command) != (first.pid, first.command):
         return None
     met, meets, name = reaction(first, signal), reaction(then, signal), signals.name(signal)
-    called = f"PID 1, {quoted(then)},"
+    called = f"{process_tree.called(then)}, {quoted(then)},"
     if process_tree.program(then) in process_tree.INITS or meets is not reaction(between, signal):
         return None
-    if met is meets is Reaction.DEFAULT and sure_of_default(then) and sure_of_default(between):
+    spared = not process_tree.ends_by_default(then, signal)
+    if met is meets is Reaction.DEFAULT and spared and sure_of_default(then) and sure_of_default(between):
         return f"{called} is alive and has no handler for {name}; the kernel drops it for PID 1"
     stuck = 1 << (signal - 1)
     if met is meets is Reaction.BLOCKED and (then.pending or 0) & (between.pending or 0) & stuck:

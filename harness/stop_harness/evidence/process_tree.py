@@ -62,6 +62,22 @@ class Reaction(StrEnum):
     DEFAULT = "default"
 
 
+def is_spared(process: ProcessInfo) -> bool:
+    """Whether the kernel spares a container's first process the signals that it has no handler for, because it is PID 1
+    of its PID namespace (`sig_task_ignored`, kernel/signal.c). Where nobody looked, it is: that is the rule."""
+    return process.is_pid1 is not False
+
+
+def called(process: ProcessInfo | None) -> str:
+    """What a container's first process is called in sentences."""
+    return "PID 1" if process is None or is_spared(process) else "the main process"
+
+
+def ends_by_default(process: ProcessInfo, signal: int) -> bool:
+    """Whether a container's first process is ended by a signal that it does nothing about."""
+    return not is_spared(process) and signal not in IGNORED_BY_DEFAULT
+
+
 def reaction(process: ProcessInfo, signal: int) -> Reaction:
     """What `signal` meets in `process`."""
     seen = process.disposition(signal)
@@ -136,7 +152,7 @@ class Tree:
         """`python3 server.py` (PID 7), for sentences. Docker prints the pids of its machine, not the container's."""
         pid1 = self.pid1
         if pid1 is not None and process.pid == pid1.pid:
-            return f"PID 1, {quoted(process)},"
+            return f"{called(process)}, {quoted(process)},"
         inside = pid1 is not None and pid1.pid == 1
         return f"{quoted(process)} ({'PID' if inside else 'PID on the host'} {process.pid})"
 

@@ -190,6 +190,8 @@ def _ends_anyway(tried: RemedyTrial) -> str:
     number = seen.record.stop_signal
     if pid1 is None or number is None or not seen.engine.pid1_rules or process_tree.is_init(pid1, number):
         return ""
+    if process_tree.ends_by_default(pid1, number):
+        return ""
     if process_tree.reaction(pid1, number) is not Reaction.DEFAULT or not forecast.sure_of_default(pid1):
         return ""
     return f"it has no handler for {signals.name(number)}, which the kernel drops for PID 1: it exited by itself"
@@ -242,7 +244,9 @@ def _felled(seen: Observation) -> tuple[ProcessInfo, ...]:
     return tuple(
         taker
         for taker in exec_form.receivers(seen.looks.before or ())
-        if number and taker.disposition(number) is SignalDisposition.DEFAULT and taker is not tree.pid1
+        if number
+        and taker.disposition(number) is SignalDisposition.DEFAULT
+        and (taker is not tree.pid1 or process_tree.ends_by_default(taker, number))
     )
 
 

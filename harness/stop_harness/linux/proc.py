@@ -21,16 +21,22 @@ starts."""
 
 
 def is_first_process_of(pid: int, container_id: str) -> bool:
-    """Whether a process is PID 1 of that container, on this machine.
+    """Whether a process of which an engine says that it is the first of that container is that, on this machine.
 
-    Engines name the cgroup after the container, with cgroup v1 and v2, cgroupfs and systemd; where there are no cgroups
-    (rootless, v1) the command line of its parent names it: containerd's shim, or conmon.
+    It is PID 1 of a PID namespace, unless the container shares that of others. Engines name the cgroup after the
+    container, with cgroup v1 and v2, cgroupfs and systemd; where there are no cgroups (rootless, v1) the command line
+    of its parent names it: containerd's shim, or conmon.
     """
     status = status_of(pid)
-    numbers = namespace_pids(status)
-    if not container_id or len(numbers) < 2 or numbers[-1] != 1:
+    if not container_id or len(namespace_pids(status)) < 2:
         return False
     return container_id in text_of(pid, "cgroup") or container_id in text_of(_parent(status), "cmdline")
+
+
+def is_pid_one(status: dict[str, str]) -> bool | None:
+    """Whether a process is PID 1 of the PID namespace that it is in itself; None where that is not told."""
+    numbers = namespace_pids(status)
+    return numbers[-1] == 1 if numbers else None
 
 
 def shows_waits(pid: int) -> bool:
@@ -44,7 +50,13 @@ def shows_waits(pid: int) -> bool:
 
 def roots(pid_one: int, jobs: bool, container_id: str = "") -> list[int]:
     """PID 1, and with `jobs` what was started from outside in its PID namespace, except for the engine's own helper.
-    Raises OSError where that cannot be read."""
+    Raises OSError where that cannot be read.
+
+    In a PID namespace that containers share, everything that is in the container in any case: what loses its parent
+    there goes to the PID 1 of all of them, and cannot be told from what was started from outside.
+    """
+    if not is_pid_one(status_of(pid_one)):
+        return list(dict.fromkeys([pid_one, *members(container_id)]))
     if not jobs:
         return [pid_one]
     try:
@@ -69,6 +81,14 @@ def _inside(pid_one: int, container_id: str) -> dict[int, dict[str, str]]:
         raise PermissionError(errno.EACCES, "the processes of the container cannot be told from others")
     statuses = {pid: status_of(pid) for pid in found}
     return {pid: status for pid, status in statuses.items() if len(namespace_pids(status)) >= depth}
+
+
+def members(container_id: str) -> list[int]:
+    """Every process in the cgroup that is named after a container. Raises PermissionError where there is none."""
+    found = [pid for pid in all_pids() if container_id and container_id in text_of(pid, "cgroup")]
+    if not found:
+        raise PermissionError(errno.EACCES, "the processes of the container cannot be told from others")
+    return found
 
 
 def entered(pid_one: int) -> list[int]:

@@ -46,10 +46,11 @@ class ProcessConnector(Watches):
         """See `Watches.watch`."""
         if container_id and not proc.is_first_process_of(pid_one, container_id):
             return None
-        # Not the first process of a namespace of its own: its exit would take nobody with it.
+        # Not the first process of a namespace of its own: its exit would take nobody with it. Where a container shares
+        # one, the engine's helper ends what is left of it.
         status = proc.status_of(pid_one)
         numbers = proc.namespace_pids(status)
-        if len(numbers) < 2 or numbers[-1] != 1:
+        if len(numbers) < 2 or (numbers[-1] != 1 and not container_id):
             return None
         watch = self._begin(pid_one, len(numbers) - 1)
         _read(watch.first, status, watch.depth)

@@ -35,6 +35,10 @@ class ProcessInfo:
 
     `clients`: connections that others have opened to it and that its parent does not hold, as far as was looked for
     after the stop signal: /proc/PID/fd, /proc/PID/net/tcp and unix.
+
+    `is_pid1`: whether it is PID 1 of the PID namespace that it is in itself. Only such a process is spared the signals
+    that it has no handler for. The first process of a container is none where the container shares the PID namespace of
+    others. Source: NSpid in /proc/PID/status, else `HostConfig.PidMode`; None: not known.
     """
 
     pid: int
@@ -53,6 +57,7 @@ class ProcessInfo:
     lock: int | None = None
     polling_threads: int | None = None
     clients: int | None = None
+    is_pid1: bool | None = None
 
     def disposition(self, signal: int) -> SignalDisposition:
         """What this process does with `signal`."""

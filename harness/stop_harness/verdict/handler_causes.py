@@ -58,7 +58,7 @@ def _no_time(scene: Scene) -> Cause | None:
 def _fault_raised(scene: Scene) -> Cause | None:
     """Its handler for a fault is gone: it fell into it after the signal, reset it and raised the fault again."""
     late = scene.target_late
-    if late is None or scene.via:
+    if late is None or scene.via or not process_tree.is_spared(scene.target):
         return None
     for number in sorted(signals.FAULTS):
         if reaction(scene.target, number) is Reaction.CAUGHT and reaction(late, number) is Reaction.DEFAULT:
@@ -72,8 +72,9 @@ def _fault_raised(scene: Scene) -> Cause | None:
 def _handler_gone(scene: Scene) -> Cause | None:
     """Caught before, default now: the handler reset itself and raised the signal again."""
     late = scene.target_late
-    # Behind an init it is not PID 1, and a signal that it raises again does end it.
-    if late is None or reaction(scene.target, scene.signal) is not Reaction.CAUGHT or scene.via:
+    # Where it is not PID 1, as behind an init, a signal that it raises again does end it.
+    spared = not scene.via and process_tree.is_spared(scene.target)
+    if late is None or not spared or reaction(scene.target, scene.signal) is not Reaction.CAUGHT:
         return None
     if reaction(late, scene.signal) is not Reaction.DEFAULT:
         return None

@@ -42,7 +42,7 @@ from stop_harness.model import (
     StopRecord,
     Verdict,
 )
-from stop_harness.verdict import causes, losses, tasks, traffic
+from stop_harness.verdict import causes, losses, main_process, tasks, traffic
 from stop_harness.verdict.advice import with_advice
 from stop_harness.verdict.rules import RULES
 
@@ -102,6 +102,8 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
         outcome, rule, reason = _outcome(seen, facts, expectation)
         findings = ([_finding(rule, reason)] if rule else []) + _remarks(seen, facts, outcome)
         cause = with_advice(causes.cause(seen, facts, outcome), seen)
+        reason = main_process.named(reason, seen.looks)
+        facts, findings, cause = main_process.named_in(seen.looks, facts, findings, cause)
         found.append(ContainerVerdict(record.name, outcome, reason, facts, tuple(findings), cause))
     worst = max(found, key=lambda item: (item.outcome.severity, _took(item)))
     facts = replace(
@@ -155,6 +157,8 @@ def _judge(observation: Observation, scenario: Scenario, expectation: Expectatio
         text = f"took {_seconds(facts.shutdown_duration_ns)}, expected within {_seconds(expectation.within_ns)}"
         findings.append(_finding("slow-stop", text))
     cause = with_advice(causes.cause(observation, facts, outcome), observation, scenario.subject.image)
+    reason = main_process.named(reason, observation.looks)
+    facts, findings, cause = main_process.named_in(observation.looks, facts, findings, cause)
     return Verdict(observation.trial_id, outcome, status, reason, facts, tuple(findings), cause)
 
 

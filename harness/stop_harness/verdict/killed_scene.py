@@ -33,7 +33,7 @@ class Scene:
         if self.via:
             return f"{self.via}{quoted(self.target)}"
         kind = "a shell that" if process_tree.is_shell(self.target) else "which"
-        return f"PID 1 is {quoted(self.target)}, {kind}"
+        return f"{process_tree.called(self.target)} is {quoted(self.target)}, {kind}"
 
     @property
     def signal_name(self) -> str:

@@ -13,6 +13,8 @@ from stop_harness.verdict.killed_scene import Scene
 def no_handler(scene: Scene) -> Cause | None:
     """The default action: dropped for PID 1, and for a signal whose default action is none."""
     signal, target, tree = scene.signal, scene.target, scene.before
+    if not scene.via and process_tree.ends_by_default(target, signal):
+        return None  # it should have ended by default: it had got a handler by then, or never got the signal
     below = tree.descendants(target)
     handlers = [each for each in below if reaction(each, signal) is Reaction.CAUGHT]
     if process_tree.is_shell(target) and below:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import docker
@@ -93,7 +94,7 @@ class ContainerLife:
         self.id, self._host, self._api = container_id, host, api
         self._calls, self._events, self._ending = calls, events, ending
         self._watches, self._trace = watches, trace
-        self._pid_one, self._health_checked = 0, False
+        self._pid_one, self._health_checked, self._shares_pids = 0, False, False
         self._stop_signal = signals.SIGTERM
         self._watch: KillWatch | None = None
         self._lost: tuple[str, ...] | None = None
@@ -123,6 +124,7 @@ class ContainerLife:
         state = reading.state_of(self.ask("inspect", self._api.inspect_container, self.id))
         if state.running:
             self._pid_one, self._health_checked = state.pid, state.checks_health
+            self._shares_pids = state.shares_pids
             self._stop_signal = state.stop_signal or signals.SIGTERM
         return state
 
@@ -133,7 +135,9 @@ class ContainerLife:
 
     def processes(self) -> listed_processes.Table | None:
         """`GET /containers/ID/top` with signal masks; None where the engine's `ps` cannot do it or nothing runs."""
-        return self._calls.run("the process table", reading.processes, self._api, self.id, self._host)
+        first = self._pid_one if self._shares_pids else None
+        read = partial(reading.processes, self._api, self.id, self._host, shared_with_first=first)
+        return self._calls.run("the process table", read)
 
     def logs(self, limits: LogLimits) -> LogTail:
         """The end of its log. Where it cannot be read, the text says so."""

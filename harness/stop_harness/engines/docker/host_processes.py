@@ -20,6 +20,7 @@ class PidOne:
 
     pid: int
     started: str
+    container_id: str = ""
 
     @classmethod
     def of(cls, pid: int, container_id: str) -> PidOne | None:
@@ -28,7 +29,7 @@ class PidOne:
         fields = proc.stat_of(pid)
         if not fields or not proc.lists_children():
             return None
-        return cls(pid, fields[19]) if proc.is_first_process_of(pid, container_id) else None
+        return cls(pid, fields[19], container_id) if proc.is_first_process_of(pid, container_id) else None
 
     def lives(self) -> bool:
         """Whether it has not exited yet."""
@@ -49,7 +50,12 @@ class PidOne:
         """
         if not self.lives() or not proc.shows_waits(self.pid):
             return None
-        found = [_row(pid) for pid in proc.living([self.pid, *proc.entered(self.pid)])]
+        try:
+            shared = not proc.is_pid_one(proc.status_of(self.pid))
+            others = proc.members(self.container_id) if shared else proc.entered(self.pid)
+        except OSError:
+            return None
+        found = [_row(pid) for pid in proc.living([self.pid, *others])]
         return tuple(row for row in found if row is not None) if self.lives() else None
 
 
@@ -76,6 +82,7 @@ def _row(pid: int) -> ProcessInfo | None:
             locked_threads=locked_threads,
             lock=lock,
             polling_threads=proc.polls_of(pid),
+            is_pid1=proc.is_pid_one(status),
         )
     except (KeyError, ValueError):
         return None
@@ -110,4 +117,5 @@ def _with_progress(process: ProcessInfo) -> ProcessInfo:
         locked_threads=locked_threads,
         lock=lock,
         polling_threads=proc.polls_of(process.pid),
+        is_pid1=proc.is_pid_one(status),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from stop_harness.evidence import process_tree
@@ -43,6 +44,12 @@ def below_pid_one(processes: Table, pid_one: int) -> Table:
     container's pids."""
     pid1 = next((process for process in processes if process.pid in {1, pid_one}), None)
     return processes if pid1 is None else (pid1, *Tree(processes).descendants(pid1))
+
+
+def with_first(processes: Table, first: int) -> Table:
+    """The table of a container that shares its PID namespace: its first process stands first, and is not PID 1."""
+    ordered = sorted(processes, key=lambda process: process.pid != first)
+    return tuple(replace(process, is_pid1=False) if process.is_pid1 is None else process for process in ordered)
 
 
 def suspected(looks: list[tuple[int, Table]], signal: int, sent_ns: int, left_ns: int) -> tuple[str, ...]:

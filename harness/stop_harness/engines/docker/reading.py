@@ -37,6 +37,7 @@ class State:
     happened. `checks_health`: it has a health check; `healthy`: what that said last, None before it said anything.
     `stop_signal`: Config.StopSignal, None for the default. `address`: of the first network that has one. `error`:
     State.Error, why it could not be started. `image_id`: what it was made from.
+    `shares_pids`: HostConfig.PidMode names a PID namespace that is not its own.
     """
 
     running: bool
@@ -51,6 +52,7 @@ class State:
     error: str | None = None
     image_id: str = ""
     published: tuple[PublishedPort, ...] = ()
+    shares_pids: bool = False
 
     @property
     def exited(self) -> bool:
@@ -81,6 +83,7 @@ def state_of(answer: Any) -> State:
             error=str(state.get("Error") or "") or None,
             image_id=str(answer.get("Image") or ""),
             published=_published(network.get("Ports") or {}),
+            shares_pids=(answer.get("HostConfig") or {}).get("PidMode", "") not in {"", "private"},
         )
     except (*NONSENSE_ERRORS, OverflowError) as error:
         what = f"{type(error).__name__}: {error}"
@@ -147,8 +150,14 @@ def log_tail(
     return LogTail(text, truncated or text.count("\n") >= lines)
 
 
-def processes(api: Any, container_id: str, host: DockerHost) -> listed_processes.Table | None:
-    """`GET /containers/ID/top` with signal masks; None where the engine's `ps` cannot do it or nothing runs."""
+def processes(
+    api: Any, container_id: str, host: DockerHost, *, shared_with_first: int | None = None
+) -> listed_processes.Table | None:
+    """`GET /containers/ID/top` with signal masks; None where the engine's `ps` cannot do it or nothing runs.
+
+    `shared_with_first`: the container's first process, where the container shares the PID namespace of others; there it
+    is not PID 1, and need not be the oldest whose parent is outside the container.
+    """
     try:
         answer = api.top(container_id, ps_args=f"-eo {listed_processes.PS_COLUMNS}")
     except READING_ERRORS:
@@ -156,4 +165,6 @@ def processes(api: Any, container_id: str, host: DockerHost) -> listed_processes
     table = listed_processes.table(answer)
     if table is not None and host.same_kernel and not host.podman:
         table = with_progress(table)
+    if table is not None and shared_with_first is not None:
+        table = listed_processes.with_first(table, shared_with_first)
     return table
