@@ -299,8 +299,9 @@ def test_a_rollout_takes_no_protected_task(desired: int, minimum: int, flags: li
     ("document", "what", "doubtful"),
     [
         ({"networkMode": "awsvpc"}, (), None),
-        ({"networkMode": "awsvpc", "two": True}, ("networkMode (awsvpc)",), Outcome.GRACEFUL),
-        ({"pidMode": "task"}, ("pidMode (task)",), Outcome.KILLED),
+        ({"networkMode": "awsvpc", "two": True}, (), None),
+        ({"networkMode": "host"}, ("networkMode (host)",), Outcome.NOT_RUNNING),
+        ({"pidMode": "task", "ipcMode": "task"}, (), None),
         ({"pidMode": "host"}, (), None),
         ({"cpu": "256"}, (), None),
         ({"cpu": "256", "two": True}, ("cpu (256 for the whole task)",), Outcome.GRACEFUL),

@@ -421,6 +421,39 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def test_what_the_containers_of_a_task_share_is_shared(ecs: Any, docker_engine_host: DockerHost) -> None:
+    """One network and its address, and where the engine can do it one limit of CPU for all of them; a pause container
+    owns it, and is gone when the task has stopped. Memory and CPU of a container are its own."""
+    app = container("app", HANDLER, cpu=64, portMappings=[{"containerPort": 8000}])
+    definition = ecs.register_task_definition(
+        family="shared",
+        networkMode="awsvpc",
+        cpu="256",
+        memory="512",
+        containerDefinitions=[app, container("b", HANDLER)],
+    )["taskDefinition"]["taskDefinitionArn"]
+    network = {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}
+    arn = ecs.run_task(taskDefinition=definition, networkConfiguration=network)["tasks"][0]["taskArn"]
+    seen = wait(ecs, arn, "RUNNING")
+    api = docker_engine_host.connect().api
+    app_config, other = [
+        api.inspect_container(item["runtimeId"])["HostConfig"]
+        for item in sorted(seen["containers"], key=lambda it: it["name"])
+    ]
+    assert app_config["NetworkMode"] == other["NetworkMode"]
+    pause = app_config["NetworkMode"].removeprefix("container:")
+    assert api.inspect_container(pause)["HostConfig"]["NanoCpus"] == 250_000_000
+    if docker_engine_host.info.limits_groups:
+        assert app_config["CgroupParent"] == other["CgroupParent"]
+        assert app_config["CgroupParent"].endswith(pause)
+    assert (app_config["CpuShares"], app_config["Memory"], other["Memory"]) == (64, 64 << 20, 64 << 20)
+    ecs.stop_task(task=arn)
+    stopped = wait(ecs, arn, "STOPPED")
+    assert [item["exitCode"] for item in stopped["containers"]] == [7, 7]
+    until(lambda: api.containers(all=True, filters={"id": pause}), lambda found: not found, 60)
+    api.close()
+
+
 def test_limits_ports_and_namespaces_of_a_task_are_applied(ecs: Any, docker_engine_host: DockerHost) -> None:
     """CPU and memory of the task, a range of ports, the machine's PID namespace, security options, kernel parameters;
     and the capacity provider is said."""

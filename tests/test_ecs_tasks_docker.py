@@ -192,3 +192,68 @@ def test_an_image_that_cannot_be_pulled_is_named(tmp_path: Path) -> None:
     (trial,) = json.loads(done.stdout)["trials"]
     assert trial["outcome"] == "inconclusive"
     assert "CannotPullContainerError" in trial["reason"]
+
+
+def written(tmp_path: Path, *containers: dict[str, Any], **more: Any) -> Path:
+    """A task definition of Fargate's kind, as a file."""
+    path = tmp_path / "task.json"
+    whole = {"family": "shared", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], **more}
+    whole |= {"cpu": "256", "memory": "512", "containerDefinitions": list(containers)}
+    path.write_text(json.dumps(whole))
+    return path
+
+
+def trial_of(done: subprocess.CompletedProcess[str], tmp_path: Path) -> dict[str, Any]:
+    """Its one trial, of results.json."""
+    assert done.stdout, done.stderr
+    results = json.loads((tmp_path / "report" / "latest" / "results.json").read_text())
+    return {**results["trials"][0], "containers": results["tasks"][0]["containers"]}
+
+
+def test_an_app_reaches_its_sidecar_at_localhost(tmp_path: Path) -> None:
+    """As in every task of Fargate: without that the app leaves with 9, and is no graceful stop."""
+    serve = "import socket, sys; s = socket.create_server(('127.0.0.1', 9000))\nwhile True: s.accept()[0].close()"
+    sidecar = {"name": "sidecar", "image": IMAGE, "command": ["python3", "-c", serve], **INIT}
+    ask = "for i in $(seq 100); do (exec 3<>/dev/tcp/127.0.0.1/9000) 2>/dev/null && break; sleep 0.1; done"
+    app = f"trap 'exit 0' TERM; {ask}; [ $i = 100 ] && exit 9; echo ready; while :; do sleep 0.05; done"
+    task = written(
+        tmp_path,
+        {"name": "app", "image": IMAGE, "command": ["bash", "-c", app], "dependsOn": after("sidecar")},
+        {**sidecar, "essential": False},
+    )
+    done = harness(
+        "check", "--task-definition", str(task), "--ready-log", "ready", "--report-dir", str(tmp_path / "report")
+    )
+    trial = trial_of(done, tmp_path)
+    assert trial["outcome"] in {"graceful", "inconclusive"}, done.stdout  # the latter where CPU cannot be shared out
+    assert {item["name"]: item["exit_code"] for item in trial["containers"]} == {"app": 0, "sidecar": 143}
+
+
+def test_in_a_shared_pid_namespace_no_program_is_pid_1_and_nothing_says_so(tmp_path: Path) -> None:
+    """A program without a handler ends by SIGTERM with 143, far below the stop timeout; who is left behind by another
+    container is SIGKILLed and named as its own."""
+    leaves = "(setsid bash -c 'trap \"\" TERM; while :; do :; done' &); trap 'exit 0' TERM; echo ready"
+    task = written(
+        tmp_path,
+        {"name": "plain", "image": IMAGE, "command": ["sleep", "600"], "stopTimeout": 60},
+        {
+            "name": "leaver",
+            "image": IMAGE,
+            "command": ["bash", "-c", leaves + "; while :; do sleep 0.05; done"],
+            "stopTimeout": 60,
+        },
+        pidMode="task",
+    )
+    done = harness(
+        "check", "--task-definition", str(task), "--ready-log", "ready", "--report-dir", str(tmp_path / "report")
+    )
+    trial = trial_of(done, tmp_path)
+    of = {item["name"]: item for item in trial["containers"]}
+    assert of["plain"]["exit_code"] == 143
+    assert of["plain"]["outcome"] in {"graceful", "inconclusive"}
+    assert of["plain"]["shutdown_duration_s"] < 30
+    if of["leaver"]["outcome"] != "inconclusive":  # nobody may listen to the kernel
+        assert of["leaver"]["outcome"] == "lossy"
+        assert "SIGKILL ended bash" in trial["reason"]
+        assert trial["cause"]["evidence"].startswith("leaver: the main process, `bash")
+    assert "PID 1 " not in done.stdout + done.stderr

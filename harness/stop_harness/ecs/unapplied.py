@@ -60,7 +60,9 @@ def of_task(document: Json) -> tuple[NotApplied, ...]:
 
 def _found(document: Json) -> Iterator[NotApplied]:
     containers: list[Json] = document.get("containerDefinitions") or []
-    yield from _namespaces(document, len(containers))
+    if document.get("networkMode") == "host":
+        text = "its containers share a network of their own here, with their ports at 127.0.0.1"
+        yield NotApplied("networkMode (host)", text, _STARTS)
     yield from _named(document, "", _OF_TASKS)
     yield from _shared_limits(document, len(containers))
     for volume in document.get("volumes") or ():
@@ -80,26 +82,10 @@ def _named(part: Json, prefix: str, table: dict[str, tuple[str, tuple[Outcome, .
             yield NotApplied(prefix + key, changes, doubts)
 
 
-def _namespaces(document: Json, containers: int) -> Iterator[NotApplied]:
-    """What containers of a task share. One alone shares nothing but its PID namespace with the agent's pause process,
-    which is then PID 1."""
-    mode = document.get("networkMode")
-    if mode in {"awsvpc", "host"} and containers > 1:
-        text = "its containers reach each other at 127.0.0.1 there; here each has a network of its own"
-        yield NotApplied(f"networkMode ({mode})", text, _ANY)
-    elif mode == "host":
-        yield NotApplied("networkMode (host)", "it has a network of its own here, with its ports at 127.0.0.1", _STARTS)
-    if document.get("pidMode") == "task":
-        text = "no program of it is PID 1 there, and one without a handler is ended by SIGTERM; here each is PID 1"
-        yield NotApplied("pidMode (task)", text, _ANY)
-    if document.get("ipcMode") in {"task", "host"}:
-        yield NotApplied(f"ipcMode ({document['ipcMode']})", "which shared memory and queues it sees", _STARTS)
-
-
 def _shared_limits(document: Json, containers: int) -> Iterator[NotApplied]:
     if containers > 1 and document.get("cpu"):
         text = "its containers share it there; here each may use all of it"
-        yield NotApplied(f"cpu ({document['cpu']} for the whole task)", text, _SLOWER)
+        yield NotApplied(f"cpu ({document['cpu']} for the whole task)", text, _SLOWER, limit_of_group=True)
     if containers > 1 and document.get("memory"):
         text = "its containers share it there; here each may use all of it"
         yield NotApplied(f"memory ({document['memory']} for the whole task)", text, ())

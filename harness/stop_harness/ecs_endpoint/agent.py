@@ -20,6 +20,7 @@ from stop_harness.ecs_endpoint.containers import (
     Containers,
     EndpointClock,
     Exit,
+    GroupRequest,
     Inspected,
 )
 from stop_harness.ecs_endpoint.records import (
@@ -71,6 +72,12 @@ class Run:
     state: TaskState
     requests: dict[str, ContainerRequest]
     """By container name; links and volumesFrom are filled in when the container is created."""
+    shares: GroupRequest | None = None
+    """What its containers share; None: nothing."""
+    group_id: str | None = None
+    """What holds that on the engine; None before the first container is created, and once all have stopped."""
+    sharing: threading.Lock = field(default_factory=threading.Lock)
+    """Held while that is made."""
     instance_id: str | None = None
     """Of the container instance; None on Fargate."""
     details: dict[str, Any] = field(default_factory=dict)
@@ -151,6 +158,9 @@ class Agent:
                     self.answers_first.then(stop)
             if run.state.version != version:
                 self._changed_task(run)
+            if run.state.last is EcsStatus.STOPPED and run.group_id is not None:
+                group_id, run.group_id = run.group_id, None
+                self._in_thread(self.containers.remove, group_id)  # the agent stops its pause container last
             self.changed.notify_all()
             return run.state
 
@@ -221,7 +231,7 @@ class Agent:
 
     def _wired(self, run: Run, name: str) -> ContainerRequest:
         """The request with its neighbours, which exist by now: they are dependencies."""
-        request = run.requests[name]
+        request = replace(run.requests[name], group=self._group(run))
         links, sources = [], []
         for link in request.definition.get("links", ()):
             neighbour, _, alias = link.partition(":")
@@ -229,6 +239,15 @@ class Agent:
         for item in request.definition.get("volumesFrom", ()):
             sources.append((run.live[item["sourceContainer"]].runtime_id, bool(item.get("readOnly"))))
         return replace(request, links=tuple(links), volumes_from=tuple(sources))
+
+    def _group(self, run: Run) -> str | None:
+        """What the containers of a task share is made with the first of them."""
+        if run.shares is None:
+            return None
+        with run.sharing:
+            if run.group_id is None:
+                run.group_id = self.containers.open_group(run.shares)
+            return run.group_id
 
     def _watch_health(self, run: Run, name: str) -> None:
         known: bool | None = None

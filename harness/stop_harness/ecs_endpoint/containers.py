@@ -21,12 +21,32 @@ class ContainerProblem(Exception):
 
 
 @dataclass(frozen=True)
+class GroupRequest:
+    """What the containers of one task share, and what of it belongs to no single one of them.
+
+    `definitions`: their container definitions with the overrides applied. `network`, `pid`, `ipc`: the namespaces that
+    they have in common. `publish_ports`: their ports are published, on this machine's loopback address. `nano_cpus`: of
+    all of them together; None: no limit.
+    """
+
+    name: str
+    definitions: tuple[dict[str, Any], ...]
+    labels: dict[str, str]
+    network: bool = True
+    pid: bool = False
+    ipc: bool = False
+    publish_ports: bool = False
+    nano_cpus: int | None = None
+
+
+@dataclass(frozen=True)
 class ContainerRequest:
     """One container to create. `definition` is its container definition with the overrides applied.
 
     `links` are (runtime id, alias), `volumes_from` (runtime id, read only); `volumes` maps a task volume's name to
     its host path, or to what distinguishes the engine's volume behind it. `nano_cpus`, `memory_mib`: limits of the
-    whole task, which no container of it can exceed; None: none.
+    whole task, which no container of it can exceed; None: none. `group`: the id of what it shares with others, as
+    `open_group` gave it; None: nothing.
     """
 
     name: str
@@ -37,9 +57,11 @@ class ContainerRequest:
     volumes_from: tuple[tuple[str, bool], ...] = ()
     volumes: tuple[tuple[str, str], ...] = ()
     pid_mode: str | None = None
+    ipc_mode: str | None = None
     network_mode: str | None = None
     nano_cpus: int | None = None
     memory_mib: int | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,12 +86,14 @@ class Binding:
 @dataclass(frozen=True)
 class Inspected:
     """What the engine says of a container that was just started. `image_digest`: `sha256:…`, None where the image
-    comes from no registry. `stop_signal_source`: `image`, or `default` where the engine takes its own."""
+    comes from no registry. `stop_signal_source`: `image`, or `default` where the engine takes its own. `address`: its
+    IPv4 address, None where it has none."""
 
     image_digest: str | None = None
     bindings: tuple[Binding, ...] = ()
     stop_signal: int = signals.SIGTERM
     stop_signal_source: str = "default"
+    address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +124,9 @@ class Containers(Protocol):
 
     def pull(self, image: str) -> None:
         """Fetch an image."""
+
+    def open_group(self, request: GroupRequest) -> str:
+        """Make what containers are to share, and return its runtime id. `remove` ends it, after all of them."""
 
     def create(self, request: ContainerRequest) -> str:
         """Create a container and return its runtime id."""

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,24 @@ from stop_harness import signals
 from stop_harness.ecs import stop_timeouts
 from stop_harness.ecs.host_access import host_access
 from stop_harness.ecs_endpoint.containers import (
-    NS_PER_S,
     Binding,
     ContainerProblem,
     ContainerRequest,
     Exit,
+    GroupRequest,
     Inspected,
     Machine,
 )
-from stop_harness.engines.docker import reaper, witness
+from stop_harness.ecs_endpoint.docker_settings import (
+    MEBIBYTE,
+    container_settings,
+    group_settings,
+    host_settings,
+    ports,
+    volume_names,
+    volume_prefix,
+)
+from stop_harness.engines.docker import reading, reaper, shared_namespaces, witness
 from stop_harness.engines.docker.calls import (
     CALL_ERRORS,
     ENGINE_ERRORS,
@@ -34,6 +44,8 @@ from stop_harness.engines.docker.calls import (
 from stop_harness.engines.docker.clearing import clear
 from stop_harness.engines.docker.container import ContainerGone, ContainerLife, LogLimits
 from stop_harness.engines.docker.events import EventStream
+from stop_harness.engines.docker.reading import State
+from stop_harness.engines.docker.shared_namespaces import PauseContainer, Shared
 from stop_harness.engines.interface import WITNESS_CAVEAT
 from stop_harness.errors import EngineError
 from stop_harness.linux.process_connector import ProcessConnector
@@ -51,12 +63,13 @@ LOG_LINES = 1000
 LOG_LIMITS = LogLimits(lines=LOG_LINES, keep_bytes=64 * 1024, read_bytes=LOG_LINES * 16 * 1024)
 """The engine's log driver keeps a long line in pieces of 16 KiB, and counts those: this is all of `LOG_LINES`."""
 
-MEBIBYTE = 1024 * 1024
-LEAST_MEMORY_BYTES = 6 * MEBIBYTE
-"""Docker 20.10 refuses less."""
 
-LOOPBACK = "127.0.0.1"
-"""Ports are published here only: a task definition must not open this machine to the network."""
+@dataclass(frozen=True)
+class _Group:
+    """A pause container, and the arguments of the host configuration by which others share what is its."""
+
+    pause: PauseContainer
+    joined: dict[str, str]
 
 
 class DockerContainers:
@@ -84,6 +97,9 @@ class DockerContainers:
         self._digests: dict[str, str | None] = {}
         self._closing = threading.Event()
         self._lives: dict[str, ContainerLife] = {}
+        self._groups: dict[str, _Group] = {}
+        self._joined: dict[str, tuple[str, frozenset[int]]] = {}
+        """Container → the group whose network it shares, and its own ports of that."""
         self._connector: Watches | None = None
         self._info = host.info
         if host.info.proves_lost_processes:
@@ -120,11 +136,31 @@ class DockerContainers:
         except CALL_ERRORS as error:
             raise ContainerProblem("CannotPullContainerError", _text(error)) from None
 
+    def open_group(self, request: GroupRequest) -> str:
+        """A pause container of ours. Where its cgroup can hold others, its CPU limit is that of the whole group."""
+        shared = Shared(request.network, request.pid, request.ipc)
+        labels = {**request.labels, **self._labels}
+        calls = Calls(self._host.url, self._limit_s)
+        try:
+            made = shared_namespaces.create(
+                self._api, calls, labels, shared, name=request.name, **group_settings(request)
+            )
+            made.start()
+            joined = made.joined()
+            if request.nano_cpus and self._info.limits_groups:
+                joined["cgroup_parent"] = made.cgroup()
+        except EngineError as error:
+            raise ContainerProblem("CannotCreateContainerError", _text(error)) from None
+        self._groups[made.id] = _Group(made, joined)
+        return made.id
+
     def create(self, request: ContainerRequest) -> str:
         """With the labels of the run, so that nothing is left behind."""
         if self._closing.is_set():
             raise ContainerProblem("CannotCreateContainerError", "the endpoint is shutting down")
-        settings, host = container_settings(request), host_settings(request, volume_prefix(self._run_id))
+        joined = self._groups[request.group].joined if request.group else {}
+        settings = container_settings(request, joined)
+        host = host_settings(request, volume_prefix(self._run_id), joined)
         settings["labels"].update(self._labels)
         paths = {name: source for name, source in request.volumes if source.startswith("/")}
         for sentence in host_access([request.definition], paths):
@@ -139,6 +175,11 @@ class DockerContainers:
         except (*CALL_ERRORS, TypeError, ValueError) as error:
             raise ContainerProblem("CannotCreateContainerError", _text(error)) from None
         self._lives[created] = self._life(created)
+        if request.group and "network_mode" in joined:
+            self._joined[created] = (
+                request.group,
+                frozenset(item["containerPort"] for item in ports(request.definition)),
+            )
         return created
 
     def _create(self, settings: dict[str, Any]) -> str:
@@ -176,14 +217,28 @@ class DockerContainers:
             state = self._life(runtime_id).state()
         except EngineError:
             return Inspected()
+        published, address = state.published, state.address
+        if runtime_id in self._joined:
+            group, own = self._joined[runtime_id]
+            network = self._network_of(group)
+            published = tuple(port for port in network.published if port.container_port in own) if network else ()
+            address = network.address if network else None
         return Inspected(
+            address=address,
             image_digest=self._image_digest(state.image_id),
             bindings=tuple(
-                Binding(port.container_port, port.host_port, port.protocol, port.host_ip) for port in state.published
+                Binding(port.container_port, port.host_port, port.protocol, port.host_ip) for port in published
             ),
             stop_signal=state.stop_signal or signals.SIGTERM,
             stop_signal_source="image" if state.stop_signal else "default",
         )
+
+    def _network_of(self, group: str) -> State | None:
+        """Its pause container has the address and the published ports."""
+        try:
+            return reading.state_of(self._groups[group].pause.inspect())
+        except (KeyError, EngineError):
+            return None
 
     def _image_digest(self, image_id: str) -> str | None:
         """Of the registry, where the image came from one. Asked once an image."""
@@ -292,8 +347,13 @@ class DockerContainers:
 
     def remove(self, runtime_id: str) -> None:
         """With its anonymous volumes. What cannot be removed is tried again by `close`."""
+        group = self._groups.pop(runtime_id, None)
         with contextlib.suppress(EngineError):
-            self._life(runtime_id).remove()
+            if group is not None:
+                group.pause.remove()
+            else:
+                self._life(runtime_id).remove()
+        self._joined.pop(runtime_id, None)
         self._events.forget(runtime_id)
         self._lives.pop(runtime_id, None)
 
@@ -318,127 +378,6 @@ class DockerContainers:
         self._connector, said = witness.bring(self._host, self._labels)
         proved, caveats = self._connector is not None, (*self._info.caveats, WITNESS_CAVEAT + said)
         self._info = dataclasses.replace(self._info, proves_lost_processes=proved, caveats=caveats)
-
-
-def volume_prefix(run_id: str) -> str:
-    """Begins the names of the engine's volumes behind task volumes that have no host path."""
-    return f"stop-harness-{run_id}-"
-
-
-def container_settings(request: ContainerRequest) -> dict[str, Any]:
-    """A container definition as arguments of the SDK's create call."""
-    it = request.definition
-    optional = {
-        "command": it.get("command") or None,
-        "entrypoint": it.get("entryPoint") or None,
-        "user": it.get("user"),
-        "working_dir": it.get("workingDirectory"),
-        "hostname": it.get("hostname"),
-        "stdin_open": it.get("interactive"),
-        "tty": it.get("pseudoTerminal"),
-    }
-    if request.publish_ports:
-        optional["ports"] = [(item["containerPort"], item.get("protocol", "tcp")) for item in _ports(request)]
-    return {
-        "image": it["image"],
-        "name": request.name,
-        "environment": {item["name"]: item.get("value", "") for item in it.get("environment", ())},
-        "labels": {**it.get("dockerLabels", {}), **request.labels},
-        "healthcheck": _health_check(it.get("healthCheck")),
-        **{key: value for key, value in optional.items() if value is not None},
-    }
-
-
-def host_settings(request: ContainerRequest, prefix: str) -> dict[str, Any]:
-    """A container definition as arguments of the SDK's host configuration."""
-    it = request.definition
-    linux = it.get("linuxParameters", {})
-    capabilities = linux.get("capabilities", {})
-    memory_mib = it.get("memory") or request.memory_mib
-    memory = max(memory_mib * MEBIBYTE, LEAST_MEMORY_BYTES) if memory_mib else None
-    optional = {
-        "init": linux.get("initProcessEnabled"),
-        "mem_limit": memory,
-        "memswap_limit": memory,  # instances of ECS have no swap
-        "mem_reservation": it["memoryReservation"] * MEBIBYTE if it.get("memoryReservation") else None,
-        "nano_cpus": request.nano_cpus,
-        "cpu_shares": max(it["cpu"], 2) if it.get("cpu") else None,
-        "privileged": it.get("privileged"),
-        "read_only": it.get("readonlyRootFilesystem"),
-        "shm_size": linux["sharedMemorySize"] * MEBIBYTE if linux.get("sharedMemorySize") else None,
-        "cap_add": capabilities.get("add"),
-        "cap_drop": capabilities.get("drop"),
-        "tmpfs": {item["containerPath"]: _tmpfs(item) for item in linux.get("tmpfs", ())} or None,
-        "dns": it.get("dnsServers"),
-        "dns_search": it.get("dnsSearchDomains"),
-        "extra_hosts": {item["hostname"]: item["ipAddress"] for item in it.get("extraHosts", ())} or None,
-        "security_opt": it.get("dockerSecurityOptions"),
-        "sysctls": {item["namespace"]: item["value"] for item in it.get("systemControls", ()) if "value" in item}
-        or None,
-        "pid_mode": request.pid_mode,
-        "network_mode": request.network_mode,
-        "ulimits": [{"Name": u["name"], "Soft": u["softLimit"], "Hard": u["hardLimit"]} for u in it.get("ulimits", ())],
-        "links": list(request.links) or None,
-        "volumes_from": [f"{source}:{'ro' if read_only else 'rw'}" for source, read_only in request.volumes_from],
-        "binds": _binds(request, prefix),
-    }
-    if request.publish_ports:
-        optional["port_bindings"] = {
-            f"{item['containerPort']}/{item.get('protocol', 'tcp')}": (LOOPBACK, item.get("hostPort") or None)
-            for item in _ports(request)
-        }
-    return {key: value for key, value in optional.items() if value}
-
-
-def _tmpfs(item: dict[str, Any]) -> str:
-    return ",".join([f"size={item['size']}m", *item.get("mountOptions", ())])
-
-
-def _ports(request: ContainerRequest) -> list[dict[str, Any]]:
-    """Its mappings of one port each; those of a range (`containerPortRange`) get free ports of this machine."""
-    found = []
-    for item in request.definition.get("portMappings", ()):
-        if "containerPort" in item:
-            found.append(item)
-        elif "containerPortRange" in item:
-            first, _, last = item["containerPortRange"].partition("-")
-            found += [{**item, "containerPort": port} for port in range(int(first), int(last or first) + 1)]
-    return found
-
-
-def volume_names(request: ContainerRequest, prefix: str) -> tuple[str, ...]:
-    """The engine's volumes that a container mounts."""
-    return tuple(source for source, _ in _mounts(request, prefix) if not source.startswith("/"))
-
-
-def _binds(request: ContainerRequest, prefix: str) -> list[str]:
-    return [
-        f"{source}:{item['containerPath']}:{'ro' if item.get('readOnly') else 'rw'}"
-        for source, item in _mounts(request, prefix)
-    ]
-
-
-def _mounts(request: ContainerRequest, prefix: str) -> list[tuple[str, dict[str, Any]]]:
-    """(host path or name of the engine's volume, mount point) of each that names one of the task's volumes."""
-    sources = {name: source if source.startswith("/") else prefix + source for name, source in request.volumes}
-    return [
-        (sources[item["sourceVolume"]], item)
-        for item in request.definition.get("mountPoints", ())
-        if item.get("sourceVolume") in sources and "containerPath" in item
-    ]
-
-
-def _health_check(check: dict[str, Any] | None) -> dict[str, Any]:
-    """ECS ignores the image's HEALTHCHECK: without one in the definition there is none."""
-    if not check:
-        return {"test": ["NONE"]}
-    return {
-        "test": check["command"],
-        "interval": check.get("interval", 30) * NS_PER_S,
-        "timeout": check.get("timeout", 5) * NS_PER_S,
-        "retries": check.get("retries", 3),
-        "start_period": check.get("startPeriod", 0) * NS_PER_S,
-    }
 
 
 def _text(error: Exception) -> str:

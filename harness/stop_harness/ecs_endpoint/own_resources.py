@@ -99,7 +99,7 @@ def _info(endpoint: Endpoint) -> Json:
         key: getattr(engine, key)
         for key in (
             *("name", "product", "version", "host"),
-            *("observes_sigkill", "proves_lost_processes", "reports_oom", "stops_at_once", "caveats"),
+            *("observes_sigkill", "proves_lost_processes", "reports_oom", "stops_at_once", "limits_groups", "caveats"),
         )
     }
     return {"product": PRODUCT, "version": VERSION, "engine": shown}

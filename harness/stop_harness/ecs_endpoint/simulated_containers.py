@@ -19,6 +19,7 @@ from stop_harness.ecs_endpoint.containers import (
     ContainerRequest,
     EndpointClock,
     Exit,
+    GroupRequest,
     Inspected,
     Machine,
 )
@@ -91,6 +92,7 @@ class SimulatedContainers:
         self.stop_calls: list[tuple[str, int]] = []
         """(container name, `t`) in the order of the calls."""
         self.removed: list[str] = []
+        self.groups: list[GroupRequest] = []
 
     def has_image(self, image: str) -> bool:
         """Whether it was pulled, or belongs to a script that pulls nothing."""
@@ -104,6 +106,11 @@ class SimulatedContainers:
         if script.pull_problem:
             raise script.pull_problem
         self._images.add(image)
+
+    def open_group(self, request: GroupRequest) -> str:
+        """Put on record."""
+        self.groups.append(request)
+        return f"{next(self._ids):064x}"
 
     def create(self, request: ContainerRequest) -> str:
         """Always works."""

@@ -50,7 +50,7 @@ class ProcessConnector(Watches):
         # one, the engine's helper ends what is left of it.
         status = proc.status_of(pid_one)
         numbers = proc.namespace_pids(status)
-        if len(numbers) < 2 or (numbers[-1] != 1 and not container_id):
+        if not numbers or ((len(numbers) < 2 or numbers[-1] != 1) and not container_id):
             return None
         watch = self._begin(pid_one, len(numbers) - 1)
         _read(watch.first, status, watch.depth)

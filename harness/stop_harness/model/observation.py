@@ -23,6 +23,7 @@ class EngineInfo:
     `cpu_count`, `memory_bytes`: of the engine's machine, None where it does not say.
     `stops_at_once`: so many stops it performs at the same time; more of them wait inside it, and their signals with
     them. None: no such limit is known.
+    `limits_groups`: a limit of a whole task or pod holds for its containers together.
     """
 
     name: str
@@ -40,6 +41,7 @@ class EngineInfo:
     cpu_count: int | None = None
     memory_bytes: int | None = None
     stops_at_once: int | None = None
+    limits_groups: bool = False
 
 
 ASSUMED = "assumed"

@@ -62,7 +62,7 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
         claims=claims.shown_by(results, scenarios, run.goal, until_sure=run.until_sure),
         advice=tuple(_advice(scenario, tuple(by_scenario[scenario.name])) for scenario in scenarios),
         tasks=tasks.stops(results, scenarios),
-        static_findings=static_findings.of_scenarios(scenarios, remote=stored.run.engine.remote),
+        static_findings=static_findings.of_scenarios(scenarios, stored.run.engine),
         statistics=tuple(survival.statistics_of(scenario.name, by_scenario[scenario.name]) for scenario in scenarios),
     )
 

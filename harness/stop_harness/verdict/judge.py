@@ -26,6 +26,7 @@ from stop_harness.model import (
     NS_PER_S,
     ContainerVerdict,
     Derivation,
+    EngineInfo,
     Expectation,
     Finding,
     Looks,
@@ -42,7 +43,7 @@ from stop_harness.model import (
     StopRecord,
     Verdict,
 )
-from stop_harness.verdict import causes, losses, main_process, tasks, traffic
+from stop_harness.verdict import causes, losses, main_process, static_findings, tasks, traffic
 from stop_harness.verdict.advice import with_advice
 from stop_harness.verdict.rules import RULES
 
@@ -67,14 +68,14 @@ def judge(observation: Observation, scenario: Scenario) -> Verdict:
         verdict = _judge_task(observation, expectation)
     else:
         verdict = _judge(observation, scenario, expectation)
-    if observation.engine.remote:  # a cluster of Amazon ECS does what its task definitions ask for
-        return verdict
-    return _without_what_was_not_applied(verdict, scenario, expectation)
+    return _without_what_was_not_applied(verdict, scenario, expectation, observation.engine)
 
 
-def _without_what_was_not_applied(verdict: Verdict, scenario: Scenario, expectation: Expectation) -> Verdict:
+def _without_what_was_not_applied(
+    verdict: Verdict, scenario: Scenario, expectation: Expectation, engine: EngineInfo
+) -> Verdict:
     """Inconclusive where the outcome may be another with what the file asks for and the stop did not have."""
-    doubtful = [item for item in scenario.not_applied if verdict.outcome in item.doubts]
+    doubtful = [item for item in static_findings.left_out(scenario, engine) if verdict.outcome in item.doubts]
     if not doubtful:
         return verdict
     said = ", ".join(item.what for item in doubtful)

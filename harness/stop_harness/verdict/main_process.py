@@ -27,8 +27,8 @@ def named(text: str, looks: Looks) -> str:
     """The sentence, with the right word for the first process."""
     if not is_other(looks):
         return text
-    found = _FIRST.sub("the main process", text)
-    return found[:1].upper() + found[1:] if text.startswith("PID 1") and found[:1].islower() else found
+    # The kernel ends what PID 1 leaves behind; here the engine's helper does (containerd's shim).
+    return _FIRST.sub("the main process", text).replace("the kernel SIGKILLed", "the engine SIGKILLed")
 
 
 def named_in(

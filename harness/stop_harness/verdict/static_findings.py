@@ -10,21 +10,37 @@ from typing import Any
 
 from stop_harness.ecs import stop_timeouts
 from stop_harness.evidence import exec_form
-from stop_harness.model import Finding, Scenario, Severity, StaticFinding, TaskContainer, TaskDefinition
+from stop_harness.model import (
+    EngineInfo,
+    Finding,
+    NotApplied,
+    Scenario,
+    Severity,
+    StaticFinding,
+    TaskContainer,
+    TaskDefinition,
+)
 from stop_harness.verdict.rules import RULES
 
 
-def of_scenarios(scenarios: tuple[Scenario, ...], *, remote: bool = False) -> tuple[StaticFinding, ...]:
-    """Of each scenario: what is not applied, then what its task definition shows. `remote`: on a cluster of Amazon ECS,
-    which applies everything."""
+def of_scenarios(scenarios: tuple[Scenario, ...], engine: EngineInfo | None = None) -> tuple[StaticFinding, ...]:
+    """Of each scenario: what is not applied, then what its task definition shows. `engine`: where it is stopped; None:
+    it is only read."""
     return tuple(
-        finding
-        for scenario in scenarios
-        for finding in (*(() if remote else not_applied(scenario)), *_of_its_task(scenario))
+        finding for scenario in scenarios for finding in (*_not_applied(scenario, engine), *_of_its_task(scenario))
     )
 
 
-def not_applied(scenario: Scenario) -> tuple[StaticFinding, ...]:
+def left_out(scenario: Scenario, engine: EngineInfo | None) -> tuple[NotApplied, ...]:
+    """What of its file a scenario is stopped without on this engine. A cluster of Amazon ECS does everything that its
+    task definitions ask for."""
+    if engine is not None and engine.remote:
+        return ()
+    together = engine is not None and engine.limits_groups
+    return tuple(item for item in scenario.not_applied if not (item.limit_of_group and together))
+
+
+def _not_applied(scenario: Scenario, engine: EngineInfo | None) -> tuple[StaticFinding, ...]:
     """One for each thing that its file asks for in vain: a warning where an outcome hangs on it, else a note."""
     return tuple(
         StaticFinding(
@@ -35,7 +51,7 @@ def not_applied(scenario: Scenario) -> tuple[StaticFinding, ...]:
                 f"not applied: {item.what}: {item.may_change}",
             ),
         )
-        for item in scenario.not_applied
+        for item in left_out(scenario, engine)
     )
 
 

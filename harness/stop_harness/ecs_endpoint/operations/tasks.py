@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import secrets
 import uuid
 
-from stop_harness.ecs import task_size
 from stop_harness.ecs.identifiers import is_name
 from stop_harness.ecs.stop_timeouts import FARGATE
-from stop_harness.ecs_endpoint import describe, lifecycle, validation
+from stop_harness.ecs_endpoint import describe, engine_requests, lifecycle, validation
 from stop_harness.ecs_endpoint.agent import Run
-from stop_harness.ecs_endpoint.containers import ContainerRequest
 from stop_harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
 from stop_harness.ecs_endpoint.operations import placement
 from stop_harness.ecs_endpoint.paging import paged
@@ -25,8 +21,6 @@ MAX_DESCRIBED = 100
 MAX_TOKENS = 10_000
 MAX_REASON_LENGTH = 1024
 """The agent's limit; the API reference said 255 until about 2023 and gives no number today."""
-
-LABEL = "com.amazonaws.ecs."
 
 
 # ── run and start ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -131,8 +125,9 @@ def new_run(
     )
     for container in containers:
         name = container["name"]
-        run.requests[name] = _container_request(endpoint, run, definition, container)
+        run.requests[name] = engine_requests.of_container(run, definition, container)
         run.container_ids[name] = endpoint.arns.container(cluster.name, task_id, str(uuid.uuid4()))
+    run.shares = engine_requests.of_group(run, definition, containers)
     return run
 
 
@@ -190,40 +185,6 @@ def _overridden(containers: list[Json], overrides: Json) -> list[Json]:
         plain = {key: change[key] for key in ("command", "cpu", "memory", "memoryReservation") if key in change}
         result.append({**container, **plain, "environment": list(environment.values())})
     return result
-
-
-def _container_request(
-    endpoint: Endpoint, run: Run, definition: DefinitionRevision, container: Json
-) -> ContainerRequest:
-    """With the agent's names and labels (docker_task_engine.go:72, 2076)."""
-    name = container["name"]
-    plain = re.sub(r"[^A-Za-z0-9-]", "", name)
-    labels = {
-        "task-arn": run.arn,
-        "container-name": name,
-        "task-definition-family": definition.family,
-        "task-definition-version": str(definition.revision),
-        "cluster": run.cluster,
-    }
-    limited_cpu, limited_memory = (
-        any(key in given for given in (definition.document, run.details["overrides"])) for key in ("cpu", "memory")
-    )
-    volumes = [
-        (volume["name"], volume.get("host", {}).get("sourcePath") or f"{run.id}-{index}")
-        for index, volume in enumerate(definition.document.get("volumes", ()))
-        if volume.get("name")
-    ]
-    return ContainerRequest(
-        name=f"ecs-{definition.family}-{definition.revision}-{plain}-{secrets.token_hex(10)}",
-        definition=container,
-        labels={LABEL + key: value for key, value in labels.items()},
-        publish_ports=definition.document.get("networkMode", "bridge") in {"bridge", "host"},
-        volumes=tuple(volumes),
-        pid_mode="host" if definition.document.get("pidMode") == "host" else None,
-        network_mode="none" if definition.document.get("networkMode") == "none" else None,
-        nano_cpus=task_size.nano_cpus(run.details["cpu"]) if limited_cpu else None,
-        memory_mib=task_size.mebibytes(run.details["memory"]) if limited_memory else None,
-    )
 
 
 def _digest(request: Json) -> str:

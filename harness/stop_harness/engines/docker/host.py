@@ -180,6 +180,10 @@ def _describe(address: Address, version: dict[str, Any], info: dict[str, Any]) -
         cpu_count=cpus,
         memory_bytes=info.get("MemTotal") or None,
         stops_at_once=stops_at_once,
+        # Only there can a cgroup have both processes and cgroups below it: shared_namespaces.PauseContainer.cgroup.
+        limits_groups=(
+            near.processes and not podman and (info.get("CgroupDriver"), info.get("CgroupVersion")) == ("cgroupfs", "1")
+        ),
     )
     return DockerHost(address, str(version["ApiVersion"]), engine, local, podman, near.processes)
 

@@ -29,6 +29,7 @@ from stop_harness.engines import pause_program
 from stop_harness.engines.docker import own_images
 from stop_harness.engines.docker.calls import ENGINE_ERRORS, CallFailed, Calls
 from stop_harness.errors import EngineError
+from stop_harness.linux import proc
 
 MEMORY_BYTES = 8 << 20
 """The program touches one page; Docker 20.10 refuses less than 6 MiB."""
@@ -64,6 +65,19 @@ class PauseContainer:
         """What the engine says of it: its addresses and its published ports are those of the whole group."""
         found: dict[str, Any] = self._ask("inspect", self._api.inspect_container, self.id)
         return found
+
+    def cgroup(self) -> str:
+        """Its cgroup, as `cgroup_parent` for those that join: what limits the pause container then limits all of them
+        together. Only for engines that say `limits_groups`: with version 2 no cgroup has both processes and cgroups
+        below it (cgroups(7), "no internal processes"), nor has one of systemd's scopes. Raises EngineError where /proc
+        does not tell it."""
+        pid = int((self.inspect().get("State") or {}).get("Pid") or 0)
+        lines = [line.split(":", 2) for line in proc.text_of(pid, "cgroup").splitlines()]
+        found = {path for _, controllers, path in lines if "cpu" in controllers.split(",")}
+        path = found.pop() if len(found) == 1 else ""
+        if not path.endswith(f"/{self.id}"):
+            raise EngineError(f"{self._calls.url}: the cgroup of the pause container cannot be told")
+        return path
 
     def address(self) -> str | None:
         """Its first IPv4 address; None where it has none."""

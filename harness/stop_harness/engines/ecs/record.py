@@ -182,6 +182,7 @@ def engine_info(ours: dict[str, Any] | None, url: str, cluster: str, region: str
         caveats=caveats,
         remote=ours is None,
         stops_at_once=below.get("stops_at_once"),
+        limits_groups=bool(below.get("limits_groups")),
     )
 
 
