@@ -72,13 +72,17 @@ def test_who_cleans_up_and_raises_the_signal_again_did_not_finish(fates: Fates, 
 
 
 def test_a_job_that_its_own_program_ended_while_it_computed_is_in_doubt() -> None:
-    """The program may know what it ends, or not: its queue may be full. A shell passes on what it was asked."""
+    """The program may know what it ends, or not: its queue may be full. What it writes of the end decides, unless the
+    job may still have been starting, which a forked one does not. A shell passes on what it was asked."""
     own = (sent(sender=7, name="python3"),)
     busy = replace(BUSY, signals=own)
     assert judged(TINI, APP, busy).outcome is Outcome.INCONCLUSIVE
     starting = replace(busy, cpu_ns=20 * NS_PER_MS)
     assert [item.rule for item in judged(TINI, APP, starting).findings] == ["ended-by-default"]
     assert judged(TINI, APP, starting, log="worker exit code -15").outcome is Outcome.INCONCLUSIVE
+    assert judged(TINI, APP, busy, log="worker exit code -15").outcome is Outcome.LOSSY
+    forked = replace(starting, command=APP.command)
+    assert judged(TINI, APP, forked, log="worker exit code -15").outcome is Outcome.LOSSY
     assert judged(TINI, BASH, starting).findings == ()
     below_shell = judged(TINI, BASH, busy)
     assert (below_shell.outcome, [item.rule for item in below_shell.findings]) == (
@@ -93,7 +97,18 @@ def test_a_report_of_a_wait_status_and_a_little_cpu_are_signs() -> None:
     assert [item.rule for item in judged(TINI, APP, job).findings] == ["ended-by-default"]
     assert judged(TINI, APP, replace(job, cpu_ns=6 * NS_PER_MS)).findings == ()
     assert judged(TINI, APP, replace(job, cpu_share=0.009)).findings == ()
-    assert judged(TINI, APP, job, log="export status 15").outcome is Outcome.INCONCLUSIVE
+    assert judged(TINI, APP, job, log="export status 15").outcome is Outcome.LOSSY
+    idle = replace(job, cpu_share=0.009)
+    assert judged(TINI, APP, idle, log="export status 15").outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_script_file_with_a_loop_without_end_is_a_helper() -> None:
+    """As one whose loop stands in its command line; of any other script the next step may be missed."""
+    script = replace(WORKER, command="/bin/sh /app/metrics.sh", waits_in="do_wait", loops=True)
+    nap = ended(9, 8, "sleep 1", waits_in="hrtimer_nanosleep")
+    assert judged(TINI, APP, script, nap).outcome is Outcome.GRACEFUL
+    for loops in (False, None):
+        assert judged(TINI, APP, replace(script, loops=loops), nap).outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_share_of_the_cpu_is_named_only_where_it_says_something() -> None:

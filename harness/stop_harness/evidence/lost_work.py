@@ -12,7 +12,6 @@ from stop_harness.evidence.fate_scene import FateScene, as_row, fates_of, named,
 from stop_harness.evidence.process_fates import (
     BUSY_SHARE,
     ENDING_SIGNALS,
-    ENDLESS,
     FOR_A_CHILD,
     STARTERS,
     End,
@@ -23,6 +22,7 @@ from stop_harness.evidence.process_fates import (
     defaulted,
     ended_by_default,
     ended_by_second,
+    goes_on_for_ever,
     idle,
     prompt,
     sent_by_others,
@@ -211,7 +211,7 @@ def _weight(scene: FateScene, fate: ProcessFate) -> tuple[Grade | None, str]:
         return Grade.LOST, ""
     if name == "sleep":
         return (None if without_end(fate, scene.seen.stop_timeout_ns) else Grade.LOST), ""
-    if process_tree.is_shell(as_row(fate)) and ENDLESS.search(fate.command):
+    if process_tree.is_shell(as_row(fate)) and goes_on_for_ever(fate):
         steps = [item for item in scene.below(fate)[1:] if item.exit_signal == signals.SIGKILL]
         if steps and all(program(item) == "sleep" for item in steps):
             return Grade.HINT, "it slept between two rounds of a loop"

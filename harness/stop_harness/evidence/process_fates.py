@@ -224,7 +224,8 @@ def _at_work(scene: FateScene, job: ProcessFate, owner: ProcessFate) -> tuple[Gr
         return None  # a shell's own sleep
     if line := reported(scene, job.exit_signal):
         # Of a helper that waited for something to do, or that goes on for ever, a program reports the end as well.
-        grade = Grade.IN_DOUBT if all(idle(item) for item in working) else Grade.LOST
+        # One that was between two steps has used CPU time beyond that of an event loop.
+        grade = Grade.IN_DOUBT if all(idle(item) and not _ticks(item) for item in working) else Grade.LOST
         grade = Grade.HINT if without_end(job, scene.seen.stop_timeout_ns) else grade
         grade = Grade.LOST if log_hints.lost(line) else grade
         return grade, f"the program wrote {log_hints.shown(line)}"
@@ -254,6 +255,10 @@ def _although_asked(scene: FateScene, job: ProcessFate, owner: ProcessFate) -> t
             sure = not _may_start(item) or reported(scene, job.exit_signal) is not None
             if process_tree.is_shell(as_row(owner)):
                 return (Grade.HINT, _computing(item)) if sure else None
+            line = reported(scene, job.exit_signal)
+            forked = item.command == owner.command  # it has no start of its own
+            if line and (forked or not _may_start(item)):
+                return Grade.LOST, f"{_computing(item)}, and the program wrote {log_hints.shown(line)}"
             return Grade.IN_DOUBT if sure else Grade.HINT, _computing(item)
         if item.served:
             return Grade.HINT, f"{named(item)} was connected to {_clients(item.served)}"
@@ -308,9 +313,14 @@ def idle(item: ProcessFate) -> bool:
     return bool(waits_in) and not busy and not item.served and (item.cpu_share or 0) < BUSY_SHARE
 
 
+def goes_on_for_ever(item: ProcessFate) -> bool:
+    """Whether its command line, or the script that it runs, is a loop without end."""
+    return bool(item.loops) or bool(ENDLESS.search(item.command))
+
+
 def without_end(item: ProcessFate, stop_timeout_ns: int) -> bool:
-    """Whether its command line says that it would not have ended by itself within the stop timeout."""
-    if program(item) in process_tree.PLAIN - {"sleep"} or ENDLESS.search(item.command):
+    """Whether it is known that it would not have ended by itself within the stop timeout."""
+    if program(item) in process_tree.PLAIN - {"sleep"} or goes_on_for_ever(item):
         return True
     found = _SLEEP.search(item.command) if program(item) == "sleep" else None
     return found is not None and float(found[1]) * _SECONDS[found[2]] * NS_PER_S > stop_timeout_ns
@@ -323,9 +333,13 @@ def _connected(working: list[ProcessFate]) -> tuple[Grade, str] | None:
     return None
 
 
+def _ticks(item: ProcessFate) -> bool:
+    return (item.cpu_share or 0) >= TICKING_SHARE and not (item.cpu_ns is not None and _may_start(item))
+
+
 def _somewhat_busy(working: list[ProcessFate]) -> tuple[Grade, str] | None:
     for item in working:
-        if (item.cpu_share or 0) >= TICKING_SHARE and not (item.cpu_ns is not None and _may_start(item)):
+        if _ticks(item):
             return Grade.HINT, f"{named(item)} used {item.cpu_share:.0%} of a CPU when the stop began"
     return None
 

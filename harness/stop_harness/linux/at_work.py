@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import stat
 import time
 from dataclasses import dataclass
 
@@ -29,6 +31,13 @@ CONNECTED = "03"
 """Of /proc/net/unix: SS_CONNECTED, <linux/net.h>."""
 
 
+SHELL_PROGRAMS = frozenset({"sh", "dash", "bash", "busybox", "ash", "ksh", "mksh", "zsh"})
+SCRIPT_FILES = (255, 10)
+MOST_SCRIPT_BYTES = 1 << 16
+ENDLESS_LOOP = re.compile(
+    rb"(?:^|[\s;{(])(?:while\s+(?::|true|sleep\b|\[\s+1\s+\])|until\s+false\b|for\s*\(\(\s*;\s*;\s*\)\))"
+)
+
 NOTHING: frozenset[str] = frozenset()
 
 
@@ -44,6 +53,7 @@ class Work:
     cpu_ns: int | None
     served: int | None
     opened: int | None
+    loops: bool | None = None
 
 
 def look(pids: list[int], connected: frozenset[int] = frozenset()) -> dict[int, Work]:
@@ -70,8 +80,28 @@ def look(pids: list[int], connected: frozenset[int] = frozenset()) -> dict[int, 
             cpu_ns=cpu_ns(pid),
             served=None if own is None else len(own & served),
             opened=None if own is None else len(own & opened),
+            loops=_loops(pid) if pid in owned else None,
         )
     return found
+
+
+def _loops(pid: int) -> bool | None:
+    """Whether the script that a shell runs from a file has a loop without end; None where it runs none that we may
+    read. Shells keep it open: bash as 255, dash and busybox as 10."""
+    try:
+        if os.path.basename(os.readlink(f"/proc/{pid}/exe")) not in SHELL_PROGRAMS:
+            return None
+    except OSError:
+        return None
+    for number in SCRIPT_FILES:
+        with contextlib.suppress(OSError):
+            opened = os.open(f"/proc/{pid}/fd/{number}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+            try:
+                if stat.S_ISREG(os.fstat(opened).st_mode):
+                    return bool(ENDLESS_LOOP.search(os.pread(opened, MOST_SCRIPT_BYTES, 0)))
+            finally:
+                os.close(opened)
+    return None
 
 
 def clients(pids: list[int]) -> dict[int, int]:

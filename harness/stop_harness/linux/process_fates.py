@@ -62,6 +62,7 @@ def _fate(
         served=work.served if work else None,
         opened=work.opened if work else None,
         group=work.group if work else None,
+        loops=work.loops if work else None,
     )
 
 

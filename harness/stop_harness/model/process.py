@@ -104,7 +104,8 @@ class ProcessFate:
     empty where not known. `cpu_share`: of one CPU since the look before; `cpu_ns`: CPU time since its birth.
     `served`: connections that were accepted at a port where the container listens, held by this process and not by
     its parent. `opened`: other established connections, likewise. `group`: its process group; only whether two are
-    the same says anything.
+    the same says anything. `loops`: whether the script that a shell runs from a file has a loop without end; None:
+    it runs none, or nobody could read it.
     """
 
     name: str
@@ -126,3 +127,4 @@ class ProcessFate:
     served: int | None = None
     opened: int | None = None
     group: int | None = None
+    loops: bool | None = None

@@ -1,12 +1,14 @@
-"""Causes that need a look at a real stop: clients that hold connections, and signals that are not permitted."""
+"""What /proc tells of processes at a stop: clients that they hold, scripts that loop; and the causes that follow."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from stop_harness.linux import at_work
 from stop_harness.model import (
     NS_PER_S,
     ContainerSettings,
@@ -118,3 +120,39 @@ def test_clients_are_told_from_what_a_process_has_opened_itself() -> None:
     """By TCP and by Unix sockets; each connection has both its ends in this process, of which one counts."""
     done = subprocess.run([sys.executable, "-c", COUNTS], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+@pytest.mark.parametrize(
+    ("script", "loops"),
+    [
+        ("while :; do sleep 1; done", True),
+        ("read line\nfor ((;;)); do sleep 1; done", True),
+        ("i=0\nwhile [ $i -lt 30 ]; do i=$((i+1)); read line; done", False),
+        ("# meanwhile true\nread line\necho done", False),
+    ],
+)
+def test_a_script_that_a_shell_runs_from_a_file_is_read(tmp_path: Path, shell: str, script: str, loops: bool) -> None:
+    """Shells keep it open while they run it."""
+    file = tmp_path / "script"
+    file.write_text(f"echo ready\n{script}\n")
+    with subprocess.Popen([shell, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"ready\n"
+        try:
+            assert at_work.look([running.pid], frozenset({running.pid}))[running.pid].loops is loops
+        finally:
+            running.kill()
+
+
+def test_a_shell_without_a_script_and_another_program_loop_unknown() -> None:
+    """`sh -c` has its text in the command line."""
+    for command in (["sh", "-c", "echo ready; read line; :"], ["cat"]):
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+            try:
+                assert running.stdout is not None
+                if command[0] == "sh":
+                    assert running.stdout.readline() == b"ready\n"
+                assert at_work.look([running.pid], frozenset({running.pid}))[running.pid].loops is None
+            finally:
+                running.kill()
