@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stop_harness.ecs_client import follow, measure
 from stop_harness.ecs_client.measure import Followed, Sighting
-from stop_harness.ecs_client.records import Container, Definition, Evidence, Measured, Task
+from stop_harness.ecs_client.records import Definition, DescribedContainer, Evidence, Measured, Task
 from stop_harness.model import (
     NS_PER_S,
     Clock,
@@ -31,7 +31,7 @@ TIMES = st.none() | st.integers(0, 200).map(lambda seconds: seconds * NS_PER_S)
 NAMES = ("app", "db", "it\033[31m")
 STATES = st.sampled_from(["RUNNING", "STOPPED", "PENDING"])
 CONTAINERS = st.builds(
-    Container,
+    DescribedContainer,
     name=st.sampled_from(NAMES),
     last_status=STATES,
     exit_code=CODES,

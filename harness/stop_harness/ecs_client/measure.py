@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from stop_harness.ecs import stop_timeouts
-from stop_harness.ecs_client.records import STOPPED, Container, Definition, Evidence, Measured, Task
+from stop_harness.ecs_client.records import STOPPED, Definition, DescribedContainer, Evidence, Measured, Task
 from stop_harness.model import (
     NS_PER_S,
     Clock,
@@ -135,7 +135,7 @@ def _stop_timeout_s(definition: Definition | None) -> int:
     return own_s or stop_timeouts.DEFAULT_STOP_TIMEOUT_S
 
 
-def _record_of(followed: Followed, it: Container) -> ContainerRecord:
+def _record_of(followed: Followed, it: DescribedContainer) -> ContainerRecord:
     definition = (followed.definitions or {}).get(it.name)
     had_ended = {item.name for item in followed.before.containers if item.last_status == STOPPED}
     record = ContainerRecord(

@@ -18,7 +18,7 @@ NS_PER_US = 1000
 
 
 @dataclass(frozen=True)
-class Container:
+class DescribedContainer:
     """As DescribeTasks has it. `exit_code` is None until it is known, and for good where nothing ever ran. `ran`: it
     was started, so that it has a runtime id."""
 
@@ -44,7 +44,7 @@ class Task:
     stopping_at_ns: int | None
     execution_stopped_at_ns: int | None
     stopped_at_ns: int | None
-    containers: tuple[Container, ...]
+    containers: tuple[DescribedContainer, ...]
 
     @property
     def id(self) -> str:
@@ -106,7 +106,7 @@ def task(value: dict[str, Any]) -> Task:
         execution_stopped_at_ns=_ns(value.get("executionStoppedAt")),
         stopped_at_ns=_ns(value.get("stoppedAt")),
         containers=tuple(
-            Container(
+            DescribedContainer(
                 name=str(item.get("name", "?")),
                 last_status=str(item.get("lastStatus", "UNKNOWN")),
                 exit_code=item.get("exitCode"),

@@ -35,7 +35,7 @@ CLOSE_PATIENCE_S = 10
 
 
 @dataclass(frozen=True)
-class Probe:
+class NamespaceProbe:
     """What the kernel gives. `user_namespace`: only by way of one. `reason`: why no PID namespace, None if there is."""
 
     pid_namespace: bool
@@ -44,10 +44,10 @@ class Probe:
     reason: str | None = None
 
 
-def probe(python: str = sys.executable) -> Probe:
+def probe(python: str = sys.executable) -> NamespaceProbe:
     """Try it: 20 to 40 ms. Nothing is left behind."""
     if sys.platform != "linux":
-        return Probe(False, False, False, f"{platform.system()} has no PID namespaces")
+        return NamespaceProbe(False, False, False, f"{platform.system()} has no PID namespaces")
     reason = "unknown"
     for network in (True, False):
         shim = ShimProcess("probe", python)
@@ -56,9 +56,9 @@ def probe(python: str = sys.executable) -> Probe:
         finally:
             shim.close()
         if "pid" in reply:
-            return Probe(True, bool(reply["user_namespace"]), network)
+            return NamespaceProbe(True, bool(reply["user_namespace"]), network)
         reason = str(reply["message"])
-    return Probe(False, False, False, f"the kernel refuses namespaces: {reason}")
+    return NamespaceProbe(False, False, False, f"the kernel refuses namespaces: {reason}")
 
 
 class ShimProcess:

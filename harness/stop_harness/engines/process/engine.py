@@ -18,7 +18,7 @@ from functools import partial
 from stop_harness.engines import reference_program
 from stop_harness.engines.dockerfile import ImageDefaults
 from stop_harness.engines.interface import PrepareProgress, ReadySigns, SubjectFailed, configure
-from stop_harness.engines.process.client import Probe, ShimProcess, probe, start_request
+from stop_harness.engines.process.client import NamespaceProbe, ShimProcess, probe, start_request
 from stop_harness.engines.process.program import (
     directory_of,
     dockerfile_of,
@@ -64,7 +64,7 @@ class PidNamespaceEngine:
         self._run_id = run_id
         self._python = python
         self._force_process_group = force_process_group
-        self._probe: Probe | None = None
+        self._probe: NamespaceProbe | None = None
         self._lock = threading.Lock()
         self._subjects: set[ProcessSubject] = set()
         self._ports: dict[int, threading.Lock] = {}
@@ -201,10 +201,10 @@ class PidNamespaceEngine:
             subject.remove()
         return ()
 
-    def _probed(self) -> Probe:
+    def _probed(self) -> NamespaceProbe:
         with self._lock:
             if self._force_process_group:
-                self._probe = Probe(False, False, False, "a process group was asked for")
+                self._probe = NamespaceProbe(False, False, False, "a process group was asked for")
             if self._probe is None:
                 self._probe = probe(self._python)
             return self._probe

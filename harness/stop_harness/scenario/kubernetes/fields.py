@@ -13,7 +13,7 @@ from stop_harness.scenario.container_keys import ANY, SLOWER, STARTS
 from stop_harness.scenario.kubernetes import shapes
 from stop_harness.scenario.kubernetes.reading import Reading
 
-NOT_APPLIED: dict[type[shapes.Shape], dict[str, tuple[str, tuple[Outcome, ...]]]] = {
+NOT_APPLIED: dict[type[shapes.ApiObject], dict[str, tuple[str, tuple[Outcome, ...]]]] = {
     shapes.PodSpec: {
         "dnsConfig": ("whom it finds by name when it starts and stops", STARTS),
         "dnsPolicy": ("whom it finds by name when it starts and stops", STARTS),
@@ -37,7 +37,7 @@ NOT_APPLIED: dict[type[shapes.Shape], dict[str, tuple[str, tuple[Outcome, ...]]]
     shapes.Item: {"user": ("what it can read", STARTS)},
     shapes.ValueFrom: {"fileKeyRef": ("a variable that an init container writes; it is missing here", ANY)},
 }
-"""Shape → field → (what it may change, outcomes that may be others)."""
+"""Object of the API → field → (what it may change, outcomes that may be others)."""
 
 PLACEMENT = frozenset(
     "affinity nodeName nodeSelector preemptionPolicy priority priorityClassName schedulerName schedulingGates "
@@ -45,7 +45,7 @@ PLACEMENT = frozenset(
 )
 """Where and when the pod runs, and who else has to leave; said in one line."""
 
-WITHOUT_EFFECT: dict[type[shapes.Shape], frozenset[str]] = {
+WITHOUT_EFFECT: dict[type[shapes.ApiObject], frozenset[str]] = {
     shapes.PodSpec: frozenset(
         "activeDeadlineSeconds enableServiceLinks imagePullSecrets readinessGates restartPolicy serviceAccount "
         "setHostnameAsFQDN".split()
@@ -110,7 +110,7 @@ def report(spec: shapes.PodSpec, reading: Reading) -> None:
         reading.not_applied(f"serviceAccountName ({account})", text, STARTS)
 
 
-def _near(key: str, shape: type[shapes.Shape]) -> str:
+def _near(key: str, shape: type[shapes.ApiObject]) -> str:
     known = [str(field.alias) for field in shape.model_fields.values()]
     known += [*NOT_APPLIED.get(shape, {}), *WITHOUT_EFFECT.get(shape, ())]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.7)

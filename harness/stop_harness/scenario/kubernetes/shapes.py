@@ -22,22 +22,22 @@ Port = int | str
 """A number, or the name of one of the container's ports."""
 
 
-class Shape(BaseModel):
+class ApiObject(BaseModel):
     """A mapping of a manifest."""
 
     model_config = ConfigDict(extra="allow", strict=True, defer_build=True, frozen=True, alias_generator=to_camel)
 
-    def unread(self, path: Path = ()) -> Iterator[tuple[Path, type[Shape], Any]]:
+    def unread(self, path: Path = ()) -> Iterator[tuple[Path, type[ApiObject], Any]]:
         """(path, the shape that has it, value) of each field that has no place here."""
         for key, value in (self.model_extra or {}).items():
             yield (*path, key), type(self), value
         for name, field in type(self).model_fields.items():
             value, alias = getattr(self, name), str(field.alias)
-            if isinstance(value, Shape):
+            if isinstance(value, ApiObject):
                 yield from value.unread((*path, alias))
             elif isinstance(value, tuple):
                 for index, item in enumerate(value):
-                    if isinstance(item, Shape):
+                    if isinstance(item, ApiObject):
                         yield from item.unread((*path, alias, index))
 
 
@@ -60,20 +60,20 @@ Quantity = str | int | float
 # ── Hooks and probes ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Exec(Shape):
+class Exec(ApiObject):
     """A command in the container, without a shell."""
 
     command: Texts = ()
 
 
-class NameAndValue(Shape):
+class NameAndValue(ApiObject):
     """A header, or a kernel parameter."""
 
     name: Name
     value: str
 
 
-class HttpGet(Shape):
+class HttpGet(ApiObject):
     """A GET request."""
 
     port: PortOrName
@@ -83,27 +83,27 @@ class HttpGet(Shape):
     http_headers: Annotated[tuple[NameAndValue, ...], BeforeValidator(_tuple)] = ()
 
 
-class TcpSocket(Shape):
+class TcpSocket(ApiObject):
     """A connection."""
 
     port: PortOrName
     host: str | None = None
 
 
-class Grpc(Shape):
+class Grpc(ApiObject):
     """A call of grpc.health.v1.Health."""
 
     port: int
     service: str = ""
 
 
-class Sleep(Shape):
+class Sleep(ApiObject):
     """A pause."""
 
     seconds: Annotated[int, Field(ge=0)]
 
 
-class Handler(Shape):
+class Handler(ApiObject):
     """What a hook does: exactly one of these."""
 
     exec: Exec | None = None
@@ -118,7 +118,7 @@ class Handler(Shape):
         return self
 
 
-class Lifecycle(Shape):
+class Lifecycle(ApiObject):
     """Hooks, and the stop signal of newer versions."""
 
     pre_stop: Handler | None = None
@@ -126,7 +126,7 @@ class Lifecycle(Shape):
     stop_signal: str | None = None
 
 
-class ProbeShape(Shape):
+class ProbeShape(ApiObject):
     """A probe: exactly one of exec, httpGet, tcpSocket and grpc."""
 
     exec: Exec | None = None
@@ -150,7 +150,7 @@ class ProbeShape(Shape):
 # ── Environment ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class KeyOf(Shape):
+class KeyOf(ApiObject):
     """A key of a ConfigMap or Secret."""
 
     name: str = ""
@@ -158,14 +158,14 @@ class KeyOf(Shape):
     optional: bool = False
 
 
-class FieldRef(Shape):
+class FieldRef(ApiObject):
     """A field of the pod."""
 
     field_path: Name
     api_version: str = "v1"
 
 
-class ResourceRef(Shape):
+class ResourceRef(ApiObject):
     """A request or limit of a container."""
 
     resource: Name
@@ -173,7 +173,7 @@ class ResourceRef(Shape):
     divisor: Quantity = "0"
 
 
-class ValueFrom(Shape):
+class ValueFrom(ApiObject):
     """Where a variable has its value from."""
 
     field_ref: FieldRef | None = None
@@ -182,7 +182,7 @@ class ValueFrom(Shape):
     secret_key_ref: KeyOf | None = None
 
 
-class Variable(Shape):
+class Variable(ApiObject):
     """An environment variable."""
 
     name: Name
@@ -190,14 +190,14 @@ class Variable(Shape):
     value_from: ValueFrom | None = None
 
 
-class Reference(Shape):
+class Reference(ApiObject):
     """A whole ConfigMap or Secret."""
 
     name: str = ""
     optional: bool = False
 
 
-class VariablesFrom(Shape):
+class VariablesFrom(ApiObject):
     """Every key of a ConfigMap or Secret as a variable."""
 
     prefix: str = ""
@@ -208,7 +208,7 @@ class VariablesFrom(Shape):
 # ── Volumes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Item(Shape):
+class Item(ApiObject):
     """One file of a volume."""
 
     key: Name
@@ -226,7 +226,7 @@ class ConfigMapFiles(Reference):
     default_mode: int | None = None
 
 
-class SecretFiles(Shape):
+class SecretFiles(ApiObject):
     """A Secret as files; in a projected volume it is called `name`."""
 
     secret_name: str = ""
@@ -236,7 +236,7 @@ class SecretFiles(Shape):
     default_mode: int | None = None
 
 
-class DownwardFile(Shape):
+class DownwardFile(ApiObject):
     """A field of the pod as a file."""
 
     path: Name
@@ -245,14 +245,14 @@ class DownwardFile(Shape):
     mode: int | None = None
 
 
-class DownwardFiles(Shape):
+class DownwardFiles(ApiObject):
     """Fields of the pod as files."""
 
     items: Annotated[tuple[DownwardFile, ...], BeforeValidator(_tuple)] = ()
     default_mode: int | None = None
 
 
-class Source(Shape):
+class Source(ApiObject):
     """A part of a projected volume."""
 
     config_map: ConfigMapFiles | None = None
@@ -260,21 +260,21 @@ class Source(Shape):
     downward_a_p_i: Annotated[DownwardFiles | None, Field(alias="downwardAPI")] = None
 
 
-class Projected(Shape):
+class Projected(ApiObject):
     """Several sources in one volume."""
 
     sources: Annotated[tuple[Source, ...], BeforeValidator(_tuple)] = ()
     default_mode: int | None = None
 
 
-class EmptyDir(Shape):
+class EmptyDir(ApiObject):
     """An empty folder that lives as long as the pod."""
 
     medium: str = ""
     size_limit: Quantity | None = None
 
 
-class Volume(Shape):
+class Volume(ApiObject):
     """A volume of the pod."""
 
     name: Name
@@ -285,7 +285,7 @@ class Volume(Shape):
     projected: Projected | None = None
 
 
-class VolumeMount(Shape):
+class VolumeMount(ApiObject):
     """A place of a volume in a container."""
 
     name: Name
@@ -298,28 +298,28 @@ class VolumeMount(Shape):
 # ── Containers and pods ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Resources(Shape):
+class Resources(ApiObject):
     """Requests and limits."""
 
     limits: dict[str, Quantity] = {}
     requests: dict[str, Quantity] = {}
 
 
-class Capabilities(Shape):
+class Capabilities(ApiObject):
     """Rights beside or below the runtime's default."""
 
     add: Texts = ()
     drop: Texts = ()
 
 
-class Profile(Shape):
+class Profile(ApiObject):
     """A profile of seccomp or AppArmor."""
 
     type: str
     localhost_profile: str | None = None
 
 
-class Security(Shape):
+class Security(ApiObject):
     """What a pod and a container may both say; the container's own wins."""
 
     run_as_user: int | None = None
@@ -347,7 +347,7 @@ class PodSecurity(Security):
     sysctls: Annotated[tuple[NameAndValue, ...], BeforeValidator(_tuple)] = ()
 
 
-class ContainerPort(Shape):
+class ContainerPort(ApiObject):
     """A port that a container says to listen at."""
 
     container_port: Annotated[int, Field(ge=1, le=65535)]
@@ -355,7 +355,7 @@ class ContainerPort(Shape):
     protocol: str = "TCP"
 
 
-class Container(Shape):
+class Container(ApiObject):
     """A container of a pod."""
 
     name: Name
@@ -378,14 +378,14 @@ class Container(Shape):
     tty: bool = False
 
 
-class HostAlias(Shape):
+class HostAlias(ApiObject):
     """Names of an address."""
 
     ip: Name
     hostnames: Texts = ()
 
 
-class Os(Shape):
+class Os(ApiObject):
     """The operating system that the pod is for."""
 
     name: str
@@ -394,7 +394,7 @@ class Os(Shape):
 Containers = Annotated[tuple[Container, ...], BeforeValidator(_tuple)]
 
 
-class PodSpec(Shape):
+class PodSpec(ApiObject):
     """The `spec` of a pod."""
 
     containers: Annotated[Containers, Field(min_length=1)]
