@@ -31,7 +31,7 @@ from stop_harness.renderers import sarif
 from stop_harness.renderers.results import results_json
 from stop_harness.report.platforms import PLATFORMS
 from stop_harness.scenario import scenario_file
-from stop_harness.scenario.compose_keys import NOT_APPLIED, PARTS
+from stop_harness.scenario.compose.keys import ATTACHMENT_PARTS, NETWORK_PARTS, NOT_APPLIED, PARTS
 from stop_harness.scenario.container_keys import KEYS
 from stop_harness.verdict.known_causes import CAUSES
 from stop_harness.verdict.rules import RULES
@@ -198,7 +198,8 @@ all. In a scenario these are keys of [`subject`](scenarios.md#subject), for `che
   scenario file's folder, or the Compose file's, or, with `--volume`, in the folder where `check` is run; links are
   followed, and refused where they lead out of it. A named volume is the trial's own: new for each trial, removed after
   it.
-- `pid`, `ipc`, `network`: of other containers there are none. A network by name has to be there; it is not made.
+- `pid`, `ipc`, `network`: of other containers only in a [Compose project](compose.md). A network by name has to be
+  there; it is not made.
 - `working_dir` is another name of `working_directory`.
 - `labels` beginning with `stop-harness.` are the harness's own.
 - `user`: a name has to be in the image; the engine takes any number.
@@ -214,8 +215,8 @@ scenario is skipped, which is no pass.
 
 Whatever a Compose file or a task definition asks for and the stop was measured without is named in one line in every
 report, with what it may change ([rule `not-applied`](rules.md)). Where the outcome may be another with it, the outcome
-is inconclusive. Keys of Compose that are not listed here and change nothing about the stop of one container are not
-spoken of.
+is inconclusive. Keys of Compose that are not listed here are applied, as [Compose projects](compose.md) says, or change
+nothing about a stop. Of services that others need, and that are not stopped themselves, nothing is doubtful.
 
 {compose}
 """
@@ -311,6 +312,8 @@ def container_settings() -> str:
                 for name, item in (
                     *((item.key, item) for item in NOT_APPLIED),
                     *((f"{section}.{item.key}", item) for section, parts in PARTS.items() for item in parts),
+                    *((f"networks.NAME.{item.key}", item) for item in ATTACHMENT_PARTS),
+                    *((f"{item.key} of a network", item) for item in NETWORK_PARTS),
                 )
             ),
         ),

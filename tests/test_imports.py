@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "harness" / "stop_harness"
 
 PURE = ("ecs", "evidence", "model", "plan", "renderers", "report", "scenario", "verdict")
-READ_FILES = {"scenario/discovery.py", "scenario/check_options.py"}
+READ_FILES = {"scenario/discovery.py", "scenario/check_options.py", "scenario/compose/loading.py"}
 HEAVY = {
     "boto3",
     "docker",

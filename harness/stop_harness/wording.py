@@ -251,11 +251,14 @@ def sentence(fragment: str) -> str:
 
 
 def subject_name(scenario: Scenario) -> str:
-    """What people call the subject: its image, its build folder, its task definition, else the scenario's name.
+    """What people call the subject: its image, its build folder, its task definition, else the scenario's name. Of a
+    Compose project the service, or the project.
 
     A folder whose entrypoint does not count is only where a command runs (`check -- COMMAND`): the command's name.
     """
     subject = scenario.subject
+    if subject.origin is not None:
+        return one_line(subject.origin.name or (subject.group.name if subject.group is not None else scenario.name))
     if subject.image is None and subject.entrypoint == () and subject.command:
         return one_line(scenario.name)
     return one_line(subject.image or subject.build_directory or subject.task_file or scenario.name)

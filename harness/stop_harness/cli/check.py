@@ -37,14 +37,21 @@ from stop_harness.cli.run import request_of
 from stop_harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from stop_harness.model import Report
+    from stop_harness.model import Report, Scenario
     from stop_harness.run.request import RunRequest
 
 
 @click.command(cls=CheckCommand, epilog=EXIT_CODES_HELP, short_help="Stop one container and judge how it shut down.")
-@click.argument("image", required=False)
+@click.argument("names", nargs=-1, metavar="[IMAGE | SERVICE...]")
 @click.option("--build", metavar="DIR", help="Build the Dockerfile in this folder and stop what it makes.")
-@click.option("--compose", nargs=2, metavar="FILE SERVICE", help="Stop this service of a Compose file.")
+@click.option(
+    "--compose",
+    multiple=True,
+    metavar="FILE",
+    help="Stop these services of a Compose file, or each of them. May be repeated, as docker compose -f.",
+)
+@click.option("--profile", "profiles", multiple=True, metavar="NAME", help="Activate a profile of the Compose file.")
+@click.option("--down", is_flag=True, help="Stop the whole Compose project, as docker compose down.")
 @click.option("--task-definition", metavar="FILE", help="Stop the containers of this ECS task definition (JSON).")
 @click.option(
     "--task-image",
@@ -99,16 +106,17 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
     \b
     stop-harness check nginx:latest
     stop-harness check --build . --ready-tcp 8000 --timeout 10s --timeout 30s
+    stop-harness check --compose compose.yaml web
     stop-harness check -- python3 server.py
     """
-    find = session.look_ahead(given["engine"]) if given["image"] or given["build"] else None
+    _sort_names(given)
+    find = session.look_ahead(given["engine"]) if given["image"] or given["build"] or given["compose"] else None
     from stop_harness.run import write_report
     from stop_harness.scenario import discovery
-    from stop_harness.scenario.check_options import is_bare, scenario_of
+    from stop_harness.scenario.check_options import is_bare
 
     command = tuple(context.meta.get("command", ()))
-    folder = Path(given["compose"][0]).parent if given["compose"] else Path()
-    scenario = discovery.with_files(discovery.with_task(scenario_of(given, command, dict(os.environ))), folder)
+    scenarios = tuple(discovery.with_what_it_names(item) for item in _scenarios(given, command))
     if is_bare(given):
         named = context.get_parameter_source("engine") is click.core.ParameterSource.COMMANDLINE
         if named and given["engine"] not in {"auto", "process"}:
@@ -117,7 +125,9 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
                 "on the engine `process`"
             )
         given["engine"] = "process"
-    request = request_of((scenario,), scenario.name, given)
+    request = request_of(scenarios, _name_of(scenarios), given)
+    if (predict or sweep_start) and len(scenarios) > 1:
+        raise UsageError(f"{'--predict' if predict else '--sweep-start'} is about one container; name one SERVICE")
     if predict:
         sys.exit(_forecast(request, color, as_json))
     if sweep_start:
@@ -127,6 +137,36 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
     if outcome.directory is not None:
         click.echo(f"\nreport: {outcome.directory / write_report.HTML_FILE}", err=as_json)
     sys.exit(exit_codes.of_run(outcome))
+
+
+def _sort_names(given: dict[str, Any]) -> None:
+    """What the arguments without an option name. Raises UsageError for more than one image."""
+    names = given.pop("names")
+    given["services"] = names if given["compose"] else ()
+    given["image"] = names[0] if names and not given["compose"] else None
+    if len(names) > 1 and not given["compose"]:
+        raise UsageError(f"check takes one IMAGE, not {', '.join(names)}; services of a Compose file go with --compose")
+
+
+def _scenarios(given: dict[str, Any], command: tuple[str, ...]) -> tuple[Scenario, ...]:
+    """One, but for the services of a Compose project. Raises UsageError or ScenarioError."""
+    from stop_harness.scenario import check_options
+
+    check_options.refuse_mixtures(given, command)
+    if not given["compose"]:
+        return (check_options.scenario_of(given, command),)
+    from stop_harness.scenario import compose_options  # late: it reads YAML
+
+    return compose_options.scenarios_of(given, command, dict(os.environ))
+
+
+def _name_of(scenarios: tuple[Scenario, ...]) -> str:
+    """Of the run: that of its scenario, or of the folder whose services these are."""
+    origin = scenarios[0].subject.origin
+    if len(scenarios) == 1 or origin is None:
+        return scenarios[0].name
+    file = Path(origin.files[0]).resolve()
+    return (file if file.is_dir() else file.parent).name or scenarios[0].name
 
 
 def _print_check(report: Report, color: str, as_json: bool) -> None:

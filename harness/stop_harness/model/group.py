@@ -26,6 +26,22 @@ class GroupKind(StrEnum):
     """One budget for all: the hook before the stop, waiting for a turn, and the stop itself (kubelet)."""
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The files from which a subject is read, and what of them is stopped.
+
+    `name`: a service of Compose, or a container of a pod; None: all of them are stopped, as `docker compose down` and
+    the deletion of a pod do. `workload`: of the manifests, which object; None: there is only one. `profiles`: of
+    Compose, beside those of the environment.
+    """
+
+    kind: GroupKind
+    files: tuple[str, ...]
+    name: str | None = None
+    workload: str | None = None
+    profiles: tuple[str, ...] = ()
+
+
 class Role(StrEnum):
     """What a container is for in a pod; in a Compose project all are `main`."""
 

@@ -11,6 +11,7 @@ from stop_harness.model.group import (
     GroupNetwork,
     GroupVolume,
     Hook,
+    Origin,
     Probe,
     Role,
     SharedNamespaces,
@@ -56,11 +57,13 @@ class TaskDefinition:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is stopped. Exactly one of `image`, `build_directory`, `task_file` and `group` is set.
+    """What is stopped. Exactly one of `image`, `build_directory`, `task_file` and `group` is set; none as long as
+    `origin` was not read.
 
     `task_file` is the path of a task definition and `task` its content (None until the file was read);
     `task_images` replaces images in it, by container name. `group`: a Compose project or a pod; its members have what
-    the other fields say of a single container.
+    the other fields say of a single container. `origin`: the files of a Compose project or of manifests that it was
+    read from; a service that needs nobody is an image or a build folder as any other.
 
     `entrypoint` and `command` are None where the image's own apply. `ports` maps container port to a fixed host
     port, None meaning that the engine picks a free one. `memory_bytes`, `pids_limit` (processes and threads) None: no
@@ -85,6 +88,7 @@ class Subject:
     task: TaskDefinition | None = None
     settings: ContainerSettings = AS_THE_IMAGE
     group: Group | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)

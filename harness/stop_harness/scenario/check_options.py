@@ -7,14 +7,11 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stop_harness.errors import UsageError
 from stop_harness.model import DoctorLine, Scenario, TrafficKind
 from stop_harness.scenario import container_keys, scenario_file
-
-if TYPE_CHECKING:
-    from stop_harness.scenario import compose
 
 CLIENTS = 2
 """Where an answer is awaited at the stop: one that is served and one that may have to wait for it."""
@@ -56,68 +53,68 @@ expect:
 """
 
 
-def scenario_of(given: Mapping[str, Any], command: tuple[str, ...], environment: Mapping[str, str]) -> Scenario:
-    """The scenario that the options of `check` describe. Raises UsageError or ScenarioError."""
+def refuse_mixtures(given: Mapping[str, Any], command: tuple[str, ...]) -> None:
+    """Raises UsageError where the options name nothing to stop, or several things."""
     sources = [name for key, name in _SOURCES.items() if given[key]]
     if len(sources) > 1:
         raise UsageError(f"check takes one of {', '.join(_SOURCES.values())}; not {' and '.join(sources)} together")
     if not sources and not command:
         raise UsageError(f"check needs one of {', '.join(_SOURCES.values())}, or a command behind `--`")
-    read = _compose(given["compose"], environment) if given["compose"] else None
-    data: dict[str, Any] = {"version": 1, "name": "", "subject": {}} if read is None else read.data
-    if read is None:
-        data.update(name=_name(given, command), subject=_source(given))
-    subject, stop = data["subject"], data.setdefault("stop", {})
-    subject.update(_settings(given, subject))
-    _put(subject, "command", list(command) or None)
+    for key in ("profiles", "down"):
+        if given[key] and not given["compose"]:
+            raise UsageError(f"--{key.removesuffix('s')} goes with --compose")
+
+
+def scenario_of(given: Mapping[str, Any], command: tuple[str, ...]) -> Scenario:
+    """The scenario that the options of `check` describe, but for those of `--compose`. Raises UsageError or
+    ScenarioError."""
+    subject = with_options(_source(given), given, command)
+    if given["task_images"]:
+        subject["images"] = _pairs(given["task_images"], "--task-image", "CONTAINER=IMAGE")
+    bare = is_bare(given)
+    if bare:
+        subject["build"] = "."
+    data = stop_of(given, _name(given, command), subject)
+    made = scenario_file.from_data(data, "check", option_place)
+    return _bare(made) if bare else made
+
+
+def with_options(subject: Mapping[str, Any], given: Mapping[str, Any], command: tuple[str, ...]) -> dict[str, Any]:
+    """The data of a subject with what the options say of its container in its place, or added to it."""
+    result = {**subject, **_settings(given, subject)}
+    _put(result, "command", list(command) or None)
     added = _pairs(given["env"], "--env", "KEY=VALUE")
-    _put(subject, "environment", {**subject.get("environment", {}), **added} or None)
-    _put(subject, "init", given["init"] or None)
-    _put(subject, "memory", given["memory"])
-    _put(subject, "pids_limit", given["pids_limit"])
-    _put(stop, "timeouts", list(dict.fromkeys(given["timeouts"])) or None)
-    _put(stop, "signal", given["stop_signal"])
-    data["ready"] = _ready(given)
+    _put(result, "environment", {**subject.get("environment", {}), **added} or None)
+    _put(result, "init", given["init"] or None)
+    _put(result, "memory", given["memory"])
+    _put(result, "pids_limit", given["pids_limit"])
+    return result
+
+
+def stop_of(given: Mapping[str, Any], name: str, subject: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of a scenario: what the options say of readiness, traffic, the stop and what is expected of it."""
+    data: dict[str, Any] = {"version": 1, "name": name, "subject": subject, "stop": {}, "ready": _ready(given)}
+    _put(data["stop"], "timeouts", list(dict.fromkeys(given["timeouts"])) or None)
+    _put(data["stop"], "signal", given["stop_signal"])
     _put(data, "traffic", _traffic(given) or None)
     expectation: dict[str, Any] = {}
     _put(expectation, "within", given["within"])
     _put(expectation, "exit_codes", list(given["exit_codes"]) or None)
     data["expect"] = [expectation]
-    if given["task_images"]:
-        subject["images"] = _pairs(given["task_images"], "--task-image", "CONTAINER=IMAGE")
-    if not sources:
-        subject["build"] = "."
-    made = scenario_file.from_data(data, "check", _places(given, read))
-    if read is not None:
-        made = replace(made, not_applied=read.not_applied)
-    return made if sources else _bare(made)
+    return data
 
 
-def _places(given: Mapping[str, Any], read: compose.ComposeService | None) -> scenario_file.Places:
-    """Where a mistake is: a key of the Compose file, or an option."""
-
-    def place(path: tuple[str | int, ...]) -> tuple[str, str]:
-        section, key = str(path[0]) if path else "", str(path[1]) if len(path) > 1 else ""
-        row = container_keys.BY_KEY.get(key) if section == "subject" else None
-        by_option = row is not None and row.option and (read is None or given.get(container_keys.parameter(row)))
-        if row is not None and by_option:
-            return "check", row.option
-        if read is None or not key or (section, key) not in {("subject", key), ("stop", "signal")}:
-            return "check", ".".join(map(str, path))
-        file, service = given["compose"]
-        name = row.compose if row is not None else "stop_signal" if section == "stop" else key
-        in_file = ("services", service, name, *path[2:])
-        return compose.place(_text_of(file), file, in_file), ".".join(map(str, in_file))
-
-    from stop_harness.scenario import compose
-
-    return place
+def option_place(path: tuple[str | int, ...]) -> tuple[str, str]:
+    """Where a mistake is that an option makes, by the key of the scenario that it stands for."""
+    key = str(path[1]) if len(path) > 1 else ""
+    row = container_keys.BY_KEY.get(key) if path and path[0] == "subject" else None
+    return "check", row.option if row is not None and row.option else ".".join(map(str, path))
 
 
 _SOURCES = {
     "image": "IMAGE",
     "build": "--build DIR",
-    "compose": "--compose FILE SERVICE",
+    "compose": "--compose FILE",
     "task_definition": "--task-definition FILE",
 }
 
@@ -201,24 +198,6 @@ def _bare(made: Scenario) -> Scenario:
         )
     subject = replace(made.subject, build_directory=str(Path.cwd()), entrypoint=())
     return replace(made, subject=subject)
-
-
-def _compose(file_and_service: tuple[str, str], environment: Mapping[str, str]) -> compose.ComposeService:
-    """The service; variables are the caller's, or those of the file `.env` beside it, as Compose has it."""
-    from stop_harness.scenario import compose, env_file
-
-    file, service = file_and_service
-    defaults = Path(file).parent / ".env"
-    if defaults.is_file():
-        environment = {**dict(env_file.pairs(_text_of(str(defaults)), str(defaults), environment)), **environment}
-    return compose.service_of(_text_of(file), service, file, environment, lambda path: Path(path).is_file())
-
-
-def _text_of(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: cannot be read: {error}") from None
 
 
 def _source(given: Mapping[str, Any]) -> dict[str, Any]:

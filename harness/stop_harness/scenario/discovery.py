@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stop_harness.errors import ScenarioError, UsageError
-from stop_harness.model import NS_PER_S, MountKind, Scenario, SkippedScenario
+from stop_harness.model import NS_PER_S, GroupKind, MountKind, Scenario, SkippedScenario, Subject
 from stop_harness.scenario import env_file, file_kinds
 from stop_harness.scenario import scenario_file as scenario_format
 
@@ -42,7 +42,7 @@ def find(paths: tuple[Path, ...]) -> Found:
             _refuse_other_formats(text, file)
             scenario = scenario_format.parse(file_kinds.without_tabs(text), str(file))
             _check_disk(scenario)
-            scenario = with_files(with_task(scenario), file.parent)
+            scenario = with_what_it_names(scenario)
         except ScenarioError as error:
             problems += error.problems
             continue
@@ -73,10 +73,49 @@ def with_task(scenario: Scenario) -> Scenario:
     return replace(scenario, subject=replace(scenario.subject, task=task), stop=stop, not_applied=not_applied)
 
 
-def with_files(scenario: Scenario, folder: Path) -> Scenario:
-    """The scenario with what its subject's settings name on disk: variables of `env_file`, seccomp profiles, and bind
-    mounts, which have to be inside `folder`. Raises ScenarioError."""
-    subject, problems = scenario.subject, list[str]()
+def with_what_it_names(scenario: Scenario) -> Scenario:
+    """The scenario with what it names on disk: its task definition, its Compose project, and files of its containers.
+    Raises ScenarioError or UsageError."""
+    scenario = with_compose(with_task(scenario))
+    subject, folder = scenario.subject, Path(scenario.source or "").parent
+    if subject.origin is not None:
+        first = Path(subject.origin.files[0])
+        folder = first if first.is_dir() else first.parent
+    problems: list[str] = []
+    if subject.group is None:
+        subject = _with_files(subject, scenario, folder, problems)
+    else:
+        members = (
+            replace(item, subject=_with_files(item.subject, scenario, folder, problems))
+            for item in subject.group.members
+        )
+        subject = replace(subject, group=replace(subject.group, members=tuple(members)))
+    if problems:
+        raise ScenarioError(tuple(problems))
+    return replace(scenario, subject=subject)
+
+
+def with_compose(scenario: Scenario) -> Scenario:
+    """The scenario with the services of its Compose files; any other, and one that was read, as it is."""
+    origin = scenario.subject.origin
+    if origin is None or origin.kind is not GroupKind.COMPOSE or scenario.subject != Subject(origin=origin):
+        return scenario
+    from stop_harness.scenario.compose import group, loading  # late: few scenarios have such files
+
+    where = f"{scenario.location('subject', 'compose')}: subject.compose: "
+    try:
+        project = loading.load(origin.files, os.environ, origin.profiles)
+        services = project.enabled if origin.name is None else (origin.name,)
+        stopped = group.stopped(project.with_enabled(services), origin.name, services, loading.DISK)
+    except (UsageError, ScenarioError) as error:
+        raise ScenarioError(tuple(where + problem for problem in getattr(error, "problems", (str(error),)))) from None
+    made = replace(scenario, subject=replace(stopped.subject, origin=origin))
+    return group.with_stop(made, stopped, timeouts_given=not scenario.stop.own_timeouts)
+
+
+def _with_files(subject: Subject, scenario: Scenario, folder: Path, problems: list[str]) -> Subject:
+    """A container with what its settings name on disk: variables of `env_file`, seccomp profiles, and bind mounts,
+    which have to be inside `folder`."""
     settings = subject.settings
     pairs: dict[str, str] = {}
     for index, file in enumerate(settings.env_files):
@@ -89,11 +128,9 @@ def with_files(scenario: Scenario, folder: Path) -> Scenario:
         if mount.kind is MountKind.BIND and (problem := _not_mountable(mount.source or "", folder)):
             problems.append(f"{scenario.location('subject', 'volumes', index)}: subject.volumes: {problem}")
     options = tuple(_security_option(option, scenario, folder, problems) for option in settings.security_opt)
-    if problems:
-        raise ScenarioError(tuple(problems))
     environment = tuple({**pairs, **dict(subject.environment)}.items())
     settings = replace(settings, security_opt=options)
-    return replace(scenario, subject=replace(subject, environment=environment, settings=settings))
+    return replace(subject, environment=environment, settings=settings)
 
 
 def _not_mountable(source: str, folder: Path) -> str | None:

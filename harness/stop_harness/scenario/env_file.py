@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 
-from stop_harness.errors import ScenarioError
+from stop_harness.errors import ScenarioError, UsageError
 from stop_harness.scenario import variables
 
 
@@ -29,10 +29,22 @@ def pairs(text: str, source: str, environment: Mapping[str, str]) -> tuple[tuple
         elif binding.key is not None and binding.value is not None:
             literal = binding.original.string.partition("=")[2].lstrip().startswith("'")
             known = {**environment, **found}
-            found[binding.key] = binding.value if literal else variables.substituted(binding.value, known)
+            try:
+                found[binding.key] = binding.value if literal else variables.substituted(binding.value, known)
+            except UsageError as error:
+                problems.append(f"{place}: {error}")
     if problems:
         raise ScenarioError(tuple(problems))
     return tuple(found.items())
+
+
+def raw_pairs(text: str, _source: str, environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """The same of a file whose values are taken as they stand, quotes and all, as `format: raw` and `docker run
+    --env-file` do; a line that begins with # says nothing."""
+    lines = (line.lstrip() for line in text.splitlines())
+    found = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    pairs = ((key, value if sign else environment.get(key)) for key, sign, value in found)
+    return tuple((key, value) for key, value in pairs if value is not None)
 
 
 def _first_line(text: str, line: int) -> int:

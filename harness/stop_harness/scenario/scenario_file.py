@@ -20,7 +20,9 @@ from stop_harness.model import (
     NS_PER_S,
     ContainerSettings,
     Expectation,
+    GroupKind,
     MountKind,
+    Origin,
     Readiness,
     Scenario,
     StopPlan,
@@ -102,6 +104,7 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             task_file=None if subject.task_definition is None else beside(subject.task_definition),
             task_images=tuple(subject.images.items()),
             settings=_settings(subject, beside),
+            origin=_origin(subject, beside),
         ),
         readiness=Readiness(
             log=ready.log,
@@ -120,7 +123,8 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             tuple(stop.timeouts),
             stop.signal,
             tuple(stop.after),
-            own_timeouts=subject.task_definition is not None and "timeouts" not in stop.model_fields_set,
+            own_timeouts=(subject.task_definition or subject.compose) is not None
+            and "timeouts" not in stop.model_fields_set,
         ),
         repeat=file.repeat,
         expectations=tuple(
@@ -133,6 +137,14 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             for section in file.expect
         ),
     )
+
+
+def _origin(subject: SubjectSection, beside: Callable[[str], str]) -> Origin | None:
+    given = subject.compose
+    if given is None:
+        return None
+    files = tuple(beside(file) for file in given.file)
+    return Origin(GroupKind.COMPOSE, files, given.service, profiles=tuple(given.profiles))
 
 
 def _settings(subject: SubjectSection, beside: Callable[[str], str]) -> ContainerSettings:
@@ -170,8 +182,9 @@ def _settings(subject: SubjectSection, beside: Callable[[str], str]) -> Containe
 
 
 def _pids_limit(subject: SubjectSection) -> int | None:
-    """A task definition has no such key; what runs it decides."""
-    return None if subject.pids_limit == -1 or subject.task_definition is not None else subject.pids_limit
+    """A task definition has no such key; what runs it decides. A Compose file says it of each service."""
+    elsewhere = subject.task_definition is not None or subject.compose is not None
+    return None if subject.pids_limit == -1 or elsewhere else subject.pids_limit
 
 
 def _says_nothing(ready: ReadySection) -> bool:

@@ -65,6 +65,19 @@ from stop_harness.scenario.values import (
 )
 
 
+class ComposeSection(Section):
+    """A Compose project, or one service of it."""
+
+    file: OneOrMoreTexts = Field(
+        description="Compose file, or a folder with one, relative to the scenario file; of several the later ones are "
+        "merged over the earlier."
+    )
+    service: Text | None = Field(
+        None, description="The service that is stopped, while those that it needs run on. Default: all are stopped."
+    )
+    profiles: OneOrMoreTexts = Field([], description="Profiles that are active.")
+
+
 class SubjectSection(Section):
     """The container to stop."""
 
@@ -114,12 +127,15 @@ class SubjectSection(Section):
     task_definition: Text | None = Field(
         None, description="JSON file with a task definition of Amazon ECS, relative to the scenario file."
     )
+    compose: ComposeSection | None = Field(None, description="A Compose project in place of a container of its own.")
     images: dict[str, Text] = Field({}, description="Images to use instead of the task definition's, by container.")
 
     @model_validator(mode="after")
     def _one_source(self) -> SubjectSection:
-        if [self.image, self.build, self.task_definition].count(None) != 2:
-            raise ValueError("give exactly one of `image`, `build` and `task_definition`")
+        if [self.image, self.build, self.task_definition, self.compose].count(None) != 3:
+            raise ValueError("give exactly one of `image`, `build`, `task_definition` and `compose`")
+        if self.compose is not None and (inside := sorted(self.model_fields_set - {"compose"})):
+            raise ValueError(f"`{inside[0]}` belongs into the Compose file, or into a second one of `compose.file`")
         if self.images and self.task_definition is None:
             raise ValueError("`images` goes with `task_definition`")
         if self.task_definition is not None and (inside := sorted(self.model_fields_set - _TASK_KEYS)):
@@ -234,13 +250,13 @@ class ScenarioFile(Section):
         named = [section.timeout for section in expect]
         stop: StopSection | None = info.data.get("stop")  # None: it has mistakes of its own
         subject: SubjectSection | None = info.data.get("subject")
-        of_task = subject is not None and subject.task_definition is not None
+        named_elsewhere = subject is not None and (subject.task_definition or subject.compose) is not None
         for timeout in named:
             if named.count(timeout) > 1:
                 where = "without `timeout`" if timeout is None else f"for timeout {units.format_duration(timeout)}"
                 raise ValueError(f"two entries {where}; one is enough")
-            if timeout is not None and stop is not None and "timeouts" not in stop.model_fields_set and of_task:
-                raise ValueError("`timeout` goes with `stop.timeouts`; without it the task definition's own apply")
+            if timeout is not None and stop is not None and "timeouts" not in stop.model_fields_set and named_elsewhere:
+                raise ValueError("`timeout` goes with `stop.timeouts`; without it those of its own file apply")
             if timeout is not None and stop is not None and timeout not in stop.timeouts:
                 known = ", ".join(units.format_duration(value) for value in stop.timeouts)
                 raise ValueError(
@@ -266,7 +282,7 @@ _SECTIONS: dict[Any, dict[str, type[Section]]] = {
         "stop": StopSection,
         "expect": ExpectSection,
     },
-    SubjectSection: {"healthcheck": HealthCheckSection},
+    SubjectSection: {"healthcheck": HealthCheckSection, "compose": ComposeSection},
     ReadySection: {"http": HttpSection},
     TrafficSection: scenario_traffic.SECTIONS,
     scenario_traffic.TcpTraffic: {"exchanges": scenario_traffic.ExchangeSection},

@@ -46,7 +46,7 @@ def container_ports(value: Any) -> list[int]:
     """TCP ports of the container in `ports` or `expose`: `80`, `8080:80/tcp`, `127.0.0.1:8080-8081:80-81`, or the long
     form. Who publishes them where is nobody's business here: any free port of the engine does."""
     found: list[int] = []
-    for item in _listed(value):
+    for item in listed(value):
         long = isinstance(item, dict)
         port, _, protocol = str(item.get("target") if long else item).rpartition(":")[2].partition("/")
         if (str(item.get("protocol") or "tcp") if long else protocol or "tcp") == "tcp":
@@ -55,13 +55,56 @@ def container_ports(value: Any) -> list[int]:
     return list(dict.fromkeys(found))[:MOST_PORTS]
 
 
+@dataclass(frozen=True)
+class Published:
+    """One port of `ports`, as Compose publishes it. `host_port` empty: any free one; a range: one of it."""
+
+    host: str
+    host_port: str
+    port: str
+    protocol: str
+
+    def collides(self, other: Published) -> bool:
+        """Whether both want the same port of the same address."""
+        anywhere = {"", "0.0.0.0", "::"}  # nosec B104 # only compared
+        same_place = self.host == other.host or bool({self.host, other.host} & anywhere)
+        alike = (self.host_port, self.protocol) == (other.host_port, other.protocol)
+        return alike and self.host_port.isdigit() and self.host_port != "0" and same_place
+
+
+def published(item: Any) -> list[Published]:
+    """What one item of `ports` publishes, each port of a range by itself. Raises ValueError."""
+    if isinstance(item, dict):
+        host, port = str(item.get("host_ip") or ""), str(item.get("target"))
+        return [Published(host, str(item.get("published") or ""), port, str(item.get("protocol") or "tcp"))]
+    rest, _, protocol = str(item).partition("/")
+    rest, _, inside = rest.rpartition(":")
+    host, _, outside = rest.rpartition(":")
+    ports, host_ports = _range(inside), _range(outside) if outside else [""]
+    if len(host_ports) == 1:
+        host_ports *= len(ports)
+    elif len(host_ports) != len(ports):
+        host_ports = [outside] * len(ports)
+    pairs = zip(host_ports, ports, strict=True)
+    return [Published(host.strip("[]"), out, port, protocol or "tcp") for out, port in pairs]
+
+
+def _range(text: str) -> list[str]:
+    first, _, last = text.partition("-")
+    return [str(port) for port in range(int(first), int(last or first) + 1)][:MOST_RANGE]
+
+
+MOST_RANGE = 65_536
+
+
 def _number(value: Any) -> Any:
     """0 is no limit."""
     return (int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value) or None
 
 
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list) else [value]
+def listed(value: Any) -> list[Any]:
+    """A list, of one where one was given."""
+    return list(value) if isinstance(value, list) else [] if value is None else [value]
 
 
 def _cpus(value: Any) -> Any:
@@ -69,11 +112,11 @@ def _cpus(value: Any) -> Any:
 
 
 def _namespace(value: Any) -> Any:
-    """Of one container alone: that of another service is not there."""
+    """Of the engine's machine, or none; that of another service is joined, see `group`."""
     text = str(value)
-    if text.startswith(("service:", "container:")):
+    if text.startswith("container:"):
         return Refused(text, "it has a namespace of its own instead: another PID 1, or another network, may be stopped")
-    return text
+    return None if text.startswith("service:") else text
 
 
 def _mounts(value: Any) -> list[dict[str, Any]]:
@@ -85,6 +128,8 @@ def _mount(item: Any) -> dict[str, Any]:
     if isinstance(item, dict):
         long = {key: item.get(key) for key in ("type", "source", "target")}
         long["read_only"] = boolean(item.get("read_only")) or False
+        if isinstance(item.get("bind"), dict):
+            long["bind"] = item["bind"]
         tmpfs = item.get("tmpfs") or {}
         long.update({key: tmpfs[key] for key in ("size", "mode") if tmpfs.get(key) is not None})
         return {key: value for key, value in long.items() if value is not None}
@@ -127,8 +172,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "stdin_open": boolean,
     "read_only": boolean,
     "privileged": boolean,
-    "env_file": _listed,
-    "tmpfs": _listed,
+    "env_file": listed,
+    "tmpfs": listed,
     "volumes": _mounts,
     "ulimits": _ulimits,
     "cpus": _cpus,

@@ -1,4 +1,4 @@
-"""Keys of Compose services that are not applied to the one container that is stopped, and what that may change. Pure.
+"""Keys of Compose services that are not applied to the containers that are started, and what that may change. Pure.
 
 The reference is the Compose specification, https://github.com/compose-spec/compose-spec/blob/main/05-services.md.
 """
@@ -21,14 +21,8 @@ class UnappliedKey:
 
 
 NOT_APPLIED = (
-    UnappliedKey("depends_on", "the service is stopped alone: it has nobody to work with, or to wait for", ANY),
-    UnappliedKey("links", "the service is stopped alone: it has nobody to work with, or to wait for", ANY),
     UnappliedKey("external_links", "it reaches no other container", ANY),
-    UnappliedKey("volumes_from", "it has none of the files of that service", ANY),
-    UnappliedKey("networks", "it is on the engine's default network, alone and without its other names", STARTS),
-    UnappliedKey("extends", "what the other service says is missing here", ANY),
-    UnappliedKey("pre_stop", "it runs before the stop signal is sent", ANY),
-    UnappliedKey("post_start", "it runs once the container is started", ANY),
+    UnappliedKey("pre_start", "what it does before the container is started", ANY),
     UnappliedKey("devices", "what it may need to start", STARTS),
     UnappliedKey("device_cgroup_rules", "what it may need to start", STARTS),
     UnappliedKey("gpus", "what it may need to start", STARTS),
@@ -65,10 +59,11 @@ NOT_APPLIED = (
 """Everything else that the specification has is applied, or changes nothing about the stop of one container."""
 
 WITHOUT_EFFECT = frozenset(
-    "annotations attach container_name deploy develop driver_opts expose image build label_file ports profiles "
-    "cpu_period cpu_quota pull_policy scale stop_grace_period stop_signal command entrypoint environment init".split()
+    "annotations attach build command container_name cpu_period cpu_quota depends_on deploy develop driver_opts "
+    "entrypoint environment expose extends image init label_file links networks ports post_start pre_stop profiles "
+    "pull_policy scale stop_grace_period stop_signal volumes_from".split()
 )
-"""Applied by the reader itself, or about who else runs, who finds the container, and how its image is made."""
+"""Applied by the readers themselves, or about how an image is made, and who publishes what where."""
 
 PARTS = {
     "build": (
@@ -82,5 +77,22 @@ PARTS = {
     "healthcheck": (UnappliedKey("start_interval", "how soon it counts as ready"),),
 }
 """Keys within a key that is applied otherwise."""
+
+NETWORK_PARTS = (
+    UnappliedKey("driver", "it is a bridge network on one machine", ()),
+    UnappliedKey("driver_opts", "how its network is made", ()),
+    UnappliedKey("ipam", "which addresses its network has", ()),
+    UnappliedKey("enable_ipv6", "whom it reaches by IPv6", STARTS),
+)
+"""Keys of a network that is made for the group."""
+
+ATTACHMENT_PARTS = (
+    UnappliedKey("ipv4_address", "at which address others look for it", STARTS),
+    UnappliedKey("ipv6_address", "at which address others look for it", STARTS),
+    UnappliedKey("link_local_ips", "at which addresses it is found", ()),
+    UnappliedKey("mac_address", "how its network knows it", ()),
+    UnappliedKey("driver_opts", "how its network is made", ()),
+)
+"""Keys of a service's place in a network."""
 
 BY_KEY = {item.key: item for item in NOT_APPLIED}
