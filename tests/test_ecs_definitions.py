@@ -37,6 +37,20 @@ def test_ecs_container_stop_timeout_as_the_agent_reads_it(value: str | None, sec
     assert stop_timeouts.agent_stop_timeout_s(value) == seconds
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, ""), ("", ""), ("0s", ""), ("45s", ""), ("24h", ""),
+        ("45", "30 s apply"), ("abc", "30 s apply"), (" 30s ", "30 s apply"),
+        ("-5s", "1 s applies"), ("1ms", "1 s applies"),
+    ],
+)  # fmt: skip
+def test_a_value_that_the_agent_does_not_take_as_it_is_is_warned_of(value: str | None, said: str) -> None:
+    """With what applies instead; `0` and nothing mean the default, without a word."""
+    found = stop_timeouts.agent_warning(value)
+    assert (found or "").count(said) == 1 if said else found is None
+
+
 @given(st.text(max_size=60))
 def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
     """Never anything else."""

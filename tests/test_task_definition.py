@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stop_harness.ecs import task_definition
 from stop_harness.errors import ScenarioError
-from stop_harness.model import NS_PER_S, TaskContainer, TaskDefinition
+from stop_harness.model import NS_PER_S, Scenario, StopPlan, Subject, TaskContainer, TaskDefinition
 from stop_harness.scenario import discovery
 from stop_harness.verdict import static_findings
 from stop_harness.verdict.rules import RULES
@@ -481,3 +481,20 @@ def test_a_template_of_cloudformation_is_told_the_way_out() -> None:
     (problem,) = refused.value.problems
     assert problem.startswith("stack.json: this is a CloudFormation template")
     assert "aws ecs describe-task-definition --task-definition web > task.json" in problem
+
+
+def test_the_agents_stop_timeout_applies_where_a_container_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`check` and `run` read ECS_CONTAINER_STOP_TIMEOUT as `ecs serve` does; Fargate has no agent."""
+    file = tmp_path / "task.json"
+    containers = [{"name": "own", "image": "a", "stopTimeout": 7}, {"name": "none", "image": "a"}]
+    scenario = Scenario("task", Subject(task_file=str(file)), stop=StopPlan(own_timeouts=True))
+    for fargate, expected in ((False, [7, 3]), (True, [7, 30])):
+        more = {"requiresCompatibilities": ["FARGATE"]} if fargate else {}
+        file.write_text(json.dumps({"containerDefinitions": containers, **more}), encoding="utf-8")
+        monkeypatch.setenv("ECS_CONTAINER_STOP_TIMEOUT", "3s")
+        read = discovery.with_task(scenario)
+        assert read.subject.task is not None
+        assert [item.stop_timeout_s for item in read.subject.task.containers] == expected
+        assert read.stop.timeouts_ns == (max(expected) * NS_PER_S,)

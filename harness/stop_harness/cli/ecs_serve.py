@@ -95,6 +95,7 @@ def serve(
     could not be removed. A second Ctrl-C ends it at once, and a helper process removes them.
     """
     require_extra("ecs", "ecs serve")
+    from stop_harness.ecs import stop_timeouts
     from stop_harness.ecs_endpoint import server
     from stop_harness.ecs_endpoint.containers import EndpointClock
     from stop_harness.ecs_endpoint.docker_containers import DockerContainers
@@ -113,6 +114,8 @@ def serve(
         who = "anybody who reaches {host}" if token is None else "whoever reaches {host} and hears or has the token"
         click.echo(f"warning: {who.format(host=host)} can start containers on this machine", err=True)
     _check_token(token)
+    if warning := stop_timeouts.agent_warning(stop_timeout):
+        _warn(warning)
     settings = EndpointSettings(region, agent_stop_timeout=stop_timeout, arn_selects_cluster=arn_selects_cluster)
     events = None if events_file is None else _EventsFile(events_file)
     ending = _Ending()

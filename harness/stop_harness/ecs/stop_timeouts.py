@@ -11,6 +11,9 @@ from fractions import Fraction
 
 NS_PER_S = 1_000_000_000
 
+AGENT_VARIABLE = "ECS_CONTAINER_STOP_TIMEOUT"
+"""Environment of the ECS agent on a container instance."""
+
 DEFAULT_STOP_TIMEOUT_S = 30
 """agent/config/config.go:67; the same on Fargate."""
 
@@ -65,6 +68,20 @@ def agent_stop_timeout_s(value: str | None) -> int:
     if duration_ns == 0:  # the agent merges its default into every zero value
         return DEFAULT_STOP_TIMEOUT_S
     return max(duration_ns, MINIMUM_STOP_TIMEOUT_NS) // NS_PER_S
+
+
+def agent_warning(value: str | None) -> str | None:
+    """What the agent logs of a value that it does not take as it is, with what applies instead; None for any other."""
+    try:
+        duration_ns = parse_go_duration(value or "0")
+    except ValueError as error:
+        return (
+            f"{AGENT_VARIABLE}={(value or '')[:80]!r}: could not parse the duration ({error}); as with the ECS agent, "
+            f"{DEFAULT_STOP_TIMEOUT_S} s apply. Give a number and a unit, such as 45s or 1m30s"
+        )
+    if duration_ns and duration_ns < MINIMUM_STOP_TIMEOUT_NS:
+        return f"{AGENT_VARIABLE}={value!r}: less than a second; as with the ECS agent, 1 s applies"
+    return None
 
 
 def effective_stop_timeout_s(stop_timeout_s: int | None, agent_value: str | None, *, fargate: bool) -> int:

@@ -97,8 +97,12 @@ class _Document(_Part):
     requiresCompatibilities: list[str] | None = None
 
 
-def parse(text: str, source: str, images: Mapping[str, str] | None = None) -> TaskDefinition:
+def parse(
+    text: str, source: str, images: Mapping[str, str] | None = None, agent_stop_timeout: str | None = None
+) -> TaskDefinition:
     """The task definition in `text`; `images` replaces images by container name. Raises ScenarioError.
+
+    `agent_stop_timeout`: ECS_CONTAINER_STOP_TIMEOUT of the container instance, None where it is not set.
 
     Members that AWS leaves empty (`null`) count as left out.
     """
@@ -126,7 +130,7 @@ def parse(text: str, source: str, images: Mapping[str, str] | None = None) -> Ta
         ) from None
     document.setdefault("family", "task")
     _replace_images(document["containerDefinitions"], images or {}, source)
-    return _definition(document, source)
+    return _definition(document, source, agent_stop_timeout)
 
 
 def _of_cloudformation(data: dict[str, Any]) -> str | None:
@@ -188,7 +192,7 @@ def _sum_s(chain: tuple[tuple[str, ...], int]) -> int:
     return chain[1]
 
 
-def _definition(document: dict[str, Any], source: str) -> TaskDefinition:
+def _definition(document: dict[str, Any], source: str, agent_stop_timeout: str | None = None) -> TaskDefinition:
     containers: list[dict[str, Any]] = document["containerDefinitions"]
     try:
         edges = {item["name"]: dependencies.edges(item, containers) for item in containers}
@@ -214,7 +218,9 @@ def _definition(document: dict[str, Any], source: str) -> TaskDefinition:
                 image=item["image"],
                 essential=item.get("essential", True),
                 waits_for=waits_for[item["name"]],
-                stop_timeout_s=stop_timeouts.effective_stop_timeout_s(item.get("stopTimeout"), None, fargate=fargate),
+                stop_timeout_s=stop_timeouts.effective_stop_timeout_s(
+                    item.get("stopTimeout"), agent_stop_timeout, fargate=fargate
+                ),
                 own_stop_timeout_s=item.get("stopTimeout"),
                 ends_first=item["name"] in ends_first,
             )

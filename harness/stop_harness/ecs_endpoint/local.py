@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 
+from stop_harness.ecs import stop_timeouts
 from stop_harness.ecs_endpoint.containers import EndpointClock
 from stop_harness.ecs_endpoint.docker_containers import DockerContainers
 from stop_harness.ecs_endpoint.server import EcsServer
-from stop_harness.ecs_endpoint.state import Endpoint
+from stop_harness.ecs_endpoint.state import Endpoint, EndpointSettings
 from stop_harness.engines.docker import host
 
 
@@ -17,4 +19,5 @@ def serve(run_id: str, *, with_witness: bool = False) -> EcsServer:
     With a token that nobody else on this machine knows: whoever may use the endpoint may start containers.
     """
     containers = DockerContainers(run_id, host.find(), with_witness=with_witness)
-    return EcsServer(Endpoint(containers, EndpointClock()), token=secrets.token_urlsafe())
+    settings = EndpointSettings(agent_stop_timeout=os.environ.get(stop_timeouts.AGENT_VARIABLE))
+    return EcsServer(Endpoint(containers, EndpointClock(), settings), token=secrets.token_urlsafe())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from stop_harness.ecs import stop_timeouts
 from stop_harness.ecs.host_access import host_access, host_paths
 from stop_harness.engines.interface import SLOW_CAVEAT, WITNESS_CAVEAT, Engine
 from stop_harness.errors import BaseImageMissing, EngineError, ScenarioError
@@ -46,6 +48,7 @@ def ready(
 ) -> tuple[Engine, Plan]:
     """An engine with every image at hand, and the plan for it."""
     _say_host_access(request, listener)
+    _say_agent_stop_timeout(request, listener)
     chosen = opener(request.engine, run_id)
     engine = chosen.engine
     try:
@@ -115,6 +118,18 @@ def _say_host_access(request: RunRequest, listener: Listener) -> None:
             document = json.loads(item.subject.task.document)
             for sentence in host_access(document["containerDefinitions"], host_paths(document)):
                 listener.note(f"{item.name}: {sentence}")
+
+
+def _say_agent_stop_timeout(request: RunRequest, listener: Listener) -> None:
+    """The agent warns of a value that it cannot read, and goes on with its default; it is said where it applies."""
+    applies = any(
+        container.own_stop_timeout_s is None and not item.subject.task.fargate
+        for item in request.scenarios
+        if item.subject.task is not None
+        for container in item.subject.task.containers
+    )
+    if applies and (warning := stop_timeouts.agent_warning(os.environ.get(stop_timeouts.AGENT_VARIABLE))):
+        listener.note(warning)
 
 
 def _require_something_to_run(planned: Plan, reason: str) -> None:

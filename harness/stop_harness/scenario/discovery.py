@@ -58,14 +58,16 @@ def find(paths: tuple[Path, ...]) -> Found:
 def with_task(scenario: Scenario) -> Scenario:
     """The scenario with its task definition read from disk; any other scenario as it is. Raises ScenarioError.
 
-    Where the scenario names no stop timeouts, those of the definition apply, and the trial's is the longest chain's.
+    Where the scenario names no stop timeouts, those of the definition apply, and the trial's is the longest chain's. A
+    container that has none gets what ECS_CONTAINER_STOP_TIMEOUT says, as `ecs serve` and the ECS agent read it.
     """
     if scenario.subject.task_file is None:
         return scenario
-    from stop_harness.ecs import task_definition, unapplied
+    from stop_harness.ecs import stop_timeouts, task_definition, unapplied
 
-    text = _read(Path(scenario.subject.task_file))
-    task = task_definition.parse(text, scenario.subject.task_file, dict(scenario.subject.task_images))
+    subject, text = scenario.subject, _read(Path(scenario.subject.task_file))
+    agent_value = os.environ.get(stop_timeouts.AGENT_VARIABLE)
+    task = task_definition.parse(text, scenario.subject.task_file, dict(subject.task_images), agent_value)
     stop = scenario.stop
     if stop.own_timeouts:
         stop = replace(stop, timeouts_ns=(task_definition.longest_chain(task)[1] * NS_PER_S,))
