@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.free_port import free_port
+
 START_PATIENCE_S = 20.0
 SERVER_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"))
 
@@ -52,8 +54,7 @@ def ssh_server(folder: Path) -> Iterator[Path]:
     """A folder for PATH; the `ssh` in it reaches the server by the name engine.test."""
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     (folder / "known").write_text(f"engine.test {(folder / 'host.pub').read_text()}")
     (folder / "server").write_text(SERVER.format(port=port, folder=folder))
     (folder / "client").write_text(CLIENT.format(port=port, folder=folder, user=getpass.getuser()))

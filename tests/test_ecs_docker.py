@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -31,6 +30,7 @@ from tests import aws_cli
 from tests.ecs_support import client, until
 from tests.faults.effects import Answer, Hang, OomToldLate, drop, set_to
 from tests.faults.proxy import FaultyEngine, Rule
+from tests.free_port import free_port
 
 pytestmark = pytest.mark.docker
 
@@ -413,12 +413,6 @@ def json_documents(text: str) -> list[Any]:
         found.append(value)
         rest = rest[end:].strip()
     return found
-
-
-def free_port() -> int:
-    """Of loopback, free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_what_the_containers_of_a_task_share_is_shared(ecs: Any, docker_engine_host: DockerHost) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,6 +14,7 @@ from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 from stop_harness.model import NS_PER_MS, NS_PER_S, ComplianceStatus, Outcome, Scenario, SigkillEvidence
 from tests.ecs_runs import NEVER, after, aws_settings, image, only, run, running, task
 from tests.ecs_support import Simulation, simulation
+from tests.free_port import free_port
 
 SOON: dict[str, Any] = {"timeout_ns": 300 * NS_PER_MS}
 
@@ -125,12 +125,6 @@ def served() -> Iterator[int]:
     thread.join()
 
 
-def unused_port() -> int:
-    """Nobody listens there."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
 def test_readiness_by_log() -> None:
     """Of the only container, or of any of a task."""
     scripts = {"subject": ContainerScript(output="booting\nready\n"), "side": ContainerScript(output="side up\n")}
@@ -150,7 +144,7 @@ def test_readiness_by_port_and_by_http(cluster: Simulation, served: int) -> None
     assert only(run(cluster.url, image(http_port=served, http_path="/ok"))).verdict.outcome is Outcome.GRACEFUL
     bad = only(run(cluster.url, image(http_port=served, http_path="/no", **SOON)))
     assert bad.verdict.reason.startswith(f"not ready after 0.3 s: waited for GET /no at port {served}; ")
-    closed = unused_port()
+    closed = free_port()
     late = only(run(cluster.url, image(tcp_port=closed, **SOON)))
     assert late.verdict.reason.startswith(f"not ready after 0.3 s: waited for port {closed}; ")
     assert running(cluster) == []

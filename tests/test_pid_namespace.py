@@ -44,6 +44,7 @@ from stop_harness.model import (
     Trial,
     Vantage,
 )
+from tests.free_port import free_port
 from tests.open_files import open_files, opened_since
 from tests.own_runs import command_line_files
 
@@ -417,12 +418,6 @@ def test_exit_before_ready_carries_the_exit_code(any_bench: Bench) -> None:
     with pytest.raises(SubjectFailed) as caught:
         subject.wait_ready()
     assert (caught.value.problem, caught.value.exit_code) == (None, 3)
-
-
-def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def test_two_subjects_use_the_same_port_at_the_same_time(bench: Bench) -> None:

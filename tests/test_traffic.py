@@ -48,6 +48,7 @@ from stop_harness.trial.perform import Interruption
 from stop_harness.trial.traffic import Flow
 from stop_harness.trial.traffic_clients import Sheet
 from stop_harness.trial.traffic_wire import Closed, HttpSpeaker, Wire
+from tests.free_port import free_port
 from tests.silence import Silence
 
 Serve = Callable[[socket.socket, "Server"], None]
@@ -512,16 +513,10 @@ def refused(server: Server, *clients: TrafficClient) -> str:
     return problem.message
 
 
-def closed_port() -> int:
-    """A port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @pytest.mark.parametrize("kind", TrafficKind)
 def test_nobody_listens(kind: TrafficKind) -> None:
     """The trial is not silently without traffic: the port and the error are named."""
-    server, port = Server(answering), closed_port()
+    server, port = Server(answering), free_port()
     message = refused(server, TrafficClient(kind, port, exchanges=(Exchange(b"a", b"b"),)))
     why = f"traffic to port {port} failed before the stop: connection refused; nobody listens at that port, but at "
     assert f"{why}127.0.0.1:9, 0.0.0.0:10" in message
@@ -531,7 +526,7 @@ def test_a_subject_that_has_left_is_left_to_the_record() -> None:
     """That it was not running is for the engine to say."""
     server = Server(answering)
     server.stop()
-    flow = flow_of(server, TrafficClient(TrafficKind.HTTP, closed_port()))
+    flow = flow_of(server, TrafficClient(TrafficKind.HTTP, free_port()))
     begin(flow)
     flow.mark_stop()
     flow.end()
