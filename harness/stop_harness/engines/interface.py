@@ -117,8 +117,13 @@ class ReadySigns:
 class RunningSubject(Protocol):
     """One started container (or process). Used by one thread; `abort` may be called from any other."""
 
-    stop_signal: int | None
-    stop_signal_source: str | None
+    @property
+    def stop_signal(self) -> int | None:
+        """With which its stop begins; None: not known, or it is a task or group whose containers have one each."""
+
+    @property
+    def stop_signal_source(self) -> str | None:
+        """Who chose it; None likewise."""
 
     def wait_started(self) -> None:
         """Return when it runs, where `start` does not wait for that; raise SubjectFailed when it never does."""

@@ -29,8 +29,8 @@ LOG_ANCHOR_LENGTH = 400
 class LookedAt(Protocol):
     """What of a running subject is used."""
 
-    stop_signal: int | None
-
+    @property
+    def stop_signal(self) -> int | None: ...
     def processes(self) -> tuple[ProcessInfo, ...] | None: ...
     def end_now(self) -> bool: ...
 

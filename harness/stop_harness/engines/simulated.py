@@ -104,8 +104,8 @@ class SimulatedEngine:
         )
 
     def cannot_run(self, scenario: Scenario) -> str | None:
-        """Always None."""
-        return None
+        """A script is one container."""
+        return "the simulated engine plays single containers" if scenario.subject.group is not None else None
 
     def configuration(self, scenario: Scenario) -> Configuration:
         """What the scenario says, and nothing else."""

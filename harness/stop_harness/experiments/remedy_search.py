@@ -154,9 +154,12 @@ def run(
     by_name = {scenario.name: scenario for scenario in scenarios}
     performed = {_id(tried): tried for tried in done}
     bad = {item.observation.scenario: item for item in remedies.bad_stops(results)}
-    for name in [name for name in bad if by_name[name].subject.task is not None]:
-        search.note(f"{name}: changes are tried on single containers only, not on task definitions")
-        del bad[name]
+    for name in list(bad):
+        subject = by_name[name].subject
+        if subject.task is not None or subject.group is not None:
+            what = "task definitions" if subject.task is not None else "groups"
+            search.note(f"{name}: changes are tried on single containers only, not on {what}")
+            del bad[name]
     stops = {}
     for name, item in bad.items():
         configuration = _configuration(by_name[name], search)

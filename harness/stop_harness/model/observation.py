@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from stop_harness.model.group import GroupKind
 from stop_harness.model.process import ProcessFate, ProcessInfo
 from stop_harness.model.ready import ReadyBasis
 from stop_harness.model.scenario import TrafficKind
@@ -252,6 +253,8 @@ class StopRecord:
     how many processes there were; None: all are in `fates`. `fates_complete` False: who lived only between two looks
     may be missing.
 
+    `gone_beside`: containers of its group that were to run on while this one was stopped, and did not, as sentences.
+
     `stop_signal`: the number of the signal that the stop begins with; None: nobody told. An image whose STOPSIGNAL says
     nothing else is sent SIGTERM. `stop_signal_source`: who chose it, such as the image or the scenario, or `ASSUMED`;
     None: not known.
@@ -271,6 +274,7 @@ class StopRecord:
     fates: tuple[ProcessFate, ...] | None = None
     fate_count: int | None = None
     fates_complete: bool = True
+    gone_beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -317,7 +321,7 @@ class Derivation:
 
 @dataclass(frozen=True)
 class ContainerRecord:
-    """One container of a task.
+    """One container of a task, or of a group that was stopped as a whole.
 
     `waits_for`: containers that had to be gone before this one was told to stop. `ran`: it was started. `reason`: ECS's
     own, such as `OutOfMemoryError: …`; empty where there is none.
@@ -340,9 +344,11 @@ class ContainerRecord:
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """What is on record of one stopped task. `fargate`: Fargate's limits apply.
+    """What is on record of a stopped task of Amazon ECS, or of a group that was stopped as a whole.
 
-    `stop_code` and `stopped_reason` are ECS's own; empty where it gave none.
+    `group`: by whose rules the group was stopped; None: it is a task. `arn`, `stop_code` and `stopped_reason` are ECS's
+    own; empty where it gave none, and of a group. `fargate`: Fargate's limits apply. `grace_ns`: of a pod, the budget
+    of the whole stop; None: there is none.
     """
 
     arn: str
@@ -350,6 +356,8 @@ class TaskRecord:
     fargate: bool = False
     stop_code: str = ""
     stopped_reason: str = ""
+    group: GroupKind | None = None
+    grace_ns: int | None = None
 
     @property
     def events(self) -> tuple[Event, ...]:

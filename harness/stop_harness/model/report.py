@@ -94,8 +94,8 @@ class TaskStop:
 
     `total_ns`: from the first stop signal to the last exit, None where not known. `chain`: the containers, first to
     stop first, whose stop timeouts add up to `worst_case_ns`, the longest the task may take. `limit_ns` and
-    `limit_name`: what the platform gives the whole task. `fix_first`: the container whose stop is worth mending first,
-    and `advice` why; None where all is well.
+    `limit_name`: what the platform gives the whole task; None: it sets no limit. `fix_first`: the container whose stop
+    is worth mending first, and `advice` why; None where all is well.
     """
 
     trial_id: str
@@ -104,7 +104,7 @@ class TaskStop:
     total_ns: int | None
     chain: tuple[str, ...]
     worst_case_ns: int
-    limit_ns: int
+    limit_ns: int | None
     limit_name: str
     fix_first: str | None = None
     advice: str = ""

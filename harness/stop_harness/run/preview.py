@@ -98,3 +98,5 @@ def _experience(report_dir: Path | None) -> running_time.Experience:
 def _refuse_tasks(request: RunRequest, option: str) -> None:
     if any(item.subject.task is not None for item in request.scenarios):
         raise UsageError(f"{option} looks at one container, not at a task definition; check its images one by one")
+    if any(item.subject.group is not None and item.subject.group.stopped is None for item in request.scenarios):
+        raise UsageError(f"{option} looks at one container, not at a whole group; name the one to look at")

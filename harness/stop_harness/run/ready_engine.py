@@ -114,6 +114,9 @@ def _say_host_access(request: RunRequest, listener: Listener) -> None:
     for item in request.scenarios:
         for sentence in of_subject(item.subject):
             listener.note(f"{item.name}: {sentence}")
+        for member in item.subject.group.members if item.subject.group is not None else ():
+            for sentence in of_subject(member.subject):
+                listener.note(f"{item.name}: {member.name}: {sentence}")
         if item.subject.task is not None:
             document = json.loads(item.subject.task.document)
             for sentence in host_access(document["containerDefinitions"], host_paths(document)):

@@ -32,6 +32,7 @@ from stop_harness.model import (
     ReadyBasis,
     Request,
     StopRecord,
+    TaskRecord,
     TrafficRecord,
     Trial,
     Vantage,
@@ -317,17 +318,27 @@ class _Notes:
             repetition=trial.repetition,
             started_at=self._started_at,
             record=replace(
-                _within_bounds(stop),
-                events=tuple(sorted(stop.events, key=lambda event: (event.clock, event.at_ns))),
+                _in_order(_within_bounds(stop)),
                 exited_before_stop=not was_running or stop.exited_before_stop,
                 stop_signal=subject.stop_signal if subject else None,
                 stop_signal_source=subject.stop_signal_source if subject else None,
             ),
             looks=Looks(logs=_logs(subject) if subject and engine_answers else LogTail()),
-            task=record.task if record else None,
+            task=_task_within_bounds(record.task) if record and record.task else None,
             problem=problem,
             load_average=os.getloadavg()[0],
         )
+
+
+def _task_within_bounds(task: TaskRecord) -> TaskRecord:
+    return replace(
+        task,
+        containers=tuple(replace(item, record=_in_order(_within_bounds(item.record))) for item in task.containers),
+    )
+
+
+def _in_order(stop: StopRecord) -> StopRecord:
+    return replace(stop, events=tuple(sorted(stop.events, key=lambda event: (event.clock, event.at_ns))))
 
 
 def _within_bounds(stop: StopRecord) -> StopRecord:

@@ -86,11 +86,13 @@ def room_for(engine: EngineInfo, trials: Iterable[Trial]) -> Room:
 
 
 def weight_on(engine: EngineInfo) -> Callable[[Trial], int]:
-    """For how many a trial counts among those in flight: a task for each of its containers, where the engine limits
-    its stops."""
+    """For how many a trial counts among those in flight: a group for each of its containers, all of which run here, and
+    a task likewise where the engine limits its stops."""
 
     def weight(trial: Trial) -> int:
-        task = trial.scenario.subject.task
+        task, group = trial.scenario.subject.task, trial.scenario.subject.group
+        if group is not None:
+            return sum(member.replicas for member in group.members)
         return len(task.containers) if task is not None and engine.stops_at_once is not None else 1
 
     return weight

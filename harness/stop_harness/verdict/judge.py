@@ -186,8 +186,8 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
     if record.exited_before_stop:
         gone = f"had already exited with code {code}" if code is not None else "was already gone"
         return Outcome.NOT_RUNNING, "not-running", f"{gone} before the stop"
-    if others := somebody_else.deed(observation):
-        return Outcome.INCONCLUSIVE, "killed-by-somebody", others
+    if disturbed := _disturbed(observation):
+        return Outcome.INCONCLUSIVE, *disturbed
     if evidence is SigkillEvidence.UNKNOWN or code is None:
         return Outcome.INCONCLUSIVE, "evidence-missing", facts.sigkill_reason
     after = "" if took is None else f", {_seconds(took)} after {signal}"
@@ -214,6 +214,15 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
         text = f"{signal} ended it by default, which the kernel does not do to PID 1 of a container"
         return Outcome.INCONCLUSIVE, "pid1-rules-not-reproduced", text
     return _by_exit(observation, facts, expectation, after)
+
+
+def _disturbed(observation: Observation) -> tuple[str, str] | None:
+    """(rule, reason) where something beside the stop went on, so that it says nothing about the container."""
+    if others := somebody_else.deed(observation):
+        return "killed-by-somebody", others
+    if gone := observation.record.gone_beside:
+        return "dependency-gone", f"{' and '.join(gone)} while this one was stopped"
+    return None
 
 
 def _killed_by_somebody(observation: Observation, after: str) -> str:

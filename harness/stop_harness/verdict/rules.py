@@ -301,6 +301,15 @@ RULES = {
             "`docker stop`, `docker kill`, `docker pause` or `kill -9` from another terminal while the stop waits.",
         ),
         Rule(
+            "dependency-gone",
+            Severity.ERROR,
+            "The containers that run beside the one under test outlast its stop.",
+            "A container that loses its database during its own stop does what it does without a database, and nobody "
+            "can say what it would have done with it.",
+            "docker compose stop, which leaves the other services running",
+            "`web` is stopped alone, and its broker crashes two seconds later.",
+        ),
+        Rule(
             "evidence-missing",
             Severity.ERROR,
             "The engine's record shows how and when PID 1 exited, without contradiction.",

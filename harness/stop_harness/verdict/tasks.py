@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from graphlib import TopologicalSorter
 
 from stop_harness.evidence import stop_sequence
 from stop_harness.model import (
@@ -56,28 +57,12 @@ def part_results(result: TrialResult) -> tuple[tuple[str, TrialResult], ...]:
 
 
 def analyse(result: TrialResult, scenario: Scenario) -> TaskStop | None:
-    """What the stop of a task came to; None for a single container."""
-    task, definition = result.observation.task, scenario.subject.task
-    if task is None or definition is None:
+    """What the stop of a task or a group came to; None for a single container."""
+    task = result.observation.task
+    if task is None:
         return None
-    from stop_harness.ecs.task_definition import (  # late: most runs have no task
-        TASK_LIMIT_NAME,
-        TASK_LIMIT_S,
-        longest_chain,
-    )
-
-    stopped = {record.name: record.stop_timeout_ns // NS_PER_S for record, _ in parts(result.observation)}
-    timed = tuple(
-        replace(
-            item,
-            ends_first=False,
-            stop_timeout_s=stopped[item.name],
-            waits_for=tuple(stopped.keys() & set(item.waits_for)),
-        )
-        for item in definition.containers
-        if item.name in stopped
-    )
-    chain, worst_case_s = longest_chain(replace(definition, containers=timed))
+    chain, worst_case_ns = _worst_chain(tuple(record for record, _ in parts(result.observation)))
+    limit_ns, limit_name = _limit(task)
     total_ns = result.verdict.facts.shutdown_duration_ns
     shares = _shares(result, task, total_ns)
     first, advice = _fix_first(shares, total_ns)
@@ -87,12 +72,34 @@ def analyse(result: TrialResult, scenario: Scenario) -> TaskStop | None:
         containers=shares,
         total_ns=total_ns,
         chain=chain,
-        worst_case_ns=worst_case_s * NS_PER_S,
-        limit_ns=TASK_LIMIT_S * NS_PER_S,
-        limit_name=TASK_LIMIT_NAME,
+        worst_case_ns=worst_case_ns,
+        limit_ns=limit_ns,
+        limit_name=limit_name,
         fix_first=first,
         advice=advice,
     )
+
+
+def _worst_chain(stopped: tuple[ContainerRecord, ...]) -> tuple[tuple[str, ...], int]:
+    """The containers that wait for each other whose stop timeouts add up to most, and that sum."""
+    own_ns = {item.name: item.stop_timeout_ns for item in stopped}
+    waits = {item.name: [name for name in item.waits_for if name in own_ns] for item in stopped}
+    longest: dict[str, tuple[tuple[str, ...], int]] = {}
+    for name in TopologicalSorter(waits).static_order():
+        before = max((longest[other] for other in waits[name]), key=lambda chain: chain[1], default=((), 0))
+        longest[name] = ((*before[0], name), before[1] + own_ns[name])
+    return max(longest.values(), key=lambda chain: chain[1], default=((), 0))
+
+
+def _limit(task: TaskRecord) -> tuple[int | None, str]:
+    """What the platform gives the whole, and how that is called; None where it sets no limit."""
+    if task.group is None:
+        from stop_harness.ecs.task_definition import TASK_LIMIT_NAME, TASK_LIMIT_S  # late: most runs have no task
+
+        return TASK_LIMIT_S * NS_PER_S, TASK_LIMIT_NAME
+    if task.grace_ns is None:
+        return None, ""
+    return task.grace_ns, f"the pod's grace period ({task.grace_ns / NS_PER_S:g} s)"
 
 
 def _part(observation: Observation, container: ContainerRecord) -> Observation:

@@ -19,8 +19,8 @@ CLEAR_LIMIT_S = 20.0
 def clear(
     host: DockerHost, run_id: str, *, call_limit_s: float, in_a_hurry: bool = False
 ) -> tuple[int, tuple[str, ...]]:
-    """Remove the containers and volumes of a run. Gives how many containers there were, and what is left and cannot be
-    removed after a few attempts (`in_a_hurry`: after one, for the user waits)."""
+    """Remove the containers, volumes and networks of a run. Gives how many containers there were, and what is left and
+    cannot be removed after a few attempts (`in_a_hurry`: after one, for the user waits)."""
     problems: list[str] = []
     total = 0
     for pause_s in CLEAR_AFTER_S[:1] if in_a_hurry else CLEAR_AFTER_S:

@@ -26,6 +26,8 @@ from stop_harness.engines.docker.calls import (
 )
 from stop_harness.engines.docker.clearing import clear
 from stop_harness.engines.docker.events import EventStream
+from stop_harness.engines.docker.group_start import alone, tested
+from stop_harness.engines.docker.group_subject import GroupSubject
 from stop_harness.engines.docker.host import DockerHost, find
 from stop_harness.engines.docker.images import Images
 from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, DockerReaper, left_by_dead_runs, owner
@@ -36,7 +38,7 @@ from stop_harness.errors import EngineError
 from stop_harness.linux.process_connector import ProcessConnector
 from stop_harness.linux.signal_trace import SignalTrace
 from stop_harness.linux.silent_kills import Watches
-from stop_harness.model import Configuration, EngineInfo, MountKind, Scenario, Trial
+from stop_harness.model import Configuration, EngineInfo, Group, MountKind, Scenario, Trial
 
 
 class DockerEngine:
@@ -60,7 +62,7 @@ class DockerEngine:
         self._trace: SignalTrace | None = None
         self._keeping = threading.Event()
         self._lock = threading.Lock()
-        self._starting: set[DockerSubject] = set()
+        self._starting: set[DockerSubject | GroupSubject] = set()
         self._aborted = False
         self._unsure = False
 
@@ -76,7 +78,7 @@ class DockerEngine:
         """Whole tasks, which go to a local ECS endpoint on the same engine; and files of this machine on another."""
         if scenario.subject.task is not None:
             return "a task definition needs an ECS endpoint"
-        binds = any(mount.kind is MountKind.BIND for mount in scenario.subject.settings.mounts)
+        binds = any(mount.kind is MountKind.BIND for item in alone(scenario) for mount in item.subject.settings.mounts)
         if binds and socket_file(self._host.address) is None:
             return "files of this machine cannot be mounted: the engine is on another machine, or may be"
         return None
@@ -84,7 +86,7 @@ class DockerEngine:
     def configuration(self, scenario: Scenario) -> Configuration:
         """The image's `Config`, with the scenario's settings in place of its own."""
         try:
-            return self._images.configuration(scenario)
+            return self._images.configuration(tested(scenario))
         except ENGINE_ERRORS as error:
             raise EngineError(f"{self._host.url}: the image cannot be inspected: {in_one_line(error)}") from None
 
@@ -100,6 +102,7 @@ class DockerEngine:
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
         """Pull and build; then start listening and arm the reaper."""
         try:
+            scenarios = tuple(part for item in scenarios for part in alone(item))
             self._images.prepare(scenarios, progress)
             label = f"{RUN_LABEL}={self._run_id}"
             self._reaper = DockerReaper(self._run_id, self._host.address)
@@ -124,24 +127,19 @@ class DockerEngine:
         except docker.errors.APIError as error:
             raise EngineError(f"{self._host.url}: the images cannot be looked at: {in_one_line(error)}") from None
 
-    def start(self, trial: Trial) -> DockerSubject:
-        """Create and start the trial's container."""
-        assert self._events is not None, "prepare comes first"
-        subject = DockerSubject(
-            trial,
-            self._host,
-            self._client,
-            events=self._events,
-            connector=self._connector,
-            trace=self._trace,
-            keeping=self._keeping,
-        )
+    def start(self, trial: Trial) -> DockerSubject | GroupSubject:
+        """Create and start the trial's container, or make what its group shares."""
+        group = trial.scenario.subject.group
+        subject = self._subject(trial) if group is None else self._group(trial, group)
         with self._lock:
             if self._aborted:
                 raise EngineError("the run was interrupted")
             self._starting.add(subject)
         try:
-            subject.start(self._images.of(trial.scenario), self._labels)
+            if isinstance(subject, DockerSubject):
+                subject.start(self._images.of(trial.scenario), self._labels)
+            else:
+                subject.start(self._labels)
         except BaseException:
             self._unsure |= subject.unsure
             with contextlib.suppress(EngineError):  # `close` tries again
@@ -151,6 +149,22 @@ class DockerEngine:
             with self._lock:
                 self._starting.discard(subject)
         return subject
+
+    def _subject(self, trial: Trial) -> DockerSubject:
+        assert self._events is not None, "prepare comes first"
+        return DockerSubject(
+            trial,
+            self._host,
+            self._client,
+            events=self._events,
+            connector=self._connector,
+            trace=self._trace,
+            keeping=self._keeping,
+        )
+
+    def _group(self, trial: Trial, group: Group) -> GroupSubject:
+        api = self._client.api
+        return GroupSubject(trial, group, self._host, api, make=self._subject, image_of=self._images.of)
 
     def abort(self) -> None:
         """Starts in flight fail now, and so do later ones."""

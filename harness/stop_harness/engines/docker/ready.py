@@ -73,14 +73,7 @@ class LogStreamWait:
             raise TimeoutError
 
     def _found_in(self, stream: Iterable[bytes]) -> bool:
-        """Whether a whole line of the stream matches: `^ready$` must not match the beginning of "ready soon"."""
-        rest = b""
-        for chunk in stream:
-            lines, newline, tail = chunk.rpartition(b"\n")
-            if newline and self._pattern.found_in(rest + lines):
-                return True
-            rest = tail if newline else (rest + tail)[-LONGEST_LINE_BYTES:]
-        return False
+        return found_in(stream, self._pattern)
 
 
 class LogPollWait(LogStreamWait):
@@ -96,6 +89,17 @@ class LogPollWait(LogStreamWait):
             if time.monotonic() >= deadline:
                 raise TimeoutError
             time.sleep(LOG_POLL_S)
+
+
+def found_in(stream: Iterable[bytes], pattern: LogPattern) -> bool:
+    """Whether a whole line of the stream matches: `^ready$` must not match the beginning of "ready soon"."""
+    rest = b""
+    for chunk in stream:
+        lines, newline, tail = chunk.rpartition(b"\n")
+        if newline and pattern.found_in(rest + lines):
+            return True
+        rest = tail if newline else (rest + tail)[-LONGEST_LINE_BYTES:]
+    return False
 
 
 def patience_s(strategy: Wait, remaining_s: float) -> float:

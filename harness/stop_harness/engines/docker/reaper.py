@@ -1,4 +1,4 @@
-"""Removes a run's containers and volumes when the harness dies without doing so itself, even by `kill -9`.
+"""Removes a run's containers, volumes and networks when the harness dies without doing so itself, even by `kill -9`.
 
 A small process of its own (no container, no image) that waits on a pipe whose other end the harness holds. The pipe
 closes when the harness is gone, however it went; a harness that has cleaned up says so first. It stands in a session of
@@ -23,7 +23,7 @@ RUN_LABEL = "stop-harness.run"
 """Label on everything the harness makes on an engine; its value is the run id."""
 
 OWNER_LABEL = "stop-harness.owner"
-"""Label on containers and volumes only (an image's are inherited by anybody's container): `host/pid/start time`."""
+"""Label on all but images, whose labels are inherited by anybody's container: `host/pid/start time`."""
 
 DISMISSED = b"done"
 
@@ -104,8 +104,8 @@ def remove_run(
     api_version: str | None = None,
     call_limit_s: float = CALL_LIMIT_S,
 ) -> tuple[int, list[str]]:
-    """Remove the containers of one run, or of every run (None), and then its volumes. Say (how many containers, what
-    could not be removed).
+    """Remove the containers of one run, or of every run (None), then its volumes and networks. Say (how many
+    containers, what could not be removed).
 
     `keep_living`: leave those whose harness still runs on this machine. `api_version`: None: it is asked.
     """
@@ -138,6 +138,7 @@ def remove_run(
         problems = [problem for problem in pool.map(remove, doomed) if problem]
     removed = len(doomed) - len(problems)
     problems += _remove_volumes(client.api, label, keep_living)
+    problems += _remove_networks(client.api, label, keep_living)
     client.close()
     return removed, problems
 
@@ -162,6 +163,23 @@ def _remove_volumes(api: Any, label: str, keep_living: bool) -> list[str]:
             continue
         except docker.errors.APIError as error:
             problems.append(f"volume {volume['Name']}: {error.explanation}")
+    return problems
+
+
+def _remove_networks(api: Any, label: str, keep_living: bool) -> list[str]:
+    """Likewise."""
+    import docker
+
+    problems = []
+    for network in api.networks(filters={"label": label}):
+        if keep_living and owner_lives((network.get("Labels") or {}).get(OWNER_LABEL, "")):
+            continue
+        try:
+            api.remove_network(network["Id"])
+        except docker.errors.NotFound:
+            continue
+        except docker.errors.APIError as error:
+            problems.append(f"network {network['Name']}: {error.explanation}")
     return problems
 
 

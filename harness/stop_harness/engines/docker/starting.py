@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from docker.transport import UnixHTTPAdapter
@@ -20,6 +21,50 @@ MOST_CONNECTIONS = 512
 
 LOGINS_VARIABLE = "DOCKER_AUTH_CONFIG"
 """Logins to registries, as testcontainers and GitLab's runner take them."""
+
+OF_THE_NETWORK_OWNER = ("ports", "network", "network_mode", "hostname", "extra_hosts", "publish_all_ports")
+"""What the engine refuses to a container that joins the network namespace of another, or passes over."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a container of a group stands among the others.
+
+    `networks`: (name on the engine, names by which others find it there); empty: as its own settings say. `network_of`,
+    `pid_of`, `ipc_of`: id of the container whose namespace it joins, `address` the one that it has in that network,
+    None where it is not known. `volumes_from`: ids of containers whose volumes it mounts, too.
+    """
+
+    networks: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    network_of: str | None = None
+    pid_of: str | None = None
+    ipc_of: str | None = None
+    address: str | None = None
+    volumes_from: tuple[str, ...] = ()
+
+    def of(self, given: dict[str, Any], api: Any) -> dict[str, Any]:
+        """Arguments of the SDK's create call with those of this place."""
+        placed = dict(given)
+        if self.network_of is not None:
+            placed = {key: value for key, value in given.items() if key not in OF_THE_NETWORK_OWNER}
+            placed["network_mode"] = f"container:{self.network_of}"
+        elif self.networks:
+            name, aliases = self.networks[0]
+            placed.pop("network_mode", None)
+            placed["network"] = name
+            placed["networking_config"] = {name: api.create_endpoint_config(aliases=list(aliases))}
+        if self.pid_of is not None:
+            placed["pid_mode"] = f"container:{self.pid_of}"
+        if self.ipc_of is not None:
+            placed["ipc_mode"] = f"container:{self.ipc_of}"
+        if self.volumes_from:
+            placed["volumes_from"] = list(self.volumes_from)
+        return placed
+
+    def connect(self, api: Any, container_id: str) -> None:
+        """To the networks beside the first, for the create call of older engines takes one only (API before 1.44)."""
+        for name, aliases in self.networks[1:]:
+            api.connect_container_to_network(container_id, name, aliases=list(aliases))
 
 
 class _OnePool(UnixHTTPAdapter):

@@ -34,13 +34,14 @@ from stop_harness.engines.docker.reached import Reached
 from stop_harness.engines.docker.reading import State
 from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
 from stop_harness.engines.docker.settings import volume_name
-from stop_harness.engines.docker.starting import creation
+from stop_harness.engines.docker.starting import Placement, creation
 from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited, where_it_listens
 from stop_harness.errors import EngineError
 from stop_harness.evidence import start_up
 from stop_harness.linux import at_work, listening
 from stop_harness.linux.signal_trace import SignalTrace
 from stop_harness.linux.silent_kills import Watches
+from stop_harness.log_pattern import LogPattern
 from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
@@ -72,7 +73,7 @@ LOG_LIMITS = LogLimits(lines=200, keep_bytes=16 * 1024, read_bytes=4 * 1024 * 10
 
 
 class DockerSubject:
-    """One container."""
+    """One container. `address`: its own, on the engine's side; None before its start, and without a network."""
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class DockerSubject:
         self._volumes: tuple[str, ...] = ()
         self._health_test: tuple[str, ...] | None = None
         self._aborted = threading.Event()
+        self.address: str | None = None
         self.stop_signal: int | None = None
         self.stop_signal_source: str | None = None
 
@@ -109,11 +111,16 @@ class DockerSubject:
         """The engine's id; "" where it was not created."""
         return self._life.id if self._life is not None else ""
 
-    def start(self, image: str, labels: dict[str, str]) -> None:
-        """Create, start, and read which stop signal applies. Raises SubjectFailed or EngineError."""
+    def start(self, image: str, labels: dict[str, str], place: Placement | None = None) -> None:
+        """Create, start, and read which stop signal applies. Raises SubjectFailed or EngineError.
+
+        `place`: of a container in a group, whose volumes and networks are the group's to remove.
+        """
         labels = {**labels, OWNER_LABEL: owner()}
         given = creation(self._trial, labels, self._host)
-        mounts = self._trial.scenario.subject.settings.mounts
+        if place is not None:
+            given = place.of(given, self._api)
+        mounts = self._trial.scenario.subject.settings.mounts if place is None else ()
         named = {mount.source for mount in mounts if mount.kind is MountKind.VOLUME and mount.source is not None}
         self._volumes = tuple(volume_name(self._trial, labels, name) for name in sorted(named))
         try:
@@ -128,6 +135,8 @@ class DockerSubject:
                 watches=self._connector,
                 trace=self._trace,
             )
+            if place is not None:
+                self._calls.run("the networks of a container", place.connect, self._api, life.id)
             life.start()
         except ENGINE_ERRORS as error:
             raise self._start_failure(CallFailed(self._host.url, "the creation", error)) from None
@@ -136,7 +145,8 @@ class DockerSubject:
         self._harness_event(EventKind.STARTED, "return of the start call")
         state = life.state()
         address = LOOPBACK if self._trial.scenario.subject.settings.network == "host" else state.address
-        self._reached = Reached(wrapped, self._client, self._host, address if self._host.local else None)
+        self.address = place.address if place is not None and place.network_of is not None else address
+        self._reached = Reached(wrapped, self._client, self._host, self.address if self._host.local else None)
         self._pid_one, self._health_checked = state.pid, state.checks_health
         if self._host.same_kernel and not self._host.podman:
             self._local_pid_one = PidOne.of(self._pid_one, life.id)
@@ -144,6 +154,15 @@ class DockerSubject:
         self.stop_signal = state.stop_signal or signals.SIGTERM
         asked = self._trial.scenario.stop.signal is not None
         self.stop_signal_source = "scenario" if asked else "image" if state.stop_signal else "default"
+
+    def state(self) -> State:
+        """What the engine says of it now."""
+        return self._started.state()
+
+    def has_written(self, pattern: LogPattern) -> bool:
+        """Whether a line of the whole output so far matches."""
+        stream = self._started.ask("the log", lambda: self._api.logs(self.container_id, stream=True, follow=False))
+        return self._calls.run("the log", ready.found_in, stream, pattern)
 
     def _start_failure(self, failed: CallFailed) -> Exception:
         """What the engine's own words mean, where it gave any."""
@@ -166,12 +185,12 @@ class DockerSubject:
     def wait_ready(self) -> None:
         """Wait for each condition in turn, then for the delay."""
         readiness = self._trial.scenario.readiness
-        self._wait_for(readiness)
+        self.wait_for(readiness)
         self.sleep(readiness.delay_ns)
         self._raise_if_gone()
         self._harness_event(EventKind.READY, "readiness conditions")
 
-    def _wait_for(self, readiness: Readiness) -> None:
+    def wait_for(self, readiness: Readiness) -> None:
         """Every condition, looking in between whether the container still runs."""
         assert self._reached is not None
         deadline = time.monotonic() + readiness.timeout_ns / NS_PER_S
@@ -305,7 +324,7 @@ class DockerSubject:
 
     def wait_log(self, pattern: str, timeout_ns: int) -> None:
         """Follow the log from its beginning."""
-        self._wait_for(Readiness(log=pattern, timeout_ns=timeout_ns))
+        self.wait_for(Readiness(log=pattern, timeout_ns=timeout_ns))
 
     def execute(self, command: tuple[str, ...], timeout_ns: int) -> int | None:
         """`docker exec --detach`, and looks at its exit code."""

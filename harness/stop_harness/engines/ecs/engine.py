@@ -86,6 +86,8 @@ class EcsEngine:
     def cannot_run(self, scenario: Scenario) -> str | None:
         """No folder can be built on a cluster, and only our own endpoint lets us near a container."""
         subject, ready = scenario.subject, scenario.readiness
+        if subject.group is not None:
+            return "a cluster of Amazon ECS runs tasks, no Compose projects or pods: give it a task definition"
         if subject.task is None and subject.image is None:
             return "a cluster runs images only: push the built image and name it"
         if subject.entrypoint == () and not subject.command:

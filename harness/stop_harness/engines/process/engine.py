@@ -102,8 +102,9 @@ class PidNamespaceEngine:
     def cannot_run(self, scenario: Scenario) -> str | None:
         """What this engine lacks for the scenario. A program that is not installed here is a failed start instead."""
         subject = scenario.subject
-        if subject.task is not None:
-            return "the process engine runs no task definitions; they need a container engine"
+        if subject.task is not None or subject.group is not None:
+            what = "task definitions" if subject.task is not None else "groups of containers"
+            return f"the process engine runs no {what}; they need a container engine"
         if subject.build_directory is None:
             return "the process engine runs no images, only `build:` directories with this machine's programs"
         if subject.init:

@@ -223,9 +223,9 @@ class TaskStopDocument:
     chain: tuple[str, ...]
     """The containers, first to stop first, whose stop timeouts add up to worst_case_s."""
     worst_case_s: float
-    limit_s: float
+    limit_s: float | None
     limit_name: str
-    """What the platform gives the whole task."""
+    """What the platform gives the whole; limit_s is null where it sets no limit."""
     fix_first: str | None
     """The container whose stop is worth mending first; null where all is well."""
     advice: str

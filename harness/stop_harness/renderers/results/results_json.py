@@ -258,7 +258,7 @@ def _task(stop: TaskStop) -> TaskStopDocument:
         total_s=to_seconds(stop.total_ns),
         chain=stop.chain,
         worst_case_s=stop.worst_case_ns / 1e9,
-        limit_s=stop.limit_ns / 1e9,
+        limit_s=to_seconds(stop.limit_ns),
         limit_name=stop.limit_name,
         fix_first=stop.fix_first,
         advice=stop.advice,

@@ -90,12 +90,14 @@ def _section(scenario: str, limit: str, stops: list[TaskStop]) -> TaskSection:
     total = "an unknown time" if shown.total_ns is None else seconds(shown.total_ns)
     which = f" (the longest of {len(stops)} stops)" if len(stops) > 1 else ""
     chain = ", then ".join(one_line(name) for name in shown.chain)
-    verdict = "within" if shown.worst_case_ns <= shown.limit_ns else "longer than"
+    within = ""
+    if shown.limit_ns is not None:
+        within = f", {'within' if shown.worst_case_ns <= shown.limit_ns else 'longer than'} {shown.limit_name}"
     return TaskSection(
         scenario=one_line(scenario),
         headline=f"{limit[0].upper()}{limit[1:]}: {count_of(len(ended), 'container')} in {total}{which}.",
         rows=tuple(_row(item, shown) for item in shown.containers),
-        chain=f"{chain}: may take up to {timeout(shown.worst_case_ns)}, {verdict} {shown.limit_name}.",
+        chain=f"{chain}: may take up to {timeout(shown.worst_case_ns)}{within}.",
         fix_first="" if shown.fix_first is None else f"{one_line(shown.fix_first)}: {shown.advice}.",
     )
 

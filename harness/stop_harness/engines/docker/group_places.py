@@ -1,0 +1,155 @@
+"""What the containers of a group share on the engine for one trial: networks, and volumes with what is given in them.
+
+Each trial has its own. All of it carries the labels by which the reaper finds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tarfile
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import docker
+
+from stop_harness.engines.docker.calls import ENGINE_ERRORS, CallFailed, Calls
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.settings import volume_name
+from stop_harness.engines.interface import SubjectFailed
+from stop_harness.errors import EngineError
+from stop_harness.model import Attachment, Group, GroupVolume, MountKind, Problem, ProblemKind, Trial
+
+SUBNET_PATIENCE_S = 120.0
+"""An engine has about thirty subnets for networks (`default-address-pools`); other trials give theirs back."""
+
+SUBNET_POLL_S = 0.5
+
+NO_SUBNET = ("address pool", "address pools")
+"""In the refusal of an engine that has no subnet left."""
+
+MADE_AT = "stop-harness-volume"
+"""Where in its root a volume is mounted in the container that fills it, which never runs."""
+
+
+Networks = tuple[tuple[str, tuple[str, ...]], ...]
+"""As `Placement.networks` has them."""
+
+
+class GroupPlaces:
+    """The networks and volumes of one trial's group. `names`: of each network, its name on the engine."""
+
+    def __init__(self, trial: Trial, group: Group, host: DockerHost, api: Any, calls: Calls) -> None:
+        self._trial, self._group, self._host, self._api, self._calls = trial, group, host, api, calls
+        self._networks: list[str] = []
+        self._volumes: set[str] = set()
+        self.names: dict[str, str] = {}
+
+    def make(self, labels: Mapping[str, str], image: str, stopped: Any) -> None:
+        """Networks, and those volumes that do not begin empty on disk; the engine makes the others as they are mounted.
+
+        `image`: any that is on the engine; `stopped`: an event that ends a wait for a free subnet. Raises EngineError.
+        """
+        for network in self._group.networks:
+            name = self._name(labels, network.name)
+            self.names[network.name] = name
+            self._make_network(name, internal=network.internal, labels=labels, stopped=stopped)
+        own = {volume.name: volume for volume in self._group.volumes}
+        mounts = [mount for member in self._group.members for mount in member.subject.settings.mounts]
+        named = {mount.source for mount in mounts if mount.kind is MountKind.VOLUME and mount.source is not None}
+        self._volumes = {self._name(labels, name) for name in named | own.keys()}
+        for volume in own.values():
+            if volume.files or volume.tmpfs is not None or volume.group_id is not None:
+                self._make_volume(volume, labels, image)
+
+    def of(self, attachments: tuple[Attachment, ...], names: tuple[str, ...]) -> Networks:
+        """The places of a container in the group's networks. `names`: by which it is found in each."""
+        return tuple(
+            (self.names[it.network], tuple(dict.fromkeys((*names, *it.aliases))))
+            for it in attachments
+            if it.network in self.names
+        )
+
+    def remove(self) -> None:
+        """What stays, because somebody uses it still, is removed at the run's end, by its label."""
+        for volume in self._volumes:
+            with contextlib.suppress(EngineError, *ENGINE_ERRORS):
+                self._calls.run("the removal of a volume", self._api.remove_volume, volume, cleans_up=True)
+        for network in self._networks:
+            with contextlib.suppress(EngineError, *ENGINE_ERRORS):
+                self._calls.run("the removal of a network", self._api.remove_network, network, cleans_up=True)
+        self._volumes, self._networks = set(), []
+
+    def _name(self, labels: Mapping[str, str], name: str) -> str:
+        return volume_name(self._trial, dict(labels), name)
+
+    def _make_network(self, name: str, *, internal: bool, labels: Mapping[str, str], stopped: Any) -> None:
+        def create() -> str:
+            made = self._api.create_network(name, driver="bridge", internal=internal, labels=dict(labels))
+            return str(made["Id"])
+
+        deadline = time.monotonic() + SUBNET_PATIENCE_S
+        while True:
+            try:
+                self._networks.append(self._calls.run("the creation of a network", create))
+                return
+            except ENGINE_ERRORS as error:
+                failed = CallFailed(self._host.url, "the creation of a network", error)
+                wait = failed.reason is not None and any(word in failed.reason for word in NO_SUBNET)
+                if not wait or time.monotonic() >= deadline or stopped.wait(SUBNET_POLL_S):
+                    raise failed from None
+
+    def _make_volume(self, volume: GroupVolume, labels: Mapping[str, str], image: str) -> None:
+        name = self._name(labels, volume.name)
+        options = {"type": "tmpfs", "device": "tmpfs", "o": volume.tmpfs} if volume.tmpfs is not None else None
+
+        def create() -> None:
+            self._api.create_volume(name, driver="local", driver_opts=options, labels=dict(labels))
+
+        try:
+            self._calls.run("the creation of a volume", create)
+            if volume.files or volume.group_id is not None:
+                self._calls.run("the content of a volume", self._fill, volume, name, dict(labels), image)
+        except docker.errors.APIError as error:
+            failed = CallFailed(self._host.url, f"volume {volume.name}", error)
+            raise SubjectFailed(Problem(ProblemKind.START_FAILED, str(failed))) from None
+        except ENGINE_ERRORS as error:
+            raise CallFailed(self._host.url, f"volume {volume.name}", error) from None
+
+    def _fill(self, volume: GroupVolume, name: str, labels: dict[str, str], image: str) -> None:
+        """By a container that is never started: the engine mounts its volumes for an archive."""
+        config = self._api.create_host_config(mounts=[{"Type": "volume", "Source": name, "Target": f"/{MADE_AT}"}])
+        made = self._api.create_container(image, command=["-"], host_config=config, labels=labels)
+        try:
+            self._api.put_archive(made["Id"], "/", _archive(volume))
+        finally:
+            self._api.remove_container(made["Id"], force=True)
+
+
+def _archive(volume: GroupVolume) -> bytes:
+    """The volume's root, its folders and its files. With a group of its own, as `fsGroup` has it: what is made in there
+    belongs to that group as well (setgid)."""
+    group = volume.group_id or 0
+    written, folders = io.BytesIO(), set[str]()
+    with tarfile.open(fileobj=written, mode="w") as tar:
+
+        def add(name: str, kind: bytes, mode: int, content: bytes = b"") -> None:
+            entry = tarfile.TarInfo(os.path.join(MADE_AT, name))
+            entry.type, entry.mode, entry.gid, entry.size = kind, mode, group, len(content)
+            entry.mtime = int(time.time())
+            tar.addfile(entry, io.BytesIO(content))
+
+        folder_mode = 0o2775 if volume.group_id is not None else 0o755
+        if volume.group_id is not None:
+            add("", tarfile.DIRTYPE, folder_mode)
+        for file in volume.files:
+            parts = file.path.split("/")
+            for depth in range(1, len(parts)):
+                folder = "/".join(parts[:depth])
+                if folder not in folders:
+                    folders.add(folder)
+                    add(folder, tarfile.DIRTYPE, folder_mode)
+            add(file.path, tarfile.REGTYPE, file.mode, file.content)
+    return written.getvalue()

@@ -1,0 +1,252 @@
+"""The start of a group's containers: each when what it waits for has come to hold, and never before."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from stop_harness.engines.docker.group_places import GroupPlaces
+from stop_harness.engines.docker.starting import Placement
+from stop_harness.engines.docker.subject import DockerSubject
+from stop_harness.engines.interface import SubjectFailed, not_ready
+from stop_harness.model import (
+    NS_PER_S,
+    Dependency,
+    Group,
+    GroupKind,
+    LogTail,
+    Member,
+    Problem,
+    ProblemKind,
+    Role,
+    Scenario,
+    StartCondition,
+    Trial,
+)
+
+POLL_S = 0.25
+"""Between two looks at conditions; Compose takes 0.5 s (pkg/compose/convergence.go)."""
+
+Holds = bool | str
+"""Of a condition: whether it holds; as text why it never will."""
+
+
+@dataclass(frozen=True)
+class GroupContainer:
+    """One container of a member. `name`: the member's, with a number behind it where there are several. `started_at`:
+    on the monotonic clock, in seconds."""
+
+    name: str
+    member: Member
+    subject: DockerSubject
+    started_at: float
+
+
+def needs_of(group: Group) -> dict[str, tuple[Dependency, ...]]:
+    """By member, what it waits for before it starts.
+
+    In a pod init containers and sidecars start one after the other, each when the one before has ended or started, and
+    then the main containers, each when the one before it has (kubelet, kuberuntime_manager.go). Elsewhere it is what
+    the member says, and whoever owns what it joins.
+    """
+    if group.kind is GroupKind.POD:
+        first = [member for member in group.members if member.role is not Role.MAIN]
+        ordered = [*first, *(member for member in group.members if member.role is Role.MAIN)]
+        return {
+            member.name: () if before is None else (Dependency(before.name, _before(before)),)
+            for before, member in zip([None, *ordered], ordered, strict=False)
+        }
+    known = {member.name for member in group.members}
+    needs = {}
+    for member in group.members:
+        said = {need.member for need in member.waits_for}
+        joined = [name for name in _joined(member) if name not in said]
+        needs[member.name] = tuple(
+            need for need in (*member.waits_for, *map(Dependency, dict.fromkeys(joined))) if need.member in known
+        )
+    return needs
+
+
+def _before(member: Member) -> StartCondition:
+    return StartCondition.COMPLETED if member.role is Role.INIT else StartCondition.STARTED
+
+
+def _joined(member: Member) -> tuple[str, ...]:
+    owners = (member.network_of, member.pid_of, member.ipc_of, *member.volumes_from)
+    return tuple(name for name in owners if name is not None)
+
+
+def container_names(member: Member) -> tuple[str, ...]:
+    """`web`; of several `web-1`, `web-2`."""
+    if member.replicas == 1:
+        return (member.name,)
+    return tuple(f"{member.name}-{number}" for number in range(1, member.replicas + 1))
+
+
+def own_scenario(scenario: Scenario, member: Member) -> Scenario:
+    """The scenario as if this member were all there is; its name is for messages."""
+    stop = replace(scenario.stop, signal=scenario.stop.signal or member.stop_signal)
+    return replace(scenario, name=f"{scenario.name}/{member.name}", subject=member.subject, stop=stop)
+
+
+def tested(scenario: Scenario) -> Scenario:
+    """The container that is stopped alone, as if it were all there is; of what is no such group, the scenario."""
+    group = scenario.subject.group
+    if group is None or group.stopped is None:
+        return scenario
+    return own_scenario(scenario, group.member(group.stopped))
+
+
+def alone(scenario: Scenario) -> tuple[Scenario, ...]:
+    """Each container of a scenario as if it were all there is."""
+    group = scenario.subject.group
+    return (scenario,) if group is None else tuple(own_scenario(scenario, member) for member in group.members)
+
+
+class GroupStart:
+    """Starts the containers of one trial's group, one after the other. `stopped` ends it.
+
+    `containers`: those that were started, in that order. A member whose failed condition keeps nobody back
+    (`required: false`) is left out of what others wait for.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        group: Group,
+        places: GroupPlaces,
+        *,
+        make: Callable[[Trial], DockerSubject],
+        image_of: Callable[[Scenario], str],
+        labels: Mapping[str, str],
+        stopped: threading.Event,
+    ) -> None:
+        self._trial, self._group, self._places = trial, group, places
+        self._make, self._image_of, self._labels, self._stopped = make, image_of, dict(labels), stopped
+        self._needs = needs_of(group)
+        self._passed: set[tuple[str, StartCondition]] = set()
+        self._checked: set[str] = set()
+        self._under_way: DockerSubject | None = None
+        self.containers: list[GroupContainer] = []
+
+    def run(self) -> None:
+        """Return when all have started. Raises SubjectFailed where a condition fails or does not come to hold in time,
+        and EngineError."""
+        left = {member.name: member for member in self._group.members}
+        while left:
+            ready = [member for member in left.values() if self._may_start(member)]
+            for member in ready:
+                self._start(member)
+                del left[member.name]
+            if left and not ready and self._stopped.wait(POLL_S):
+                raise SubjectFailed(Problem(ProblemKind.INTERRUPTED, "the run was interrupted"))
+
+    def of(self, member: str) -> list[GroupContainer]:
+        """The started containers of a member."""
+        return [item for item in self.containers if item.member.name == member]
+
+    def abort(self) -> None:
+        """Whatever a start waits for returns now."""
+        if self._under_way is not None:
+            self._under_way.abort()
+
+    def unfinished(self) -> DockerSubject | None:
+        """The container whose start failed; it may be there all the same."""
+        return self._under_way
+
+    # ── conditions ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _may_start(self, member: Member) -> bool:
+        for need in self._needs[member.name]:
+            if (need.member, need.condition) in self._passed:
+                continue
+            holds = self._holds(need)
+            if holds is True or (isinstance(holds, str) and not need.required):
+                self._passed.add((need.member, need.condition))
+            elif holds is False:
+                self._raise_if_late(member, need)
+                return False
+            else:
+                raise self._failed(member, need, str(holds))
+        return True
+
+    def _holds(self, need: Dependency) -> Holds:
+        found = self.of(need.member)
+        if len(found) < len(container_names(self._group.member(need.member))):
+            return False
+        if need.condition is StartCondition.STARTED:
+            return True
+        if need.condition is StartCondition.COMPLETED:
+            return _has_completed(found[0])
+        answers = [self._is_healthy(item) for item in found]
+        return next((item for item in answers if isinstance(item, str)), all(answers))
+
+    def _is_healthy(self, item: GroupContainer) -> Holds:
+        state = item.subject.state()
+        if not state.running:
+            return f"it exited with code {state.exit_code}"
+        if item.name not in self._checked:
+            if not item.subject.ready_signs().health_check:
+                return "it has no health check"
+            self._checked.add(item.name)
+        return "its health check fails" if state.healthy is False else item.subject.is_healthy()
+
+    def _raise_if_late(self, member: Member, need: Dependency) -> None:
+        found = self.of(need.member)
+        patience_s = self._trial.scenario.readiness.timeout_ns / NS_PER_S
+        if found and time.monotonic() - found[-1].started_at > patience_s:
+            raise self._failed(member, need, f"not within {patience_s:g} s")
+
+    def _failed(self, member: Member, need: Dependency, why: str) -> SubjectFailed:
+        logs: dict[str, LogTail] = {item.name: item.subject.logs() for item in self.of(need.member)}
+        words = {
+            StartCondition.STARTED: "has to be started",
+            StartCondition.HEALTHY: "has to be healthy",
+            StartCondition.COMPLETED: "has to have ended with exit code 0",
+        }
+        return not_ready(f"{need.member} {words[need.condition]} before {member.name} starts, but {why}", logs)
+
+    # ── one member ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start(self, member: Member) -> None:
+        scenario = own_scenario(self._trial.scenario, member)
+        image = self._image_of(scenario)
+        for name in container_names(member):
+            subject = self._make(replace(self._trial, scenario=scenario))
+            self._under_way = subject
+            if self._stopped.is_set():
+                subject.abort()
+            try:
+                subject.start(image, self._labels, self._place(member, name))
+            except SubjectFailed as failure:
+                if member.name == self._group.stopped:
+                    raise
+                text = failure.problem.message if failure.problem is not None else str(failure)
+                raise SubjectFailed(Problem(ProblemKind.START_FAILED, f"{name}: {text}")) from None
+            self.containers.append(GroupContainer(name, member, subject, time.monotonic()))
+            self._under_way = None
+
+    def _place(self, member: Member, name: str) -> Placement:
+        own = f"{self._group.name}-{member.name}-{name.removeprefix(member.name).strip('-') or 1}"
+        names = (member.container_name or own, member.name)
+        owner = self.of(member.network_of)[0] if member.network_of is not None else None
+        return Placement(
+            networks=self._places.of(member.networks, names),
+            network_of=owner.subject.container_id if owner is not None else None,
+            address=owner.subject.address if owner is not None else None,
+            pid_of=self._id_of(member.pid_of),
+            ipc_of=self._id_of(member.ipc_of),
+            volumes_from=tuple(self.of(other)[0].subject.container_id for other in member.volumes_from),
+        )
+
+    def _id_of(self, member: str | None) -> str | None:
+        return None if member is None else self.of(member)[0].subject.container_id
+
+
+def _has_completed(item: GroupContainer) -> Holds:
+    state = item.subject.state()
+    if state.running:
+        return False
+    return state.exit_code == 0 or f"it exited with code {state.exit_code}"

@@ -1,0 +1,327 @@
+"""A group of containers during one trial: one of them stopped while the others run on, or all of them in their order.
+
+Each container is a `DockerSubject` with a life of its own. To the rest of the product, one that is stopped alone is an
+ordinary container, whose evidence and record are those of any other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from stop_harness.engines.docker.calls import Calls, time_limit_s
+from stop_harness.engines.docker.group_places import GroupPlaces
+from stop_harness.engines.docker.group_start import GroupContainer, GroupStart, own_scenario
+from stop_harness.engines.docker.group_stop import GroupStop, gone_beside
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
+from stop_harness.engines.docker.subject import DockerSubject
+from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited
+from stop_harness.errors import EngineError
+from stop_harness.log_pattern import LogPattern
+from stop_harness.model import (
+    NS_PER_S,
+    Clock,
+    Event,
+    EventKind,
+    Group,
+    LogTail,
+    Problem,
+    ProblemKind,
+    ProcessInfo,
+    Readiness,
+    Scenario,
+    StopRecord,
+    Trial,
+    Vantage,
+)
+
+POLL_S = 0.1
+
+
+class GroupSubject:
+    """The containers of one group. `tested` is the only one that is stopped; None: all are."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        group: Group,
+        host: DockerHost,
+        api: Any,
+        *,
+        make: Callable[[Trial], DockerSubject],
+        image_of: Callable[[Scenario], str],
+    ) -> None:
+        self._trial, self._group, self._image_of = trial, group, image_of
+        self._make = make
+        self._calls = Calls(host.url, time_limit_s())
+        self._places = GroupPlaces(trial, group, host, api, self._calls)
+        self._ended = threading.Event()
+        self._start: GroupStart | None = None
+        self._stop: GroupStop | None = None
+        self._timeline: list[Event] = []
+        self._alive: frozenset[str] = frozenset()
+        self._beside: tuple[str, ...] = ()
+
+    @property
+    def stop_signal(self) -> int | None:
+        """Of the container that is stopped; None for a whole group, whose containers have one each."""
+        return self._tested.stop_signal if self._tested is not None else None
+
+    @property
+    def stop_signal_source(self) -> str | None:
+        """Likewise."""
+        return self._tested.stop_signal_source if self._tested is not None else None
+
+    def start(self, labels: dict[str, str]) -> None:
+        """Make what the containers share. Raises SubjectFailed or EngineError."""
+        labels = {**labels, OWNER_LABEL: owner()}
+        image = self._image_of(own_scenario(self._trial.scenario, self._group.members[0]))
+        self._places.make(labels, image, self._ended)
+        self._start = GroupStart(
+            self._trial,
+            self._group,
+            self._places,
+            make=self._make,
+            image_of=self._image_of,
+            labels=labels,
+            stopped=self._ended,
+        )
+
+    def wait_started(self) -> None:
+        """Start each container when what it waits for has come to hold."""
+        assert self._start is not None, "start comes first"
+        self._start.run()
+        self._event(EventKind.STARTED, "start of the last container")
+
+    # ── readiness ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def wait_ready(self) -> None:
+        """Of the container that is stopped; of a whole group each condition somewhere, a health check everywhere."""
+        if self._tested is not None:
+            self._tested.wait_ready()
+            return
+        ready = self._trial.scenario.readiness
+        deadline = time.monotonic() + ready.timeout_ns / NS_PER_S
+        if ready.healthcheck:
+            checked = [item for item in self._running() if item.subject.ready_signs().health_check]
+            self._until(lambda: all(item.subject.is_healthy() for item in checked), deadline, "the health checks")
+        if ready.log is not None:
+            self.wait_log(ready.log, round((deadline - time.monotonic()) * NS_PER_S))
+        for port in (ready.tcp_port, ready.http_port):
+            if port is not None:
+                self._until(lambda port=port: self._listener(port) is not None, deadline, f"port {port}")  # type: ignore[misc]
+                left_ns = max(NS_PER_S, round((deadline - time.monotonic()) * NS_PER_S))
+                self._at(port).wait_for(_one_port(ready, port, left_ns))
+        self.sleep(ready.delay_ns)
+        if not self.is_running():
+            raise not_ready("every container of the group has exited", self._logs())
+        self._event(EventKind.READY, "readiness conditions")
+
+    def ready_signs(self) -> ReadySigns:
+        """What is declared of each, put together."""
+        if self._tested is not None:
+            return self._tested.ready_signs()
+        found = [item.subject.ready_signs() for item in self._running()]
+        return ReadySigns(
+            health_check=any(signs.health_check for signs in found),
+            health_patience_ns=max((signs.health_patience_ns for signs in found), default=0),
+            ports=tuple(ports for signs in found for ports in signs.ports),
+        )
+
+    def is_healthy(self) -> bool:
+        """All that have a health check and run."""
+        if self._tested is not None:
+            return self._tested.is_healthy()
+        checked = [item.subject for item in self._running() if item.subject.ready_signs().health_check]
+        return all(subject.is_healthy() for subject in checked)
+
+    def listening(self, declared: tuple[int, ...]) -> frozenset[int]:
+        """Where the container that is stopped listens, or any of a whole group."""
+        if self._tested is not None:
+            return self._tested.listening(declared)
+        return frozenset(port for item in self._running() for port in item.subject.listening(declared))
+
+    def listens_at(self) -> tuple[str, ...] | None:
+        """Of a whole group nobody asks: the container that has the port tells."""
+        return self._tested.listens_at() if self._tested is not None else None
+
+    def takes_stop_signal(self) -> bool:
+        """The container that is stopped, or each."""
+        if self._tested is not None:
+            return self._tested.takes_stop_signal()
+        return all(item.subject.takes_stop_signal() for item in self._running())
+
+    def sleep(self, duration_ns: int) -> None:
+        """Wait; an abort ends it."""
+        if duration_ns:
+            self._ended.wait(duration_ns / NS_PER_S)
+
+    def is_running(self) -> bool:
+        """The container that is stopped; of a whole group any."""
+        return self._tested.is_running() if self._tested is not None else bool(self._running())
+
+    def processes(self) -> tuple[ProcessInfo, ...] | None:
+        """Of the container that is stopped. The containers of a whole group are looked at one by one, at their stop."""
+        return self._tested.processes() if self._tested is not None else None
+
+    def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
+        """To the container that is stopped, or to the one of a whole group that has this port."""
+        return self._at(port).connect(port, timeout_s)
+
+    def wait_log(self, pattern: str, timeout_ns: int) -> None:
+        """A line of the container that is stopped, or of any."""
+        if self._tested is not None:
+            self._tested.wait_log(pattern, timeout_ns)
+            return
+        wanted, deadline = LogPattern(pattern), time.monotonic() + timeout_ns / NS_PER_S
+
+        def written() -> bool:
+            return any(item.subject.has_written(wanted) for item in self._containers)
+
+        self._until(written, deadline, f"log line matching {pattern!r}")
+
+    def execute(self, command: tuple[str, ...], timeout_ns: int) -> int | None:
+        """In the container that is stopped."""
+        if self._tested is None:
+            raise EngineError(f"`{' '.join(command)}` before the stop of a whole group: nobody says in which container")
+        return self._tested.execute(command, timeout_ns)
+
+    # ── the stop ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def stop(self, stop_timeout_ns: int) -> None:
+        """One container by the engine's stop call while the others run on; or all, in their order."""
+        if self._tested is not None:
+            self._alive = frozenset(item.name for item in self._running())
+            self._tested.stop(stop_timeout_ns)
+            self._beside = gone_beside(self._containers, self._tested, self._alive)
+            return
+        self._stop = GroupStop(self._trial, self._group, self._containers)
+        self._event(EventKind.STOP_REQUESTED, "stop of the group")
+        self._stop.run()
+        self._event(EventKind.STOP_RETURNED, "return of the last stop call")
+
+    def end_now(self) -> bool:
+        """Of one container; the stop of a whole group runs its course."""
+        return self._tested.end_now() if self._tested is not None else False
+
+    def record(self) -> EngineRecord:
+        """Of the container that was stopped, or of all."""
+        if self._tested is not None:
+            found = self._tested.record()
+            return replace(found, stop=replace(found.stop, gone_beside=self._beside))
+        stop = self._stop or GroupStop(self._trial, self._group, self._containers)
+        task = stop.record()
+        whole = StopRecord(
+            events=(*self._timeline, *task.events),
+            exited_before_stop=task.nothing_to_stop,
+            complete=all(item.record.complete for item in task.containers),
+        )
+        return EngineRecord(whole, task)
+
+    def logs(self) -> LogTail:
+        """Of the container that is stopped."""
+        return self._tested.logs() if self._tested is not None else LogTail()
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def abort(self) -> None:
+        """Whatever waits for the engine returns now; the containers are removed."""
+        self._ended.set()
+        self._calls.abort()
+        if self._start is not None:
+            self._start.abort()
+        for item in self._containers:
+            item.subject.abort()
+
+    def keep(self) -> str | None:
+        """All containers of the group, as they are."""
+        kept = [text for item in self._containers if (text := item.subject.keep()) is not None]
+        return "; ".join(kept) or None
+
+    def remove(self) -> None:
+        """Every container, the last that was started first, then what they shared. Raises the first EngineError."""
+        errors = []
+        under_way = self._start.unfinished() if self._start is not None else None
+        subjects = [item.subject for item in reversed(self._containers)]
+        for subject in ([under_way] if under_way is not None else []) + subjects:
+            try:
+                subject.remove()
+            except EngineError as error:
+                errors.append(error)
+        self._places.remove()
+        if errors:
+            raise errors[0]
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the engine may still do what it was asked and did not answer."""
+        under_way = self._start.unfinished() if self._start is not None else None
+        return (
+            self._calls.unknown
+            or any(item.subject.unsure for item in self._containers)
+            or (under_way is not None and under_way.unsure)
+        )
+
+    @property
+    def _containers(self) -> list[GroupContainer]:
+        return list(self._start.containers) if self._start is not None else []
+
+    @property
+    def _tested(self) -> DockerSubject | None:
+        if self._group.stopped is None or self._start is None:
+            return None
+        found = self._start.of(self._group.stopped)
+        return found[0].subject if found else None
+
+    def _running(self) -> list[GroupContainer]:
+        return [item for item in self._containers if item.subject.is_running()]
+
+    def _listener(self, port: int) -> DockerSubject | None:
+        return next((item.subject for item in self._running() if port in item.subject.listening((port,))), None)
+
+    def _at(self, port: int) -> DockerSubject:
+        """Who has this port: the container that is stopped; of a whole group who publishes it, who listens at it, or
+        the one that was started last."""
+        if self._tested is not None:
+            return self._tested
+        declared = [it.subject for it in self._containers if port in dict(it.member.subject.ports)]
+        if len(declared) == 1:
+            return declared[0]
+        found = self._listener(port)
+        if found is None and not self._containers:
+            raise EngineError("no container of the group runs")
+        return found or self._containers[-1].subject
+
+    def _until(self, holds: Callable[[], bool], deadline: float, what: str) -> None:
+        while not holds():
+            if self._ended.wait(POLL_S):
+                raise SubjectFailed(Problem(ProblemKind.INTERRUPTED, "the run was interrupted"))
+            if not self.is_running():
+                raise not_ready(f"every container of the group has exited; waited for {what}", self._logs())
+            if time.monotonic() >= deadline:
+                raise not_ready(waited(self._trial.scenario.readiness.timeout_ns, what), self._logs())
+
+    def _logs(self) -> dict[str, LogTail]:
+        with contextlib.suppress(EngineError):
+            return {item.name: item.subject.logs() for item in self._containers}
+        return {}
+
+    def _event(self, kind: EventKind, source: str) -> None:
+        self._timeline.append(Event(kind, time.monotonic_ns(), Clock.HARNESS, source))
+
+
+def _one_port(ready: Readiness, port: int, left_ns: int) -> Readiness:
+    """Only the condition of this port."""
+    http = ready.http_port == port
+    return Readiness(
+        tcp_port=None if http else port,
+        http_port=port if http else None,
+        http_path=ready.http_path,
+        timeout_ns=left_ns,
+    )

@@ -1,0 +1,129 @@
+"""Groups of containers on a real engine: how they start, what they share, and how they are stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from stop_harness.engines.docker.host import DockerHost
+from stop_harness.model import (
+    NS_PER_S,
+    ContainerSettings,
+    Dependency,
+    EventKind,
+    GivenFile,
+    GroupVolume,
+    HealthCheck,
+    Mount,
+    MountKind,
+    Outcome,
+    ProblemKind,
+    StartCondition,
+)
+from tests.group_support import IGNORES, LEAVES, container, moment, project, service, stopped, subject
+
+pytestmark = pytest.mark.docker
+
+LOOKS_UP = "import socket; print(*sorted({socket.gethostbyname(it) for it in ('db', 'database', 'shop-db-1')}))\n"
+
+
+def test_one_is_stopped_alone_and_finds_the_others_by_name(docker_engine_host: DockerHost) -> None:
+    """Service name, alias and container name are one address; to the rest of the product it is a single container."""
+    web = service("web", subject(LOOKS_UP + LEAVES), waits_for=(Dependency("db"),))
+    result = stopped(project(web, service("db", aliases=("database",)), stopped="web"))
+    seen = result.observation
+    assert result.verdict.outcome is Outcome.GRACEFUL, (result.verdict.reason, seen.problem)
+    assert seen.task is None
+    assert seen.record.gone_beside == ()
+    assert len(seen.looks.logs.text.splitlines()[0].split()) == 1
+
+
+def test_a_whole_project_goes_dependents_first(docker_engine_host: DockerHost) -> None:
+    """Each waits for those that depend on it; who depends on nobody and on whom nobody depends, waits for nobody."""
+    group = project(
+        service("db"),
+        service("app", subject(DRAIN="1"), waits_for=(Dependency("db"),)),
+        service("web", waits_for=(Dependency("app"),)),
+        service("cron", subject(DRAIN="1.5")),
+    )
+    result = stopped(group)
+    assert result.verdict.outcome is Outcome.GRACEFUL, result.verdict.reason
+    web, app, db, cron = (container(result, name) for name in ("web", "app", "db", "cron"))
+    assert (web.waits_for, app.waits_for, db.waits_for, cron.waits_for) == ((), ("web",), ("app",), ())
+    assert moment(app, EventKind.SIGNAL_SENT) > moment(web, EventKind.EXITED)
+    assert moment(db, EventKind.SIGNAL_SENT) > moment(app, EventKind.EXITED) > moment(cron, EventKind.SIGNAL_SENT)
+    assert moment(cron, EventKind.SIGNAL_SENT) < moment(app, EventKind.SIGNAL_SENT)
+
+
+def test_a_chain_takes_the_sum_of_its_own_stop_timeouts(docker_engine_host: DockerHost) -> None:
+    """Each with its own, cut to whole seconds, or the project's; who needs SIGKILL keeps the others waiting."""
+    web = service("web", subject(IGNORES), waits_for=(Dependency("db"),), stop_timeout_ns=1_900_000_000)
+    result = stopped(project(web, service("db"), grace_ns=3 * NS_PER_S), own=True)
+    assert result.verdict.outcome is Outcome.KILLED, result.verdict.reason
+    killed, db = container(result, "web"), container(result, "db")
+    assert (killed.stop_timeout_ns, db.stop_timeout_ns) == (NS_PER_S, 3 * NS_PER_S)
+    assert moment(db, EventKind.SIGNAL_SENT) > moment(killed, EventKind.SIGNAL_SENT, 9)
+    assert {item.name: item.outcome for item in result.verdict.containers} == {
+        "web": Outcome.KILLED,
+        "db": Outcome.GRACEFUL,
+    }
+
+
+def test_volumes_are_shared_and_begin_with_what_is_given(docker_engine_host: DockerHost) -> None:
+    """One on disk with a file in it, one in memory; both are the group's, and fresh."""
+    mounts = (Mount(MountKind.VOLUME, "/conf", "conf"), Mount(MountKind.VOLUME, "/scratch", "scratch"))
+    settings, check = ContainerSettings(mounts=mounts), HealthCheck(("CMD", "ls", "/scratch/note"))
+    writes = "open('/scratch/note', 'w').write('from db')\n" + LEAVES
+    reads = (
+        "import os; print(open('/conf/sub/a.txt').read(), open('/scratch/note').read(), oct(os.stat('/conf/sub/a.txt')"
+        ".st_mode & 0o777), os.stat('/conf').st_gid, 'tmpfs /scratch' in open('/proc/mounts').read())\n" + LEAVES
+    )
+    group = project(
+        service("web", subject(reads, settings=settings), waits_for=(Dependency("db", StartCondition.HEALTHY),)),
+        service("db", subject(writes, settings=replace(settings, healthcheck=check))),
+        stopped="web",
+        volumes=(
+            GroupVolume("conf", (GivenFile("sub/a.txt", b"given", 0o640),), group_id=1234),
+            GroupVolume("scratch", tmpfs="size=1m"),
+        ),
+    )
+    result = stopped(group)
+    assert result.observation.looks.logs.text.splitlines()[:1] == ["given from db 0o640 1234 True"]
+
+
+def test_a_dependency_that_never_gets_healthy_is_named_with_what_it_wrote(docker_engine_host: DockerHost) -> None:
+    """Nothing can be said of the container under test, and nothing is."""
+    check = HealthCheck(("CMD", "false"), interval_ns=NS_PER_S // 2, retries=2)
+    db = service("db", subject("print('no space left')\n" + LEAVES, settings=ContainerSettings(healthcheck=check)))
+    web = service("web", waits_for=(Dependency("db", StartCondition.HEALTHY),))
+    result = stopped(project(db, web, stopped="web"))
+    problem = result.observation.problem
+    assert problem is not None
+    assert problem.kind is ProblemKind.NOT_READY
+    assert "db has to be healthy before web starts, but its health check fails" in problem.message
+    assert "no space left" in problem.message
+    assert result.verdict.outcome is Outcome.INCONCLUSIVE
+
+
+def test_what_has_to_end_first_has_ended(docker_engine_host: DockerHost) -> None:
+    """With exit code 0 the next starts; with another it does not, and that is said."""
+    migrate = service("migrate", subject("print('migrated')"))
+    web = service("web", waits_for=(Dependency("migrate", StartCondition.COMPLETED),))
+    result = stopped(project(migrate, web))
+    assert result.verdict.outcome is Outcome.GRACEFUL, result.verdict.reason
+    assert not container(result, "migrate").had_to_be_stopped
+    failing = service("migrate", subject("raise SystemExit(3)"))
+    problem = stopped(project(failing, web, stopped="web")).observation.problem
+    assert problem is not None
+    assert "has to have ended with exit code 0 before web starts, but it exited with code 3" in problem.message
+
+
+def test_a_dependency_that_goes_while_the_other_stops_makes_it_inconclusive(docker_engine_host: DockerHost) -> None:
+    """What a container does without the one that it needs is not its own stop."""
+    db = service("db", subject("import time; print('ready'); time.sleep(2.5); raise SystemExit(7)"))
+    web = service("web", subject(DRAIN="3"), waits_for=(Dependency("db"),))
+    result = stopped(project(db, web, stopped="web"))
+    assert result.observation.record.gone_beside == ("db exited with code 7",)
+    assert result.verdict.outcome is Outcome.INCONCLUSIVE, result.verdict.reason
+    assert "db exited with code 7" in result.verdict.reason
