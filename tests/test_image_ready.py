@@ -417,6 +417,26 @@ def test_a_handler_that_comes_late_is_waited_for(tmp_path: Path) -> None:
     assert (seen.ready.by, seen.record.exit_code) == (ReadyBy.HANDLER, 0)
 
 
+LOADS = """
+import signal, sys, time
+loaded = []
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if loaded else 5))
+while time.process_time() < 1.5: pass
+loaded.append(1)
+time.sleep(60)
+"""
+
+
+@pytest.mark.namespaces
+def test_who_computes_from_the_start_on_is_given_time_to_load(tmp_path: Path) -> None:
+    """It has a handler from its first moment, as the runtimes of Go, Ruby and Node.js have."""
+    seen = on_processes(tmp_path, LOADS)
+    assert seen.ready is not None
+    busy_machine = after_s(seen) >= 5  # where 1.5 s of CPU time take longer than it is watched
+    assert (seen.ready.by, after_s(seen) >= 1.5) == (ReadyBy.TIME, True)
+    assert seen.record.exit_code == 0 or busy_machine
+
+
 @pytest.mark.namespaces
 def test_a_port_on_the_loopback_alone_tells_as_well(tmp_path: Path) -> None:
     """It was declared under another number; the kernel shows where it listens, among all programs of this machine."""

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from stop_harness.engines.interface import RunningSubject
-from stop_harness.evidence import start_up
+from stop_harness.evidence import process_tree, start_up
+from stop_harness.evidence.process_tree import Tree
 from stop_harness.model import NS_PER_MS, NS_PER_S, Observation, ReadyBasis, ReadyBy, Trial
 
 POLL_NS = 50 * NS_PER_MS
@@ -26,6 +27,13 @@ SETTLE_NS = 250 * NS_PER_MS
 HANDLER_WATCH_NS = 5 * NS_PER_S
 """From the start on: how long somebody without a handler is given to get one. Measured: a program that a script starts,
 and that loads for a second, has it after 2 s. A later handler shows shortly before the stop timeout."""
+
+CALM_NS = 250 * NS_PER_MS
+"""Between two looks whether it computes. Who does so from its start on may be loading still, although the runtimes of
+Go, Ruby and Node.js have handlers from their first moment: it is watched as long as one without a handler."""
+
+COMPUTES_NS = CALM_NS // 5
+"""CPU time in between. An event loop that ticks ten times a second uses less than a tenth of that."""
 
 PORT_PATIENCE_NS = 15 * NS_PER_S
 """From the start on: how long a declared port is waited for, less where `ready.timeout` is less. A worker that runs
@@ -56,6 +64,16 @@ def later(trial: Trial, seen: Observation) -> Trial | None:
     return replace(trial, scenario=replace(trial.scenario, readiness=replace(readiness, delay_ns=delay_ns)))
 
 
+def _computes(before: Tree, now: Tree) -> bool:
+    """Whether its processes used CPU time between two looks; also one that stood in line for it at both."""
+    both = [(earlier, later) for later in now.processes if (earlier := before.find(later)) is not None]
+    used_ns = sum(process_tree.busy_ns(earlier, later) for earlier, later in both)
+    in_line = any(
+        earlier.state == later.state == "R" and process_tree.busy_ns(earlier, later) for earlier, later in both
+    )
+    return used_ns >= COMPUTES_NS or in_line
+
+
 class _Wait:
     """One wait. Time is counted from the start, by polls as well as by the clock, for an engine's may be virtual."""
 
@@ -70,7 +88,10 @@ class _Wait:
         """The first sign that comes; then a look for the handler, whatever the sign was."""
         found = self._by_health_check() or self._by_ports() or ReadyBasis(ReadyBy.TIME)
         by_time = found.by is ReadyBy.TIME
-        self._sleep_until(max(self._readiness.delay_ns, self._elapsed_ns + (0 if by_time else SETTLE_NS)))
+        moment_ns = max(self._readiness.delay_ns, self._elapsed_ns + (0 if by_time else SETTLE_NS))
+        if by_time:
+            self._sleep_until_calm(moment_ns)
+        self._sleep_until(moment_ns)
         if by_time and (ports := self._subject.listening(())):
             found = ReadyBasis(ReadyBy.PORT, ports=tuple(sorted(ports)))
         took_it = self._subject.takes_stop_signal()
@@ -118,6 +139,18 @@ class _Wait:
         """Not less, whichever of the two clocks is behind; less if the subject is gone."""
         while (left_ns := moment_ns - self._elapsed_ns) > 0 and self._subject.is_running():
             self._sleep(left_ns)
+
+    def _sleep_until_calm(self, moment_ns: int) -> None:
+        """Not less than until then, and as long as it computes, with an end."""
+        self._sleep_until(moment_ns - CALM_NS)
+        before = self._subject.processes()
+        self._sleep_until(moment_ns)
+        while before and self._subject.is_running() and self._elapsed_ns < HANDLER_WATCH_NS:
+            now = self._subject.processes()
+            if not now or not _computes(Tree(before), Tree(now)):
+                return
+            before = now
+            self._sleep(CALM_NS)
 
     def _until(self, holds: Callable[[], bool], patience_ns: int, every_ns: int = POLL_NS) -> bool:
         """Whether it holds before so much time has passed since the start, or the subject is gone."""
