@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stop_harness.model import Severity
+from stop_harness.verdict.pod_rules import POD_RULES
+from stop_harness.verdict.rule import Rule
 
-
-@dataclass(frozen=True)
-class Rule:
-    """A requirement with its id, as listed in `docs/rules.md`."""
-
-    id: str
-    severity: Severity
-    requirement: str
-    why: str
-    source: str
-    example: str
-
+__all__ = ["RULES", "Rule"]
 
 RULES = {
     rule.id: rule
@@ -412,5 +401,6 @@ RULES = {
             "Amazon ECS API, LinuxParameters.initProcessEnabled; Dockerfile reference, shell form",
             '`"command": ["sh", "-c", "migrate && server"]` without `linuxParameters`.',
         ),
+        *POD_RULES,
     )
 }

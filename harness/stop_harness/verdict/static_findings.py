@@ -1,6 +1,6 @@
 """What a scenario's files show before it runs, by rules of `docs/rules.md`. Pure.
 
-What of them is not applied, and what a task definition says about its own stop.
+What of them is not applied, and what a task definition or a manifest says about its own stop.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from stop_harness.evidence import exec_form
 from stop_harness.model import (
     EngineInfo,
     Finding,
+    GroupKind,
     NotApplied,
     Scenario,
     Severity,
@@ -24,10 +25,12 @@ from stop_harness.verdict.rules import RULES
 
 
 def of_scenarios(scenarios: tuple[Scenario, ...], engine: EngineInfo | None = None) -> tuple[StaticFinding, ...]:
-    """Of each scenario: what is not applied, then what its task definition shows. `engine`: where it is stopped; None:
-    it is only read."""
+    """Of each scenario: what is not applied, then what its task definition or its manifest shows. `engine`: where it is
+    stopped; None: it is only read."""
     return tuple(
-        finding for scenario in scenarios for finding in (*_not_applied(scenario, engine), *_of_its_task(scenario))
+        finding
+        for scenario in scenarios
+        for finding in (*_not_applied(scenario, engine), *_of_its_task(scenario), *_of_its_pod(scenario))
     )
 
 
@@ -57,6 +60,15 @@ def _not_applied(scenario: Scenario, engine: EngineInfo | None) -> tuple[StaticF
 
 def _of_its_task(scenario: Scenario) -> tuple[StaticFinding, ...]:
     return () if scenario.subject.task is None else of_task(scenario.name, scenario.subject.task)
+
+
+def _of_its_pod(scenario: Scenario) -> tuple[StaticFinding, ...]:
+    group = scenario.subject.group
+    if group is None or group.kind is not GroupKind.POD:
+        return ()
+    from stop_harness.verdict import pod_findings  # late: most runs have no pod
+
+    return pod_findings.of_pod(scenario.name, group)
 
 
 def of_task(scenario: str, task: TaskDefinition) -> tuple[StaticFinding, ...]:

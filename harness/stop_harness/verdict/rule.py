@@ -1,0 +1,19 @@
+"""The form of a rule. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stop_harness.model import Severity
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A requirement with its id, as listed in `docs/rules.md`."""
+
+    id: str
+    severity: Severity
+    requirement: str
+    why: str
+    source: str
+    example: str
