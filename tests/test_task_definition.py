@@ -193,9 +193,9 @@ def test_a_scenario_takes_the_timeouts_of_its_definition(tmp_path: Path) -> None
         ([], "this is no task definition: `containerDefinitions` is missing"),
         ({"services": []}, "this is no task definition: `containerDefinitions` is missing"),
         ({"taskDefinition": None}, "this is no task definition"),
-        ({"containerDefinitions": []}, "web.json: containerDefinitions: at least one is needed"),
-        ({"containerDefinitions": {}}, "web.json: containerDefinitions: {} is not allowed; needed: list"),
-        ({"containerDefinitions": ["app"]}, "web.json: containerDefinitions.0: an object is needed"),
+        ({"containerDefinitions": []}, "containerDefinitions: at least one is needed"),
+        ({"containerDefinitions": {}}, "containerDefinitions: {} is not allowed; needed: list"),
+        ({"containerDefinitions": ["app"]}, "containerDefinitions.0: an object is needed"),
         ({"containerDefinitions": [{"name": "app"}]}, "containerDefinitions.0.image: this key is required"),
         ({"containerDefinitions": [{**APP, "image": " "}]}, "containerDefinitions.0.image: ' ' is not allowed"),
         ({"containerDefinitions": [{**APP, "name": "a b"}]}, "needed: 1 to 255 letters, digits, hyphens"),
@@ -214,11 +214,11 @@ def test_a_scenario_takes_the_timeouts_of_its_definition(tmp_path: Path) -> None
         ),
         (
             {"containerDefinitions": [{**APP, "dependsOn": [after("db")]}]},
-            "web.json: containerDefinitions: app: depends on 'db', which is not a container of this task (app)",
+            "containerDefinitions: app: depends on 'db', which is not a container of this task (app)",
         ),
         (
             {"containerDefinitions": [{**APP, "dependsOn": [after("app")]}]},
-            "web.json: containerDefinitions: dependsOn goes in a circle: app → app",
+            "containerDefinitions: dependsOn goes in a circle: app → app",
         ),
         ({"containerDefinitions": [APP, APP]}, "app: each name may stand once"),
         ({"containerDefinitions": [{**APP, "essential": False}]}, "at least one container must be essential"),
@@ -471,16 +471,6 @@ def test_container_definitions_alone_are_a_task() -> None:
     text = json.dumps([{"name": "front", "image": "a", "command": None, "stopTimeout": 7}])
     task = task_definition.parse(text, "list.json")
     assert [(item.name, item.stop_timeout_s) for item in task.containers] == [("front", 7)]
-
-
-def test_a_template_of_cloudformation_is_told_the_way_out() -> None:
-    """Its functions have no values here; the definition that it made has."""
-    resource = {"Type": "AWS::ECS::TaskDefinition", "Properties": {"Family": "web", "ContainerDefinitions": []}}
-    with pytest.raises(ScenarioError) as refused:
-        task_definition.parse(json.dumps({"Resources": {"Task": resource}}), "stack.json")
-    (problem,) = refused.value.problems
-    assert problem.startswith("stack.json: this is a CloudFormation template")
-    assert "aws ecs describe-task-definition --task-definition web > task.json" in problem
 
 
 def test_the_agents_stop_timeout_applies_where_a_container_has_none(

@@ -21,6 +21,7 @@ from stop_harness.cli.options import (
     JOBS,
     JUNITXML,
     KEEP,
+    PARAMETER,
     REPEAT,
     REPORT_DIR,
     RUN_TASK,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 )
 @click.option("--profile", "profiles", multiple=True, metavar="NAME", help="Activate a profile of the Compose file.")
 @click.option("--down", is_flag=True, help="Stop the whole Compose project, as docker compose down.")
-@click.option("--task-definition", metavar="FILE", help="Stop the containers of this ECS task definition (JSON).")
+@click.option("--task-definition", metavar="FILE", help="Stop the containers of this ECS task definition.")
 @click.option(
     "--task-image",
     "task_images",
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
     metavar="CONTAINER=IMAGE",
     help="Use another image for a container of the task. May be repeated.",
 )
+@click.option("--task-name", metavar="NAME", help="Which task, if the file has several: its family or resource.")
+@PARAMETER
 @click.option(
     "--timeout",
     "timeouts",

@@ -17,6 +17,7 @@ from stop_harness.cli.options import (
     EXIT_CODES_HELP,
     INFER,
     JOBS,
+    PARAMETER,
     PATHS,
     REPEAT,
     REPORT_DIR,
@@ -56,23 +57,28 @@ def cli(context: click.Context) -> None:
 
 @cli.command()
 @PATHS
-def validate(paths: tuple[Path, ...]) -> None:
-    """Check scenario files without running them.
+@PARAMETER
+def validate(paths: tuple[Path, ...], parameters: tuple[str, ...]) -> None:
+    """Check scenario files and task definitions without running them.
 
     Names every mistake with file, line and column, and what a task definition shows before it runs.
     """
-    from stop_harness.scenario import discovery
+    from stop_harness.scenario import check_options, discovery
     from stop_harness.verdict import static_findings
 
-    found = discovery.find(paths)
-    scenarios = found.scenarios
+    found, tasks = discovery.find_all(paths, check_options.parameters(parameters))
+    scenarios = (*found.scenarios, *tasks.scenarios)
     for skipped in found.passed_over:
         click.echo(f"{skipped.scenario}: {skipped.reason}", err=True)
     for item in static_findings.of_scenarios(scenarios):
         container = f" container {item.container}:" if item.container else ""
         finding = item.finding
         click.echo(f"{finding.severity}: {item.scenario}:{container} {finding.message} [{finding.rule}]", err=True)
-    click.echo(f"{len(scenarios)} scenario{'s are' if len(scenarios) != 1 else ' is'} valid")
+    for kind, valid in (("scenario", found.scenarios), ("task definition", tasks.scenarios)):
+        if valid or (kind == "scenario" and not tasks.scenarios):
+            click.echo(f"{len(valid)} {kind}{'s are' if len(valid) != 1 else ' is'} valid")
+    for file in dict.fromkeys(item.subject.task_file for item in tasks.scenarios):
+        click.echo(f"to stop its containers: stop-harness check --task-definition {file}", err=True)
 
 
 @cli.command()

@@ -162,6 +162,13 @@ TRAFFIC = (
         help="Have so many clients of each kind.  [default: 2 where an answer is awaited, else 1]",
     ),
 )
+PARAMETER = click.option(
+    "--parameter",
+    "parameters",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a parameter of the CloudFormation template that a task definition is in. May be repeated.",
+)
 SHOW_VALUES = option("--show-values", is_flag=True, help="Show the values of environment variables in the report.")
 SHARE_REPORT = option(
     "--share-report", is_flag=True, help="Let other users read the report, as far as the umask allows."

@@ -1,22 +1,24 @@
-"""Task definitions of Amazon ECS: JSON text → TaskDefinition, and how long stopping such a task may take. Pure.
+"""Task definitions of Amazon ECS: text → TaskDefinition, and how long stopping such a task may take. Pure.
 
-The JSON is what people have: the input of RegisterTaskDefinition, or what DescribeTaskDefinition prints.
+The text is what people have, in any of the forms of `task_forms`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from graphlib import TopologicalSorter
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from stop_harness.ecs import dependencies, stop_timeouts
+from stop_harness.ecs import dependencies, known_later, stop_timeouts, task_forms
 from stop_harness.ecs.dependencies import Condition
 from stop_harness.ecs.identifiers import is_name
+from stop_harness.ecs.task_forms import AS_IT_STANDS, Chosen, Found
 from stop_harness.errors import ScenarioError
-from stop_harness.model import TaskContainer, TaskDefinition
+from stop_harness.model import NotApplied, TaskContainer, TaskDefinition
 
 TASK_LIMIT_S = 120
 """What the whole task has where capacity is taken back: the notice of Fargate Spot and of EC2 Spot, two minutes."""
@@ -51,6 +53,9 @@ def _not_empty(text: str) -> str:
         raise ValueError("the name of an image")
     return text
 
+
+Where = Callable[[tuple[str | int, ...]], str]
+"""Path in a task definition → file, line and column."""
 
 _Name = Annotated[str, AfterValidator(_named)]
 
@@ -106,64 +111,49 @@ def parse(
 
     Members that AWS leaves empty (`null`) count as left out.
     """
-    data = _loaded(text, source)
-    if isinstance(data, dict) and isinstance(data.get("taskDefinition"), dict):
-        data = data["taskDefinition"]  # as `aws ecs describe-task-definition` prints it
-    if isinstance(data, list) and data and all(isinstance(item, dict) and "image" in item for item in data):
-        data = {"containerDefinitions": data}  # as `container_definitions` of Terraform has it
-    if isinstance(data, dict) and (way_out := _of_cloudformation(data)):
-        raise ScenarioError((f"{source}: {way_out}",))
-    if not isinstance(data, dict) or "containerDefinitions" not in data:
-        raise ScenarioError(
-            (
-                f"{source}: this is no task definition: `containerDefinitions` is missing. Needed is the JSON that "
-                "`aws ecs register-task-definition --cli-input-json` takes or `aws ecs describe-task-definition` "
-                "prints.",
-            )
-        )
-    document = {key: value for key, value in data.items() if key not in READ_ONLY}
+    return read(text, source, images or {}, agent_stop_timeout=agent_stop_timeout)[0]
+
+
+def read(
+    text: str,
+    source: str,
+    images: Mapping[str, str],
+    chosen: Chosen = AS_IT_STANDS,
+    agent_stop_timeout: str | None = None,
+) -> tuple[TaskDefinition, tuple[NotApplied, ...]]:
+    """The same, of several the one that is chosen; and what of it is known only once its template is deployed."""
+    found = task_forms.found(text, source, chosen)
+    if problems := tuple(known_later.problems(found, images, to_look_at=chosen.to_look_at)):
+        raise ScenarioError(problems)
+    document = {key: value for key, value in found.document.items() if key not in READ_ONLY}
     try:
         _Document.model_validate(document)
     except ValidationError as error:
         raise ScenarioError(
-            tuple(f"{source}: {_key(item['loc'])}: {_explain(item)}" for item in error.errors())
+            tuple(f"{found.where(item['loc'])}: {_key(item['loc'])}: {_explain(item)}" for item in error.errors())
         ) from None
     document.setdefault("family", "task")
-    _replace_images(document["containerDefinitions"], images or {}, source)
-    return _definition(document, source, agent_stop_timeout)
+    document["containerDefinitions"] = [dict(item) for item in document["containerDefinitions"]]
+    _replace_images(document["containerDefinitions"], images, source)
+    if not chosen.to_look_at:
+        _refuse_placeholders(document["containerDefinitions"], found)
+    return _definition(document, found.where, agent_stop_timeout), known_later.not_applied(found)
 
 
-def _of_cloudformation(data: dict[str, Any]) -> str | None:
-    """What to do with a CloudFormation template, whose values only CloudFormation knows; None for anything else."""
-    resources = data.get("Resources")
-    found = [
-        str((item.get("Properties") or {}).get("Family") or name)
-        for name, item in (resources.items() if isinstance(resources, dict) else ())
-        if isinstance(item, dict) and item.get("Type") == "AWS::ECS::TaskDefinition"
-    ]
-    if not found:
-        return None
-    return (
-        "this is a CloudFormation template; what its functions give is known once it is deployed. Ask for that: "
-        f"aws ecs describe-task-definition --task-definition {found[0]} > task.json, "
-        "then: stop-harness check --task-definition task.json"
+def _refuse_placeholders(containers: list[dict[str, Any]], found: Found) -> None:
+    """Images that a pipeline has yet to fill in: `<IMAGE1_NAME>` of CodeDeploy, `${TAG}`, `{{ image }}`."""
+    problems = tuple(
+        f"{found.where(('containerDefinitions', at, 'image'))}: image of {item['name']}: {item['image']!r} has a "
+        f"placeholder that nobody filled in: --task-image {item['name']}=IMAGE"
+        for at, item in enumerate(containers)
+        if _PLACEHOLDER.search(item["image"])
     )
+    if problems:
+        raise ScenarioError(problems)
 
 
-def _loaded(text: str, source: str) -> Any:
-    """Any JSON, without its nulls."""
-    try:
-        data = _without_nulls(json.loads(text.removeprefix("\ufeff")))
-        json.dumps(data, ensure_ascii=False).encode()
-    except json.JSONDecodeError as error:
-        raise ScenarioError((f"{source}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}",)) from None
-    except RecursionError:
-        raise ScenarioError((f"{source}:1:1: nested too deeply; this is not a task definition",)) from None
-    except UnicodeEncodeError:
-        raise ScenarioError((f"{source}:1:1: half a surrogate pair (\\ud800 to \\udfff) is not text",)) from None
-    except ValueError:
-        raise ScenarioError((f"{source}:1:1: a number has too many digits",)) from None
-    return data
+_PLACEHOLDER = re.compile(r"[<>{}$]")
+"""Signs that no reference to an image has."""
 
 
 def stop_timeouts_replaced(task: TaskDefinition, stop_timeout_s: int) -> TaskDefinition:
@@ -171,7 +161,7 @@ def stop_timeouts_replaced(task: TaskDefinition, stop_timeout_s: int) -> TaskDef
     document = json.loads(task.document)
     for container in document["containerDefinitions"]:
         container["stopTimeout"] = stop_timeout_s
-    return _definition(document, task.family)
+    return _definition(document, lambda _: task.family)
 
 
 def longest_chain(task: TaskDefinition) -> tuple[tuple[str, ...], int]:
@@ -192,14 +182,16 @@ def _sum_s(chain: tuple[tuple[str, ...], int]) -> int:
     return chain[1]
 
 
-def _definition(document: dict[str, Any], source: str, agent_stop_timeout: str | None = None) -> TaskDefinition:
+def _definition(document: dict[str, Any], where: Where, agent_stop_timeout: str | None = None) -> TaskDefinition:
     containers: list[dict[str, Any]] = document["containerDefinitions"]
     try:
         edges = {item["name"]: dependencies.edges(item, containers) for item in containers}
     except ValueError as error:
-        raise ScenarioError((f"{source}: containerDefinitions: dependsOn: {error}",)) from None
+        raise ScenarioError(
+            (f"{where(('containerDefinitions',))}: containerDefinitions: dependsOn: {error}",)
+        ) from None
     graph = {name: [other for other, _ in needed] for name, needed in edges.items()}
-    _check_graph(graph, containers, source)
+    _check_graph(graph, containers, where)
     waits_for = dependencies.stops_after(graph)
     ends_first = {
         other
@@ -229,22 +221,25 @@ def _definition(document: dict[str, Any], source: str, agent_stop_timeout: str |
     )
 
 
-def _check_graph(graph: dict[str, list[str]], containers: list[dict[str, Any]], source: str) -> None:
-    problems = []
+def _check_graph(graph: dict[str, list[str]], containers: list[dict[str, Any]], where: Where) -> None:
     names = [item["name"] for item in containers]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        problems.append(f"{source}: containerDefinitions: name: {', '.join(twice)}: each name may stand once")
+
+    def problem(name: str, text: str) -> str:
+        at = len(names) - 1 - names[::-1].index(name)  # of two with one name, the second
+        return f"{where(('containerDefinitions', at))}: containerDefinitions: {text}"
+
+    twice = sorted({name for name in names if names.count(name) > 1})
+    problems = [problem(name, f"name: {name}: each name may stand once") for name in twice]
     for name, needed in graph.items():
         problems += [
-            f"{source}: containerDefinitions: {name}: depends on {other!r}, which is not a container of this task "
-            f"({', '.join(names)})"
+            problem(name, f"{name}: depends on {other!r}, which is not a container of this task ({', '.join(names)})")
             for other in needed
             if other not in graph
         ]
     if not problems and (cycle := dependencies.find_cycle(graph)):
-        problems.append(f"{source}: containerDefinitions: dependsOn goes in a circle: {' → '.join(cycle)}")
+        problems.append(problem(cycle[0], f"dependsOn goes in a circle: {' → '.join(cycle)}"))
     if not any(item.get("essential", True) for item in containers):
-        problems.append(f"{source}: containerDefinitions: at least one container must be essential")
+        problems.append(problem(names[0], "at least one container must be essential"))
     if problems:
         raise ScenarioError(tuple(problems))
 
@@ -257,12 +252,6 @@ def _replace_images(containers: list[dict[str, Any]], images: Mapping[str, str],
         )
     for item in containers:
         item["image"] = images.get(item["name"], item["image"])
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _key(location: tuple[int | str, ...]) -> str:

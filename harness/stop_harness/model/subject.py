@@ -61,9 +61,12 @@ class Subject:
     `origin` was not read.
 
     `task_file` is the path of a task definition and `task` its content (None until the file was read);
-    `task_images` replaces images in it, by container name. `group`: a Compose project or a pod; its members have what
-    the other fields say of a single container. `origin`: the files of a Compose project or of manifests that it was
-    read from; a service that needs nobody is an image or a build folder as any other.
+    `task_images` replaces images in it, by container name; `task_name` chooses one of several in the file, and
+    `task_parameters` are those of a template, kept only until the file was read.
+
+    `group`: a Compose project or a pod; its members have what the other fields say of a single container. `origin`: the
+    files of a Compose project or of manifests that it was read from; a service that needs nobody is an image or a build
+    folder as any other.
 
     `entrypoint` and `command` are None where the image's own apply. `ports` maps container port to a fixed host
     port, None meaning that the engine picks a free one. `memory_bytes`, `pids_limit` (processes and threads) None: no
@@ -85,6 +88,8 @@ class Subject:
     pids_limit: int | None = None
     task_file: str | None = None
     task_images: tuple[tuple[str, str], ...] = ()
+    task_name: str | None = None
+    task_parameters: tuple[tuple[str, str], ...] = ()
     task: TaskDefinition | None = None
     settings: ContainerSettings = AS_THE_IMAGE
     group: Group | None = None

@@ -71,6 +71,9 @@ def scenario_of(given: Mapping[str, Any], command: tuple[str, ...]) -> Scenario:
     subject = with_options(_source(given), given, command)
     if given["task_images"]:
         subject["images"] = _pairs(given["task_images"], "--task-image", "CONTAINER=IMAGE")
+    if given["parameters"]:
+        subject["parameters"] = dict(parameters(given["parameters"]))
+    _put(subject, "task_name", given["task_name"])
     bare = is_bare(given)
     if bare:
         subject["build"] = "."
@@ -215,6 +218,11 @@ def _name(given: Mapping[str, Any], command: tuple[str, ...]) -> str:
     text = given["image"] or (given["build"] and Path(given["build"]).resolve().name) or task or Path(command[0]).name
     slug = re.sub(r"[^a-z0-9._-]+", "-", text.lower().rpartition("/")[2]).strip("-._")
     return slug[:60] or "subject"
+
+
+def parameters(items: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Of `--parameter`. Raises UsageError."""
+    return tuple(_pairs(items, "--parameter", "KEY=VALUE").items())
 
 
 def _pairs(items: tuple[str, ...], option: str, form: str) -> dict[str, str]:

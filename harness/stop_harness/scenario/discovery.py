@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stop_harness.errors import ScenarioError, UsageError
-from stop_harness.model import NS_PER_S, GroupKind, MountKind, Scenario, SkippedScenario, Subject
+from stop_harness.model import NS_PER_S, GroupKind, MountKind, Scenario, SkippedScenario, StopPlan, Subject
 from stop_harness.scenario import env_file, file_kinds
 from stop_harness.scenario import scenario_file as scenario_format
 
@@ -55,24 +55,69 @@ def find(paths: tuple[Path, ...]) -> Found:
     return Found(tuple(scenarios.values()), passed_over)
 
 
-def with_task(scenario: Scenario) -> Scenario:
+def find_all(paths: tuple[Path, ...], parameters: tuple[tuple[str, str], ...] = ()) -> tuple[Found, Found]:
+    """The scenarios of `find`, and the task definitions among the files that are named, to look at: of a file that
+    holds several, each."""
+    tasks = tuple(path for path in paths if path.is_file() and _is_task(path))
+    problems: list[str] = []
+    found: list[Scenario] = []
+    for path in tasks:
+        try:
+            found += _tasks_of(path, parameters)
+        except ScenarioError as error:
+            problems += error.problems
+    others = tuple(path for path in paths if path not in tasks)
+    scenarios = Found(())
+    try:
+        scenarios = find(others) if others else scenarios
+    except ScenarioError as error:
+        problems += error.problems
+    if problems:
+        raise ScenarioError(tuple(problems))
+    return scenarios, Found(tuple(found))
+
+
+def _is_task(path: Path) -> bool:
+    text = _text_or_none(path)
+    return text is not None and file_kinds.task_definition(text) is not None
+
+
+def _tasks_of(path: Path, parameters: tuple[tuple[str, str], ...]) -> list[Scenario]:
+    from stop_harness.ecs import task_forms
+
+    names = task_forms.names(_read(path), str(path), parameters)
+    subject = Subject(task_file=str(path), task_parameters=parameters)
+    one = Scenario(str(path), subject, stop=StopPlan(own_timeouts=True))
+    if len(names) == 1:
+        return [with_task(one, to_look_at=True)]
+    return [
+        with_task(replace(one, name=f"{path}: {name}", subject=replace(subject, task_name=name)), to_look_at=True)
+        for name in names
+    ]
+
+
+def with_task(scenario: Scenario, *, to_look_at: bool = False) -> Scenario:
     """The scenario with its task definition read from disk; any other scenario as it is. Raises ScenarioError.
 
     Where the scenario names no stop timeouts, those of the definition apply, and the trial's is the longest chain's. A
     container that has none gets what ECS_CONTAINER_STOP_TIMEOUT says, as `ecs serve` and the ECS agent read it.
     """
-    if scenario.subject.task_file is None:
+    subject = scenario.subject
+    if subject.task_file is None:
         return scenario
     from stop_harness.ecs import stop_timeouts, task_definition, unapplied
+    from stop_harness.ecs.task_forms import TaskChoice
 
-    subject, text = scenario.subject, _read(Path(scenario.subject.task_file))
-    agent_value = os.environ.get(stop_timeouts.AGENT_VARIABLE)
-    task = task_definition.parse(text, scenario.subject.task_file, dict(subject.task_images), agent_value)
+    text, agent_value = _read(Path(subject.task_file)), os.environ.get(stop_timeouts.AGENT_VARIABLE)
+    chosen = TaskChoice(subject.task_name, subject.task_parameters, to_look_at)
+    task, known_later = task_definition.read(text, subject.task_file, dict(subject.task_images), chosen, agent_value)
     stop = scenario.stop
     if stop.own_timeouts:
         stop = replace(stop, timeouts_ns=(task_definition.longest_chain(task)[1] * NS_PER_S,))
-    not_applied = unapplied.of_task(json.loads(task.document))
-    return replace(scenario, subject=replace(scenario.subject, task=task), stop=stop, not_applied=not_applied)
+    not_applied = (*unapplied.of_task(json.loads(task.document)), *known_later)
+    # Parameters of a template may be passwords, and what became of them stands in the task.
+    subject = replace(subject, task=task, task_parameters=())
+    return replace(scenario, subject=subject, stop=stop, not_applied=not_applied)
 
 
 def with_what_it_names(scenario: Scenario) -> Scenario:

@@ -18,6 +18,9 @@ _MEANT_ANYWHERE = re.compile(r"""\bsubject["']?[ \t]*:""")
 
 A_LIST = "it is a list; a file holds one scenario, so put each item into a file of its own"
 
+_DEFINITIONS = re.compile(r"container_?definitions|AWS::ECS::TaskDefinition", re.IGNORECASE)
+_IMAGE = re.compile(r"""\bimage\\?["']?\s*:""", re.IGNORECASE)
+
 OURS = frozenset({"ready", "stop", "expect", "traffic", "before_stop"})
 """Keys of scenarios; one of them beside `subject` makes a file one that was meant."""
 
@@ -146,21 +149,28 @@ def other_format(text: str, file: str) -> str | None:
             "this is a Compose file, not a scenario; to stop one of its services: "
             f"stop-harness check --compose {file} SERVICE{_services(text)}"
         )
-    if re.search(r'"containerDefinitions"\s*:', text) or "containerDefinitions" in keys:
-        return (
-            "this is a task definition, not a scenario; to stop its containers: "
-            f"stop-harness check --task-definition {file}"
-        )
-    if re.match(r"\s*\[\s*\{", text) and re.search(r'"image"\s*:', text):
-        return (
-            "these are container definitions of a task, not a scenario; to stop its containers: "
-            f"stop-harness check --task-definition {file}"
-        )
-    if "Resources" in keys and "AWS::ECS::TaskDefinition" in text:
-        return (
-            "this is a CloudFormation template, not a scenario; once it is deployed: aws ecs describe-task-definition "
-            "--task-definition FAMILY > task.json, then: stop-harness check --task-definition task.json"
-        )
+    if (what := task_definition(text)) is not None:
+        return f"{what}, not a scenario; to stop its containers: stop-harness check --task-definition {file}"
+    return None
+
+
+def task_definition(text: str) -> str | None:
+    """`this is a task definition`, in which form; None for anything else."""
+    if _DEFINITIONS.search(text) is None and _IMAGE.search(text) is None:
+        return None
+    top = _top_of(without_tabs(text))
+    if "services" in top.keys or "subject" in top.keys:
+        return None
+    if "AWS::ECS::TaskDefinition" in text and "Resources" in top.keys:
+        return "this is a CloudFormation template with a task definition"
+    if "aws_ecs_task_definition" in text:
+        return "this is a task definition as Terraform has it"
+    plain = {key.replace("_", "").lower() for key in top.keys}
+    if {"containerdefinitions", "taskdefinition"} & plain or re.search(r'"containerDefinitions"\s*:', text):
+        return "this is a task definition"
+    is_text = re.match(r'\s*"\s*[\[{]', text) is not None
+    if (top.is_list and {"name", "image"} <= plain) or (is_text and _IMAGE.search(text)):
+        return "these are container definitions of a task"
     return None
 
 

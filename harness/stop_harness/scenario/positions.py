@@ -19,7 +19,7 @@ MAX_DEPTH = 12
 """The format needs five levels; an alias that contains itself has no end."""
 
 
-RAW_TEXT = {("subject", "environment"), ("subject", "build_args")}
+RAW_TEXT = {("subject", "environment"), ("subject", "build_args"), ("subject", "parameters")}
 """Mappings whose values are taken as written, so that `PORT: 8000` and `FLAG: yes` mean what they look like."""
 
 

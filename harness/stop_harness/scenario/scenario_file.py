@@ -103,6 +103,8 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             pids_limit=_pids_limit(subject),
             task_file=None if subject.task_definition is None else beside(subject.task_definition),
             task_images=tuple(subject.images.items()),
+            task_name=subject.task_name,
+            task_parameters=tuple(subject.parameters.items()),
             settings=_settings(subject, beside),
             origin=_origin(subject, beside),
         ),

@@ -125,10 +125,14 @@ class SubjectSection(Section):
     labels: Labels = Field([], description="Labels beside the harness's own.")
     platform: PlatformName | None = Field(None, description="Platform of the image, such as linux/arm64.")
     task_definition: Text | None = Field(
-        None, description="JSON file with a task definition of Amazon ECS, relative to the scenario file."
+        None,
+        description="File with a task definition of Amazon ECS, in any form that people have it in, relative to the "
+        "scenario file.",
     )
     compose: ComposeSection | None = Field(None, description="A Compose project in place of a container of its own.")
     images: dict[str, Text] = Field({}, description="Images to use instead of the task definition's, by container.")
+    task_name: Text | None = Field(None, description="Which one, where the file has several task definitions.")
+    parameters: dict[str, RawText] = Field({}, description="Parameters of the template that the task definition is in.")
 
     @model_validator(mode="after")
     def _one_source(self) -> SubjectSection:
@@ -136,10 +140,12 @@ class SubjectSection(Section):
             raise ValueError("give exactly one of `image`, `build`, `task_definition` and `compose`")
         if self.compose is not None and (inside := sorted(self.model_fields_set - {"compose"})):
             raise ValueError(f"`{inside[0]}` belongs into the Compose file, or into a second one of `compose.file`")
-        if self.images and self.task_definition is None:
-            raise ValueError("`images` goes with `task_definition`")
-        if self.task_definition is not None and (inside := sorted(self.model_fields_set - _TASK_KEYS)):
-            raise ValueError(f"`{inside[0]}` belongs into the task definition; beside it only `images` is allowed")
+        for key in sorted(_BESIDE_TASK & self.model_fields_set if self.task_definition is None else ()):
+            raise ValueError(f"`{key}` goes with `task_definition`")
+        outside = {"task_definition"} | _BESIDE_TASK
+        if self.task_definition is not None and (inside := sorted(self.model_fields_set - outside)):
+            allowed = "`images`, `parameters` and `task_name`"
+            raise ValueError(f"`{inside[0]}` belongs into the task definition; beside it only {allowed} are allowed")
         if self.build is None and (self.dockerfile or self.build_args):
             raise ValueError("`dockerfile` and `build_args` go with `build`")
         return self
@@ -159,7 +165,7 @@ class SubjectSection(Section):
         return self
 
 
-_TASK_KEYS = {"task_definition", "images"}
+_BESIDE_TASK = {"images", "parameters", "task_name"}
 
 
 class HttpSection(Section):
