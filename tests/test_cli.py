@@ -210,7 +210,7 @@ BAD_USAGE = {
     "a command on docker": (["check", "--engine", "docker", "--", "true"], "--engine docker needs an image"),
     "a Compose file": (["run", "compose.yml"], "Compose file.*: stop-harness check --compose compose.yml SERVICE"),
     "a task definition": (
-        ["validate", "task.json"],
+        ["run", "task.json"],
         "task definition.*: stop-harness check --task-definition task.json",
     ),
     "no path": (["run"], "Missing argument 'PATHS...'"),

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stop_harness.ecs import api_members, task_definition, task_forms
-from stop_harness.ecs.task_forms import Chosen
+from stop_harness.ecs.task_forms import TaskChoice
 from stop_harness.errors import ScenarioError
 from stop_harness.model import NotApplied, TaskDefinition
 from stop_harness.scenario import discovery, file_kinds
@@ -88,7 +88,7 @@ Resources:
 def read(document: Any, *parameters: tuple[str, str], name: str | None = None, **images: str) -> TaskDefinition:
     """Of JSON, or of a text."""
     text = document if isinstance(document, str) else json.dumps(document)
-    return task_definition.read(text, "web.json", images, Chosen(name, parameters))[0]
+    return task_definition.read(text, "web.json", images, TaskChoice(name, parameters))[0]
 
 
 def refused(document: Any, *parameters: tuple[str, str], name: str | None = None, **images: str) -> str:
@@ -260,7 +260,7 @@ def test_a_variable_that_only_the_deployment_knows_is_not_applied() -> None:
     """Every outcome hangs on it until it is given; where logs go and which region stands for it changes nothing."""
 
     def known_later(*parameters: tuple[str, str]) -> tuple[NotApplied, ...]:
-        return task_definition.read(LATER, "web.yaml", {"app": "mine"}, Chosen(parameters=parameters))[1]
+        return task_definition.read(LATER, "web.yaml", {"app": "mine"}, TaskChoice(parameters=parameters))[1]
 
     (only,) = known_later()
     assert only.what == "containerDefinitions (app).environment (DB)"

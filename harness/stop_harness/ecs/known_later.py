@@ -7,7 +7,7 @@ from typing import Any
 
 from stop_harness.ecs import api_members
 from stop_harness.ecs.cloudformation import Later
-from stop_harness.ecs.task_forms import Found
+from stop_harness.ecs.task_forms import FoundTask
 from stop_harness.model import NotApplied, Outcome
 
 _ANY = tuple(outcome for outcome in Outcome if outcome is not Outcome.INCONCLUSIVE)
@@ -21,7 +21,7 @@ _NAMES = frozenset({"name", "dependsOn", "links", "volumesFrom"})
 """Members without which it is not known who depends on whom."""
 
 
-def problems(found: Found, images: Mapping[str, str], *, to_look_at: bool) -> Iterator[str]:
+def problems(found: FoundTask, images: Mapping[str, str], *, to_look_at: bool) -> Iterator[str]:
     """What must be known before anything can be stopped, or, `to_look_at`, before anything can be said of it. `images`
     are given by container name."""
     for item in found.later:
@@ -35,7 +35,7 @@ def problems(found: Found, images: Mapping[str, str], *, to_look_at: bool) -> It
             yield f"{found.where(item.path)}: {member} of {name}: {_known(item.shown)}{_or_given(item, ': ')}"
 
 
-def not_applied(found: Found) -> tuple[NotApplied, ...]:
+def not_applied(found: FoundTask) -> tuple[NotApplied, ...]:
     """What a program runs without: its variables, arguments, user."""
     made = {}
     for item in found.later:
@@ -57,7 +57,7 @@ def _or_given(item: Later, before: str = ", or ") -> str:
     return f"{before}--parameter {item.name}=VALUE" if item.name else ""
 
 
-def _container(found: Found, item: Later) -> str:
+def _container(found: FoundTask, item: Later) -> str:
     at = item.path[1] if len(item.path) > 1 else 0
     containers = found.document.get("containerDefinitions")
     one = containers[at] if isinstance(containers, list) and isinstance(at, int) and at < len(containers) else None
@@ -68,7 +68,7 @@ def _member(item: Later) -> str:
     return str(item.path[2]) if len(item.path) > 2 else ""
 
 
-def _variable(found: Found, item: Later) -> str:
+def _variable(found: FoundTask, item: Later) -> str:
     """` (DB_HOST)` of a variable."""
     value: Any = found.document
     for part in item.path[:4]:

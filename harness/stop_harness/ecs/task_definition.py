@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from stop_harness.ecs import dependencies, known_later, stop_timeouts, task_forms
 from stop_harness.ecs.dependencies import Condition
 from stop_harness.ecs.identifiers import is_name
-from stop_harness.ecs.task_forms import AS_IT_STANDS, Chosen, Found
+from stop_harness.ecs.task_forms import AS_IT_STANDS, TaskChoice, FoundTask
 from stop_harness.errors import ScenarioError
 from stop_harness.model import NotApplied, TaskContainer, TaskDefinition
 
@@ -118,7 +118,7 @@ def read(
     text: str,
     source: str,
     images: Mapping[str, str],
-    chosen: Chosen = AS_IT_STANDS,
+    chosen: TaskChoice = AS_IT_STANDS,
     agent_stop_timeout: str | None = None,
 ) -> tuple[TaskDefinition, tuple[NotApplied, ...]]:
     """The same, of several the one that is chosen; and what of it is known only once its template is deployed."""
@@ -140,7 +140,7 @@ def read(
     return _definition(document, found.where, agent_stop_timeout), known_later.not_applied(found)
 
 
-def _refuse_placeholders(containers: list[dict[str, Any]], found: Found) -> None:
+def _refuse_placeholders(containers: list[dict[str, Any]], found: FoundTask) -> None:
     """Images that a pipeline has yet to fill in: `<IMAGE1_NAME>` of CodeDeploy, `${TAG}`, `{{ image }}`."""
     problems = tuple(
         f"{found.where(('containerDefinitions', at, 'image'))}: image of {item['name']}: {item['image']!r} has a "

@@ -40,7 +40,7 @@ NEEDED = (
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundTask:
     """One task definition of a file. `names`: what it can be chosen by, the best first. `path`: where it stands.
 
     `document`: in the API's names. `where`: path in it → file, line and column. `later`: what of it is known only once
@@ -59,7 +59,7 @@ WrittenOut = tuple[tuple[str, ...], Path, Json]
 
 
 @dataclass(frozen=True)
-class Chosen:
+class TaskChoice:
     """What the user says beside the file: `name` of one of several task definitions; values of a template's
     `parameters`. `to_look_at`: nothing of it is to be run, so that images may be unknown."""
 
@@ -68,10 +68,10 @@ class Chosen:
     to_look_at: bool = False
 
 
-AS_IT_STANDS = Chosen()
+AS_IT_STANDS = TaskChoice()
 
 
-def found(written: str, source: str, chosen: Chosen) -> Found:
+def found(written: str, source: str, chosen: TaskChoice) -> FoundTask:
     """The task definition of a file; of several the one that is chosen. Raises ScenarioError."""
     text = _text(written, source)
     if _is_template(text):
@@ -195,7 +195,7 @@ def _module(module: Json, path: Path) -> Iterator[WrittenOut]:
             yield from _module(item, (*path, "child_modules", at))
 
 
-def _in_api_names(names: tuple[str, ...], path: Path, value: Json, text: TaskText) -> Found:
+def _in_api_names(names: tuple[str, ...], path: Path, value: Json, text: TaskText) -> FoundTask:
     """The members of one that is written out, whoever's names they have."""
     containers = _member(value, _DEFINITIONS)
     above = _at(text.data, path) is not value  # which is made here then, of container definitions alone
@@ -217,7 +217,7 @@ def _in_api_names(names: tuple[str, ...], path: Path, value: Json, text: TaskTex
             document = {key: item for key, item in document.items() if key in known and item not in ("", [], {})}
     else:
         document = value
-    return Found(names, path, document, where)
+    return FoundTask(names, path, document, where)
 
 
 def _at(data: Any, path: Path) -> Any:
@@ -248,7 +248,7 @@ def _why_none(text: TaskText) -> str:
 # ── Templates ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _of_template(text: TaskText, chosen: Chosen) -> Found:
+def _of_template(text: TaskText, chosen: TaskChoice) -> FoundTask:
     """The resource that is chosen, with its functions applied. Raises ScenarioError."""
     template = cloudformation.Template(text, dict(chosen.parameters))
     with _said_for_people(template):
@@ -265,7 +265,7 @@ def _of_template(text: TaskText, chosen: Chosen) -> Found:
     later = tuple(replace(item, path=_api_path(item.path)) for item in template.later)
     if "family" not in document or any(item.path[:1] == ("family",) for item in later):
         document["family"] = re.sub("[^a-zA-Z0-9_-]", "-", name)[:255]
-    return Found((name,), path, document, template.where, later)
+    return FoundTask((name,), path, document, template.where, later)
 
 
 def _family(resource: Json) -> str | None:
