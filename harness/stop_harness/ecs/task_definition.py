@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from stop_harness.ecs import dependencies, known_later, stop_timeouts, task_forms
 from stop_harness.ecs.dependencies import Condition
 from stop_harness.ecs.identifiers import is_name
-from stop_harness.ecs.task_forms import AS_IT_STANDS, TaskChoice, FoundTask
+from stop_harness.ecs.task_forms import AS_IT_STANDS, FoundTask, TaskChoice
 from stop_harness.errors import ScenarioError
 from stop_harness.model import NotApplied, TaskContainer, TaskDefinition
 
