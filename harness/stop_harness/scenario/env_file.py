@@ -28,7 +28,7 @@ def pairs(text: str, source: str, environment: Mapping[str, str]) -> tuple[tuple
                 found[binding.key] = environment[binding.key]
         elif binding.key is not None and binding.value is not None:
             literal = binding.original.string.partition("=")[2].lstrip().startswith("'")
-            known = {**environment, **found}
+            known = {**found, **environment}  # the caller's word counts (compose-go, dotenv/godotenv.go)
             try:
                 found[binding.key] = binding.value if literal else variables.substituted(binding.value, known)
             except UsageError as error:

@@ -84,7 +84,17 @@ def _run(command: tuple[str, ...]) -> subprocess.CompletedProcess[str] | None:
 def _reason(text: str) -> str:
     """Its own sentence, without the warnings before it."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("time=")]
-    return " ".join(" ".join(lines).split()) or "it says nothing"
+    text = " ".join(" ".join(lines).split())
+    return re.sub(r"^validating \S+: ", "", text) or "it says nothing"
+
+
+def place_in(refusal: str) -> tuple[str, ...]:
+    """The path of the key that a refusal is about: `services.web.volumes must be a list`; empty where it names none."""
+    key = re.search(r"\bservices(?:\.([\w-]+)|\[([\w-]+)\])((?:\.\w+)*)", refusal)
+    if key is not None:
+        return ("services", key[1] or key[2], *filter(None, key[3].split(".")))
+    service = re.search(r'service "([^"]+)"', refusal)
+    return ("services", service[1]) if service is not None else ()
 
 
 def _with_single_dollars(value: Any) -> Any:

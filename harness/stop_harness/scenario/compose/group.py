@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stop_harness import units
+from stop_harness.errors import UsageError
 from stop_harness.model import (
     ECS_STOP_TIMEOUT_S,
     NS_PER_S,
@@ -72,6 +73,8 @@ def stopped(
         for name in names
     )
     _refuse_collisions(project, names)
+    if project.refusal:
+        raise UsageError(project.refusal)
     told = tuple(
         replace(item, doubts=item.doubts if service in {None, name} else ())
         for name in names
@@ -175,6 +178,11 @@ def places(project: Project, name: str) -> scenario_file.Places:
 
 
 def _member(project: Project, name: str, subject: Subject) -> Member:
+    with project.explaining(name):
+        return _its_member(project, name, subject)
+
+
+def _its_member(project: Project, name: str, subject: Subject) -> Member:
     found = project.services[name]
 
     def joined(key: str) -> str | None:
@@ -229,10 +237,11 @@ def _attachments(project: Project, name: str) -> tuple[Attachment, ...]:
         return ()
     given = found.get("networks") or ["default"]
     items: Mapping[str, Any] = dict.fromkeys(given) if isinstance(given, list) else given
-    for network in items:
+    for index, network in enumerate(items):
         if network != "default" and network not in project.networks:
             known = ", ".join(project.networks) or "none"
-            project.refuse(f"there is no network {network!r}; networks: {known}", "services", name, "networks", network)
+            key = index if isinstance(given, list) else network
+            project.refuse(f"there is no network {network!r}; networks: {known}", "services", name, "networks", key)
     return tuple(Attachment(network, tuple(listed((item or {}).get("aliases")))) for network, item in items.items())
 
 

@@ -49,14 +49,17 @@ def load(
     elif own is None:
         assert mistake is not None
         raise mistake
-    elif answer is not None:
-        raise UsageError(f"{files[0]}: Compose {answer.version} does not take it: {answer.refusal}")
     else:
         data, version = own.tree.plain(), ""
     folder_name = Path(files[0]).resolve().parent.name
     project = project_of(data, own, files[0], folder_name, known)
     active = (*profiles, *filter(None, known.get("COMPOSE_PROFILES", "").split(",")))
-    return replace(project, profiles=active, read_by=version)
+    project = replace(project, profiles=active, read_by=version)
+    if answer is None or answer.project is not None:
+        return project
+    path = by_compose.place_in(answer.refusal)
+    said = f"{project.place(*path)}: Compose {answer.version} does not take it: {answer.refusal}"
+    return replace(project, refusal=said)
 
 
 def override_beside(given: tuple[str, ...]) -> str | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NoReturn
@@ -19,6 +20,21 @@ NAMESPACES = ("network_mode", "pid", "ipc", "uts", "cgroup")
 
 EVERY_PROFILE = "*"
 
+SHAPES: Mapping[tuple[str, ...], tuple[tuple[type, ...], str]] = {
+    ("depends_on",): ((list, dict), "a list of services, or a mapping of them"),
+    ("networks",): ((list, dict), "a list of networks, or a mapping of them"),
+    ("links",): ((list,), "a list"),
+    ("volumes_from",): ((list,), "a list"),
+    ("ports",): ((list,), "a list"),
+    ("profiles",): ((list,), "a list"),
+    ("pre_stop",): ((list,), "a list"),
+    ("post_start",): ((list,), "a list"),
+    ("scale",): ((int,), "a whole number"),
+    ("deploy",): ((dict,), "a mapping of keys"),
+    ("deploy", "replicas"): ((int,), "a whole number"),
+}
+"""Of keys of a service that say how it stands to others."""
+
 Section = Mapping[str, Any]
 
 
@@ -28,8 +44,9 @@ class Project:
 
     `file`: the first of its files, for messages; `folder`: that of this file. `profiles`: those that are active.
     `environment`: the variables that its files were read with. `places`: path of keys → where it stands, as far as that
-    is known. `unset`: variables that have no value, and where they stand. `read_by`: the Compose that read it; empty:
-    we did.
+    is known. `unset`: variables that have no value, and where they stand. `read_by`: the version of the Compose that
+    read it; empty: we did. `refusal`: why that Compose does not take the files; what is wrong with them is found by us
+    then, or said in its words.
     """
 
     name: str
@@ -45,6 +62,7 @@ class Project:
     places: Mapping[tuple[Key, ...], Place] = field(default_factory=dict)
     unset: tuple[tuple[str, Place], ...] = ()
     read_by: str = ""
+    refusal: str = ""
 
     def place(self, *path: Key) -> str:
         """`file:line:column` of a key, or of the nearest one around it that is known."""
@@ -55,6 +73,17 @@ class Project:
     def refuse(self, problem: str, *path: Key) -> NoReturn:
         """Raises UsageError: what is wrong at a key."""
         raise UsageError(f"{self.place(*path)}: {'.'.join(map(str, path))}: {problem}")
+
+    @contextlib.contextmanager
+    def explaining(self, service: str) -> Iterator[None]:
+        """Values of wrong shapes raise UsageError: the shapes of a Compose file are Compose's to explain in full."""
+        try:
+            yield
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:
+            where = self.place("services", service)
+            raise UsageError(
+                f"{where}: services.{service} is not as Compose has it ({error}); see `docker compose config`"
+            ) from None
 
     # ── which services ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -112,7 +141,9 @@ class Project:
         try:
             TopologicalSorter({name: [item.member for item in items] for name, items in found.items()}).prepare()
         except CycleError as error:
-            circle = [str(name) for name in error.args[1]][::-1]
+            circle = [str(name) for name in error.args[1]][:0:-1]
+            first = circle.index(min(circle, key=list(self.services).index))
+            circle = [*circle[first:], *circle[: first + 1]]
             path = next(path for item, path in self._edges(circle[0]) if item.member == circle[1])
             self.refuse(f"the services wait for each other: {' → '.join(circle)}", *path)
         return tuple(name for name in self.services if name in found)
@@ -159,9 +190,12 @@ def project_of(
     names = sorted(services, key=lambda key: order.index(key) if key in order else len(order))
     places = own.tree.places() if own is not None else {}
     for key in names:
-        if not isinstance(services[key] or {}, dict):
-            where = places.get(("services", key), file)
-            raise UsageError(f"{where}: services.{key}: a mapping of keys is needed")
+        _check_shape(services[key], (), ("services", key), places, file)
+        for part in SHAPES if isinstance(services[key], dict) else ():
+            value = services[key]
+            for step in part:
+                value = value.get(step) if isinstance(value, dict) else None
+            _check_shape(value, part, ("services", key, *part), places, file)
     sections = {key: found for key in SECTIONS[1:] if isinstance(found := data.get(key), dict)}
     name = str(environment.get("COMPOSE_PROJECT_NAME") or data.get("name") or folder_name)
     return Project(
@@ -177,6 +211,19 @@ def project_of(
         environment=environment,
         unset=own.unset if own is not None else (),
     )
+
+
+def _check_shape(
+    value: Any, part: tuple[str, ...], path: tuple[Key, ...], places: Mapping[tuple[Key, ...], Place], file: str
+) -> None:
+    kinds, wanted = SHAPES[part] if part else ((dict,), "a mapping of keys")
+    items = list(value.values()) if part == ("depends_on",) and isinstance(value, dict) else []
+    right = (
+        isinstance(value, kinds) and not isinstance(value, bool) and all(isinstance(it, dict | None) for it in items)
+    )
+    if value is not None and not right:
+        where = places.get(path, places.get(path[:2], file))
+        raise UsageError(f"{where}: {'.'.join(map(str, path))}: {wanted} is needed")
 
 
 def replicas(service: Section) -> int:

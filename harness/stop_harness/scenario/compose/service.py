@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from stop_harness.errors import UsageError
 from stop_harness.model import NotApplied
 from stop_harness.scenario import container_keys, env_file
 from stop_harness.scenario.compose import keys, paths, values
@@ -30,14 +29,8 @@ class ComposeService:
 def service_of(project: Project, name: str, disk: Disk) -> ComposeService:
     """Its container, with every key that one can be given. Raises UsageError, or ScenarioError for its `env_file`."""
     reader = _Reader(project, name, disk)
-    try:
+    with project.explaining(name):
         subject = reader.subject()
-    except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        # The shapes of a Compose file are Compose's to explain in full.
-        where = project.place("services", name)
-        raise UsageError(
-            f"{where}: services.{name} is not as Compose has it ({error}); see `docker compose config`"
-        ) from None
     return ComposeService(subject, (*reader.left_out, *_unset(project, name)))
 
 
@@ -97,7 +90,7 @@ class _Reader:
         result.pop("env_file", None)  # its variables are in the environment
         volumes = result.get("volumes", [])
         if values.are_mounts(volumes):  # anything else is for the scenario's own messages
-            mounts = [self._mount(mount) for mount in (*volumes, *self._secrets_and_configs())]
+            mounts = [self._mount(*item) for item in enumerate((*volumes, *self._secrets_and_configs()))]
             result["volumes"] = [mount for mount in mounts if mount] or None
         if result.get("cpus") is None:
             result["cpus"] = _cpus(found)
@@ -116,7 +109,7 @@ class _Reader:
                 self._project.refuse(f"there is no file {path}", "services", self._service, "env_file", index)
         return {**found, **_environment(self._found.get("environment"), self._project.environment)}
 
-    def _mount(self, mount: dict[str, Any]) -> dict[str, Any] | None:
+    def _mount(self, index: int, mount: dict[str, Any]) -> dict[str, Any] | None:
         """Relative to the file. What lies outside of its folder is not mounted."""
         kind, source = mount["type"], mount.get("source")
         if kind == "bind":
@@ -132,7 +125,7 @@ class _Reader:
             self._not_applied(f"volumes (type {kind})", "what it holds is missing", ANY)
             return None
         if kind == "volume" and source and source not in self._project.volumes:
-            self._unknown("volume", str(source), self._project.volumes, "volumes")
+            self._unknown("volume", str(source), self._project.volumes, "volumes", index)
         top = self._project.volumes.get(str(source)) if source else None
         if isinstance(top, dict) and (top.get("external") or top.get("driver") or top.get("driver_opts")):
             self._not_applied(f"volumes ({source})", "an empty volume stands for one that exists already", ANY)
@@ -142,11 +135,11 @@ class _Reader:
         """Those that are files are mounted as Compose does it."""
         kinds = (("secrets", "/run/secrets/", self._project.secrets), ("configs", "/", self._project.configs))
         for section, folder, known in kinds:
-            for item in self._found.get(section) or ():
+            for index, item in enumerate(self._found.get(section) or ()):
                 it = item if isinstance(item, dict) else {"source": item}
                 name, top = str(it.get("source")), known.get(str(it.get("source")))
                 if name not in known:
-                    self._unknown(section.removesuffix("s"), name, known, section)
+                    self._unknown(section.removesuffix("s"), name, known, section, index)
                 target = str(it.get("target") or name)
                 file = _deep(top, "file")
                 if file is None:
@@ -155,9 +148,9 @@ class _Reader:
                     path = target if target.startswith("/") else folder + target
                     yield {"type": "bind", "source": str(file), "target": path, "read_only": True}
 
-    def _unknown(self, what: str, name: str, known: Mapping[str, Any], key: str) -> NoReturn:
+    def _unknown(self, what: str, name: str, known: Mapping[str, Any], key: str, index: int) -> NoReturn:
         names = ", ".join(known) or "none"
-        self._project.refuse(f"there is no {what} {name!r}; {key}: {names}", "services", self._service, key)
+        self._project.refuse(f"there is no {what} {name!r}; {key}: {names}", "services", self._service, key, index)
 
     def _leave_out(self, key: str, value: Any) -> None:
         """A key that is not applied, or that nobody knows."""
@@ -198,17 +191,13 @@ class _Reader:
         if paths.is_remote(context):
             problem = f"{context} is on the network and is not fetched; build it, and name the `image`"
             self._project.refuse(problem, "services", self._service, "build")
-        given = parts.get("args") or {}
-        arguments: dict[str, Any] = (
-            dict(str(item).partition("=")[::2] for item in given) if isinstance(given, list) else dict(given)
-        )
         dockerfile = str(parts.get("dockerfile") or "Dockerfile")
         if not self._disk.is_file(posixpath.join(context, dockerfile)):
             self._project.refuse(f"there is no {dockerfile} in {context}", "services", self._service, "build")
         result = {
             "build": context,
-            "dockerfile": parts.get("dockerfile"),
-            "build_args": {key: text_of(value) for key, value in arguments.items()},
+            "dockerfile": None if dockerfile == "Dockerfile" else dockerfile,
+            "build_args": _environment(parts.get("args"), self._project.environment),
         }
         return {key: value for key, value in result.items() if value}
 
