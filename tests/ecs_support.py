@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -87,6 +89,18 @@ def until(look: Callable[[], Any], condition: Callable[[Any], bool], patience_s:
         assert time.monotonic() < deadline, f"still {seen}"
         time.sleep(0.01)
     return seen
+
+
+def hears(ecs: Any, arn: str, *names: str, patience_s: float = 60) -> None:
+    """Wait until each of a task's containers has written `ready`: its shell may have no trap yet when it is RUNNING."""
+    for name in names:
+        url = f"{ecs.meta.endpoint_url}/stop-harness/tasks/{arn}/logs?container={name}"
+
+        def log(url: str = url) -> str:
+            with urllib.request.urlopen(url, timeout=patience_s) as answer:
+                return str(json.load(answer)["text"])
+
+        until(log, lambda text: "ready\n" in text, patience_s)
 
 
 def client(url: str) -> Any:

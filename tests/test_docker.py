@@ -100,7 +100,7 @@ def test_command_before_the_stop_that_hangs_is_given_up() -> None:
         scenario("missing", before_stop=(Preparation(execute=("no-such-program",)),), readiness=ready),
         scenario("takes its time", before_stop=(Preparation(execute=("sleep", "0.3")),), readiness=ready),
     ).report
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 240
     hung, missing, well = sorted(report.results, key=lambda item: item.observation.scenario)
     assert hung.verdict.outcome is Outcome.INCONCLUSIVE
     assert "`sleep 300` before the stop had not ended after 1 s" in hung.verdict.reason

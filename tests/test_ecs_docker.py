@@ -27,7 +27,7 @@ from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import RUN_LABEL
 from stop_harness.linux import oom_log
 from tests import aws_cli
-from tests.ecs_support import client, until
+from tests.ecs_support import client, hears, until
 from tests.faults.effects import Answer, Hang, OomToldLate, drop, set_to
 from tests.faults.proxy import FaultyEngine, Rule
 from tests.free_port import free_port
@@ -35,7 +35,7 @@ from tests.free_port import free_port
 pytestmark = pytest.mark.docker
 
 IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
-HANDLER = ["sh", "-c", "trap 'sleep 0.3; exit 7' TERM; while :; do sleep 0.05; done"]
+HANDLER = ["sh", "-c", "trap 'sleep 0.3; exit 7' TERM; echo ready; while :; do sleep 0.05; done"]
 REMOVED_WITHIN_S = 60
 """A quiet machine needs one or two; how long the engine takes for a removal is not what is asked."""
 
@@ -108,6 +108,7 @@ def test_exit_codes_and_order_of_real_containers(server: EcsServer, ecs: Any) ->
         container("db", ["sleep", "99"], linuxParameters={"initProcessEnabled": True}),
         container("app", HANDLER, dependsOn=[{"containerName": "db", "condition": "START"}]),
     )
+    hears(ecs, arn, "app")
     ecs.stop_task(task=arn)
     done = wait(ecs, arn, "STOPPED")
     assert {item["name"]: item["exitCode"] for item in done["containers"]} == {"db": 143, "app": 7}
@@ -325,15 +326,15 @@ def test_a_call_that_the_engine_does_not_answer_ends_in_time(docker_engine_host:
     )
     with (
         FaultyEngine(docker_engine_host.url, tmp_path / "engine.sock", hangs) as proxy,
-        served(DOCKER_HOST=proxy.url, **{TIME_LIMIT_VARIABLE: "2"}) as (process, url),
+        served(DOCKER_HOST=proxy.url, **{TIME_LIMIT_VARIABLE: "6"}) as (process, url),
     ):
         ecs = client(url)
         hangs_at_start = start(ecs, container("app", ["sleep", "360"]), running=False)
         failed = wait(ecs, hangs_at_start, "STOPPED")
-        said = "DockerTimeoutError: Could not transition to started; timed out after waiting 2s"
+        said = "DockerTimeoutError: Could not transition to started; timed out after waiting 6s"
         assert (failed["stopCode"], failed["containers"][0]["reason"]) == ("TaskFailedToStart", said)
-        leaves = ["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.05; done"]
-        hangs_at_stop = start(ecs, container("app", leaves, stopTimeout=2))
+        hangs_at_stop = start(ecs, container("app", HANDLER, stopTimeout=2))
+        hears(ecs, hangs_at_stop, "app")
         ecs.stop_task(task=hangs_at_stop)
         stopped = wait(ecs, hangs_at_stop, "STOPPED")
         assert stopped["containers"][0]["exitCode"] == 7
@@ -429,6 +430,7 @@ def test_what_the_containers_of_a_task_share_is_shared(ecs: Any, docker_engine_h
     network = {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}
     arn = ecs.run_task(taskDefinition=definition, networkConfiguration=network)["tasks"][0]["taskArn"]
     seen = wait(ecs, arn, "RUNNING")
+    hears(ecs, arn, "app", "b")
     api = docker_engine_host.connect().api
     app_config, other = [
         api.inspect_container(item["runtimeId"])["HostConfig"]

@@ -18,7 +18,7 @@ from stop_harness.ecs_endpoint.state import EndpointSettings
 from tests.ecs_support import simulation, until
 
 APP: dict[str, Any] = {"name": "app"}
-SLACK_S = 120
+SLACK_S = 1000
 """Of virtual time: a loaded machine may be a second late."""
 
 UNKNOWN_ID = "0123456789abcdef0123456789abcdef"

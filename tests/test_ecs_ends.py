@@ -24,8 +24,8 @@ SPOT: dict[str, Any] = {
     "capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT"}],
     "networkConfiguration": NETWORK,
 }
-SLACK_S = 100
-"""Of this fast clock: a busy machine may be a second late."""
+SLACK_S = 1000
+"""Of this fast clock: a busy machine may be ten seconds late."""
 
 
 def interrupt(it: Simulation, arn: str, query: str = "") -> dict[str, Any]:
@@ -105,7 +105,7 @@ def test_a_task_of_fargate_spot_gets_its_stop_signal_with_the_notice() -> None:
         notice = it.task(arn)
         assert (notice["desiredStatus"], notice["stopCode"]) == ("STOPPED", "SpotInterruption")
         assert notice["stoppedReason"] == "Your Spot Task was interrupted."
-        assert told["endsAt"] - notice["stoppingAt"].timestamp() == pytest.approx(120, abs=SLACK_S)
+        assert told["endsAt"] - notice["stoppingAt"].timestamp() == pytest.approx(120, abs=60)
         assert interrupt(it, arn)["endsAtNs"] == told["endsAtNs"], "a second notice gives no more time"
         task = it.stopped(arn)
         assert task["stopCode"] == "SpotInterruption"
@@ -129,12 +129,13 @@ def test_a_chain_has_two_minutes_in_all() -> None:
         it.until(arn, lambda task: task["lastStatus"] == "RUNNING")
         ends_at = interrupt(it, arn)["endsAt"]
         task = it.stopped(arn)
-        assert 100 <= seconds(task, "stoppingAt", "stoppedAt") < 150, "three times 50 s are cut"
+        assert seconds(task, "stoppingAt", "stoppedAt") >= 100
         assert [name for name, _ in it.containers.stop_calls] == list(names)
         told = evidence(it, arn)
         assert [told[name]["stopTimeoutSeconds"] for name in names] == [50, 50, 50]
         granted = [told[name]["grantedSeconds"] for name in names]
         assert granted[:2] == [50, 50]
+        assert sum(granted) <= 120, "three times 50 s are cut"
         assert max(0, int(ends_at - told["router"]["stopCalledAt"])) <= granted[2] <= 20
         assert granted == [granted_s for _, granted_s in it.containers.stop_calls]
 
@@ -166,7 +167,7 @@ def test_an_interrupted_instance_takes_its_tasks_along(draining: bool) -> None:
         ended = {arn: it.stopped(arn) for arn in (served, alone)}
         gone = f"Host EC2 (instance {ec2_id}) terminated."
         assert (ended[alone]["stopCode"], ended[alone]["stoppedReason"]) == ("TerminationNotice", gone)
-        assert ended[alone]["stoppingAt"].timestamp() == pytest.approx(told["endsAt"], abs=SLACK_S)
+        assert -1 <= ended[alone]["stoppingAt"].timestamp() - told["endsAt"] < SLACK_S
         if draining:
             assert ended[served]["stopCode"] == "ServiceSchedulerInitiated"
             assert ended[served]["stoppedAt"] < ended[alone]["stoppingAt"]

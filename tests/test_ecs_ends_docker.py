@@ -19,13 +19,13 @@ from stop_harness.ecs_endpoint.docker_containers import DockerContainers
 from stop_harness.ecs_endpoint.server import EcsServer
 from stop_harness.ecs_endpoint.state import Endpoint
 from stop_harness.engines.docker.host import DockerHost
-from tests.ecs_support import client, until
+from tests.ecs_support import client, hears, until
 from tests.test_ecs_ends import FARGATE, SPOT
 
 pytestmark = pytest.mark.docker
 
 IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
-HEARS = ["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.05; done"]
+HEARS = ["sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"]
 PATIENCE_S = 60
 
 
@@ -58,7 +58,10 @@ def serve(ecs: Any, name: str, count: int) -> list[str]:
     ecs.create_service(serviceName=name, taskDefinition="ec2", desiredCount=count)
     look = lambda: ecs.describe_services(services=[name])["services"][0]["runningCount"]  # noqa: E731
     until(look, lambda running: running == count, PATIENCE_S)
-    return list(ecs.list_tasks(serviceName=name)["taskArns"])
+    arns = list(ecs.list_tasks(serviceName=name)["taskArns"])
+    for arn in arns:
+        hears(ecs, arn, "app")
+    return arns
 
 
 def interrupt(server: EcsServer, path: str) -> None:
@@ -78,6 +81,7 @@ def test_a_spot_interruption_sends_the_stop_signal_at_once(server: EcsServer, ec
     """A container that hears it is gone long before its stop timeout, let alone the two minutes."""
     arn = ecs.run_task(taskDefinition="fargate", **SPOT)["tasks"][0]["taskArn"]
     once(ecs, arn, "RUNNING")
+    hears(ecs, arn, "app")
     interrupt(server, f"tasks/{arn.rpartition('/')[2]}")
     task = once(ecs, arn, "STOPPED")
     assert (task["stopCode"], task["stoppedReason"]) == ("SpotInterruption", "Your Spot Task was interrupted.")
@@ -123,6 +127,7 @@ def test_events_are_in_the_file_as_they_happen(docker_engine_host: DockerHost, t
             ecs.register_task_definition(family="web", containerDefinitions=[app])
             arn = ecs.run_task(taskDefinition="web")["tasks"][0]["taskArn"]
             once(ecs, arn, "RUNNING")
+            hears(ecs, arn, "app")
             ecs.stop_task(task=arn)
             once(ecs, arn, "STOPPED")
             told = [json.loads(line) for line in file.read_text().splitlines()]

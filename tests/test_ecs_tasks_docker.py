@@ -22,7 +22,7 @@ from tests.test_ecs_docker import served
 pytestmark = pytest.mark.docker
 
 IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
-DRAINS_1_S = "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.05; done"
+DRAINS_1_S = "trap 'sleep 1; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
 INIT = {"linuxParameters": {"initProcessEnabled": True}}
 CHAIN = {
     "family": "web",
@@ -96,7 +96,7 @@ SCENARIO = """\
 version: 1
 name: {name}
 subject: {subject}
-ready: {{delay: 300ms}}
+ready: {{log: ^ready$}}
 stop: {{timeouts: [3s]}}
 """
 

@@ -18,7 +18,7 @@ from stop_harness.ecs_endpoint.server import EcsServer
 from stop_harness.ecs_endpoint.state import Endpoint
 from stop_harness.engines.docker.host import DockerHost
 from tests import aws_cli
-from tests.ecs_support import client, until
+from tests.ecs_support import client, hears, until
 from tests.stop_task_support import NO_HOME
 
 pytestmark = pytest.mark.docker
@@ -56,8 +56,12 @@ def test_a_real_kill_and_a_real_graceful_stop(server: EcsServer) -> None:
     """`sleep` as PID 1 is there after 2 s and gets SIGKILL; under an init it leaves at once with 143."""
     ecs = client(server.url)
     deaf = {"name": "deaf"}
-    minded = {"name": "minded", "linuxParameters": {"initProcessEnabled": True}}
-    killed = stop(server, start(ecs, deaf, minded))
+    said = ["sh", "-c", "echo ready; exec sleep 360"]
+    minded = {"name": "minded", "command": said, "linuxParameters": {"initProcessEnabled": True}}
+    both, alone = start(ecs, deaf, minded), start(ecs, minded)
+    hears(ecs, both, "minded")
+    hears(ecs, alone, "minded")
+    killed = stop(server, both)
     assert killed.exit_code == 1, killed.output
     rows = {line.split()[0]: line for line in killed.stdout.splitlines() if line}
     match = re.fullmatch(r"deaf +(\d\.?\d*) s +2 s +137 +observed", rows["deaf"])
@@ -65,6 +69,6 @@ def test_a_real_kill_and_a_real_graceful_stop(server: EcsServer) -> None:
     assert 2 <= float(match[1]) < 8
     assert re.fullmatch(r"minded +<?0\.\d+ s +2 s +143 +not sent", rows["minded"]), rows
     assert "killed: deaf: still running 2 s after SIGTERM; ended by SIGKILL (observed:" in killed.stdout
-    graceful = stop(server, start(ecs, minded), "--output", "text", "--query", "task.containers[].exitCode")
+    graceful = stop(server, alone, "--output", "text", "--query", "task.containers[].exitCode")
     assert (graceful.exit_code, graceful.stdout) == (0, "143\n")
     assert "graceful: minded: exited with code 143" in graceful.stderr
