@@ -550,6 +550,24 @@ def test_a_server_that_does_not_speak_http() -> None:
     assert "the answer is not HTTP" in refused(server, client(server, lead_ns=300 * NS_PER_MS))
 
 
+@pytest.mark.parametrize(
+    ("beginning", "advice"),
+    [
+        (bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]), "it speaks HTTP/2: ask for `http2` or `grpc` traffic"),
+        (bytes([0x15, 3, 3, 0, 2, 2, 70]), "it speaks TLS: add `tls`"),
+    ],
+)
+def test_a_protocol_that_has_a_kind_of_its_own_is_named(beginning: bytes, advice: str) -> None:
+    """By its first bytes."""
+
+    def serve(connection: socket.socket, _server: Server) -> None:
+        connection.sendall(beginning)
+        connection.recv(4096)
+
+    server = Server(serve)
+    assert advice in refused(server, client(server, lead_ns=300 * NS_PER_MS))
+
+
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(certificate, key) that nobody has signed."""

@@ -25,6 +25,13 @@ MAX_HEAD_BYTES = 64 * 1024
 PROTOCOL = b"HTTP/"
 """Every answer begins with it (RFC 9112, 4); h11 looks only at a whole head, which another protocol never sends."""
 
+HTTP2_SETTINGS = b"\x04\x00"
+"""Type and flags of the frame with which an HTTP/2 server begins; length stands before, stream 0 behind (RFC 9113, 4.1
+and 3.4)."""
+
+TLS_BEGINNINGS = frozenset({b"\x15\x03", b"\x16\x03"})
+"""Of an alert and of a handshake message (RFC 8446, 5.1)."""
+
 
 class Closed(Exception):
     """The peer closed the connection (FIN) where an answer was awaited."""
@@ -264,8 +271,17 @@ class HttpSpeaker(PlainSpeaker):
         if len(self._beginning) < len(PROTOCOL):
             self._beginning = (self._beginning + data)[: len(PROTOCOL)]
             if not PROTOCOL.startswith(self._beginning):
-                raise ValueError(f"the answer is not HTTP: it begins with {data[:20]!r}")
+                raise ValueError(f"the answer is not HTTP: it begins with {data[:20]!r}{_other_protocol(data)}")
         return data
+
+
+def _other_protocol(data: bytes) -> str:
+    """What to ask for instead, where the first bytes are those of another protocol that is spoken here."""
+    if data[3:5] == HTTP2_SETTINGS and data[5:9] == bytes(4):
+        return "; it speaks HTTP/2: ask for `http2` or `grpc` traffic"
+    if data[:2] in TLS_BEGINNINGS:
+        return "; it speaks TLS: add `tls`"
+    return ""
 
 
 class RawSpeaker(PlainSpeaker):
