@@ -142,6 +142,37 @@ def test_a_definition_is_read_as_the_aws_cli_prints_it(tmp_path: Path) -> None:
     assert left == []
 
 
+def test_a_task_is_ended_in_each_way_that_is_asked_for(tmp_path: Path) -> None:
+    """Real containers, one task for each way: the same outcome, with ECS's own stop code for each."""
+    only = {"name": "app", "image": IMAGE, "memory": 64, "command": ["sh", "-c", DRAINS_1_S], "stopTimeout": 20}
+    fargate = {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu": "256", "memory": "512"}
+    file = tmp_path / "web.json"
+    file.write_text(json.dumps({"containerDefinitions": [only], **fargate}))
+    ways = [item for way in ("stop-task", "scale-in", "spot") for item in ("--ended-by", way)]
+    done = harness("check", "--task-definition", str(file), *ways, "--ready-delay", "300ms", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert {task["ended_by"]: task["stop_code"] for task in told["tasks"]} == {
+        "stop-task": "UserInitiated",
+        "scale-in": "ServiceSchedulerInitiated",
+        "spot": "SpotInterruption",
+    }
+    assert {trial["scenario"]: trial["outcome"] for trial in told["trials"]} == dict.fromkeys(
+        ("web-stop-task", "web-scale-in", "web-spot"), "graceful"
+    )
+
+
+def test_ended_by_is_about_tasks() -> None:
+    """Exit code 2, with what it goes with."""
+    for arguments, said in (
+        (("--ended-by", "spot", "--", "true"), "--ended-by goes with --task-definition"),
+        (("--task-definition", "web.json", "--ended-by", "spot", "--predict"), "does not go with --predict"),
+        (("--task-definition", "web.json", "--ended-by", "reboot"), "'stop-task', 'scale-in', 'spot'"),
+    ):
+        done = harness("check", *arguments)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["SIGINT", "SIGKILL"])
 def test_nothing_is_left_of_a_run_that_is_ended(docker_engine_host: DockerHost, tmp_path: Path, number: int) -> None:
     """Ctrl-C during a stop of minutes, and kill -9: no container of the task is left."""

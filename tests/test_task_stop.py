@@ -211,6 +211,19 @@ def test_the_worst_container_is_named_with_its_reason_cause_and_evidence() -> No
     assert "sigkill-needed" in {item.rule for item in found.findings}
 
 
+@pytest.mark.parametrize(("left_s", "said"), [(20, "left 20 s"), (0, "left 0 s")])
+def test_a_container_is_judged_by_what_a_spot_notice_left_it(left_s: int, said: str) -> None:
+    """Killed before its own stop timeout, and the reason says why; who left in that time is graceful without a word."""
+    cut: dict[str, Any] = {
+        "timeout_s": left_s, "stop_timeout_ns": 50 * NS_PER_S, "cut_to_ns": left_s * NS_PER_S,
+    }  # fmt: skip
+    verdict = judged(container("router", killed=True, **cut))
+    assert verdict.outcome is Outcome.KILLED
+    assert f"of its stop timeout of 50 s the two minutes of the Spot notice had {said}" in verdict.reason
+    if left_s:
+        assert "Spot" not in judged(container("router", took_s=left_s - 1, **cut)).reason
+
+
 def test_a_good_stop_lasts_from_the_first_signal_to_the_last_exit() -> None:
     """On one clock."""
     found = judged(container("a", 0, 2), container("b", 2.5, 1.5, 143))

@@ -12,6 +12,7 @@ from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     ComplianceStatus,
+    EndedBy,
     Observation,
     Outcome,
     ReferenceStop,
@@ -252,7 +253,7 @@ def sentence(fragment: str) -> str:
 
 def subject_name(scenario: Scenario) -> str:
     """What people call the subject: its image, its build folder, its task definition, else the scenario's name. Of a
-    Compose project the service, or the project.
+    Compose project the service, or the project; of a task also what ends it, where that is not StopTask.
 
     A folder whose entrypoint does not count is only where a command runs (`check -- COMMAND`): the command's name.
     """
@@ -261,7 +262,16 @@ def subject_name(scenario: Scenario) -> str:
         return one_line(subject.origin.name or (subject.group.name if subject.group is not None else scenario.name))
     if subject.image is None and subject.entrypoint == () and subject.command:
         return one_line(scenario.name)
-    return one_line(subject.image or subject.build_directory or subject.task_file or scenario.name)
+    name = one_line(subject.image or subject.build_directory or subject.task_file or scenario.name)
+    return name + _ENDED_BY[scenario.stop.ended_by]
+
+
+_ENDED_BY = {
+    EndedBy.STOP_TASK: "",
+    EndedBy.SCALE_IN: ", ended by scale-in",
+    EndedBy.SPOT: ", ended by a Spot interruption",
+}
+"""Behind the name of a task that something else than StopTask ends."""
 
 
 def trial_title(seen: Observation) -> str:

@@ -64,6 +64,13 @@ if TYPE_CHECKING:
 @click.option("--task-name", metavar="NAME", help="Which task, if the file has several: its family or resource.")
 @PARAMETER
 @click.option(
+    "--ended-by",
+    "ended_by",
+    multiple=True,
+    type=click.Choice(["stop-task", "scale-in", "spot"]),
+    help="End the task of --task-definition like this. May be repeated.  [default: stop-task]",
+)
+@click.option(
     "--timeout",
     "timeouts",
     multiple=True,
@@ -129,8 +136,8 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
             )
         given["engine"] = "process"
     request = request_of(scenarios, _name_of(scenarios), given)
-    if (predict or sweep_start) and len(scenarios) > 1:
-        raise UsageError(f"{'--predict' if predict else '--sweep-start'} is about one container; name one SERVICE")
+    if predict or sweep_start:
+        _one_by_the_engine(scenarios, "--predict" if predict else "--sweep-start", given)
     if predict:
         sys.exit(_forecast(request, color, as_json))
     if sweep_start:
@@ -152,15 +159,23 @@ def _sort_names(given: dict[str, Any]) -> None:
 
 
 def _scenarios(given: dict[str, Any], command: tuple[str, ...]) -> tuple[Scenario, ...]:
-    """One, but for the services of a Compose project. Raises UsageError or ScenarioError."""
+    """One, but for the services of a Compose project and the ways to end a task. Raises UsageError or ScenarioError."""
     from stop_harness.scenario import check_options
 
     check_options.refuse_mixtures(given, command)
     if not given["compose"]:
-        return (check_options.scenario_of(given, command),)
+        return check_options.by_ending(check_options.scenario_of(given, command), given["ended_by"])
     from stop_harness.scenario import compose_options  # late: it reads YAML
 
     return compose_options.scenarios_of(given, command, dict(os.environ))
+
+
+def _one_by_the_engine(scenarios: tuple[Scenario, ...], option: str, given: dict[str, Any]) -> None:
+    """Raises UsageError where `option` cannot be about what is named."""
+    if given["ended_by"]:
+        raise UsageError(f"--ended-by does not go with {option}, which ends nothing in its way")
+    if len(scenarios) > 1:
+        raise UsageError(f"{option} is about one container; name one SERVICE")
 
 
 def _name_of(scenarios: tuple[Scenario, ...]) -> str:

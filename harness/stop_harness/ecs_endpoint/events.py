@@ -15,7 +15,15 @@ from typing import Any
 
 from stop_harness.ecs_endpoint import describe, wire
 from stop_harness.ecs_endpoint.agent import Run
-from stop_harness.ecs_endpoint.state import Cluster, ContainerInstance, Deployment, Endpoint, Json, Listener, Service
+from stop_harness.ecs_endpoint.state import (
+    ChangeListener,
+    Cluster,
+    ContainerInstance,
+    Deployment,
+    Endpoint,
+    Json,
+    Service,
+)
 
 NS_PER_MS = 1_000_000
 
@@ -41,7 +49,7 @@ def listen(endpoint: Endpoint, write: Callable[[str], None]) -> None:
                 log.instance(cluster, it)
 
 
-class EventLog(Listener):
+class EventLog(ChangeListener):
     """Gives `write` one line of JSON for each change of an endpoint, in their order."""
 
     def __init__(self, endpoint: Endpoint, write: Callable[[str], None]) -> None:

@@ -117,7 +117,7 @@ class Service:
         return self.deployments[0]
 
 
-class Listener:
+class ChangeListener:
     """Is told of every change, under the endpoint's lock. This one does not care."""
 
     def task(self, run: Run) -> None:
@@ -137,7 +137,7 @@ class Endpoint:
     """All state, guarded by `agent.lock`."""
 
     def __init__(self, containers: Containers, clock: EndpointClock, settings: EndpointSettings | None = None) -> None:
-        self.listener: Listener = Listener()
+        self.listener: ChangeListener = ChangeListener()
         self.settings = settings or EndpointSettings()
         self.clock, self.machine = clock, containers.machine()
         self.arns = Arns(self.settings.region, self.settings.account)

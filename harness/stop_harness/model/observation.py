@@ -325,6 +325,8 @@ class ContainerRecord:
 
     `waits_for`: containers that had to be gone before this one was told to stop. `ran`: it was started. `reason`: ECS's
     own, such as `OutOfMemoryError: …`; empty where there is none.
+
+    `cut_to_ns`: what the two minutes of a Spot notice had left of its stop timeout when it was told; None: all of it.
     """
 
     name: str
@@ -335,6 +337,12 @@ class ContainerRecord:
     looks: Looks = Looks()
     ran: bool = True
     reason: str = ""
+    cut_to_ns: int | None = None
+
+    @property
+    def limit_ns(self) -> int:
+        """How long it had, from the stop signal to SIGKILL."""
+        return self.stop_timeout_ns if self.cut_to_ns is None else self.cut_to_ns
 
     @property
     def had_to_be_stopped(self) -> bool:

@@ -9,7 +9,7 @@ from stop_harness.model.observation import EngineInfo, Observation
 from stop_harness.model.outcome import Outcome
 from stop_harness.model.reliability import ReliabilityClaim
 from stop_harness.model.run import RunInfo, RunWarning
-from stop_harness.model.scenario import Scenario, SkippedScenario
+from stop_harness.model.scenario import EndedBy, Scenario, SkippedScenario
 from stop_harness.model.statistics import ScenarioStatistics
 from stop_harness.model.trend import Comparison
 from stop_harness.model.verdict import Cause, Finding, SigkillEvidence, Status, Verdict
@@ -94,8 +94,9 @@ class TaskStop:
 
     `total_ns`: from the first stop signal to the last exit, None where not known. `chain`: the containers, first to
     stop first, whose stop timeouts add up to `worst_case_ns`, the longest the task may take. `limit_ns` and
-    `limit_name`: what the platform gives the whole task; None: it sets no limit. `fix_first`: the container whose stop
-    is worth mending first, and `advice` why; None where all is well.
+    `limit_name`: what the platform gives the whole task; None: it sets no limit. `ended_by`: who ended a task of ECS,
+    with its own `stop_code` and `stopped_reason`, empty where it gave none; None: it is no task of ECS. `fix_first`:
+    the container whose stop is worth mending first, and `advice` why; None where all is well.
     """
 
     trial_id: str
@@ -108,6 +109,9 @@ class TaskStop:
     limit_name: str
     fix_first: str | None = None
     advice: str = ""
+    ended_by: EndedBy | None = None
+    stop_code: str = ""
+    stopped_reason: str = ""
 
 
 @dataclass(frozen=True)

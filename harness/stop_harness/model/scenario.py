@@ -149,18 +149,32 @@ class Preparation:
     timeout_ns: int | None = None
 
 
+class EndedBy(StrEnum):
+    """Who ends a task of Amazon ECS, and how."""
+
+    STOP_TASK = "stop-task"
+    """Somebody calls StopTask."""
+    SCALE_IN = "scale-in"
+    """The service scheduler has one task too many: scale-in, a deployment, an instance that drains."""
+    SPOT = "spot"
+    """AWS takes the capacity back, with two minutes' notice."""
+
+
 @dataclass(frozen=True)
 class StopPlan:
     """How the subject is stopped. `signal` None means the image's STOPSIGNAL, else SIGTERM.
 
     `own_timeouts`: each container of a task keeps the stop timeout of its definition; `timeouts_ns` then holds one
     value, the longest that the whole task can take. Otherwise every container gets the trial's stop timeout.
+
+    `ended_by`: of a whole task; a single container is stopped by its engine.
     """
 
     timeouts_ns: tuple[int, ...] = (ECS_STOP_TIMEOUT_S * NS_PER_S,)
     signal: str | None = None
     after_ns: tuple[int, ...] = (0,)
     own_timeouts: bool = False
+    ended_by: EndedBy = EndedBy.STOP_TASK
 
 
 @dataclass(frozen=True)

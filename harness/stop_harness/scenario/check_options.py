@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stop_harness.errors import UsageError
-from stop_harness.model import DoctorLine, Scenario, TrafficKind
+from stop_harness.model import DoctorLine, EndedBy, Scenario, TrafficKind
 from stop_harness.scenario import container_keys, scenario_file
 
 CLIENTS = 2
@@ -63,6 +63,8 @@ def refuse_mixtures(given: Mapping[str, Any], command: tuple[str, ...]) -> None:
     for key in ("profiles", "down"):
         if given[key] and not given["compose"]:
             raise UsageError(f"--{key.removesuffix('s')} goes with --compose")
+    if given["ended_by"] and not given["task_definition"]:
+        raise UsageError("--ended-by goes with --task-definition: it is about tasks of Amazon ECS")
 
 
 def scenario_of(given: Mapping[str, Any], command: tuple[str, ...]) -> Scenario:
@@ -80,6 +82,14 @@ def scenario_of(given: Mapping[str, Any], command: tuple[str, ...]) -> Scenario:
     data = stop_of(given, _name(given, command), subject)
     made = scenario_file.from_data(data, "check", option_place)
     return _bare(made) if bare else made
+
+
+def by_ending(made: Scenario, endings: tuple[str, ...]) -> tuple[Scenario, ...]:
+    """One for each `--ended-by`, named after it where there are several; as it is without any."""
+    several = tuple(replace(made, stop=replace(made.stop, ended_by=EndedBy(text))) for text in dict.fromkeys(endings))
+    if len(several) < 2:
+        return several or (made,)
+    return tuple(replace(one, name=f"{one.name[:50]}-{one.stop.ended_by}") for one in several)
 
 
 def with_options(subject: Mapping[str, Any], given: Mapping[str, Any], command: tuple[str, ...]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stop_harness.errors import ScenarioError, UsageError
-from stop_harness.model import NS_PER_S, GroupKind, MountKind, Scenario, SkippedScenario, StopPlan, Subject
+from stop_harness.model import NS_PER_S, EndedBy, GroupKind, MountKind, Scenario, SkippedScenario, StopPlan, Subject
 from stop_harness.scenario import env_file, file_kinds
 from stop_harness.scenario import scenario_file as scenario_format
 
@@ -113,7 +113,10 @@ def with_task(scenario: Scenario, *, to_look_at: bool = False) -> Scenario:
     task, known_later = task_definition.read(text, subject.task_file, dict(subject.task_images), chosen, agent_value)
     stop = scenario.stop
     if stop.own_timeouts:
-        stop = replace(stop, timeouts_ns=(task_definition.longest_chain(task)[1] * NS_PER_S,))
+        longest_s = task_definition.longest_chain(task)[1]
+        if stop.ended_by is EndedBy.SPOT:
+            longest_s = min(longest_s, task_definition.TASK_LIMIT_S)
+        stop = replace(stop, timeouts_ns=(longest_s * NS_PER_S,))
     not_applied = (*unapplied.of_task(json.loads(task.document)), *known_later)
     # Parameters of a template may be passwords, and what became of them stands in the task.
     subject = replace(subject, task=task, task_parameters=())

@@ -127,6 +127,7 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             tuple(stop.after),
             own_timeouts=(subject.task_definition or subject.compose) is not None
             and "timeouts" not in stop.model_fields_set,
+            ended_by=stop.ended_by,
         ),
         repeat=file.repeat,
         expectations=tuple(

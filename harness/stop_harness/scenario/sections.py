@@ -20,6 +20,7 @@ from stop_harness.model import (
     DEFAULT_PIDS_LIMIT,
     ECS_STOP_TIMEOUT_S,
     NS_PER_S,
+    EndedBy,
     Outcome,
 )
 from stop_harness.scenario import traffic as scenario_traffic
@@ -49,6 +50,7 @@ from stop_harness.scenario.values import (
     Argv,
     Duration,
     Durations,
+    Ending,
     ExitCodes,
     Moments,
     Outcomes,
@@ -201,6 +203,10 @@ class StopSection(Section):
     )
     signal: Signal | None = Field(None, description="Stop signal. Default: the image's STOPSIGNAL, else SIGTERM.")
     after: Moments = Field([0], description="Moment of the stop after readiness; a list or range: one trial each.")
+    ended_by: Ending = Field(
+        EndedBy.STOP_TASK,
+        description="Who ends a task: StopTask, scale-in of its service, a Spot interruption.",
+    )
 
     @model_validator(mode="after")
     def _no_twins(self) -> StopSection:
@@ -248,6 +254,8 @@ class ScenarioFile(Section):
                 raise ValueError("`stop.signal`: ECS has no such setting; STOPSIGNAL of the image decides")
             if self.before_stop or self.ready.handler:
                 raise ValueError("`before_stop` and `ready.handler` cannot be done with a task definition")
+        elif self.stop.ended_by is not EndedBy.STOP_TASK:
+            raise ValueError("`stop.ended_by` goes with `subject.task_definition`: it is about tasks of Amazon ECS")
         return self
 
     @field_validator("expect")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from stop_harness import log_pattern, signals, units
-from stop_harness.model import Outcome
+from stop_harness.model import EndedBy, Outcome
 from stop_harness.scenario import moments
 
 MOST_PIDS = 4_194_304
@@ -119,6 +119,7 @@ AnyBytes = Annotated[bytes, BeforeValidator(_latin1), WithJsonSchema(BYTES_SCHEM
 TextBytes = Annotated[bytes, BeforeValidator(_utf8), WithJsonSchema(BYTES_SCHEMA)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 RawText = Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Ending = Annotated[EndedBy, Field(strict=False)]
 AnOutcome = Annotated[Outcome, Field(strict=False)]
 ExitCode = Annotated[int, Field(ge=0, le=255)]
 OutcomeList = Annotated[list[AnOutcome], Field(min_length=1)]

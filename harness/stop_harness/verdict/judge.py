@@ -101,6 +101,8 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
     for record, seen in tasks.parts(observation):
         facts = stop_sequence.facts(seen)
         outcome, rule, reason = _outcome(seen, facts, expectation)
+        if outcome is Outcome.KILLED:
+            reason += tasks.what_cut_it_short(record)
         findings = ([_finding(rule, reason)] if rule else []) + _remarks(seen, facts, outcome)
         cause = with_advice(causes.cause(seen, facts, outcome), seen)
         reason = main_process.named(reason, seen.looks)

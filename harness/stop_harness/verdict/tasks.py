@@ -29,6 +29,14 @@ def parts(observation: Observation) -> tuple[tuple[ContainerRecord, Observation]
     return tuple((item, _part(observation, item)) for item in containers if item.had_to_be_stopped)
 
 
+def what_cut_it_short(record: ContainerRecord) -> str:
+    """Why a container had less than its stop timeout, to be said after its reason; empty where it had all of it."""
+    if record.cut_to_ns is None:
+        return ""
+    own, left = record.stop_timeout_ns // NS_PER_S, record.cut_to_ns // NS_PER_S
+    return f"; of its stop timeout of {own} s the two minutes of the Spot notice had left {left} s"
+
+
 def part_results(result: TrialResult) -> tuple[tuple[str, TrialResult], ...]:
     """(container, its result) of a task that was stopped; empty for a single container or a stop that came to nothing.
 
@@ -77,6 +85,9 @@ def analyse(result: TrialResult, scenario: Scenario) -> TaskStop | None:
         limit_name=limit_name,
         fix_first=first,
         advice=advice,
+        ended_by=scenario.stop.ended_by,
+        stop_code=task.stop_code,
+        stopped_reason=task.stopped_reason,
     )
 
 
@@ -106,7 +117,7 @@ def _part(observation: Observation, container: ContainerRecord) -> Observation:
     return replace(
         observation,
         trial_id=f"{observation.trial_id}/{container.name}",
-        stop_timeout_ns=container.stop_timeout_ns,
+        stop_timeout_ns=container.limit_ns,
         record=container.record,
         looks=container.looks,
         traffic=None,
@@ -129,7 +140,7 @@ def _shares(result: TrialResult, task: TaskRecord, total_ns: int | None) -> tupl
                 name=item.name,
                 essential=item.essential,
                 waited_for=item.waits_for,
-                stop_timeout_ns=item.stop_timeout_ns,
+                stop_timeout_ns=item.limit_ns,
                 outcome=found.outcome if found else None,
                 reason=found.reason if found else _why_not(item),
                 exit_code=item.record.exit_code,

@@ -118,8 +118,8 @@ class EcsApi:
         report = str(ParamValidator().validate(request, shape).generate_report())
         return _TYPES.sub(_plain_types, report)
 
-    def ours(self, path: str) -> Json | None:
-        """`GET /stop-harness/<path>` of our own endpoint; None from anybody else, or if it does not answer."""
+    def ours(self, path: str, method: str = "GET") -> Json | None:
+        """`/stop-harness/<path>` of our own endpoint; None from anybody else, or if it does not answer."""
         import http.client
 
         where = urlsplit(self.url)
@@ -128,7 +128,7 @@ class EcsApi:
         kind = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
         connection = kind(where.hostname, where.port, timeout=EVIDENCE_TIMEOUT_S)
         try:
-            connection.request("GET", f"/stop-harness/{path}", headers=self._token_header())
+            connection.request(method, f"/stop-harness/{path}", headers=self._token_header())
             answer = connection.getresponse()
             body = answer.read()
             found = json.loads(body) if answer.status == 200 else None
@@ -323,8 +323,9 @@ class TaskWatch:
                     return
                 arns = sorted(self._live)
             try:
-                for begin in range(0, len(arns), DESCRIBED_AT_ONCE):
-                    self._describe(arns[begin : begin + DESCRIBED_AT_ONCE])
+                for cluster, some in _by_cluster(arns, self._api.cluster).items():
+                    for begin in range(0, len(some), DESCRIBED_AT_ONCE):
+                        self._describe(cluster, some[begin : begin + DESCRIBED_AT_ONCE])
                 last_answer = time.monotonic()
             except EngineError as error:
                 if time.monotonic() - last_answer > SILENT_FOR_S or isinstance(error, EcsRefused):
@@ -335,8 +336,8 @@ class TaskWatch:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, timeout=self.period_s)
 
-    def _describe(self, arns: list[str]) -> None:
-        answer = self._api.call("describe_tasks", cluster=self._api.cluster, tasks=arns)
+    def _describe(self, cluster: str, arns: list[str]) -> None:
+        answer = self._api.call("describe_tasks", cluster=cluster, tasks=arns)
         seen_ns = time.monotonic_ns()
         with self._changed:
             for task in answer["tasks"]:
@@ -357,6 +358,15 @@ class TaskWatch:
                     self._live.discard(arn)
                     self._tasks[arn] = {**self._tasks[arn], "lastStatus": "GONE"}
             self._changed.notify_all()
+
+
+def _by_cluster(arns: list[str], chosen: str) -> dict[str, list[str]]:
+    """Tasks by the cluster that their ARNs name; `chosen` for those of the short form, which name none."""
+    found: dict[str, list[str]] = {}
+    for arn in arns:
+        parts = arn.rpartition(":task/")[2].split("/")
+        found.setdefault(parts[0] if len(parts) == 2 else chosen, []).append(arn)
+    return found
 
 
 def evidence_path(arn: str, what: str = "", container: str | None = None) -> str:

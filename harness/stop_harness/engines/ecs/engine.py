@@ -22,6 +22,7 @@ from stop_harness.engines.ecs.api import (
     stop_quietly,
     stop_run,
 )
+from stop_harness.engines.ecs.endings import MADE_HERE, SPOT_REQUEST, ending
 from stop_harness.engines.ecs.reaper import EcsReaper
 from stop_harness.engines.ecs.record import (
     engine_info,
@@ -36,6 +37,7 @@ from stop_harness.errors import BuildError, EngineError, UsageError
 from stop_harness.model import (
     NS_PER_S,
     Configuration,
+    EndedBy,
     EngineInfo,
     Problem,
     ProblemKind,
@@ -67,6 +69,7 @@ class EcsEngine:
         self._ours = self.api.ours("info")
         self._info = engine_info(self._ours, self.api.url, self.api.cluster, self.api.region)
         self.launcher = Launcher(self.api, settings.run_task, self._started_by)
+        self._on_spot = Launcher(self.api, {**settings.run_task, **SPOT_REQUEST}, self._started_by)
         self.watch = TaskWatch(self.api, POLL_LOCAL_S if self.local else POLL_REMOTE_S)
         self._reaper = None if settings.own_endpoint else EcsReaper(self._started_by, self.api.cluster, settings)
         self._definitions: dict[tuple[str, int], tuple[str, TaskDefinition]] = {}
@@ -94,6 +97,8 @@ class EcsEngine:
             return "ECS cannot take away an image's ENTRYPOINT: give the command that is to run instead"
         if refused := refusal(subject, "ecs"):
             return refused
+        if scenario.stop.ended_by is not EndedBy.STOP_TASK and not self._settings.own_endpoint:
+            return MADE_HERE
         if scenario.stop.signal is not None:
             return "ECS has no setting for the stop signal; STOPSIGNAL of the image decides"
         if scenario.before_stop or ready.handler:
@@ -135,14 +140,15 @@ class EcsEngine:
         """RunTask."""
         arn, task = self._definitions[trial.scenario.name, trial.stop_timeout_ns]
         self.watch.check()
+        how = ending(trial.scenario.stop.ended_by, task, self.api, self.launcher, self._on_spot)
         try:
-            started = self.launcher.launch(arn)
+            started = how.launch(arn)
         except NoRoom as error:
             raise SubjectFailed(Problem(ProblemKind.ENGINE_FAILED, str(error))) from None
         with self._lock:
             self._living.add(started["taskArn"])
         self.watch.add(started)
-        return EcsSubject(self, trial, task, started["taskArn"])
+        return EcsSubject(self, trial, task, started["taskArn"], how)
 
     def stopped(self, arn: str) -> None:
         """A task that needs no more stopping."""

@@ -285,8 +285,15 @@ class SeenStop:
             fate_count=told.get("processFateCount"),
             stop_signal=told.get("configuredStopSignalNumber") or sent,
         )
-        timeout_ns = told["stopTimeoutSeconds"] * NS_PER_S
-        return replace(container, stop_timeout_ns=timeout_ns, record=measured, ran=bool(told["ran"]))
+        timeout_ns, granted_s = told["stopTimeoutSeconds"] * NS_PER_S, told.get("grantedSeconds")
+        granted_ns = timeout_ns if granted_s is None else granted_s * NS_PER_S
+        return replace(
+            container,
+            stop_timeout_ns=timeout_ns,
+            record=measured,
+            ran=bool(told["ran"]),
+            cut_to_ns=granted_ns if granted_ns < timeout_ns else None,
+        )
 
     def _seen_events(self, definition: TaskContainer) -> tuple[Event, ...]:
         """What polling saw, and ECS's own times where they are those of this container.

@@ -15,8 +15,8 @@ from stop_harness.engines.ecs.api import (
     EcsApi,
     TaskWatch,
     evidence_path,
-    stop_quietly,
 )
+from stop_harness.engines.ecs.endings import Ending
 from stop_harness.engines.ecs.looks import TaskLooks
 from stop_harness.engines.ecs.ready import accepts, answers, binding, health_checked, signs, why_it_ended
 from stop_harness.engines.ecs.record import BY_ITSELF, SeenStop
@@ -67,7 +67,8 @@ class TaskEngine(Protocol):
 class EcsSubject:
     """One task."""
 
-    def __init__(self, cluster: TaskEngine, trial: Trial, task: TaskDefinition, arn: str) -> None:
+    def __init__(self, cluster: TaskEngine, trial: Trial, task: TaskDefinition, arn: str, ending: Ending) -> None:
+        self._ending = ending
         self._cluster, self._trial, self._task, self._arn = cluster, trial, task, arn
         self._api, self._watch = cluster.api, cluster.watch
         self._aborted = threading.Event()
@@ -167,18 +168,17 @@ class EcsSubject:
         raise EngineError(f"ecs: `{' '.join(command)}` cannot be run in a container of a cluster")
 
     def stop(self, stop_timeout_ns: int) -> None:
-        """StopTask, and wait for STOPPED."""
+        """StopTask, or what else ends it, and wait for STOPPED."""
         self._ended_before = {item["name"] for item in self._containers() if item.get("lastStatus") == "STOPPED"}
         if self._is_task:
             self._looks.begin(self._stop_signals())
         try:
-            self._timeline.append(_here(EventKind.STOP_REQUESTED, "StopTask call"))
-            reason = f"stop-harness: {self._trial.trial_id}"
-            self._api.call("stop_task", cluster=self._api.cluster, task=self._arn, reason=reason[:255])
+            self._timeline.append(_here(EventKind.STOP_REQUESTED, self._ending.call))
+            self._ending.end(self._arn, f"stop-harness: {self._trial.trial_id}")
             longest_s = task_definition.longest_chain(self._task)[1]
             patience_s = max(longest_s, stop_timeout_ns / NS_PER_S) + STOP_PATIENCE_S
             if not self._wait_stopped(patience_s):
-                raise EngineError(f"ecs: the task was not STOPPED {patience_s:g} s after StopTask")
+                raise EngineError(f"ecs: the task was not STOPPED {patience_s:g} s after the {self._ending.call}")
             self._timeline.append(_here(EventKind.STOP_RETURNED, "DescribeTasks: STOPPED"))
         finally:
             self._looks.end()
@@ -202,7 +202,7 @@ class EcsSubject:
             every_s=self._watch.period_s,
             ended_before=frozenset(self._ended_before),
         )
-        if seen.stop_code not in {"", "UserInitiated", *BY_ITSELF}:
+        if seen.stop_code not in {"", *self._ending.stop_codes, *BY_ITSELF}:
             raise EngineError(f"ecs: somebody else stopped the task: {seen.stop_code}: {task.get('stoppedReason')}")
         containers = seen.containers()
         if self._is_task:
@@ -228,7 +228,7 @@ class EcsSubject:
             stopped = _ended(self._newest())
         except KeyError:
             return
-        if stopped or stop_quietly(self._api, self._arn, "stop-harness: no longer needed"):
+        if self._ending.give_up(self._arn, stopped=stopped):
             self._cluster.stopped(self._arn)
         self._watch.drop(self._arn)
 

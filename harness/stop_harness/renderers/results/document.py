@@ -13,6 +13,7 @@ from pydantic import Field
 
 from stop_harness.model import (
     ComplianceStatus,
+    EndedBy,
     Outcome,
     RemedyEffect,
     Severity,
@@ -229,6 +230,11 @@ class TaskStopDocument:
     fix_first: str | None
     """The container whose stop is worth mending first; null where all is well."""
     advice: str
+    ended_by: EndedBy = EndedBy.STOP_TASK
+    """Who ended it: somebody's StopTask, the service scheduler's scale-in, a Spot interruption."""
+    stop_code: str = ""
+    """As ECS gave it, as is stopped_reason; empty where it gave none."""
+    stopped_reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -260,6 +260,9 @@ def _task(stop: TaskStop) -> TaskStopDocument:
         worst_case_s=stop.worst_case_ns / 1e9,
         limit_s=to_seconds(stop.limit_ns),
         limit_name=stop.limit_name,
+        ended_by=stop.ended_by,
+        stop_code=stop.stop_code,
+        stopped_reason=stop.stopped_reason,
         fix_first=stop.fix_first,
         advice=stop.advice,
     )

@@ -8,7 +8,7 @@ from stop_harness.renderers.sections.columns import DIM, GREEN, RED, YELLOW, Pai
 
 
 def task(section: task_text.TaskSection, width: int, paint: Paint) -> list[str]:
-    """The containers of a task in the order of their stop, as a table; then the chain and what to mend first."""
+    """The containers of a task in the order of their stop, as a table; then by what, the chain, what to mend first."""
     heads = ("container", "after", "took", "share", "limit", "ended")
     cells = [(row.name, row.after, row.took, row.share, row.limit, row.ended) for row in section.rows]
     widths = [max(columns_of(line[column]) for line in (heads, *cells)) for column in range(5)]
@@ -20,6 +20,7 @@ def task(section: task_text.TaskSection, width: int, paint: Paint) -> list[str]:
         text = "  ".join([fit(line[0], widths[0]), *_right(line[1:5], widths[1:])])
         left = width - columns_of(text) - 4
         lines.append(f"  {text}  {paint(ended if columns_of(ended) <= left else fit(ended, left), colour)}")
+    lines += hanging("ended by", section.ended_by, width)
     lines += hanging("chain", section.chain, width)
     return lines + (hanging("fix first", section.fix_first, width, paint, YELLOW) if section.fix_first else [])
 

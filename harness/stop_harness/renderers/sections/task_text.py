@@ -6,11 +6,21 @@ from dataclasses import dataclass
 
 from stop_harness import signals
 from stop_harness.evidence.stop_sequence import EXIT_CODE_SIGKILL
-from stop_harness.model import ContainerShare, Outcome, Report, Severity, TaskStop
+from stop_harness.model import ContainerShare, EndedBy, Outcome, Report, Severity, TaskStop
 from stop_harness.wording import OUTCOME_WORDS, count_of, one_line, seconds, sentence, timeout
 
 OWN_TIMEOUTS = "each container's own stop timeout"
 """In the place of a stop timeout where each container of a task has that of its definition."""
+
+
+ENDED_BY = {
+    EndedBy.STOP_TASK: "StopTask",
+    EndedBy.SCALE_IN: "the service scheduler, as for scale-in, a deployment or an instance that drains",
+    EndedBy.SPOT: "a Spot interruption",
+}
+DRAINED = "a Spot interruption of its instance, which drains: the service scheduler"
+"""Of a task that does not run on Fargate."""
+SPOT_LIMIT = ", and the two minutes of the notice for all together"
 
 
 @dataclass(frozen=True)
@@ -38,10 +48,14 @@ class ContainerRow:
 
 @dataclass(frozen=True)
 class TaskSection:
-    """One task: of the stops of a scenario with one stop timeout the longest, or the worst."""
+    """One task: of the stops of a scenario with one stop timeout the longest, or the worst.
+
+    `ended_by`: by what it was ended, and against which limit its containers are judged.
+    """
 
     scenario: str
     headline: str
+    ended_by: str
     rows: tuple[ContainerRow, ...]
     chain: str
     fix_first: str
@@ -96,10 +110,22 @@ def _section(scenario: str, limit: str, stops: list[TaskStop]) -> TaskSection:
     return TaskSection(
         scenario=one_line(scenario),
         headline=f"{limit[0].upper()}{limit[1:]}: {count_of(len(ended), 'container')} in {total}{which}.",
+        ended_by=_ended_by(shown, limit),
         rows=tuple(_row(item, shown) for item in shown.containers),
         chain=f"{chain}: may take up to {timeout(shown.worst_case_ns)}{within}.",
         fix_first="" if shown.fix_first is None else f"{one_line(shown.fix_first)}: {shown.advice}.",
     )
+
+
+def _ended_by(stop: TaskStop, limit: str) -> str:
+    """`a Spot interruption (SpotInterruption: Your Spot Task was interrupted.), judged by …`; of StopTask the reason is
+    the caller's own, and says nothing."""
+    told = [stop.stop_code, "" if stop.ended_by is EndedBy.STOP_TASK else stop.stopped_reason]
+    told = [one_line(text) for text in told if text]
+    drained = stop.ended_by is EndedBy.SPOT and stop.stop_code == "ServiceSchedulerInitiated"
+    by = (DRAINED if drained else ENDED_BY[stop.ended_by]) + (f" ({': '.join(told)})" if told else "")
+    article = "the " if limit.startswith("stop timeout") else ""
+    return f"{by}; judged by {article}{limit}{SPOT_LIMIT if stop.ended_by is EndedBy.SPOT else ''}."
 
 
 def _row(item: ContainerShare, stop: TaskStop) -> ContainerRow:
