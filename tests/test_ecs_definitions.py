@@ -273,7 +273,7 @@ def test_a_rollout_keeps_enough_and_ends(
     desired: int, minimum: int, maximum: int, flags: list[tuple[bool, bool]]
 ) -> None:
     """Never below the minimum, never above the maximum, and done after finitely many steps where both leave room."""
-    members = tuple(rollout.Member(str(i), new, ready) for i, (new, ready) in enumerate(flags))
+    members = tuple(rollout.ServiceTask(str(i), new, ready) for i, (new, ready) in enumerate(flags))
     least, most = -(-desired * minimum // 100), max(desired * maximum // 100, desired)
     for turn in range(60):
         move = rollout.next_move(desired, members, minimum_percent=minimum, maximum_percent=maximum)
@@ -283,7 +283,7 @@ def test_a_rollout_keeps_enough_and_ends(
         assert move.start == 0 or len(kept) + move.start <= most
         if not move.start and not move.stop and all(member.ready for member in members):
             break
-        new = tuple(rollout.Member(f"n{turn}.{i}", True, False) for i in range(move.start))
+        new = tuple(rollout.ServiceTask(f"n{turn}.{i}", True, False) for i in range(move.start))
         members = (*(replace(member, ready=True) for member in kept), *new)
     if desired and least == most:  # one task, 100 and 150 %: no task more, no task less; ECS waits for ever, too
         return
@@ -298,7 +298,7 @@ def test_a_rollout_keeps_enough_and_ends(
 )
 def test_a_rollout_takes_no_protected_task(desired: int, minimum: int, flags: list[tuple[bool, bool, bool]]) -> None:
     """And whatever it would take, were they not there to choose from, it still takes of the others."""
-    members = tuple(rollout.Member(str(i), *flag) for i, flag in enumerate(flags))
+    members = tuple(rollout.ServiceTask(str(i), *flag) for i, flag in enumerate(flags))
     move = rollout.next_move(desired, members, minimum_percent=minimum)
     taken = [member for member in members if member.id in move.stop]
     assert not any(member.protected for member in taken)

@@ -82,7 +82,8 @@ def test_what_two_minutes_leave_of_a_stop_timeout_is_what_counts() -> None:
     """Spot cuts the last of a chain short, and its reason says by what; StopTask gives it all of its 50 s."""
     scripts = {"app": NEVER, "proxy": NEVER, "router": ContainerScript(leaves_after_s=45)}
     with simulation(scripts) as it:
-        interrupted = only(performed(it, chain(EndedBy.SPOT)))
+        interrupted_run = performed(it, chain(EndedBy.SPOT))
+        interrupted = only(interrupted_run)
         stopped = only(performed(it, chain(EndedBy.STOP_TASK)))
     by_name = {item.name: item for item in interrupted.verdict.containers}
     assert by_name["router"].outcome is Outcome.KILLED
@@ -95,6 +96,10 @@ def test_what_two_minutes_leave_of_a_stop_timeout_is_what_counts() -> None:
     assert said[1] == said[2]
     assert int(said[1]) <= 20
     assert "Spot" not in by_name["app"].reason
+    shown = " ".join(terminal.check_verdict(interrupted_run.report, width=200).split())
+    assert f"{said[1]} of 50 s killed" in shown
+    # A busy machine may be so late that the one before it is cut short, too.
+    assert re.search("the two minutes of the notice for all together, which left (proxy and )?router less", shown)
     assert {item.name: item.outcome for item in stopped.verdict.containers}["router"] is Outcome.GRACEFUL
 
 

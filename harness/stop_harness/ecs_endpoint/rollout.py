@@ -13,7 +13,7 @@ MAXIMUM_PERCENT = 200
 
 
 @dataclass(frozen=True)
-class Member:
+class ServiceTask:
     """A task of a service that is not to stop yet.
 
     `new`: of the deployment that is wanted, and on an instance that stays. `ready`: RUNNING, and not UNHEALTHY or still
@@ -36,7 +36,7 @@ class Move:
 
 def next_move(
     desired: int,
-    members: tuple[Member, ...],
+    members: tuple[ServiceTask, ...],
     *,
     minimum_percent: int = MINIMUM_HEALTHY_PERCENT,
     maximum_percent: int = MAXIMUM_PERCENT,

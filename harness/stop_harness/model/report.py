@@ -71,6 +71,7 @@ class ContainerShare:
     `signalled_after_ns`: the task's first stop signal → this one's. `duration_ns`: its signal → its exit. `share`: of
     the task's whole time, 0 to 1. All None where not known. `on_longest_chain`: it is on the chain of containers, each
     waiting for the one before, that the whole stop took as long as. `outcome` None: it had ended before the stop.
+    `stop_timeout_ns` is what it had; `cut_from_ns`: its own stop timeout, where a Spot notice left less, else None.
     """
 
     name: str
@@ -86,6 +87,7 @@ class ContainerShare:
     share: float | None = None
     on_longest_chain: bool = False
     cause: Cause | None = None
+    cut_from_ns: int | None = None
 
 
 @dataclass(frozen=True)

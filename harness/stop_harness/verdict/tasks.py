@@ -150,6 +150,7 @@ def _shares(result: TrialResult, task: TaskRecord, total_ns: int | None) -> tupl
                 share=min(1.0, duration_ns / total_ns) if duration_ns is not None and total_ns else None,
                 on_longest_chain=item.name in on_chain,
                 cause=found.cause if found else None,
+                cut_from_ns=None if item.cut_to_ns is None else item.stop_timeout_ns,
             )
         )
     return tuple(sorted(shares, key=lambda share: (share.outcome is not None, share.signalled_after_ns or 0)))

@@ -213,11 +213,11 @@ def _reconcile(endpoint: Endpoint, it: Service) -> None:
     _finish(endpoint, it, runs)
 
 
-def _member(endpoint: Endpoint, it: Service, run: Run) -> rollout.Member:
+def _member(endpoint: Endpoint, it: Service, run: Run) -> rollout.ServiceTask:
     """Draining an instance asks for its tasks to be replaced, as a deployment does; protection is not against that."""
     drained = _is_drained(endpoint, run)
     new = run.details["startedBy"] == it.primary.id and not drained
-    return rollout.Member(run.id, new, _is_ready(run), run.is_protected(endpoint.clock.now_ns()) and not drained)
+    return rollout.ServiceTask(run.id, new, _is_ready(run), run.is_protected(endpoint.clock.now_ns()) and not drained)
 
 
 def _is_drained(endpoint: Endpoint, run: Run) -> bool:

@@ -210,6 +210,8 @@ class ContainerStopDocument:
     on_longest_chain: bool
     """The whole stop took as long as the chain of containers that it belongs to."""
     cause: CauseDocument | None
+    cut_from_s: float | None = None
+    """Its own stop timeout, where a Spot notice left less: that is stop_timeout_s then; null where it had all of it."""
 
 
 @dataclass(frozen=True)

@@ -252,6 +252,7 @@ def _task(stop: TaskStop) -> TaskStopDocument:
                 share=item.share,
                 on_longest_chain=item.on_longest_chain,
                 cause=cause(item.cause),
+                cut_from_s=to_seconds(item.cut_from_ns),
             )
             for item in stop.containers
         ),

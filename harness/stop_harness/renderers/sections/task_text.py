@@ -125,7 +125,10 @@ def _ended_by(stop: TaskStop, limit: str) -> str:
     drained = stop.ended_by is EndedBy.SPOT and stop.stop_code == "ServiceSchedulerInitiated"
     by = (DRAINED if drained else ENDED_BY[stop.ended_by]) + (f" ({': '.join(told)})" if told else "")
     article = "the " if limit.startswith("stop timeout") else ""
-    return f"{by}; judged by {article}{limit}{SPOT_LIMIT if stop.ended_by is EndedBy.SPOT else ''}."
+    together = SPOT_LIMIT if stop.ended_by is EndedBy.SPOT else ""
+    cut = [one_line(item.name) for item in stop.containers if item.cut_from_ns is not None]
+    less = f", which left {' and '.join(cut)} less" if cut else ""
+    return f"{by}; judged by {article}{limit}{together}{less}."
 
 
 def _row(item: ContainerShare, stop: TaskStop) -> ContainerRow:
@@ -137,7 +140,7 @@ def _row(item: ContainerShare, stop: TaskStop) -> ContainerRow:
         after="–" if begin_ns is None else "0 s" if begin_ns == 0 else seconds(begin_ns),
         took="–" if took_ns is None else seconds(took_ns),
         share="–" if item.share is None else f"{item.share:.0%}",
-        limit=timeout(item.stop_timeout_ns),
+        limit=_limit(item),
         ended=_ended(item),
         waited_for=", ".join(one_line(name) for name in item.waited_for) if item.outcome else "",
         reason=sentence(item.reason),
@@ -147,6 +150,13 @@ def _row(item: ContainerShare, stop: TaskStop) -> ContainerRow:
         begin=min(0.98, (begin_ns or 0) / (total_ns or 1)) if known else None,
         length=min(1.0, (took_ns or 0) / (total_ns or 1)) if known else None,
     )
+
+
+def _limit(item: ContainerShare) -> str:
+    """`50 s`, or `19 of 50 s` where a Spot notice left less."""
+    if item.cut_from_ns is None:
+        return timeout(item.stop_timeout_ns)
+    return f"{timeout(item.stop_timeout_ns).removesuffix(' s')} of {timeout(item.cut_from_ns)}"
 
 
 def _ended(item: ContainerShare) -> str:
