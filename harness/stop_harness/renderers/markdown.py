@@ -185,7 +185,7 @@ def _tasks(report: Report) -> list[str]:
         lines += [
             *_table(heads, (":--", "--:", "--:", "--:", "--:", ":--"), rows),
             "",
-            f"- Ended by: {_cell(section.ended_by)}",
+            *([f"- Ended by: {_cell(section.ended_by)}"] if section.ended_by else []),
             f"- Chain: {_cell(section.chain)}",
         ]
         lines += [f"- Fix first: {_cell(section.fix_first)}"] if section.fix_first else []

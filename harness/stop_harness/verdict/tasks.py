@@ -85,7 +85,7 @@ def analyse(result: TrialResult, scenario: Scenario) -> TaskStop | None:
         limit_name=limit_name,
         fix_first=first,
         advice=advice,
-        ended_by=scenario.stop.ended_by,
+        ended_by=scenario.stop.ended_by if task.group is None else None,
         stop_code=task.stop_code,
         stopped_reason=task.stopped_reason,
     )

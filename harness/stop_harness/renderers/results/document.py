@@ -232,8 +232,9 @@ class TaskStopDocument:
     fix_first: str | None
     """The container whose stop is worth mending first; null where all is well."""
     advice: str
-    ended_by: EndedBy = EndedBy.STOP_TASK
-    """Who ended it: somebody's StopTask, the service scheduler's scale-in, a Spot interruption."""
+    ended_by: EndedBy | None = None
+    """Who ended it: somebody's StopTask, the service scheduler's scale-in, a Spot interruption. null: it is no task of
+    Amazon ECS."""
     stop_code: str = ""
     """As ECS gave it, as is stopped_reason; empty where it gave none."""
     stopped_reason: str = ""

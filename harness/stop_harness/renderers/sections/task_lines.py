@@ -20,7 +20,7 @@ def task(section: task_text.TaskSection, width: int, paint: Paint) -> list[str]:
         text = "  ".join([fit(line[0], widths[0]), *_right(line[1:5], widths[1:])])
         left = width - columns_of(text) - 4
         lines.append(f"  {text}  {paint(ended if columns_of(ended) <= left else fit(ended, left), colour)}")
-    lines += hanging("ended by", section.ended_by, width)
+    lines += hanging("ended by", section.ended_by, width) if section.ended_by else []
     lines += hanging("chain", section.chain, width)
     return lines + (hanging("fix first", section.fix_first, width, paint, YELLOW) if section.fix_first else [])
 

@@ -50,7 +50,7 @@ class ContainerRow:
 class TaskSection:
     """One task: of the stops of a scenario with one stop timeout the longest, or the worst.
 
-    `ended_by`: by what it was ended, and against which limit its containers are judged.
+    `ended_by`: by what it was ended, and against which limit its containers are judged; empty where ECS did not.
     """
 
     scenario: str
@@ -119,7 +119,9 @@ def _section(scenario: str, limit: str, stops: list[TaskStop]) -> TaskSection:
 
 def _ended_by(stop: TaskStop, limit: str) -> str:
     """`a Spot interruption (SpotInterruption: Your Spot Task was interrupted.), judged by …`; of StopTask the reason is
-    the caller's own, and says nothing."""
+    the caller's own, and says nothing. Empty of what is no task of ECS."""
+    if stop.ended_by is None:
+        return ""
     told = [stop.stop_code, "" if stop.ended_by is EndedBy.STOP_TASK else stop.stopped_reason]
     told = [one_line(text) for text in told if text]
     drained = stop.ended_by is EndedBy.SPOT and stop.stop_code == "ServiceSchedulerInitiated"
