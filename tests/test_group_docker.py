@@ -44,7 +44,7 @@ def test_a_whole_project_goes_dependents_first(docker_engine_host: DockerHost) -
     group = project(
         service("db"),
         service("app", subject(DRAIN="1"), waits_for=(Dependency("db"),)),
-        service("web", waits_for=(Dependency("app"),)),
+        service("web", subject(DRAIN="1"), waits_for=(Dependency("app"),)),
         service("cron", subject(DRAIN="1.5")),
     )
     result = stopped(group)
@@ -119,10 +119,16 @@ def test_what_has_to_end_first_has_ended(docker_engine_host: DockerHost) -> None
     assert "has to have ended with exit code 0 before web starts, but it exited with code 3" in problem.message
 
 
+GOES_WHEN_CALLED = "import socket; socket.create_server(('', 9000)).accept(); raise SystemExit(7)"
+CALLS_DB_AND_DRAINS = LEAVES.replace(
+    "def on_stop(*_):", "def on_stop(*_):\n    import socket; socket.create_connection(('db', 9000)); time.sleep(3)"
+)
+
+
 def test_a_dependency_that_goes_while_the_other_stops_makes_it_inconclusive(docker_engine_host: DockerHost) -> None:
     """What a container does without the one that it needs is not its own stop."""
-    db = service("db", subject("import time; print('ready'); time.sleep(2.5); raise SystemExit(7)"))
-    web = service("web", subject(DRAIN="3"), waits_for=(Dependency("db"),))
+    db = service("db", subject(GOES_WHEN_CALLED))
+    web = service("web", subject(CALLS_DB_AND_DRAINS), waits_for=(Dependency("db"),))
     result = stopped(project(db, web, stopped="web"))
     assert result.observation.record.gone_beside == ("db exited with code 7",)
     assert result.verdict.outcome is Outcome.INCONCLUSIVE, result.verdict.reason
