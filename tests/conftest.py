@@ -231,7 +231,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.line(f"containers of dead commands are left on the engine: {left}")
 
 
-REAPED_WITHIN_S = 20
+REAPED_WITHIN_S = 60
 """Somebody else's command may have been killed on this engine a moment ago, and its reaper be at work."""
 
 ORPHANS, LEFT = pytest.StashKey[set[str]](), pytest.StashKey[set[str]]()

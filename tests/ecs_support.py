@@ -57,7 +57,7 @@ class Simulation:
         """As DescribeTasks shows it."""
         return dict(self.client.describe_tasks(tasks=[arn], **more)["tasks"][0])
 
-    def until(self, arn: str, condition: Callable[[dict[str, Any]], bool], patience_s: float = 30) -> dict[str, Any]:
+    def until(self, arn: str, condition: Callable[[dict[str, Any]], bool], patience_s: float = 60) -> dict[str, Any]:
         """The task once a condition holds."""
         return dict(until(lambda: self.task(arn), condition, patience_s))
 
@@ -82,7 +82,7 @@ def simulation(
         made.server.close()
 
 
-def until(look: Callable[[], Any], condition: Callable[[Any], bool], patience_s: float = 30) -> Any:
+def until(look: Callable[[], Any], condition: Callable[[Any], bool], patience_s: float = 60) -> Any:
     """What is seen once a condition holds; fails after the deadline."""
     deadline = time.monotonic() + patience_s
     while not condition(seen := look()):

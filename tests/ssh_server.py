@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.free_port import free_port
 
-START_PATIENCE_S = 20.0
+START_PATIENCE_S = 60.0
 SERVER_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"))
 
 SERVER = """

@@ -12,7 +12,7 @@ import pytest
 
 from stop_harness.engines.docker import nearness
 
-LINK, PATIENCE_S = f"near{os.getpid() % 100000}", 10.0
+LINK, PATIENCE_S = f"near{os.getpid() % 100000}", 60.0
 
 
 def ip(*words: str) -> None:

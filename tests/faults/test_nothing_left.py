@@ -31,8 +31,9 @@ INSPECT = "/containers/[0-9a-f]+/json"
 
 EVERYTHING = tuple(Rule(method, ".*", Hang(), everybody=True) for method in ("GET", "POST", "DELETE"))
 
-SOON_S = 15
-"""For an interrupted run to end: 5 s on a quiet machine, which a test machine is not. Measured: 2 to 5 s at load 8."""
+SOON_S = 30
+"""For an interrupted run to end: 5 s on a quiet machine, which a test machine is not. Measured: 2 to 5 s at load 8. Who
+waits for the engine's answer waits a minute."""
 
 STOPS_FOR_A_MINUTE = 2
 """Trials of a run here: they wait for the stop timeout of a program that ignores the stop signal."""
