@@ -19,8 +19,17 @@ from hypothesis import strategies as st
 from stop_harness.ecs import task_definition
 from stop_harness.errors import StoreError, UsageError
 from stop_harness.model import (
+    GivenFile,
+    Group,
+    GroupKind,
+    GroupVolume,
+    Hook,
+    HookKind,
     LogTail,
+    Member,
     Observation,
+    Probe,
+    ProbeKind,
     ProcessInfo,
     RemedyTrial,
     Scenario,
@@ -95,6 +104,28 @@ def test_values_of_a_task_definition_are_hidden_too() -> None:
     assert redaction.has_hidden(hidden)
 
 
+def test_values_of_a_group_are_hidden_in_each_of_its_containers() -> None:
+    """Of members, their hooks and probes, and in the files of volumes; what they are called stays."""
+    hook = Hook(HookKind.EXEC, ("drain", f"--key={SECRET}"), environment=(("TOKEN", SECRET),))
+    probe = Probe(ProbeKind.HTTP, port=80, headers=(("Authorization", "Basic dXNlcjpwYXNz"),))
+    member = Member("app", scenario(PASSWORD=SECRET).subject, before_stop=(hook,), ready=probe)
+    volume = GroupVolume("keys", (GivenFile("tls.key", b"-----BEGIN KEY-----\nsecret-of-a-file"),))
+    group = Group(GroupKind.POD, "web", (member,), volumes=(volume,))
+    whole = Scenario("web", Subject(group=group))
+    hidden = Redaction(KEY, (whole,)).scenario("web")
+    assert redaction.has_values(whole)
+    assert redaction.has_hidden(hidden)
+    for value in (SECRET, "dXNlcjpwYXNz", "secret-of-a-file"):
+        assert value not in repr(hidden)
+    for name in ("PASSWORD", "TOKEN", "Authorization", "tls.key"):
+        assert name in repr(hidden)
+    said = Observation(
+        "web-t30s-1", "web", run_info().engine, 1, 0, 1, "", looks=Looks(logs=LogTail("secret-of-a-file\n"))
+    )
+    assert "secret-of-a-file" not in repr(Redaction(KEY, (whole,)).observation(said))
+    assert redaction.is_same(hidden, "a", Redaction(OTHER_KEY, (whole,)).scenario("web"), "b")
+
+
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_equal_values_have_equal_digests_and_others_do_not(one: str, other: str) -> None:
     """With one key; with another key everything differs."""
@@ -136,6 +167,7 @@ def test_lines_of_a_value_are_values() -> None:
 IDENTIFY = {
     *("trial_id", "scenario", "name", "product", "version", "host", "caveats", "source", "stop_signal_source", "id"),
     *("started_at", "derived_from", "state", "waits_in", "arn", "stop_code", "waits_for", "stop_signal", "place"),
+    "gone_beside",  # names of containers and exit codes
 }
 
 

@@ -1,9 +1,10 @@
 """Records without the values that a user gave: what is written and shown has names and keyed digests. Pure.
 
 A value is what a user gives a container in `environment`, `build_args`, `--env`, the headers of traffic, and the
-`environment` and log options of a task definition. Its digest is HMAC-SHA-256 with a key of this machine, so that two
-runs can be compared and nobody without the key can try out values. Where a container repeats a value, in its log or
-its command lines, an ellipsis stands for it.
+`environment` and log options of a task definition; in a group, that of each container with its hooks and probes, and
+every file that a volume begins with. Its digest is HMAC-SHA-256 with a key of this machine, so that two runs can be
+compared and nobody without the key can try out values. Where a container repeats a value, in its log or its command
+lines, an ellipsis stands for it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from stop_harness.model import ContainerSettings, Observation, RemedyTrial, Scenario, TaskDefinition
+from stop_harness.model import (
+    ContainerSettings,
+    GivenFile,
+    Group,
+    Hook,
+    Member,
+    Observation,
+    Probe,
+    RemedyTrial,
+    Scenario,
+    Subject,
+    TaskDefinition,
+)
 
 Record = TypeVar("Record")
 Pairs = tuple[tuple[str, str], ...]
@@ -108,19 +121,47 @@ class Redaction:
         subject = scenario.subject
         values = _spoken_values(scenario)
         traffic = tuple(replace(client, headers=self._digests(client.headers)) for client in scenario.traffic)
+        return replace(scenario, subject=self._subject(subject, values), traffic=traffic)
+
+    def _subject(self, subject: Subject, values: tuple[str, ...]) -> Subject:
         return replace(
-            scenario,
-            subject=replace(
-                subject,
-                environment=self._digests(subject.environment),
-                build_args=self._digests(subject.build_args),
-                entrypoint=_words(subject.entrypoint, values),
-                command=_words(subject.command, values),
-                settings=_settings(subject.settings, values),
-                task=subject.task and self._task(subject.task, values),
-            ),
-            traffic=traffic,
+            subject,
+            environment=self._digests(subject.environment),
+            build_args=self._digests(subject.build_args),
+            entrypoint=_words(subject.entrypoint, values),
+            command=_words(subject.command, values),
+            settings=_settings(subject.settings, values),
+            task=subject.task and self._task(subject.task, values),
+            group=subject.group and self._group(subject.group, values),
         )
+
+    def _group(self, group: Group, values: tuple[str, ...]) -> Group:
+        def member(it: Member) -> Member:
+            return replace(
+                it,
+                subject=self._subject(it.subject, values),
+                after_start=tuple(self._hook(hook, values) for hook in it.after_start),
+                before_stop=tuple(self._hook(hook, values) for hook in it.before_stop),
+                started=it.started and self._probe(it.started, values),
+                ready=it.ready and self._probe(it.ready, values),
+            )
+
+        def file(it: GivenFile) -> GivenFile:
+            return replace(it, content=self.digest(it.path, it.content.decode(errors="replace")).encode())
+
+        volumes = tuple(replace(it, files=tuple(map(file, it.files))) for it in group.volumes)
+        return replace(group, members=tuple(map(member, group.members)), volumes=volumes)
+
+    def _hook(self, hook: Hook, values: tuple[str, ...]) -> Hook:
+        return replace(
+            hook,
+            command=_words(hook.command, values) or (),
+            environment=self._digests(hook.environment),
+            headers=self._digests(hook.headers),
+        )
+
+    def _probe(self, probe: Probe, values: tuple[str, ...]) -> Probe:
+        return replace(probe, command=_words(probe.command, values) or (), headers=self._digests(probe.headers))
 
     def _task(self, task: TaskDefinition, values: tuple[str, ...]) -> TaskDefinition:
         document = json.loads(task.document)
@@ -151,21 +192,12 @@ def key_id(key: bytes) -> str:
 
 def has_values(scenario: Scenario) -> bool:
     """Whether there is anything to hide."""
-    subject = scenario.subject
-    return bool(
-        subject.environment
-        or subject.build_args
-        or any(client.headers for client in scenario.traffic)
-        or (subject.task is not None and _values_of_task(subject.task))
-    )
+    return bool(_values(scenario))
 
 
 def has_hidden(scenario: Scenario) -> bool:
     """Whether values are missing, so that nothing can be started from this record."""
-    subject = scenario.subject
-    pairs = (*subject.environment, *subject.build_args, *(pair for it in scenario.traffic for pair in it.headers))
-    values = (*(value for _, value in pairs), *(_values_of_task(subject.task) if subject.task is not None else ()))
-    return any(map(is_hidden, values))
+    return any(map(is_hidden, _values(scenario)))
 
 
 def is_hidden(value: str) -> bool:
@@ -187,23 +219,52 @@ def _without_values(scenario: Scenario) -> Scenario:
     def names(pairs: Pairs) -> Pairs:
         return tuple((name, "") for name, _ in pairs)
 
-    subject, task = scenario.subject, scenario.subject.task
-    if task is not None:
+    def bare_task(task: TaskDefinition) -> TaskDefinition:
         document = json.loads(task.document)
         for container in document["containerDefinitions"]:
             for item in _named_values(container):
                 item["value"] = ""
             _log_options(container).update(dict.fromkeys(_log_options(container), ""))
             container["entryPoint"] = container["command"] = None  # a value may stand masked in them
-        task = replace(task, document=json.dumps(document))
-    bare = replace(
-        subject,
-        environment=names(subject.environment),
-        build_args=names(subject.build_args),
-        entrypoint=None,
-        command=None,
-        task=task,
-    )
+        return replace(task, document=json.dumps(document))
+
+    def bare_subject(it: Subject) -> Subject:
+        return replace(
+            it,
+            environment=names(it.environment),
+            build_args=names(it.build_args),
+            entrypoint=None,
+            command=None,
+            task=it.task and bare_task(it.task),
+            group=it.group and bare_group(it.group),
+        )
+
+    def bare_group(group: Group) -> Group:
+        def hooks(some: tuple[Hook, ...]) -> tuple[Hook, ...]:
+            return tuple(
+                replace(it, command=(), environment=names(it.environment), headers=names(it.headers)) for it in some
+            )
+
+        def probe(it: Probe | None) -> Probe | None:
+            return it and replace(it, command=(), headers=names(it.headers))
+
+        members = tuple(
+            replace(
+                it,
+                subject=bare_subject(it.subject),
+                after_start=hooks(it.after_start),
+                before_stop=hooks(it.before_stop),
+                started=probe(it.started),
+                ready=probe(it.ready),
+            )
+            for it in group.members
+        )
+        volumes = tuple(
+            replace(it, files=tuple(replace(file, content=b"") for file in it.files)) for it in group.volumes
+        )
+        return replace(group, members=members, volumes=volumes)
+
+    bare = bare_subject(scenario.subject)
     traffic = tuple(replace(client, headers=names(client.headers)) for client in scenario.traffic)
     return replace(scenario, subject=bare, traffic=traffic)
 
@@ -225,12 +286,28 @@ def changed_values(stored: Scenario, given: Scenario) -> tuple[str, ...]:
 
 def _spoken_values(scenario: Scenario) -> tuple[str, ...]:
     """Values that are taken out of what the container says, and single lines of those with several."""
-    subject = scenario.subject
-    pairs = (*subject.environment, *subject.build_args, *(pair for it in scenario.traffic for pair in it.headers))
-    values = [value for _, value in pairs]
+    return _longest_first(part.strip() for value in _values(scenario) for part in (value, *value.splitlines()))
+
+
+def _values(scenario: Scenario) -> list[str]:
+    """Everything that is a value."""
+    headers = [value for client in scenario.traffic for _, value in client.headers]
+    return headers + _values_of_subject(scenario.subject)
+
+
+def _values_of_subject(subject: Subject) -> list[str]:
+    values = [value for _, value in (*subject.environment, *subject.build_args)]
     if subject.task is not None:
         values += _values_of_task(subject.task)
-    return _longest_first(part.strip() for value in values for part in (value, *value.splitlines()))
+    for member in subject.group.members if subject.group is not None else ():
+        values += _values_of_subject(member.subject)
+        hooks = (*member.after_start, *member.before_stop)
+        probes = tuple(probe for probe in (member.started, member.ready) if probe is not None)
+        values += [value for hook in hooks for _, value in (*hook.environment, *hook.headers)]
+        values += [value for probe in probes for _, value in probe.headers]
+    for volume in subject.group.volumes if subject.group is not None else ():
+        values += [file.content.decode(errors="replace") for file in volume.files]
+    return values
 
 
 def _values_of_task(task: TaskDefinition) -> list[str]:
