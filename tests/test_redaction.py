@@ -119,9 +119,7 @@ def test_values_of_a_group_are_hidden_in_each_of_its_containers() -> None:
         assert value not in repr(hidden)
     for name in ("PASSWORD", "TOKEN", "Authorization", "tls.key"):
         assert name in repr(hidden)
-    said = Observation(
-        "web-t30s-1", "web", run_info().engine, 1, 0, 1, "", looks=Looks(logs=LogTail("secret-of-a-file\n"))
-    )
+    said = observed(logs=LogTail("secret-of-a-file\n"))
     assert "secret-of-a-file" not in repr(Redaction(KEY, (whole,)).observation(said))
     assert redaction.is_same(hidden, "a", Redaction(OTHER_KEY, (whole,)).scenario("web"), "b")
 
@@ -167,7 +165,7 @@ def test_lines_of_a_value_are_values() -> None:
 IDENTIFY = {
     *("trial_id", "scenario", "name", "product", "version", "host", "caveats", "source", "stop_signal_source", "id"),
     *("started_at", "derived_from", "state", "waits_in", "arn", "stop_code", "waits_for", "stop_signal", "place"),
-    "gone_beside",  # names of containers and exit codes
+    *("gone_beside", "about"),  # names of containers and exit codes
 }
 
 

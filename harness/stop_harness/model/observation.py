@@ -111,6 +111,8 @@ class ProblemKind(StrEnum):
     INTERRUPTED = "interrupted"
     HARNESS_FAILED = "harness_failed"
     """An error of the harness itself that nobody expected, or no memory or threads for it."""
+    HOOK_FAILED = "hook_failed"
+    """A hook before the stop failed, so that the container was not told to stop."""
     NOT_DERIVABLE = "not_derivable"
     """It was not performed, and the longer stop that it is derived from leaves it open."""
 
@@ -320,11 +322,23 @@ class Derivation:
 
 
 @dataclass(frozen=True)
+class HookRecord:
+    """A hook that ran before a container was told to stop. `command`: what it did, for people. `reason`: why it failed,
+    empty where it succeeded. `cut_off`: it had not ended when its time was over."""
+
+    command: str
+    took_ns: int
+    reason: str = ""
+    cut_off: bool = False
+
+
+@dataclass(frozen=True)
 class ContainerRecord:
     """One container of a task, or of a group that was stopped as a whole.
 
     `waits_for`: containers that had to be gone before this one was told to stop. `ran`: it was started. `reason`: ECS's
-    own, such as `OutOfMemoryError: …`; empty where there is none.
+    own, such as `OutOfMemoryError: …`; empty where there is none. `hooks`: what ran before it was told to stop.
+    `not_told`: why it never was, where a group's stop broke off before; None: it was.
 
     `cut_to_ns`: what the two minutes of a Spot notice had left of its stop timeout when it was told; None: all of it.
     """
@@ -338,6 +352,8 @@ class ContainerRecord:
     ran: bool = True
     reason: str = ""
     cut_to_ns: int | None = None
+    hooks: tuple[HookRecord, ...] = ()
+    not_told: str | None = None
 
     @property
     def limit_ns(self) -> int:
@@ -356,7 +372,8 @@ class TaskRecord:
 
     `group`: by whose rules the group was stopped; None: it is a task. `arn`, `stop_code` and `stopped_reason` are ECS's
     own; empty where it gave none, and of a group. `fargate`: Fargate's limits apply. `grace_ns`: of a pod, the budget
-    of the whole stop; None: there is none.
+    of the whole stop; None: there is none. `begun_ns`: when that budget began, by the engine's clock; None: with the
+    first stop signal, or it is not known. `about`: the container that the trial is about; None: all are.
     """
 
     arn: str
@@ -366,6 +383,8 @@ class TaskRecord:
     stopped_reason: str = ""
     group: GroupKind | None = None
     grace_ns: int | None = None
+    begun_ns: int | None = None
+    about: str | None = None
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -381,7 +400,11 @@ class TaskRecord:
             sent = [event for event in here if event.kind is EventKind.SIGNAL_SENT]
             called = [event for event in here if event.kind is EventKind.STOP_REQUESTED and clock is Clock.ENGINE]
             exited = [event for event in here if event.kind is EventKind.EXITED]
-            found += [*(sent or called)[:1], *exited[-1:]]
+            begun = (sent or called)[:1]
+            if self.begun_ns is not None:
+                begun = [Event(EventKind.STOP_REQUESTED, self.begun_ns, clock, "begin of the grace period")]
+                begun = begun if clock is Clock.ENGINE else []
+            found += [*begun, *exited[-1:]]
         return tuple(found)
 
     @property

@@ -59,6 +59,7 @@ SPOKEN = frozenset(
         "detail",
         "reason",
         "stopped_reason",
+        "not_told",
         "cut_short",
         "entrypoint",
         "title",

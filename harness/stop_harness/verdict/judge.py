@@ -54,6 +54,7 @@ _PROBLEM_RULES = {
     ProblemKind.ENGINE_FAILED: (Outcome.INCONCLUSIVE, "not-measured"),
     ProblemKind.INTERRUPTED: (Outcome.INCONCLUSIVE, "not-measured"),
     ProblemKind.HARNESS_FAILED: (Outcome.INCONCLUSIVE, "not-measured"),
+    ProblemKind.HOOK_FAILED: (Outcome.INCONCLUSIVE, "hook-failed"),
     ProblemKind.NOT_DERIVABLE: (Outcome.INCONCLUSIVE, "not-derivable"),
 }
 
@@ -103,12 +104,17 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
         outcome, rule, reason = _outcome(seen, facts, expectation)
         if outcome is Outcome.KILLED:
             reason += tasks.what_cut_it_short(record)
+        if record.not_told is not None:
+            outcome, rule, reason = Outcome.INCONCLUSIVE, "hook-failed", record.not_told
         findings = ([_finding(rule, reason)] if rule else []) + _remarks(seen, facts, outcome)
+        findings += [_finding(*remark) for remark in tasks.of_hooks(record)]
         cause = with_advice(causes.cause(seen, facts, outcome), seen)
         reason = main_process.named(reason, seen.looks)
         facts, findings, cause = main_process.named_in(seen.looks, facts, findings, cause)
         found.append(ContainerVerdict(record.name, outcome, reason, facts, tuple(findings), cause))
     worst = max(found, key=lambda item: (item.outcome.severity, _took(item)))
+    about = observation.task.about if observation.task is not None else None
+    worst = next((item for item in found if item.name == about), worst)
     facts = replace(
         stop_sequence.facts(observation),
         sigkill_evidence=worst.facts.sigkill_evidence,
@@ -123,7 +129,9 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
     remarks = [replace(item, message=f"{worst.name}: {item.message}") for item in worst.findings]
     after = "" if facts.shutdown_duration_ns is None else f" in {_seconds(facts.shutdown_duration_ns)}"
     reason = f"every container exited by itself{after}"
-    if outcome is not Outcome.GRACEFUL:
+    if about is not None:
+        reason = f"{worst.name}: {worst.reason}{_others(found, worst)}"
+    elif outcome is not Outcome.GRACEFUL:
         same = sum(item.outcome is outcome for item in found)
         more = "" if same == 1 else f" (and {same - 1} more of {len(found)} containers)"
         reason = f"{worst.name}: {worst.reason}{more}"
@@ -140,6 +148,14 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
         text = f"took {_seconds(facts.shutdown_duration_ns)}, expected within {_seconds(expectation.within_ns)}"
         remarks.append(_finding("slow-stop", text))
     return Verdict(observation.trial_id, outcome, status, reason, facts, tuple(remarks), cause, tuple(found))
+
+
+def _others(found: list[ContainerVerdict], about: ContainerVerdict) -> str:
+    """What is worth saying of the containers that a trial is not about."""
+    bad = [
+        f"{item.name} {item.outcome}" for item in found if item is not about and item.outcome is not Outcome.GRACEFUL
+    ]
+    return f"; beside it {', '.join(bad)}" if bad else ""
 
 
 def _took(item: ContainerVerdict) -> int:

@@ -299,6 +299,31 @@ RULES = {
             "`web` is stopped alone, and its broker crashes two seconds later.",
         ),
         Rule(
+            "hook-failed",
+            Severity.ERROR,
+            "Hooks before the stop succeed.",
+            "Compose does not stop a service whose `pre_stop` hook exits with another code than 0, nor what that "
+            "service depends on: `docker compose down` ends with an error, and they go on running.",
+            "docker/compose, pkg/compose/hook.go and stop.go",
+            "`pre_stop: [{command: [./drain]}]`, and `./drain` is not executable in the image.",
+        ),
+        Rule(
+            "hook-ignored",
+            Severity.WARNING,
+            "A preStop hook of a pod succeeds.",
+            "A kubelet sends the stop signal all the same, at once: whatever the hook was to wait for, nobody waited.",
+            "kubernetes/kubernetes, kuberuntime_container.go: killContainer",
+            '`preStop: {exec: {command: [sleep, "10"]}}` in an image without `sleep`.',
+        ),
+        Rule(
+            "hook-outlasts-grace",
+            Severity.WARNING,
+            "A preStop hook of a pod ends within the grace period, and leaves the container time to stop.",
+            "Both share terminationGracePeriodSeconds. A hook that takes all of it leaves the container two seconds.",
+            "kubernetes/kubernetes, kuberuntime_container.go: killContainer, minimumGracePeriodInSeconds",
+            "`terminationGracePeriodSeconds: 5` and `preStop: {sleep: {seconds: 5}}`.",
+        ),
+        Rule(
             "evidence-missing",
             Severity.ERROR,
             "The engine's record shows how and when PID 1 exited, without contradiction.",

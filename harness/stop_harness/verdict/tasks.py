@@ -113,6 +113,21 @@ def _limit(task: TaskRecord) -> tuple[int | None, str]:
     return task.grace_ns, f"the pod's grace period ({task.grace_ns / NS_PER_S:g} s)"
 
 
+def of_hooks(container: ContainerRecord) -> tuple[tuple[str, str], ...]:
+    """(rule, text) for each hook before the stop that failed, or took all the time there was."""
+    found = []
+    for hook in container.hooks:
+        took = f"{hook.took_ns / NS_PER_S:.1f} s"
+        if hook.cut_off:
+            text = f"`{hook.command}` had not ended after {took}, the whole grace period: the stop signal came then"
+            found.append(
+                ("hook-outlasts-grace", f"{text}, and SIGKILL {container.stop_timeout_ns / NS_PER_S:g} s later")
+            )
+        elif hook.reason and container.not_told is None:
+            found.append(("hook-ignored", f"`{hook.command}` failed after {took}, and the stop went on: {hook.reason}"))
+    return tuple(found)
+
+
 def _part(observation: Observation, container: ContainerRecord) -> Observation:
     return replace(
         observation,

@@ -15,12 +15,14 @@ from typing import Any
 
 import docker
 
+from stop_harness.engines.docker import settings, shared_namespaces
 from stop_harness.engines.docker.calls import ENGINE_ERRORS, CallFailed, Calls
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.settings import volume_name
+from stop_harness.engines.docker.shared_namespaces import PauseContainer
 from stop_harness.engines.interface import SubjectFailed
 from stop_harness.errors import EngineError
-from stop_harness.model import Attachment, Group, GroupVolume, MountKind, Problem, ProblemKind, Trial
+from stop_harness.model import Attachment, Group, GroupVolume, MountKind, Problem, ProblemKind, SharedNamespaces, Trial
 
 SUBNET_PATIENCE_S = 120.0
 """An engine has about thirty subnets for networks (`default-address-pools`); other trials give theirs back."""
@@ -39,13 +41,18 @@ Networks = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 class GroupPlaces:
-    """The networks and volumes of one trial's group. `names`: of each network, its name on the engine."""
+    """The networks, volumes and namespaces of one trial's group. `names`: of each network, its name on the engine.
+
+    `pause`: the container that owns the namespaces of a pod, and `address` where it is reached; None: there is none.
+    """
 
     def __init__(self, trial: Trial, group: Group, host: DockerHost, api: Any, calls: Calls) -> None:
         self._trial, self._group, self._host, self._api, self._calls = trial, group, host, api, calls
         self._networks: list[str] = []
         self._volumes: set[str] = set()
         self.names: dict[str, str] = {}
+        self.pause: PauseContainer | None = None
+        self.address: str | None = None
 
     def make(self, labels: Mapping[str, str], image: str, stopped: Any) -> None:
         """Networks, and those volumes that do not begin empty on disk; the engine makes the others as they are mounted.
@@ -63,6 +70,8 @@ class GroupPlaces:
         for volume in own.values():
             if volume.files or volume.tmpfs is not None or volume.group_id is not None:
                 self._make_volume(volume, labels, image)
+        if self._group.shared is not None:
+            self._make_pause(self._group.shared, dict(labels))
 
     def of(self, attachments: tuple[Attachment, ...], names: tuple[str, ...]) -> Networks:
         """The places of a container in the group's networks. `names`: by which it is found in each."""
@@ -74,6 +83,9 @@ class GroupPlaces:
 
     def remove(self) -> None:
         """What stays, because somebody uses it still, is removed at the run's end, by its label."""
+        if self.pause is not None:
+            with contextlib.suppress(EngineError):
+                self.pause.remove()
         for volume in self._volumes:
             with contextlib.suppress(EngineError, *ENGINE_ERRORS):
                 self._calls.run("the removal of a volume", self._api.remove_volume, volume, cleans_up=True)
@@ -100,6 +112,28 @@ class GroupPlaces:
                 wait = failed.reason is not None and any(word in failed.reason for word in NO_SUBNET)
                 if not wait or time.monotonic() >= deadline or stopped.wait(SUBNET_POLL_S):
                     raise failed from None
+
+    def _make_pause(self, shared: SharedNamespaces, labels: dict[str, str]) -> None:
+        """With the published ports of all, and with what is kept in memory, which would be gone with its last user."""
+        given = settings.arguments(shared.settings, self._trial, labels, self._host)
+        host = {key: value for key in ("extra_hosts", "sysctls", "shm_size") if (value := given.get(key)) is not None}
+        memory = [volume.name for volume in self._group.volumes if volume.tmpfs is not None]
+        host["mounts"] = [
+            {"Type": "volume", "Source": self._name(labels, name), "Target": f"/{MADE_AT}-{number}"}
+            for number, name in enumerate(memory)
+        ]
+        ports: dict[str, int | None] = {
+            str(port): at for member in self._group.members for port, at in member.subject.ports
+        }
+        if not self._host.local:
+            ports = {**{str(port): None for port in self._trial.scenario.reached_ports}, **ports}
+        own = {"hostname": shared.settings.hostname} if shared.settings.hostname and shared.network else {}
+        wanted = shared_namespaces.Shared(network=shared.network, pid=shared.pid, ipc=shared.ipc)
+        self.pause = shared_namespaces.create(
+            self._api, self._calls, labels, wanted, ports=ports if shared.network else {}, host=host, settings=own
+        )
+        self.pause.start()
+        self.address = self.pause.address()
 
     def _make_volume(self, volume: GroupVolume, labels: Mapping[str, str], image: str) -> None:
         name = self._name(labels, volume.name)

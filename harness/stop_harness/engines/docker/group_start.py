@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from stop_harness.engines.docker import group_hooks
 from stop_harness.engines.docker.group_places import GroupPlaces
 from stop_harness.engines.docker.starting import Placement
 from stop_harness.engines.docker.subject import DockerSubject
@@ -177,11 +178,21 @@ class GroupStart:
         if len(found) < len(container_names(self._group.member(need.member))):
             return False
         if need.condition is StartCondition.STARTED:
-            return True
+            return all(self._has_started(item) for item in found)
         if need.condition is StartCondition.COMPLETED:
             return _has_completed(found[0])
         answers = [self._is_healthy(item) for item in found]
         return next((item for item in answers if isinstance(item, str)), all(answers))
+
+    def _has_started(self, item: GroupContainer) -> bool:
+        """By the startup probe, where there is one."""
+        probe = item.member.started
+        if probe is None or item.name in self._checked:
+            return True
+        if not group_hooks.succeeds(probe, item.subject):
+            return False
+        self._checked.add(item.name)
+        return True
 
     def _is_healthy(self, item: GroupContainer) -> Holds:
         state = item.subject.state()
@@ -200,13 +211,18 @@ class GroupStart:
             raise self._failed(member, need, f"not within {patience_s:g} s")
 
     def _failed(self, member: Member, need: Dependency, why: str) -> SubjectFailed:
-        logs: dict[str, LogTail] = {item.name: item.subject.logs() for item in self.of(need.member)}
+        logs: dict[str, LogTail] = {}
+        for item in self.of(need.member):
+            logs |= self._log_of(item.name)
         words = {
             StartCondition.STARTED: "has to be started",
             StartCondition.HEALTHY: "has to be healthy",
             StartCondition.COMPLETED: "has to have ended with exit code 0",
         }
         return not_ready(f"{need.member} {words[need.condition]} before {member.name} starts, but {why}", logs)
+
+    def _log_of(self, name: str) -> dict[str, LogTail]:
+        return {item.name: item.subject.logs() for item in self.containers if item.name == name}
 
     # ── one member ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -227,10 +243,31 @@ class GroupStart:
                 raise SubjectFailed(Problem(ProblemKind.START_FAILED, f"{name}: {text}")) from None
             self.containers.append(GroupContainer(name, member, subject, time.monotonic()))
             self._under_way = None
+            self._after_start(member, name, subject)
+
+    def _after_start(self, member: Member, name: str, subject: DockerSubject) -> None:
+        """Its hooks, one after the other. One that fails fails the start, as with Compose and a kubelet."""
+        for hook in member.after_start:
+            done = group_hooks.perform(hook, subject, self._trial.scenario.readiness.timeout_ns, self._stopped)
+            if done.cut_off or done.reason:
+                why = done.reason or f"it had not ended after {done.took_ns / NS_PER_S:g} s"
+                raise not_ready(
+                    f"the hook after the start of {name} failed (`{done.command}`): {why}", self._log_of(name)
+                )
 
     def _place(self, member: Member, name: str) -> Placement:
         own = f"{self._group.name}-{member.name}-{name.removeprefix(member.name).strip('-') or 1}"
         names = (member.container_name or own, member.name)
+        pause, shared = self._places.pause, self._group.shared
+        if pause is not None and shared is not None:
+            return Placement(
+                networks=() if shared.network else self._places.of(member.networks, names),
+                network_of=pause.id if shared.network else None,
+                pid_of=pause.id if shared.pid else None,
+                ipc_of=pause.id if shared.ipc else None,
+                address=self._places.address,
+                in_pod=self._group.kind is GroupKind.POD,
+            )
         owner = self.of(member.network_of)[0] if member.network_of is not None else None
         return Placement(
             networks=self._places.of(member.networks, names),

@@ -1,17 +1,23 @@
 """The stop of a whole group: who is told when, and with how much time.
 
-Compose (pkg/compose/stop.go, dependencies.go): a container is told to stop when all that depend on it have gone, each
-on its own, replicas beside each other; each has its own stop timeout.
+Compose (pkg/compose/stop.go, dependencies.go, hook.go): a container is told to stop when all that depend on it have
+gone, each on its own, replicas beside each other. First its hooks run, outside of its stop timeout; where one fails,
+the container is not told to stop, and neither are those that wait for it.
+
+A kubelet (pkg/kubelet/kuberuntime/kuberuntime_container.go, killContainer; kuberuntime_termination_order.go): every
+container has the whole grace period for its hook, for waiting until the containers before it have gone (sidecars), and
+for its stop; however little is left, its stop gets two seconds. A hook that fails keeps nobody back.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from stop_harness.ecs.dependencies import stops_after
+from stop_harness.engines.docker import group_hooks
 from stop_harness.engines.docker.group_start import GroupContainer, needs_of
 from stop_harness.engines.docker.subject import DockerSubject
 from stop_harness.engines.looks import StopLooks, written_since
@@ -23,6 +29,8 @@ from stop_harness.model import (
     Event,
     EventKind,
     Group,
+    GroupKind,
+    HookRecord,
     LogTail,
     Looks,
     Role,
@@ -31,53 +39,100 @@ from stop_harness.model import (
     Trial,
 )
 
+LEAST_GRACE_S = 1
+"""A kubelet takes a shorter grace period for this one (pkg/kubelet/pod_workers.go, calculateEffectiveGracePeriod)."""
+
+LEAST_STOP_S = 2
+"""What the stop itself gets in any case (`minimumGracePeriodInSeconds`, kuberuntime_manager.go)."""
+
 
 def waits_of(group: Group, containers: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """By container, those that must be gone before it is told to stop. `containers`: by container its member."""
-    waits = stops_after({name: [need.member for need in needs] for name, needs in needs_of(group).items()})
+    """By container, those that must be gone before it is told to stop. `containers`: by container its member.
+
+    In a pod only sidecars wait: for all main containers, and for the sidecar that started after them.
+    """
+    if group.kind is GroupKind.POD:
+        sidecars = [member.name for member in group.members if member.role is Role.SIDECAR]
+        mains = [member.name for member in group.members if member.role is Role.MAIN]
+        waits = {name: (*mains, *sidecars[at + 1 : at + 2]) for at, name in enumerate(sidecars)}
+    else:
+        waits = stops_after({name: [need.member for need in needs] for name, needs in needs_of(group).items()})
     return {
-        name: tuple(other for other, whose in containers.items() if whose in waits[member])
+        name: tuple(other for other, whose in containers.items() if whose in waits.get(member, ()))
         for name, member in containers.items()
     }
 
 
+def pod_stop_s(grace_s: int, hook_s: float, waited_s: float) -> int:
+    """What a kubelet gives the stop of a container, after its hook and its wait for others. Both are cut to whole
+    seconds, to the container's favour."""
+    return max(LEAST_STOP_S, grace_s - int(hook_s) - int(waited_s))
+
+
 @dataclass
 class _One:
-    """What becomes of one container. `left`: it had ended when the stop of the group began. `log`: before its stop."""
+    """What becomes of one container. `left`: it had ended when the stop of the group began. `log`: before its stop.
+
+    `timeout_ns`: of its stop; in a pod known only when that begins.
+    """
 
     item: GroupContainer
     waits_for: tuple[str, ...]
     timeout_ns: int
-    looks: StopLooks
     left: bool
+    looks: StopLooks | None = None
     log: LogTail = field(default_factory=LogTail)
+    hooks: tuple[HookRecord, ...] = ()
+    not_told: str | None = None
     over: threading.Event = field(default_factory=threading.Event)
     error: BaseException | None = None
 
 
 class GroupStop:
-    """The stop of every container that runs. `containers` in the order of their start."""
+    """The stop of every container that runs. `containers` in the order of their start; `ended` ends its waits.
 
-    def __init__(self, trial: Trial, group: Group, containers: list[GroupContainer]) -> None:
-        self._trial, self._group = trial, group
+    `same_clock`: the engine's clock is this machine's.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        group: Group,
+        containers: list[GroupContainer],
+        ended: threading.Event,
+        *,
+        same_clock: bool,
+    ) -> None:
+        self._trial, self._group, self._ended, self._same_clock = trial, group, ended, same_clock
         waits = waits_of(group, {item.name: item.member.name for item in containers})
+        own = trial.scenario.stop.own_timeouts
+        self._grace_s = max(LEAST_GRACE_S, (group.grace_ns if own else trial.stop_timeout_ns) // NS_PER_S)
         self._ones = {item.name: self._one(item, waits[item.name]) for item in containers}
         self._began: tuple[Event, ...] = ()
+        self._begun_ns: int | None = None
 
     def _one(self, item: GroupContainer, waits_for: tuple[str, ...]) -> _One:
-        own_ns = item.member.stop_timeout_ns
         asked_ns = self._trial.stop_timeout_ns
-        if self._trial.scenario.stop.own_timeouts:
+        if self._group.kind is GroupKind.POD:
+            asked_ns = pod_stop_s(self._grace_s, 0, 0) * NS_PER_S
+        elif self._trial.scenario.stop.own_timeouts:
+            own_ns = item.member.stop_timeout_ns
             asked_ns = self._group.grace_ns if own_ns is None else own_ns
         timeout_ns = asked_ns // NS_PER_S * NS_PER_S  # Compose cuts what is less than a second (create.go)
-        return _One(item, waits_for, timeout_ns, StopLooks(item.subject, timeout_ns), not item.subject.is_running())
+        return _One(item, waits_for, timeout_ns, left=not item.subject.is_running())
 
     def run(self) -> None:
-        """Return when the last has gone. Raises the first EngineError; the others are stopped all the same."""
-        now = (time.monotonic_ns(), Clock.HARNESS), (time.time_ns(), Clock.ENGINE)
-        self._began = tuple(Event(EventKind.STOP_REQUESTED, at_ns, clock, "stop of the group") for at_ns, clock in now)
+        """Return when the last has gone. Raises the first error; the others are stopped all the same."""
+        self._begun_ns = time.time_ns()
+        now = (time.monotonic_ns(), Clock.HARNESS), (self._begun_ns, Clock.ENGINE)
+        self._began = tuple(
+            Event(EventKind.STOP_REQUESTED, at_ns, clock, "stop of the group")
+            for at_ns, clock in now
+            if clock is Clock.HARNESS or self._same_clock
+        )
+        stop = self._in_pod if self._group.kind is GroupKind.POD else self._in_project
         threads = [
-            threading.Thread(target=self._run_one, args=(one,), name=f"stop {name}", daemon=True)
+            threading.Thread(target=self._run_one, args=(stop, one), name=f"stop {name}", daemon=True)
             for name, one in self._ones.items()
         ]
         for thread in threads:
@@ -88,32 +143,72 @@ class GroupStop:
             if one.error is not None:
                 raise one.error
 
-    def _run_one(self, one: _One) -> None:
+    def _run_one(self, stop: Callable[[_One], None], one: _One) -> None:
         try:
-            for name in one.waits_for:
-                self._ones[name].over.wait()
-            if not one.left:
-                self._stop(one)
+            if not one.left or one.waits_for:
+                stop(one)
         except BaseException as error:  # noqa: BLE001 - raised where the stop is waited for
             one.error = error
         finally:
             one.over.set()
 
+    # ── the two orders ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _in_project(self, one: _One) -> None:
+        for name in one.waits_for:
+            self._ones[name].over.wait()
+        before = [other for name in one.waits_for if (other := self._ones[name]).not_told or other.error]
+        if one.left:
+            return
+        if before:
+            one.not_told = f"{before[0].item.name}, which depends on it, was not stopped"
+            return
+        one.hooks, failed = run_hooks(one.item, self._ended)
+        if failed is not None:
+            one.not_told = failed
+            return
+        self._stop(one)
+
+    def _in_pod(self, one: _One) -> None:
+        if one.left:
+            return
+        subject, hook_s = one.item.subject, 0.0
+        if one.item.member.before_stop:
+            subject.follow()
+            budget_ns = self._grace_s * NS_PER_S
+            one.hooks = tuple(
+                group_hooks.perform(hook, subject, budget_ns, self._ended) for hook in one.item.member.before_stop[:1]
+            )
+            hook_s = one.hooks[0].took_ns / NS_PER_S
+        deadline = time.monotonic() + self._grace_s - int(hook_s)
+        began = time.monotonic()
+        for name in one.waits_for:
+            self._ones[name].over.wait(timeout=max(0.0, deadline - time.monotonic()))
+        one.timeout_ns = pod_stop_s(self._grace_s, hook_s, time.monotonic() - began) * NS_PER_S
+        self._stop(one)
+
     def _stop(self, one: _One) -> None:
         subject = one.item.subject
-        one.looks.before, one.log = subject.processes(), subject.logs()
-        one.looks.begin()
+        looks = one.looks = StopLooks(subject, one.timeout_ns)
+        looks.before, one.log = subject.processes(), subject.logs()
+        looks.begin()
         try:
             subject.stop(one.timeout_ns)
         finally:
-            one.looks.end()
+            looks.end()
+
+    # ── the record ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def record(self) -> TaskRecord:
         """Of every container, what is on record of it."""
+        in_pod = self._group.kind is GroupKind.POD
         return TaskRecord(
             arn="",
             containers=tuple(self._record_of(one) for one in self._ones.values()),
             group=self._group.kind,
+            grace_ns=self._grace_s * NS_PER_S if in_pod else None,
+            begun_ns=self._begun_ns if in_pod and self._same_clock else None,
+            about=self._group.stopped,
         )
 
     def _record_of(self, one: _One) -> ContainerRecord:
@@ -121,11 +216,11 @@ class GroupStop:
         stop = replace(
             subject.record().stop, stop_signal=subject.stop_signal, stop_signal_source=subject.stop_signal_source
         )
-        if stop.exited_before_stop and not one.left:
-            stop = self._left_in_between(stop)
-        elif one.left:
+        if one.left:
             stop = replace(stop, exited_before_stop=True)
-        looks, logs = one.looks, subject.logs()
+        elif stop.exited_before_stop:
+            stop = self._left_in_between(stop)
+        looks, logs = one.looks or StopLooks(subject, one.timeout_ns), subject.logs()
         since = written_since(one.log, logs) if looks.before is not None else None
         return ContainerRecord(
             name=one.item.name,
@@ -134,6 +229,8 @@ class GroupStop:
             stop_timeout_ns=one.timeout_ns,
             record=stop,
             looks=Looks(looks.before, looks.second, looks.late, since, logs, looks.at_timeout),
+            hooks=one.hooks,
+            not_told=one.not_told,
         )
 
     def _left_in_between(self, stop: StopRecord) -> StopRecord:
@@ -141,6 +238,20 @@ class GroupStop:
         which that began."""
         events = tuple(event for event in stop.events if event.kind is not EventKind.STOP_REQUESTED)
         return replace(stop, exited_before_stop=False, events=(*self._began, *events))
+
+
+def run_hooks(item: GroupContainer, ended: threading.Event) -> tuple[tuple[HookRecord, ...], str | None]:
+    """The hooks of a service before its stop, in their order, and why Compose then does not stop it; None: it does."""
+    done: list[HookRecord] = []
+    for hook in item.member.before_stop:
+        seen = group_hooks.perform(hook, item.subject, group_hooks.HOOK_PATIENCE_NS, ended)
+        done.append(seen)
+        if seen.cut_off or seen.reason:
+            why = seen.reason or f"it had not ended after {group_hooks.HOOK_PATIENCE_NS // NS_PER_S} s"
+            return tuple(
+                done
+            ), f"its hook before the stop failed (`{seen.command}`): {why}; Compose does not stop it then"
+    return tuple(done), None
 
 
 def gone_beside(containers: list[GroupContainer], tested: DockerSubject, alive: frozenset[str]) -> tuple[str, ...]:

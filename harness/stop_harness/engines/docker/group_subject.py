@@ -14,10 +14,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from stop_harness.engines.docker import group_hooks
 from stop_harness.engines.docker.calls import Calls, time_limit_s
 from stop_harness.engines.docker.group_places import GroupPlaces
 from stop_harness.engines.docker.group_start import GroupContainer, GroupStart, own_scenario
-from stop_harness.engines.docker.group_stop import GroupStop, gone_beside
+from stop_harness.engines.docker.group_stop import GroupStop, gone_beside, run_hooks
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
 from stop_harness.engines.docker.subject import DockerSubject
@@ -30,6 +31,7 @@ from stop_harness.model import (
     Event,
     EventKind,
     Group,
+    GroupKind,
     LogTail,
     Problem,
     ProblemKind,
@@ -45,7 +47,8 @@ POLL_S = 0.1
 
 
 class GroupSubject:
-    """The containers of one group. `tested` is the only one that is stopped; None: all are."""
+    """The containers of one group. `stopped` of a project is the only one that is stopped; None: all are. A pod is
+    always stopped whole, and its trial is about the container that is named there."""
 
     def __init__(
         self,
@@ -57,7 +60,7 @@ class GroupSubject:
         make: Callable[[Trial], DockerSubject],
         image_of: Callable[[Scenario], str],
     ) -> None:
-        self._trial, self._group, self._image_of = trial, group, image_of
+        self._trial, self._group, self._host, self._image_of = trial, group, host, image_of
         self._make = make
         self._calls = Calls(host.url, time_limit_s())
         self._places = GroupPlaces(trial, group, host, api, self._calls)
@@ -65,7 +68,6 @@ class GroupSubject:
         self._start: GroupStart | None = None
         self._stop: GroupStop | None = None
         self._timeline: list[Event] = []
-        self._alive: frozenset[str] = frozenset()
         self._beside: tuple[str, ...] = ()
 
     @property
@@ -109,8 +111,7 @@ class GroupSubject:
         ready = self._trial.scenario.readiness
         deadline = time.monotonic() + ready.timeout_ns / NS_PER_S
         if ready.healthcheck:
-            checked = [item for item in self._running() if item.subject.ready_signs().health_check]
-            self._until(lambda: all(item.subject.is_healthy() for item in checked), deadline, "the health checks")
+            self._until(self.is_healthy, deadline, "the health checks")
         if ready.log is not None:
             self.wait_log(ready.log, round((deadline - time.monotonic()) * NS_PER_S))
         for port in (ready.tcp_port, ready.http_port):
@@ -128,18 +129,24 @@ class GroupSubject:
         if self._tested is not None:
             return self._tested.ready_signs()
         found = [item.subject.ready_signs() for item in self._running()]
+        in_pod = self._group.kind is GroupKind.POD
+        probed = any(item.member.ready is not None for item in self._running())
         return ReadySigns(
-            health_check=any(signs.health_check for signs in found),
+            health_check=probed or (not in_pod and any(signs.health_check for signs in found)),
             health_patience_ns=max((signs.health_patience_ns for signs in found), default=0),
             ports=tuple(ports for signs in found for ports in signs.ports),
         )
 
     def is_healthy(self) -> bool:
-        """All that have a health check and run."""
+        """All that run and have a health check or a readiness probe; what a pod's image checks, no kubelet asks."""
         if self._tested is not None:
             return self._tested.is_healthy()
-        checked = [item.subject for item in self._running() if item.subject.ready_signs().health_check]
-        return all(subject.is_healthy() for subject in checked)
+        return all(self._is_healthy(item) for item in self._running())
+
+    def _is_healthy(self, item: GroupContainer) -> bool:
+        if self._group.kind is GroupKind.POD:
+            return item.member.ready is None or group_hooks.succeeds(item.member.ready, item.subject)
+        return not item.subject.ready_signs().health_check or item.subject.is_healthy()
 
     def listening(self, declared: tuple[int, ...]) -> frozenset[int]:
         """Where the container that is stopped listens, or any of a whole group."""
@@ -197,14 +204,24 @@ class GroupSubject:
     def stop(self, stop_timeout_ns: int) -> None:
         """One container by the engine's stop call while the others run on; or all, in their order."""
         if self._tested is not None:
-            self._alive = frozenset(item.name for item in self._running())
-            self._tested.stop(stop_timeout_ns)
-            self._beside = gone_beside(self._containers, self._tested, self._alive)
+            self._stop_alone(self._tested, stop_timeout_ns)
             return
-        self._stop = GroupStop(self._trial, self._group, self._containers)
+        self._stop = self._stop_of_all()
         self._event(EventKind.STOP_REQUESTED, "stop of the group")
         self._stop.run()
         self._event(EventKind.STOP_RETURNED, "return of the last stop call")
+
+    def _stop_alone(self, tested: DockerSubject, stop_timeout_ns: int) -> None:
+        alive = frozenset(item.name for item in self._running())
+        item = next(item for item in self._containers if item.subject is tested)
+        _, failed = run_hooks(item, self._ended)
+        if failed is not None:
+            raise SubjectFailed(Problem(ProblemKind.HOOK_FAILED, f"{item.name} was not stopped: {failed}"))
+        tested.stop(stop_timeout_ns)
+        self._beside = gone_beside(self._containers, tested, alive)
+
+    def _stop_of_all(self) -> GroupStop:
+        return GroupStop(self._trial, self._group, self._containers, self._ended, same_clock=self._host.same_kernel)
 
     def end_now(self) -> bool:
         """Of one container; the stop of a whole group runs its course."""
@@ -215,7 +232,7 @@ class GroupSubject:
         if self._tested is not None:
             found = self._tested.record()
             return replace(found, stop=replace(found.stop, gone_beside=self._beside))
-        stop = self._stop or GroupStop(self._trial, self._group, self._containers)
+        stop = self._stop or self._stop_of_all()
         task = stop.record()
         whole = StopRecord(
             events=(*self._timeline, *task.events),
@@ -274,7 +291,7 @@ class GroupSubject:
 
     @property
     def _tested(self) -> DockerSubject | None:
-        if self._group.stopped is None or self._start is None:
+        if self._group.stopped is None or self._group.kind is GroupKind.POD or self._start is None:
             return None
         found = self._start.of(self._group.stopped)
         return found[0].subject if found else None

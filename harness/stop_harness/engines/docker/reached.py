@@ -24,16 +24,18 @@ class Reached:
     def __init__(self, wrapped: Any, client: docker.DockerClient, host: DockerHost, address: str | None) -> None:
         self._wrapped, self._client, self._host, self.address = wrapped, client, host, address
         self._places: Places | None = None
+        self.published_by = str(wrapped.id)
+        """Of which container the ports are published: whose network namespace this one has joined, else its own."""
         self.inside: Inside | None = None
         """Where what listens on 127.0.0.1 only is reached; None where that is not on this machine."""
 
     def get_container_host_ip(self) -> str:
         """Where its ports are."""
-        return self.address or self._published().address_of(str(self._wrapped.id))
+        return self.address or self._published().address_of(self.published_by)
 
     def get_exposed_port(self, port: int) -> int:
         """The port itself behind the container's own address, else the published one."""
-        return port if self.address else self._published().port_of(str(self._wrapped.id), port)
+        return port if self.address else self._published().port_of(self.published_by, port)
 
     def get_wrapped_container(self) -> Any:
         """The SDK's container."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from stop_harness.engines.docker.calls import NONSENSE_ERRORS
 from stop_harness.engines.docker.reached import Reached
+from stop_harness.linux import listening
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
 """What runs a health check in shell form. Source: Dockerfile reference, HEALTHCHECK and SHELL."""
@@ -38,6 +39,13 @@ def exposed_ports(inspected: Any) -> tuple[int, ...]:
         declared = [str(port).partition("/") for port in inspected["Config"].get("ExposedPorts") or ()]
         return tuple(sorted({int(port) for port, _, protocol in declared if protocol in {"", "tcp"}}))
     return ()
+
+
+def addresses(api: Any, container_id: str) -> tuple[str, ...] | None:
+    """Where it listens, by a command in it; None where that cannot be run. Raises the SDK's errors."""
+    created = api.exec_create(container_id, ["cat", "/proc/net/tcp", "/proc/net/tcp6"])
+    told = bytes(api.exec_start(created["Id"]))
+    return listening.addresses(told.decode(errors="replace")) if b"local_address" in told else None
 
 
 def accepting(reached: Reached, ports: tuple[int, ...]) -> frozenset[int]:

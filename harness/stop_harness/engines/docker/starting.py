@@ -32,7 +32,8 @@ class Placement:
 
     `networks`: (name on the engine, names by which others find it there); empty: as its own settings say. `network_of`,
     `pid_of`, `ipc_of`: id of the container whose namespace it joins, `address` the one that it has in that network,
-    None where it is not known. `volumes_from`: ids of containers whose volumes it mounts, too.
+    None where it is not known. `volumes_from`: ids of containers whose volumes it mounts, too. `in_pod`: there is no
+    init process before it, whatever the engine's default is.
     """
 
     networks: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -41,6 +42,7 @@ class Placement:
     ipc_of: str | None = None
     address: str | None = None
     volumes_from: tuple[str, ...] = ()
+    in_pod: bool = False
 
     def of(self, given: dict[str, Any], api: Any) -> dict[str, Any]:
         """Arguments of the SDK's create call with those of this place."""
@@ -57,6 +59,8 @@ class Placement:
             placed["pid_mode"] = f"container:{self.pid_of}"
         if self.ipc_of is not None:
             placed["ipc_mode"] = f"container:{self.ipc_of}"
+        if self.in_pod:
+            placed["init"] = False
         if self.volumes_from:
             placed["volumes_from"] = list(self.volumes_from)
         return placed

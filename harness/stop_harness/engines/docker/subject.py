@@ -15,7 +15,7 @@ import docker
 
 from stop_harness import signals
 from stop_harness.engines import start_failure
-from stop_harness.engines.docker import host_processes, listed_processes, ready, signs
+from stop_harness.engines.docker import executing, host_processes, listed_processes, ready, signs
 from stop_harness.engines.docker.calls import (
     CONNECTION_ERRORS,
     ENGINE_ERRORS,
@@ -43,7 +43,6 @@ from stop_harness.linux.signal_trace import SignalTrace
 from stop_harness.linux.silent_kills import Watches
 from stop_harness.log_pattern import LogPattern
 from stop_harness.model import (
-    NS_PER_MS,
     NS_PER_S,
     Clock,
     Event,
@@ -61,10 +60,6 @@ from stop_harness.model import (
 
 LOOPBACK = "127.0.0.1"
 """Where a container is reached that is in the network of the engine's machine, if that is this one."""
-
-EXECUTE_POLL_NS = 50 * NS_PER_MS
-"""Between two looks whether a command beside the subject has ended. To wait for its output instead would take its
-silence for the engine's."""
 
 HEALTH_PATIENCE_NS = 30 * NS_PER_S
 """For one run of a health check. Docker's default `--timeout` of HEALTHCHECK."""
@@ -146,7 +141,9 @@ class DockerSubject:
         state = life.state()
         address = LOOPBACK if self._trial.scenario.subject.settings.network == "host" else state.address
         self.address = place.address if place is not None and place.network_of is not None else address
-        self._reached = Reached(wrapped, self._client, self._host, self.address if self._host.local else None)
+        self._reached = Reached(wrapped, self._client, self._host, self.near_address)
+        if place is not None and place.network_of is not None:
+            self._reached.published_by = place.network_of
         self._pid_one, self._health_checked = state.pid, state.checks_health
         if self._host.same_kernel and not self._host.podman:
             self._local_pid_one = PidOne.of(self._pid_one, life.id)
@@ -154,6 +151,11 @@ class DockerSubject:
         self.stop_signal = state.stop_signal or signals.SIGTERM
         asked = self._trial.scenario.stop.signal is not None
         self.stop_signal_source = "scenario" if asked else "image" if state.stop_signal else "default"
+
+    @property
+    def near_address(self) -> str | None:
+        """Its address where it is reached from here."""
+        return self.address if self._host.local else None
 
     def state(self) -> State:
         """What the engine says of it now."""
@@ -256,14 +258,8 @@ class DockerSubject:
         if self._local_pid_one is not None:
             return listening.addresses_of(self._local_pid_one.pid)
 
-        def read() -> bytes:
-            created = self._api.exec_create(self.container_id, ["cat", "/proc/net/tcp", "/proc/net/tcp6"])
-            told = self._api.exec_start(created["Id"])
-            return bytes(told) if b"local_address" in told else b""
-
         with contextlib.suppress(EngineError, *READING_ERRORS, *ENGINE_ERRORS):
-            told = self._calls.run("where it listens", read)
-            return listening.addresses(told.decode(errors="replace")) if told else None
+            return self._calls.run("where it listens", signs.addresses, self._api, self.container_id)
         return None
 
     def takes_stop_signal(self) -> bool:
@@ -327,22 +323,19 @@ class DockerSubject:
         self.wait_for(Readiness(log=pattern, timeout_ns=timeout_ns))
 
     def execute(self, command: tuple[str, ...], timeout_ns: int) -> int | None:
-        """`docker exec --detach`, and looks at its exit code."""
-        text, deadline_ns = f"`{' '.join(command)}`", time.monotonic_ns() + timeout_ns
-        try:
-            created = self._calls.run(text, self._api.exec_create, self.container_id, list(command))["Id"]
-            # What cannot be started has its exit code all the same: 126 or 127, as in a shell.
-            with contextlib.suppress(docker.errors.APIError):
-                self._calls.run(text, lambda: self._api.exec_start(created, detach=True))
-            while True:
-                seen = self._calls.run(text, self._api.exec_inspect, created)
-                if not seen["Running"] and seen["ExitCode"] is not None:
-                    return int(seen["ExitCode"])
-                if time.monotonic_ns() >= deadline_ns:
-                    return None
-                self.sleep(EXECUTE_POLL_NS)
-        except ENGINE_ERRORS as error:
-            raise EngineError(f"{text} cannot be run in the container: {in_one_line(error)}") from None
+        """`docker exec --detach`."""
+        return self.run(command, timeout_ns)
+
+    def run(self, command: tuple[str, ...], timeout_ns: int, **settings: Any) -> int | None:
+        """The same, with further settings of the API's exec."""
+        settings |= {"timeout_ns": timeout_ns, "sleep": self.sleep}
+        return executing.execute(self._api, self._calls, self.container_id, command, **settings)
+
+    def follow(self) -> None:
+        """From now on the kernel tells how its processes end: of a stop that begins with a hook."""
+        life = self._started
+        life.follow_stop(self._cpu_before)
+        life.stop_called_ns = None  # the stop call itself is yet to come
 
     def stop(self, stop_timeout_ns: int) -> None:
         """The engine's own stop call."""
