@@ -32,6 +32,7 @@ from stop_harness.model import (
     RequestFate,
     Scenario,
     SigkillEvidence,
+    SignalDisposition,
     Status,
     StopRecord,
     Subject,
@@ -551,6 +552,32 @@ def test_an_answer_that_ends_with_the_process_may_be_cut() -> None:
         fates = (ProcessFate("init", end_ns=0), ProcessFate("server", end_ns=left_ns))
         assert unsure(changed(company, fates=fates)) is doubt
     assert not unsure(with_requests(IN_FLIGHT))
+
+
+def test_an_answer_that_was_open_when_the_stop_signal_ended_its_server_was_cut() -> None:
+    """A server without a handler, below an init: it did nothing any more."""
+    seen = replace(closed(), looks=Looks())
+    seen = replace(seen, traffic=TrafficRecord((replace(seen.requests[0], ended_at_ns=NS_PER_S // 2),)))
+    init = ProcessFate("tini", command="tini -- php", pid=1, end_ns=0, handling=SignalDisposition.DEFAULT)
+    server = ProcessFate(
+        "php", command="php -S 0:80", pid=7, parent_pid=1, end_ns=NS_PER_S // 2, exit_signal=signals.SIGTERM,
+        handling=SignalDisposition.DEFAULT,
+    )  # fmt: skip
+
+    def fate(*fates: ProcessFate, **more: Any) -> RequestFate:
+        traffic = answer_ends.with_known_ends(changed(seen, fates=fates, stop_signal=signals.SIGTERM, **more))
+        assert traffic is not None
+        return traffic.requests[0].fate
+
+    begun = replace(seen.requests[0], first_byte_at_ns=-1, ended_at_ns=NS_PER_S // 2)
+    assert fate(init, server, traffic=TrafficRecord((begun,))) is RequestFate.TRUNCATED
+    assert fate(init, server, traffic=TrafficRecord((replace(begun, first_byte_at_ns=None),))) is RequestFate.NO_ANSWER
+    earlier = TrafficRecord((replace(begun, ended_at_ns=485 * NS_PER_S // 1000),))
+    assert fate(init, server, traffic=earlier) is RequestFate.UNKNOWN
+    handles = replace(server, handling=SignalDisposition.CAUGHT)
+    assert fate(init, handles, traffic=TrafficRecord((begun,))) is RequestFate.UNKNOWN
+    assert fate(init, server, handles, traffic=TrafficRecord((begun,))) is RequestFate.UNKNOWN
+    assert fate(replace(init, command="app"), server, traffic=TrafficRecord((begun,))) is RequestFate.UNKNOWN
 
 
 def missing(kind: TrafficKind, reason: str) -> Observation:

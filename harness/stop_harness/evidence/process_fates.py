@@ -225,12 +225,12 @@ def _at_work(scene: FateScene, job: ProcessFate, owner: ProcessFate) -> tuple[Gr
     if line := reported(scene, job.exit_signal):
         # Of a helper that waited for something to do, or that goes on for ever, a program reports the end as well.
         # One that was between two steps has used CPU time beyond that of an event loop.
-        grade = Grade.IN_DOUBT if all(idle(item) and not _ticks(item) for item in working) else Grade.LOST
+        grade = Grade.IN_DOUBT if all(idle(item) and not _ticks(item, owner) for item in working) else Grade.LOST
         grade = Grade.HINT if without_end(job, scene.seen.stop_timeout_ns) else grade
         grade = Grade.LOST if log_hints.lost(line) else grade
         return grade, f"the program wrote {log_hints.shown(line)}"
     for item in working:
-        if _busy(item) and not _may_start(item):
+        if _busy(item) and not _may_start(item, owner):
             return Grade.LOST, _computing(item)
     for item in working:
         if item.served:
@@ -239,7 +239,7 @@ def _at_work(scene: FateScene, job: ProcessFate, owner: ProcessFate) -> tuple[Gr
     young = next((item for item in working if _busy(item)), None)
     if young is not None and (waiting is None or waiting[0] is not Grade.LOST):
         return Grade.IN_DOUBT, f"{_computing(young)}, at its work or still starting"
-    return waiting or _connected(working) or _somewhat_busy(working)
+    return waiting or _connected(working) or _somewhat_busy(working, owner)
 
 
 def _although_asked(scene: FateScene, job: ProcessFate, owner: ProcessFate) -> tuple[Grade, str] | None:
@@ -252,12 +252,12 @@ def _although_asked(scene: FateScene, job: ProcessFate, owner: ProcessFate) -> t
     below = [item for item in scene.below(job) if _ended_early(item) and defaulted(item)]
     for item in (item for item in below if program(item) not in process_tree.PLAIN):
         if _busy(item):
-            sure = not _may_start(item) or reported(scene, job.exit_signal) is not None
+            line = reported(scene, job.exit_signal)
+            starting = _may_start(item, owner)
+            sure = not starting or line is not None
             if process_tree.is_shell(as_row(owner)):
                 return (Grade.HINT, _computing(item)) if sure else None
-            line = reported(scene, job.exit_signal)
-            forked = item.command == owner.command  # it has no start of its own
-            if line and (forked or not _may_start(item)):
+            if line and not starting:
                 return Grade.LOST, f"{_computing(item)}, and the program wrote {log_hints.shown(line)}"
             return Grade.IN_DOUBT if sure else Grade.HINT, _computing(item)
         if item.served:
@@ -269,8 +269,10 @@ def _busy(item: ProcessFate) -> bool:
     return (item.cpu_share or 0) >= BUSY_SHARE or item.state in {"R", "D"}
 
 
-def _may_start(item: ProcessFate) -> bool:
-    """Whether it has used so little CPU time that it may not have begun."""
+def _may_start(item: ProcessFate, owner: ProcessFate) -> bool:
+    """Whether it has used so little CPU time that it may not have begun. A fork of its program has no start."""
+    if item.command and item.command == owner.command:
+        return False
     least = STARTING_NS if program(item) in {*process_tree.RUNTIMES, ""} else STARTING_NS // 20
     return item.cpu_ns is not None and item.cpu_ns < least
 
@@ -333,13 +335,13 @@ def _connected(working: list[ProcessFate]) -> tuple[Grade, str] | None:
     return None
 
 
-def _ticks(item: ProcessFate) -> bool:
-    return (item.cpu_share or 0) >= TICKING_SHARE and not (item.cpu_ns is not None and _may_start(item))
+def _ticks(item: ProcessFate, owner: ProcessFate) -> bool:
+    return (item.cpu_share or 0) >= TICKING_SHARE and not _may_start(item, owner)
 
 
-def _somewhat_busy(working: list[ProcessFate]) -> tuple[Grade, str] | None:
+def _somewhat_busy(working: list[ProcessFate], owner: ProcessFate) -> tuple[Grade, str] | None:
     for item in working:
-        if _ticks(item):
+        if _ticks(item, owner):
             return Grade.HINT, f"{named(item)} used {item.cpu_share:.0%} of a CPU when the stop began"
     return None
 
