@@ -234,7 +234,7 @@ BAD_USAGE = {
     "report directory is a file": (["run", "a.yaml", "--report-dir", "a.yaml"], "'a.yaml' is a file"),
     "nothing to check": (
         ["check"],
-        "check needs one of IMAGE, --build DIR, --compose FILE SERVICE, --task-definition FILE",
+        "check needs one of IMAGE, --build DIR, --compose FILE, --kubernetes FILE, --task-definition FILE",
     ),
     "two things to check": (
         ["check", "a", "--build", "."],

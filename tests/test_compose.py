@@ -166,7 +166,9 @@ def test_mistakes_in_a_compose_file_are_named(text: str, message: str) -> None:
 
 def test_a_service_without_image_and_build_is_refused() -> None:
     """There is nothing to run."""
-    with pytest.raises(ScenarioError, match="give exactly one of `image`, `build`, `task_definition` and `compose`"):
+    with pytest.raises(
+        ScenarioError, match="give exactly one of `image`, `build`, `task_definition`, `compose` and `kubernetes`"
+    ):
         read("services: {a: {}}", "a")
 
 

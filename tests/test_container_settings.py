@@ -114,7 +114,10 @@ def test_every_key_of_the_table_is_one_of_scenario_files() -> None:
         ("healthcheck: {}", "healthcheck: `test` is required, or `disable: true`, or times for the image's own check"),
         ("healthcheck: {test: [curl]}", "healthcheck: `test` begins with CMD, CMD-SHELL or NONE, not 'curl'"),
         ("healthcheck: {test: x, interval: 1}", "healthcheck.interval: 1 has no unit; write 1s or 1ms"),
-        ("task_definition: x.json", "give exactly one of `image`, `build`, `task_definition` and `compose`"),
+        (
+            "task_definition: x.json",
+            "give exactly one of `image`, `build`, `task_definition`, `compose` and `kubernetes`",
+        ),
     ],
 )
 def test_a_mistake_in_a_setting_is_explained(key: str, said: str) -> None:

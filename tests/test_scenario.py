@@ -191,7 +191,7 @@ MISTAKES = {
     "unknown alias": ("stop: *nowhere\n", "4:7: not valid YAML: found undefined alias 'nowhere'"),
     "second document": ("---\nversion: 1\n", "4:1: a second YAML document begins here; only one is"),
 }
-ONE_SOURCE = "3:1: subject: give exactly one of `image`, `build`, `task_definition` and `compose`"
+ONE_SOURCE = "3:1: subject: give exactly one of `image`, `build`, `task_definition`, `compose` and `kubernetes`"
 SUBJECT_MISTAKES = {
     "nothing to run": ("{}", ONE_SOURCE),
     "two things to run": ("{image: a, build: b}", ONE_SOURCE),

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=CheckCommand, epilog=EXIT_CODES_HELP, short_help="Stop one container and judge how it shut down.")
-@click.argument("names", nargs=-1, metavar="[IMAGE | SERVICE...]")
+@click.argument("names", nargs=-1, metavar="[IMAGE | SERVICE... | CONTAINER]")
 @click.option("--build", metavar="DIR", help="Build the Dockerfile in this folder and stop what it makes.")
 @click.option(
     "--compose",
@@ -55,11 +55,18 @@ if TYPE_CHECKING:
 @click.option("--down", is_flag=True, help="Stop the whole Compose project, as docker compose down.")
 @click.option("--task-definition", metavar="FILE", help="Stop the containers of this ECS task definition.")
 @click.option(
+    "--kubernetes",
+    metavar="FILE",
+    help="Stop the pod of this manifest, or one CONTAINER of it; - reads standard input, such as a rendered chart.",
+)
+@click.option("--workload", metavar="[KIND/]NAME", help="Which workload of the manifest, where it has several.")
+@click.option(
+    "--image",
     "--task-image",
     "task_images",
     multiple=True,
     metavar="CONTAINER=IMAGE",
-    help="Use another image for a container of the task. May be repeated.",
+    help="Use another image for a container of the task or pod. May be repeated.",
 )
 @click.option("--task-name", metavar="NAME", help="Which task, if the file has several: its family or resource.")
 @PARAMETER
@@ -111,16 +118,21 @@ if TYPE_CHECKING:
 def check(context: click.Context, /, color: str, as_json: bool, predict: bool, sweep_start: bool, **given: Any) -> None:
     """Stop one container and say whether it shut down gracefully.
 
-    Give an IMAGE, or one of --build, --compose and --task-definition, or a command after `--`.
+    Give an IMAGE, or one of --build, --compose, --kubernetes and --task-definition, or a command after `--`.
 
     \b
     stop-harness check nginx:latest
     stop-harness check --build . --ready-tcp 8000 --timeout 10s --timeout 30s
     stop-harness check --compose compose.yaml web
+    stop-harness check --kubernetes deployment.yaml
     stop-harness check -- python3 server.py
     """
     _sort_names(given)
-    find = session.look_ahead(given["engine"]) if given["image"] or given["build"] or given["compose"] else None
+    find = (
+        session.look_ahead(given["engine"])
+        if given["image"] or given["build"] or given["compose"] or given["kubernetes"]
+        else None
+    )
     from stop_harness.run import write_report
     from stop_harness.scenario import discovery
     from stop_harness.scenario.check_options import is_bare
@@ -153,7 +165,10 @@ def _sort_names(given: dict[str, Any]) -> None:
     """What the arguments without an option name. Raises UsageError for more than one image."""
     names = given.pop("names")
     given["services"] = names if given["compose"] else ()
-    given["image"] = names[0] if names and not given["compose"] else None
+    given["container"] = names[0] if names and given["kubernetes"] else None
+    given["image"] = names[0] if names and not given["compose"] and not given["kubernetes"] else None
+    if len(names) > 1 and given["kubernetes"]:
+        raise UsageError(f"check stops the whole pod, or one CONTAINER of it, not {', '.join(names)}")
     if len(names) > 1 and not given["compose"]:
         raise UsageError(f"check takes one IMAGE, not {', '.join(names)}; services of a Compose file go with --compose")
 

@@ -59,23 +59,27 @@ def cli(context: click.Context) -> None:
 @PATHS
 @PARAMETER
 def validate(paths: tuple[Path, ...], parameters: tuple[str, ...]) -> None:
-    """Check scenario files and task definitions without running them.
+    """Check scenario files, task definitions and Kubernetes manifests without running them.
 
-    Names every mistake with file, line and column, and what a task definition shows before it runs.
+    Names every mistake with file, line and column, and what a task definition or a manifest shows before it runs.
     """
     from stop_harness.scenario import check_options, discovery
     from stop_harness.verdict import static_findings
 
-    found, tasks = discovery.find_all(paths, check_options.parameters(parameters))
-    scenarios = (*found.scenarios, *tasks.scenarios)
+    pods = {path: discovery.pods_of(path) for path in paths}
+    others = tuple(path for path in paths if not pods[path])
+    found, tasks = discovery.find_all(others, check_options.parameters(parameters))
+    of_pods = tuple(pod for path in paths for pod in pods[path])
+    scenarios = (*found.scenarios, *tasks.scenarios, *of_pods)
     for skipped in found.passed_over:
         click.echo(f"{skipped.scenario}: {skipped.reason}", err=True)
     for item in static_findings.of_scenarios(scenarios):
         container = f" container {item.container}:" if item.container else ""
         finding = item.finding
         click.echo(f"{finding.severity}: {item.scenario}:{container} {finding.message} [{finding.rule}]", err=True)
-    for kind, valid in (("scenario", found.scenarios), ("task definition", tasks.scenarios)):
-        if valid or (kind == "scenario" and not tasks.scenarios):
+    kinds = (("scenario", found.scenarios), ("task definition", tasks.scenarios), ("pod", of_pods))
+    for kind, valid in kinds:
+        if valid or (kind == "scenario" and others and not tasks.scenarios):
             click.echo(f"{len(valid)} {kind}{'s are' if len(valid) != 1 else ' is'} valid")
     for file in dict.fromkeys(item.subject.task_file for item in tasks.scenarios):
         click.echo(f"to stop its containers: stop-harness check --task-definition {file}", err=True)

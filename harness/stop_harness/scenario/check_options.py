@@ -65,14 +65,19 @@ def refuse_mixtures(given: Mapping[str, Any], command: tuple[str, ...]) -> None:
             raise UsageError(f"--{key.removesuffix('s')} goes with --compose")
     if given["ended_by"] and not given["task_definition"]:
         raise UsageError("--ended-by goes with --task-definition: it is about tasks of Amazon ECS")
+    if given["workload"] and not given["kubernetes"]:
+        raise UsageError("--workload goes with --kubernetes")
 
 
 def scenario_of(given: Mapping[str, Any], command: tuple[str, ...]) -> Scenario:
     """The scenario that the options of `check` describe, but for those of `--compose`. Raises UsageError or
     ScenarioError."""
+    if given["kubernetes"]:
+        _refuse_settings(given, command)
     subject = with_options(_source(given), given, command)
     if given["task_images"]:
-        subject["images"] = _pairs(given["task_images"], "--task-image", "CONTAINER=IMAGE")
+        option = "--image" if given["kubernetes"] else "--task-image"
+        subject["images"] = _pairs(given["task_images"], option, "CONTAINER=IMAGE")
     if given["parameters"]:
         subject["parameters"] = dict(parameters(given["parameters"]))
     _put(subject, "task_name", given["task_name"])
@@ -90,6 +95,16 @@ def by_ending(made: Scenario, endings: tuple[str, ...]) -> tuple[Scenario, ...]:
     if len(several) < 2:
         return several or (made,)
     return tuple(replace(one, name=f"{one.name[:50]}-{one.stop.ended_by}") for one in several)
+
+
+def _refuse_settings(given: Mapping[str, Any], command: tuple[str, ...]) -> None:
+    """What changes a container stands in the manifest. Raises UsageError."""
+    from stop_harness.scenario.compose_options import OF_ONE_CONTAINER  # late: it reads YAML
+
+    used = [option for key, option in OF_ONE_CONTAINER.items() if given.get(key) not in (None, (), False)]
+    if used or command:
+        what = used[0] if used else "a command"
+        raise UsageError(f"{what} is about one container; write it into the manifest. --image replaces an image")
 
 
 def with_options(subject: Mapping[str, Any], given: Mapping[str, Any], command: tuple[str, ...]) -> dict[str, Any]:
@@ -128,6 +143,7 @@ _SOURCES = {
     "image": "IMAGE",
     "build": "--build DIR",
     "compose": "--compose FILE",
+    "kubernetes": "--kubernetes FILE",
     "task_definition": "--task-definition FILE",
 }
 
@@ -220,11 +236,16 @@ def _source(given: Mapping[str, Any]) -> dict[str, Any]:
         return {"build": given["build"]}
     if given["task_definition"]:
         return {"task_definition": given["task_definition"]}
+    if given["kubernetes"]:
+        chosen = {"workload": given["workload"], "container": given["container"]}
+        chosen = {key: value for key, value in chosen.items() if value is not None}
+        return {"kubernetes": {"file": given["kubernetes"], **chosen}}
     return {"image": given["image"]} if given["image"] else {}
 
 
 def _name(given: Mapping[str, Any], command: tuple[str, ...]) -> str:
-    task = given["task_definition"] and Path(given["task_definition"]).stem
+    file = given["task_definition"] or given["kubernetes"]
+    task = file and (Path(file).stem if file != "-" else "pod")
     text = given["image"] or (given["build"] and Path(given["build"]).resolve().name) or task or Path(command[0]).name
     slug = re.sub(r"[^a-z0-9._-]+", "-", text.lower().rpartition("/")[2]).strip("-._")
     return slug[:60] or "subject"

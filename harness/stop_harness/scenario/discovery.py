@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stop_harness.errors import ScenarioError, UsageError
-from stop_harness.model import NS_PER_S, EndedBy, GroupKind, MountKind, Scenario, SkippedScenario, StopPlan, Subject
+from stop_harness.model import (
+    NS_PER_S,
+    EndedBy,
+    GroupKind,
+    MountKind,
+    Origin,
+    Scenario,
+    SkippedScenario,
+    StopPlan,
+    Subject,
+)
 from stop_harness.scenario import env_file, file_kinds
 from stop_harness.scenario import scenario_file as scenario_format
 
 MAX_FILE_BYTES = 1 << 20
+
+MAX_MANIFEST_BYTES = 16 << 20
+"""A rendered chart with its CustomResourceDefinitions may have some megabytes."""
+
+STANDARD_INPUT = "<standard input>"
+
+MOST_NAME = 63
+"""Characters of a scenario's name."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +143,10 @@ def with_task(scenario: Scenario, *, to_look_at: bool = False) -> Scenario:
 
 
 def with_what_it_names(scenario: Scenario) -> Scenario:
-    """The scenario with what it names on disk: its task definition, its Compose project, and files of its containers.
+    """The scenario with what it names on disk: its task definition, its Compose project or its pod, and files of its
+    containers.
     Raises ScenarioError or UsageError."""
-    scenario = with_compose(with_task(scenario))
+    scenario = with_pod(with_compose(with_task(scenario)))
     subject, folder = scenario.subject, Path(scenario.source or "").parent
     if subject.origin is not None:
         first = Path(subject.origin.files[0])
@@ -161,6 +181,60 @@ def with_compose(scenario: Scenario) -> Scenario:
         raise ScenarioError(tuple(where + problem for problem in getattr(error, "problems", (str(error),)))) from None
     made = replace(scenario, subject=replace(stopped.subject, origin=origin))
     return group.with_stop(made, stopped, timeouts_given=not scenario.stop.own_timeouts)
+
+
+def with_pod(scenario: Scenario) -> Scenario:
+    """The scenario with the pod of its manifest, which is stopped with its own grace period where no stop timeouts are
+    named; any other, and one that was read, as it is. Raises ScenarioError."""
+    subject, origin = scenario.subject, scenario.subject.origin
+    if origin is None or origin.kind is not GroupKind.POD or subject.group is not None:
+        return scenario
+    from stop_harness.scenario.kubernetes import workloads  # late: few scenarios have such files
+
+    file = origin.files[0]
+    text = _manifest(file, scenario)
+    read = workloads.pod_of(
+        text, STANDARD_INPUT if file == "-" else file, origin.workload, origin.name, dict(subject.task_images)
+    )
+    name = scenario.name
+    if scenario.source is None:
+        name = read.group.name[:MOST_NAME] or "pod"
+    stop = scenario.stop
+    if stop.own_timeouts:
+        stop = replace(stop, timeouts_ns=(read.group.grace_ns,), own_timeouts=False)
+    return replace(
+        scenario, name=name, subject=replace(subject, group=read.group), stop=stop, not_applied=read.not_applied
+    )
+
+
+def pods_of(file: Path) -> tuple[Scenario, ...]:
+    """Of a file of manifests, the pod of each workload with its own grace period; empty for any other file. Raises
+    ScenarioError with the mistakes of all."""
+    from stop_harness.scenario.kubernetes import documents, workloads
+
+    if not file.is_file() or not documents.looks_like_one(_read(file, MAX_MANIFEST_BYTES)):
+        return ()
+    scenarios, problems = list[Scenario](), dict[str, None]()
+    for called in workloads.names(_read(file, MAX_MANIFEST_BYTES), str(file)):
+        origin = Origin(GroupKind.POD, (str(file),), workload=called)
+        try:
+            scenarios.append(with_pod(Scenario(called, Subject(origin=origin), stop=StopPlan(own_timeouts=True))))
+        except ScenarioError as error:
+            problems.update(dict.fromkeys(error.problems))
+    if problems:
+        raise ScenarioError(tuple(problems))
+    return tuple(scenarios)
+
+
+def _manifest(file: str, scenario: Scenario) -> str:
+    """The text of a manifest; `-`: what comes from standard input, such as a rendered chart."""
+    if file == "-":
+        data = sys.stdin.buffer.read(MAX_MANIFEST_BYTES + 1)
+        return _text_of(data, STANDARD_INPUT, MAX_MANIFEST_BYTES)
+    if scenario.source is not None and not Path(file).is_file():
+        where = scenario.location("subject", "kubernetes", "file")
+        raise ScenarioError((f"{where}: subject.kubernetes.file: there is no file {file}",))
+    return _read(Path(file), MAX_MANIFEST_BYTES)
 
 
 def _with_files(subject: Subject, scenario: Scenario, folder: Path, problems: list[str]) -> Subject:
@@ -266,19 +340,23 @@ def _text_or_none(file: Path) -> str | None:
         return None
 
 
-def _beginning(file: Path) -> bytes:
+def _beginning(file: Path, most: int = MAX_FILE_BYTES) -> bytes:
     """One byte more than is allowed: a device may have no end."""
     with file.open("rb") as opened:
-        return opened.read(MAX_FILE_BYTES + 1)
+        return opened.read(most + 1)
 
 
-def _read(file: Path) -> str:
+def _read(file: Path, most: int = MAX_FILE_BYTES) -> str:
     try:
-        data = _beginning(file)
+        data = _beginning(file, most)
     except OSError as error:
         raise ScenarioError((f"{file}:1:1: cannot be read: {error.strerror}",)) from None
-    if len(data) > MAX_FILE_BYTES:
-        raise ScenarioError((f"{file}:1:1: larger than {MAX_FILE_BYTES >> 20} MiB; this is not a scenario",))
+    return _text_of(data, str(file), most)
+
+
+def _text_of(data: bytes, file: str, most: int) -> str:
+    if len(data) > most:
+        raise ScenarioError((f"{file}:1:1: larger than {most >> 20} MiB; this is not a scenario",))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -144,6 +144,11 @@ def other_format(text: str, file: str) -> str | None:
     keys = top_keys(without_tabs(text))
     if "subject" in keys:
         return None
+    if is_manifest(text):
+        return (
+            "this is a Kubernetes manifest, not a scenario; to stop its pod: "
+            f"stop-harness check --kubernetes {file} (and stop-harness validate {file} reads it)"
+        )
     if "services" in keys or re.search(r"^services\s*:", text, re.MULTILINE):
         return (
             "this is a Compose file, not a scenario; to stop one of its services: "
@@ -172,6 +177,15 @@ def task_definition(text: str) -> str | None:
     if (top.is_list and {"name", "image"} <= plain) or (is_text and _IMAGE.search(text)):
         return "these are container definitions of a task"
     return None
+
+
+_API_VERSION = re.compile(r"""^["'{ \t]*apiVersion["']?[ \t]*:""", re.MULTILINE)
+_KIND = re.compile(r"""^["'{ \t]*kind["']?[ \t]*:""", re.MULTILINE)
+
+
+def is_manifest(text: str) -> bool:
+    """Whether a text is a manifest of Kubernetes, also one that is a template still."""
+    return bool(_API_VERSION.search(text) and _KIND.search(text))
 
 
 def _services(text: str) -> str:

@@ -125,8 +125,7 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             tuple(stop.timeouts),
             stop.signal,
             tuple(stop.after),
-            own_timeouts=(subject.task_definition or subject.compose) is not None
-            and "timeouts" not in stop.model_fields_set,
+            own_timeouts=subject.read_from_files and "timeouts" not in stop.model_fields_set,
             ended_by=stop.ended_by,
         ),
         repeat=file.repeat,
@@ -143,7 +142,9 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
 
 
 def _origin(subject: SubjectSection, beside: Callable[[str], str]) -> Origin | None:
-    given = subject.compose
+    given, pod = subject.compose, subject.kubernetes
+    if pod is not None:
+        return Origin(GroupKind.POD, (beside(pod.file),), pod.container, pod.workload)
     if given is None:
         return None
     files = tuple(beside(file) for file in given.file)
@@ -185,9 +186,8 @@ def _settings(subject: SubjectSection, beside: Callable[[str], str]) -> Containe
 
 
 def _pids_limit(subject: SubjectSection) -> int | None:
-    """A task definition has no such key; what runs it decides. A Compose file says it of each service."""
-    elsewhere = subject.task_definition is not None or subject.compose is not None
-    return None if subject.pids_limit == -1 or elsewhere else subject.pids_limit
+    """A task definition has no such key; what runs it decides. Compose files and manifests say it of each container."""
+    return None if subject.pids_limit == -1 or subject.read_from_files else subject.pids_limit
 
 
 def _says_nothing(ready: ReadySection) -> bool:

@@ -80,6 +80,18 @@ class ComposeSection(Section):
     profiles: OneOrMoreTexts = Field([], description="Profiles that are active.")
 
 
+class KubernetesSection(Section):
+    """The pod of a Kubernetes manifest."""
+
+    file: Text = Field(description="Manifest, relative to the scenario file: YAML or JSON, of one or several objects.")
+    workload: Text | None = Field(
+        None, description="Which of several: a name, or kind/name. Pods, Deployments and what else has a pod."
+    )
+    container: Text | None = Field(
+        None, description="The container that is stopped while the others run on. Default: the whole pod is stopped."
+    )
+
+
 class SubjectSection(Section):
     """The container to stop."""
 
@@ -132,18 +144,30 @@ class SubjectSection(Section):
         "scenario file.",
     )
     compose: ComposeSection | None = Field(None, description="A Compose project in place of a container of its own.")
-    images: dict[str, Text] = Field({}, description="Images to use instead of the task definition's, by container.")
+    kubernetes: KubernetesSection | None = Field(None, description="A pod in place of a container of its own.")
+    images: dict[str, Text] = Field(
+        {}, description="Images to use instead of those of the task definition or the manifest, by container."
+    )
     task_name: Text | None = Field(None, description="Which one, where the file has several task definitions.")
     parameters: dict[str, RawText] = Field({}, description="Parameters of the template that the task definition is in.")
 
+    @property
+    def read_from_files(self) -> bool:
+        """Whether other files say how it runs, and with which stop timeouts it is stopped."""
+        return (self.task_definition or self.compose or self.kubernetes) is not None
+
     @model_validator(mode="after")
     def _one_source(self) -> SubjectSection:
-        if [self.image, self.build, self.task_definition, self.compose].count(None) != 3:
-            raise ValueError("give exactly one of `image`, `build`, `task_definition` and `compose`")
+        sources = [self.image, self.build, self.task_definition, self.compose, self.kubernetes]
+        if sources.count(None) != len(sources) - 1:
+            raise ValueError("give exactly one of `image`, `build`, `task_definition`, `compose` and `kubernetes`")
         if self.compose is not None and (inside := sorted(self.model_fields_set - {"compose"})):
             raise ValueError(f"`{inside[0]}` belongs into the Compose file, or into a second one of `compose.file`")
-        for key in sorted(_BESIDE_TASK & self.model_fields_set if self.task_definition is None else ()):
-            raise ValueError(f"`{key}` goes with `task_definition`")
+        if self.kubernetes is not None and (inside := sorted(self.model_fields_set - {"kubernetes", "images"})):
+            raise ValueError(f"`{inside[0]}` belongs into the manifest; beside it only `images` is allowed")
+        for key in sorted(self.model_fields_set & _BESIDE_TASK) if self.task_definition is None else ():
+            if key != "images" or self.kubernetes is None:
+                raise ValueError(f"`{key}` goes with `task_definition`{' or `kubernetes`' if key == 'images' else ''}")
         outside = {"task_definition"} | _BESIDE_TASK
         if self.task_definition is not None and (inside := sorted(self.model_fields_set - outside)):
             allowed = "`images`, `parameters` and `task_name`"
@@ -264,7 +288,7 @@ class ScenarioFile(Section):
         named = [section.timeout for section in expect]
         stop: StopSection | None = info.data.get("stop")  # None: it has mistakes of its own
         subject: SubjectSection | None = info.data.get("subject")
-        named_elsewhere = subject is not None and (subject.task_definition or subject.compose) is not None
+        named_elsewhere = subject is not None and subject.read_from_files
         for timeout in named:
             if named.count(timeout) > 1:
                 where = "without `timeout`" if timeout is None else f"for timeout {units.format_duration(timeout)}"
@@ -296,7 +320,7 @@ _SECTIONS: dict[Any, dict[str, type[Section]]] = {
         "stop": StopSection,
         "expect": ExpectSection,
     },
-    SubjectSection: {"healthcheck": HealthCheckSection, "compose": ComposeSection},
+    SubjectSection: {"healthcheck": HealthCheckSection, "compose": ComposeSection, "kubernetes": KubernetesSection},
     ReadySection: {"http": HttpSection},
     TrafficSection: scenario_traffic.SECTIONS,
     scenario_traffic.TcpTraffic: {"exchanges": scenario_traffic.ExchangeSection},
