@@ -16,6 +16,20 @@ from stop_harness.scenario import container_keys, scenario_file
 CLIENTS = 2
 """Where an answer is awaited at the stop: one that is served and one that may have to wait for it."""
 
+OF_ONE_CONTAINER = {
+    "env": "--env",
+    "init": "--init",
+    "memory": "--memory",
+    "pids_limit": "--pids-limit",
+    "no_healthcheck": "--no-healthcheck",
+    "health_interval": "--health-interval",
+    "health_timeout": "--health-timeout",
+    "health_start_period": "--health-start-period",
+    "health_retries": "--health-retries",
+    **{container_keys.parameter(row): row.option for row in container_keys.KEYS if row.option},
+}
+"""Options that change a container."""
+
 COMMENTED_SCENARIO = """\
 # A stop-harness scenario. Reference: docs/scenarios.md
 version: 1
@@ -99,8 +113,6 @@ def by_ending(made: Scenario, endings: tuple[str, ...]) -> tuple[Scenario, ...]:
 
 def _refuse_settings(given: Mapping[str, Any], command: tuple[str, ...]) -> None:
     """What changes a container stands in the manifest. Raises UsageError."""
-    from stop_harness.scenario.compose_options import OF_ONE_CONTAINER  # late: it reads YAML
-
     used = [option for key, option in OF_ONE_CONTAINER.items() if given.get(key) not in (None, (), False)]
     if used or command:
         what = used[0] if used else "a command"

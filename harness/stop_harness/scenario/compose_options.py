@@ -12,20 +12,6 @@ from stop_harness.scenario import check_options, container_keys, scenario_file
 from stop_harness.scenario.compose import group, loading
 from stop_harness.scenario.compose.project import Project
 
-OF_ONE_CONTAINER = {
-    "env": "--env",
-    "init": "--init",
-    "memory": "--memory",
-    "pids_limit": "--pids-limit",
-    "no_healthcheck": "--no-healthcheck",
-    "health_interval": "--health-interval",
-    "health_timeout": "--health-timeout",
-    "health_start_period": "--health-start-period",
-    "health_retries": "--health-retries",
-    **{container_keys.parameter(row): row.option for row in container_keys.KEYS if row.option},
-}
-"""Options that change a container."""
-
 OF_ITS_STATE = {
     "ready_log": "--ready-log",
     "ready_tcp": "--ready-tcp",
@@ -84,7 +70,7 @@ def _scenario(
 def _refuse_options(given: Mapping[str, Any], command: tuple[str, ...], names: tuple[str, ...]) -> None:
     """Those of one container go with one service. Raises UsageError."""
     one = len(names) == 1 and not given["down"]
-    about_one = {**OF_ONE_CONTAINER, **({} if given["down"] else OF_ITS_STATE)}
+    about_one = {**check_options.OF_ONE_CONTAINER, **({} if given["down"] else OF_ITS_STATE)}
     used = [option for key, option in about_one.items() if given.get(key) not in (None, (), False)] + (
         ["a command"] if command else []
     )
