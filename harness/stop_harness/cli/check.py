@@ -138,6 +138,9 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
     from stop_harness.scenario.check_options import is_bare
 
     command = tuple(context.meta.get("command", ()))
+    alone = "--predict" if predict else "--sweep-start" if sweep_start else ""
+    if alone and given["ended_by"]:
+        raise UsageError(f"--ended-by does not go with {alone}, which ends nothing in its way")
     scenarios = tuple(discovery.with_what_it_names(item) for item in _scenarios(given, command))
     if is_bare(given):
         named = context.get_parameter_source("engine") is click.core.ParameterSource.COMMANDLINE
@@ -148,8 +151,8 @@ def check(context: click.Context, /, color: str, as_json: bool, predict: bool, s
             )
         given["engine"] = "process"
     request = request_of(scenarios, _name_of(scenarios), given)
-    if predict or sweep_start:
-        _one_by_the_engine(scenarios, "--predict" if predict else "--sweep-start", given)
+    if alone and len(scenarios) > 1:
+        raise UsageError(f"{alone} is about one container; name one SERVICE")
     if predict:
         sys.exit(_forecast(request, color, as_json))
     if sweep_start:
@@ -183,14 +186,6 @@ def _scenarios(given: dict[str, Any], command: tuple[str, ...]) -> tuple[Scenari
     from stop_harness.scenario import compose_options  # late: it reads YAML
 
     return compose_options.scenarios_of(given, command, dict(os.environ))
-
-
-def _one_by_the_engine(scenarios: tuple[Scenario, ...], option: str, given: dict[str, Any]) -> None:
-    """Raises UsageError where `option` cannot be about what is named."""
-    if given["ended_by"]:
-        raise UsageError(f"--ended-by does not go with {option}, which ends nothing in its way")
-    if len(scenarios) > 1:
-        raise UsageError(f"{option} is about one container; name one SERVICE")
 
 
 def _name_of(scenarios: tuple[Scenario, ...]) -> str:
