@@ -91,6 +91,12 @@ def drain(it: Simulation, arn: str) -> dict[str, Any]:
     return dict(answer["containerInstances"][0])
 
 
+def ticks(it: Simulation) -> None:
+    """Let the service scheduler look many times."""
+    begin_ns = it.clock.now_ns()
+    until(it.clock.now_ns, lambda now_ns: now_ns - begin_ns > 10 * 10**9)
+
+
 # ── Spot interruptions ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -240,7 +246,7 @@ def test_no_new_task_comes_to_an_instance_that_drains() -> None:
 
 def test_a_pending_task_of_a_service_is_stopped_at_once_when_its_instance_drains() -> None:
     """Whatever the service's minimum."""
-    with simulation({"app": ContainerScript(pulls_for_s=400)}) as it:
+    with simulation({"app": ContainerScript(pulls_for_s=10_000)}) as it:
         it.client.create_service(serviceName="s", taskDefinition=it.register(APP), desiredCount=1)
         (pending,) = until(lambda: tasks(it), lambda seen: len(seen) == 1)
         drain(it, it.task(pending)["containerInstanceArn"])
@@ -270,7 +276,7 @@ def test_scale_in_takes_another_than_the_protected_task() -> None:
         it.client.update_service(service="s", desiredCount=1)
         it.stopped(other)
         it.client.update_service(service="s", desiredCount=0)
-        until(lambda: service(it)["runningCount"], lambda count: count == 1)
+        ticks(it)
         assert it.task(oldest)["desiredStatus"] == "RUNNING"
         it.clock.advance(7200)
         assert it.stopped(oldest)["stopCode"] == "ServiceSchedulerInitiated"
@@ -283,6 +289,7 @@ def test_a_deployment_waits_for_protected_tasks() -> None:
         protect(it, old, expiresInMinutes=2880)
         it.client.update_service(service="s", forceNewDeployment=True)
         until(lambda: service(it), lambda seen: seen["runningCount"] == 2)
+        ticks(it)
         assert [one["status"] for one in service(it)["deployments"]] == ["PRIMARY", "ACTIVE"]
         protect(it, old, enabled=False)
         assert it.stopped(old)["stopCode"] == "ServiceSchedulerInitiated"
