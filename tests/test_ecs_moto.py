@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import boto3
@@ -28,6 +30,7 @@ DIFFERENCES = {
     "stop unknown": "moto fails with an exception of its own; ECS says InvalidParameterException",
     "describe unknown": "moto leaves `failures` empty; ECS lists it as MISSING",
     "list after stop": "moto lists by no status unless asked; ECS lists what is desired to run",
+    "instances of a new cluster": "moto has none before one is registered; here a cluster has this machine",
     "tags after stop": "moto keeps the tags of a task; ECS deletes them on stop",
 }
 
@@ -40,6 +43,31 @@ def attempt(call: Callable[[], Any]) -> Any:
         return error.response["Error"]["Code"], error.response["Error"]["Message"]
     except Exception as error:  # noqa: BLE001 - moto lets Python's own exceptions through
         return type(error).__name__
+
+
+def record_instances(ecs: Any, document: str) -> dict[str, Any]:
+    """A course of calls about container instances, in a cluster of its own."""
+    seen: dict[str, Any] = {}
+    cluster = {"cluster": "instances"}
+    ecs.create_cluster(clusterName="instances")
+    seen["instances of a new cluster"] = len(ecs.list_container_instances(**cluster)["containerInstanceArns"])
+    made = ecs.register_container_instance(**cluster, instanceIdentityDocument=document)["containerInstance"]
+    arn = made["containerInstanceArn"]
+    seen["instance: ec2InstanceId"] = made["ec2InstanceId"] == json.loads(document)["instanceId"]
+    seen["instance"] = made["status"], made["agentConnected"], made["runningTasksCount"], made["pendingTasksCount"]
+    for which in ("registeredResources", "remainingResources"):
+        seen[f"instance: {which}"] = [(item["name"], item["type"]) for item in made[which]]
+    seen["describe no instances"] = attempt(lambda: ecs.describe_container_instances(**cluster, containerInstances=[]))
+    unknown = ecs.describe_container_instances(**cluster, containerInstances=["nope"])
+    seen["describe an unknown instance"] = [item["reason"] for item in unknown["failures"]]
+
+    def turned(status: str) -> Any:
+        answer = ecs.update_container_instances_state(**cluster, containerInstances=[arn], status=status)
+        return answer["containerInstances"][0]["status"]
+
+    for status in ("DRAINING", "ACTIVE", "REGISTERING"):
+        seen[f"instance to {status}"] = attempt(partial(turned, status))
+    return seen
 
 
 def record(ecs: Any, ready: Callable[[str], None], subnet: str, group: str) -> dict[str, Any]:
@@ -87,11 +115,14 @@ def test_every_difference_from_moto_is_known() -> None:
             until(lambda: it.task(arn)["lastStatus"], lambda status: status == "RUNNING")
 
         ours = record(it.client, ready, "subnet-1", "sg-1")
+        ours |= record_instances(it.client, json.dumps({"instanceId": "i-0123456789abcdef0"}))
     with mock_aws():
         ec2 = boto3.client("ec2", **CREDENTIALS)
         subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
         group = ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]
         theirs = record(boto3.client("ecs", **CREDENTIALS), lambda _arn: None, subnet, group)
+        machine = ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+        theirs |= record_instances(boto3.client("ecs", **CREDENTIALS), json.dumps({"instanceId": machine}))
     found = {what for what in ours if ours[what] != theirs[what]}
     assert found == set(DIFFERENCES), {what: (ours[what], theirs[what]) for what in found ^ set(DIFFERENCES)}
 
