@@ -117,17 +117,20 @@ def test_skeletons_make_no_request_and_the_input_skeleton_is_a_request(stop: Sto
 
 
 def test_profiles_regions_and_signatures(stop: Stop) -> None:
-    """--profile, --region, --no-sign-request, --debug: whatever is signed, and nothing at all, is served."""
+    """--profile, --region, --no-sign-request, --debug: whatever is signed, and nothing at all, is served, by the region
+    that it is signed for."""
     (stop.home / "config").write_text("[profile local]\nregion = eu-west-3\noutput = text\n", encoding="utf-8")
     (stop.home / "credentials").write_text(
         "[local]\naws_access_key_id = AKIALOCAL\naws_secret_access_key = s\n", encoding="utf-8"
     )
     nobody = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_DEFAULT_REGION": ""}
     profile = ("--profile", "local", "--query", "task.stopCode", "--debug")
-    signed = stop(*profile, variables=nobody)
-    assert signed.stdout == "UserInitiated\n"
+    signed = stop(*profile, code=SERVICE, variables=nobody)
+    assert "Identifier is for region us-east-1. Your region is eu-west-3" in signed.stderr
     assert re.search(r"Credential=AKIALOCAL/\d+/eu-west-3/ecs/aws4_request", signed.stderr)
-    assert "/ap-south-1/ecs/aws4_request" in stop(*profile, "--region", "ap-south-1", variables=nobody).stderr
+    there = stop(*profile, "--region", "us-east-1", variables=nobody)
+    assert there.stdout == "UserInitiated\n"
+    assert "/us-east-1/ecs/aws4_request" in there.stderr
     unsigned = stop("--no-sign-request", "--region", "us-east-1", "--debug", variables=nobody)
     assert "UserInitiated" in unsigned.stdout
     assert "Credential=" not in unsigned.stderr

@@ -366,10 +366,14 @@ def test_fargate_ignores_the_instances_stop_timeout() -> None:
         "cpu": "256",
         "memory": "512",
     }
+    network = {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}
     with simulation(settings=EndpointSettings(agent_stop_timeout="1500ms")) as it:
         definition = it.register(APP, **fargate)
         for launch_type in ("FARGATE", "EC2"):
-            arn = it.client.run_task(taskDefinition=definition, launchType=launch_type)["tasks"][0]["taskArn"]
+            started = it.client.run_task(
+                taskDefinition=definition, launchType=launch_type, networkConfiguration=network
+            )
+            arn = started["tasks"][0]["taskArn"]
             it.until(arn, lambda task: task["lastStatus"] == "RUNNING")
             it.client.stop_task(task=arn)
             it.stopped(arn)

@@ -54,7 +54,13 @@ def ecs() -> None:
     envvar=["AWS_REGION", "AWS_DEFAULT_REGION"],
     default="us-east-1",
     metavar="NAME",
-    help="Answer as this region.  [default: us-east-1]",
+    help="Answer as this region who signs for none.  [default: us-east-1]",
+)
+@click.option(
+    "--account",
+    callback=lambda _context, _option, value: _account(value),
+    metavar="DIGITS",
+    help="Answer as this account.  [default: 123456789012]",
 )
 @click.option(
     "--stop-timeout",
@@ -84,6 +90,7 @@ def serve(
     allow_remote: bool,
     token: str | None,
     region: str,
+    account: str | None,
     stop_timeout: str | None,
     pids_limit: int | None,
     arn_selects_cluster: bool,
@@ -100,7 +107,7 @@ def serve(
     from stop_harness.ecs_endpoint.containers import EndpointClock
     from stop_harness.ecs_endpoint.docker_containers import DockerContainers
     from stop_harness.ecs_endpoint.events import listen
-    from stop_harness.ecs_endpoint.state import Endpoint, EndpointSettings
+    from stop_harness.ecs_endpoint.state import DEFAULT_ACCOUNT, Endpoint, EndpointSettings
     from stop_harness.engines.docker import host as docker_host
     from stop_harness.errors import UsageError
     from stop_harness.model import DEFAULT_PIDS_LIMIT
@@ -116,7 +123,12 @@ def serve(
     _check_token(token)
     if warning := stop_timeouts.agent_warning(stop_timeout):
         _warn(warning)
-    settings = EndpointSettings(region, agent_stop_timeout=stop_timeout, arn_selects_cluster=arn_selects_cluster)
+    settings = EndpointSettings(
+        region,
+        account or DEFAULT_ACCOUNT,
+        agent_stop_timeout=stop_timeout,
+        arn_selects_cluster=arn_selects_cluster,
+    )
     events = None if events_file is None else _EventsFile(events_file)
     ending = _Ending()
     for number in session.ending_signals():
@@ -181,6 +193,13 @@ class _EventsFile:
             if not self._warned:
                 self._warned = True
                 _warn(f"--events {self._path}: {error.strerror}; events are missing from here on")
+
+
+def _account(text: str | None) -> str | None:
+    """Twelve digits, as every account of AWS has."""
+    if text is not None and not (len(text) == 12 and text.isascii() and text.isdigit()):
+        raise click.BadParameter(f"{text!r} is no account: twelve digits are needed", param_hint="--account")
+    return text
 
 
 def _warn(text: str) -> None:

@@ -100,6 +100,9 @@ class _Document(_Part):
     family: _Name = "task"
     containerDefinitions: Annotated[list[_Container], Field(min_length=1)]
     requiresCompatibilities: list[str] | None = None
+    networkMode: Literal["bridge", "host", "awsvpc", "none"] | None = None
+    pidMode: Literal["host", "task"] | None = None
+    ipcMode: Literal["host", "task", "none"] | None = None
 
 
 def parse(

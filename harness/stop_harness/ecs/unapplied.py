@@ -44,10 +44,12 @@ _OF_TASKS: dict[str, tuple[str, tuple[Outcome, ...]]] = {
     "inferenceAccelerators": ("devices that it may need to start", _STARTS),
 }
 
+_DOCKER = "dockerVolumeConfiguration"
+
 _KINDS_OF_VOLUMES = (
     "efsVolumeConfiguration",
     "fsxWindowsFileServerVolumeConfiguration",
-    "dockerVolumeConfiguration",
+    _DOCKER,
     "s3filesVolumeConfiguration",
     "configuredAtLaunch",
 )
@@ -67,6 +69,8 @@ def _found(document: Json) -> Iterator[NotApplied]:
     yield from _shared_limits(document, len(containers))
     for volume in document.get("volumes") or ():
         kind = next((kind for kind in _KINDS_OF_VOLUMES if volume.get(kind)), None)
+        if kind == _DOCKER and _is_local(volume[kind]):
+            continue
         if kind is not None:
             what = f"volumes ({volume.get('name')}): {kind}"
             yield NotApplied(what, "an empty volume of this machine stands for it", _ANY)
@@ -74,6 +78,11 @@ def _found(document: Json) -> Iterator[NotApplied]:
         prefix = f"containerDefinitions ({container.get('name')})."
         yield from _named(container, prefix, _OF_CONTAINERS)
         yield from _named(container.get("linuxParameters") or {}, prefix + "linuxParameters.", _OF_LINUX)
+
+
+def _is_local(docker: Json) -> bool:
+    """A volume of the engine's own driver that lives as long as its task: that is what stands for it here."""
+    return docker.get("driver") in {None, "local"} and not docker.get("driverOpts") and docker.get("scope") != "shared"
 
 
 def _named(part: Json, prefix: str, table: dict[str, tuple[str, tuple[Outcome, ...]]]) -> Iterator[NotApplied]:

@@ -78,6 +78,8 @@ class Run:
     """What holds that on the engine; None before the first container is created, and once all have stopped."""
     sharing: threading.Lock = field(default_factory=threading.Lock)
     """Held while that is made."""
+    network: dict[str, Any] | None = None
+    """Its `networkConfiguration`; None: it has no network interface of its own."""
     instance_id: str | None = None
     """Of the container instance; None on Fargate."""
     details: dict[str, Any] = field(default_factory=dict)

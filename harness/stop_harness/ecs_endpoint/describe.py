@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from stop_harness.ecs import task_size
+from stop_harness.ecs_endpoint import network
 from stop_harness.ecs_endpoint.agent import Run
-from stop_harness.ecs_endpoint.containers import Binding
+from stop_harness.ecs_endpoint.containers import Binding, Inspected
 from stop_harness.ecs_endpoint.records import SHOWN, ContainerState, EcsStatus, TaskState
 from stop_harness.ecs_endpoint.state import (
     ACTIVE,
@@ -28,7 +29,7 @@ def task(run: Run, state: TaskState | None = None, *, tags: bool = False) -> Jso
     return {
         **run.details,
         "taskArn": run.arn,
-        "attachments": [],
+        "attachments": _attachments(run, state),
         "containers": [_container(run, item) for item in state.containers],
         "connectivity": "CONNECTED",
         "connectivityAt": state.created_at_ns,
@@ -68,12 +69,25 @@ def _container(run: Run, it: ContainerState) -> Json:
         "exitCode": it.exit_code,
         "reason": it.reason,
         "networkBindings": [_binding(binding) for binding in inspected.bindings] if inspected else [],
-        "networkInterfaces": [],
+        "networkInterfaces": _interfaces(run, inspected),
         "healthStatus": health,
         "cpu": str(definition.get("cpu", 0)),
         "memory": None if memory is None else str(memory),
         "memoryReservation": None if reservation is None else str(reservation),
     }
+
+
+def _attachments(run: Run, state: TaskState) -> list[Json]:
+    seen = [live.inspected for live in run.live.values() if live.inspected is not None]
+    address = next((it.address for it in seen if it.address), None)
+    return network.attachment(run.id, run.network, address, stopped=state.last is EcsStatus.STOPPED)
+
+
+def _interfaces(run: Run, inspected: Inspected | None) -> list[Json]:
+    """With awsvpc: the address of all containers of the task, here on the engine's network."""
+    if run.network is None or inspected is None or inspected.address is None:
+        return []
+    return [{"attachmentId": network.attachment_id(run.id), "privateIpv4Address": inspected.address}]
 
 
 def _binding(it: Binding) -> Json:
@@ -92,10 +106,10 @@ def task_definition(endpoint: Endpoint, it: DefinitionRevision) -> Json:
         for c in it.document["containerDefinitions"]
     ]
     return {
-        "volumes": [],
         "placementConstraints": [],
         "requiresAttributes": [],
         **it.document,
+        "volumes": [_volume(volume) for volume in it.document.get("volumes", ())],
         "containerDefinitions": containers,
         "taskDefinitionArn": endpoint.arns.task_definition(it.family, it.revision),
         "family": it.family,
@@ -107,6 +121,12 @@ def task_definition(endpoint: Endpoint, it: DefinitionRevision) -> Json:
         "deleteRequestedAt": it.delete_requested_at_ns,
         "registeredBy": f"arn:aws:iam::{endpoint.settings.account}:root",
     }
+
+
+def _volume(it: Json) -> Json:
+    """A file system that is mounted from its root says so."""
+    efs = it.get("efsVolumeConfiguration")
+    return it if efs is None else {**it, "efsVolumeConfiguration": {"rootDirectory": "/", **efs}}
 
 
 def cluster(endpoint: Endpoint, it: Cluster, include: list[str]) -> Json:
@@ -128,6 +148,7 @@ def cluster(endpoint: Endpoint, it: Cluster, include: list[str]) -> Json:
         "settings": it.settings if "SETTINGS" in include else [],
         "capacityProviders": [],
         "defaultCapacityProviderStrategy": [],
+        **it.given,
     }
 
 

@@ -55,6 +55,10 @@ class EventLog(ChangeListener):
     def __init__(self, endpoint: Endpoint, write: Callable[[str], None]) -> None:
         self._endpoint, self._write = endpoint, write
 
+    def of(self, endpoint: Endpoint) -> ChangeListener:
+        """Into the same place."""
+        return EventLog(endpoint, self._write)
+
     def task(self, run: Run) -> None:
         """`ECS Task State Change`."""
         detail = self._shown("Task", describe.task(run))

@@ -26,6 +26,17 @@ class Arns:
     def _prefix(self) -> str:
         return f"arn:aws:ecs:{self.region}:{self.account}"
 
+    def require_own(self, text: str | None) -> None:
+        """Refuse an ARN of another region or account: what it names is not here, whatever its last part is. The words
+        are those that ECS has for another cluster; its own for these are not published."""
+        fields = (text or "").split(":", 5)
+        if len(fields) != 6 or fields[0] != "arn":
+            return
+        for kind, theirs, ours in (("region", fields[3], self.region), ("account", fields[4], self.account)):
+            if theirs != ours:
+                message = f"Invalid identifier: Identifier is for {kind} {quoted(theirs)}. Your {kind} is {ours}"
+                raise invalid_parameter(message)
+
     def cluster(self, name: str) -> str:
         """`…:cluster/<name>`."""
         return f"{self._prefix}:cluster/{name}"

@@ -9,10 +9,12 @@ With a token, every request carries it as the session token of its credentials, 
 from __future__ import annotations
 
 import hmac
+import io
 import ipaddress
 import json
 import random
 import re
+import socket
 import socketserver
 import sys
 import threading
@@ -28,6 +30,7 @@ from stop_harness._version import VERSION
 from stop_harness.ecs_endpoint import own_resources, spot, wire
 from stop_harness.ecs_endpoint.errors import EcsError, client_exception, quoted
 from stop_harness.ecs_endpoint.operations import dispatch, services
+from stop_harness.ecs_endpoint.regions import Regions
 from stop_harness.ecs_endpoint.state import Endpoint
 from stop_harness.ecs_endpoint.worker_threads import WorkerThreads
 
@@ -39,6 +42,9 @@ LINGER_S, LINGER_BYTES = 2.0, 32 * 1024 * 1024
 
 IDLE_TIMEOUT_S = 65
 """A connection that says nothing for longer is closed; clients keep theirs for 60 s at most."""
+
+REQUEST_LIMIT_S = 20.0
+"""From the first byte of a request to its last: a body of `MAX_BODY_BYTES` at 50 KiB/s. AWS gives no number."""
 
 TOKEN_HEADER = "X-Amz-Security-Token"  # nosec B105 # no password
 """Where AWS's clients put the session token of temporary credentials, signed or not."""
@@ -55,7 +61,8 @@ class EcsServer:
 
     def __init__(self, endpoint: Endpoint, host: str = "127.0.0.1", port: int = 0, *, token: str | None = None) -> None:
         self.endpoint, self.token = endpoint, token
-        self._http = _Http((host, port), endpoint, host, token)
+        self._regions = Regions(endpoint)
+        self._http = _Http((host, port), self._regions, host, token)
         self._ended = threading.Event()
         self._threads = [
             threading.Thread(target=self._http.serve_forever, args=(POLL_S,), daemon=True, name="ecs endpoint"),
@@ -79,28 +86,29 @@ class EcsServer:
         self._ended.set()
         self._http.shutdown()
         self._http.server_close()
+        for endpoint in self._regions.all():
+            endpoint.agent.close()
         return self.endpoint.close()
 
     def _tick(self) -> None:
         while not self._ended.wait(self.endpoint.clock.real_s(TICK_S)):
-            try:
-                self.endpoint.agent.tick()
-                spot.take_away(self.endpoint)
-                services.reconcile(self.endpoint)
-            except Exception:  # noqa: BLE001 - a mistake of ours in one service must not stop time for all others
-                traceback.print_exc()
+            for endpoint in self._regions.all():
+                try:
+                    endpoint.agent.tick()
+                    spot.take_away(endpoint)
+                    services.reconcile(endpoint)
+                except Exception:  # noqa: BLE001 - a mistake of ours in one service must not stop time for all others
+                    traceback.print_exc()
 
 
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, address: tuple[str, int], endpoint: Endpoint, host: str, token: str | None) -> None:
-        self.endpoint, self.chosen_host, self.token = endpoint, host, token
+    def __init__(self, address: tuple[str, int], regions: Regions, host: str, token: str | None) -> None:
+        self.regions, self.chosen_host, self.token = regions, host, token
         self._threads_of_connections = WorkerThreads()
         if ":" in host:
-            import socket
-
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
 
@@ -124,6 +132,35 @@ class _Http(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+class _Incoming(io.RawIOBase):
+    """What a client sends. The socket's own timeout starts again with every byte, so that a client which sends one now
+    and then would keep its thread for ever. Raises TimeoutError."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__()
+        self._connection = connection
+        self._deadline: float | None = None
+
+    def wait_for_request(self) -> None:
+        """Nothing of the next request has come yet."""
+        self._deadline = None
+
+    def readable(self) -> bool:
+        """It is for reading only."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """What has come, at least a byte; 0 at the end."""
+        left_s = IDLE_TIMEOUT_S if self._deadline is None else self._deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left_s)
+        count = self._connection.recv_into(buffer)
+        if self._deadline is None:
+            self._deadline = time.monotonic() + REQUEST_LIMIT_S
+        return count
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: _Http
     protocol_version = "HTTP/1.1"
@@ -132,6 +169,18 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = IDLE_TIMEOUT_S
     disable_nagle_algorithm = True
     wbufsize = 64 * 1024  # an answer leaves in one piece
+
+    def setup(self) -> None:
+        """Requests are read against the clock."""
+        super().setup()
+        self._incoming = _Incoming(self.connection)
+        self.rfile.close()
+        self.rfile = io.BufferedReader(self._incoming)
+
+    def handle_one_request(self) -> None:
+        """The next one may be long in coming, and then has to be whole in time."""
+        self._incoming.wait_for_request()
+        super().handle_one_request()
 
     def do_POST(self) -> None:
         """An operation of ECS, or a Spot interruption."""
@@ -143,18 +192,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _operation(self) -> bytes:
         body = self._body()
-        return dispatch.call(self.server.endpoint, self.headers.get("X-Amz-Target"), body)
+        endpoint = self.server.regions.signed_for(self.headers.get("Authorization"))
+        return dispatch.call(endpoint, self.headers.get("X-Amz-Target"), body)
 
     def _interruption(self) -> bytes:
         self._body()
-        return json.dumps(own_resources.post(self.server.endpoint, self.path)).encode()
+        return json.dumps(own_resources.post(self.server.regions.holding(self.path), self.path)).encode()
 
     def _resource(self) -> bytes:
-        return json.dumps(own_resources.get(self.server.endpoint, self.path)).encode()
+        return json.dumps(own_resources.get(self.server.regions.holding(self.path), self.path)).encode()
 
     def _answer(self, work: Callable[[], bytes]) -> None:
-        with self.server.endpoint.agent.answers_first.answering():
-            self._send(*self._result(work))
+        with self.server.regions.own.agent.answers_first.answering():
+            status, body = self._result(work)
+            self.connection.settimeout(IDLE_TIMEOUT_S)
+            self._send(status, body)
         if self.close_connection:
             self._linger()
 
@@ -228,7 +280,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _linger(self) -> None:
         """What is still coming is read and dropped for a moment: closing at once would destroy the answer."""
         import contextlib
-        import socket
 
         deadline, left = time.monotonic() + LINGER_S, LINGER_BYTES
         with contextlib.suppress(OSError):

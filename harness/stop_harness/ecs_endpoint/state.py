@@ -20,16 +20,20 @@ Tags = list[dict[str, str]]
 ACTIVE, INACTIVE, DRAINING, DELETE_IN_PROGRESS = "ACTIVE", "INACTIVE", "DRAINING", "DELETE_IN_PROGRESS"
 
 
+DEFAULT_ACCOUNT = "123456789012"
+"""The account of the examples in most pages of AWS."""
+
+
 @dataclass(frozen=True)
 class EndpointSettings:
-    """What a user may choose. `account` is the one of the reference's examples.
+    """What a user may choose. `account`: twelve digits. `region`: of whoever signs for none.
 
     `agent_stop_timeout`: ECS_CONTAINER_STOP_TIMEOUT. `arn_selects_cluster`: a task ARN of another cluster than the
     request's selects that cluster, instead of being refused as ECS refuses it.
     """
 
     region: str = "us-east-1"
-    account: str = "123456789012"
+    account: str = DEFAULT_ACCOUNT
     agent_stop_timeout: str | None = None
     arn_selects_cluster: bool = False
 
@@ -63,6 +67,8 @@ class Cluster:
     status: str = ACTIVE
     tags: Tags = field(default_factory=list)
     settings: list[Json] = field(default_factory=list)
+    given: Json = field(default_factory=dict)
+    """What else CreateCluster said and comes back: capacity providers, Service Connect, configuration."""
     instances: dict[str, ContainerInstance] = field(default_factory=dict)
     """By id, in the order of their registration."""
 
@@ -119,6 +125,10 @@ class Service:
 
 class ChangeListener:
     """Is told of every change, under the endpoint's lock. This one does not care."""
+
+    def of(self, _endpoint: Endpoint) -> ChangeListener:
+        """The same for another endpoint, of another region."""
+        return self
 
     def task(self, run: Run) -> None:
         """A new task, or one that has a new version."""
@@ -187,6 +197,7 @@ class Endpoint:
 
     def cluster(self, text: str | None) -> Cluster:
         """Raises ClusterNotFoundException."""
+        self.arns.require_own(text)
         cluster = self.clusters.get(identifiers.cluster_name(text))
         if cluster is None or cluster.status == INACTIVE:
             raise EcsError("ClusterNotFoundException", "Cluster not found.")
@@ -200,12 +211,14 @@ class Endpoint:
 
     def find_instance(self, text: str, cluster: Cluster) -> tuple[str, ContainerInstance | None]:
         """(the ARN meant, the instance or None). Raises InvalidParameterException for an ARN of something else."""
+        self.arns.require_own(text)
         instance_id = identifiers.container_instance_id(text, cluster.name)
         return self.arns.container_instance(cluster.name, instance_id), cluster.instances.get(instance_id)
 
     def find_run(self, text: str, cluster: Cluster) -> tuple[str, Run | None]:
         """(the ARN meant, the task or None). Raises InvalidParameterException for what cannot be a task."""
         lenient = self.settings.arn_selects_cluster
+        self.arns.require_own(text)
         name, task_id = identifiers.task_id(text, cluster.name, arn_selects_cluster=lenient)
         run = self.agent.runs.get(task_id)
         if run is not None and (run.cluster != name or run.state.forgotten(self.clock.now_ns())):
@@ -219,6 +232,7 @@ class Endpoint:
 
     def definition(self, text: str, missing: str) -> DefinitionRevision:
         """A revision, or the latest active one of a family. Raises ClientException with `missing`."""
+        self.arns.require_own(text)
         family, revision = identifiers.task_definition(text)
         revisions = self.definitions.get(family, {})
         if revision is not None:
@@ -238,6 +252,7 @@ class Endpoint:
 
     def service(self, text: str, cluster: Cluster) -> Service:
         """Raises ServiceNotFoundException."""
+        self.arns.require_own(text)
         found = self.services.get((cluster.name, identifiers.service_name(text, cluster.name)))
         if found is None:
             raise EcsError("ServiceNotFoundException", "Service not found.")

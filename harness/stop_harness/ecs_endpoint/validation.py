@@ -5,6 +5,7 @@ Container definitions come as botocore's model of them, already of the right typ
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from stop_harness.ecs import dependencies, stop_timeouts, unapplied
@@ -46,11 +47,14 @@ def validate(request: Json) -> None:
 
 
 def compatibilities(request: Json) -> list[str]:
-    """EC2 and EXTERNAL always; FARGATE where it was asked for or nothing speaks against it."""
+    """EC2 always; FARGATE where it was asked for or nothing speaks against it; EXTERNAL where it needs nothing that
+    instances outside AWS do not have (Amazon ECS developer guide, External instances)."""
     asked = request.get("requiresCompatibilities") or []
-    if FARGATE in asked or any(problem for problem in _fargate_problems(request)):
-        return ["EC2", *([FARGATE] if FARGATE in asked else [])]
-    return ["EC2", FARGATE]
+    efs = any(volume.get("efsVolumeConfiguration") for volume in request.get("volumes", ()))
+    in_aws = request.get("networkMode") == "awsvpc" or efs or request.get("proxyConfiguration")
+    fargate = FARGATE in asked or not _fargate_problems(request)
+    external = not in_aws and not request.get("inferenceAccelerators")
+    return [*(["EXTERNAL"] if external else []), "EC2", *([FARGATE] if fargate else [])]
 
 
 def specs(
@@ -162,7 +166,7 @@ def _validate_fargate(request: Json) -> None:
 
 
 def _fargate_problems(request: Json) -> list[str]:
-    problems = []
+    problems = [*_fargate_namespaces(request), *_fargate_unsupported(request)]
     if request.get("networkMode") != "awsvpc":
         problems.append("Fargate only supports network mode ‘awsvpc’.")
     problems += [
@@ -184,3 +188,32 @@ def _fargate_problems(request: Json) -> list[str]:
             if container.get(key)
         ]
     return problems
+
+
+def _fargate_namespaces(request: Json) -> Iterator[str]:
+    """In the words of ECS, as people quote them (aws-cdk#29619, terraform-aws-ecs-fargate#2)."""
+    mode = request.get("pidMode")
+    if mode is not None and mode != "task":
+        yield (
+            f"Tasks using the Fargate launch type do not support pidMode '{mode}'. The supported value for pidMode is "
+            "'task'."
+        )
+    if request.get("ipcMode") is not None:
+        yield "Tasks using the Fargate launch type do not support ipcMode."
+
+
+def _fargate_unsupported(request: Json) -> Iterator[str]:
+    volumes, containers = request.get("volumes", ()), request["containerDefinitions"]
+    linux = [container.get("linuxParameters", {}) for container in containers]
+    found = {
+        "dockerVolumeConfiguration": any(volume.get("dockerVolumeConfiguration") for volume in volumes),
+        "sourcePath": any(volume.get("host", {}).get("sourcePath") for volume in volumes),
+        "devices": any(part.get("devices") for part in linux),
+        "sharedMemorySize": any(part.get("sharedMemorySize") for part in linux),
+        "maxSwap": any("maxSwap" in part for part in linux),
+        "dockerSecurityOptions": any(container.get("dockerSecurityOptions") for container in containers),
+        "constraints": bool(request.get("placementConstraints")),
+    }
+    for member, asked in found.items():
+        if asked:
+            yield f"Fargate compatible task definitions do not support {member}"

@@ -16,7 +16,7 @@ from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel, Shape
 from botocore.validate import ParamValidator
 
-from stop_harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
+from stop_harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter, quoted
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
 INTEGER_LIMITS = {"integer": 2**31, "long": 2**63}
@@ -97,6 +97,12 @@ def _is_of(kind: str, value: object) -> bool:
 
 
 def _check_enum(path: str, value: str, allowed: list[str]) -> None:
+    if value not in allowed and path == ".pidMode":  # ECS's own words for this one (amazon-ecs-cli#667)
+        raise client_exception(
+            f"{quoted(value)} is not a valid value for pidMode. The value must be one of [task,host]"
+        )
+    if value not in allowed and path == ".launchType":
+        raise invalid_parameter(f"launch type should be one of [{','.join(allowed)}]")
     if value not in allowed:
         raise invalid_parameter(
             f"1 validation error detected: Value '{quoted(value)}' at '{path.lstrip('.')}' failed to satisfy "

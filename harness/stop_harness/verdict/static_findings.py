@@ -90,7 +90,9 @@ def of_task(scenario: str, task: TaskDefinition) -> tuple[StaticFinding, ...]:
         elif own_s is not None and task.fargate and own_s not in allowed:
             text = f"stopTimeout {own_s} is outside of {allowed.start} to {allowed.stop - 1} s, which Fargate accepts"
             add("stop-timeout-out-of-range", text, name)
-        if container.essential and _is_sidecar(container, task) and _essentials(task) > 1:
+        if containers[name].get("firelensConfiguration"):
+            pass  # AWS's own examples mark log routers essential, 42 of 43: without one, logs would be lost unseen
+        elif container.essential and _is_sidecar(container, task) and _essentials(task) > 1:
             text = f"it serves {_listed(container.waits_for)} and is essential: when it ends, by whatever exit code, "
             add("essential-sidecar", text + "the whole task is stopped; `essential: false` keeps it running", name)
         elif "essential" not in containers[name] and (served := _ports_elsewhere(containers, name)):

@@ -10,6 +10,10 @@ from stop_harness.ecs_endpoint.state import ACTIVE, INACTIVE, Cluster, Endpoint,
 
 EVERYTHING = ["TAGS", "SETTINGS"]
 
+_GIVEN = ("capacityProviders", "defaultCapacityProviderStrategy", "serviceConnectDefaults", "configuration")
+"""Members of CreateCluster that come back as they were given. The strategy applies where a task names neither a launch
+type nor a strategy."""
+
 
 def create_cluster(endpoint: Endpoint, request: Json) -> Json:
     """Again for one that exists: as it is."""
@@ -17,7 +21,8 @@ def create_cluster(endpoint: Endpoint, request: Json) -> Json:
     existing = endpoint.clusters.get(name)
     if existing is None or existing.status != ACTIVE:
         tags, settings = request.get("tags", []), request.get("settings", [])
-        existing = endpoint.add_cluster(Cluster(name, tags=tags, settings=settings))
+        given = {key: request[key] for key in _GIVEN if key in request}
+        existing = endpoint.add_cluster(Cluster(name, tags=tags, settings=settings, given=given))
     return {"cluster": describe.cluster(endpoint, existing, EVERYTHING)}
 
 
@@ -25,6 +30,7 @@ def describe_clusters(endpoint: Endpoint, request: Json) -> Json:
     """The default cluster unless others are named."""
     found, failures = [], []
     for text in request.get("clusters") or [identifiers.DEFAULT_CLUSTER]:
+        endpoint.arns.require_own(text)
         name = identifiers.cluster_name(text)
         if name in endpoint.clusters:
             found.append(describe.cluster(endpoint, endpoint.clusters[name], request.get("include", [])))

@@ -12,12 +12,15 @@ MOST_PROVIDERS = 20
 """In a strategy; Amazon ECS API, RunTask."""
 
 
-def placed(request: Json, count: int) -> list[Json]:
+def placed(request: Json, count: int, default: list[Json] | None = None) -> list[Json]:
     """`launchType` and `capacityProviderName` of each task. A provider that is not Fargate's stands for instances.
+    `default`: the cluster's strategy, which applies where the request has neither a launch type nor a strategy.
 
     First each provider's `base`, then by `weight`. Raises InvalidParameterException for what ECS refuses.
     """
     strategy: list[Json] = request.get("capacityProviderStrategy") or []
+    if not strategy and not request.get("launchType"):
+        strategy = default or []
     if not strategy:
         return [{}] * count
     _check(strategy, request)

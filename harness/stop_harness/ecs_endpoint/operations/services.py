@@ -65,6 +65,8 @@ def create_service(endpoint: Endpoint, request: Json) -> Json:
     now_ns = endpoint.clock.now_ns()
     definition = endpoint.runnable_definition(request["taskDefinition"])
     shown = {key: request[key] for key in _SHOWN if key in request}
+    if "role" in request:
+        shown["roleArn"] = request["role"]
     if not shown.get("capacityProviderStrategy"):
         shown.setdefault("launchType", "EC2")
     shown["deploymentConfiguration"] = _deployment_configuration(request, {})

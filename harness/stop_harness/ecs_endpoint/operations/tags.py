@@ -12,9 +12,10 @@ MAX_TAGS = 50
 
 
 def tag_resource(endpoint: Endpoint, request: Json) -> Json:
-    """Adds, or replaces the value of a key."""
+    """Adds; what replaces the value of a key comes last."""
     tags = _tags(endpoint, request["resourceArn"], change=True)
-    merged = {tag.get("key"): tag for tag in [*tags, *request["tags"]]}
+    new = {tag.get("key"): tag for tag in request["tags"]}
+    merged = {tag.get("key"): tag for tag in [*(it for it in tags if it.get("key") not in new), *new.values()]}
     if len(merged) > MAX_TAGS:
         raise EcsError("LimitExceededException", f"A resource has at most {MAX_TAGS} tags.")
     tags[:] = list(merged.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stop_harness.ecs_endpoint import describe, validation
+from stop_harness.ecs_endpoint import describe, identifiers, validation
 from stop_harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter
 from stop_harness.ecs_endpoint.paging import paged
 from stop_harness.ecs_endpoint.state import ACTIVE, DELETE_IN_PROGRESS, INACTIVE, DefinitionRevision, Endpoint, Json
@@ -58,7 +58,7 @@ def list_task_definition_families(endpoint: Endpoint, request: Json) -> Json:
 def deregister_task_definition(endpoint: Endpoint, request: Json) -> Json:
     """INACTIVE; its tasks go on."""
     if not request["taskDefinition"].rpartition("/")[2].partition(":")[1]:
-        raise invalid_parameter("Missing revision number in: " + request["taskDefinition"][:200])
+        raise client_exception("Revision is missing.")
     it = endpoint.definition(request["taskDefinition"], "The specified task definition does not exist.")
     if it.status != ACTIVE:
         raise client_exception("The specified task definition is already inactive.")
@@ -73,12 +73,31 @@ def delete_task_definitions(endpoint: Endpoint, request: Json) -> Json:
     found, failures = [], []
     for text in request["taskDefinitions"]:
         try:
-            it = endpoint.definition(text, "The specified task definition does not exist.")
-            if it.status == ACTIVE:
-                raise client_exception("The specified task definition is still in ACTIVE status.")
+            it = _deletable(endpoint, text)
         except EcsError as error:
             failures.append({"arn": text, "reason": error.message})
             continue
         it.status, it.delete_requested_at_ns = DELETE_IN_PROGRESS, endpoint.clock.now_ns()
         found.append(describe.task_definition(endpoint, it))
     return {"taskDefinitions": found, "failures": failures}
+
+
+def _deletable(endpoint: Endpoint, text: str) -> DefinitionRevision:
+    """An inactive revision. Raises EcsError with the reason as DeleteTaskDefinitions gives it."""
+    try:
+        _, revision = identifiers.task_definition(text)
+    except EcsError:
+        revision = None
+    if revision is None:
+        raise client_exception(
+            "The specified task definition identifier is invalid. Specify a valid name or ARN and try again."
+        )
+    it = endpoint.definition(
+        text,
+        "The specified task definition does not exist. Specify a valid account, family, revision and try again.",
+    )
+    if it.status == ACTIVE:
+        raise client_exception(
+            "The specified task definition is still in ACTIVE status. Please deregister the target and try again."
+        )
+    return it

@@ -8,9 +8,9 @@ import uuid
 
 from stop_harness.ecs.identifiers import is_name
 from stop_harness.ecs.stop_timeouts import FARGATE
-from stop_harness.ecs_endpoint import describe, engine_requests, lifecycle, validation
+from stop_harness.ecs_endpoint import describe, engine_requests, lifecycle, network, validation
 from stop_harness.ecs_endpoint.agent import Run
-from stop_harness.ecs_endpoint.errors import EcsError, invalid_parameter, quoted
+from stop_harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter, quoted
 from stop_harness.ecs_endpoint.operations import placement
 from stop_harness.ecs_endpoint.paging import paged
 from stop_harness.ecs_endpoint.records import EcsStatus, StopCode, new_task
@@ -40,7 +40,7 @@ def run_task(endpoint: Endpoint, request: Json) -> Json:
         runs = [endpoint.agent.runs[task_id] for task_id in ids if task_id in endpoint.agent.runs]
     else:
         definition = endpoint.runnable_definition(request["taskDefinition"])
-        placed = placement.placed(request, count)
+        placed = placement.placed(request, count, cluster.given.get("defaultCapacityProviderStrategy"))
         runs = []
         for where in placed:
             asked_there = {**request, **where}
@@ -77,7 +77,9 @@ def start_task(endpoint: Endpoint, request: Json) -> Json:
     cluster = endpoint.cluster(request.get("cluster"))
     definition = endpoint.runnable_definition(request["taskDefinition"])
     named: list[str] = request["containerInstances"]
-    if not 1 <= len(named) <= MAX_COUNT:
+    if not named:
+        raise client_exception("Container Instances cannot be empty.")
+    if len(named) > MAX_COUNT:
         raise invalid_parameter(f"containerInstances should have 1 to {MAX_COUNT} elements")
     runs, failures = [], []
     for text in named:
@@ -105,6 +107,7 @@ def new_run(
     document = definition.document
     if fargate and FARGATE not in validation.compatibilities(document):
         raise invalid_parameter("Task definition does not support launch_type FARGATE.")
+    network.check(document, request.get("networkConfiguration"))
     containers = _overridden(document["containerDefinitions"], request.get("overrides", {}))
     specs = validation.specs(containers, agent_stop_timeout=endpoint.settings.agent_stop_timeout, fargate=fargate)
     task_id = uuid.uuid4().hex
@@ -121,6 +124,7 @@ def new_run(
         requests={},
         details=_details(endpoint, cluster, definition, request, instance),
         tags=list(tags),
+        network=request.get("networkConfiguration"),
         instance_id=instance.id if instance is not None else None,
     )
     for container in containers:
@@ -146,27 +150,53 @@ def _details(
     cpu = sum(container.get("cpu", 0) for container in document["containerDefinitions"])
     memory = sum(container.get("memory", 0) for container in document["containerDefinitions"])
     return {
-        "attributes": [{"name": "ecs.cpu-architecture", "value": "x86_64"}],
+        "attributes": [{"name": "ecs.cpu-architecture", "value": _architecture(endpoint, document, fargate=fargate)}],
         "availabilityZone": f"{endpoint.settings.region}a",
         "capacityProviderName": request.get("capacityProviderName"),
         "clusterArn": endpoint.arns.cluster(cluster.name),
         "containerInstanceArn": endpoint.arns.container_instance(cluster.name, instance.id) if instance else None,
         "cpu": overrides.get("cpu") or document.get("cpu") or str(cpu),
-        "enableExecuteCommand": False,
+        "enableExecuteCommand": bool(request.get("enableExecuteCommand")),
+        "ephemeralStorage": _ephemeral_storage(document, overrides, fargate=fargate),
         "group": request.get("group") or f"family:{definition.family}",
-        "inferenceAccelerators": [],
+        "inferenceAccelerators": document.get("inferenceAccelerators", []),
         "launchType": launch_type,
         "memory": overrides.get("memory") or document.get("memory") or str(memory),
         "overrides": {
             **overrides,
             "containerOverrides": [by_name.get(name, {"name": name}) for name in names],
-            "inferenceAcceleratorOverrides": [],
+            "inferenceAcceleratorOverrides": overrides.get("inferenceAcceleratorOverrides", []),
         },
-        "platformVersion": request.get("platformVersion", "1.4.0") if fargate else None,
+        "platformVersion": _platform_version(request.get("platformVersion")) if fargate else None,
         "platformFamily": "Linux" if fargate else None,
         "startedBy": request.get("startedBy"),
         "taskDefinitionArn": endpoint.arns.task_definition(definition.family, definition.revision),
     }
+
+
+LATEST = "LATEST"
+LATEST_PLATFORM_VERSION = "1.4.0"
+"""What Fargate on Linux runs where nothing or LATEST is asked for; Amazon ECS, Fargate platform versions."""
+
+EPHEMERAL_STORAGE_GIB = 20
+"""What a task on Fargate has where it asks for none; Amazon ECS API, EphemeralStorage."""
+
+_ARCHITECTURES = {"X86_64": "x86_64", "ARM64": "arm64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+def _platform_version(asked: str | None) -> str:
+    return LATEST_PLATFORM_VERSION if asked in {None, "", LATEST} else str(asked)
+
+
+def _architecture(endpoint: Endpoint, document: Json, *, fargate: bool) -> str:
+    """What the definition asks for; without that, X86_64 on Fargate, and what the instance is on EC2."""
+    own = "X86_64" if fargate else endpoint.machine.architecture
+    return _ARCHITECTURES.get(document.get("runtimePlatform", {}).get("cpuArchitecture", own), "x86_64")
+
+
+def _ephemeral_storage(document: Json, overrides: Json, *, fargate: bool) -> Json | None:
+    found: Json | None = overrides.get("ephemeralStorage") or document.get("ephemeralStorage")
+    return found or ({"sizeInGiB": EPHEMERAL_STORAGE_GIB} if fargate else None)
 
 
 def _overridden(containers: list[Json], overrides: Json) -> list[Json]:

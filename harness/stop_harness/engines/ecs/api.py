@@ -186,8 +186,9 @@ class Launcher:
         self._lock = threading.Lock()
         self._open: dict[str, _Batch] = {}
 
-    def launch(self, definition: str) -> Json:
-        """One new task of a task definition (its ARN). Raises NoRoom or EngineError."""
+    def launch(self, definition: str, more: Json | None = None) -> Json:
+        """One new task of a task definition (its ARN). `more`: members of RunTask that this definition needs. Raises
+        NoRoom or EngineError."""
         with self._lock:
             batch = self._open.get(definition)
             place = 0 if batch is None else batch.count
@@ -204,7 +205,7 @@ class Launcher:
             with self._lock:
                 if self._open.get(definition) is batch:
                     del self._open[definition]
-            self._run(definition, batch)
+            self._run(definition, batch, more or {})
         if batch.error is not None:
             raise batch.error
         if place < len(batch.tasks):
@@ -214,11 +215,12 @@ class Launcher:
         detail = f" ({failure['detail']})" if failure.get("detail") else ""
         raise NoRoom(f"ecs: RunTask did not place the task in cluster {self._api.cluster}: {reason}{detail}")
 
-    def _run(self, definition: str, batch: _Batch) -> None:
+    def _run(self, definition: str, batch: _Batch, more: Json) -> None:
         try:
             answer = self._api.call(
                 "run_task",
                 **{
+                    **more,
                     **self._request,
                     "cluster": self._api.cluster,
                     "taskDefinition": definition,

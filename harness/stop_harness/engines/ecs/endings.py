@@ -10,7 +10,7 @@ import re
 import secrets
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from stop_harness.engines.ecs.api import EcsApi, Launcher, evidence_path, stop_quietly
@@ -59,16 +59,17 @@ class Ending(Protocol):
 
 @dataclass(frozen=True)
 class ByStopTask:
-    """A task that stands alone, and StopTask."""
+    """A task that stands alone, and StopTask. `placement`: members of RunTask that its definition needs."""
 
     api: EcsApi
     launcher: Launcher
+    placement: Json = field(default_factory=dict)
     stop_codes: frozenset[str] = frozenset({"UserInitiated"})
     call: str = "StopTask call"
 
     def launch(self, definition: str) -> Json:
         """RunTask."""
-        return self.launcher.launch(definition)
+        return self.launcher.launch(definition, self.placement)
 
     def end(self, arn: str, reason: str) -> None:
         """StopTask."""
@@ -97,8 +98,8 @@ class OfService:
 
     stop_codes = frozenset({"ServiceSchedulerInitiated"})
 
-    def __init__(self, api: EcsApi, *, spot: bool) -> None:
-        self._api, self._spot = api, spot
+    def __init__(self, api: EcsApi, placement: Json, *, spot: bool) -> None:
+        self._api, self._placement, self._spot = api, placement, spot
         self.call = "Spot interruption" if spot else "UpdateService call"
         self._cluster: str | None = None
 
@@ -114,6 +115,7 @@ class OfService:
             taskDefinition=definition,
             desiredCount=1,
             deploymentConfiguration=ONE_TASK,
+            **self._placement,
         )
         deadline, pause = time.monotonic() + PLACED_WITHIN_S, threading.Event()
         while time.monotonic() < deadline:
@@ -142,13 +144,16 @@ class OfService:
         return True
 
 
-def ending(ended_by: EndedBy, task: TaskDefinition, api: EcsApi, launcher: Launcher, on_spot: Launcher) -> Ending:
-    """For one trial. `on_spot` runs tasks on FARGATE_SPOT."""
+def ending(
+    ended_by: EndedBy, task: TaskDefinition, api: EcsApi, launcher: Launcher, on_spot: Launcher, *, placement: Json
+) -> Ending:
+    """For one trial. `on_spot` runs tasks on FARGATE_SPOT. `placement`: where the others run, members of RunTask and
+    CreateService that the task definition needs."""
     if ended_by is EndedBy.STOP_TASK:
-        return ByStopTask(api, launcher)
+        return ByStopTask(api, launcher, placement)
     if ended_by is EndedBy.SPOT and task.fargate:
         return BySpotOnFargate(api, on_spot)
-    return OfService(api, spot=ended_by is EndedBy.SPOT)
+    return OfService(api, placement, spot=ended_by is EndedBy.SPOT)
 
 
 def _interrupt(api: EcsApi, path: str) -> None:

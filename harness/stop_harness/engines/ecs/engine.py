@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from stop_harness.engines.ecs.api import (
     POLL_LOCAL_S,
@@ -140,7 +141,9 @@ class EcsEngine:
         """RunTask."""
         arn, task = self._definitions[trial.scenario.name, trial.stop_timeout_ns]
         self.watch.check()
-        how = ending(trial.scenario.stop.ended_by, task, self.api, self.launcher, self._on_spot)
+        how = ending(
+            trial.scenario.stop.ended_by, task, self.api, self.launcher, self._on_spot, placement=self._placement(task)
+        )
         try:
             started = how.launch(arn)
         except NoRoom as error:
@@ -149,6 +152,15 @@ class EcsEngine:
             self._living.add(started["taskArn"])
         self.watch.add(started)
         return EcsSubject(self, trial, task, started["taskArn"], how)
+
+    def _placement(self, task: TaskDefinition) -> dict[str, Any]:
+        """What our own endpoint, as ECS, has to be told of some tasks, and nobody else needs to say for it: that they
+        run on Fargate, and a subnet. On a cluster of the user's, `--run-task` says it."""
+        if not self._settings.own_endpoint:
+            return {}
+        awsvpc = json.loads(task.document).get("networkMode") == "awsvpc"
+        network = {"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-00000000"]}}}
+        return {**({"launchType": "FARGATE"} if task.fargate else {}), **(network if awsvpc else {})}
 
     def stopped(self, arn: str) -> None:
         """A task that needs no more stopping."""
