@@ -166,6 +166,7 @@ CASES: list[tuple[str, Observation, str]] = [
     ("unknown", killed(R.RUBY, waiting(R.RUBY), "stopping\n"), "does not tell"),
     ("grace-too-short", killed(used(R.NODE_SPINS, 0.2), used(R.NODE_SPINS, 1.2)), "its handler may never run"),
     ("signal-not-permitted", killed(R.TRAP_FOR_ANOTHER_USER, R.TRAP_FOR_ANOTHER_USER, EPERM), "capability KILL"),
+    ("signal-not-permitted", killed(R.TRAP_FOREGROUND, R.TRAP_FOREGROUND, EPERM), "may not signal `sleep 1000`"),
     ("signal-not-permitted", left(1, R.INIT_SLEEP, log_after_signal=TINI_EPERM), "exited with code 1"),
     ("waits-for-clients", killed(R.SESSIONS, serving(R.SESSIONS), SMART + REFUSES), "idle` (PID on the host 62) still"),
     ("waits-for-clients", killed(R.SESSIONS, serving(R.SESSIONS)), "still served a client"),

@@ -24,7 +24,7 @@ from stop_harness.model import (
     StopFacts,
 )
 from stop_harness.verdict import traffic
-from stop_harness.verdict.handler_causes import handler_cause
+from stop_harness.verdict.handler_causes import handler_cause, not_permitted
 from stop_harness.verdict.killed_scene import Scene
 from stop_harness.verdict.losses import cause_of_lost_work
 from stop_harness.verdict.no_handler_causes import no_handler, shell_waits, trap
@@ -228,7 +228,7 @@ def _stayed(seen: Observation) -> Cause | None:
         case Reaction.CAUGHT if process_tree.is_shell(target) and not process_tree.has_own_handler(target, signal):
             return shell_waits(scene)
         case Reaction.CAUGHT if process_tree.is_shell(target):
-            return trap(scene) or handler_cause(scene)
+            return not_permitted(scene) or trap(scene) or handler_cause(scene)
     return handler_cause(scene)
 
 

@@ -22,7 +22,7 @@ def handler_cause(scene: Scene) -> Cause | None:
     """
     for rule in (
         _no_time,
-        _not_permitted,
+        not_permitted,
         client_causes.held_connection,
         _fault_raised,
         _handler_gone,
@@ -122,7 +122,7 @@ def _wrapper(scene: Scene) -> Cause | None:
     return Cause("wrapper-swallows-signal", f"{scene.called} {text} {scene.looked_after}")
 
 
-def _not_permitted(scene: Scene) -> Cause | None:
+def not_permitted(scene: Scene) -> Cause | None:
     """It wrote that it may not signal what it has started, and that is still there."""
     line = log_hints.may_not_signal(scene.seen.looks.log_after_signal)
     left = scene.late.descendants(scene.target_late) if scene.target_late is not None else ()
