@@ -17,12 +17,19 @@ from stop_harness.engines.simulated import Script, SimulatedEngine
 from stop_harness.evidence import stop_sequence
 from stop_harness.model import (
     NS_PER_S,
+    Attachment,
+    Dependency,
     Expectation,
+    Group,
+    GroupKind,
+    GroupNetwork,
+    Member,
     Outcome,
     Problem,
     ProblemKind,
     Readiness,
     Scenario,
+    SharedNamespaces,
     SigkillEvidence,
     StopPlan,
     Subject,
@@ -33,6 +40,7 @@ from stop_harness.run import pipeline
 from stop_harness.run.request import RunRequest
 from stop_harness.scenario import discovery
 from stop_harness.trial.perform import Interruption
+from stop_harness.verdict import tasks
 from tests.silence import Silence
 
 SAMPLES = Path(__file__).parent.parent / "scenarios"
@@ -182,6 +190,37 @@ def _as_images() -> tuple[Scenario, ...]:
         client.close()
 
 
+def DOCKER(run_id: str) -> Engine:
+    """The engine of this machine."""
+    return selection.open_engine("docker", run_id).engine
+
+
+def _in_a_project(scenario: Scenario) -> Scenario:
+    """The same subject as a service that is stopped alone, beside another."""
+    service = Member("app", scenario.subject, networks=(Attachment("default"),), waits_for=(Dependency("beside"),))
+    other = Subject(build_directory=CASES["leaves at once"].scenario.subject.build_directory)
+    beside = Member("beside", other, networks=(Attachment("default"),))
+    networks = (GroupNetwork("default"),)
+    group = Group(GroupKind.COMPOSE, "contract", (service, beside), stopped="app", networks=networks)
+    return replace(scenario, subject=Subject(group=group))
+
+
+def _in_a_pod(scenario: Scenario) -> Scenario:
+    """The same subject as the only container of a pod."""
+    group = Group(GroupKind.POD, "contract", (Member("app", scenario.subject),), shared=SharedNamespaces())
+    return replace(scenario, subject=Subject(group=replace(group, stopped="app")))
+
+
+def _of_its_container(result: TrialResult) -> TrialResult:
+    """The result of a pod's only container as one of its own."""
+    parts = tasks.part_results(result)
+    return (
+        replace(parts[0][1], verdict=replace(parts[0][1].verdict, trial_id=result.verdict.trial_id))
+        if parts
+        else result
+    )
+
+
 NOT_BUILT: dict[str, Any] = {"build_directory": None, "dockerfile": None, "build_args": ()}
 
 
@@ -205,6 +244,8 @@ def _run_all(open_engine: Callable[[str], Engine], scenarios: tuple[Scenario, ..
         "simulated",
         pytest.param("process", marks=pytest.mark.namespaces),
         pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("docker in a project", marks=[pytest.mark.docker, pytest.mark.long]),
+        pytest.param("docker in a pod", marks=[pytest.mark.docker, pytest.mark.long]),
         pytest.param("docker through TCP with a witness", marks=pytest.mark.docker),
         pytest.param("ecs", marks=pytest.mark.docker),
         pytest.param("docker by tls", marks=pytest.mark.docker),
@@ -222,6 +263,11 @@ def results(request: pytest.FixtureRequest) -> dict[str, TrialResult]:
         return _run_all(lambda _run_id: SimulatedEngine(scripts))
     if request.param == "ecs":
         return _run_all(selection.local_ecs, _as_images())
+    if request.param == "docker in a project":
+        return _run_all(DOCKER, tuple(map(_in_a_project, _scenarios())))
+    if request.param == "docker in a pod":
+        results = _run_all(DOCKER, tuple(map(_in_a_pod, _scenarios())))
+        return {name: _of_its_container(result) for name, result in results.items()}
     if request.param == "docker through TCP with a witness":
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DOCKER_HOST", request.getfixturevalue("tcp_engine"))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.reaper import OWNER_LABEL
 from stop_harness.model import (
     NS_PER_S,
     ContainerSettings,
@@ -15,6 +21,8 @@ from stop_harness.model import (
     GivenFile,
     GroupVolume,
     HealthCheck,
+    Hook,
+    HookKind,
     Mount,
     MountKind,
     Outcome,
@@ -68,6 +76,82 @@ def test_a_chain_takes_the_sum_of_its_own_stop_timeouts(docker_engine_host: Dock
         "web": Outcome.KILLED,
         "db": Outcome.GRACEFUL,
     }
+
+
+def test_compose_stops_nobody_whose_hook_fails_nor_what_it_depends_on(docker_engine_host: DockerHost) -> None:
+    """Hooks are outside of the stop timeout; the others are stopped, replicas beside each other."""
+    fails = (Hook(HookKind.EXEC, ("sh", "-c", "exit 3")),)
+    lasts = (Hook(HookKind.EXEC, ("sleep", "2")),)
+    group = project(
+        service("db"),
+        service("web", waits_for=(Dependency("db"),), before_stop=fails),
+        service("cron", replicas=2, before_stop=lasts, after_start=(Hook(HookKind.EXEC, ("true",)),)),
+    )
+    result = stopped(group, timeout_s=1)
+    outcomes = {item.name: item.outcome for item in result.verdict.containers}
+    assert outcomes == {
+        "db": Outcome.INCONCLUSIVE,
+        "web": Outcome.INCONCLUSIVE,
+        "cron-1": Outcome.GRACEFUL,
+        "cron-2": Outcome.GRACEFUL,
+    }, result.verdict.reason
+    assert container(result, "web").not_told == (
+        "its hook before the stop failed (`sh -c exit 3`): it exited with code 3; Compose does not stop it then"
+    )
+    assert container(result, "db").not_told == "web, which depends on it, was not stopped"
+    assert container(result, "cron-1").hooks[0].took_ns >= 2 * NS_PER_S
+    assert result.verdict.outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_container_with_a_failing_hook_is_not_stopped_alone_either(docker_engine_host: DockerHost) -> None:
+    """`docker compose stop` ends with an error; that says nothing of how the container stops."""
+    fails = (Hook(HookKind.EXEC, ("no-such-program",)),)
+    result = stopped(project(service("web", before_stop=fails), stopped="web"))
+    assert result.observation.problem is not None
+    assert result.observation.problem.kind is ProblemKind.HOOK_FAILED
+    assert result.verdict.outcome is Outcome.INCONCLUSIVE
+
+
+DIES = """
+from stop_harness.model import GroupVolume, Mount, MountKind, ContainerSettings
+from tests.group_support import IGNORES, project, run, scenario, service, subject
+both = Mount(MountKind.VOLUME, "/data", "data"), Mount(MountKind.VOLUME, "/other", "other")
+app = subject(IGNORES, settings=ContainerSettings(mounts=both))
+group = project(service("web", app), volumes=(GroupVolume("data", tmpfs="size=1m"),))
+run(scenario(group, timeout_s=120))
+"""
+
+
+def test_nothing_of_a_group_is_left_when_the_harness_is_killed(docker_engine_host: DockerHost) -> None:
+    """Its containers, volumes and networks are the reaper's."""
+    with subprocess.Popen([sys.executable, "-c", DIES], cwd=Path(__file__).parent.parent) as process:
+        client = docker_engine_host.connect()
+
+        def left() -> dict[str, int]:
+            things = {
+                "containers": [item["Labels"] for item in client.api.containers(all=True)],
+                "volumes": [item.get("Labels") for item in client.api.volumes().get("Volumes") or ()],
+                "networks": [item.get("Labels") for item in client.api.networks()],
+            }
+
+            def ours(labels: dict[str, str] | None) -> bool:
+                return f"/{process.pid}/" in (labels or {}).get(OWNER_LABEL, "")
+
+            return {what: sum(map(ours, items)) for what, items in things.items()}
+
+        try:
+            _until(lambda: left() == {"containers": 1, "volumes": 2, "networks": 1}, left)
+        finally:
+            process.kill()
+        _until(lambda: not any(left().values()), left)
+        client.close()
+
+
+def _until(holds: Callable[[], bool], left: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 90
+    while not holds():
+        assert time.monotonic() < deadline, left()
+        time.sleep(0.2)
 
 
 def test_volumes_are_shared_and_begin_with_what_is_given(docker_engine_host: DockerHost) -> None:

@@ -87,6 +87,7 @@ class ContainerShare:
     share: float | None = None
     on_longest_chain: bool = False
     cause: Cause | None = None
+    told: bool = True
     cut_from_ns: int | None = None
 
 

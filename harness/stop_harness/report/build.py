@@ -70,6 +70,8 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
 def _advice(scenario: Scenario, results: tuple[TrialResult, ...]) -> TimeoutAdvice:
     if scenario.subject.task is not None:
         return tasks.no_advice(scenario.name)
+    if any(result.observation.task is not None for result in results):
+        return tasks.no_advice_for_group(scenario.name)
     return tables.recommended_timeout(scenario.name, results)
 
 
@@ -124,8 +126,9 @@ def _natural(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
 
 
 def _compliance(scenario: Scenario, results: list[TrialResult], limit_ns: int, absent: str) -> Compliance:
-    """A container against the default; of a task each container against what ECS gives it, its own stop timeout."""
-    own = scenario.stop.own_timeouts
+    """A container against the default; of a task each container against what ECS gives it, its own stop timeout. What
+    stands in a Compose file or in a manifest is no setting of ECS."""
+    own = scenario.stop.own_timeouts and scenario.subject.group is None
 
     def judge(stops: list[TrialResult]) -> Compliance:
         return compliance(scenario.name, stops, stops[0].observation.stop_timeout_ns if own else limit_ns, absent)

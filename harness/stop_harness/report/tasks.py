@@ -42,6 +42,11 @@ def no_advice(scenario: str) -> TimeoutAdvice:
     return TimeoutAdvice(scenario, None, "Each container of a task has a stop timeout of its own.")
 
 
+def no_advice_for_group(scenario: str) -> TimeoutAdvice:
+    """Likewise of a project or a pod as a whole."""
+    return TimeoutAdvice(scenario, None, "How long a group takes to stop is no container's stop timeout.")
+
+
 def stops(results: tuple[TrialResult, ...], scenarios: tuple[Scenario, ...]) -> tuple[TaskStop, ...]:
     """Every stop of a task, in report order."""
     named = {scenario.name: scenario for scenario in scenarios}

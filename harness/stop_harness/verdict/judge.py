@@ -127,6 +127,9 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
         worst.cause and replace(worst.cause, evidence=f"{worst.name}: {worst.cause.evidence}"),
     )
     remarks = [replace(item, message=f"{worst.name}: {item.message}") for item in worst.findings]
+    for other in found:
+        hooks = [item for item in other.findings if item.rule.startswith("hook-") and other is not worst]
+        remarks += [replace(item, message=f"{other.name}: {item.message}") for item in hooks]
     after = "" if facts.shutdown_duration_ns is None else f" in {_seconds(facts.shutdown_duration_ns)}"
     reason = f"every container exited by itself{after}"
     if about is not None:

@@ -22,6 +22,9 @@ from stop_harness.model import (
     Verdict,
 )
 
+LEAST_STOP_NS = 2 * NS_PER_S
+"""What a kubelet gives a stop in any case (`minimumGracePeriodInSeconds`, pkg/kubelet/kuberuntime)."""
+
 
 def parts(observation: Observation) -> tuple[tuple[ContainerRecord, Observation], ...]:
     """Each container that the stop had to end, as an observation of its own; empty for a single container."""
@@ -38,11 +41,13 @@ def what_cut_it_short(record: ContainerRecord) -> str:
 
 
 def part_results(result: TrialResult) -> tuple[tuple[str, TrialResult], ...]:
-    """(container, its result) of a task that was stopped; empty for a single container or a stop that came to nothing.
+    """(container, its result) of a task that was stopped, or only of the one that the trial is about; empty for a
+    single container or a stop that came to nothing.
 
     What decides compliance is each container's own stop timeout, not the task's.
     """
-    verdicts = {item.name: item for item in result.verdict.containers}
+    about = result.observation.task.about if result.observation.task is not None else None
+    verdicts = {item.name: item for item in result.verdict.containers if about in {None, item.name}}
     return tuple(
         (
             record.name,
@@ -69,7 +74,10 @@ def analyse(result: TrialResult, scenario: Scenario) -> TaskStop | None:
     task = result.observation.task
     if task is None:
         return None
-    chain, worst_case_ns = _worst_chain(tuple(record for record, _ in parts(result.observation)))
+    stopped = tuple(record for record, _ in parts(result.observation))
+    chain, worst_case_ns = _worst_chain(stopped)
+    if task.grace_ns is not None:
+        worst_case_ns = _worst_pod_ns(task.grace_ns, stopped)
     limit_ns, limit_name = _limit(task)
     total_ns = result.verdict.facts.shutdown_duration_ns
     shares = _shares(result, task, total_ns)
@@ -102,6 +110,12 @@ def _worst_chain(stopped: tuple[ContainerRecord, ...]) -> tuple[tuple[str, ...],
     return max(longest.values(), key=lambda chain: chain[1], default=((), 0))
 
 
+def _worst_pod_ns(grace_ns: int, stopped: tuple[ContainerRecord, ...]) -> int:
+    """A hook, or waiting for others, may take the whole grace period; the stop itself gets two seconds all the same."""
+    takes_its_time = any(item.hooks or item.waits_for for item in stopped)
+    return grace_ns + LEAST_STOP_NS if takes_its_time else max(grace_ns, LEAST_STOP_NS)
+
+
 def _limit(task: TaskRecord) -> tuple[int | None, str]:
     """What the platform gives the whole, and how that is called; None where it sets no limit."""
     if task.group is None:
@@ -120,9 +134,8 @@ def of_hooks(container: ContainerRecord) -> tuple[tuple[str, str], ...]:
         took = f"{hook.took_ns / NS_PER_S:.1f} s"
         if hook.cut_off:
             text = f"`{hook.command}` had not ended after {took}, the whole grace period: the stop signal came then"
-            found.append(
-                ("hook-outlasts-grace", f"{text}, and SIGKILL {container.stop_timeout_ns / NS_PER_S:g} s later")
-            )
+            left = f"{text}, and {container.stop_timeout_ns / NS_PER_S:g} s were left for the stop"
+            found.append(("hook-outlasts-grace", left))
         elif hook.reason and container.not_told is None:
             found.append(("hook-ignored", f"`{hook.command}` failed after {took}, and the stop went on: {hook.reason}"))
     return tuple(found)
@@ -143,9 +156,11 @@ def _part(observation: Observation, container: ContainerRecord) -> Observation:
 def _shares(result: TrialResult, task: TaskRecord, total_ns: int | None) -> tuple[ContainerShare, ...]:
     """In the order in which the containers were told to stop; those that had ended before stand first."""
     verdicts = {item.name: item for item in result.verdict.containers}
-    spans = _spans(result.observation)
+    clock, spans = _spans(result.observation)
     on_chain = _longest_chain(task, spans)
     begun_ns = min((begin_ns for begin_ns, _ in spans.values()), default=None)
+    if task.begun_ns is not None and clock is Clock.ENGINE:
+        begun_ns = task.begun_ns
     shares = []
     for item in task.containers:
         found, span = verdicts.get(item.name), spans.get(item.name)
@@ -165,6 +180,7 @@ def _shares(result: TrialResult, task: TaskRecord, total_ns: int | None) -> tupl
                 share=min(1.0, duration_ns / total_ns) if duration_ns is not None and total_ns else None,
                 on_longest_chain=item.name in on_chain,
                 cause=found.cause if found else None,
+                told=item.not_told is None,
                 cut_from_ns=None if item.cut_to_ns is None else item.stop_timeout_ns,
             )
         )
@@ -178,14 +194,14 @@ def _why_not(item: ContainerRecord) -> str:
     return f"it had ended{code} before the stop"
 
 
-def _spans(observation: Observation) -> dict[str, tuple[int, int]]:
+def _spans(observation: Observation) -> tuple[Clock, dict[str, tuple[int, int]]]:
     """(begin, end) of each container's stop, all on one clock: the one that saw both ends of most containers."""
     seen = [container for container, _ in parts(observation)]
     by_clock = [
-        {container.name: span for container in seen if (span := _span(container.record, clock))}
+        (clock, {container.name: span for container in seen if (span := _span(container.record, clock))})
         for clock in (Clock.ENGINE, Clock.ECS, Clock.HARNESS)
     ]
-    return max(by_clock, key=len)
+    return max(by_clock, key=lambda item: len(item[1]))
 
 
 def _span(record: StopRecord, clock: Clock) -> tuple[int, int] | None:

@@ -218,6 +218,8 @@ class GroupStop:
         )
         if one.left:
             stop = replace(stop, exited_before_stop=True)
+        elif one.not_told is not None:
+            stop = replace(stop, complete=True)  # there is no end that could be missing from it
         elif stop.exited_before_stop:
             stop = self._left_in_between(stop)
         looks, logs = one.looks or StopLooks(subject, one.timeout_ns), subject.logs()

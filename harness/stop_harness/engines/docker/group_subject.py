@@ -121,7 +121,7 @@ class GroupSubject:
                 self._at(port).wait_for(_one_port(ready, port, left_ns))
         self.sleep(ready.delay_ns)
         if not self.is_running():
-            raise not_ready("every container of the group has exited", self._logs())
+            raise self._gone("it was ready")
         self._event(EventKind.READY, "readiness conditions")
 
     def ready_signs(self) -> ReadySigns:
@@ -170,8 +170,11 @@ class GroupSubject:
             self._ended.wait(duration_ns / NS_PER_S)
 
     def is_running(self) -> bool:
-        """The container that is stopped; of a whole group any."""
-        return self._tested.is_running() if self._tested is not None else bool(self._running())
+        """The container that is stopped, or that the trial is about; of a whole group any."""
+        if self._tested is not None:
+            return self._tested.is_running()
+        about = self._about
+        return about.is_running() if about is not None else bool(self._running())
 
     def processes(self) -> tuple[ProcessInfo, ...] | None:
         """Of the container that is stopped. The containers of a whole group are looked at one by one, at their stop."""
@@ -296,6 +299,19 @@ class GroupSubject:
         found = self._start.of(self._group.stopped)
         return found[0].subject if found else None
 
+    @property
+    def _about(self) -> DockerSubject | None:
+        """Of a group that is stopped whole, the container that the trial is about, or the only one."""
+        mains = [item for item in self._containers if self._group.stopped in {None, item.member.name}]
+        return mains[0].subject if len(mains) == 1 else None
+
+    def _gone(self, what: str) -> SubjectFailed:
+        """Nobody is left who could get ready."""
+        about = self._about
+        if about is not None:
+            return SubjectFailed(None, exit_code=about.state().exit_code)
+        return not_ready(f"every container of the group has exited; waited for {what}", self._logs())
+
     def _running(self) -> list[GroupContainer]:
         return [item for item in self._containers if item.subject.is_running()]
 
@@ -320,7 +336,7 @@ class GroupSubject:
             if self._ended.wait(POLL_S):
                 raise SubjectFailed(Problem(ProblemKind.INTERRUPTED, "the run was interrupted"))
             if not self.is_running():
-                raise not_ready(f"every container of the group has exited; waited for {what}", self._logs())
+                raise self._gone(what)
             if time.monotonic() >= deadline:
                 raise not_ready(waited(self._trial.scenario.readiness.timeout_ns, what), self._logs())
 

@@ -165,6 +165,8 @@ def _ended(item: ContainerShare) -> str:
     code = "" if item.exit_code is None else f", exit code {item.exit_code}"
     if item.outcome is None:
         return f"ended before{code}"
+    if not item.told:
+        return "not told to stop"
     if item.exit_code == EXIT_CODE_SIGKILL and item.sigkill_evidence is not None:
         code = f", {signals.name(signals.SIGKILL)} {item.sigkill_evidence.replace('_', ' ')}"
     return f"{OUTCOME_WORDS[item.outcome]}{code}"
