@@ -234,6 +234,7 @@ REMEDY_WORDS = {
     RemedyKind.STOP_SIGNAL: "other stop signals",
     RemedyKind.EXEC_FORM: "exec form",
     RemedyKind.STOP_TIMEOUT: "longer stop timeouts",
+    RemedyKind.STOP_DELAY: "delays before the stop signal",
 }
 
 

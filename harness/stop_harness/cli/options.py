@@ -156,6 +156,16 @@ TRAFFIC = (
     option("--traffic-message", metavar="TEXT", help="Send this on the WebSocket and await its answer at the stop."),
     option("--traffic-tls", is_flag=True, help="Speak TLS with all of these clients."),
     option(
+        "--through",
+        type=click.Choice(["load_balancer"]),
+        help="Send --traffic-http as a load balancer does, which hears late that the container goes.",
+    ),
+    option("--propagation", metavar="DURATION", help="Let it send new requests for so long.  [default: 2s]"),
+    option("--deregistration-delay", metavar="DURATION", help="Let it cut requests that run longer.  [default: 5m]"),
+    option(
+        "--stop-delay", metavar="DURATION", help="Stop so long after it was told, as after a preStop hook that sleeps."
+    ),
+    option(
         "--clients",
         type=click.IntRange(1, 5000),
         metavar="N",

@@ -17,6 +17,10 @@ LATEST_SIGNAL_NS = NS_PER_S
 median and 0.2 s at most; Podman 5.8 with more stops than it performs at a time, up to 34 s."""
 
 
+LATEST_PART = 4
+"""A signal that comes within this part of a load balancer's propagation changes little about it."""
+
+
 def missed(observation: Observation, scenario: Scenario) -> tuple[str, str] | None:
     """(rule, reason) where a graceful stop came too late to be the one that was planned; None where it did not, or
     where nobody saw when the signal left."""
@@ -27,6 +31,8 @@ def missed(observation: Observation, scenario: Scenario) -> tuple[str, str] | No
         return "no-request-in-flight", (
             "the requests that were to be in flight were answered before the engine sent the stop signal: it was late"
         )
+    if by_then := _load_balancer_had_heard(observation, delay_ns):
+        return "late-signal", by_then
     if delay_ns > latest_signal_ns(scenario) and not _met_what_was_planned(observation, scenario):
         return "late-signal", (
             f"the engine sent the stop signal {delay_ns / NS_PER_S:.2g} s after it was asked to stop: "
@@ -75,8 +81,23 @@ def unknown(observation: Observation, outcome: Outcome, duration_ns: int | None)
     )
 
 
+def _load_balancer_had_heard(observation: Observation, delay_ns: int) -> str | None:
+    """Where a signal that left late gave the container some of the time for which it has to serve on."""
+    by = observation.traffic.routed_by if observation.traffic is not None else None
+    if by is None or by.stop_delay_ns >= by.propagation_ns:
+        return None
+    if delay_ns <= min(by.propagation_ns // LATEST_PART, LATEST_SIGNAL_NS):
+        return None
+    return (
+        f"the engine sent the stop signal {delay_ns / NS_PER_S:.2g} s after it was asked to stop, and the load "
+        f"balancer sends for {by.propagation_ns / NS_PER_S:g} s only: this was not the planned moment"
+    )
+
+
 def _requests_were_over(observation: Observation, scenario: Scenario, delay_ns: int) -> bool:
     """Whether requests long enough to be in flight as planned had all ended before the signal left the engine."""
+    if observation.traffic is not None and observation.traffic.routed_by is not None:
+        return False  # a load balancer sends on, so that there is always another
     leads = [client.lead_ns for client in scenario.traffic if client.asks]
     spans = [
         (request.sent_at_ns, request.ended_at_ns)

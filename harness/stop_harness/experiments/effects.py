@@ -42,6 +42,8 @@ IDLE = "nothing was at work; this does not show that work survives"
 
 TRIED_WITH = "tried with a stop timeout of "
 
+SHORTEST = "the shortest of "
+
 STOP_HANDLERS = tuple(signals.NUMBERS[name] for name in ("TERM", "INT", "QUIT"))
 """Signals whose handler is a program's own way to stop; the others it may handle for any purpose."""
 
@@ -118,8 +120,8 @@ def best_first(tried: Iterable[TriedRemedy]) -> tuple[TriedRemedy, ...]:
     def rank(item: TriedRemedy) -> tuple[object, ...]:
         remedy = item.remedy
         code = item.result.observation.record.exit_code
-        changed = (remedy.stop_timeout_ns or 0, _place(remedy.stop_signal), remedy.id)
-        reserved = bool(item.note) and item.note != IDLE and not item.note.startswith(TRIED_WITH)
+        changed = (remedy.stop_delay_ns or 0, remedy.stop_timeout_ns or 0, _place(remedy.stop_signal), remedy.id)
+        reserved = bool(item.note) and item.note != IDLE and not item.note.startswith((TRIED_WITH, SHORTEST))
         return order.index(item.effect), reserved, len(remedy.kinds), code != 0, bool(remedy.assumption), changed
 
     return tuple(sorted(tried, key=rank))
@@ -130,7 +132,7 @@ def compared(tried: Iterable[TriedRemedy]) -> tuple[TriedRemedy, ...]:
 
     Where one of them shows that the program shuts down by a signal, exit code and all, an end by default is no cure.
     """
-    items = tuple(tried)
+    items = _with_shortest_delay(tuple(tried))
     handled = [
         item.remedy.stop_signal
         for item in items
@@ -145,6 +147,23 @@ def compared(tried: Iterable[TriedRemedy]) -> tuple[TriedRemedy, ...]:
         else item
         for item in items
     )
+
+
+def _with_shortest_delay(items: tuple[TriedRemedy, ...]) -> tuple[TriedRemedy, ...]:
+    """The shortest delay before the stop signal that cures is said to be that, for a longer one does as well."""
+    delays = [item for item in items if item.remedy.kinds == (RemedyKind.STOP_DELAY,)]
+    cures = [item for item in delays if item.effect is RemedyEffect.CURES]
+    if not cures:
+        return items
+    best = min(cures, key=lambda item: item.remedy.stop_delay_ns or 0)
+    text = f"{SHORTEST}{len(delays)} that were tried" if len(delays) > 1 else ""
+    return tuple(replace(item, note=sentences((text, item.note))) if item is best else item for item in items)
+
+
+def _was_at_rest(tried: RemedyTrial, scenario: Scenario) -> str:
+    """A delay is there for requests to come, whatever was at work."""
+    of_delay = RemedyKind.STOP_DELAY in tried.remedy.kinds
+    return IDLE if not of_delay and _idle(tried.observation, scenario) else ""
 
 
 def _place(stop_signal: str | None) -> int:
@@ -175,7 +194,7 @@ def _effect(tried: RemedyTrial, made: Verdict, stop: BadStop) -> tuple[RemedyEff
     ):
         if doubt:
             return effect, (doubt,)
-    return RemedyEffect.CURES, (_reservation(seen), _fitted(tried), IDLE if _idle(seen, scenario) else "")
+    return RemedyEffect.CURES, (_reservation(seen), _fitted(tried), _was_at_rest(tried, scenario))
 
 
 # ── What speaks against a cure ───────────────────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,8 @@ FARGATE_LONGEST_S = 120
 
 def lines(remedy: Remedy, configuration: Configuration) -> tuple[Paste, ...]:
     """Every place that has a key for the whole change; what has none is left out."""
+    if remedy.stop_delay_ns is not None:  # Kubernetes alone has a key for it
+        return (_pre_stop(remedy.stop_delay_ns),) if len(remedy.kinds) == 1 else ()
     made = (
         _dockerfile(remedy, configuration),
         _docker_run(remedy),
@@ -99,6 +101,12 @@ def _kubernetes(remedy: Remedy) -> Paste | None:
     if remedy.stop_timeout_ns is not None:
         text.append(f"terminationGracePeriodSeconds: {_seconds(remedy)}")
     return Paste("Kubernetes", "\n".join(text))
+
+
+def _pre_stop(delay_ns: int) -> Paste:
+    """The sleep counts as grace period: terminationGracePeriodSeconds has to have room for it."""
+    seconds = -(-delay_ns // NS_PER_S)
+    return Paste("Kubernetes", f"lifecycle: {{preStop: {{sleep: {{seconds: {seconds}}}}}}}")
 
 
 def _seconds(remedy: Remedy) -> int:

@@ -16,6 +16,7 @@ from stop_harness.model import (
     NS_PER_S,
     Configuration,
     Expectation,
+    LoadBalancer,
     Observation,
     Outcome,
     ProcessInfo,
@@ -26,7 +27,9 @@ from stop_harness.model import (
     Status,
     TrialResult,
 )
+from stop_harness.verdict import traffic
 
+DELAY = RemedyKind.STOP_DELAY
 INIT, SIGNAL, EXEC, TIMEOUT = RemedyKind.INIT, RemedyKind.STOP_SIGNAL, RemedyKind.EXEC_FORM, RemedyKind.STOP_TIMEOUT
 
 KINDS: dict[str, tuple[RemedyKind, ...]] = {
@@ -53,6 +56,7 @@ KINDS: dict[str, tuple[RemedyKind, ...]] = {
     "inner-kill": (EXEC, SIGNAL),
     "fast-drop": (SIGNAL, EXEC),
     "partial-drop": (SIGNAL,),
+    "closes-port-early": (DELAY,),
 }
 """What may help against a cause, the likeliest first. A cause that is not here gets everything tried that its record
 gives a chance."""
@@ -87,6 +91,9 @@ overloaded machine four times a second is no time."""
 
 MAX_COMBINATIONS = 4
 
+MAX_DELAYS = 6
+"""Delays that are tried side by side; the shortest that loses nothing is the one to take."""
+
 
 # ── Candidates ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -115,11 +122,15 @@ def candidates(scenario: Scenario, bad: TrialResult, configuration: Configuratio
     seen, cause = bad.observation, bad.verdict.cause
     kinds = KINDS.get(cause.id, tuple(RemedyKind)) if cause else tuple(RemedyKind)
     made: list[Remedy] = []
+    if scenario.load_balancer is not None and traffic.refused_late(seen.traffic):
+        kinds = (DELAY, *(kind for kind in kinds if kind is not DELAY))
     for kind in kinds:
         if kind is EXEC:
             made += _exec_forms(configuration, bad)
         elif kind is INIT and not scenario.subject.init and not _has_init(configuration, seen):
             made.append(Remedy("init", (INIT,), "an init as PID 1", init=True))
+        elif kind is DELAY and scenario.load_balancer is not None:
+            made += _delays(scenario.load_balancer)
         elif kind is SIGNAL:
             made += _stop_signals(seen)
         elif kind is TIMEOUT and moves(bad):
@@ -169,7 +180,7 @@ def _adds(second: Remedy, tried: TrialResult) -> bool:
     return True
 
 
-_ORDER = (EXEC, INIT, SIGNAL, TIMEOUT)
+_ORDER = (EXEC, INIT, SIGNAL, TIMEOUT, DELAY)
 
 
 def with_change(configuration: Configuration, remedy: Remedy) -> Configuration:
@@ -301,6 +312,16 @@ def _timeout(value_ns: int) -> Remedy:
     return Remedy(f"stop-timeout-{text}", (TIMEOUT,), f"a stop timeout of {text}", stop_timeout_ns=value_ns)
 
 
+def _delays(balancer: LoadBalancer) -> Iterable[Remedy]:
+    """Whole seconds, as a preStop hook sleeps them, up to one more than the load balancer sends; of many some."""
+    longest_s = -(-balancer.propagation_ns // NS_PER_S) + 1
+    shortest_s = min(balancer.stop_delay_ns // NS_PER_S + 1, longest_s)
+    step_s = -(-(longest_s - shortest_s + 1) // MAX_DELAYS)
+    for delay_s in (*range(shortest_s, longest_s, step_s), longest_s):
+        title = f"{delay_s} s between the deregistration and the stop signal"
+        yield Remedy(f"stop-delay-{delay_s}s", (DELAY,), title, stop_delay_ns=delay_s * NS_PER_S)
+
+
 def fitted(remedy: Remedy, bad: Observation, took_ns: int | None, configuration: Configuration) -> Remedy:
     """A longer stop timeout cut to what is needed: the shortest multiple of the old one in which the program, which
     took `took_ns` with the longest, would have ended with a margin. Any other remedy as it is."""
@@ -346,6 +367,7 @@ def apply(scenario: Scenario, remedy: Remedy, stop_timeout_ns: int) -> Scenario:
         scenario,
         subject=replace(subject, init=subject.init or remedy.init),
         stop=replace(stop, signal=remedy.stop_signal or stop.signal, timeouts_ns=(timeout_ns,)),
+        load_balancer=_delayed(scenario.load_balancer, remedy.stop_delay_ns),
         expectations=(
             Expectation(
                 within_ns=expected.within_ns if graceful and remedy.stop_timeout_ns is None else None,
@@ -354,6 +376,10 @@ def apply(scenario: Scenario, remedy: Remedy, stop_timeout_ns: int) -> Scenario:
         ),
         repeat=1,
     )
+
+
+def _delayed(balancer: LoadBalancer | None, stop_delay_ns: int | None) -> LoadBalancer | None:
+    return balancer if balancer is None or stop_delay_ns is None else replace(balancer, stop_delay_ns=stop_delay_ns)
 
 
 def _accepted(exit_codes: tuple[int, ...] | None, remedy: Remedy) -> tuple[int, ...] | None:

@@ -85,7 +85,7 @@ class _Attempt:
         return replace(
             trial,
             trial_id=f"{trial.trial_id}/left-alone",
-            scenario=replace(trial.scenario, traffic=()),
+            scenario=replace(trial.scenario, traffic=(), load_balancer=None),
             stop_after_ns=effects.control_ns(tried, self.bad.result, took_ns),
             stop_timeout_ns=0,
         )

@@ -61,6 +61,7 @@ def run(scenario: Scenario, bench: Bench) -> Sweep:
         stop=StopPlan((short_ns,), scenario.stop.signal),
         before_stop=(),
         traffic=(),
+        load_balancer=None,
         expectations=(Expectation(exit_codes=expectation.exit_codes),),
     )
     moments = _sweep(at_once, ready_ns, bench)

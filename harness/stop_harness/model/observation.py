@@ -219,17 +219,32 @@ class MissingTraffic:
 
 
 @dataclass(frozen=True)
+class RoutedBy:
+    """The load balancer that sent the requests: the scenario's times, and when it was told that the container goes, in
+    ns relative to the stop call, so 0 or less."""
+
+    propagation_ns: int
+    deregistration_delay_ns: int
+    stop_delay_ns: int
+    deregistered_at_ns: int
+
+
+@dataclass(frozen=True)
 class TrafficRecord:
     """The requests that were in flight around the stop, and where they came from.
 
     `requests` is empty where every request was over before the stop signal came. `vantage` None: no client was ever
     connected. `missing`: the traffic of the scenario that is not among the requests because none of it was open at the
     stop; empty in records of versions that did not look.
+
+    `routed_by`: the load balancer that they came through, which sent new ones from its deregistration on; None: they
+    came straight to the container.
     """
 
     requests: tuple[Request, ...]
     vantage: Vantage | None = None
     missing: tuple[MissingTraffic, ...] = ()
+    routed_by: RoutedBy | None = None
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,8 @@ class RemedyKind(StrEnum):
     STOP_SIGNAL = "stop_signal"
     EXEC_FORM = "exec_form"
     STOP_TIMEOUT = "stop_timeout"
+    STOP_DELAY = "stop_delay"
+    """Time between the deregistration at the load balancer and the stop signal."""
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,7 @@ class Remedy:
     entrypoint: tuple[str, ...] | None = None
     command: tuple[str, ...] | None = None
     stop_timeout_ns: int | None = None
+    stop_delay_ns: int | None = None
     assumption: str = ""
     lines: tuple[Paste, ...] = ()
 

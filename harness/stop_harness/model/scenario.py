@@ -137,6 +137,28 @@ class TrafficClient:
         return self.kind.held or (self.kind.in_flight and not self.asks)
 
 
+DEREGISTRATION_DELAY_NS = 300 * NS_PER_S
+"""Default of a target group (Elastic Load Balancing, target group attributes)."""
+
+PROPAGATION_NS = 2 * NS_PER_S
+"""How long a load balancer goes on sending where the scenario says nothing. Nobody promises a time: kube-proxy applies
+changes once a second, after the API server and the endpoint controller had theirs."""
+
+
+@dataclass(frozen=True)
+class LoadBalancer:
+    """What stands between clients and the container, and hears of the stop as they do: late.
+
+    `propagation_ns`: new requests are still sent for that long after the deregistration. `deregistration_delay_ns`:
+    requests that are in flight then are cut. `stop_delay_ns`: from the deregistration to the stop call, as a preStop
+    hook that sleeps gives it; 0: both at once.
+    """
+
+    propagation_ns: int = PROPAGATION_NS
+    deregistration_delay_ns: int = DEREGISTRATION_DELAY_NS
+    stop_delay_ns: int = 0
+
+
 @dataclass(frozen=True)
 class Preparation:
     """A step between readiness and the stop: a command in the container, or a log line to wait for.
@@ -212,6 +234,8 @@ class Positions:
 class Scenario:
     """One scenario file. `source` is the path it came from, None where there was no file (`check IMAGE`).
 
+    `load_balancer`: what the traffic goes through; None: straight to the container.
+
     `not_applied`: what its subject's file asks for (a Compose file, a task definition) and stops are measured without.
 
     `positions` are for messages: two scenarios that differ in them alone are equal, and they are not stored. They are
@@ -227,6 +251,7 @@ class Scenario:
     expectations: tuple[Expectation, ...] = (Expectation(),)
     traffic: tuple[TrafficClient, ...] = ()
     before_stop: tuple[Preparation, ...] = ()
+    load_balancer: LoadBalancer | None = None
     source: str | None = None
     not_applied: tuple[NotApplied, ...] = ()
     # `exclude` is read by pydantic, which writes the run's files from these records.

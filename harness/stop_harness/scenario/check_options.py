@@ -298,7 +298,13 @@ def _traffic(given: Mapping[str, Any]) -> dict[str, Any]:
     for name, option in (("clients", "--clients"), ("traffic_tls", "--traffic-tls")):
         if given[name] and not asked:
             raise UsageError(f"{option} goes with a kind of traffic, such as --traffic-http")
-    return {kind.value: _client(kind, text, given) for kind, text in asked.items()}
+    for key in ("propagation", "deregistration_delay", "stop_delay"):
+        if given[key] is not None and not given["through"]:
+            raise UsageError(f"--{key.replace('_', '-')} goes with --through load_balancer")
+    traffic: dict[str, Any] = {kind.value: _client(kind, text, given) for kind, text in asked.items()}
+    for key in ("through", "propagation", "deregistration_delay", "stop_delay"):
+        _put(traffic, key, given[key])
+    return traffic
 
 
 def _client(kind: TrafficKind, text: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -121,6 +121,7 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
         ),
         before_stop=scenario_traffic.preparations(file.before_stop),
         traffic=scenario_traffic.clients(file.traffic),
+        load_balancer=scenario_traffic.load_balancer(file.traffic),
         stop=StopPlan(
             tuple(stop.timeouts),
             stop.signal,

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
-from stop_harness.model import NS_PER_MS, NS_PER_S, Exchange, Preparation, TrafficClient, TrafficKind
+from stop_harness.model import (
+    DEREGISTRATION_DELAY_NS,
+    NS_PER_MS,
+    NS_PER_S,
+    PROPAGATION_NS,
+    Exchange,
+    LoadBalancer,
+    Preparation,
+    TrafficClient,
+    TrafficKind,
+)
 from stop_harness.scenario.values import (
     AnyBytes,
     Argv,
@@ -209,8 +219,20 @@ GrpcList = Annotated[list[GrpcTraffic], Field(min_length=1)]
 
 
 class TrafficSection(Section):
-    """What clients do while the container is stopped; each key one mapping or a list of them."""
+    """What clients do while the container is stopped; each kind of client one mapping or a list of them."""
 
+    through: Literal["load_balancer"] | None = Field(
+        None, description="Send `http` as a load balancer does, which hears late that the container goes."
+    )
+    propagation: Duration = Field(
+        PROPAGATION_NS, description="New requests are sent for so long after the deregistration."
+    )
+    deregistration_delay: Duration = Field(
+        DEREGISTRATION_DELAY_NS, description="Requests that run longer after the deregistration are cut."
+    )
+    stop_delay: Duration = Field(
+        0, description="From the deregistration to the stop, as a preStop hook that sleeps gives it."
+    )
     http: Annotated[HttpList | None, BeforeValidator(one_or_list, json_schema_input_type=HttpList | HttpTraffic)] = None
     tcp: Annotated[TcpList | None, BeforeValidator(one_or_list, json_schema_input_type=TcpList | TcpTraffic)] = None
     idle: Annotated[IdleList | None, BeforeValidator(one_or_list, json_schema_input_type=IdleList | IdleTraffic)] = None
@@ -232,6 +254,36 @@ class TrafficSection(Section):
         Http2List | None, BeforeValidator(one_or_list, json_schema_input_type=Http2List | Http2Traffic)
     ] = None
     grpc: Annotated[GrpcList | None, BeforeValidator(one_or_list, json_schema_input_type=GrpcList | GrpcTraffic)] = None
+
+    @model_validator(mode="after")
+    def _routed(self) -> TrafficSection:
+        if self.through is None:
+            for key in sorted(_OF_BALANCERS & self.model_fields_set):
+                raise ValueError(f"`{key}` goes with `through: load_balancer`")
+            return self
+        if self.http is None:
+            raise ValueError("`through: load_balancer` needs `http`: the requests that it sends")
+        for kind in TrafficKind:
+            if kind is not TrafficKind.HTTP and getattr(self, kind.value):
+                raise ValueError(
+                    f"`through: load_balancer` sends `http` only; leave `{kind.value}` to another scenario"
+                )
+        if self.propagation < LEAST_PROPAGATION_NS:
+            raise ValueError("`propagation` is 200ms or more: a shorter time is over before the stop signal has come")
+        if self.propagation > self.deregistration_delay:
+            raise ValueError(
+                "`propagation` is longer than `deregistration_delay`, at whose end nothing is sent any more"
+            )
+        if max(self.propagation, self.stop_delay) > LONGEST_PROPAGATION_NS:
+            raise ValueError("`propagation` and `stop_delay` are two minutes at most")
+        return self
+
+
+_OF_BALANCERS = {"propagation", "deregistration_delay", "stop_delay"}
+
+LEAST_PROPAGATION_NS = 200 * NS_PER_MS
+LONGEST_PROPAGATION_NS = 120 * NS_PER_S
+"""Longer than any load balancer takes that works; the trial waits as long."""
 
 
 class PreparationSection(Section):
@@ -273,6 +325,13 @@ SECTIONS: dict[str, type[Section]] = {
 def clients(section: TrafficSection) -> tuple[TrafficClient, ...]:
     """Every kind of traffic that the section names, in the order of the reference."""
     return tuple(_client(kind, given) for kind in TrafficKind for given in getattr(section, kind.value) or ())
+
+
+def load_balancer(section: TrafficSection) -> LoadBalancer | None:
+    """What the requests go through; None: straight to the container."""
+    if section.through is None:
+        return None
+    return LoadBalancer(section.propagation, section.deregistration_delay, section.stop_delay)
 
 
 def preparations(sections: list[PreparationSection]) -> tuple[Preparation, ...]:

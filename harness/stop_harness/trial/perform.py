@@ -31,6 +31,7 @@ from stop_harness.model import (
     ProblemKind,
     ReadyBasis,
     Request,
+    RoutedBy,
     StopRecord,
     TaskRecord,
     TrafficRecord,
@@ -205,6 +206,7 @@ def _stop_and_record(
             looks.before = subject.processes()
             log_before = _logs(subject)
             flow.wait_lead()
+            flow.deregister()
             log_before = _logs(subject)  # last, or what is written in the meantime would count as written after it
             step(trial, "stopping")
             flow.mark_stop()
@@ -221,7 +223,9 @@ def _stop_and_record(
     seen = replace(
         observation,
         looks=Looks(looks.before, looks.second, looks.late, since, logs, looks.at_timeout),
-        traffic=None if flow.requests is None else TrafficRecord(flow.requests, flow.vantage, flow.missing),
+        traffic=None
+        if flow.requests is None
+        else TrafficRecord(flow.requests, flow.vantage, flow.missing, flow.routed_by),
         derivation=Derivation(cut_short=looks.cut_short),
         ready=ready,
     )
@@ -261,7 +265,7 @@ def _flow(trial: Trial, subject: RunningSubject) -> traffic.Flow | _NoTraffic:
         return _NoTraffic()
     from stop_harness.trial import traffic
 
-    return traffic.Flow(trial.scenario.traffic, subject)
+    return traffic.Flow(trial.scenario.traffic, subject, trial.scenario.load_balancer)
 
 
 class _NoTraffic:
@@ -270,9 +274,11 @@ class _NoTraffic:
     requests: tuple[Request, ...] | None = None
     vantage: Vantage | None = None
     missing: tuple[MissingTraffic, ...] = ()
+    routed_by: RoutedBy | None = None
 
     def begin(self) -> None: ...
     def wait_lead(self) -> None: ...
+    def deregister(self) -> None: ...
     def mark_stop(self) -> None: ...
     def end(self) -> None: ...
 

@@ -18,7 +18,19 @@ from functools import cache
 from typing import Any
 
 from stop_harness.engines.interface import RunningSubject, SubjectFailed, where_it_listens
-from stop_harness.model import MissingTraffic, Problem, ProblemKind, Request, TrafficClient, TrafficKind, Vantage
+from stop_harness.model import (
+    NS_PER_MS,
+    NS_PER_S,
+    LoadBalancer,
+    MissingTraffic,
+    Problem,
+    ProblemKind,
+    Request,
+    RoutedBy,
+    TrafficClient,
+    TrafficKind,
+    Vantage,
+)
 from stop_harness.trial.traffic_clients import Client, Stage
 from stop_harness.trial.traffic_wire import Wire
 
@@ -37,6 +49,12 @@ NOTICE_S = 1.0
 
 POLL_S = 0.01
 
+MOMENTS = 4
+"""Of the propagation, in which every client has a request begun at least."""
+
+LAST_MOMENT_NS = 100 * NS_PER_MS
+"""The last of them before the end of the propagation."""
+
 SPARE_FILES = 256
 """File descriptors for everything but the traffic."""
 
@@ -47,8 +65,10 @@ class Flow:
     Whatever happens in between, `end` must be called.
     """
 
-    def __init__(self, clients: tuple[TrafficClient, ...], subject: RunningSubject) -> None:
-        self._specs, self._subject = clients, subject
+    def __init__(
+        self, clients: tuple[TrafficClient, ...], subject: RunningSubject, balancer: LoadBalancer | None = None
+    ) -> None:
+        self._specs, self._subject, self._balancer = clients, subject, balancer
         self._loop: _LoopThread | None = None
         self._stage: Stage | None = None
         self._clients: tuple[Client, ...] = ()
@@ -57,6 +77,7 @@ class Flow:
         self.requests: tuple[Request, ...] | None = None
         self.vantage: Vantage | None = None
         self.missing: tuple[MissingTraffic, ...] = ()
+        self.routed_by: RoutedBy | None = None
 
     def begin(self) -> None:
         """Start every client and return when their requests begin, the lead before the stop.
@@ -84,6 +105,12 @@ class Flow:
             self._loop.call(self._all_asked())
             self._raise_if_blocked()
 
+    def deregister(self) -> None:
+        """Tell the load balancer, if there is one, that the container goes; return when the stop is to be called."""
+        if self._loop is not None and self._balancer is not None:
+            self._loop.call(self._begin_propagation(self._balancer))
+            self._subject.sleep(self._balancer.stop_delay_ns)
+
     def mark_stop(self) -> None:
         """The stop call is about to be made: time zero of every request; from now on no client begins one."""
         if self._loop is not None and self._stage is not None:
@@ -94,6 +121,8 @@ class Flow:
         """The subject is gone: wait for the clients to notice and collect what they saw. Idempotent."""
         if self._loop is None:
             return
+        if self._stage is not None and self._stage.withdraws_ns is not None:  # it sends on to a container that is gone
+            self._subject.sleep(max(0, self._stage.withdraws_ns - time.monotonic_ns()))
         loop, self._loop = self._loop, None
         try:
             loop.call(self._wind_up(NOTICE_S if self._stage is not None and self._stage.stop_ns is not None else 0))
@@ -102,6 +131,7 @@ class Flow:
         found = [(client, tuple(client.requests())) for client in self._clients]
         self.requests = tuple(request for _, requests in found for request in requests)
         if self._stage is not None and self._stage.stop_ns is not None:
+            self.routed_by = _routed_by(self._stage)
             self.missing = tuple(_missing(spec, found) for spec in self._specs if not _was_open(spec, found))
 
     def _raise_if_blocked(self) -> None:
@@ -118,7 +148,7 @@ class Flow:
     # ── On the event loop ────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _set_up(self, in_flight: bool, lead_ns: int) -> None:
-        self._stage = self._stage or Stage(self._connect, lead_ns)
+        self._stage = self._stage or Stage(self._connect, lead_ns, balancer=self._balancer)
         specs = [spec for spec in self._specs if spec.asks is in_flight for _ in range(spec.clients)]
         known = len(self._clients)
         clients = tuple(Client(self._stage, spec, number) for number, spec in enumerate(specs, start=known + 1))
@@ -135,6 +165,26 @@ class Flow:
     async def _raise_curtain(self) -> None:
         assert self._stage is not None
         self._stage.curtain.set()
+
+    async def _begin_propagation(self, balancer: LoadBalancer) -> None:
+        """From now on every request counts; requests at some moments of it, whatever the clients wait for."""
+        assert self._stage is not None
+        now_ns = self._stage.deregistered_ns = time.monotonic_ns()
+        last_ns = balancer.propagation_ns - LAST_MOMENT_NS
+        for client in self._clients:
+            for part in range(MOMENTS):
+                other = Client(self._stage, client.spec, client.number)
+                moment_ns = now_ns + last_ns * part // (MOMENTS - 1)
+                self._clients += (other,)
+                self._tasks.add(asyncio.create_task(other.beside(client, moment_ns, last_ns // MOMENTS)))
+        asyncio.get_running_loop().call_later(balancer.deregistration_delay_ns / NS_PER_S, self._cut)
+
+    def _cut(self) -> None:
+        """The deregistration delay is over: the load balancer closes what is still open."""
+        if self._stage is not None and not self._stage.over.is_set():
+            self._stage.cut = True
+            for task in self._tasks:
+                task.cancel()
 
     async def _all_asked(self) -> None:
         """A busy machine may be late; what is not in flight by now was stopped for nothing."""
@@ -181,6 +231,18 @@ class Flow:
         except BaseException:
             connection.close()
             raise
+
+
+def _routed_by(stage: Stage) -> RoutedBy | None:
+    if stage.balancer is None or stage.deregistered_ns is None or stage.stop_ns is None:
+        return None
+    balancer = stage.balancer
+    return RoutedBy(
+        propagation_ns=balancer.propagation_ns,
+        deregistration_delay_ns=balancer.deregistration_delay_ns,
+        stop_delay_ns=balancer.stop_delay_ns,
+        deregistered_at_ns=stage.deregistered_ns - stage.stop_ns,
+    )
 
 
 def _unreached(clients: list[Client]) -> bool:

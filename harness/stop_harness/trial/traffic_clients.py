@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
-from stop_harness.model import NS_PER_S, Request, RequestFate, TrafficClient, TrafficKind
+from stop_harness.model import NS_PER_S, LoadBalancer, Request, RequestFate, TrafficClient, TrafficKind
 from stop_harness.trial.traffic_wire import AnswerSeen, Closed, HttpSpeaker, NotProcessed, RawSpeaker, Speaker, Wire
 
 RETRY_S = 0.1
@@ -28,6 +29,9 @@ MAX_NEW_CONNECTIONS = 1000
 
 FAILURES = (Closed, NotProcessed, OSError, ValueError)
 """What a conversation can end with. TimeoutError and ssl.SSLError are OSErrors."""
+
+OWN_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
+"""What this machine lacks says nothing about the server: such a request has no fate."""
 
 STANDS_S = 0.2
 """What lasts that long before the stop is held: an answer that goes on, a connection that is kept after an answer."""
@@ -94,10 +98,32 @@ class Stage:
     connect: Callable[[TrafficClient, Wire], Awaitable[None]]
     longest_lead_ns: int
     stop_ns: int | None = None
+    balancer: LoadBalancer | None = None
+    deregistered_ns: int | None = None
+    """When a load balancer was told that the container goes (monotonic, ns); None: not yet, or there is none."""
     curtain: asyncio.Event = field(default_factory=asyncio.Event)
     """Everybody is connected: requests may begin."""
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    cut: bool = False
+    """The load balancer's deregistration delay is over."""
+
+    @property
+    def since_ns(self) -> int | None:
+        """From when on every request counts: the deregistration, else the stop call."""
+        return self.stop_ns if self.deregistered_ns is None else self.deregistered_ns
+
+    @property
+    def withdraws_ns(self) -> int | None:
+        """When the load balancer sends nothing new any more; None: that is not known yet."""
+        if self.balancer is None or self.deregistered_ns is None:
+            return None
+        return self.deregistered_ns + self.balancer.propagation_ns
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether that has come."""
+        return self.withdraws_ns is not None and time.monotonic_ns() >= self.withdraws_ns
 
 
 @dataclass
@@ -126,6 +152,8 @@ class Client:
         self._latest = ""
         """What became of its latest request before the stop, for people."""
         self._stood = False
+        self.began_ns = 0
+        """When its latest request began, from the connection on (monotonic, ns)."""
 
     @property
     def blocked(self) -> bool:
@@ -135,15 +163,17 @@ class Client:
     async def perform(self) -> None:
         """The whole life of the client; cancelled when the trial has ended and it did not notice."""
         try:
-            await ACTS[self.spec.kind](self)
+            await (self._routed() if self.stage.balancer is not None else ACTS[self.spec.kind](self))
         finally:
             self._hang_up()
 
     def requests(self) -> Iterator[Request]:
-        """What was open at the stop or begun after it, relative to it."""
-        stop_ns = self.stage.stop_ns
+        """What was open at the stop, or at the deregistration, or begun after it; relative to the stop."""
+        stop_ns, since_ns = self.stage.stop_ns, self.stage.since_ns
         for sheet in self._sheets:
-            if sheet.fate is None or sheet.ended_ns is None or stop_ns is None or sheet.ended_ns < stop_ns:
+            if sheet.fate is None or sheet.ended_ns is None or stop_ns is None or since_ns is None:
+                continue
+            if sheet.ended_ns < since_ns:
                 continue
             times = (sheet.connected_ns, sheet.sent_ns, sheet.first_byte_ns, sheet.ended_ns)
             connected, sent, first_byte, ended = (None if at is None else at - stop_ns for at in times)
@@ -191,6 +221,31 @@ class Client:
                 sheet.end(None, await self._line.speaker.hold(self._line.wire))
         else:
             await self._hold(self.stage.over)
+
+    async def _routed(self) -> None:
+        """What a load balancer sends: one request after the other, each on a fresh connection, until it has heard that
+        the container goes."""
+        while not self.stage.withdrawn and len(self._sheets) < MAX_NEW_CONNECTIONS:
+            with self._sheet() as sheet:
+                await self._open(sheet)
+                await self._wait_for_curtain()
+                if self.stage.withdrawn:
+                    return
+                await self._ask(sheet)
+                await self._answer(sheet)
+            self._hang_up()
+            pause_s = self.spec.think_ns / NS_PER_S
+            await _within(self.stage.over, max(RETRY_S, pause_s) if self.obstacle else pause_s)
+
+    async def beside(self, other: Client, moment_ns: int, lately_ns: int) -> None:
+        """A request at one moment of the propagation, unless another client of the load balancer began one lately: one
+        that waits for a long answer would not see when the port is closed."""
+        try:
+            await _within(self.stage.over, (moment_ns - time.monotonic_ns()) / NS_PER_S)
+            if time.monotonic_ns() - other.began_ns > lately_ns:
+                await self._whole_request()
+        finally:
+            self._hang_up()
 
     async def _websocket(self) -> None:
         """With a message to send it is like a request, without one a held connection."""
@@ -271,17 +326,22 @@ class Client:
     def _sheet(self, line: Line | None = None) -> Iterator[Sheet]:
         """A request from its beginning to its end, on a connection that is there or on one to come."""
         sheet = Sheet(connected_ns=line.connected_ns if line else None, before=self._before)
-        if self.stage.stop_ns is None:
+        if self.stage.since_ns is None:
             self._sheets.clear()
         self._sheets.append(sheet)
+        self.began_ns = time.monotonic_ns()
         try:
             yield sheet
         except FAILURES as error:
             sheet.end(error)
+            if isinstance(error, OSError) and error.errno in OWN_SHORTAGES:
+                sheet.fate = None
             self.obstacle = sheet.detail
             self._hang_up()
         except asyncio.CancelledError as error:
             sheet.end(error)
+            if self.stage.cut:
+                sheet.detail = "cut by the load balancer at the end of its deregistration delay"
             raise
 
     async def _whole_request(self) -> None:

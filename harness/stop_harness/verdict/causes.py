@@ -28,6 +28,7 @@ from stop_harness.verdict.handler_causes import handler_cause, not_permitted
 from stop_harness.verdict.killed_scene import Scene
 from stop_harness.verdict.losses import cause_of_lost_work
 from stop_harness.verdict.no_handler_causes import no_handler, shell_waits, trap
+from stop_harness.wording import count_of
 
 PROMPT_NS = 2 * NS_PER_S
 """A program that leaves sooner than this while a request is cut did not wait for it."""
@@ -109,6 +110,8 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
             return Cause("inner-kill", f"SIGKILL from inside the container ended {names}{_after(facts)}")
         text = f"{_leaver(tree, signal)} exited first{_after(facts)}, and the kernel SIGKILLed {names}"
         return Cause("child-killed-by-teardown", text)
+    if cause := _closed_early(seen, facts):
+        return cause
     if cause := cause_of_lost_work(seen):
         return cause
     dropped = (own_clock or _dropped_below(tree, signal)) if seen.record.lost_processes is None else None
@@ -129,6 +132,20 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
     if facts.shutdown_duration_ns is None or facts.shutdown_duration_ns < PROMPT_NS or cut:
         return Cause("fast-drop", f"{_reacts(tree, signal)} exited{_after(facts)} with requests in flight")
     return None
+
+
+def _closed_early(seen: Observation, facts: StopFacts) -> Cause | None:
+    """Nothing is lost but what a load balancer sent after it had been told of the stop."""
+    late = traffic.refused_late(seen.traffic)
+    if not late or seen.traffic is None or len(late) < len(traffic.lost_requests(seen.traffic)):
+        return None
+    by = seen.traffic.routed_by
+    ended = [item.ended_at_ns for item in late if item.ended_at_ns is not None]
+    if by is None or not ended:
+        return None
+    first = f"{max(0.0, (min(ended) - by.deregistered_at_ns) / NS_PER_S):.1f} s"
+    text = f"the first of {count_of(len(late), 'request')} was turned away {first} after the deregistration"
+    return Cause("closes-port-early", f"PID 1 exited{_after(facts)}; {text}")
 
 
 def _by_own_clock(seen: Observation, facts: StopFacts) -> Cause | None:

@@ -164,6 +164,12 @@ CAUSES = {
             "gunicorn, signals: TERM and QUIT",
         ),
         KnownCause(
+            "closes-port-early",
+            "The program stops taking requests while a load balancer, which hears of the stop late, still sends some.",
+            "Serve on for some seconds after the stop signal, or delay the signal: preStop sleep in Kubernetes.",
+            "Elastic Load Balancing, deregistration delay; Kubernetes, Pod termination flow; amazon-ecs-agent#2316",
+        ),
+        KnownCause(
             "partial-drop",
             "What was running was finished, what was queued was cut.",
             "Stop accepting first, then answer what is in the queue.",

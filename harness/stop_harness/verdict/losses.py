@@ -27,6 +27,8 @@ def losses(observation: Observation) -> tuple[str, ...]:
 
 def rule(observation: Observation) -> str:
     """Id of the rule that what was lost breaks first."""
+    if traffic.refused_late(observation.traffic):
+        return "refused-while-deregistering"
     if traffic.lost_requests(observation.traffic):
         return "lost-request"
     return "lost-process" if lost_work.silently_killed(observation) else "lost-work"

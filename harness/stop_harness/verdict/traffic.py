@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from stop_harness.model import (
+    NS_PER_S,
     MissingTraffic,
     Request,
     RequestFate,
+    RoutedBy,
     TrafficKind,
     TrafficRecord,
     Vantage,
@@ -40,9 +42,14 @@ def lost_requests(traffic: TrafficRecord | None) -> tuple[Request, ...]:
     connection, which HTTP lets the server close at any time (RFC 9112, 9.3.1); connections that the engine's proxy
     accepted after the stop call, which it also does on behalf of a container that is gone. Streams that GOAWAY excludes
     were not accepted (RFC 9113, 6.8).
+
+    None of that holds at a load balancer: whoever sent it a request has no other container to turn to, so that what it
+    still sends and nobody takes is lost, wherever it was refused.
     """
     if traffic is None:
         return ()
+    if traffic.routed_by is not None:
+        return tuple(request for request in traffic.requests if request.fate in CUT | {RequestFate.REFUSED})
     return tuple(
         request
         for request in traffic.requests
@@ -61,6 +68,9 @@ def losses(traffic: TrafficRecord | None) -> str | None:
     fates = sorted({request.fate.replace("_", " ") for request in lost})
     kinds = {request.kind for request in lost}
     of = sum(request.kind in kinds and not request.only_held for request in traffic.requests)
+    if traffic.routed_by is not None:
+        sent = f"which still sends for {_time(traffic.routed_by.propagation_ns)}"
+        return f"{len(lost)} of {of} requests of the load balancer, {sent}, were lost ({', '.join(fates)})"
     # Of these protocols the client heard more than that the connection is gone: what the server said, or did not.
     says_more = all(kind.says_goodbye or kind is TrafficKind.SSE for kind in kinds)
     heard = sorted({request.detail for request in lost}) if says_more else []
@@ -91,7 +101,7 @@ def remarks(traffic: TrafficRecord | None) -> list[tuple[str, str]]:
     if traffic is None:
         return []
     requests, found = traffic.requests, []
-    over = [_words(item) for item in traffic.missing if not item.held]
+    over = [_words(item) for item in traffic.missing if not item.held and traffic.routed_by is None]
     if over or not requests:
         detail = f" ({'; '.join(over)})" if over else ""
         found.append(("no-request-in-flight", f"every request was over before the stop signal came{detail}"))
@@ -104,14 +114,61 @@ def remarks(traffic: TrafficRecord | None) -> list[tuple[str, str]]:
         codes = ", ".join(sorted({str(item.grpc_status) for item in calls}))
         found.append(("error-answer", f"{len(calls)} gRPC calls were answered with status {codes} during the stop"))
     found += _goodbyes(requests)
+    found += _routed(traffic)
     waiting = [
         item
         for item in requests
         if item.kind in ACCOUNTABLE and not item.kind.held and not item.only_held and item.fate is RequestFate.TIMED_OUT
+        if not _cut_by_balancer(item, traffic.routed_by)
     ]
     if waiting:
         found.append(("unanswered-request", f"{len(waiting)} requests had no answer when the client gave up"))
     return found
+
+
+def refused_late(traffic: TrafficRecord | None) -> tuple[Request, ...]:
+    """Requests that were lost although they were begun only after a load balancer had been told of the stop."""
+    return tuple(item for item in lost_requests(traffic) if _begun_late(item, traffic))
+
+
+def _begun_late(request: Request, traffic: TrafficRecord | None) -> bool:
+    if traffic is None or traffic.routed_by is None:
+        return False
+    since_ns = traffic.routed_by.deregistered_at_ns
+    return request.connected_at_ns is None or request.connected_at_ns > since_ns
+
+
+def _routed(traffic: TrafficRecord) -> list[tuple[str, str]]:
+    """What a load balancer showed that sent to the container while it was stopped."""
+    by = traffic.routed_by
+    if by is None:
+        return []
+    found = []
+    if cut := sum(_cut_by_balancer(item, by) for item in traffic.requests):
+        delay = _time(by.deregistration_delay_ns)
+        text = f"{count_of(cut, 'request')} ran longer than the deregistration delay of {delay}"
+        found.append(("deregistration-delay-short", f"{text}, and the load balancer cut them"))
+    late = [item for item in traffic.requests if _begun_late(item, traffic)]
+    if late and all(item.fate is RequestFate.COMPLETED for item in late):
+        text = (
+            f"{count_of(len(late), 'request')} of the load balancer, sent in the {_time(by.propagation_ns)} after the"
+        )
+        needs = "it serves on for long enough, and needs no delay before it closes its port"
+        if by.stop_delay_ns:
+            needs = f"a delay of {_time(by.stop_delay_ns)} before the stop signal is enough"
+        found.append(("serves-while-deregistering", f"{text} deregistration, were answered: {needs}"))
+    return found
+
+
+def _cut_by_balancer(request: Request, by: RoutedBy | None) -> bool:
+    """Whether the load balancer ended it, whose patience was over."""
+    if by is None or request.fate is not RequestFate.TIMED_OUT or request.ended_at_ns is None:
+        return False
+    return request.ended_at_ns >= by.deregistered_at_ns + by.deregistration_delay_ns
+
+
+def _time(value_ns: int) -> str:
+    return f"{value_ns / NS_PER_S:g} s"
 
 
 def _goodbyes(requests: tuple[Request, ...]) -> list[tuple[str, str]]:

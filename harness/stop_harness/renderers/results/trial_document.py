@@ -135,6 +135,16 @@ class RequestDocument:
 
 
 @dataclass(frozen=True)
+class LoadBalancerDocument:
+    """A load balancer that sent the requests, and when it was told of the stop, relative to the stop call."""
+
+    propagation_s: float
+    deregistration_delay_s: float
+    stop_delay_s: float
+    deregistered_at_s: float
+
+
+@dataclass(frozen=True)
 class MissingTrafficDocument:
     """Traffic that was asked for and of which nothing was open when the stop was called."""
 
@@ -269,5 +279,7 @@ class TrialDocument:
     """How many processes there were in all; null where nobody could see it."""
     ready_basis: ReadyDocument | None = None
     """null where it never was ready, and in records from before that was written down."""
+    load_balancer: LoadBalancerDocument | None = None
+    """What the requests came through; null where they came straight to the container."""
     missing_traffic: tuple[MissingTrafficDocument, ...] = ()
     """Traffic of the scenario of which nothing was open at the stop."""

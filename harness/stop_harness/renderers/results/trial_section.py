@@ -24,6 +24,7 @@ from stop_harness.renderers.results.trial_document import (
     CauseDocument,
     EventDocument,
     FindingDocument,
+    LoadBalancerDocument,
     MissingTrafficDocument,
     ProblemDocument,
     ProcessDocument,
@@ -88,6 +89,7 @@ def trial(result: TrialResult) -> TrialDocument:
         log_truncated=seen.looks.logs.truncated,
         load_average=seen.load_average,
         ready_basis=_ready(seen.ready),
+        load_balancer=_load_balancer(seen),
         missing_traffic=tuple(
             MissingTrafficDocument(item.kind, item.port, item.reason)
             for item in (seen.traffic.missing if seen.traffic else ())
@@ -214,6 +216,14 @@ def _requests(seen: Observation) -> tuple[RequestDocument, ...] | None:
         )
         for request in seen.requests
     )
+
+
+def _load_balancer(seen: Observation) -> LoadBalancerDocument | None:
+    by = None if seen.traffic is None else seen.traffic.routed_by
+    if by is None:
+        return None
+    times = (by.propagation_ns, by.deregistration_delay_ns, by.stop_delay_ns, by.deregistered_at_ns)
+    return LoadBalancerDocument(*(value_ns / 1e9 for value_ns in times))
 
 
 def _signal_name(number: int | None) -> str | None:
