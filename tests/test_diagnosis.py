@@ -231,8 +231,8 @@ def test_every_cause_of_the_table_is_tried() -> None:
     assert {row[0] for row in CASES} == set(known_causes.CAUSES) - BY_FATES
 
 
-BY_FATES = {"group-signal", "second-signal"}
-"""Tried in `test_process_fates.py`, with the fates of processes that they follow from."""
+BY_FATES = {"group-signal", "second-signal", "closes-port-early"}
+"""Tried in `test_process_fates.py`, with the fates that they follow from, and in `test_load_balancer.py`."""
 
 
 def test_every_cause_has_a_meaning_and_a_cure() -> None:

@@ -46,7 +46,7 @@ from stop_harness.run.request import RunRequest
 from stop_harness.scenario import discovery
 from stop_harness.trial.perform import Interruption
 from stop_harness.trial.traffic import Flow
-from stop_harness.trial.traffic_clients import Sheet
+from stop_harness.trial.traffic_stage import Sheet
 from stop_harness.trial.traffic_wire import Closed, HttpSpeaker, Wire
 from tests.free_port import free_port
 from tests.silence import Silence

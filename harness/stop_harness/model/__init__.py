@@ -37,17 +37,11 @@ from stop_harness.model.observation import (
     HookRecord,
     LogTail,
     Looks,
-    MissingTraffic,
     Observation,
     Problem,
     ProblemKind,
-    Request,
-    RequestFate,
-    RoutedBy,
     StopRecord,
     TaskRecord,
-    TrafficRecord,
-    Vantage,
 )
 from stop_harness.model.outcome import Outcome
 from stop_harness.model.process import MOST_FATES, ProcessFate, ProcessInfo, ReceivedSignal, SignalDisposition
@@ -117,6 +111,14 @@ from stop_harness.model.statistics import (
     StillRunning,
 )
 from stop_harness.model.subject import ECS_STOP_TIMEOUT_S, Group, Member, Subject, TaskContainer, TaskDefinition
+from stop_harness.model.traffic_record import (
+    MissingTraffic,
+    Request,
+    RequestFate,
+    RoutedBy,
+    TrafficRecord,
+    Vantage,
+)
 from stop_harness.model.trend import (
     Comparison,
     DurationChange,

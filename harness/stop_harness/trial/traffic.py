@@ -31,7 +31,8 @@ from stop_harness.model import (
     TrafficKind,
     Vantage,
 )
-from stop_harness.trial.traffic_clients import Client, Stage
+from stop_harness.trial.traffic_clients import Client
+from stop_harness.trial.traffic_stage import Stage
 from stop_harness.trial.traffic_wire import Wire
 
 CONNECT_TIMEOUT_S = 5.0

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from stop_harness.model import NS_PER_S, LoadBalancer, Request, RequestFate, TrafficClient, TrafficKind
+from stop_harness.model import NS_PER_S, Request, RequestFate, TrafficClient, TrafficKind
+from stop_harness.trial.traffic_stage import OWN_SHORTAGES, Sheet, Stage
 from stop_harness.trial.traffic_wire import AnswerSeen, Closed, HttpSpeaker, NotProcessed, RawSpeaker, Speaker, Wire
 
 RETRY_S = 0.1
@@ -30,100 +29,8 @@ MAX_NEW_CONNECTIONS = 1000
 FAILURES = (Closed, NotProcessed, OSError, ValueError)
 """What a conversation can end with. TimeoutError and ssl.SSLError are OSErrors."""
 
-OWN_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
-"""What this machine lacks says nothing about the server: such a request has no fate."""
-
 STANDS_S = 0.2
 """What lasts that long before the stop is held: an answer that goes on, a connection that is kept after an answer."""
-
-
-@dataclass
-class Sheet:
-    """One request under way; times are monotonic, in ns, None: it has not come to that."""
-
-    connected_ns: int | None = None
-    sent_ns: int | None = None
-    first_byte_ns: int | None = None
-    ended_ns: int | None = None
-    fate: RequestFate | None = None
-    answer: AnswerSeen = field(default_factory=AnswerSeen)
-    before: AnswerSeen = field(default_factory=AnswerSeen)
-    """The same client's last whole answer before this request."""
-    detail: str = ""
-
-    def end(self, error: BaseException | None, detail: str = "") -> None:
-        """The end of it: whole, or by an error."""
-        self.ended_ns = time.monotonic_ns()
-        self.fate = RequestFate.COMPLETED if error is None else self._fate_of(error)
-        self.detail = detail if error is None else describe(error)
-
-    def _fate_of(self, error: BaseException) -> RequestFate:
-        if self.connected_ns is None or isinstance(error, NotProcessed):
-            return RequestFate.REFUSED
-        if isinstance(error, TimeoutError | asyncio.CancelledError):
-            return RequestFate.TIMED_OUT
-        if self.first_byte_ns is not None:
-            return RequestFate.TRUNCATED
-        return RequestFate.RESET if isinstance(error, ConnectionError) else RequestFate.NO_ANSWER
-
-
-def describe(error: BaseException) -> str:
-    """What a client saw, for people."""
-    if isinstance(error, asyncio.CancelledError):
-        return "still open when the trial ended"
-    if isinstance(error, Closed):
-        return f"closed by the peer{f': {error}' if str(error) else ''}"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    if isinstance(error, ConnectionAbortedError):
-        return str(error)
-    if isinstance(error, ConnectionError):
-        return "reset by the peer"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS: the certificate is not accepted: {error.verify_message}; `verify: false` takes any"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}"
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-@dataclass
-class Stage:
-    """What all clients of a trial share.
-
-    `connect` connects a wire, or raises OSError. `stop_ns`: the stop call (monotonic, ns), None before it.
-    """
-
-    connect: Callable[[TrafficClient, Wire], Awaitable[None]]
-    longest_lead_ns: int
-    stop_ns: int | None = None
-    balancer: LoadBalancer | None = None
-    deregistered_ns: int | None = None
-    """When a load balancer was told that the container goes (monotonic, ns); None: not yet, or there is none."""
-    curtain: asyncio.Event = field(default_factory=asyncio.Event)
-    """Everybody is connected: requests may begin."""
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    cut: bool = False
-    """The load balancer's deregistration delay is over."""
-
-    @property
-    def since_ns(self) -> int | None:
-        """From when on every request counts: the deregistration, else the stop call."""
-        return self.stop_ns if self.deregistered_ns is None else self.deregistered_ns
-
-    @property
-    def withdraws_ns(self) -> int | None:
-        """When the load balancer sends nothing new any more; None: that is not known yet."""
-        if self.balancer is None or self.deregistered_ns is None:
-            return None
-        return self.deregistered_ns + self.balancer.propagation_ns
-
-    @property
-    def withdrawn(self) -> bool:
-        """Whether that has come."""
-        return self.withdraws_ns is not None and time.monotonic_ns() >= self.withdraws_ns
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stop_harness.model import Severity
+from stop_harness.verdict.load_balancer_rules import LOAD_BALANCER_RULES
 from stop_harness.verdict.pod_rules import POD_RULES
 from stop_harness.verdict.rule import Rule
 
@@ -101,19 +102,6 @@ RULES = {
             "being written is cut.",
         ),
         Rule(
-            "refused-while-deregistering",
-            Severity.ERROR,
-            "Requests that a load balancer still sends while the container stops are answered.",
-            "A load balancer hears of the stop when the container does, or later, and sends new requests until it has. "
-            "What is refused then is an error for whoever sent it. Serve on for that long before the port is closed, "
-            "or let a preStop hook sleep before the stop signal.",
-            "Elastic Load Balancing, Target groups: deregistration delay (a target that ends the connection gives the "
-            "client an error of the 500s); Kubernetes, Pod termination flow (endpoints are removed beside it); "
-            "amazon-ecs-agent#2316",
-            "A server that closes its port at once on SIGTERM, behind a load balancer that sends for 2 s more: exit "
-            "code 0 after 0.1 s, and every request of those 2 s is refused.",
-        ),
-        Rule(
             "answer-end-unknown",
             Severity.ERROR,
             "It is known whether every answer was whole.",
@@ -160,23 +148,6 @@ RULES = {
             "network: `fetch` fails, and a proxy in between logs an error. End each open answer in the handler.",
             "RFC 9112, 7.1 and 8",
             "A Node.js server that calls `process.exit()` on SIGTERM and ends none of its open answers.",
-        ),
-        Rule(
-            "deregistration-delay-short",
-            Severity.WARNING,
-            "No request runs longer than the load balancer's deregistration delay.",
-            "The container was still at work on it, and the load balancer closed the connection. A longer delay lets "
-            "it end.",
-            "Elastic Load Balancing, Target groups: deregistration_delay.timeout_seconds",
-            "A report that takes a minute, behind a target group with a deregistration delay of 30 s.",
-        ),
-        Rule(
-            "serves-while-deregistering",
-            Severity.NOTE,
-            "It is said whether a container needs a delay before it closes its port.",
-            "Every request was answered that the load balancer sent while it had not yet heard of the stop.",
-            "Kubernetes, Pod termination flow",
-            "A server that serves on for 3 s after SIGTERM, behind a load balancer that sends for 2 s.",
         ),
         Rule(
             "error-answer",
@@ -457,5 +428,6 @@ RULES = {
             '`"command": ["sh", "-c", "migrate && server"]` without `linuxParameters`.',
         ),
         *POD_RULES,
+        *LOAD_BALANCER_RULES,
     )
 }
