@@ -52,7 +52,9 @@ def request(
     if options.engine == "auto":  # the same kind again: trials of two engines do not make one report
         options = replace(options, engine="process" if run.engine.name == "process" else "docker")
     scenarios = tuple(_scenario(item, note) for item in resumption.stored.scenarios)
-    for folder in dict.fromkeys(item.subject.build_directory for item in scenarios if item.subject.build_directory):
+    subjects = [item.subject for item in scenarios]
+    subjects += [member.subject for item in subjects if item.group is not None for member in item.group.members]
+    for folder in dict.fromkeys(item.build_directory for item in subjects if item.build_directory):
         changed = _changed_since(Path(folder), datetime.fromisoformat(run.started_at).timestamp())
         if changed is not None:
             note(f"{changed} has changed since the run began; the trials from here on run what {folder} holds now")

@@ -34,7 +34,7 @@ def headline(row: Compliance, results: tuple[TrialResult, ...], subject: str) ->
         return Headline("?", f"inconclusive: {subject}. {one_line(row.reason)}", None, "")
     status = decisive.verdict.status
     if status is Status.INCONCLUSIVE:
-        text = f"inconclusive: {subject}. {sentence(decisive.verdict.reason)}"
+        text = f"inconclusive: {subject}{_reason(decisive)}"
         return Headline("?", text, status, "" if row.status is ComplianceStatus.INCONCLUSIVE else _ecs(row))
     if status is Status.FAIL:
         return Headline("✘", _failure(decisive, subject), status, _ecs(row, decisive))
@@ -61,6 +61,13 @@ def _decisive(results: tuple[TrialResult, ...]) -> TrialResult | None:
     return max(deciding, key=lambda result: result.observation.stop_timeout_ns, default=None)
 
 
+def _reason(result: TrialResult) -> str:
+    """As a sentence of its own; of several containers it begins with the name of one, which is written as it is."""
+    if result.observation.task is not None and result.verdict.containers:
+        return f": {one_line(result.verdict.reason).rstrip('.')}."
+    return f". {sentence(result.verdict.reason)}"
+
+
 def _failure(result: TrialResult, subject: str) -> str:
     """`killed: web was still running 30 s after SIGTERM; Docker Engine sent SIGKILL (observed).`"""
     seen, verdict = result.observation, result.verdict
@@ -70,7 +77,7 @@ def _failure(result: TrialResult, subject: str) -> str:
     cut_short = seen.derivation.cut_short is not None
     explained = cut_short or seen.task is not None or seen.record.stop_signal == signals.SIGKILL
     if verdict.outcome is not Outcome.KILLED or explained:
-        return f"{OUTCOME_WORDS[verdict.outcome]}: {subject}. {sentence(verdict.reason)}"
+        return f"{OUTCOME_WORDS[verdict.outcome]}: {subject}{_reason(result)}"
     evidence = verdict.facts.sigkill_evidence.value.replace("_", " ")
     return (
         f"killed: {subject} was still running {timeout(seen.stop_timeout_ns)} after {stop_signal((result,))}; "
