@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -215,9 +216,19 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Positions:
-    """Where the keys of a scenario file stand: the path of keys and indices from the root → (line, column), from 1."""
+    """Where the keys of a scenario file stand: the path of keys and indices from the root → (line, column), from 1.
+
+    `file`: in which file, where that is not the scenario's, as of a service of a Compose file; None: it is.
+    """
 
     places: Mapping[tuple[str | int, ...], tuple[int, int]] = field(default_factory=dict)
+    file: str | None = None
+
+    @classmethod
+    def of_subject(cls, place: str) -> Positions:
+        """Of a subject that stands at this `file:line:column`; no positions where it is none."""
+        match = re.fullmatch(r"(.+):(\d+):(\d+)", place)
+        return cls() if match is None else cls({("subject",): (int(match[2]), int(match[3]))}, match[1])
 
     def of(self, path: tuple[str | int, ...]) -> tuple[int, int]:
         """Of the key, or of the nearest one around it; a single value that stands for a list of one has no index."""
@@ -260,10 +271,11 @@ class Scenario:
     def location(self, *path: str | int) -> str:
         """`file:line:column` of a key, for mistakes that only the disk or the engine can tell; `scenario NAME` where
         the positions are not known."""
-        if self.source is None or not self.positions.places:
+        file = self.positions.file or self.source
+        if file is None or not self.positions.places:
             return f"scenario {self.name}"
         line, column = self.positions.of(path)
-        return f"{self.source}:{line}:{column}"
+        return f"{file}:{line}:{column}"
 
     @property
     def reached_ports(self) -> tuple[int, ...]:

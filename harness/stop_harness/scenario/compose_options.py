@@ -75,5 +75,5 @@ def _refuse_options(given: Mapping[str, Any], command: tuple[str, ...], names: t
         ["a command"] if command else []
     )
     if used and not one:
-        which = f"name one SERVICE of {', '.join(names)}" if len(names) > 1 else "leave out --down"
+        which = f"{'leave out --down, and ' if given['down'] else ''}name one SERVICE of {', '.join(names)}"
         raise UsageError(f"{used[0]} is about one container; {which}")

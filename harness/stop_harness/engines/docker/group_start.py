@@ -19,6 +19,7 @@ from stop_harness.model import (
     GroupKind,
     LogTail,
     Member,
+    Positions,
     Problem,
     ProblemKind,
     Role,
@@ -89,7 +90,10 @@ def container_names(member: Member) -> tuple[str, ...]:
 def own_scenario(scenario: Scenario, member: Member) -> Scenario:
     """The scenario as if this member were all there is; its name is for messages."""
     stop = replace(scenario.stop, signal=scenario.stop.signal or member.stop_signal)
-    return replace(scenario, name=f"{scenario.name}/{member.name}", subject=member.subject, stop=stop)
+    positions = Positions.of_subject(member.place)
+    return replace(
+        scenario, name=f"{scenario.name}/{member.name}", positions=positions, subject=member.subject, stop=stop
+    )
 
 
 def tested(scenario: Scenario) -> Scenario:

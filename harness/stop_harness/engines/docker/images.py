@@ -137,8 +137,11 @@ class Images:
             found = self._local_id(key.image) if platform is None else self._local_id_for(key.image, platform)
             self._resolved[key] = found or self._pull(key.image, progress, platform)
         except docker.errors.APIError as error:
+            name = scenario.name
+            if scenario.positions.places:
+                name = f"{scenario.location('subject', 'image')}: {name}"
             raise ImageError(
-                f"{scenario.name}: image {key.image!r} is not on the engine and cannot be pulled: {_reason(error)}\n"
+                f"{name}: image {key.image!r} is not on the engine and cannot be pulled: {_reason(error)}\n"
                 "Check the name, log in to its registry, or build it first."
             ) from None
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from stop_harness.model import (
     ComplianceStatus,
     EndedBy,
+    GroupKind,
     Outcome,
     RemedyEffect,
     Severity,
@@ -94,6 +95,16 @@ class RunDocument:
 
 
 @dataclass(frozen=True)
+class OriginDocument:
+    """Files that say what is stopped."""
+
+    kind: GroupKind
+    files: tuple[str, ...]
+    name: str | None
+    """The service or container that is stopped alone; null where all of them are."""
+
+
+@dataclass(frozen=True)
 class ScenarioDocument:
     """One scenario of the run."""
 
@@ -108,6 +119,8 @@ class ScenarioDocument:
     environment: dict[str, str] = field(default_factory=dict)
     """Environment variables that the scenario sets. Their values are digests, `hmac-sha256:` and 16 digits, which tell
     whether a value changed between two runs on one machine; in clear only with --show-values."""
+    origin: OriginDocument | None = None
+    """The Compose files or manifests that it was read from; null where there are none."""
 
 
 @dataclass(frozen=True)

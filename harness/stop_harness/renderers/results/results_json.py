@@ -27,6 +27,7 @@ from stop_harness.renderers.results.document import (
     ComplianceDocument,
     ContainerStopDocument,
     EngineDocument,
+    OriginDocument,
     PassingWarningDocument,
     PasteDocument,
     PlatformDocument,
@@ -222,6 +223,7 @@ def _platform(row: PlatformRow, report: Report) -> PlatformDocument:
 
 
 def _scenario(scenario: Scenario) -> ScenarioDocument:
+    origin = scenario.subject.origin
     return ScenarioDocument(
         name=scenario.name,
         description=scenario.description,
@@ -229,6 +231,7 @@ def _scenario(scenario: Scenario) -> ScenarioDocument:
         image=scenario.subject.image,
         build_directory=scenario.subject.build_directory,
         task_definition=scenario.subject.task_file,
+        origin=None if origin is None else OriginDocument(origin.kind, origin.files, origin.name),
         environment=dict(scenario.subject.environment),
     )
 

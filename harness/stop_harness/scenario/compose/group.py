@@ -20,6 +20,7 @@ from stop_harness.model import (
     HookKind,
     Member,
     NotApplied,
+    Positions,
     Scenario,
     Subject,
 )
@@ -43,6 +44,7 @@ class Stopped:
 
     `subject`: a container where a service needs nobody and shares nothing, else a group. `timeouts_ns`: of the service
     its own stop timeout and the default of Amazon ECS; of a whole project one, the longest that all of it can take.
+    `place`: where a container that is no group stands.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Stopped:
     timeouts_ns: tuple[int, ...]
     signal: str | None
     not_applied: tuple[NotApplied, ...]
+    place: str = ""
 
 
 Change = Callable[[dict[str, Any]], tuple[dict[str, Any], scenario_file.Places | None]]
@@ -86,7 +89,7 @@ def stopped(
         only = members[0]
         timeouts_ns = _timeouts(only.stop_timeout_ns)
         said = _said(project, service)
-        return Stopped(_slug(service), said, only.subject, timeouts_ns, only.stop_signal, told)
+        return Stopped(_slug(service), said, only.subject, timeouts_ns, only.stop_signal, told, only.place)
     group = Group(
         GroupKind.COMPOSE,
         project.name,
@@ -119,6 +122,7 @@ def with_stop(scenario: Scenario, stopped: Stopped, *, timeouts_given: bool) -> 
         description=scenario.description or stopped.description,
         stop=stop,
         not_applied=(*scenario.not_applied, *stopped.not_applied),
+        positions=scenario.positions if scenario.positions.places else Positions.of_subject(stopped.place),
     )
 
 
@@ -206,6 +210,7 @@ def _its_member(project: Project, name: str, subject: Subject) -> Member:
         ),
         after_start=_hooks(project, name, "post_start"),
         before_stop=_hooks(project, name, "pre_stop"),
+        place=project.place("services", name, "build" if "build" in found else "image"),
     )
 
 
