@@ -106,8 +106,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 # A test takes its engine away with it: the reapers of its runs need not wait for that for a quarter of an hour.
 os.environ.setdefault(reaper.PATIENCE_VARIABLE, "60")
 
-# Other tests load the machine: how long an example takes says nothing about it.
-settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Other tests load the machine: how long an example takes says nothing about it. The same examples in every run: a rare
+# one that fails is found by who looks for it (--hypothesis-profile=explore), not by whose change happens to be tested.
+settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.register_profile("explore", settings.get_profile("loaded"), derandomize=False)
 settings.load_profile("loaded")
 
 

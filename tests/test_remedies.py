@@ -358,7 +358,11 @@ def test_the_cure_is_found_and_measured(tried: dict[str, tuple[TriedRemedy, ...]
 
 @pytest.mark.docker
 def test_an_init_over_a_script_is_never_called_a_cure(tried: dict[str, tuple[TriedRemedy, ...]]) -> None:
-    """It leaves at once, and the program is SIGKILLed: proved where the kernel's record is at hand, else not proved."""
+    """It leaves at once, and the program is SIGKILLed: proved where the kernel's record is at hand, else not proved. A
+    busy machine may leave a gap in the record, and then nothing is measured."""
     for name in ("shell-form", "entrypoint-without-exec"):
         (init,) = (item for item in tried[name] if item.remedy.id == "init")
-        assert init.effect in {RemedyEffect.LOSES_WORK, RemedyEffect.UNPROVED}
+        if init.effect is RemedyEffect.NOT_MEASURED:
+            assert "has a gap" in init.result.verdict.reason
+        else:
+            assert init.effect in {RemedyEffect.LOSES_WORK, RemedyEffect.UNPROVED}
