@@ -11,6 +11,7 @@ import pytest
 
 from stop_harness.ecs import task_definition
 from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
+from stop_harness.ecs_endpoint.state import EndpointSettings
 from stop_harness.engines.ecs.api import EcsSettings
 from stop_harness.model import NS_PER_S, EndedBy, Outcome, Scenario
 from stop_harness.renderers import html, markdown, terminal
@@ -65,6 +66,14 @@ def test_each_ending_is_really_performed(how: EndedBy, fargate: bool, code: str,
         assert seen is not None
         assert (seen.stop_code, bool(reason.fullmatch(seen.stopped_reason))) == (code, True), seen.stopped_reason
         assert [it.status for it in it.server.endpoint.services.values() if it.status == "ACTIVE"] == []
+
+
+@pytest.mark.parametrize("how", list(EndedBy))
+def test_a_task_that_asks_for_fargate_has_fargates_stop_timeout(how: EndedBy) -> None:
+    """30 s without a stopTimeout, whatever the instance's ECS_CONTAINER_STOP_TIMEOUT says, by whatever it is ended."""
+    with simulation({"app": NEVER}, EndpointSettings(agent_stop_timeout="3s")) as it:
+        performed(it, ended_by(how, {"name": "app"}, fargate=True))
+        assert it.containers.stop_calls == [("app", 30)]
 
 
 def chain(how: EndedBy) -> Scenario:
