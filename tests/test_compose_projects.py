@@ -124,7 +124,10 @@ def test_all_of_a_project_takes_as_long_as_those_that_wait_for_each_other() -> N
 def test_a_grace_period_counts_in_whole_seconds(written: str, seconds: int) -> None:
     """As Compose hands it to the engine."""
     write({"compose.yaml": f"services: {{a: {{image: a, stop_grace_period: {written}}}}}"})
-    assert stopped(service="a").timeouts_ns == tuple(sorted({seconds * NS_PER_S, 30 * NS_PER_S}))
+    found = stopped(service="a")
+    assert found.timeouts_ns == tuple(sorted({seconds * NS_PER_S, 30 * NS_PER_S}))
+    said = [f"services.a.stop_grace_period ({written})"] if "." in written or "ms" in written else []
+    assert [item.what for item in found.not_applied] == said
 
 
 def test_hooks_networks_and_names_make_a_group() -> None:

@@ -81,7 +81,7 @@ def stopped(
     told = tuple(
         replace(item, doubts=item.doubts if service in {None, name} else ())
         for name in names
-        for item in read[name].not_applied
+        for item in (*read[name].not_applied, *_cut_off(project, name))
     )
     networks = {it.network for member in members for it in member.networks}
     told += _networks_not_applied(project, networks)
@@ -234,6 +234,17 @@ def _grace(project: Project, name: str) -> int | None:
         return units.parse_duration(str(given)) // NS_PER_S * NS_PER_S
     except ValueError as error:
         project.refuse(str(error), "services", name, "stop_grace_period")
+
+
+def _cut_off(project: Project, name: str) -> tuple[NotApplied, ...]:
+    """What nobody gets of a grace period that is no whole number of seconds."""
+    given, grace_ns = project.services[name].get("stop_grace_period"), _grace(project, name)
+    if given is None or grace_ns is None or units.parse_duration(str(given)) == grace_ns:
+        return ()
+    text = f"Compose cuts it to {units.format_duration(grace_ns)}" + (
+        ", so that SIGKILL follows the stop signal at once" if grace_ns == 0 else ""
+    )
+    return (NotApplied(f"services.{name}.stop_grace_period ({given})", text),)
 
 
 def _attachments(project: Project, name: str) -> tuple[Attachment, ...]:
