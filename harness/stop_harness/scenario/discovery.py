@@ -15,6 +15,7 @@ from stop_harness.model import (
     GroupKind,
     MountKind,
     Origin,
+    Readiness,
     Scenario,
     SkippedScenario,
     StopPlan,
@@ -215,10 +216,12 @@ def pods_of(file: Path) -> tuple[Scenario, ...]:
     if not file.is_file() or not documents.looks_like_one(_read(file, MAX_MANIFEST_BYTES)):
         return ()
     scenarios, problems = list[Scenario](), dict[str, None]()
+    by_itself = Readiness(implied=True, delay_ns=NS_PER_S)
     for called in workloads.names(_read(file, MAX_MANIFEST_BYTES), str(file)):
         origin = Origin(GroupKind.POD, (str(file),), workload=called)
         try:
-            scenarios.append(with_pod(Scenario(called, Subject(origin=origin), stop=StopPlan(own_timeouts=True))))
+            whole = Scenario(called, Subject(origin=origin), readiness=by_itself, stop=StopPlan(own_timeouts=True))
+            scenarios.append(with_pod(whole))
         except ScenarioError as error:
             problems.update(dict.fromkeys(error.problems))
     if problems:

@@ -10,7 +10,7 @@ import io
 import os
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import docker
@@ -22,7 +22,18 @@ from stop_harness.engines.docker.settings import volume_name
 from stop_harness.engines.docker.shared_namespaces import PauseContainer
 from stop_harness.engines.interface import SubjectFailed
 from stop_harness.errors import EngineError
-from stop_harness.model import Attachment, Group, GroupVolume, MountKind, Problem, ProblemKind, SharedNamespaces, Trial
+from stop_harness.model import (
+    POD_ADDRESS,
+    Attachment,
+    Group,
+    GroupVolume,
+    Member,
+    MountKind,
+    Problem,
+    ProblemKind,
+    SharedNamespaces,
+    Trial,
+)
 
 SUBNET_PATIENCE_S = 120.0
 """An engine has about thirty subnets for networks (`default-address-pools`); other trials give theirs back."""
@@ -44,6 +55,7 @@ class GroupPlaces:
     """The networks, volumes and namespaces of one trial's group. `names`: of each network, its name on the engine.
 
     `pause`: the container that owns the namespaces of a pod, and `address` where it is reached; None: there is none.
+    `pod_address`: what the pod calls its own address, which is the machine's with `hostNetwork`.
     """
 
     def __init__(self, trial: Trial, group: Group, host: DockerHost, api: Any, calls: Calls) -> None:
@@ -53,6 +65,7 @@ class GroupPlaces:
         self.names: dict[str, str] = {}
         self.pause: PauseContainer | None = None
         self.address: str | None = None
+        self.pod_address = "127.0.0.1"
 
     def make(self, labels: Mapping[str, str], image: str, stopped: Any) -> None:
         """Networks, and those volumes that do not begin empty on disk; the engine makes the others as they are mounted.
@@ -68,10 +81,13 @@ class GroupPlaces:
         named = {mount.source for mount in mounts if mount.kind is MountKind.VOLUME and mount.source is not None}
         self._volumes = {self._name(labels, name) for name in named | own.keys()}
         for volume in own.values():
-            if volume.files or volume.tmpfs is not None or volume.group_id is not None:
-                self._make_volume(volume, labels, image)
+            if volume.tmpfs is not None or _begins_with_something(volume):
+                self._make_volume(volume, labels)
         if self._group.shared is not None:
             self._make_pause(self._group.shared, dict(labels))
+        for volume in own.values():  # what is kept in memory is there while the pause container has it
+            if _begins_with_something(volume):
+                self._fill(volume, dict(labels), image)
 
     def of(self, attachments: tuple[Attachment, ...], names: tuple[str, ...]) -> Networks:
         """The places of a container in the group's networks. `names`: by which it is found in each."""
@@ -80,6 +96,21 @@ class GroupPlaces:
             for it in attachments
             if it.network in self.names
         )
+
+    def refuse_root(self, member: Member, image: str) -> None:
+        """Where a pod says that nobody is to run as root, as a kubelet does (kuberuntime/security_context_others.go).
+        Raises SubjectFailed."""
+        if not member.not_as_root:
+            return
+        config = self._calls.run("the image's user", self._api.inspect_image, image).get("Config") or {}
+        user = str(config.get("User") or "").partition(":")[0]
+        if user.isdigit() and int(user) != 0:
+            return
+        why = "the image will run as root"
+        if user and not user.isdigit():
+            why = f"the image has the non-numeric user {user!r}, so that nobody can verify that it is not root"
+        text = f"runAsNonRoot, and {why}: a kubelet does not start it (CreateContainerConfigError); set runAsUser"
+        raise SubjectFailed(Problem(ProblemKind.START_FAILED, text))
 
     def remove(self) -> None:
         """What stays, because somebody uses it still, is removed at the run's end, by its label."""
@@ -134,37 +165,49 @@ class GroupPlaces:
         )
         self.pause.start()
         self.address = self.pause.address()
+        self.pod_address = self.address or self.pod_address
 
-    def _make_volume(self, volume: GroupVolume, labels: Mapping[str, str], image: str) -> None:
+    def _make_volume(self, volume: GroupVolume, labels: Mapping[str, str]) -> None:
         name = self._name(labels, volume.name)
         options = {"type": "tmpfs", "device": "tmpfs", "o": volume.tmpfs} if volume.tmpfs is not None else None
 
         def create() -> None:
             self._api.create_volume(name, driver="local", driver_opts=options, labels=dict(labels))
 
+        self._run("the creation of a volume", create, volume)
+
+    def _run(self, what: str, call: Callable[[], None], volume: GroupVolume) -> None:
+        """Raises EngineError, and SubjectFailed where the engine refuses."""
         try:
-            self._calls.run("the creation of a volume", create)
-            if volume.files or volume.group_id is not None:
-                self._calls.run("the content of a volume", self._fill, volume, name, dict(labels), image)
+            self._calls.run(what, call)
         except docker.errors.APIError as error:
             failed = CallFailed(self._host.url, f"volume {volume.name}", error)
             raise SubjectFailed(Problem(ProblemKind.START_FAILED, str(failed))) from None
         except ENGINE_ERRORS as error:
             raise CallFailed(self._host.url, f"volume {volume.name}", error) from None
 
-    def _fill(self, volume: GroupVolume, name: str, labels: dict[str, str], image: str) -> None:
+    def _fill(self, volume: GroupVolume, labels: dict[str, str], image: str) -> None:
         """By a container that is never started: the engine mounts its volumes for an archive."""
-        config = self._api.create_host_config(mounts=[{"Type": "volume", "Source": name, "Target": f"/{MADE_AT}"}])
-        made = self._api.create_container(image, command=["-"], host_config=config, labels=labels)
-        try:
-            self._api.put_archive(made["Id"], "/", _archive(volume))
-        finally:
-            self._api.remove_container(made["Id"], force=True)
+        mount = {"Type": "volume", "Source": self._name(labels, volume.name), "Target": f"/{MADE_AT}"}
+
+        def fill() -> None:
+            config = self._api.create_host_config(mounts=[mount])
+            made = self._api.create_container(image, command=["-"], host_config=config, labels=labels)
+            try:
+                self._api.put_archive(made["Id"], "/", _archive(volume, self.pod_address))
+            finally:
+                self._api.remove_container(made["Id"], force=True)
+
+        self._run("the content of a volume", fill, volume)
 
 
-def _archive(volume: GroupVolume) -> bytes:
+def _begins_with_something(volume: GroupVolume) -> bool:
+    return bool(volume.files or volume.folders) or (volume.group_id, volume.mode) != (None, None)
+
+
+def _archive(volume: GroupVolume, address: str) -> bytes:
     """The volume's root, its folders and its files. With a group of its own, as `fsGroup` has it: what is made in there
-    belongs to that group as well (setgid)."""
+    belongs to that group as well (setgid). `address`: of the pod, which its files may name."""
     group = volume.group_id or 0
     written, folders = io.BytesIO(), set[str]()
     with tarfile.open(fileobj=written, mode="w") as tar:
@@ -175,15 +218,17 @@ def _archive(volume: GroupVolume) -> bytes:
             entry.mtime = int(time.time())
             tar.addfile(entry, io.BytesIO(content))
 
-        folder_mode = 0o2775 if volume.group_id is not None else 0o755
-        if volume.group_id is not None:
+        folder_mode = (0o2775 if volume.group_id is not None else 0o755) | (volume.mode or 0)
+        if volume.group_id is not None or volume.mode is not None:
             add("", tarfile.DIRTYPE, folder_mode)
-        for file in volume.files:
-            parts = file.path.split("/")
+        wanted = [f"{folder}/" for folder in volume.folders] + [file.path for file in volume.files]
+        for parts in (path.split("/") for path in wanted):
             for depth in range(1, len(parts)):
                 folder = "/".join(parts[:depth])
                 if folder not in folders:
                     folders.add(folder)
                     add(folder, tarfile.DIRTYPE, folder_mode)
-            add(file.path, tarfile.REGTYPE, file.mode, file.content)
+        for file in volume.files:
+            content = file.content.replace(POD_ADDRESS.encode(), address.encode())
+            add(file.path, tarfile.REGTYPE, file.mode, content)
     return written.getvalue()

@@ -233,6 +233,7 @@ class GroupStart:
     def _start(self, member: Member) -> None:
         scenario = own_scenario(self._trial.scenario, member)
         image = self._image_of(scenario)
+        self._places.refuse_root(member, image)
         for name in container_names(member):
             subject = self._make(replace(self._trial, scenario=scenario))
             self._under_way = subject
@@ -270,7 +271,9 @@ class GroupStart:
                 pid_of=pause.id if shared.pid else None,
                 ipc_of=pause.id if shared.ipc else None,
                 address=self._places.address,
+                groups=member.groups,
                 in_pod=self._group.kind is GroupKind.POD,
+                pod_address=self._places.pod_address,
             )
         owner = self.of(member.network_of)[0] if member.network_of is not None else None
         return Placement(
@@ -279,6 +282,7 @@ class GroupStart:
             address=owner.subject.address if owner is not None else None,
             pid_of=self._id_of(member.pid_of),
             ipc_of=self._id_of(member.ipc_of),
+            groups=member.groups,
             volumes_from=tuple(self.of(other)[0].subject.container_id for other in member.volumes_from),
         )
 

@@ -58,7 +58,8 @@ def _mount(mount: Mount, trial: Trial, labels: dict[str, str]) -> dict[str, Any]
         return {**made, "Source": os.path.realpath(mount.source or "")}
     if mount.source is not None:
         made["Source"] = volume_name(trial, labels, mount.source)
-    return {**made, "VolumeOptions": {"Labels": labels}}
+    part = {"Subpath": mount.subpath} if mount.subpath else {}  # API 1.45; `Placement` knows older engines
+    return {**made, "VolumeOptions": {"Labels": labels, **part}}
 
 
 def _tmpfs_options(mount: Mount) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from docker.transport import UnixHTTPAdapter
+from docker.utils import version_lt
 
 from stop_harness.engines.docker import settings
 from stop_harness.engines.docker.address import socket_file
 from stop_harness.engines.docker.host import DockerHost
-from stop_harness.model import Trial
+from stop_harness.model import POD_ADDRESS, Trial
 
 if TYPE_CHECKING:
     import docker
@@ -21,6 +23,9 @@ MOST_CONNECTIONS = 512
 
 LOGINS_VARIABLE = "DOCKER_AUTH_CONFIG"
 """Logins to registries, as testcontainers and GitLab's runner take them."""
+
+SUBPATH_SINCE = "1.45"
+"""API version (Docker 26) from which on a part of a volume is mounted."""
 
 OF_THE_NETWORK_OWNER = ("ports", "network", "network_mode", "hostname", "extra_hosts", "publish_all_ports")
 """What the engine refuses to a container that joins the network namespace of another, or passes over."""
@@ -32,8 +37,9 @@ class Placement:
 
     `networks`: (name on the engine, names by which others find it there); empty: as its own settings say. `network_of`,
     `pid_of`, `ipc_of`: id of the container whose namespace it joins, `address` the one that it has in that network,
-    None where it is not known. `volumes_from`: ids of containers whose volumes it mounts, too. `in_pod`: there is no
-    init process before it, whatever the engine's default is.
+    None where it is not known. `volumes_from`: ids of containers whose volumes it mounts, too. `groups`: supplementary
+    groups of its processes. `in_pod`: there is no init process before it, whatever the engine's default is, and its
+    volumes begin with nothing of the image. `pod_address`: what stands for `POD_ADDRESS` in its words.
     """
 
     networks: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -42,7 +48,9 @@ class Placement:
     ipc_of: str | None = None
     address: str | None = None
     volumes_from: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     in_pod: bool = False
+    pod_address: str = "127.0.0.1"
 
     def of(self, given: dict[str, Any], api: Any) -> dict[str, Any]:
         """Arguments of the SDK's create call with those of this place."""
@@ -59,11 +67,36 @@ class Placement:
             placed["pid_mode"] = f"container:{self.pid_of}"
         if self.ipc_of is not None:
             placed["ipc_mode"] = f"container:{self.ipc_of}"
+        if self.groups:
+            placed["group_add"] = list(self.groups)
         if self.in_pod:
             placed["init"] = False
+            placed.update(self._in_pod(placed, api))
         if self.volumes_from:
             placed["volumes_from"] = list(self.volumes_from)
         return placed
+
+    def _in_pod(self, given: dict[str, Any], api: Any) -> dict[str, Any]:
+        """What a pod has otherwise: its address in words, and volumes that begin empty, or a part of them."""
+        found: dict[str, Any] = {"mounts": [self._mount(mount, api) for mount in given.get("mounts") or ()]}
+        for key in ("command", "entrypoint"):
+            if given.get(key) is not None:
+                found[key] = [word.replace(POD_ADDRESS, self.pod_address) for word in given[key]]
+        variables = (given.get("environment") or {}).items()
+        found["environment"] = {name: value.replace(POD_ADDRESS, self.pod_address) for name, value in variables}
+        return found
+
+    @staticmethod
+    def _mount(mount: dict[str, Any], api: Any) -> dict[str, Any]:
+        """Of a volume only a part, also by engines that know no such thing: they mount its place on their disk."""
+        options = mount.get("VolumeOptions")
+        if options is None:
+            return mount
+        if "Subpath" in options and version_lt(api._version, SUBPATH_SINCE):
+            place = api.inspect_volume(mount["Source"])["Mountpoint"]
+            source = posixpath.join(place, options["Subpath"])
+            return {"Type": "bind", "Target": mount["Target"], "ReadOnly": mount["ReadOnly"], "Source": source}
+        return {**mount, "VolumeOptions": {**options, "NoCopy": True}}
 
     def connect(self, api: Any, container_id: str) -> None:
         """To the networks beside the first, for the create call of older engines takes one only (API before 1.44)."""
