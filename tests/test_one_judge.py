@@ -338,7 +338,7 @@ def by_check(story: Story) -> tuple[Observation, Scenario]:
     scenario = Scenario("web", subject, stop=plan)
     measured = None
     if below is not None:
-        measured = {item["name"]: item for item in json.loads(json.dumps(evidence.evidence(run, [])))["containers"]}
+        measured = {item["name"]: item for item in json.loads(json.dumps(evidence.evidence(run, ())))["containers"]}
     info = record.engine_info(None if below is None else own_info(below), "http://ecs", "default", "us-east-1")
     seen = record.SeenStop(
         definition=parsed,
@@ -371,7 +371,7 @@ def by_stop_task(story: Story) -> Verdict:
     run, below = told(story), story.below
     found = None
     if below is not None:
-        found = client.evidence(own_info(below), json.loads(json.dumps(evidence.evidence(run, []))), "http://ecs")
+        found = client.evidence(own_info(below), json.loads(json.dumps(evidence.evidence(run, ()))), "http://ecs")
         assert found is not None
     followed = measure.Followed(
         before=client.task(shown(run, as_text=True, only_ended=story.seen_ended)),

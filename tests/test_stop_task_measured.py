@@ -399,3 +399,15 @@ def test_ctrl_c_ends_the_following_and_not_the_stop() -> None:
         stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (130, "")
     assert "the task goes on stopping" in stderr
+
+
+def test_what_the_endpoint_does_not_emulate_is_said_with_the_verdict(ours: Simulation) -> None:
+    """And where the outcome may be another with it, there is none."""
+    arn = ours.run({"name": "app", "secrets": [{"name": "TOKEN", "valueFrom": "arn:aws:ssm:x"}]})
+    result = run(ours.server.url, "--task", arn)
+    assert result.exit_code == 3, result.output
+    told = " ".join(result.stdout.split())
+    assert (
+        "Not emulated: containerDefinitions (app).secrets: variables that it may need to start and to log off." in told
+    )
+    assert last_paragraph(result.stdout).startswith("inconclusive: ")

@@ -80,7 +80,9 @@ class Followed:
 def scenario(followed: Followed) -> Scenario:
     """What such a stop is held against: every container leaves gracefully within its own stop timeout."""
     stop = StopPlan((_longest_stop_timeout_ns(followed),), own_timeouts=True)
-    return Scenario(SCENARIO, Subject(task_file=followed.after.definition_arn), stop=stop)
+    subject = Subject(task_file=followed.after.definition_arn)
+    missing = followed.evidence.not_applied if followed.evidence is not None else ()
+    return Scenario(SCENARIO, subject, stop=stop, not_applied=missing)
 
 
 def observation(followed: Followed) -> Observation:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from stop_harness.ecs import dependencies, fates_document
-from stop_harness.model import NS_PER_S, Clock, EngineInfo, Event, EventKind, ProcessFate
+from stop_harness.model import NS_PER_S, Clock, EngineInfo, Event, EventKind, NotApplied, Outcome, ProcessFate
 
 STOPPED = "STOPPED"
 NS_PER_US = 1000
@@ -88,10 +88,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What `stop-harness ecs serve` tells beside ECS's API. `engine`: itself, with what its container engine proves."""
+    """What `stop-harness ecs serve` tells beside ECS's API. `engine`: itself, with what its container engine proves.
+    `not_applied`: what the definition asks for and the endpoint does not emulate."""
 
     engine: EngineInfo
     containers: dict[str, Measured]
+    not_applied: tuple[NotApplied, ...] = ()
 
 
 def task(value: dict[str, Any]) -> Task:
@@ -151,9 +153,18 @@ def evidence(info: dict[str, Any], stop: dict[str, Any], url: str) -> Evidence |
             runs_images=True,
             proves_lost_processes=bool(below["proves_lost_processes"]),
         )
-        return Evidence(engine, {str(item["name"]): _measured(item) for item in stop["containers"]})
+        measured = {str(item["name"]): _measured(item) for item in stop["containers"]}
+        return Evidence(engine, measured, _not_applied(stop))
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _not_applied(stop: dict[str, Any]) -> tuple[NotApplied, ...]:
+    """Empty for versions that told it in sentences only."""
+    return tuple(
+        NotApplied(str(it["what"]), str(it["mayChange"]), tuple(map(Outcome, it["doubtfulOutcomes"])))
+        for it in stop.get("notApplied", ())
+    )
 
 
 def _measured(item: dict[str, Any]) -> Measured:

@@ -9,17 +9,22 @@ from stop_harness.ecs_endpoint.containers import NS_PER_S
 from stop_harness.ecs_endpoint.records import SHOWN, ContainerState, Phase
 from stop_harness.ecs_endpoint.state import Json
 from stop_harness.evidence.lost_processes import first_names
-from stop_harness.model import Event, EventKind
+from stop_harness.model import Event, EventKind, NotApplied
 
 EXIT_CODE_SIGKILL = 128 + signals.SIGKILL
 
 
-def evidence(run: Run, notes: list[str]) -> Json:
-    """A task with its containers. Times in seconds are for people, those in nanoseconds are exact."""
+def evidence(run: Run, missing: tuple[NotApplied, ...]) -> Json:
+    """A task with its containers. Times in seconds are for people, those in nanoseconds are exact. `missing`: what its
+    definition asks for and it was stopped without, with the outcomes that may be others for that."""
     return {
         "taskArn": run.arn,
         "lastStatus": run.state.last,
-        "notEmulated": notes,
+        "notEmulated": [f"{item.what}: {item.may_change}" for item in missing],
+        "notApplied": [
+            {"what": item.what, "mayChange": item.may_change, "doubtfulOutcomes": [str(it) for it in item.doubts]}
+            for item in missing
+        ],
         "containers": [_container(it, run.live.get(it.name)) for it in run.state.containers],
     }
 

@@ -126,6 +126,8 @@ def task_definition(text: str) -> tuple[str, int | None]:
     parts = arn_parts(text)
     name = parts[1] if parts and parts[0] == "task-definition" and len(parts) == 2 else text
     family, colon, revision = name.partition(":")
-    if not is_name(family) or (colon and not _REVISION.fullmatch(revision)):
+    if is_name(family) and colon and not _REVISION.fullmatch(revision):
+        raise client_exception(f"Invalid revision number. Number: {quoted(revision)}")
+    if not is_name(family):
         raise client_exception(f"Invalid task definition identifier: {quoted(text)}")
     return family, int(revision) if colon else None

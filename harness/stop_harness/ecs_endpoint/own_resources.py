@@ -108,7 +108,10 @@ def _info(endpoint: Endpoint) -> Json:
 def _evidence(endpoint: Endpoint, run: Run, _query: dict[str, list[str]]) -> Json:
     with endpoint.agent.lock:
         definition = endpoint.definition(str(run.details["taskDefinitionArn"]), "")
-        return evidence.evidence(run, validation.not_emulated(definition.document))
+    limits_groups = endpoint.agent.containers.engine().limits_groups
+    missing = validation.not_emulated(definition.document, limits_groups=limits_groups)
+    with endpoint.agent.lock:
+        return evidence.evidence(run, missing)
 
 
 def _logs(endpoint: Endpoint, run: Run, query: dict[str, list[str]]) -> Json:

@@ -14,6 +14,7 @@ from stop_harness.ecs.identifiers import is_name
 from stop_harness.ecs.stop_timeouts import FARGATE
 from stop_harness.ecs_endpoint.errors import client_exception, quoted
 from stop_harness.ecs_endpoint.records import ContainerSpec, RestartPolicy
+from stop_harness.model import NotApplied
 
 Json = dict[str, Any]
 
@@ -91,9 +92,9 @@ def has_health_check(container: Json) -> bool:
     return bool(command[0] != "NONE")
 
 
-def not_emulated(request: Json) -> list[str]:
-    """What of a definition this endpoint accepts and does not do, in sentences for people."""
-    return [f"{item.what}: {item.may_change}" for item in unapplied.of_task(request)]
+def not_emulated(request: Json, *, limits_groups: bool) -> tuple[NotApplied, ...]:
+    """What of a definition this endpoint accepts and does not do. `limits_groups`: as in `EngineInfo`."""
+    return tuple(item for item in unapplied.of_task(request) if not (item.limit_of_group and limits_groups))
 
 
 def _refuse_windows(request: Json) -> None:

@@ -111,6 +111,8 @@ def _notes(followed: Followed) -> list[str]:
         )
     if followed.drained_until_ns is not None:
         notes.append("A load balancer let go of the task first (DEACTIVATING); that time is not the containers'.")
+    if followed.evidence is not None:
+        notes += [f"Not emulated: {printable(f'{it.what}: {it.may_change}')}." for it in followed.evidence.not_applied]
     return notes
 
 
