@@ -16,7 +16,7 @@ from tests.group_support import BASE_IMAGE, IGNORES, LEAVES
 
 pytestmark = pytest.mark.docker
 
-ASKS_DB = "import socket; socket.create_connection(('db', 7000), 10).close(); print('asked', flush=True)\n"
+ASKS_DB = "import socket; socket.create_connection(('db', 7000), 60).close()\n"
 LISTENS = "import socket; it = socket.create_server(('', 7000)); print('listens', flush=True)\n"
 CHECK = ["CMD", "python3", "-c", "import socket; socket.create_connection(('127.0.0.1', 7000)).close()"]
 
@@ -41,7 +41,7 @@ def test_a_service_is_stopped_while_what_it_needs_runs(docker_engine_host: Docke
         "db": service(LISTENS + IGNORES, healthcheck={"test": CHECK, "interval": "1s", "timeout": "20s"}),
         "other": {"image": "nobody/has-this"},
     }
-    code, results, said = check(tmp_path, services, "web", "--timeout", "10s", "--ready-log", "^asked$")
+    code, results, said = check(tmp_path, services, "web", "--timeout", "10s", "--ready-log", "^ready$")
     assert code == 0, said
     (scenario,) = results["scenarios"]
     assert scenario["name"] == "web"
@@ -88,7 +88,7 @@ def test_an_image_that_does_not_exist_has_its_place(docker_engine_host: DockerHo
 def test_a_scenario_names_a_service(docker_engine_host: DockerHost, tmp_path: Path) -> None:
     """With its own expectations, and the project in another file."""
     services = {
-        "web": service("print('up')\n" + LEAVES, depends_on=["db"], stop_grace_period="4s"),
+        "web": service(LEAVES, depends_on=["db"], stop_grace_period="4s"),
         "db": service(LEAVES),
     }
     (tmp_path / "compose.yaml").write_text(yaml.safe_dump({"services": services}))
@@ -96,7 +96,7 @@ def test_a_scenario_names_a_service(docker_engine_host: DockerHost, tmp_path: Pa
         "version": 1,
         "name": "sample",
         "subject": {"compose": {"file": "compose.yaml", "service": "web"}},
-        "ready": {"log": "^up$"},
+        "ready": {"log": "^ready$"},
         "stop": {"timeouts": ["4s"]},
     }
     (tmp_path / "sample.yaml").write_text(yaml.safe_dump(scenario))
