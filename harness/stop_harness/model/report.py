@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stop_harness.model.observation import EngineInfo, Observation
+from stop_harness.model.observation import EngineInfo, HookRecord, Observation
 from stop_harness.model.outcome import Outcome
 from stop_harness.model.reliability import ReliabilityClaim
 from stop_harness.model.run import RunInfo, RunWarning
@@ -71,6 +71,7 @@ class ContainerShare:
     `signalled_after_ns`: the task's first stop signal → this one's. `duration_ns`: its signal → its exit. `share`: of
     the task's whole time, 0 to 1. All None where not known. `on_longest_chain`: it is on the chain of containers, each
     waiting for the one before, that the whole stop took as long as. `outcome` None: it had ended before the stop.
+    `told` False: the stop of its group broke off before. `hooks`: what ran before its stop signal.
     `stop_timeout_ns` is what it had; `cut_from_ns`: its own stop timeout, where a Spot notice left less, else None.
     """
 
@@ -88,6 +89,7 @@ class ContainerShare:
     on_longest_chain: bool = False
     cause: Cause | None = None
     told: bool = True
+    hooks: tuple[HookRecord, ...] = ()
     cut_from_ns: int | None = None
 
 

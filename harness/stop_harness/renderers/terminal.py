@@ -350,7 +350,8 @@ def _ready_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
 
 def _ends_unseen(seen: Observation) -> bool:
     """Whether nobody saw how other processes of the container, or of a container of the task, ended."""
-    records = (seen.record,) if seen.task is None else tuple(item.record for item in seen.task.containers)
+    stopped = () if seen.task is None else tuple(item for item in seen.task.containers if item.had_to_be_stopped)
+    records = (seen.record,) if seen.task is None else tuple(item.record for item in stopped)
     return any(record.lost_processes is None for record in records)
 
 

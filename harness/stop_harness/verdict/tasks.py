@@ -181,6 +181,7 @@ def _shares(result: TrialResult, task: TaskRecord, total_ns: int | None) -> tupl
                 on_longest_chain=item.name in on_chain,
                 cause=found.cause if found else None,
                 told=item.not_told is None,
+                hooks=item.hooks,
                 cut_from_ns=None if item.cut_to_ns is None else item.stop_timeout_ns,
             )
         )

@@ -201,6 +201,18 @@ class TimeoutAdviceDocument:
 
 
 @dataclass(frozen=True)
+class HookDocument:
+    """A hook before the stop of a container."""
+
+    command: str
+    took_s: float
+    reason: str
+    """Why it failed; empty where it did not."""
+    cut_off: bool
+    """It had not ended when its time was over."""
+
+
+@dataclass(frozen=True)
 class ContainerStopDocument:
     """One container of a task, in the order in which they were told to stop."""
 
@@ -225,6 +237,8 @@ class ContainerStopDocument:
     cause: CauseDocument | None
     cut_from_s: float | None = None
     """Its own stop timeout, where a Spot notice left less: that is stop_timeout_s then; null where it had all of it."""
+    hooks: tuple[HookDocument, ...] = ()
+    """What ran before its stop signal: preStop of a pod, pre_stop of Compose."""
 
 
 @dataclass(frozen=True)

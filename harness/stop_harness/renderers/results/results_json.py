@@ -27,6 +27,7 @@ from stop_harness.renderers.results.document import (
     ComplianceDocument,
     ContainerStopDocument,
     EngineDocument,
+    HookDocument,
     OriginDocument,
     PassingWarningDocument,
     PasteDocument,
@@ -255,6 +256,9 @@ def _task(stop: TaskStop) -> TaskStopDocument:
                 share=item.share,
                 on_longest_chain=item.on_longest_chain,
                 cause=cause(item.cause),
+                hooks=tuple(
+                    HookDocument(hook.command, hook.took_ns / 1e9, hook.reason, hook.cut_off) for hook in item.hooks
+                ),
                 cut_from_s=to_seconds(item.cut_from_ns),
             )
             for item in stop.containers

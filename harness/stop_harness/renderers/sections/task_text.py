@@ -112,8 +112,18 @@ def _section(scenario: str, limit: str, stops: list[TaskStop]) -> TaskSection:
         headline=f"{limit[0].upper()}{limit[1:]}: {count_of(len(ended), 'container')} in {total}{which}.",
         ended_by=_ended_by(shown, limit),
         rows=tuple(_row(item, shown) for item in shown.containers),
-        chain=f"{chain}: may take up to {timeout(shown.worst_case_ns)}{within}.",
+        chain=f"{chain}: may take up to {timeout(shown.worst_case_ns)}{within}.{_hooks(shown)}",
         fix_first="" if shown.fix_first is None else f"{one_line(shown.fix_first)}: {shown.advice}.",
+    )
+
+
+def _hooks(stop: TaskStop) -> str:
+    """` Before its stop signal, app ran `sleep 2` (2.1 s).`, for each; empty where there was none."""
+    return "".join(
+        f" Before its stop signal, {one_line(item.name)} ran `{one_line(hook.command)}` "
+        f"({seconds(hook.took_ns)}{', cut off' if hook.cut_off else ', failed' if hook.reason else ''})."
+        for item in stop.containers
+        for hook in item.hooks
     )
 
 
