@@ -89,8 +89,8 @@ def _row(pid: int) -> ProcessInfo | None:
 
 
 def with_clients(processes: tuple[ProcessInfo, ...]) -> tuple[ProcessInfo, ...]:
-    """The same processes with the clients that each has. `pid` must be the host's."""
-    found = at_work.clients([process.pid for process in processes])
+    """The same processes with the clients that each has, of the first of very many. `pid` must be the host's."""
+    found = at_work.clients([process.pid for process in processes[: at_work.MOST_LOOKED_AT]])
     return tuple(replace(process, clients=found.get(process.pid)) for process in processes)
 
 

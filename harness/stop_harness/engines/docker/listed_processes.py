@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stop_harness.evidence import process_tree
 from stop_harness.evidence.process_tree import Reaction, Tree
-from stop_harness.model import NS_PER_S, ProcessInfo
+from stop_harness.linux import at_work
+from stop_harness.model import NS_PER_S, Clock, Event, EventKind, ProcessInfo
 
 PS_COLUMNS = "pid,ppid,nlwp,blocked,ignored,caught,pending,stat,wchan:32,args"
 """For the engine's `ps` (procps). The last one may hold spaces, the others never do."""
@@ -16,6 +18,29 @@ JUST_BEFORE_NS = NS_PER_S
 """An older look says nothing about who was there when PID 1 exited."""
 
 Table = tuple[ProcessInfo, ...]
+
+
+@dataclass
+class TablesSeen:
+    """The tables of one container, each with when it was seen, CLOCK_MONOTONIC in ns. `cpu_before`: at the last of
+    them, when each process was asked for its CPU time, and that."""
+
+    tables: list[tuple[int, Table]] = field(default_factory=list)
+    cpu_before: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, seen: Table, *, here: bool) -> None:
+        """One more. `here`: its processes are this machine's, by their pids."""
+        self.tables.append((time.monotonic_ns(), seen))
+        if here and 1 < len(seen) <= at_work.MOST_LOOKED_AT:
+            self.cpu_before = at_work.cpu_times([row.pid for row in seen])
+
+    def suspected(self, timeline: list[Event], signal: int | None) -> tuple[str, ...]:
+        """Who was probably still at work when PID 1 exited: where nobody could look into the kernel."""
+        ours = {event.kind: event.at_ns for event in timeline if event.clock is Clock.HARNESS}
+        sent_ns, left_ns = ours.get(EventKind.STOP_REQUESTED), ours.get(EventKind.STOP_RETURNED)
+        if sent_ns is None or left_ns is None or signal is None:
+            return ()
+        return suspected(self.tables, signal, sent_ns, left_ns)
 
 
 def table(answer: dict[str, Any]) -> Table | None:

@@ -38,7 +38,7 @@ from stop_harness.engines.docker.starting import Placement, creation
 from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited, where_it_listens
 from stop_harness.errors import EngineError
 from stop_harness.evidence import start_up
-from stop_harness.linux import at_work, listening
+from stop_harness.linux import listening
 from stop_harness.linux.signal_trace import SignalTrace
 from stop_harness.linux.silent_kills import Watches
 from stop_harness.log_pattern import LogPattern
@@ -88,8 +88,7 @@ class DockerSubject:
         self._calls = Calls(host.url, time_limit_s())
         self._timeline: list[Event] = []
         self._addresses: dict[int, tuple[str, int]] = {}
-        self._looks: list[tuple[int, tuple[ProcessInfo, ...]]] = []
-        self._cpu_before: dict[int, tuple[int, int]] = {}
+        self._seen = listed_processes.TablesSeen()
         self._health_checked = False
         self._found_running = True
         self._pid_one = 0
@@ -257,7 +256,6 @@ class DockerSubject:
             return None
         if self._local_pid_one is not None:
             return listening.addresses_of(self._local_pid_one.pid)
-
         with contextlib.suppress(EngineError, *READING_ERRORS, *ENGINE_ERRORS):
             return self._calls.run("where it listens", signs.addresses, self._api, self.container_id)
         return None
@@ -284,18 +282,14 @@ class DockerSubject:
         pid_one = self._local_pid_one
         if pid_one is not None and not pid_one.lives():
             return None
-        table = pid_one.table() if pid_one is not None else None
-        if table is None:
-            table = self._started.processes()
+        table = (pid_one.table() if pid_one is not None else None) or self._started.processes()
         if table is not None and self._health_checked and self._connector is None:  # then the table has to decide
             table = listed_processes.below_pid_one(table, self._pid_one)
         if table is not None and pid_one is not None and self._started.stop_called_ns is not None:
             # Only now: it takes tens of milliseconds, and before the stop nobody needs it.
-            table = host_processes.with_clients(table[: at_work.MOST_LOOKED_AT]) + table[at_work.MOST_LOOKED_AT :]
+            table = host_processes.with_clients(table)
         if table is not None:
-            self._looks.append((time.monotonic_ns(), table))
-            if pid_one is not None and 1 < len(table) <= at_work.MOST_LOOKED_AT:
-                self._cpu_before = at_work.cpu_times([row.pid for row in table])
+            self._seen.add(table, here=pid_one is not None)
         return table
 
     def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
@@ -334,13 +328,13 @@ class DockerSubject:
     def follow(self) -> None:
         """From now on the kernel tells how its processes end: of a stop that begins with a hook."""
         life = self._started
-        life.follow_stop(self._cpu_before)
+        life.follow_stop(self._seen.cpu_before)
         life.stop_called_ns = None  # the stop call itself is yet to come
 
     def stop(self, stop_timeout_ns: int) -> None:
         """The engine's own stop call."""
         life = self._started
-        life.follow_stop(self._cpu_before)
+        life.follow_stop(self._seen.cpu_before)
         self._harness_event(EventKind.STOP_REQUESTED, "stop call")
         if self._host.same_kernel and life.stop_called_ns is not None:
             # One machine, one wall clock: with it Podman, which reports no signals, still has both ends.
@@ -375,20 +369,14 @@ class DockerSubject:
             oom_killed=state.oom_killed if self._host.info.reports_oom else None,
             complete=end.complete,
             lost_processes=end.lost_processes,
-            suspected_processes=self._suspected() if end.lost_processes is None else (),
+            suspected_processes=self._seen.suspected(self._timeline, self.stop_signal)
+            if end.lost_processes is None
+            else (),
             fates=end.fates,
             fate_count=end.fate_count,
             exited_before_stop=state.exited and not self._found_running,
         )
         return EngineRecord(stop)
-
-    def _suspected(self) -> tuple[str, ...]:
-        """Where nobody could look into the kernel: by the process table, as the looks during the stop saw it."""
-        ours = {event.kind: event.at_ns for event in self._timeline if event.clock is Clock.HARNESS}
-        sent_ns, left_ns = ours.get(EventKind.STOP_REQUESTED), ours.get(EventKind.STOP_RETURNED)
-        if sent_ns is None or left_ns is None or self.stop_signal is None:
-            return ()
-        return listed_processes.suspected(self._looks, self.stop_signal, sent_ns, left_ns)
 
     def logs(self) -> LogTail:
         """The last lines, at most `LOG_LIMITS` of them."""
