@@ -102,7 +102,7 @@ def _cases() -> tuple[Case, ...]:
             0,
             False,
             Script(leaves_after_ns=NS_PER_S),
-            (0.9, 8),
+            (0.6, 8),
         ),
         Case(
             "drains longer than its timeout",
@@ -111,11 +111,11 @@ def _cases() -> tuple[Case, ...]:
             137,
             True,
             Script(leaves_after_ns=30 * NS_PER_S),
-            (0.95, 6),
+            (0.6, 6),
         ),
-        Case("PID 1 without a handler", sample("pid1-without-handler", 1), killed, 137, True, never, (0.95, 6)),
+        Case("PID 1 without a handler", sample("pid1-without-handler", 1), killed, 137, True, never, (0.6, 6)),
         Case("no time at all", sample("pid1-without-handler", 0), killed, 137, True, never, (0, 5)),
-        Case("SIG_IGN", sample("ignores-sigterm", 1), killed, 137, True, never, (0.95, 6)),
+        Case("SIG_IGN", sample("ignores-sigterm", 1), killed, 137, True, never, (0.6, 6)),
         Case("shell form", sample("shell-form", 1), killed, 137, True, never),
         Case("entrypoint without exec", sample("entrypoint-without-exec", 1), killed, 137, True, never),
         Case("entrypoint with exec", sample("entrypoint-with-exec", 5), graceful, 0, False, Script()),
@@ -307,7 +307,8 @@ def test_same_subject_same_outcome(results: dict[str, TrialResult], name: str) -
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.took_s])
 def test_duration_is_the_subjects_own(results: dict[str, TrialResult], name: str) -> None:
-    """The shutdown duration is the time the subject took, within what a busy machine adds."""
+    """The shutdown duration is the time the subject took, within what a busy machine adds, and what it takes away where
+    the engine stamps a signal that has long arrived."""
     if is_left_out(results, name):
         assert name not in results
         return

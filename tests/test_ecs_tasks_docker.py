@@ -83,12 +83,12 @@ def test_a_chain_of_containers_is_measured_in_its_order(tmp_path: Path) -> None:
     began = [item["signalled_after_s"] for item in shares]
     took = [item["shutdown_duration_s"] for item in shares]
     assert began[0] == 0
-    assert 0.9 <= took[0] <= 5
-    assert 1.95 <= took[1] <= 6
-    assert 0 <= took[2] <= 3
+    assert 0.6 <= took[0] <= 8
+    assert 1.6 <= took[1] <= 9
+    assert 0 <= took[2] <= 6
     assert began[0] + took[0] <= began[1] + 0.1
     assert began[1] + took[1] <= began[2] + 0.1
-    assert task["total_s"] >= 2.9
+    assert task["total_s"] >= 2.5
     assert (task["fix_first"], task["chain"], task["worst_case_s"]) == ("proxy", ["app", "proxy", "router"], 52)
 
 
