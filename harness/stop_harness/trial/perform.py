@@ -198,7 +198,7 @@ def _stop_and_record(
     _prepare(trial, subject)
     subject.sleep(trial.stop_after_ns)
     running = subject.is_running()
-    flow, looks = _flow(trial, subject), StopLooks(subject, trial.stop_timeout_ns, fast=fast)
+    flow, looks = _flow(trial, subject, interruption), StopLooks(subject, trial.stop_timeout_ns, fast=fast)
     log_before = LogTail()
     if running and not interruption.requested:
         try:
@@ -208,6 +208,7 @@ def _stop_and_record(
             flow.wait_lead()
             flow.deregister()
             log_before = _logs(subject)  # last, or what is written in the meantime would count as written after it
+            flow.wait_stop_delay()
             step(trial, "stopping")
             flow.mark_stop()
             looks.begin()
@@ -259,13 +260,14 @@ def _prepare(trial: Trial, subject: RunningSubject) -> None:
             subject.wait_log(preparation.log, timeout_ns)
 
 
-def _flow(trial: Trial, subject: RunningSubject) -> traffic.Flow | _NoTraffic:
+def _flow(trial: Trial, subject: RunningSubject, interruption: Interruption) -> traffic.Flow | _NoTraffic:
     """The trial's clients. Without any, what they are made of is not loaded: a tenth of the start-up."""
     if not trial.scenario.traffic:
         return _NoTraffic()
     from stop_harness.trial import traffic
 
-    return traffic.Flow(trial.scenario.traffic, subject, trial.scenario.load_balancer)
+    balancer = trial.scenario.load_balancer
+    return traffic.Flow(trial.scenario.traffic, subject, balancer, given_up=lambda: interruption.requested)
 
 
 class _NoTraffic:
@@ -279,6 +281,7 @@ class _NoTraffic:
     def begin(self) -> None: ...
     def wait_lead(self) -> None: ...
     def deregister(self) -> None: ...
+    def wait_stop_delay(self) -> None: ...
     def mark_stop(self) -> None: ...
     def end(self) -> None: ...
 

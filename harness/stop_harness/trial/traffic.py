@@ -53,6 +53,9 @@ POLL_S = 0.01
 MOMENTS = 4
 """Of the propagation, in which every client has a request begun at least."""
 
+LAST_LOOK_NS = 300 * NS_PER_MS
+"""Before the stop call of a stop that is delayed: the time in which the log is read."""
+
 LAST_MOMENT_NS = 100 * NS_PER_MS
 """The last of them before the end of the propagation."""
 
@@ -67,9 +70,14 @@ class Flow:
     """
 
     def __init__(
-        self, clients: tuple[TrafficClient, ...], subject: RunningSubject, balancer: LoadBalancer | None = None
+        self,
+        clients: tuple[TrafficClient, ...],
+        subject: RunningSubject,
+        balancer: LoadBalancer | None = None,
+        given_up: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._specs, self._subject, self._balancer = clients, subject, balancer
+        """`given_up`: whether the user asked for the end of the run, so that nothing more is waited for."""
+        self._specs, self._subject, self._balancer, self._given_up = clients, subject, balancer, given_up
         self._loop: _LoopThread | None = None
         self._stage: Stage | None = None
         self._clients: tuple[Client, ...] = ()
@@ -107,23 +115,32 @@ class Flow:
             self._raise_if_blocked()
 
     def deregister(self) -> None:
-        """Tell the load balancer, if there is one, that the container goes; return when the stop is to be called."""
-        if self._loop is not None and self._balancer is not None:
-            self._loop.call(self._begin_propagation(self._balancer))
-            self._subject.sleep(self._balancer.stop_delay_ns)
+        """Tell the load balancer that the container goes, where that comes before the stop; return shortly before the
+        stop is to be called."""
+        if self._loop is not None and self._balancer is not None and self._balancer.stop_delay_ns:
+            self._begin_propagation(time.monotonic_ns())
+            self._subject.sleep(max(0, self._balancer.stop_delay_ns - LAST_LOOK_NS))
+
+    def wait_stop_delay(self) -> None:
+        """Return when the stop is to be called: what has to be done shortly before it is done by then."""
+        if self._stage is not None and self._stage.deregistered_ns is not None and self._balancer is not None:
+            stops_ns = self._stage.deregistered_ns + self._balancer.stop_delay_ns
+            self._subject.sleep(max(0, stops_ns - time.monotonic_ns()))
 
     def mark_stop(self) -> None:
         """The stop call is about to be made: time zero of every request; from now on no client begins one."""
         if self._loop is not None and self._stage is not None:
             self._stage.stop_ns = time.monotonic_ns()
+            if self._balancer is not None and self._stage.deregistered_ns is None:
+                self._begin_propagation(self._stage.stop_ns)
             self._loop.call_soon(self._stage.stopped.set)
 
     def end(self) -> None:
         """The subject is gone: wait for the clients to notice and collect what they saw. Idempotent."""
         if self._loop is None:
             return
-        if self._stage is not None and self._stage.withdraws_ns is not None:  # it sends on to a container that is gone
-            self._subject.sleep(max(0, self._stage.withdraws_ns - time.monotonic_ns()))
+        while self._stage is not None and self._stage.still_sends and not self._given_up():
+            time.sleep(POLL_S)  # to a container that may be gone
         loop, self._loop = self._loop, None
         try:
             loop.call(self._wind_up(NOTICE_S if self._stage is not None and self._stage.stop_ns is not None else 0))
@@ -167,10 +184,19 @@ class Flow:
         assert self._stage is not None
         self._stage.curtain.set()
 
-    async def _begin_propagation(self, balancer: LoadBalancer) -> None:
-        """From now on every request counts; requests at some moments of it, whatever the clients wait for."""
+    def _begin_propagation(self, now_ns: int) -> None:
+        """From now on every request counts."""
         assert self._stage is not None
-        now_ns = self._stage.deregistered_ns = time.monotonic_ns()
+        assert self._loop is not None
+        self._stage.deregistered_ns = now_ns
+        self._loop.call_soon(self._send_beside)
+
+    def _send_beside(self) -> None:
+        """Requests at some moments of the propagation, whatever the clients wait for."""
+        assert self._stage is not None
+        assert self._stage.deregistered_ns is not None
+        assert self._balancer is not None
+        now_ns, balancer = self._stage.deregistered_ns, self._balancer
         last_ns = balancer.propagation_ns - LAST_MOMENT_NS
         for client in self._clients:
             for part in range(MOMENTS):

@@ -132,7 +132,7 @@ class Client:
     async def _routed(self) -> None:
         """What a load balancer sends: one request after the other, each on a fresh connection, until it has heard that
         the container goes."""
-        while not self.stage.withdrawn and len(self._sheets) < MAX_NEW_CONNECTIONS:
+        while not (self.stage.withdrawn or self.stage.over.is_set() or len(self._sheets) >= MAX_NEW_CONNECTIONS):
             with self._sheet() as sheet:
                 await self._open(sheet)
                 await self._wait_for_curtain()

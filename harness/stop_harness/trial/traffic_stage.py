@@ -100,6 +100,11 @@ class Stage:
         return self.deregistered_ns + self.balancer.propagation_ns
 
     @property
+    def still_sends(self) -> bool:
+        """Whether a load balancer was told, and has not heard."""
+        return self.withdraws_ns is not None and not self.withdrawn
+
+    @property
     def withdrawn(self) -> bool:
         """Whether that has come."""
         return self.withdraws_ns is not None and time.monotonic_ns() >= self.withdraws_ns
