@@ -16,6 +16,7 @@ import pytest
 
 from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 from stop_harness.engines.ecs import api as ecs_api
+from stop_harness.engines.ecs import ready
 from stop_harness.engines.ecs.api import EcsApi, EcsSettings
 from stop_harness.engines.ecs.engine import EcsEngine
 from stop_harness.errors import BuildError, EngineError, UsageError
@@ -433,3 +434,12 @@ def test_a_value_of_the_wrong_type_is_explained_in_plain_words() -> None:
     assert "value: [1]; needed: an object" in said
     assert "value: no; needed: true or false" in said
     assert "class" not in said
+
+
+def test_a_port_is_reached_by_its_binding_else_at_the_tasks_own_address() -> None:
+    """Tasks with awsvpc have no bindings: any port of theirs is at the address of their network interface."""
+    bound = {"networkBindings": [{"bindIP": "0.0.0.0", "containerPort": 80, "hostPort": 8080}]}
+    own = {"networkBindings": [], "networkInterfaces": [{"privateIpv4Address": "10.0.0.7"}]}
+    assert ready.binding({"containers": [{}, bound]}, 80) == ("127.0.0.1", 8080)
+    assert ready.binding({"containers": [bound]}, 81) is None
+    assert ready.binding({"containers": [own]}, 81) == ("10.0.0.7", 81)

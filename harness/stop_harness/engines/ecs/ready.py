@@ -45,12 +45,17 @@ def _is_tcp(mapping: dict[str, Any]) -> bool:
 
 
 def binding(task: dict[str, Any], port: int) -> Address | None:
-    """Where a container port of a task is reached, by its network bindings; None where none publishes it."""
+    """Where a container port of a task is reached: by its network bindings, else at the address of its network
+    interface, for awsvpc has no bindings. None where it has neither."""
     for container in task.get("containers", ()):
         for item in container.get("networkBindings", ()):
             if item.get("containerPort") == port and item.get("hostPort"):
                 host = item.get("bindIP") or "127.0.0.1"
                 return ("127.0.0.1" if host == "0.0.0.0" else host), int(item["hostPort"])  # nosec B104 # compared, not bound
+    for container in task.get("containers", ()):
+        for item in container.get("networkInterfaces", ()):
+            if address := item.get("privateIpv4Address"):
+                return str(address), port
     return None
 
 
