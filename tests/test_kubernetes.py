@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import string
 from fractions import Fraction
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stop_harness.errors import ScenarioError
+from stop_harness.cli import main
+from stop_harness.errors import ScenarioError, StopHarnessError
 from stop_harness.model import (
     NS_PER_S,
     POD_ADDRESS,
@@ -32,6 +35,7 @@ from stop_harness.model import (
     ProbeKind,
     Role,
 )
+from stop_harness.scenario import discovery
 from stop_harness.scenario.container_keys import ANY
 from stop_harness.scenario.kubernetes import documents, expansion, fields, quantities, shapes, workloads
 
@@ -725,3 +729,109 @@ def test_any_spec_is_a_pod_or_a_mistake_with_its_place(extra: dict[str, object])
     spec = {"containers": [{"name": "app", "image": "a"}], **extra}
     text = json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec})
     assert all(problem.startswith("m.yaml:") for problem in problems_of(text))
+
+
+# ── the command line and scenario files ──────────────────────────────────────────────────────────────────────────────
+
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  template:
+    spec:
+      terminationGracePeriodSeconds: 7
+      containers:
+        - {name: app, image: "shop:1", command: [sh, -c, serve]}
+"""
+
+
+def command(*arguments: str, text: str | None = None) -> tuple[int, str]:
+    """(exit code, what was said) of the command line."""
+    answer = CliRunner().invoke(main.cli, arguments, input=text)
+    if answer.exception is not None and not isinstance(answer.exception, SystemExit | StopHarnessError):
+        raise answer.exception
+    said = answer.output + (str(answer.exception) if isinstance(answer.exception, StopHarnessError) else "")
+    code = answer.exception.exit_code if isinstance(answer.exception, StopHarnessError) else answer.exit_code
+    return code, said
+
+
+def test_validate_reads_a_manifest(tmp_path: Path) -> None:
+    """Each of its pods, with what it shows before it runs; a mistake has its place."""
+    file = tmp_path / "web.yaml"
+    file.write_text(DEPLOYMENT)
+    code, said = command("validate", str(file))
+    assert (code, "1 pod is valid" in said) == (0, True)
+    assert f"warning: deployment/web: container app: {file}:10:11: a shell is PID 1 (`sh -c serve`)" in said
+    file.write_text(DEPLOYMENT.replace("image:", "imag:"))
+    code, said = command("validate", str(file))
+    assert code == 2
+    assert f"{file}:10:11: spec.template.spec.containers[0]: container 'app' has no image" in said
+
+
+def test_run_names_a_manifest_and_what_takes_it(tmp_path: Path) -> None:
+    """It is no scenario."""
+    file = tmp_path / "web.yaml"
+    file.write_text(DEPLOYMENT)
+    code, said = command("run", str(file))
+    assert code == 2
+    assert (
+        f"this is a Kubernetes manifest, not a scenario; to stop its pod: stop-harness check --kubernetes {file}"
+        in said
+    )
+
+
+def test_a_scenario_names_a_pod(tmp_path: Path) -> None:
+    """It is stopped with its own grace period, unless the scenario says others; images are replaced by container."""
+    (tmp_path / "web.yaml").write_text(DEPLOYMENT)
+    file = tmp_path / "scenario.yaml"
+    head = "version: 1\nname: pod\nsubject:\n  kubernetes: {file: web.yaml, workload: web, container: app}\n"
+    file.write_text(head + "  images: {app: mine}\n")
+    (found,) = discovery.load((file,))
+    assert found.stop.timeouts_ns == (7 * NS_PER_S,)
+    assert found.subject.group is not None
+    assert (found.subject.group.stopped, found.subject.group.members[0].subject.image) == ("app", "mine")
+    file.write_text(head + "stop: {timeouts: [2s, 30s]}\n")
+    (found,) = discovery.load((file,))
+    assert found.stop.timeouts_ns == (2 * NS_PER_S, 30 * NS_PER_S)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("  environment: {A: a}\n", "`environment` belongs into the manifest; beside it only `images` is allowed"),
+        ("  image: a\n", "give exactly one of `image`, `build`, `task_definition`, `compose` and `kubernetes`"),
+    ],
+)
+def test_what_goes_beside_a_pod_is_said(tmp_path: Path, more: str, said: str) -> None:
+    """Only images."""
+    file = tmp_path / "scenario.yaml"
+    file.write_text(f"version: 1\nname: pod\nsubject:\n  kubernetes: {{file: web.yaml}}\n{more}")
+    with pytest.raises(ScenarioError, match=re.escape(said)):
+        discovery.load((file,))
+
+
+def test_a_manifest_that_is_not_there_has_the_scenarios_line(tmp_path: Path) -> None:
+    """The key that names it."""
+    file = tmp_path / "scenario.yaml"
+    file.write_text("version: 1\nname: pod\nsubject:\n  kubernetes: {file: web.yaml}\n")
+    with pytest.raises(ScenarioError, match=r"scenario\.yaml:4:16: subject\.kubernetes\.file: there is no file"):
+        discovery.load((file,))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--kubernetes", "-", "--env", "A=a"), "--env is about one container; write it into the manifest"),
+        (("--kubernetes", "-", "--", "serve"), "a command is about one container; write it into the manifest"),
+        (("--kubernetes", "-", "app", "web"), "check stops the whole pod"),
+        (("--workload", "web", "image"), "--workload goes with --kubernetes"),
+        (("--kubernetes", "-", "--build", "."), "check takes one of"),
+        (("--kubernetes", "-", "nobody"), "<standard input>:9:7: there is no container 'nobody'; app"),
+        (("--kubernetes", "-", "--workload", "job/web"), "<standard input>:1:1: there is no workload 'job/web'"),
+    ],
+)
+def test_what_check_cannot_do_with_a_manifest_is_said(arguments: tuple[str, ...], said: str) -> None:
+    """Exit code 2, before any engine is asked; the text comes from standard input."""
+    code, answer = command("check", *arguments, text=DEPLOYMENT)
+    assert (code, said in answer) == (2, True), answer

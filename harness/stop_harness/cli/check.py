@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @click.option(
     "--kubernetes",
     metavar="FILE",
-    help="Stop the pod of this manifest, or one CONTAINER of it; - reads standard input, such as a rendered chart.",
+    help="Stop the pod of this manifest; judge only CONTAINER, if given. -: read a rendered chart from standard input.",
 )
 @click.option("--workload", metavar="[KIND/]NAME", help="Which workload of the manifest, where it has several.")
 @click.option(

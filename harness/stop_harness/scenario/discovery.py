@@ -221,7 +221,7 @@ def pods_of(file: Path) -> tuple[Scenario, ...]:
         origin = Origin(GroupKind.POD, (str(file),), workload=called)
         try:
             whole = Scenario(called, Subject(origin=origin), readiness=by_itself, stop=StopPlan(own_timeouts=True))
-            scenarios.append(with_pod(whole))
+            scenarios.append(replace(with_pod(whole), name=called))
         except ScenarioError as error:
             problems.update(dict.fromkeys(error.problems))
     if problems:
