@@ -180,7 +180,7 @@ CASES: dict[str, dict[str, str]] = {
     "documents": {"compose.yaml": "services: {a: {image: a, command: [x]}}\n---\nservices: {a: {image: b}}\n"},
     "build": {
         "compose.yaml": "services:\n  a: {build: .}\n"
-        "  b: {build: {context: src, dockerfile: D, args: [A=1, B]}, image: named}\n",
+        "  b: {build: {context: src, dockerfile: D, target: dev, args: [A=1, B]}, image: named}\n",
         "Dockerfile": "FROM scratch",
         "src/D": "FROM scratch",
     },

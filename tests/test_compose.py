@@ -288,7 +288,6 @@ def test_a_limit_of_cpu_time_has_several_forms(given: dict[str, object]) -> None
         ("cpuset: '0'", "cpuset (0)", Outcome.GRACEFUL),
         ("group_add: [docker]", "group_add (docker)", Outcome.NOT_RUNNING),
         ("restart: always", "restart (always)", None),
-        ("build: {context: ., target: dev}", "build.target (dev)", Outcome.KILLED),
         ("healthcheck: {test: x, start_interval: 1s}", "healthcheck.start_interval (1s)", None),
         ("frobnicate: 3", "frobnicate", Outcome.GRACEFUL),
         ("hostname: '${NOBODYS}x'", " ${NOBODYS}", None),

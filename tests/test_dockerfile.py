@@ -211,3 +211,22 @@ def test_every_declared_argument_is_named() -> None:
     """Before FROM and within stages, with and without a default; what RUN prints is none."""
     text = "ARG A\nFROM x\nARG B=1 C\nRUN <<EOF\nARG D\nEOF\n"
     assert build_inputs(text).arguments == {"A", "B", "C"}
+
+
+STAGES = 'FROM a AS base\nCMD [one]\nFROM base AS dev\nCMD ["two"]\nFROM b\nCMD ["three"]\n'
+
+
+@pytest.mark.parametrize(
+    ("target", "command", "images"),
+    [(None, "three", ("a", "b")), ("dev", "two", ("a",)), ("DEV", "two", ("a",)), ("1", "two", ("a",))],
+)
+def test_a_stage_is_built_as_if_it_were_the_last(target: str | None, command: str, images: tuple[str, ...]) -> None:
+    """What later stages start from is not needed."""
+    assert read(STAGES, target=target).command == (command,)
+    assert build_inputs(STAGES, target=target).base_images == images
+
+
+def test_a_stage_that_is_not_there_is_a_mistake() -> None:
+    """As it is to the engine."""
+    with pytest.raises(BuildError, match="the Dockerfile has no stage 'gone'"):
+        read(STAGES, target="gone")

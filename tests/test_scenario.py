@@ -197,7 +197,7 @@ SUBJECT_MISTAKES = {
     "two things to run": ("{image: a, build: b}", ONE_SOURCE),
     "dockerfile of an image": (
         "{image: a, dockerfile: b}",
-        "3:1: subject: `dockerfile` and `build_args` go with `build`",
+        "3:1: subject: `dockerfile`, `target` and `build_args` go with `build`",
     ),
     "shell text": (
         "{image: a, command: run me}",

@@ -94,29 +94,39 @@ def read(
     text: str,
     build_args: tuple[tuple[str, str], ...] = (),
     base_environment: tuple[tuple[str, str], ...] = (),
+    target: str | None = None,
 ) -> ImageDefaults:
-    """The defaults of the final stage. `base_environment` stands for the base image's variables (`$PATH`).
+    """The defaults of the stage `target`, by name or number, else of the final one. `base_environment` stands for the
+    base image's variables (`$PATH`).
 
-    Raises BuildError where there is no FROM: such a file builds nowhere.
+    Raises BuildError where there is no FROM, or no such stage: such a file builds nowhere.
     """
-    reader = _read_all(text, build_args, base_environment)
+    reader = _read_all(text, build_args, base_environment, target)
     if reader.stage is None:
         raise BuildError("the Dockerfile has no FROM instruction")
+    if target is not None and not reader.is_at(target):
+        raise BuildError(f"the Dockerfile has no stage {target!r}")
     return reader.stage.defaults
 
 
-def build_inputs(text: str, build_args: tuple[tuple[str, str], ...] = ()) -> BuildInputs:
-    """The base images and the declared arguments. A file without FROM has no base image: the build gives the error."""
-    reader = _read_all(text, build_args, ())
+def build_inputs(text: str, build_args: tuple[tuple[str, str], ...] = (), target: str | None = None) -> BuildInputs:
+    """The base images and the declared arguments, as far as the stage `target` needs them. A file without FROM has no
+    base image: the build gives the error."""
+    reader = _read_all(text, build_args, (), target)
     return BuildInputs(tuple(dict.fromkeys(reader.base_images)), frozenset(reader.declared))
 
 
 def _read_all(
-    text: str, build_args: tuple[tuple[str, str], ...], base_environment: tuple[tuple[str, str], ...]
+    text: str,
+    build_args: tuple[tuple[str, str], ...],
+    base_environment: tuple[tuple[str, str], ...],
+    target: str | None,
 ) -> _Reader:
     reader = _Reader(dict(build_args), dict(base_environment))
     escape, lines = _directives(text.removeprefix("\ufeff").splitlines())
     for instruction, rest in _instructions(lines, escape):
+        if instruction == "FROM" and target is not None and reader.is_at(target):
+            break  # no stage needs a later one
         reader.take(instruction, rest, escape)
     return reader
 
@@ -132,6 +142,12 @@ class _Reader:
         self._build_args = build_args
         self._base = base_environment
         self._global_arguments: dict[str, str] = {}
+        self._number = -1
+
+    def is_at(self, target: str) -> bool:
+        """Whether the open stage has this name, or this number from 0."""
+        named = self._named.get(target.lower())
+        return self.stage is not None and (named is self.stage or (named is None and target == str(self._number)))
 
     def take(self, instruction: str, rest: str, escape: str) -> None:
         """One instruction. What the stop does not depend on is passed over."""
@@ -150,6 +166,7 @@ class _Reader:
 
     def _open_stage(self, words: list[str], escape: str) -> None:
         """FROM, without its flags. Variables count in the image's name only: those from before the first FROM."""
+        self._number += 1
         image = _expand(words[0], self._global_arguments, escape) if words else ""
         base = self._named.get(image.lower())
         if image and base is None and image.lower() != NO_BASE_IMAGE:

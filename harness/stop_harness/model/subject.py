@@ -68,7 +68,8 @@ class Subject:
     files of a Compose project or of manifests that it was read from; a service that needs nobody is an image or a build
     folder as any other.
 
-    `entrypoint` and `command` are None where the image's own apply. `ports` maps container port to a fixed host
+    `target`: the stage of the Dockerfile that is built, by name or number; None: the last. `entrypoint` and `command`
+    are None where the image's own apply. `ports` maps container port to a fixed host
     port, None meaning that the engine picks a free one. `memory_bytes`, `pids_limit` (processes and threads) None: no
     limit of ours. `settings`: everything else that a container is started with.
     """
@@ -77,6 +78,7 @@ class Subject:
     build_directory: str | None = None
     dockerfile: str | None = None
     build_args: tuple[tuple[str, str], ...] = ()
+    target: str | None = None
     entrypoint: tuple[str, ...] | None = None
     command: tuple[str, ...] | None = None
     environment: tuple[tuple[str, str], ...] = ()

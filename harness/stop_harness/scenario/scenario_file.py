@@ -91,6 +91,7 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             image=subject.image,
             build_directory=None if subject.build is None else beside(subject.build),
             dockerfile=subject.dockerfile,
+            target=subject.target,
             build_args=tuple(subject.build_args.items()),
             entrypoint=_tuple(subject.entrypoint),
             command=_tuple(subject.command),

@@ -98,6 +98,7 @@ class SubjectSection(Section):
     image: Text | None = Field(None, description="Image to run; pulled when it is not there. Or `build`.")
     build: Text | None = Field(None, description="Folder with a Dockerfile, relative to the scenario file.")
     dockerfile: Text | None = Field(None, description="Dockerfile within the `build` folder. Default: Dockerfile.")
+    target: Text | None = Field(None, description="Stage of the Dockerfile that is built. Default: the last.")
     build_args: dict[str, RawText] = Field({}, description="Build arguments of the Dockerfile.")
     entrypoint: Argv | None = Field(None, description="Replaces the image's ENTRYPOINT.")
     command: Argv | None = Field(None, description="Replaces the image's CMD.")
@@ -172,8 +173,8 @@ class SubjectSection(Section):
         if self.task_definition is not None and (inside := sorted(self.model_fields_set - outside)):
             allowed = "`images`, `parameters` and `task_name`"
             raise ValueError(f"`{inside[0]}` belongs into the task definition; beside it only {allowed} are allowed")
-        if self.build is None and (self.dockerfile or self.build_args):
-            raise ValueError("`dockerfile` and `build_args` go with `build`")
+        if self.build is None and (self.dockerfile or self.build_args or self.target):
+            raise ValueError("`dockerfile`, `target` and `build_args` go with `build`")
         return self
 
     @model_validator(mode="after")

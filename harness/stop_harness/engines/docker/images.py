@@ -47,13 +47,14 @@ class Build:
     arguments: tuple[tuple[str, str], ...]
     text: str
     platform: str | None = None
+    target: str | None = None
 
     @property
     def base_images(self) -> tuple[str, ...]:
         """Images that the Dockerfile starts from, build arguments filled in, own stages and `scratch` left out."""
         from stop_harness.engines.dockerfile import build_inputs
 
-        return build_inputs(self.text, self.arguments).base_images
+        return build_inputs(self.text, self.arguments, self.target).base_images
 
 
 class Images:
@@ -111,7 +112,7 @@ class Images:
         directory = Path(subject.build_directory)
         file = subject.dockerfile or "Dockerfile"
         # Read once: one run stops one program, whatever becomes of the folder in the meantime.
-        source = (directory, file, subject.build_args, subject.settings.platform)
+        source = (directory, file, subject.build_args, subject.settings.platform, subject.target)
         if source not in self._builds:
             self._builds[source] = self._read(scenario, directory, file)
         return self._builds[source]
@@ -128,7 +129,8 @@ class Images:
 
         if self._base_image and BASE_IMAGE_ARGUMENT in build_inputs(text).arguments:
             arguments.setdefault(BASE_IMAGE_ARGUMENT, self._base_image)
-        return Build(scenario.name, directory, file, tuple(sorted(arguments.items())), text, subject.settings.platform)
+        given = tuple(sorted(arguments.items()))
+        return Build(scenario.name, directory, file, given, text, subject.settings.platform, subject.target)
 
     def _find(self, scenario: Scenario, key: Subject, progress: PrepareProgress) -> None:
         assert key.image is not None
@@ -187,7 +189,8 @@ class Images:
 
     def _tag(self, build: Build) -> str:
         """A name made of everything the image depends on, so that an unchanged folder is never built again."""
-        depends_on = (build.dockerfile, build.arguments, *([build.platform] if build.platform else []))
+        parts = ([build.platform] if build.platform else [], [("target", build.target)] if build.target else [])
+        depends_on = (build.dockerfile, build.arguments, *parts[0], *parts[1])
         digest = hashlib.sha256(repr(depends_on).encode())
         for image in build.base_images:
             digest.update((self._local_id(image) or image).encode())
@@ -214,6 +217,7 @@ class Images:
                 buildargs=dict(build.arguments),
                 labels=self._labels,
                 platform=build.platform,
+                target=build.target,
                 rm=True,
                 forcerm=True,
                 decode=True,

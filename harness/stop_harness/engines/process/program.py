@@ -29,7 +29,9 @@ def read_dockerfile(subject: Subject) -> ImageDefaults:
     """A missing Dockerfile is an error only where the scenario names it: a directory and a command are enough here."""
     path = dockerfile_of(subject)
     try:
-        return dockerfile.read(path.read_text(encoding="utf-8"), subject.build_args, _host_environment())
+        return dockerfile.read(
+            path.read_text(encoding="utf-8"), subject.build_args, _host_environment(), subject.target
+        )
     except FileNotFoundError as error:
         if subject.dockerfile is None and Path(subject.build_directory or ".").is_dir():
             return ImageDefaults()

@@ -67,7 +67,6 @@ WITHOUT_EFFECT = frozenset(
 
 PARTS = {
     "build": (
-        UnappliedKey("target", "the last stage of the Dockerfile is stopped, which may run another program", ANY),
         UnappliedKey("dockerfile_inline", "the Dockerfile of the folder is built instead", ANY),
         UnappliedKey("additional_contexts", "what the image is made of", ANY),
         UnappliedKey("network", "what its build reaches"),

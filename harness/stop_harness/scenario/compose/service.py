@@ -197,6 +197,7 @@ class _Reader:
         result = {
             "build": context,
             "dockerfile": None if dockerfile == "Dockerfile" else dockerfile,
+            "target": None if parts.get("target") is None else str(parts["target"]),
             "build_args": _environment(parts.get("args"), self._project.environment),
         }
         return {key: value for key, value in result.items() if value}
