@@ -253,6 +253,13 @@ def stopped(tmp_path: Path, serves_s: float, path: str, more: str = "", *, try_f
     return pipeline.run(request, Silence(), Interruption()).report
 
 
+def came_late(result: TrialResult) -> bool:
+    """Whether a busy engine sent the signal so late that nothing can be said of a stop without a loss."""
+    late = "this was not the planned moment" in result.verdict.reason
+    assert not late or result.verdict.outcome is Outcome.INCONCLUSIVE
+    return late
+
+
 @pytest.mark.docker
 @pytest.mark.parametrize("path", ["/", "/1.5"])
 def test_a_server_that_closes_its_port_at_once_loses_what_is_still_sent(tmp_path: Path, path: str) -> None:
@@ -270,6 +277,8 @@ def test_a_server_that_serves_on_for_longer_than_the_load_balancer_sends_loses_n
 ) -> None:
     """4 s against 2 s: no moment of this machine makes it close too early."""
     (result,) = stopped(tmp_path, 4, path).results
+    if came_late(result):
+        return
     assert result.verdict.outcome is Outcome.GRACEFUL, result.verdict.reason
     rules = {finding.rule for finding in result.verdict.findings}
     assert "serves-while-deregistering" in rules
@@ -281,6 +290,8 @@ def test_a_server_that_serves_on_for_longer_than_the_load_balancer_sends_loses_n
 def test_a_request_longer_than_the_deregistration_delay_is_cut_by_the_load_balancer(tmp_path: Path) -> None:
     """Which is said of the delay, and no loss of a container that would have answered."""
     (result,) = stopped(tmp_path, 4, "/7", ", deregistration_delay: 3s").results
+    if came_late(result):
+        return
     assert result.verdict.outcome is Outcome.GRACEFUL, result.verdict.reason
     assert "deregistration-delay-short" in {finding.rule for finding in result.verdict.findings}
     assert "cut by the load balancer" in {request.detail[:24] for request in result.observation.requests}
