@@ -193,6 +193,7 @@ def test_every_text_of_a_record_is_known_to_be_spoken_or_ours() -> None:
     ("words", "shown"),
     [
         (["check", "--env", "A=abc", "x"], ["check", "--env", f"A={MASK}", "x"]),
+        (["check", "--parameter", "Key=abc"], ["check", "--parameter", f"Key={MASK}"]),
         (["check", "--env=A=abc=d", "x"], ["check", f"--env=A={MASK}", "x"]),
         (["check", "--", "run", "--env", "A=abc"], ["check", "--", "run", "--env", "A=abc"]),
         (["check", "--", "run", f"--password={SECRET}"], ["check", "--", "run", f"--password={MASK}"]),

@@ -44,7 +44,7 @@ SHORTEST = 6
 
 MASK = "…"
 
-VALUE_OPTIONS = frozenset({"--env"})
+VALUE_OPTIONS = frozenset({"--env", "--parameter"})
 """Options of the command line whose argument is NAME=VALUE."""
 
 SPOKEN = frozenset(
