@@ -27,9 +27,14 @@ from stop_harness.model import (
     MountKind,
     Outcome,
     ProblemKind,
+    RemedyEffect,
     StartCondition,
 )
-from tests.group_support import IGNORES, LEAVES, container, moment, project, service, stopped, subject
+from stop_harness.run import pipeline
+from stop_harness.run.request import RunRequest
+from stop_harness.trial.perform import Interruption
+from tests.group_support import IGNORES, LEAVES, container, moment, project, scenario, service, stopped, subject
+from tests.silence import Silence
 
 pytestmark = pytest.mark.docker
 
@@ -120,6 +125,18 @@ app = subject(IGNORES, settings=ContainerSettings(mounts=both))
 group = project(service("web", app), volumes=(GroupVolume("data", tmpfs="size=1m"),))
 run(scenario(group, timeout_s=120))
 """
+
+
+@pytest.mark.long
+def test_a_cure_is_tried_on_the_service_that_was_stopped(docker_engine_host: DockerHost) -> None:
+    """Among the services that it needs, as the bad stop was: an init cures a program without a handler."""
+    idle = subject("import time; print('ready')\nwhile True: time.sleep(0.05)")
+    group = project(service("web", idle, waits_for=(Dependency("db"),)), service("db"), stopped="web")
+    request = RunRequest((scenario(group, timeout_s=2),), "test", None, engine="docker", try_fixes=True)
+    report = pipeline.run(request, Silence(), Interruption()).report
+    assert report.results[0].verdict.outcome is Outcome.KILLED
+    cures = {tried.remedy.id for tried in report.remedies if tried.effect is RemedyEffect.CURES}
+    assert "init" in cures, [(tried.remedy.id, tried.effect, tried.note) for tried in report.remedies]
 
 
 def test_nothing_of_a_group_is_left_when_the_harness_is_killed(docker_engine_host: DockerHost) -> None:
@@ -214,6 +231,6 @@ def test_a_dependency_that_goes_while_the_other_stops_makes_it_inconclusive(dock
     db = service("db", subject(GOES_WHEN_CALLED))
     web = service("web", subject(CALLS_DB_AND_DRAINS), waits_for=(Dependency("db"),))
     result = stopped(project(db, web, stopped="web"))
-    assert result.observation.record.gone_beside == ("db exited with code 7",)
+    assert result.observation.record.gone_beside == ("db exited with code 7 while it stopped",)
     assert result.verdict.outcome is Outcome.INCONCLUSIVE, result.verdict.reason
     assert "db exited with code 7" in result.verdict.reason

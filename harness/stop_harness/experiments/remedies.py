@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from stop_harness import signals, units
+from stop_harness.errors import HarnessBug
 from stop_harness.evidence import exec_form, process_tree, runtimes, script_steps
 from stop_harness.experiments import paste
 from stop_harness.model import (
@@ -25,6 +26,7 @@ from stop_harness.model import (
     Scenario,
     SignalDisposition,
     Status,
+    Subject,
     TrialResult,
 )
 from stop_harness.verdict import traffic
@@ -127,7 +129,7 @@ def candidates(scenario: Scenario, bad: TrialResult, configuration: Configuratio
     for kind in kinds:
         if kind is EXEC:
             made += _exec_forms(configuration, bad)
-        elif kind is INIT and not scenario.subject.init and not _has_init(configuration, seen):
+        elif kind is INIT and not _single(scenario).init and not _has_init(configuration, seen):
             made.append(Remedy("init", (INIT,), "an init as PID 1", init=True))
         elif kind is DELAY and scenario.load_balancer is not None:
             made += _delays(scenario.load_balancer)
@@ -355,7 +357,7 @@ def apply(scenario: Scenario, remedy: Remedy, stop_timeout_ns: int) -> Scenario:
 
     It is expected to be graceful, within the time and with the exit codes that the scenario accepts.
     """
-    subject, stop = scenario.subject, scenario.stop
+    subject, stop = _single(scenario), scenario.stop
     if remedy.entrypoint is not None:
         subject = replace(subject, entrypoint=remedy.entrypoint, command=remedy.command)
     elif remedy.command is not None:
@@ -365,7 +367,7 @@ def apply(scenario: Scenario, remedy: Remedy, stop_timeout_ns: int) -> Scenario:
     graceful = Outcome.GRACEFUL in expected.outcomes
     return replace(
         scenario,
-        subject=replace(subject, init=subject.init or remedy.init),
+        subject=scenario.subject.with_alone(replace(subject, init=subject.init or remedy.init)),
         stop=replace(stop, signal=remedy.stop_signal or stop.signal, timeouts_ns=(timeout_ns,)),
         load_balancer=_delayed(scenario.load_balancer, remedy.stop_delay_ns),
         expectations=(
@@ -376,6 +378,14 @@ def apply(scenario: Scenario, remedy: Remedy, stop_timeout_ns: int) -> Scenario:
         ),
         repeat=1,
     )
+
+
+def _single(scenario: Scenario) -> Subject:
+    """What its only container runs. Nothing else is given to this module."""
+    subject = scenario.subject.alone
+    if subject is None:
+        raise HarnessBug(f"{scenario.name} is no single container")
+    return subject
 
 
 def _delayed(balancer: LoadBalancer | None, stop_delay_ns: int | None) -> LoadBalancer | None:

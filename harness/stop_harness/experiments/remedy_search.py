@@ -156,8 +156,8 @@ def run(
     bad = {item.observation.scenario: item for item in remedies.bad_stops(results)}
     for name in list(bad):
         subject = by_name[name].subject
-        if subject.task is not None or subject.group is not None:
-            what = "task definitions" if subject.task is not None else "groups"
+        if subject.alone is None:
+            what = "groups that are stopped as a whole" if subject.group is not None else "task definitions"
             search.note(f"{name}: changes are tried on single containers only, not on {what}")
             del bad[name]
     stops = {}

@@ -156,7 +156,7 @@ class StopRecord:
     how many processes there were; None: all are in `fates`. `fates_complete` False: who lived only between two looks
     may be missing.
 
-    `gone_beside`: containers of its group that were to run on while this one was stopped, and did not, as sentences.
+    `gone_beside`: containers of its group that were to run while this one was stopped, and did not, as sentences.
 
     `stop_signal`: the number of the signal that the stop begins with; None: nobody told. An image whose STOPSIGNAL says
     nothing else is sent SIGTERM. `stop_signal_source`: who chose it, such as the image or the scenario, or `ASSUMED`;

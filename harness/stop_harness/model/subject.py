@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stop_harness.model.group import (
     Attachment,
@@ -96,6 +96,27 @@ class Subject:
     settings: ContainerSettings = AS_THE_IMAGE
     group: Group | None = None
     origin: Origin | None = None
+
+    @property
+    def alone(self) -> Subject | None:
+        """What the only container runs that is stopped: itself, or that service of a project. None: several are, as of
+        a task, a whole project and any pod."""
+        if self.task is not None or self.task_file is not None:
+            return None
+        if self.group is None:
+            return self
+        name = self.group.stopped if self.group.kind is GroupKind.COMPOSE else None
+        return None if name is None else self.group.member(name).subject
+
+    def with_alone(self, changed: Subject) -> Subject:
+        """With that in the place of `alone`."""
+        if self.group is None:
+            return changed
+        members = tuple(
+            replace(member, subject=changed) if member.name == self.group.stopped else member
+            for member in self.group.members
+        )
+        return replace(self, group=replace(self.group, members=members))
 
 
 @dataclass(frozen=True)

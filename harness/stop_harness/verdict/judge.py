@@ -242,7 +242,7 @@ def _disturbed(observation: Observation) -> tuple[str, str] | None:
     if others := somebody_else.deed(observation):
         return "killed-by-somebody", others
     if gone := observation.record.gone_beside:
-        return "dependency-gone", f"{' and '.join(gone)} while this one was stopped"
+        return "dependency-gone", f"not all that it needs ran on: {' and '.join(gone)}"
     return None
 
 

@@ -257,15 +257,18 @@ def run_hooks(item: GroupContainer, ended: threading.Event) -> tuple[tuple[HookR
 
 
 def gone_beside(containers: list[GroupContainer], tested: DockerSubject, alive: frozenset[str]) -> tuple[str, ...]:
-    """Of the containers that ran beside the only one that was stopped (`alive`), those that do not any more."""
+    """Of the containers beside the only one that was stopped, those that ran when its stop began (`alive`) and do not
+    any more, and those that had failed by then. One that had ended with exit code 0 had done its work."""
     found = []
     for item in containers:
-        if item.subject is tested or item.name not in alive:
+        if item.subject is tested:
             continue
         try:
             state = item.subject.state()
         except EngineError:
             continue
-        if not state.running:
-            found.append(f"{item.name} exited with code {state.exit_code}")
+        if state.exited and item.name in alive:
+            found.append(f"{item.name} exited with code {state.exit_code} while it stopped")
+        elif state.exited and state.exit_code != 0:
+            found.append(f"{item.name} had exited with code {state.exit_code} before")
     return tuple(found)

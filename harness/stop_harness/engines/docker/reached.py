@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
+import docker
+
+from stop_harness.engines.docker.calls import Calls, in_one_line
 from stop_harness.engines.docker.host import DockerHost
+from stop_harness.errors import EngineError
+from stop_harness.model import Vantage
 
 if TYPE_CHECKING:
-    import docker
-
     from stop_harness.engines.docker.inside import Inside
     from stop_harness.engines.docker.places import Places
 
@@ -24,6 +28,7 @@ class Reached:
     def __init__(self, wrapped: Any, client: docker.DockerClient, host: DockerHost, address: str | None) -> None:
         self._wrapped, self._client, self._host, self.address = wrapped, client, host, address
         self._places: Places | None = None
+        self._places_of_ports: dict[int, tuple[str, int]] = {}
         self.published_by = str(wrapped.id)
         """Of which container the ports are published: whose network namespace this one has joined, else its own."""
         self.inside: Inside | None = None
@@ -36,6 +41,25 @@ class Reached:
     def get_exposed_port(self, port: int) -> int:
         """The port itself behind the container's own address, else the published one."""
         return port if self.address else self._published().port_of(self.published_by, port)
+
+    def connect(self, port: int, timeout_s: float, calls: Calls) -> tuple[socket.socket, Vantage]:
+        """To its own address, else to the published port; to what listens on 127.0.0.1 only from within. Raises
+        OSError."""
+        if port not in self._places_of_ports:  # a stopped container has no published ports to ask for any more
+            try:
+                self._places_of_ports[port] = calls.run("the published port", self._place_of, port)
+            except (docker.errors.DockerException, EngineError) as error:
+                raise OSError(f"where port {port} is published cannot be told: {in_one_line(error)}") from None
+        vantage = Vantage.CONTAINER_ADDRESS if self.address else Vantage.PUBLISHED_PORT
+        try:
+            return socket.create_connection(self._places_of_ports[port], timeout=timeout_s), vantage
+        except ConnectionRefusedError:  # what listens on 127.0.0.1 only, refuses everybody from outside
+            if self.inside is None:
+                raise
+            return self.inside.connect(port, timeout_s), Vantage.NETWORK_NAMESPACE
+
+    def _place_of(self, port: int) -> tuple[str, int]:
+        return self.get_container_host_ip(), self.get_exposed_port(port)
 
     def get_wrapped_container(self) -> Any:
         """The SDK's container."""

@@ -22,7 +22,6 @@ from stop_harness.engines.docker.calls import (
     READING_ERRORS,
     CallFailed,
     Calls,
-    in_one_line,
     time_limit_s,
 )
 from stop_harness.engines.docker.container import ContainerLife, LogLimits
@@ -87,7 +86,6 @@ class DockerSubject:
         self._reached: Reached | None = None
         self._calls = Calls(host.url, time_limit_s())
         self._timeline: list[Event] = []
-        self._addresses: dict[int, tuple[str, int]] = {}
         self._seen = listed_processes.TablesSeen()
         self._health_checked = False
         self._found_running = True
@@ -295,22 +293,7 @@ class DockerSubject:
     def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
         """Straight to the container's address on a local engine, else through the published port."""
         assert self._reached is not None
-        if port not in self._addresses:  # a stopped container has no published ports to ask for any more
-            try:
-                self._addresses[port] = self._calls.run("the published port", self._address_of, self._reached, port)
-            except (docker.errors.DockerException, EngineError) as error:
-                raise OSError(f"where port {port} is published cannot be told: {in_one_line(error)}") from None
-        vantage = Vantage.CONTAINER_ADDRESS if self._reached.address else Vantage.PUBLISHED_PORT
-        try:
-            return socket.create_connection(self._addresses[port], timeout=timeout_s), vantage
-        except ConnectionRefusedError:  # what listens on 127.0.0.1 only, refuses everybody from outside
-            if self._reached.inside is None:
-                raise
-            return self._reached.inside.connect(port, timeout_s), Vantage.NETWORK_NAMESPACE
-
-    @staticmethod
-    def _address_of(reached: Reached, port: int) -> tuple[str, int]:
-        return reached.get_container_host_ip(), reached.get_exposed_port(port)
+        return self._reached.connect(port, timeout_s, self._calls)
 
     def wait_log(self, pattern: str, timeout_ns: int) -> None:
         """Follow the log from its beginning."""
