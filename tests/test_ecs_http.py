@@ -85,8 +85,10 @@ def test_numbers_and_enums_are_checked() -> None:
     run = wire.service_model().operation_model("RunTask")
     with pytest.raises(EcsError, match="does not fit"):
         wire.parse(run, b'{"taskDefinition": "a", "count": 4294967296}')
-    with pytest.raises(EcsError, match="enum value set"):
+    with pytest.raises(EcsError, match="launch type should be one of"):
         wire.parse(run, b'{"taskDefinition": "a", "launchType": "MOON"}')
+    with pytest.raises(EcsError, match="enum value set"):
+        wire.parse(run, b'{"taskDefinition": "a", "propagateTags": "MOON"}')
     with pytest.raises(EcsError, match="cannot be read as integer"):
         wire.parse(run, b'{"taskDefinition": "a", "count": 1.5}')
 
