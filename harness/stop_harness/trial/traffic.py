@@ -56,8 +56,8 @@ MOMENTS = 4
 LAST_LOOK_NS = 300 * NS_PER_MS
 """Before the stop call of a stop that is delayed: the time in which the log is read."""
 
-LAST_MOMENT_NS = 100 * NS_PER_MS
-"""The last of them before the end of the propagation."""
+LAST_MOMENT_NS = 150 * NS_PER_MS
+"""The last of them before the end of the propagation: whoever closes the port earlier refuses it."""
 
 SPARE_FILES = 256
 """File descriptors for everything but the traffic."""
@@ -203,7 +203,8 @@ class Flow:
                 other = Client(self._stage, client.spec, client.number)
                 moment_ns = now_ns + last_ns * part // (MOMENTS - 1)
                 self._clients += (other,)
-                self._tasks.add(asyncio.create_task(other.beside(client, moment_ns, last_ns // MOMENTS)))
+                lately_ns = last_ns // MOMENTS if part < MOMENTS - 1 else 0  # at the end in any case
+                self._tasks.add(asyncio.create_task(other.beside(client, moment_ns, lately_ns)))
         asyncio.get_running_loop().call_later(balancer.deregistration_delay_ns / NS_PER_S, self._cut)
 
     def _cut(self) -> None:

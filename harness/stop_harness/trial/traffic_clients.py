@@ -149,7 +149,7 @@ class Client:
         that waits for a long answer would not see when the port is closed."""
         try:
             await _within(self.stage.over, (moment_ns - time.monotonic_ns()) / NS_PER_S)
-            if time.monotonic_ns() - other.began_ns > lately_ns:
+            if time.monotonic_ns() - other.began_ns > lately_ns and not self.stage.withdrawn:
                 await self._whole_request()
         finally:
             self._hang_up()
