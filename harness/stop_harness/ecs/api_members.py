@@ -44,7 +44,7 @@ _SHAPES = {
     "KernelCapabilities": "add:str[] drop:str[]",
     "Device": "hostPath containerPath permissions:str[]",
     "Tmpfs": "containerPath size:int mountOptions:str[]",
-    "Secret": "name valueFrom",
+    "Secret": "name valueFrom",  # nosec B105 # member names
     "ContainerDependency": "containerName condition",
     "HostEntry": "hostname ipAddress",
     "Ulimit": "name softLimit:int hardLimit:int",
