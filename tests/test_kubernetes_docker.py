@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from stop_harness.engines.docker.host import DockerHost
-from stop_harness.model import NS_PER_S, EventKind, Observation, Outcome, TrialResult
+from stop_harness.model import NS_PER_S, EventKind, Observation, Outcome, Report, TrialResult
+from stop_harness.renderers import terminal
 from stop_harness.scenario import discovery
 from tests.group_support import BASE_IMAGE, IGNORES, LEAVES, container, moment, run
 
@@ -49,6 +50,12 @@ def python(name: str, code: str, **fields: Any) -> dict[str, Any]:
 
 def stopped(tmp_path: Path, spec: dict[str, Any], *others: dict[str, Any]) -> TrialResult:
     """The stop of a Deployment with such a pod."""
+    (result,) = reported(tmp_path, spec, *others).results
+    return result
+
+
+def reported(tmp_path: Path, spec: dict[str, Any], *others: dict[str, Any]) -> Report:
+    """What is said of it."""
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -58,8 +65,7 @@ def stopped(tmp_path: Path, spec: dict[str, Any], *others: dict[str, Any]) -> Tr
     file = tmp_path / "shop.json"
     file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [deployment, *others]}))
     (scenario,) = discovery.pods_of(file)
-    (result,) = run(scenario).report.results
-    return result
+    return run(scenario).report
 
 
 def log(seen: Observation, name: str) -> str:
@@ -127,8 +133,15 @@ def test_a_hook_that_outlasts_the_grace_period_leaves_two_seconds(
     """It is cut off at the end of the grace period, the signal comes then, and SIGKILL 2 s later."""
     hook = {"preStop": {"exec": {"command": ["sleep", "60"]}}}
     spec = {"terminationGracePeriodSeconds": 3, "containers": [python("app", IGNORES, lifecycle=hook)]}
-    result = stopped(tmp_path, spec)
+    report = reported(tmp_path, spec)
+    (result,) = report.results
     assert result.verdict.outcome is Outcome.KILLED, result.verdict.reason
+    said = " ".join(terminal.check_verdict(report).split())
+    assert "grace period 3 s: killed after" in said
+    assert "preStop and the stop share the grace period of 3 s: that of app took 3" in said
+    assert "and was cut off; a kubelet leaves each container 2 s after its stop signal, so 5 s at most." in said
+    assert "the cluster around the pod: endpoints are not removed" in said
+    assert "stop timeout 3 s" not in said
     record = container(result, "app")
     assert record.hooks[0].cut_off
     assert record.stop_timeout_ns == 2 * NS_PER_S

@@ -32,7 +32,8 @@ def found(container: dict[str, Any], spec: dict[str, Any] | None = None, *, serv
     }
     items = [pod, SERVICE] if served else [pod]
     group = workloads.pod_of(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}), "m.json").group
-    findings = static_findings.of_scenarios((Scenario("shop", Subject(group=group)),))
+    first, *findings = static_findings.of_scenarios((Scenario("shop", Subject(group=group)),))
+    assert (first.container, first.finding.rule) == (None, "not-applied")
     assert all(item.container == "app" and item.finding.message.startswith("m.json:1:") for item in findings)
     return [f"{item.finding.rule}: {item.finding.message.partition(': ')[2]}" for item in findings]
 

@@ -13,6 +13,7 @@ from stop_harness.model import (
     NS_PER_S,
     ComplianceStatus,
     EndedBy,
+    GroupKind,
     Observation,
     Outcome,
     ReferenceStop,
@@ -275,9 +276,20 @@ _ENDED_BY = {
 
 
 def trial_title(seen: Observation) -> str:
-    """`stop timeout 10 s, stopped 2 s after ready, repetition 1`: tells a trial from its scenario's other trials."""
+    """`stop timeout 10 s, stopped 2 s after ready, repetition 1`: tells a trial from its scenario's other trials. Of a
+    pod the first is its grace period."""
     moment = f", stopped {timeout(seen.stop_after_ns)} after ready" if seen.stop_after_ns else ""
-    return f"stop timeout {timeout(seen.stop_timeout_ns)}{moment}, repetition {seen.repetition}"
+    return f"{limit_word(seen)} {timeout(seen.stop_timeout_ns)}{moment}, repetition {seen.repetition}"
+
+
+def of_pod(seen: Observation) -> bool:
+    """Whether a pod was stopped."""
+    return seen.task is not None and seen.task.group is GroupKind.POD
+
+
+def limit_word(seen: Observation) -> str:
+    """What the time until SIGKILL is called: a pod has one for hooks, for waiting and for the stop."""
+    return "grace period" if of_pod(seen) else "stop timeout"
 
 
 # ── Text from containers and scenario files ──────────────────────────────────────────────────────────────────────────

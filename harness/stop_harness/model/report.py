@@ -101,7 +101,8 @@ class TaskStop:
     stop first, whose stop timeouts add up to `worst_case_ns`, the longest the task may take. `limit_ns` and
     `limit_name`: what the platform gives the whole task; None: it sets no limit. `ended_by`: who ended a task of ECS,
     with its own `stop_code` and `stopped_reason`, empty where it gave none; None: it is no task of ECS. `fix_first`:
-    the container whose stop is worth mending first, and `advice` why; None where all is well.
+    the container whose stop is worth mending first, and `advice` why; None where all is well. `of_pod`: the limit is
+    the grace period of a pod, in which its hooks run as well.
     """
 
     trial_id: str
@@ -117,6 +118,7 @@ class TaskStop:
     ended_by: EndedBy | None = None
     stop_code: str = ""
     stopped_reason: str = ""
+    of_pod: bool = False
 
 
 @dataclass(frozen=True)

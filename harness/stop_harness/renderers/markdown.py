@@ -24,6 +24,7 @@ from stop_harness.wording import (
     STATUS_MARKS,
     compliance_headline,
     expectation_headline,
+    limit_word,
     one_line,
     outcome_words,
     printable,
@@ -186,7 +187,7 @@ def _tasks(report: Report) -> list[str]:
             *_table(heads, (":--", "--:", "--:", "--:", "--:", ":--"), rows),
             "",
             *([f"- Ended by: {_cell(section.ended_by)}"] if section.ended_by else []),
-            f"- Chain: {_cell(section.chain)}",
+            f"- {'Budget' if section.of_pod else 'Chain'}: {_cell(section.chain)}",
         ]
         lines += [f"- Fix first: {_cell(section.fix_first)}"] if section.fix_first else []
         lines.append("")
@@ -286,7 +287,7 @@ def _fates(report: Report) -> list[str]:
     lines = []
     for result, table in told[:MAX_FATES]:
         seen = result.observation
-        title = f"{fates_text.TITLE}: {_cell(seen.scenario)}, stop timeout {timeout(seen.stop_timeout_ns)}"
+        title = f"{fates_text.TITLE}: {_cell(seen.scenario)}, {limit_word(seen)} {timeout(seen.stop_timeout_ns)}"
         rows = [(row[0], _indented(row[1]), *map(_cell, row[2:])) for row in table.rows]
         more = [f"and {table.left_out:,} more"] if table.left_out else []
         heads = tuple(head[:1].upper() + head[1:] for head in fates_text.HEADS)

@@ -56,6 +56,8 @@ from stop_harness.wording import (
     compliance_headline,
     count_of,
     expectation_headline,
+    limit_word,
+    of_pod,
     one_line,
     outcome_words,
     precise_seconds,
@@ -254,7 +256,9 @@ def _scenario_and_reason(result: TrialResult) -> tuple[str, str, str, tuple[str,
 
 def _listed(names: list[str]) -> str:
     """The first of the names, and how many more there are."""
-    first = ", ".join(names[:1] + [name.removeprefix("stop timeout ") for name in names[1:4]])
+    first = ", ".join(
+        names[:1] + [name.removeprefix("stop timeout ").removeprefix("grace period ") for name in names[1:4]]
+    )
     return first if len(names) <= 4 else f"{first} and {count_of(len(names) - 4, 'more trial')}"
 
 
@@ -283,9 +287,10 @@ def _timeout_lines(results: tuple[TrialResult, ...], width: int, paint: Paint, *
     had its own stop timeout."""
     limits = [timeout(result.observation.stop_timeout_ns) for result in results]
     column = max(map(len, limits), default=0)
-    titles = [task_text.OWN_TIMEOUTS if own else f"stop timeout {limit:>{column}}" for limit in limits]
+    word = limit_word(results[0].observation) if results else ""
+    titles = [task_text.OWN_TIMEOUTS if own else f"{word} {limit:>{column}}" for limit in limits]
     if len(results) > MAX_STOPS:
-        title = "" if own else "stop timeout "
+        title = "" if own else f"{word} "
         parts = _timeout_parts(results, own=own)
         return [line for part in parts for line in wrapped(f"  {title}{part}", width, "    ")]
     lines = []
@@ -345,7 +350,10 @@ def _ready_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
     basis, findings = results[-1].observation.ready, results[-1].verdict.findings
     if basis is None or basis.by is ReadyBy.CONDITIONS or any(item.rule == "ready-unknown" for item in findings):
         return []
-    return hanging("ready", sentence(start_up.sentence(basis)).removeprefix("Ready "), width)
+    text = sentence(start_up.sentence(basis)).removeprefix("Ready ")
+    if of_pod(results[-1].observation):
+        text = text.replace("its health check", "its readiness probe")
+    return hanging("ready", text, width)
 
 
 def _ends_unseen(seen: Observation) -> bool:
@@ -388,7 +396,8 @@ def _log_lines(results: tuple[TrialResult, ...], width: int, paint: Paint) -> li
     if not logs:
         return []
     last = [fit(line.expandtabs(), width - 4).rstrip() for line in logs.split("\n")[-LOG_LINES:]]
-    title = f"last lines of the log at stop timeout {timeout(bad[-1].observation.stop_timeout_ns)}:"
+    seen = bad[-1].observation
+    title = f"last lines of the log at {limit_word(seen)} {timeout(seen.stop_timeout_ns)}:"
     return ["", f"  {title}", *(paint(f"    {line}".rstrip(), DIM) for line in last)]
 
 

@@ -9,6 +9,11 @@ from stop_harness.evidence.process_tree import SHELLS
 from stop_harness.model import NS_PER_S, Finding, Group, Hook, HookKind, Member, Role, Severity, StaticFinding
 from stop_harness.verdict.pod_rules import POD_RULES
 
+NOT_REPRODUCED = (
+    "not applied: the cluster around the pod: endpoints are not removed, nothing is evicted, no node is shut down, "
+    "there is no network plugin, and an OOM kill ends one process (docs/kubernetes.md)"
+)
+
 MINIMUM_S = 2
 """What a container is left, however long its hook took; kubelet, minimumGracePeriodInSeconds."""
 
@@ -25,7 +30,7 @@ _EXPANDED = re.compile(r"\$[({A-Za-z_]")
 def of_pod(scenario: str, group: Group) -> tuple[StaticFinding, ...]:
     """Of one scenario's pod, container by container."""
     shared_pid = group.shared is not None and group.shared.pid
-    found: list[StaticFinding] = []
+    found = [StaticFinding(scenario, Finding("not-applied", Severity.NOTE, NOT_REPRODUCED))]
     for member in group.members:
         if member.role is Role.INIT:
             continue

@@ -96,6 +96,7 @@ def analyse(result: TrialResult, scenario: Scenario) -> TaskStop | None:
         ended_by=scenario.stop.ended_by if task.group is None else None,
         stop_code=task.stop_code,
         stopped_reason=task.stopped_reason,
+        of_pod=task.grace_ns is not None,
     )
 
 

@@ -21,7 +21,7 @@ def task(section: task_text.TaskSection, width: int, paint: Paint) -> list[str]:
         left = width - columns_of(text) - 4
         lines.append(f"  {text}  {paint(ended if columns_of(ended) <= left else fit(ended, left), colour)}")
     lines += hanging("ended by", section.ended_by, width) if section.ended_by else []
-    lines += hanging("chain", section.chain, width)
+    lines += hanging("budget" if section.of_pod else "chain", section.chain, width)
     return lines + (hanging("fix first", section.fix_first, width, paint, YELLOW) if section.fix_first else [])
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stop_harness import signals
 from stop_harness.evidence.stop_sequence import EXIT_CODE_SIGKILL
 from stop_harness.model import ContainerShare, EndedBy, Outcome, Report, Severity, TaskStop
-from stop_harness.wording import OUTCOME_WORDS, count_of, one_line, seconds, sentence, timeout
+from stop_harness.wording import OUTCOME_WORDS, count_of, limit_word, one_line, seconds, sentence, timeout
 
 OWN_TIMEOUTS = "each container's own stop timeout"
 """In the place of a stop timeout where each container of a task has that of its definition."""
@@ -50,7 +50,8 @@ class ContainerRow:
 class TaskSection:
     """One task: of the stops of a scenario with one stop timeout the longest, or the worst.
 
-    `ended_by`: by what it was ended, and against which limit its containers are judged; empty where ECS did not.
+    `chain` of a pod says what its grace period was spent on. `ended_by`: by what it was ended, and against which limit
+    its containers are judged; empty where ECS did not.
     """
 
     scenario: str
@@ -59,6 +60,7 @@ class TaskSection:
     rows: tuple[ContainerRow, ...]
     chain: str
     fix_first: str
+    of_pod: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,13 @@ class FindingText:
 def sections(report: Report) -> tuple[TaskSection, ...]:
     """One for each scenario and stop timeout of a task, in report order."""
     timeouts = {result.observation.trial_id: result.observation.stop_timeout_ns for result in report.results}
+    words = {result.observation.scenario: limit_word(result.observation) for result in report.results}
     own = {scenario.name for scenario in report.scenarios if scenario.stop.own_timeouts}
     groups: dict[tuple[str, int], list[TaskStop]] = {}
     for stop in report.tasks:
         groups.setdefault((stop.scenario, timeouts[stop.trial_id]), []).append(stop)
     return tuple(
-        _section(scenario, OWN_TIMEOUTS if scenario in own else f"stop timeout {timeout(limit_ns)}", stops)
+        _section(scenario, OWN_TIMEOUTS if scenario in own else f"{words[scenario]} {timeout(limit_ns)}", stops)
         for (scenario, limit_ns), stops in groups.items()
     )
 
@@ -104,7 +107,7 @@ def _section(scenario: str, limit: str, stops: list[TaskStop]) -> TaskSection:
     total = "an unknown time" if shown.total_ns is None else seconds(shown.total_ns)
     which = f" (the longest of {len(stops)} stops)" if len(stops) > 1 else ""
     chain = ", then ".join(one_line(name) for name in shown.chain)
-    within = ""
+    within, up_to = "", f"may take up to {timeout(shown.worst_case_ns)}"
     if shown.limit_ns is not None:
         within = f", {'within' if shown.worst_case_ns <= shown.limit_ns else 'longer than'} {shown.limit_name}"
     return TaskSection(
@@ -112,9 +115,25 @@ def _section(scenario: str, limit: str, stops: list[TaskStop]) -> TaskSection:
         headline=f"{limit[0].upper()}{limit[1:]}: {count_of(len(ended), 'container')} in {total}{which}.",
         ended_by=_ended_by(shown, limit),
         rows=tuple(_row(item, shown) for item in shown.containers),
-        chain=f"{chain}: may take up to {timeout(shown.worst_case_ns)}{within}.{_hooks(shown)}",
+        chain=_pod(shown) if shown.of_pod else f"{chain}: {up_to}{within}.{_hooks(shown)}",
         fix_first="" if shown.fix_first is None else f"{one_line(shown.fix_first)}: {shown.advice}.",
+        of_pod=shown.of_pod,
     )
+
+
+def _pod(stop: TaskStop) -> str:
+    """What the budget of a pod was spent on: it is one, for hooks, for waiting and for the stop."""
+    hooks = [
+        f"that of {one_line(item.name)} took {seconds(hook.took_ns)}"
+        f"{' and was cut off' if hook.cut_off else ' and failed' if hook.reason else ''}"
+        for item in stop.containers
+        for hook in item.hooks
+    ]
+    spent = f"preStop and the stop share the grace period of {timeout(stop.limit_ns or 0)}"
+    least = ""
+    if stop.worst_case_ns > (stop.limit_ns or 0):
+        least = f"; a kubelet leaves each container 2 s after its stop signal, so {timeout(stop.worst_case_ns)} at most"
+    return f"{spent}{': ' if hooks else ', and there is no preStop'}{', '.join(hooks)}{least}."
 
 
 def _hooks(stop: TaskStop) -> str:
