@@ -59,7 +59,7 @@ def deregister_task_definition(endpoint: Endpoint, request: Json) -> Json:
     """INACTIVE; its tasks go on."""
     if not request["taskDefinition"].rpartition("/")[2].partition(":")[1]:
         raise client_exception("Revision is missing.")
-    it = endpoint.definition(request["taskDefinition"], "The specified task definition does not exist.")
+    it = endpoint.definition(request["taskDefinition"], UNKNOWN)
     if it.status != ACTIVE:
         raise client_exception("The specified task definition is already inactive.")
     it.status, it.deregistered_at_ns = INACTIVE, endpoint.clock.now_ns()

@@ -105,9 +105,9 @@ def new_run(
     launch_type = request.get("launchType", "EC2")
     fargate = launch_type == FARGATE
     document = definition.document
+    network.check(document, request.get("networkConfiguration"))
     if fargate and FARGATE not in validation.compatibilities(document):
         raise invalid_parameter("Task definition does not support launch_type FARGATE.")
-    network.check(document, request.get("networkConfiguration"))
     containers = _overridden(document["containerDefinitions"], request.get("overrides", {}))
     specs = validation.specs(containers, agent_stop_timeout=endpoint.settings.agent_stop_timeout, fargate=fargate)
     task_id = uuid.uuid4().hex
