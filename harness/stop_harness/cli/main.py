@@ -170,7 +170,7 @@ def doctor() -> None:
 @click.option("--all", "everything", is_flag=True, help="Remove containers of runs that may still be alive, too.")
 @click.option("--images", is_flag=True, help="Remove images that the harness built, too.")
 def clean(everything: bool, images: bool) -> None:
-    """Remove containers that dead runs left behind."""
+    """Remove containers, volumes and networks that dead runs left behind."""
     from stop_harness.engines.docker import host, reaper
 
     engine = host.find().address

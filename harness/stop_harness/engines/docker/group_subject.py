@@ -261,8 +261,10 @@ class GroupSubject:
 
     def keep(self) -> str | None:
         """All containers of the group, as they are."""
-        kept = [text for item in self._containers if (text := item.subject.keep()) is not None]
-        return "; ".join(kept) or None
+        kept = [f"{item.name}: {text}" for item in self._containers if (text := item.subject.keep()) is not None]
+        if not kept:
+            return None
+        return "; ".join((*kept, "`stop-harness clean` removes all of them, with their networks and volumes"))
 
     def remove(self) -> None:
         """Every container, the last that was started first, then what they shared. Raises the first EngineError."""
