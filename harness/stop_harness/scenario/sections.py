@@ -88,7 +88,7 @@ class KubernetesSection(Section):
         None, description="Which of several: a name, or kind/name. Pods, Deployments and what else has a pod."
     )
     container: Text | None = Field(
-        None, description="The container that is stopped while the others run on. Default: the whole pod is stopped."
+        None, description="The container that is judged; the whole pod is stopped. Default: all of them are judged."
     )
 
 

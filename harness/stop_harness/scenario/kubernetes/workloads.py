@@ -70,8 +70,8 @@ def pod_of(
     container: str | None = None,
     images: dict[str, str] | None = None,
 ) -> KubernetesPod:
-    """The pod of a workload, of the only one where `workload` (a name or kind/name) is None. `container`: the only one
-    that is stopped. `images`: images to use instead, by container.
+    """The pod of a workload, of the only one where `workload` (a name or kind/name) is None. `container`: the one
+    that is judged; the whole pod is stopped. `images`: images to use instead, by container.
 
     Raises ScenarioError with every mistake and its place.
     """
