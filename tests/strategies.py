@@ -99,7 +99,7 @@ def container_settings(draw: st.DrawFn) -> ContainerSettings:
         ),
         nano_cpus=draw(st.none() | st.integers(1, 800).map(lambda hundredths: hundredths * 10_000_000)),
         network=draw(st.none() | st.sampled_from(["none", "host", "shop_default"])),
-        labels=draw(pairs),
+        labels=tuple(pair for pair in draw(pairs) if not pair[0].startswith(setting_values.OURS)),
         healthcheck=draw(st.none() | st.builds(HealthCheck, words.map(lambda found: ("CMD", *found)), durations_ns())),
     )
 
