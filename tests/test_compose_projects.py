@@ -25,6 +25,7 @@ from stop_harness.model import (
     Member,
     Mount,
     MountKind,
+    Outcome,
     StartCondition,
 )
 from stop_harness.scenario.compose import by_compose, group, loading, merge, reader
@@ -151,6 +152,22 @@ networks: {front: {internal: true}}
     assert member.container_name == "the-a"
     assert found.subject.group is not None
     assert found.subject.group.networks == (GroupNetwork("front", internal=True),)
+
+
+def test_a_link_gives_another_service_a_name_of_its_own() -> None:
+    """Without an alias, or with the service's own name, it is found by the name that all know."""
+    write({"compose.yaml": "services: {web: {image: a, links: ['db:store', 'db', 'db:db']}, db: {image: b}}"})
+    found = members(stopped(service="web"))
+    assert found["web"].links == (("db", "store"),)
+    assert found["db"].links == ()
+
+
+def test_a_link_outside_the_networks_of_the_project_leaves_a_doubt() -> None:
+    """On the engine's own bridge network Compose makes it resolve, and we do not."""
+    write({"compose.yaml": "services: {web: {image: a, network_mode: bridge, links: ['db:store']}, db: {image: b}}"})
+    (note,) = stopped(service="web").not_applied
+    assert note.what == "services.web.links (db:store)"
+    assert Outcome.GRACEFUL in note.doubts
 
 
 def test_what_is_not_applied_to_somebody_else_leaves_no_doubt() -> None:

@@ -38,12 +38,15 @@ from tests.silence import Silence
 
 pytestmark = pytest.mark.docker
 
-LOOKS_UP = "import socket; print(*sorted({socket.gethostbyname(it) for it in ('db', 'database', 'shop-db-1')}))\n"
+LOOKS_UP = (
+    "import socket; print(*sorted({socket.gethostbyname(it) for it in ('db', 'database', 'shop-db-1', 'store')}))\n"
+)
 
 
 def test_one_is_stopped_alone_and_finds_the_others_by_name(docker_engine_host: DockerHost) -> None:
-    """Service name, alias and container name are one address; to the rest of the product it is a single container."""
-    web = service("web", subject(LOOKS_UP + LEAVES), waits_for=(Dependency("db"),))
+    """Service name, alias, container name and link are one address; to the rest of the product it is a single
+    container."""
+    web = service("web", subject(LOOKS_UP + LEAVES), waits_for=(Dependency("db"),), links=(("db", "store"),))
     result = stopped(project(web, service("db", aliases=("database",)), stopped="web"))
     seen = result.observation
     assert result.verdict.outcome is Outcome.GRACEFUL, (result.verdict.reason, seen.problem)

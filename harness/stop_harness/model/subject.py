@@ -126,7 +126,8 @@ class Member:
     `subject` is what it runs: an image or a folder to build, with its settings. Never a task or another group.
 
     `stop_signal` None: the image's STOPSIGNAL, else SIGTERM. `stop_timeout_ns` None: the group's. `waits_for`: what
-    starts before it; in a pod the order of `Group.members` and the roles say that. `network_of`, `pid_of`, `ipc_of`:
+    starts before it; in a pod the order of `Group.members` and the roles say that. `links`: (member, name by which only
+    this container finds it, beside the names that all know). `network_of`, `pid_of`, `ipc_of`:
     the member whose namespace it joins (`network_mode: service:NAME`). `ready`: what must have succeeded before the
     pod counts as ready; a health check stands in `subject.settings`. `groups`: supplementary groups of its processes,
     by number or name (Docker: `HostConfig.GroupAdd`). `not_as_root`: a kubelet refuses to start it as user 0, or as an
@@ -143,6 +144,7 @@ class Member:
     replicas: int = 1
     container_name: str | None = None
     networks: tuple[Attachment, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
     network_of: str | None = None
     pid_of: str | None = None
     ipc_of: str | None = None

@@ -278,6 +278,7 @@ class GroupStart:
         owner = self.of(member.network_of)[0] if member.network_of is not None else None
         return Placement(
             networks=self._places.of(member.networks, names),
+            links=member.links,
             network_of=owner.subject.container_id if owner is not None else None,
             address=owner.subject.address if owner is not None else None,
             pid_of=self._id_of(member.pid_of),

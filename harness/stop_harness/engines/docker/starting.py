@@ -35,14 +35,16 @@ OF_THE_NETWORK_OWNER = ("ports", "network", "network_mode", "hostname", "extra_h
 class Placement:
     """Where a container of a group stands among the others.
 
-    `networks`: (name on the engine, names by which others find it there); empty: as its own settings say. `network_of`,
-    `pid_of`, `ipc_of`: id of the container whose namespace it joins, `address` the one that it has in that network,
+    `networks`: (name on the engine, names by which others find it there); empty: as its own settings say. `links`:
+    (name of another in these networks, name by which only this container finds it, too). `network_of`, `pid_of`,
+    `ipc_of`: id of the container whose namespace it joins, `address` the one that it has in that network,
     None where it is not known. `volumes_from`: ids of containers whose volumes it mounts, too. `groups`: supplementary
     groups of its processes. `in_pod`: there is no init process before it, whatever the engine's default is, and its
     volumes begin with nothing of the image. `pod_address`: what stands for `POD_ADDRESS` in its words.
     """
 
     networks: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
     network_of: str | None = None
     pid_of: str | None = None
     ipc_of: str | None = None
@@ -62,7 +64,7 @@ class Placement:
             name, aliases = self.networks[0]
             placed.pop("network_mode", None)
             placed["network"] = name
-            placed["networking_config"] = {name: api.create_endpoint_config(aliases=list(aliases))}
+            placed["networking_config"] = {name: api.create_endpoint_config(**self._names(aliases))}
         if self.pid_of is not None:
             placed["pid_mode"] = f"container:{self.pid_of}"
         if self.ipc_of is not None:
@@ -101,7 +103,11 @@ class Placement:
     def connect(self, api: Any, container_id: str) -> None:
         """To the networks beside the first, for the create call of older engines takes one only (API before 1.44)."""
         for name, aliases in self.networks[1:]:
-            api.connect_container_to_network(container_id, name, aliases=list(aliases))
+            api.connect_container_to_network(container_id, name, **self._names(aliases))
+
+    def _names(self, aliases: tuple[str, ...]) -> dict[str, Any]:
+        """Of a place in a network. Links are not given where there are none: an empty list is one to the engine."""
+        return {"aliases": list(aliases), **({"links": list(self.links)} if self.links else {})}
 
 
 class _OnePool(UnixHTTPAdapter):

@@ -202,6 +202,7 @@ def _its_member(project: Project, name: str, subject: Subject) -> Member:
         replicas=replicas(found),
         container_name=found.get("container_name"),
         networks=_attachments(project, name),
+        links=_links(found),
         network_of=joined("network_mode"),
         pid_of=joined("pid"),
         ipc_of=joined("ipc"),
@@ -259,6 +260,12 @@ def _attachments(project: Project, name: str) -> tuple[Attachment, ...]:
             key = index if isinstance(given, list) else network
             project.refuse(f"there is no network {network!r}; networks: {known}", "services", name, "networks", key)
     return tuple(Attachment(network, tuple(listed((item or {}).get("aliases")))) for network, item in items.items())
+
+
+def _links(service: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Those with a name of their own, `cache:store`; without one a link is found by the name that all know."""
+    pairs = (link.partition(":")[::2] for link in listed(service.get("links")))
+    return tuple((owner, alias) for owner, alias in pairs if alias not in {"", owner})
 
 
 def _hooks(project: Project, name: str, key: str) -> tuple[Hook, ...]:

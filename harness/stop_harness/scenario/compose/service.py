@@ -170,6 +170,9 @@ class _Reader:
         for source in listed(self._found.get("volumes_from")):
             if source.startswith("container:"):
                 self._not_applied(f"volumes_from ({source})", "it has none of the files of that container", ANY)
+        if self._found.get("network_mode") and self._found.get("links"):
+            text = "outside the project's networks it finds nobody by the name of a link"
+            self._not_applied(f"links{_said(self._found['links'])}", text, ANY)
         networks = self._found.get("networks")
         sections = [(section, self._found.get(section), parts) for section, parts in keys.PARTS.items()]
         for name, network in (networks if isinstance(networks, dict) else {}).items():
