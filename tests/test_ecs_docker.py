@@ -442,6 +442,8 @@ def test_what_the_containers_of_a_task_share_is_shared(ecs: Any, docker_engine_h
     if docker_engine_host.info.limits_groups:
         assert app_config["CgroupParent"] == other["CgroupParent"]
         assert app_config["CgroupParent"].endswith(pause)
+        above = api.inspect_container(pause)["HostConfig"]  # its limits would be those of the others together
+        assert (above["Memory"], above["PidsLimit"] or 0) == (0, 0)
     assert (app_config["CpuShares"], app_config["Memory"], other["Memory"]) == (64, 64 << 20, 64 << 20)
     ecs.stop_task(task=arn)
     stopped = wait(ecs, arn, "STOPPED")

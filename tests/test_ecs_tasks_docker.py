@@ -229,7 +229,7 @@ def written(tmp_path: Path, *containers: dict[str, Any], **more: Any) -> Path:
     """A task definition of Fargate's kind, as a file."""
     path = tmp_path / "task.json"
     whole = {"family": "shared", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], **more}
-    whole |= {"cpu": "256", "memory": "512", "containerDefinitions": list(containers)}
+    whole = {"cpu": "256", "memory": "512", **whole, "containerDefinitions": list(containers)}
     path.write_text(json.dumps(whole))
     return path
 
@@ -288,3 +288,29 @@ def test_in_a_shared_pid_namespace_no_program_is_pid_1_and_nothing_says_so(tmp_p
         assert "SIGKILL ended bash" in trial["reason"]
         assert trial["cause"]["evidence"].startswith("leaver: the main process, `bash")
     assert "PID 1 " not in done.stdout + done.stderr
+
+
+def test_a_container_has_the_memory_that_it_needs_beside_the_cpu_limit_of_its_task(tmp_path: Path) -> None:
+    """A task's CPU limit is that of the pause container's cgroup, below which its containers live: its own few MiB,
+    which would count for all of them, are no limit there. 20 MiB that are written to, beside a small container."""
+    needs = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+        "held = bytearray(b'x') * (20 << 20)\n"
+        "print('ready', flush=True)\n"
+        "while True: time.sleep(0.05)\n"
+    )
+    small = ["sh", "-c", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done"]
+    task = written(
+        tmp_path,
+        {"name": "app", "image": IMAGE, "command": ["python3", "-c", needs]},
+        {"name": "side", "image": IMAGE, "command": small, "essential": False},
+        cpu="1024",
+        memory="2048",
+    )
+    done = harness(
+        "check", "--task-definition", str(task), "--ready-log", "ready", "--report-dir", str(tmp_path / "report")
+    )
+    trial = trial_of(done, tmp_path)
+    assert {item["name"]: item["exit_code"] for item in trial["containers"]} == {"app": 0, "side": 0}, done.stdout
+    assert trial["outcome"] in {"graceful", "inconclusive"}, done.stdout  # the latter where CPU cannot be shared out

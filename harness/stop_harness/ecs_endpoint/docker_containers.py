@@ -141,13 +141,14 @@ class DockerContainers:
         shared = Shared(request.network, request.pid, request.ipc)
         labels = {**request.labels, **self._labels}
         calls = Calls(self._host.url, self._limit_s)
+        limits = bool(request.nano_cpus) and self._info.limits_groups
         try:
             made = shared_namespaces.create(
-                self._api, calls, labels, shared, name=request.name, **group_settings(request)
+                self._api, calls, labels, shared, name=request.name, limits_group=limits, **group_settings(request)
             )
             made.start()
             joined = made.joined()
-            if request.nano_cpus and self._info.limits_groups:
+            if limits:
                 joined["cgroup_parent"] = made.cgroup()
         except EngineError as error:
             raise ContainerProblem("CannotCreateContainerError", _text(error)) from None

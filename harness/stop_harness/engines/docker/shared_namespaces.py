@@ -68,9 +68,9 @@ class PauseContainer:
 
     def cgroup(self) -> str:
         """Its cgroup, as `cgroup_parent` for those that join: what limits the pause container then limits all of them
-        together. Only for engines that say `limits_groups`: with version 2 no cgroup has both processes and cgroups
-        below it (cgroups(7), "no internal processes"), nor has one of systemd's scopes. Raises EngineError where /proc
-        does not tell it."""
+        together, so it must have been created with `limits_group`. Only for engines that say `limits_groups`: with
+        version 2 no cgroup has both processes and cgroups below it (cgroups(7), "no internal processes"), nor has one
+        of systemd's scopes. Raises EngineError where /proc does not tell it."""
         pid = int((self.inspect().get("State") or {}).get("Pid") or 0)
         lines = [line.split(":", 2) for line in proc.text_of(pid, "cgroup").splitlines()]
         found = {path for _, controllers, path in lines if "cpu" in controllers.split(",")}
@@ -115,12 +115,15 @@ def create(
     ports: Mapping[str, Any] | None = None,
     host: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
+    limits_group: bool = False,
 ) -> PauseContainer:
     """A pause container that is not started yet.
 
     `labels`: of the run. `ports`: as docker-py's `port_bindings`, such as `{"80/tcp": ("127.0.0.1", None)}`. `host`:
     further arguments of its host configuration (`dns`, `extra_hosts`, `sysctls`, `network_mode`, `shm_size`).
-    `settings`: further arguments of its creation (`hostname`, `networking_config`). Raises EngineError.
+    `settings`: further arguments of its creation (`hostname`, `networking_config`). `limits_group`: others are placed
+    below its `cgroup`, where every limit counts for all of them together: it has none but those of `host`. Raises
+    EngineError.
     """
 
     def make() -> str:
@@ -132,7 +135,7 @@ def create(
         image = own_images.imported(api, "pause", program, labels, 'ENTRYPOINT ["/pause"]')
         host_config = api.create_host_config(
             **{
-                "mem_limit": MEMORY_BYTES,
+                "mem_limit": None if limits_group else MEMORY_BYTES,
                 "cap_drop": ["ALL"],
                 "security_opt": ["no-new-privileges"],
                 "read_only": True,
