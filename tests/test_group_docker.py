@@ -106,7 +106,7 @@ def test_compose_stops_nobody_whose_hook_fails_nor_what_it_depends_on(docker_eng
     assert container(result, "web").not_told == (
         "its hook before the stop failed (`sh -c exit 3`): it exited with code 3; Compose does not stop it then"
     )
-    assert container(result, "db").not_told == "web, which depends on it, was not stopped"
+    assert container(result, "db").not_told == "container web, which depends on it, was not stopped"
     assert container(result, "cron-1").hooks[0].took_ns >= 2 * NS_PER_S
     assert result.verdict.outcome is Outcome.INCONCLUSIVE
 

@@ -10,9 +10,10 @@ import jsonschema
 import pytest
 from rich.cells import cell_len
 
-from stop_harness.model import Report
+from stop_harness.model import Group, GroupKind, Member, Report, Role, Subject
 from stop_harness.renderers import csv_table, html, junit, markdown, sarif, terminal
 from stop_harness.renderers.results import results_json
+from stop_harness.wording import sentence
 from tests.test_task_stop import container, ended, observed, reported, scenario_of
 
 ROUTER = "a-log-router-with-a-name-that-is-much-longer-than-any-column-of-a-terminal"
@@ -60,6 +61,12 @@ def test_the_terminal_shows_the_containers_in_the_order_of_the_stop(made: Report
     chain = f"app, then proxy, then {ROUTER}: may take up to 152 s, longer than the two minutes of a Spot notice."
     assert "".join(chain.split()) in "".join(text.split())
     assert "[chain-exceeds-limit]" in text
+
+
+def test_the_mark_of_what_to_mend_first_is_never_cut(made: Report) -> None:
+    """A long name and the words of an end give way to it."""
+    for width in (60, 80):
+        assert re.search(r"proxy .* ← fix first\n", terminal.check_verdict(made, width=width)), width
 
 
 def test_colour_changes_nothing_but_colour(made: Report) -> None:
@@ -131,3 +138,75 @@ def test_a_task_that_nobody_timed_says_so_everywhere() -> None:
     assert "in an unknown time" in markdown.render(report)
     jsonschema.validate(json.loads(results_json.render(report)), results_json.schema())
     html.render(report, {})
+
+
+def grouped(kind: GroupKind) -> Report:
+    """Four containers of a group, one of them an init container and one a sidecar where it is a pod."""
+    roles = {"migrate": Role.INIT, "mesh": Role.SIDECAR} if kind is GroupKind.POD else {}
+    records = (
+        container("app", 0, 3),
+        container("mesh", 3, 1, essential="mesh" not in roles),
+        container("deaf", 3, 0.01, 1),
+        ended("migrate", essential="migrate" not in roles),
+    )
+    members = tuple(Member(item.name, Subject(image="i"), roles.get(item.name, Role.MAIN)) for item in records)
+    scenario = replace(scenario_of(*records), subject=Subject(group=Group(kind, "web", members)))
+    seen = observed(*records)
+    assert seen.task is not None
+    grace_ns = 30 * 10**9 if kind is GroupKind.POD else None
+    return reported(scenario, replace(seen, task=replace(seen.task, arn="", group=kind, grace_ns=grace_ns)))
+
+
+def shown(report: Report) -> dict[str, str]:
+    """Everything that a person reads."""
+    return {
+        "check": terminal.check_verdict(report, width=80),
+        "summary": terminal.summary(report, width=80),
+        "markdown": markdown.render(report),
+        "html": re.sub(r"<(script|style).*?</\1>", "", html.render(report, {}), flags=re.DOTALL),
+    }
+
+
+def test_a_pod_is_reported_in_the_words_of_kubernetes() -> None:
+    """Its owner asks for its grace period, and not for the 30 s of Amazon ECS or what is essential there."""
+    formats = shown(grouped(GroupKind.POD))
+    for name, text in formats.items():
+        assert re.search(r"Amazon ECS default|not essential|\bTask", text) is None, name
+    assert "### Pod web" in formats["markdown"]
+    assert "Pods, container by container" in formats["html"]
+    assert ">init container<" in formats["html"]
+    assert ">sidecar<" in formats["html"]
+
+
+def test_a_project_is_called_one_and_is_held_against_ecs() -> None:
+    """Compose files are brought to ECS, so the 30 s remain."""
+    formats = shown(grouped(GroupKind.COMPOSE))
+    assert "### Project web" in formats["markdown"]
+    assert "Projects, container by container" in formats["html"]
+    assert all("Amazon ECS" in text for text in formats.values())
+
+
+def test_what_is_proved_of_each_container_of_a_group_is_proved() -> None:
+    """Lost processes are on record of the containers, and the record of the whole has none of its own."""
+    page = html.render(grouped(GroupKind.COMPOSE), {})
+    assert "It sees processes that are killed silently" in page
+    assert "It does not see processes" not in page
+
+
+def test_a_share_below_one_percent_is_no_advice() -> None:
+    """A container that crashed at once is bad for how it ended, not for its time."""
+    assert "Fix first: deaf: it was not stopped gracefully." in markdown.render(grouped(GroupKind.COMPOSE))
+
+
+@pytest.mark.parametrize(
+    ("fragment", "written"),
+    [
+        ("exited with code 0", "Exited with code 0."),
+        ("app: still running", "app: still running."),
+        ("container db has to be healthy", "Container db has to be healthy."),
+        ("", ""),
+    ],
+)
+def test_a_name_begins_a_sentence_as_it_is_written(fragment: str, written: str) -> None:
+    """`App` is the name of nobody where the container is called `app`."""
+    assert sentence(fragment) == written

@@ -156,6 +156,17 @@ def run_duration_ns(run: RunInfo) -> int | None:
 # ── Sentences ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def only_pods(report: Report) -> bool:
+    """Whether all that was stopped are pods, whose owners ask for their grace period and not for the 30 s of ECS."""
+    return bool(report.scenarios) and all(is_pod(scenario) for scenario in report.scenarios)
+
+
+def is_pod(scenario: Scenario) -> bool:
+    """Whether a scenario stops a pod of Kubernetes, or one container of it."""
+    origin, group = scenario.subject.origin, scenario.subject.group
+    return GroupKind.POD in {origin and origin.kind, group and group.kind}
+
+
 def compliance_headline(report: Report) -> str:
     """`9 of 17 scenarios are compliant with the Amazon ECS default of 30 s; 6 are not, 2 are inconclusive.`"""
     counts = dict.fromkeys(ComplianceStatus, 0)
@@ -247,9 +258,18 @@ def why(verdict: Verdict) -> str:
 
 
 def sentence(fragment: str) -> str:
-    """A verdict's reason as a sentence of its own: `exited with code 0` → `Exited with code 0.`"""
+    """A verdict's reason as a sentence of its own: `exited with code 0` → `Exited with code 0.`
+
+    A name before a colon is written as it is: `app: still running` → `app: still running.`
+    """
     text = one_line(fragment)
-    return text if not text else f"{text[0].upper()}{text[1:].rstrip('.')}."
+    if not text:
+        return text
+    begin = text[0] if _NAMED.match(text) else text[0].upper()
+    return f"{begin}{text[1:].rstrip('.')}."
+
+
+_NAMED = re.compile(r"[^\s:]+: ")
 
 
 def subject_name(scenario: Scenario) -> str:

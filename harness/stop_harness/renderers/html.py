@@ -20,6 +20,7 @@ from stop_harness.model import (
     ECS_STOP_TIMEOUT_S,
     Compliance,
     ComplianceStatus,
+    Observation,
     Outcome,
     Report,
     Scenario,
@@ -50,6 +51,7 @@ from stop_harness.wording import (
     count_of,
     expectation_headline,
     one_line,
+    only_pods,
     outcome_words,
     precise_seconds,
     printable,
@@ -130,8 +132,9 @@ def _view(report: Report) -> dict[str, Any]:
         "report": report,
         "run": report.run,
         "title": one_line(report.run.name) or "stop-harness",
-        "headline": compliance_headline(report),
-        "expectation": expectation_headline(report),
+        "headline": expectation_headline(report) if only_pods(report) else compliance_headline(report),
+        "expectation": "" if only_pods(report) else expectation_headline(report),
+        "only_pods": only_pods(report),
         "tally": _tally(report),
         "passing_warnings": passing_warnings(report),
         "facts": _run_facts(report),
@@ -141,6 +144,7 @@ def _view(report: Report) -> dict[str, Any]:
             for row, scenario in zip(report.compliance, report.scenarios, strict=True)
         ],
         "tasks": task_text.sections(report),
+        "tasks_title": task_text.title(report),
         "definition_findings": task_text.findings(report),
         "causes": advice_text.sections(report),
         "remedies": remedy_text.sections(report),
@@ -205,7 +209,7 @@ def _run_facts(report: Report) -> list[tuple[str, str]]:
 def _proofs(report: Report) -> list[str]:
     """What this engine can prove and what it cannot, then its own caveats."""
     engine = report.run.engine
-    watched = any(result.observation.record.lost_processes is not None for result in report.results)
+    watched = any(_saw_lost_processes(result.observation) for result in report.results)
     return [
         "The container's first process is PID 1: the kernel drops signals it has no handler for."
         if engine.pid1_rules
@@ -226,6 +230,13 @@ def _proofs(report: Report) -> list[str]:
         ),
         *(one_line(caveat) for caveat in engine.caveats),
     ]
+
+
+def _saw_lost_processes(seen: Observation) -> bool:
+    """Whether it is on record which processes were killed silently; of a task or a group each container's record says
+    so, and its own holds only what came to the whole."""
+    containers = seen.task.containers if seen.task is not None else ()
+    return any(record.lost_processes is not None for record in (seen.record, *(item.record for item in containers)))
 
 
 def _compliance_row(row: Compliance, scenario: Scenario, report: Report) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from stop_harness.wording import (
     expectation_headline,
     limit_word,
     one_line,
+    only_pods,
     outcome_words,
     printable,
     requests_line,
@@ -48,7 +49,9 @@ def render(report: Report) -> str:
     lines = [
         f"## Graceful shutdown: {_cell(report.run.name) or 'stop-harness'}",
         "",
-        f"**{compliance_headline(report)}** {expectation_headline(report)}",
+        f"**{expectation_headline(report)}**"
+        if only_pods(report)
+        else f"**{compliance_headline(report)}** {expectation_headline(report)}",
         "",
         *chain.from_iterable(
             (f"> **Warning:** {_cell(item.message)} {_cell(item.advice)}", "") for item in report.warnings
@@ -104,7 +107,7 @@ def _comparison(report: Report) -> list[str]:
 
 
 def _compliance(report: Report) -> list[str]:
-    if not report.compliance:
+    if not report.compliance or only_pods(report):
         return []
     rows = [
         (
@@ -182,7 +185,7 @@ def _tasks(report: Report) -> list[str]:
             for row in section.rows
         ]
         heads = ("Container", "Signal after", "Took", "Share", "Stop timeout", "Ended")
-        lines += [f"### Task {_cell(section.scenario)}", "", _cell(section.headline), ""]
+        lines += [f"### {section.kind.capitalize()} {_cell(section.scenario)}", "", _cell(section.headline), ""]
         lines += [
             *_table(heads, (":--", "--:", "--:", "--:", "--:", ":--"), rows),
             "",

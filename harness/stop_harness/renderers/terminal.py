@@ -56,9 +56,11 @@ from stop_harness.wording import (
     compliance_headline,
     count_of,
     expectation_headline,
+    is_pod,
     limit_word,
     of_pod,
     one_line,
+    only_pods,
     outcome_words,
     precise_seconds,
     printable,
@@ -111,7 +113,7 @@ def summary(report: Report, *, width: int = 80, colour: bool = False, unicode: b
         _claim_lines(report, width, paint) if report.run.until_sure else [],
         _comparison_lines(report.comparison, width, paint) if report.comparison else [],
         [
-            *wrapped(compliance_headline(report), width),
+            *([] if only_pods(report) else wrapped(compliance_headline(report), width)),
             *wrapped(expectation_headline(report) + _run_time(report), width),
             *wrapped(LEGEND, width),
         ],
@@ -139,7 +141,8 @@ def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unic
         lines += ["", *_timeout_lines(results, width, paint, own=scenario.stop.own_timeouts)]
         for task in task_text.sections(report):
             lines += task_lines.task(task, width, paint) if task.scenario == one_line(scenario.name) else []
-        lines += ["", *(hanging("Amazon ECS", first.ecs, width) if first.ecs else [])] if results else []
+        ecs = "" if is_pod(scenario) else first.ecs
+        lines += ["", *(hanging("Amazon ECS", ecs, width) if ecs else [])] if results else []
         lines += [*_ready_lines(results, width), *_evidence_lines(results, width)] if results else []
         lines += _cause_lines(results, width, paint)
         lines += _finding_lines(results, width, paint)
@@ -173,7 +176,8 @@ def _scenario_lines(report: Report, width: int, paint: Paint) -> list[str]:
     for name in names:
         results = report.of_scenario(name)
         parts = [(part, "") for part in _timeout_parts(results, own=name in own)]
-        parts.append((_compliance_text(compliance[name]), _COMPLIANCE_COLOURS[compliance[name].status]))
+        if not only_pods(report):
+            parts.append((_compliance_text(compliance[name]), _COMPLIANCE_COLOURS[compliance[name].status]))
         status = worst_status(results)
         mark, colour = (STATUS_MARKS[status], _STATUS_COLOURS[status]) if status else ("-", YELLOW)
         lines += flow(paint(mark, colour), one_line(name), parts, column=column, width=width, paint=paint)

@@ -225,13 +225,17 @@ def _longest_chain(task: TaskRecord, spans: dict[str, tuple[int, int]]) -> froze
     return frozenset(chain)
 
 
+LEAST_SHARE = 0.01
+"""Below this share of the whole stop nothing is said of a container's time: it is not what makes it bad."""
+
+
 def _fix_first(shares: tuple[ContainerShare, ...], total_ns: int | None) -> tuple[str | None, str]:
     """The container that was not graceful and cost most; on the longest chain before beside it."""
     bad = [item for item in shares if item.outcome not in {None, Outcome.GRACEFUL, Outcome.INCONCLUSIVE}]
     if not bad:
         return None, ""
     worst = max(bad, key=lambda item: (item.on_longest_chain, item.duration_ns or 0))
-    if worst.share is None or total_ns is None:
+    if worst.share is None or total_ns is None or worst.share < LEAST_SHARE:
         return worst.name, "it was not stopped gracefully"
     what = "of the whole stop" if worst.on_longest_chain else "of the time, though others took longer"
     return worst.name, f"{worst.share:.0%} {what} ({_seconds(worst.duration_ns)})"

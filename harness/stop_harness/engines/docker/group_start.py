@@ -223,7 +223,8 @@ class GroupStart:
             StartCondition.HEALTHY: "has to be healthy",
             StartCondition.COMPLETED: "has to have ended with exit code 0",
         }
-        return not_ready(f"{need.member} {words[need.condition]} before {member.name} starts, but {why}", logs)
+        needed = f"container {need.member} {words[need.condition]} before {member.name} starts"
+        return not_ready(f"{needed}, but {why}", logs)
 
     def _log_of(self, name: str) -> dict[str, LogTail]:
         return {item.name: item.subject.logs() for item in self.containers if item.name == name}

@@ -161,7 +161,7 @@ class GroupStop:
         if one.left:
             return
         if before:
-            one.not_told = f"{before[0].item.name}, which depends on it, was not stopped"
+            one.not_told = f"container {before[0].item.name}, which depends on it, was not stopped"
             return
         one.hooks, failed = run_hooks(one.item, self._ended)
         if failed is not None:

@@ -219,7 +219,7 @@ class GroupSubject:
         item = next(item for item in self._containers if item.subject is tested)
         _, failed = run_hooks(item, self._ended)
         if failed is not None:
-            raise SubjectFailed(Problem(ProblemKind.HOOK_FAILED, f"{item.name} was not stopped: {failed}"))
+            raise SubjectFailed(Problem(ProblemKind.HOOK_FAILED, f"container {item.name} was not stopped: {failed}"))
         tested.stop(stop_timeout_ns)
         self._beside = gone_beside(self._containers, tested, alive)
 

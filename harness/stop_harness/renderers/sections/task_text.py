@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from stop_harness import signals
 from stop_harness.evidence.stop_sequence import EXIT_CODE_SIGKILL
-from stop_harness.model import ContainerShare, EndedBy, Outcome, Report, Severity, TaskStop
-from stop_harness.wording import OUTCOME_WORDS, count_of, limit_word, one_line, seconds, sentence, timeout
+from stop_harness.model import ContainerShare, EndedBy, Outcome, Report, Role, Scenario, Severity, TaskStop
+from stop_harness.wording import OUTCOME_WORDS, count_of, is_pod, limit_word, one_line, seconds, sentence, timeout
 
 OWN_TIMEOUTS = "each container's own stop timeout"
 """In the place of a stop timeout where each container of a task has that of its definition."""
@@ -28,10 +28,11 @@ class ContainerRow:
     """One container. `begin` and `length` are fractions of the whole stop, for a bar; None where not known.
 
     `outcome` None: it had ended before the stop, and waited for nobody. `fix_first`: its stop is worth mending first.
+    `role`: what it is beside a container that all depends on, in words; empty for one of those.
     """
 
     name: str
-    essential: bool
+    role: str
     after: str
     took: str
     share: str
@@ -50,11 +51,12 @@ class ContainerRow:
 class TaskSection:
     """One task: of the stops of a scenario with one stop timeout the longest, or the worst.
 
-    `chain` of a pod says what its grace period was spent on. `ended_by`: by what it was ended, and against which limit
-    its containers are judged; empty where ECS did not.
+    `kind`: `task`, `pod` or `project`. `chain` of a pod says what its grace period was spent on. `ended_by`: by what it
+    was ended, and against which limit its containers are judged; empty where ECS did not.
     """
 
     scenario: str
+    kind: str
     headline: str
     ended_by: str
     rows: tuple[ContainerRow, ...]
@@ -77,13 +79,30 @@ def sections(report: Report) -> tuple[TaskSection, ...]:
     timeouts = {result.observation.trial_id: result.observation.stop_timeout_ns for result in report.results}
     words = {result.observation.scenario: limit_word(result.observation) for result in report.results}
     own = {scenario.name for scenario in report.scenarios if scenario.stop.own_timeouts}
+    scenarios = {scenario.name: scenario for scenario in report.scenarios}
     groups: dict[tuple[str, int], list[TaskStop]] = {}
     for stop in report.tasks:
         groups.setdefault((stop.scenario, timeouts[stop.trial_id]), []).append(stop)
     return tuple(
-        _section(scenario, OWN_TIMEOUTS if scenario in own else f"{words[scenario]} {timeout(limit_ns)}", stops)
-        for (scenario, limit_ns), stops in groups.items()
+        _section(scenarios[name], OWN_TIMEOUTS if name in own else f"{words[name]} {timeout(limit_ns)}", stops)
+        for (name, limit_ns), stops in groups.items()
     )
+
+
+def title(report: Report) -> str:
+    """`Tasks, container by container`; what they are called follows from what was stopped."""
+    told = {stop.scenario for stop in report.tasks} | {item.scenario for item in report.static_findings}
+    kinds = dict.fromkeys(kind_of(scenario) for scenario in report.scenarios if scenario.name in told)
+    names = [f"{kind}s" for kind in kinds] or ["tasks"]
+    text = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return f"{text[0].upper()}{text[1:]}, container by container"
+
+
+def kind_of(scenario: Scenario) -> str:
+    """What people call several containers that are stopped together."""
+    if is_pod(scenario):
+        return "pod"
+    return "task" if scenario.subject.group is None and scenario.subject.origin is None else "project"
 
 
 def findings(report: Report, scenario: str | None = None) -> tuple[FindingText, ...]:
@@ -101,7 +120,7 @@ def findings(report: Report, scenario: str | None = None) -> tuple[FindingText, 
     )
 
 
-def _section(scenario: str, limit: str, stops: list[TaskStop]) -> TaskSection:
+def _section(scenario: Scenario, limit: str, stops: list[TaskStop]) -> TaskSection:
     shown = max(stops, key=lambda stop: (stop.fix_first is not None, stop.total_ns or 0))
     ended = [item for item in shown.containers if item.outcome is not None]
     total = "an unknown time" if shown.total_ns is None else seconds(shown.total_ns)
@@ -111,10 +130,11 @@ def _section(scenario: str, limit: str, stops: list[TaskStop]) -> TaskSection:
     if shown.limit_ns is not None:
         within = f", {'within' if shown.worst_case_ns <= shown.limit_ns else 'longer than'} {shown.limit_name}"
     return TaskSection(
-        scenario=one_line(scenario),
+        scenario=one_line(scenario.name),
+        kind=kind_of(scenario),
         headline=f"{limit[0].upper()}{limit[1:]}: {count_of(len(ended), 'container')} in {total}{which}.",
         ended_by=_ended_by(shown, limit),
-        rows=tuple(_row(item, shown) for item in shown.containers),
+        rows=tuple(_row(item, shown, _role(item, scenario)) for item in shown.containers),
         chain=_pod(shown) if shown.of_pod else f"{chain}: {up_to}{within}.{_hooks(shown)}",
         fix_first="" if shown.fix_first is None else f"{one_line(shown.fix_first)}: {shown.advice}.",
         of_pod=shown.of_pod,
@@ -162,12 +182,21 @@ def _ended_by(stop: TaskStop, limit: str) -> str:
     return f"{by}; judged by {article}{limit}{together}{less}."
 
 
-def _row(item: ContainerShare, stop: TaskStop) -> ContainerRow:
+def _role(item: ContainerShare, scenario: Scenario) -> str:
+    """`essential` is a word of ECS: of a pod it is said what a container is for."""
+    group = scenario.subject.group
+    if group is None:
+        return "" if item.essential else "not essential"
+    role = next((member.role for member in group.members if member.name == item.name), Role.MAIN)
+    return {Role.MAIN: "", Role.INIT: "init container", Role.SIDECAR: "sidecar"}[role]
+
+
+def _row(item: ContainerShare, stop: TaskStop, role: str) -> ContainerRow:
     total_ns, begin_ns, took_ns = stop.total_ns, item.signalled_after_ns, item.duration_ns
     known = bool(total_ns) and begin_ns is not None and took_ns is not None
     return ContainerRow(
         name=one_line(item.name),
-        essential=item.essential,
+        role=role,
         after="–" if begin_ns is None else "0 s" if begin_ns == 0 else seconds(begin_ns),
         took="–" if took_ns is None else seconds(took_ns),
         share="–" if item.share is None else f"{item.share:.0%}",
