@@ -128,6 +128,16 @@ def test_every_other_format_takes_a_task_too(made: Report) -> None:
     assert "proxy" in sarif.render(made)
 
 
+def test_no_format_gives_a_stop_timeout_that_no_container_had(made: Report) -> None:
+    """Where each container has its own, the longest that all can take is no stop timeout: nobody wrote it down."""
+    own = "each container's own stop timeout"
+    assert f"web, {own}: " in terminal.trial_line(made.results[0])
+    text = junit.render(made)
+    assert f'name="{own}, repetition 1"' in text
+    assert "stop timeout 120 s" not in text + sarif.render(made) + markdown.render(made)
+    assert "stop_timeout_s" not in text
+
+
 def test_a_task_that_nobody_timed_says_so_everywhere() -> None:
     """No number is made up."""
     records = (container("app", took_s=None), container("bad", took_s=None, code=1))

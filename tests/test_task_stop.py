@@ -121,6 +121,7 @@ def observed(*records: ContainerRecord, **more: Any) -> Observation:
         started_at="2026-11-23T12:00:00.000+00:00",
         record=StopRecord(task.events),
         task=task,
+        own_timeouts=True,
     )
     return changed(seen, **more)
 

@@ -295,11 +295,19 @@ _ENDED_BY = {
 """Behind the name of a task that something else than StopTask ends."""
 
 
+OWN_TIMEOUTS = "each container's own stop timeout"
+"""In the place of a stop timeout where each container of a task or a project has that of its definition."""
+
+
 def trial_title(seen: Observation) -> str:
-    """`stop timeout 10 s, stopped 2 s after ready, repetition 1`: tells a trial from its scenario's other trials. Of a
-    pod the first is its grace period."""
+    """`stop timeout 10 s, stopped 2 s after ready, repetition 1`: tells a trial from its scenario's other trials."""
     moment = f", stopped {timeout(seen.stop_after_ns)} after ready" if seen.stop_after_ns else ""
-    return f"{limit_word(seen)} {timeout(seen.stop_timeout_ns)}{moment}, repetition {seen.repetition}"
+    return f"{stop_limit(seen)}{moment}, repetition {seen.repetition}"
+
+
+def stop_limit(seen: Observation) -> str:
+    """`stop timeout 10 s`, `grace period 30 s` of a pod, or that each container had its own."""
+    return OWN_TIMEOUTS if seen.own_timeouts else f"{limit_word(seen)} {timeout(seen.stop_timeout_ns)}"
 
 
 def of_pod(seen: Observation) -> bool:

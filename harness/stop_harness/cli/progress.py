@@ -163,9 +163,10 @@ class LiveProgress:
         now = time.monotonic()
         rank = sorted(running, key=lambda item: (item[1] != "stopping", item[2]))
         for trial, step, since in rank[:LIVE_ROWS]:
-            name = f"{trial.scenario.name} {units.format_duration(trial.stop_timeout_ns)}"
+            own = trial.scenario.stop.own_timeouts
+            name = trial.scenario.name + ("" if own else f" {units.format_duration(trial.stop_timeout_ns)}")
             left_s = trial.stop_timeout_ns / NS_PER_S - (now - since)
-            until = f"SIGKILL in {left_s:.0f} s" if step == "stopping" and left_s > 0 else ""
+            until = f"SIGKILL in {left_s:.0f} s" if step == "stopping" and left_s > 0 and not own else ""
             table.add_row(Text(name), Text(step), f"{now - since:.0f} s", until)
         more = len(running) - LIVE_ROWS
         return Group(header, table, Text(f"… and {more} more" if more > 0 else ""))

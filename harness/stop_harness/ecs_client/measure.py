@@ -108,6 +108,7 @@ def observation(followed: Followed) -> Observation:
             complete=all(item.record.complete for item in record.containers),
         ),
         task=record,
+        own_timeouts=True,
     )
 
 

@@ -325,7 +325,9 @@ class Observation:
 
     `task`: the containers of the task, where a whole task was stopped. Each has a record and looks of its own. The
     trial's `record` is then that of the task as a whole: its events, and whether they are complete; exit codes, stop
-    signals, process tables and logs are the containers'. None: one container was stopped.
+    signals, process tables and logs are the containers'. None: one container was stopped. `own_timeouts`: each of them
+    had its own stop timeout, and `stop_timeout_ns` is the longest that all of it can take. False, too, of a version
+    before that was recorded.
     """
 
     trial_id: str
@@ -343,6 +345,7 @@ class Observation:
     problem: Problem | None = None
     load_average: float | None = None
     ready: ReadyBasis | None = None
+    own_timeouts: bool = False
 
     @property
     def requests(self) -> tuple[Request, ...]:

@@ -298,7 +298,7 @@ def _plain_row(result: TrialResult) -> tuple[str, ...]:
         one_line(seen.trial_id),
         f"{STATUS_MARKS[verdict.status]} {verdict.status}",
         one_line(seen.scenario),
-        timeout(seen.stop_timeout_ns),
+        "each its own" if seen.own_timeouts else timeout(seen.stop_timeout_ns),
         outcome_words(result),
         "–" if duration is None else seconds(duration),
         one_line(verdict.reason),

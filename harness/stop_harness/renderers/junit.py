@@ -119,7 +119,7 @@ def _properties(result: TrialResult) -> list[tuple[str, str]]:
         "trial_id": seen.trial_id,
         "outcome": result.verdict.outcome.value,
         "expectation": _EXPECTATIONS[result.verdict.status],
-        "stop_timeout_s": _seconds(seen.stop_timeout_ns),
+        "stop_timeout_s": None if seen.own_timeouts else _seconds(seen.stop_timeout_ns),
         "stop_signal": None if seen.record.stop_signal is None else signals.name(seen.record.stop_signal),
         "shutdown_duration_s": None if duration is None else _seconds(duration),
         "sigkill_evidence": facts.sigkill_evidence.value,

@@ -24,13 +24,13 @@ from stop_harness.wording import (
     STATUS_MARKS,
     compliance_headline,
     expectation_headline,
-    limit_word,
     one_line,
     only_pods,
     outcome_words,
     printable,
     requests_line,
     seconds,
+    stop_limit,
     timeout,
     why,
 )
@@ -290,7 +290,7 @@ def _fates(report: Report) -> list[str]:
     lines = []
     for result, table in told[:MAX_FATES]:
         seen = result.observation
-        title = f"{fates_text.TITLE}: {_cell(seen.scenario)}, {limit_word(seen)} {timeout(seen.stop_timeout_ns)}"
+        title = f"{fates_text.TITLE}: {_cell(seen.scenario)}, {stop_limit(seen)}"
         rows = [(row[0], _indented(row[1]), *map(_cell, row[2:])) for row in table.rows]
         more = [f"and {table.left_out:,} more"] if table.left_out else []
         heads = tuple(head[:1].upper() + head[1:] for head in fates_text.HEADS)
@@ -311,7 +311,8 @@ def _trial_row(result: TrialResult) -> tuple[str, ...]:
     return (
         f"{STATUS_MARKS[verdict.status]} {verdict.status}",
         _cell(seen.scenario),
-        timeout(seen.stop_timeout_ns) + (f" (after {timeout(seen.stop_after_ns)})" if seen.stop_after_ns else ""),
+        ("each its own" if seen.own_timeouts else timeout(seen.stop_timeout_ns))
+        + (f" (after {timeout(seen.stop_after_ns)})" if seen.stop_after_ns else ""),
         outcome_words(result),
         "–" if duration is None else seconds(duration),
         _cell("; ".join(part for part in (why(verdict), requests_line(seen.traffic)) if part) + cause),

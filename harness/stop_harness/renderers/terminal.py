@@ -52,6 +52,7 @@ from stop_harness.renderers.sections.passing_warnings import passing_warnings
 from stop_harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
+    OWN_TIMEOUTS,
     STATUS_MARKS,
     compliance_headline,
     count_of,
@@ -68,6 +69,7 @@ from stop_harness.wording import (
     run_duration_ns,
     seconds,
     sentence,
+    stop_limit,
     subject_name,
     timeout,
     trial_title,
@@ -194,7 +196,7 @@ def _timeout_parts(results: tuple[TrialResult, ...], *, own: bool) -> list[str]:
     ]
     for outcomes, group in groupby(by_timeout, key=lambda item: _outcomes(item[1])):
         same = list(group)
-        limits = task_text.OWN_TIMEOUTS if own else ", ".join(timeout(limit) for limit, _ in same)
+        limits = OWN_TIMEOUTS if own else ", ".join(timeout(limit) for limit, _ in same)
         text = f"{limits} {outcomes}{_range([trial for _, trials in same for trial in trials])}"
         parts.append(text.replace(") (", ", "))
     return parts
@@ -287,12 +289,11 @@ def _run_time(report: Report) -> str:
 
 
 def _timeout_lines(results: tuple[TrialResult, ...], width: int, paint: Paint, *, own: bool) -> list[str]:
-    """How each trial ended and, on lines of their own, what became of its requests. `own`: each container of a task
-    had its own stop timeout."""
+    """How each trial ended and, on lines of their own, what became of its requests. `own`: see `OWN_TIMEOUTS`."""
     limits = [timeout(result.observation.stop_timeout_ns) for result in results]
     column = max(map(len, limits), default=0)
     word = limit_word(results[0].observation) if results else ""
-    titles = [task_text.OWN_TIMEOUTS if own else f"{word} {limit:>{column}}" for limit in limits]
+    titles = [OWN_TIMEOUTS if own else f"{word} {limit:>{column}}" for limit in limits]
     if len(results) > MAX_STOPS:
         title = "" if own else f"{word} "
         parts = _timeout_parts(results, own=own)
@@ -400,8 +401,7 @@ def _log_lines(results: tuple[TrialResult, ...], width: int, paint: Paint) -> li
     if not logs:
         return []
     last = [fit(line.expandtabs(), width - 4).rstrip() for line in logs.split("\n")[-LOG_LINES:]]
-    seen = bad[-1].observation
-    title = f"last lines of the log at {limit_word(seen)} {timeout(seen.stop_timeout_ns)}:"
+    title = f"last lines of the log at {stop_limit(bad[-1].observation)}:"
     return ["", f"  {title}", *(paint(f"    {line}".rstrip(), DIM) for line in last)]
 
 

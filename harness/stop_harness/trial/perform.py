@@ -336,6 +336,7 @@ class _Notes:
             task=_task_within_bounds(record.task) if record and record.task else None,
             problem=problem,
             load_average=os.getloadavg()[0],
+            own_timeouts=scenario.stop.own_timeouts,
         )
 
 

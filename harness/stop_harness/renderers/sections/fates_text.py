@@ -18,7 +18,7 @@ from stop_harness.model import (
     TrialResult,
 )
 from stop_harness.renderers.sections.columns import DIM, YELLOW, Paint, columns_of, fit
-from stop_harness.wording import limit_word, one_line, timeout
+from stop_harness.wording import one_line, stop_limit
 
 HEADS = ("PID", "process", "handler", "was sent", "ended by", "after")
 TITLE = "Who ended how"
@@ -90,7 +90,7 @@ def lines(results: tuple[TrialResult, ...], width: int, paint: Paint) -> list[st
     cells = [[row[column] for column in columns] for row in (HEADS, *shown.rows)]
     widths = [max(columns_of(line[column]) for line in cells) for column in range(len(columns))]
     widths[1] = max(LEAST_NAME, min(widths[1], width - 4 - sum(widths) + widths[1] - 2 * (len(widths) - 1)))
-    told = ["", f"  who ended how at {limit_word(result.observation)} {timeout(result.observation.stop_timeout_ns)}:"]
+    told = ["", f"  who ended how at {stop_limit(result.observation)}:"]
     for number, line in enumerate(cells, start=-1):
         text = "  ".join(fit(cell, wanted) for cell, wanted in zip(line, widths, strict=True)).rstrip()
         told.append(f"    {paint(fit(text, width - 4).rstrip(), YELLOW if number in shown.lost else DIM)}")

@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from stop_harness import signals
 from stop_harness.evidence.stop_sequence import EXIT_CODE_SIGKILL
 from stop_harness.model import ContainerShare, EndedBy, Outcome, Report, Role, Scenario, Severity, TaskStop
-from stop_harness.wording import OUTCOME_WORDS, count_of, is_pod, limit_word, one_line, seconds, sentence, timeout
-
-OWN_TIMEOUTS = "each container's own stop timeout"
-"""In the place of a stop timeout where each container of a task has that of its definition."""
-
+from stop_harness.wording import (
+    OUTCOME_WORDS,
+    OWN_TIMEOUTS,
+    count_of,
+    is_pod,
+    limit_word,
+    one_line,
+    seconds,
+    sentence,
+    timeout,
+)
 
 ENDED_BY = {
     EndedBy.STOP_TASK: "StopTask",
