@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stop_harness import signals
-from stop_harness.model import Compliance, ComplianceStatus, Outcome, Status, TrialResult
+from stop_harness.model import ECS_STOP_TIMEOUT_S, NS_PER_S, Compliance, ComplianceStatus, Outcome, Status, TrialResult
 from stop_harness.wording import COMPLIANCE_WORDS, OUTCOME_WORDS, one_line, precise_seconds, sentence, timeout, within
 
 TOO_SLOW = "too slow"
@@ -107,7 +107,8 @@ def _success(row: Compliance, results: tuple[TrialResult, ...], subject: str) ->
 
 def _ecs(row: Compliance, decisive: TrialResult | None = None) -> str:
     """`not compliant with the default of 30 s.`, with the reason unless the first line has it."""
-    default = f"with the default of {timeout(row.default_timeout_ns)}"
+    ecs_default = row.default_timeout_ns == ECS_STOP_TIMEOUT_S * NS_PER_S  # else the `stopTimeout` of a container
+    default = f"with {'the default' if ecs_default else 'its stop timeout'} of {timeout(row.default_timeout_ns)}"
     if row.status is ComplianceStatus.INCONCLUSIVE:
         return f"{COMPLIANCE_WORDS[row.status]}. {one_line(row.reason)}"
     if row.status is ComplianceStatus.COMPLIANT:
