@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stop_harness import wording
 from stop_harness.errors import ScenarioError
 from stop_harness.experiments import remedies
 from stop_harness.model import (
@@ -18,6 +19,7 @@ from stop_harness.model import (
     Configuration,
     EventKind,
     LoadBalancer,
+    NotApplied,
     Observation,
     Outcome,
     RemedyEffect,
@@ -148,6 +150,64 @@ def test_a_container_that_loses_nothing_is_told_so(stop_delay_ns: int, said: str
     assert said in note.message
 
 
+AWAY = replace(LATE, status=503, status_before=200)
+PRAISE = "serves-while-deregistering"
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+@pytest.mark.parametrize("known_by", ["the answer before", "the one in flight"])
+def test_a_request_that_is_answered_with_unavailable_is_refused(status: int, known_by: str) -> None:
+    """A load balancer passes that on; the container served the same request before the stop."""
+    away = replace(AWAY, status=status, status_before=200 if known_by == "the answer before" else None)
+    first = (FIRST,) if known_by == "the one in flight" else ()
+    verdict = judge.judge(seen(*first, away), SCENARIO)
+    assert verdict.outcome is Outcome.LOSSY
+    assert f"were lost (answered with {status})" in verdict.reason
+    rules = [finding.rule for finding in verdict.findings]
+    assert rules[0] == "refused-while-deregistering"
+    assert not {"error-answer", PRAISE} & set(rules)
+    assert verdict.cause is not None
+    assert verdict.cause.id == "closes-port-early"
+    assert f"answered with {status}" in wording.requests_line(TrafficRecord((away,)))
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        (replace(AWAY, status_before=503),),
+        (replace(AWAY, status_before=None),),
+        (replace(FIRST, client=2), replace(AWAY, status_before=None)),
+        (replace(FIRST, status=503, ended_at_ns=-400), AWAY),
+    ],
+    ids=["as before the stop", "no answer before it", "another client's answer", "one in two before it"],
+)
+def test_an_error_is_no_evidence_where_the_same_was_not_served_before(requests: tuple[Request, ...]) -> None:
+    """Neither of a loss nor of serving on."""
+    verdict = judge.judge(seen(*requests), SCENARIO)
+    assert (verdict.outcome, verdict.findings[0].rule) == (Outcome.INCONCLUSIVE, "errors-before-stop")
+    assert PRAISE not in {finding.rule for finding in verdict.findings}
+
+
+def test_an_error_to_what_was_in_flight_is_a_warning_as_elsewhere() -> None:
+    """It was sent before the stop. So is one that does not say `unavailable`; neither is praised."""
+    for failed in (replace(FIRST, status=503, status_before=200), replace(AWAY, status=500)):
+        verdict = judge.judge(seen(failed), SCENARIO)
+        assert verdict.outcome is Outcome.GRACEFUL
+        assert [finding.rule for finding in verdict.findings] == ["error-answer"]
+    straight = replace(seen(AWAY), traffic=TrafficRecord((AWAY,), Vantage.CONTAINER_ADDRESS))
+    assert judge.judge(straight, SCENARIO).outcome is Outcome.GRACEFUL
+
+
+def test_only_a_graceful_stop_is_told_that_it_needs_no_delay() -> None:
+    """Beside a loss, or where what was not applied makes it inconclusive, that would be heard as a pass."""
+    lossy = judge.judge(seen(replace(FIRST, fate=RequestFate.RESET), LATE), SCENARIO)
+    left_out = replace(SCENARIO, not_applied=(NotApplied("a limit", "slower", (Outcome.GRACEFUL,)),))
+    doubtful = judge.judge(seen(FIRST, LATE), left_out)
+    assert (lossy.outcome, doubtful.outcome) == (Outcome.LOSSY, Outcome.INCONCLUSIVE)
+    for verdict in (lossy, doubtful):
+        assert PRAISE not in {finding.rule for finding in verdict.findings}
+
+
 def test_what_the_load_balancer_cuts_itself_is_no_loss() -> None:
     """The container was still at work on it when the deregistration delay was over."""
     cut = replace(FIRST, fate=RequestFate.TIMED_OUT, first_byte_at_ns=None, ended_at_ns=10 * NS_PER_S + NS_PER_MS)
@@ -219,7 +279,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         time.sleep(float(self.path[1:] or 0))
-        self.send_response(200)
+        self.send_response(answers[-1])
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"ok")
@@ -229,18 +289,26 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     daemon_threads = False
 
+def stop(*_):
+    answers.append(int(sys.argv[2]))
+    threading.Timer(float(sys.argv[1]), server.shutdown).start()
+
+answers = [200]
 server = Server(("", 8000), Handler)
-signal.signal(signal.SIGTERM, lambda *_: threading.Timer(float(sys.argv[1]), server.shutdown).start())
+signal.signal(signal.SIGTERM, stop)
 print("ready", flush=True)
 server.serve_forever()
 server.server_close()
 """
-"""Serves on for as many seconds as it is told, closes its port, finishes what it accepted. GET /1.5 takes so long."""
+"""Serves on for as many seconds as it is told, with the status that it is told, closes its port, finishes what it
+accepted. GET /1.5 takes so long."""
 
 
-def stopped(tmp_path: Path, serves_s: float, path: str, more: str = "", *, try_fixes: bool = False) -> Report:
+def stopped(
+    tmp_path: Path, serves_s: float, path: str, more: str = "", *, status: int = 200, try_fixes: bool = False
+) -> Report:
     """What became of it behind a load balancer that sends for 2 s."""
-    command = json.dumps(["python3", "-u", "-c", SERVER, str(serves_s)])
+    command = json.dumps(["python3", "-u", "-c", SERVER, str(serves_s), str(status)])
     text = (
         "version: 1\nname: server\n"
         f"subject: {{build: {json.dumps(str(ROOT / 'scenarios' / 'images' / 'web'))}, command: {command}}}\n"
@@ -283,6 +351,17 @@ def test_a_server_that_serves_on_for_longer_than_the_load_balancer_sends_loses_n
     rules = {finding.rule for finding in result.verdict.findings}
     assert "serves-while-deregistering" in rules
     assert any((request.connected_at_ns or 0) > NS_PER_S for request in result.observation.requests)
+
+
+@pytest.mark.docker
+def test_a_server_that_serves_on_with_nothing_but_503_loses_what_is_still_sent(tmp_path: Path) -> None:
+    """4 s against 2 s: the port stays open, and nobody is served."""
+    (result,) = stopped(tmp_path, 4, "/", status=503).results
+    assert result.verdict.outcome is Outcome.LOSSY, result.verdict.reason
+    assert "answered with 503" in result.verdict.reason
+    rules = {finding.rule for finding in result.verdict.findings}
+    assert "refused-while-deregistering" in rules
+    assert PRAISE not in rules
 
 
 @pytest.mark.docker

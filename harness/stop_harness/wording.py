@@ -231,7 +231,10 @@ def requests_line(traffic: TrafficRecord | None) -> str:
 
 
 def fate_words(request: Request) -> str:
-    """A fate for people: a connection on which nothing was asked is closed, not left without an answer."""
+    """A fate for people: a connection on which nothing was asked is closed, not left without an answer; and a 503 to
+    what was sent after the stop is hardly `completed`."""
+    if request.fate is RequestFate.COMPLETED and request.turned_away:
+        return f"answered with {request.status}"
     if request.only_held and request.fate is RequestFate.COMPLETED:
         return "told of the end"
     if request.only_held and request.fate is RequestFate.NO_ANSWER:

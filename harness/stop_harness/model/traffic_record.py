@@ -27,6 +27,10 @@ class RequestFate(StrEnum):
     """Whole or cut: the answer's end is the close of its connection, and the server's process ended with it."""
 
 
+NOT_SERVED = frozenset({502, 503, 504})
+"""Bad Gateway, Service Unavailable, Gateway Timeout (RFC 9110, 15.6.3 to 15.6.5)."""
+
+
 @dataclass(frozen=True)
 class Request:
     """One request (or held connection) and its fate.
@@ -65,6 +69,11 @@ class Request:
         """It is a connection on which nothing was asked, of a protocol with a word for going away: `completed` if that
         word came."""
         return self.kind.says_goodbye and self.sent_at_ns is None
+
+    @property
+    def turned_away(self) -> bool:
+        """It was sent after the stop call and answered with a status by which a server says that it does not serve."""
+        return self.status in NOT_SERVED and self.sent_at_ns is not None and self.sent_at_ns > 0
 
 
 class Vantage(StrEnum):

@@ -82,12 +82,13 @@ def _without_what_was_not_applied(
     said = ", ".join(item.what for item in doubtful)
     reason = f"{verdict.reason}; it may be another stop with what its file asks for and was not applied: {said}"
     outcome = Outcome.INCONCLUSIVE
+    kept = (item for item in verdict.findings if item.rule != "serves-while-deregistering")
     return replace(
         verdict,
         outcome=outcome,
         status=_status(outcome, verdict.facts, expectation),
         reason=reason,
-        findings=(_finding("not-applied", f"{verdict.outcome} without {said}"), *verdict.findings),
+        findings=(_finding("not-applied", f"{verdict.outcome} without {said}"), *kept),
         cause=None,
         containers=tuple(
             replace(item, outcome=outcome, cause=None) if any(item.outcome in one.doubts for one in doubtful) else item
@@ -145,7 +146,8 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
     elif doubt := traffic.unclear(observation.traffic):
         outcome, reason = Outcome.INCONCLUSIVE, f"{reason}, but {doubt[1]}"
         remarks = [_finding(doubt[0], reason), *remarks]
-    remarks += [_finding(*remark) for remark in traffic.remarks(observation.traffic)]
+    graceful = outcome is Outcome.GRACEFUL
+    remarks += [_finding(*remark) for remark in traffic.remarks(observation.traffic, graceful=graceful)]
     status = _status(outcome, facts, expectation)
     if status is Status.FAIL and outcome in expectation.outcomes and expectation.within_ns is not None:
         text = f"took {_seconds(facts.shutdown_duration_ns)}, expected within {_seconds(expectation.within_ns)}"
@@ -407,7 +409,8 @@ def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> li
     if text := planned_moment.unknown(observation, outcome, facts.shutdown_duration_ns):
         remarks.append(_finding("signal-time-unknown", text))
     if outcome is not Outcome.INCONCLUSIVE:
-        remarks += [_finding(*remark) for remark in traffic.remarks(observation.traffic)]
+        graceful = outcome is Outcome.GRACEFUL
+        remarks += [_finding(*remark) for remark in traffic.remarks(observation.traffic, graceful=graceful)]
     if not observation.engine.pid1_rules and outcome is not Outcome.INCONCLUSIVE:
         text = "it ran in a plain process group; as PID 1 of a container it may behave differently"
         remarks.append(_finding("pid1-rules-not-reproduced", text))

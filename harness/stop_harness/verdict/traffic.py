@@ -30,6 +30,9 @@ NOUNS = {
     TrafficKind.SSE: "event streams",
 }
 
+SERVER_ERRORS = 500
+"""The least status by which a server says that it has failed."""
+
 GRPC_FAILURES = frozenset({1, 2, 4, 13, 14})
 """CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE: what a call gets from a server that stops under it."""
 
@@ -44,12 +47,18 @@ def lost_requests(traffic: TrafficRecord | None) -> tuple[Request, ...]:
     were not accepted (RFC 9113, 6.8).
 
     None of that holds at a load balancer: whoever sent it a request has no other container to turn to, so that what it
-    still sends and nobody takes is lost, wherever it was refused.
+    still sends and nobody takes is lost, wherever it was refused. It passes an answer of 502, 503 or 504 on, so that
+    such an answer is a refusal, too, where the same client had better ones before the stop.
     """
     if traffic is None:
         return ()
     if traffic.routed_by is not None:
-        return tuple(request for request in traffic.requests if request.fate in CUT | {RequestFate.REFUSED})
+        unserved, served_before = CUT | {RequestFate.REFUSED}, _served_before(traffic)
+        return tuple(
+            item
+            for item in traffic.requests
+            if item.fate in unserved or (item.turned_away and item.client in served_before)
+        )
     return tuple(
         request
         for request in traffic.requests
@@ -60,12 +69,29 @@ def lost_requests(traffic: TrafficRecord | None) -> tuple[Request, ...]:
     )
 
 
+def _served_before(traffic: TrafficRecord) -> frozenset[int]:
+    """Clients, each of which always asks the same, that had answers before the stop and none of them an error. An
+    answer to what was in flight then is one, too, unless it is an error: that may come of the stop itself."""
+    known: dict[int, set[int]] = {}
+    for item in traffic.requests:
+        seen = known.setdefault(item.client, set())
+        if item.status_before is not None:
+            seen.add(item.status_before)
+        in_flight = item.sent_at_ns is not None and item.sent_at_ns <= 0
+        over = item.ended_at_ns is not None and item.ended_at_ns <= 0
+        if item.status is not None and in_flight and (over or not _failed(item)):
+            seen.add(item.status)
+    return frozenset(client for client, seen in known.items() if seen and max(seen) < SERVER_ERRORS)
+
+
 def losses(traffic: TrafficRecord | None) -> str | None:
     """`2 of 3 requests were lost (reset)`; None where none is known to be."""
     lost = lost_requests(traffic)
     if traffic is None or not lost:
         return None
-    fates = sorted({request.fate.replace("_", " ") for request in lost})
+    fates = sorted(
+        {f"answered with {item.status}" if item.turned_away else item.fate.replace("_", " ") for item in lost}
+    )
     kinds = {request.kind for request in lost}
     of = sum(request.kind in kinds and not request.only_held for request in traffic.requests)
     if traffic.routed_by is not None:
@@ -93,11 +119,14 @@ def unclear(traffic: TrafficRecord | None) -> tuple[str, str] | None:
         return "answer-end-unknown", f"{text}: nothing but the close marks an end, so whole or cut is not known"
     if absent := [item for item in traffic.missing if item.held]:
         return "nothing-held", f"it was stopped without its {_words(absent[0])}"
+    if traffic.routed_by is not None and (away := [item for item in traffic.requests if item.turned_away]):
+        text = f"{count_of(len(away), 'request')} of the load balancer got {_statuses(away)} after the stop"
+        return "errors-before-stop", f"{text}, and before it no answers without error: what the stop changed is unknown"
     return None
 
 
-def remarks(traffic: TrafficRecord | None) -> list[tuple[str, str]]:
-    """(rule, message) of what the traffic shows beside losses."""
+def remarks(traffic: TrafficRecord | None, *, graceful: bool) -> list[tuple[str, str]]:
+    """(rule, message) of what the traffic shows beside losses. `graceful`: the outcome is; only then is it praised."""
     if traffic is None:
         return []
     requests, found = traffic.requests, []
@@ -105,16 +134,17 @@ def remarks(traffic: TrafficRecord | None) -> list[tuple[str, str]]:
     if over or not requests:
         detail = f" ({'; '.join(over)})" if over else ""
         found.append(("no-request-in-flight", f"every request was over before the stop signal came{detail}"))
-    errors = [item for item in requests if (item.status or 0) >= 500 and (item.status_before or 0) < 500]
-    if errors:
-        codes = ", ".join(sorted({str(item.status) for item in errors}))
-        found.append(("error-answer", f"{len(errors)} requests were answered with {codes} during the stop"))
+    lost = set(lost_requests(traffic))
+    errors = [item for item in requests if _failed(item) and (item.status_before or 0) < SERVER_ERRORS]
+    if errors := [item for item in errors if item not in lost]:
+        text = f"{len(errors)} requests were answered with {_statuses(errors)} during the stop"
+        found.append(("error-answer", text))
     calls = [item for item in requests if item.grpc_status in GRPC_FAILURES and not item.grpc_status_before]
     if calls:
         codes = ", ".join(sorted({str(item.grpc_status) for item in calls}))
         found.append(("error-answer", f"{len(calls)} gRPC calls were answered with status {codes} during the stop"))
     found += _goodbyes(requests)
-    found += _routed(traffic)
+    found += _routed(traffic, graceful=graceful)
     waiting = [
         item
         for item in requests
@@ -128,7 +158,7 @@ def remarks(traffic: TrafficRecord | None) -> list[tuple[str, str]]:
 
 def refused_late(traffic: TrafficRecord | None) -> tuple[Request, ...]:
     """Requests that were lost although they were begun only after a load balancer had been told of the stop."""
-    return tuple(item for item in lost_requests(traffic) if _begun_late(item, traffic))
+    return tuple(item for item in lost_requests(traffic) if item.turned_away or _begun_late(item, traffic))
 
 
 def _begun_late(request: Request, traffic: TrafficRecord | None) -> bool:
@@ -138,7 +168,15 @@ def _begun_late(request: Request, traffic: TrafficRecord | None) -> bool:
     return request.connected_at_ns is None or request.connected_at_ns > since_ns
 
 
-def _routed(traffic: TrafficRecord) -> list[tuple[str, str]]:
+def _failed(request: Request) -> bool:
+    return (request.status or 0) >= SERVER_ERRORS
+
+
+def _statuses(requests: list[Request]) -> str:
+    return ", ".join(sorted({str(item.status) for item in requests}))
+
+
+def _routed(traffic: TrafficRecord, *, graceful: bool) -> list[tuple[str, str]]:
     """What a load balancer showed that sent to the container while it was stopped."""
     by = traffic.routed_by
     if by is None:
@@ -149,7 +187,8 @@ def _routed(traffic: TrafficRecord) -> list[tuple[str, str]]:
         text = f"{count_of(cut, 'request')} ran longer than the deregistration delay of {delay}"
         found.append(("deregistration-delay-short", f"{text}, and the load balancer cut them"))
     late = [item for item in traffic.requests if _begun_late(item, traffic)]
-    if late and all(item.fate is RequestFate.COMPLETED for item in late):
+    served = all(item.fate is RequestFate.COMPLETED and not _failed(item) for item in late)
+    if graceful and late and served:
         text = (
             f"{count_of(len(late), 'request')} of the load balancer, sent in the {_time(by.propagation_ns)} after the"
         )
