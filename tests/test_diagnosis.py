@@ -25,11 +25,14 @@ from stop_harness.model import (
     Outcome,
     Problem,
     ProblemKind,
+    ProcessFate,
     ReadyBasis,
     ReadyBy,
+    ReceivedSignal,
     Request,
     RequestFate,
     Scenario,
+    SignalDisposition,
     Subject,
     TrafficKind,
     TrafficRecord,
@@ -360,3 +363,41 @@ def test_what_was_written_after_the_signal_is_told_or_unknown(
     before: LogTail, after: LogTail, written: str | None
 ) -> None:
     assert written_since(before, after) == written
+
+
+def trap_stop(foreground: str, before: str = "sleep 0.1", born_ms: int | None = 2990) -> Observation:
+    """A shell with a trap, killed 3 s after the signal came; its command was born so long before its end."""
+    shell, at = "sh -c trap 'sleep 30; exit 0' TERM; while :; do sleep 0.1; done", NS_PER_MS
+    look = "3403 3016 1 10000 0 14002 0 S do_wait {}\n{} 3403 1 0 0 0 0 S hrtimer_nanosleep {}"
+    told = (ReceivedSignal(signals.SIGTERM, 3000 * at, None, ""),)
+    caught = SignalDisposition.CAUGHT
+    fates = (
+        ProcessFate("sh", shell, 1, 0, 3403, end_ns=0, exit_signal=9, handling=caught, signals=told),
+        ProcessFate("sleep", before, 16, 1, 6854, end_ns=2995 * at, exit_code=0, signals=()),
+        ProcessFate(
+            "sleep", foreground, 17, 1, 6860, end_ns=at, exit_signal=9, signals=(),
+            born_ns=None if born_ms is None else born_ms * at,
+        ),
+    )  # fmt: skip
+    late = recorded.table(look.format(shell, 6860, foreground))
+    return killed(recorded.table(look.format(shell, 6854, before)), late, fates=fates)
+
+
+@pytest.mark.parametrize(
+    ("seen", "cause", "says"),
+    [
+        (trap_stop("sleep 30"), "grace-too-short", "`sleep 30` (PID on the host 6860) was started after the signal"),
+        (trap_stop("sleep infinity"), "handler-hangs", "was started after the signal"),
+        (trap_stop("sleep 0.1"), "handler-swallowed", "as before the signal"),
+        (trap_stop("sleep 30", born_ms=3010), "handler-delayed", "runs only after `sleep 30`"),
+        (trap_stop("sleep 30", born_ms=None), "handler-delayed", "runs only after `sleep 30`"),
+    ],
+    ids=["trap is slow", "trap waits for ever", "loop goes on", "born before the signal", "lived before the stop"],
+)
+def test_a_command_that_a_shell_started_after_the_signal_did_not_hold_up_its_trap(
+    seen: Observation, cause: str, says: str
+) -> None:
+    """A shell runs its trap before the next command: one that began after the signal is the trap's own work."""
+    found = judge.judge(seen, PLAIN).cause
+    assert found is not None
+    assert (found.id, says in found.evidence) == (cause, True), found

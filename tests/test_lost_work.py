@@ -13,8 +13,9 @@ from stop_harness.model import (
     ProcessFate,
     Scenario,
     Subject,
+    Verdict,
 )
-from stop_harness.signals import NUMBERS, SIGTERM
+from stop_harness.signals import NUMBERS, SIGKILL, SIGTERM
 from stop_harness.verdict import judge
 from tests.fates import (
     APP,
@@ -246,3 +247,35 @@ def test_a_loop_of_a_shell_that_slept_is_a_warning() -> None:
         seen = stopped(fate(1, 0, "ruby a.rb", end_ns=0), loop, fate(9, 8, step, **killed))
         lost = changed(seen, lost_processes=("sh (PID 8)", "step (PID 9)"))
         assert judge.judge(lost, Scenario("a", Subject(image="any"))).outcome is outcome
+
+
+LOOP = "sh -c 'w() { trap flush TERM; while [ $stop = no ]; do sleep 1; done; }; w & trap exit TERM; wait'"
+LEFT = fate(1, 0, LOOP, end_ns=0, signals=(sent(sender=None),))
+WORKING_SHELL = fate(
+    7, 1, LOOP, waits_in="do_wait", signals=(), exit_code=None, exit_signal=SIGKILL, by_teardown=True
+)  # fmt: skip
+ITS_SLEEP = replace(WORKING_SHELL, name="sleep", command="sleep 1", pid=8, parent_pid=7, handling=DEFAULT)
+
+
+def left_behind(*fates: ProcessFate, **changes: object) -> Verdict:
+    """A stop whose PID 1 left these to SIGKILL."""
+    lost = tuple(item.name for item in fates if item.exit_signal == SIGKILL)
+    return judge.judge(changed(stopped(*fates), lost_processes=lost, **changes), Scenario("a", Subject(image="any")))
+
+
+def test_a_shell_with_a_trap_of_its_own_that_sigkill_ended_between_two_rounds_is_lost() -> None:
+    """It wanted to finish, and nobody told it or let it. Without a trap it may be a helper: that is a hint. Forked
+    after the stop began, it shows the trap of its parent; SIGINT is caught by every shell that waits."""
+    trapped = left_behind(LEFT, WORKING_SHELL, ITS_SLEEP)
+    assert (trapped.outcome, trapped.findings[0].rule) == (Outcome.LOSSY, "lost-process"), trapped.reason
+    assert trapped.cause is not None
+    assert trapped.cause.id == "child-killed-by-teardown"
+    told = replace(WORKING_SHELL, signals=(sent(),))
+    assert left_behind(LEFT, told, ITS_SLEEP).outcome is Outcome.LOSSY
+    below_init = replace(LEFT, command="tini -- sh", handling=DEFAULT), ended(6, 1, LOOP, waits_in="do_wait")
+    assert left_behind(*below_init, replace(WORKING_SHELL, parent_pid=6), ITS_SLEEP).outcome is Outcome.LOSSY
+    for helper in (replace(WORKING_SHELL, handling=DEFAULT), replace(WORKING_SHELL, born_ns=NS_PER_MS)):
+        hinted = left_behind(LEFT, helper, replace(ITS_SLEEP, born_ns=NS_PER_MS))
+        assert hinted.outcome is Outcome.GRACEFUL, hinted.reason
+        assert "between two rounds of a loop" in str(hinted.findings)
+    assert left_behind(LEFT, WORKING_SHELL, ITS_SLEEP, stop_signal=NUMBERS["INT"]).outcome is Outcome.GRACEFUL

@@ -52,6 +52,7 @@ from stop_harness.report import build
 from stop_harness.run import store, stored_runs
 from stop_harness.verdict import judge, tasks
 from tests import process_tables
+from tests.fates import DEFAULT, fate
 from tests.parts import changed
 from tests.strategies import DOCKER
 
@@ -292,6 +293,42 @@ def test_a_trial_that_came_to_nothing_has_no_containers_to_judge() -> None:
     assert judged(GOOD, problem=problem).outcome is Outcome.INCONCLUSIVE
     gone = judged(GOOD, exited_before_stop=True)
     assert (gone.outcome, gone.containers) == (Outcome.NOT_RUNNING, ())
+
+
+HINTED = (
+    fate(1, 0, "sh -c 'a & wait'", end_ns=0),
+    fate(7, 1, "sh -c 'while :; do sleep 1; done'", handling=DEFAULT, exit_code=None, exit_signal=9, by_teardown=True),
+    fate(8, 7, "sleep 1", handling=DEFAULT, exit_code=None, exit_signal=9, by_teardown=True),
+)
+"""A helper that slept between two rounds of its loop, which is a warning."""
+
+
+def hinted(name: str, took_s: float = 1) -> ContainerRecord:
+    return container(name, took_s=took_s, fates=HINTED, lost_processes=("sh", "sleep"))
+
+
+@pytest.mark.parametrize("names", [("a", "b", "c"), ("c", "a", "b")])
+@pytest.mark.parametrize("slow", [0, 1, 2])
+def test_the_warnings_of_every_container_are_said_in_one_order(names: tuple[str, str, str], slow: int) -> None:
+    """Each with its container's name; which of them took some milliseconds longer changes nothing."""
+    took = [0.05 if at == slow else 0.01 for at in range(3)]
+    plain, *loops = names
+    seen = judged(container(plain, took_s=took[0]), *(hinted(it, took[at + 1]) for at, it in enumerate(loops)))
+    assert seen.outcome is Outcome.GRACEFUL, seen.reason
+    warnings = [item.message for item in seen.findings if item.rule == "ended-by-default"]
+    assert [message.split(":")[0] for message in warnings] == loops
+    assert loops[0] in seen.facts.sigkill_reason
+
+
+def test_of_two_containers_that_failed_alike_both_are_said() -> None:
+    """What the first took longer by, in milliseconds, does not choose which one is named first."""
+    for took_s in ((1.01, 1.02), (1.02, 1.01)):
+        records = [container(name, code=3, took_s=took_s[at]) for at, name in enumerate("ab")]
+        seen = judged(*records)
+        assert seen.reason.startswith("a: "), seen.reason
+        errors = [item.message[:2] for item in seen.findings if item.rule == "exit-code-not-accepted"]
+        assert errors == ["a:", "b:"]
+    assert judged(container("a", code=3), container("b", code=3, took_s=9)).reason.startswith("b: ")
 
 
 # ── Order, shares, chains ────────────────────────────────────────────────────────────────────────────────────────────

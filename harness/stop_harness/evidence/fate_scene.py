@@ -89,6 +89,10 @@ class FateScene:
             unseen += children
         return found
 
+    def row(self, fate: ProcessFate) -> ProcessInfo | None:
+        """A process in the look before the stop."""
+        return self._rows.get((fate.pid if 1 in self._rows else fate.host_pid) or 0)
+
     def in_background(self, fate: ProcessFate) -> bool:
-        row = self._rows.get((fate.pid if 1 in self._rows else fate.host_pid) or 0)
+        row = self.row(fate)
         return row is not None and process_tree.is_background(row)

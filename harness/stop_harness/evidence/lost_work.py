@@ -213,7 +213,7 @@ def _weight(scene: FateScene, fate: ProcessFate) -> tuple[Grade | None, str]:
         return (None if without_end(fate, scene.seen.stop_timeout_ns) else Grade.LOST), ""
     if process_tree.is_shell(as_row(fate)) and goes_on_for_ever(fate):
         steps = [item for item in scene.below(fate)[1:] if item.exit_signal == signals.SIGKILL]
-        if steps and all(program(item) == "sleep" for item in steps):
+        if steps and all(program(item) == "sleep" for item in steps) and not _has_trap(scene, fate, steps):
             return Grade.HINT, "it slept between two rounds of a loop"
     if name == "tail" and re.search(r"\s(?:-[a-zA-Z0-9]*[fF]|--follow)", fate.command):
         followed = not re.search(r"\s/dev/null$", fate.command.rstrip())
@@ -223,3 +223,17 @@ def _weight(scene: FateScene, fate: ProcessFate) -> tuple[Grade | None, str]:
     if name in LISTENERS and _ON_ITS_OWN.search(fate.command) and idle(fate):
         return Grade.HINT, "it waited for something to happen"
     return Grade.LOST, ""
+
+
+def _has_trap(scene: FateScene, shell: ProcessFate, steps: list[ProcessFate]) -> bool:
+    """Whether a shell had a trap of its own for the stop signal, which SIGKILL did not let it finish, or ever run.
+
+    A shell that was just forked has its parent's until it resets them, which it does before its first command.
+    """
+    number, row = scene.seen.record.stop_signal or 0, scene.row(shell)
+    if shell.born_ns is not None or shell.handling is not SignalDisposition.CAUGHT:
+        return False
+    if any(signals.NUMBERS[name] == number for name in process_tree.BROUGHT_ALONG[program(shell)]):
+        return False
+    had_one_before = row is not None and row.disposition(number) is SignalDisposition.CAUGHT
+    return had_one_before or any(step.born_ns is None for step in steps)

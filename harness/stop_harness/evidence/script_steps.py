@@ -34,6 +34,33 @@ def came_later(seen: Observation, shell: ProcessInfo) -> tuple[ProcessFate, ...]
     return tuple(each for each in seen.record.fates or () if each.parent_pid == above.pid and each.born_ns is not None)
 
 
+def begun_after_signal(seen: Observation, shell: ProcessInfo, process: ProcessInfo) -> bool:
+    """Whether a shell is known to have started a command after it got the stop signal. It runs its trap before the next
+    command, so this one belongs to the trap, or comes after it.
+
+    Where nobody could hear when the signal came, the stop call stands for it, a few milliseconds earlier.
+    """
+    above = _fate(seen, shell)
+    heard = (above.signals if above else None) or ()
+    told_ns = max((item.to_end_ns for item in heard if item.number == seen.record.stop_signal), default=None)
+    born_ns = _born_ns(seen, shell, process)
+    return born_ns is not None and (told_ns is None or born_ns < told_ns)
+
+
+def starts_again(seen: Observation, shell: ProcessInfo, process: ProcessInfo) -> bool:
+    """Whether a shell had started the same command before, as it does from one round of a loop to the next."""
+    earlier = [each.command for each in Tree(seen.looks.before or ()).children(shell) if each.pid != process.pid]
+    above, born_ns = _fate(seen, shell), _born_ns(seen, shell, process) or 0
+    for each in seen.record.fates or ():
+        if above is not None and each.parent_pid == above.pid and (each.born_ns is None or each.born_ns > born_ns):
+            earlier.append(each.command)
+    return process.command in earlier
+
+
+def _born_ns(seen: Observation, shell: ProcessInfo, process: ProcessInfo) -> int | None:
+    return next((each.born_ns for each in came_later(seen, shell) if _is(seen, each, process)), None)
+
+
 def works_in_steps(seen: Observation, process: ProcessInfo) -> bool:
     """Whether a program runs commands one after the other and waits for each, as a shell does; perl's system() is one
     way. Known where it did so at the look, or has started another since the stop signal."""
@@ -53,9 +80,14 @@ def _ended(seen: Observation, shell: ProcessInfo, process: ProcessInfo) -> bool:
 
 
 def _fate(seen: Observation, process: ProcessInfo) -> ProcessFate | None:
-    """Of a process of the look before the stop; the engine prints its machine's pids, or the container's own."""
-    inside = any(each.pid == 1 for each in seen.looks.before or ())
+    """Of a process of the look before the stop."""
     for each in seen.record.fates or ():
-        if (each.pid if inside else each.host_pid) == process.pid and each.born_ns is None:
+        if _is(seen, each, process) and each.born_ns is None:
             return each
     return None
+
+
+def _is(seen: Observation, fate: ProcessFate, process: ProcessInfo) -> bool:
+    """Whether a fate is that of a process in a look: the engine prints its machine's pids, or the container's own."""
+    inside = any(each.pid == 1 for each in seen.looks.before or ())
+    return (fate.pid if inside else fate.host_pid) == process.pid

@@ -36,6 +36,7 @@ from stop_harness.model import (
     ProcessInfo,
     RequestFate,
     Scenario,
+    Severity,
     SigkillEvidence,
     SignalDisposition,
     Status,
@@ -113,7 +114,7 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
         reason = main_process.named(reason, seen.looks)
         facts, findings, cause = main_process.named_in(seen.looks, facts, findings, cause)
         found.append(ContainerVerdict(record.name, outcome, reason, facts, tuple(findings), cause))
-    worst = max(found, key=lambda item: (item.outcome.severity, _took(item)))
+    worst = max(found, key=_badness)
     about = observation.task.about if observation.task is not None else None
     worst = next((item for item in found if item.name == about), worst)
     facts = replace(
@@ -128,9 +129,9 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
         worst.cause and replace(worst.cause, evidence=f"{worst.name}: {worst.cause.evidence}"),
     )
     remarks = [replace(item, message=f"{worst.name}: {item.message}") for item in worst.findings]
-    for other in found:
-        hooks = [item for item in other.findings if item.rule.startswith("hook-") and other is not worst]
-        remarks += [replace(item, message=f"{other.name}: {item.message}") for item in hooks]
+    for other in (item for item in found if item is not worst):
+        said = [item for item in other.findings if item.rule.startswith("hook-") or (about is None and _matters(item))]
+        remarks += [replace(item, message=f"{other.name}: {item.message}") for item in said]
     after = "" if facts.shutdown_duration_ns is None else f" in {_seconds(facts.shutdown_duration_ns)}"
     reason = f"every container exited by itself{after}"
     if about is not None:
@@ -163,8 +164,16 @@ def _others(found: list[ContainerVerdict], about: ContainerVerdict) -> str:
     return f"; beside it {', '.join(bad)}" if bad else ""
 
 
-def _took(item: ContainerVerdict) -> int:
-    return item.facts.shutdown_duration_ns or 0
+def _badness(item: ContainerVerdict) -> tuple[int, int, int]:
+    """By what one container stands for all: of two alike, the first in the file, so that noise of the machine does not
+    choose. Its time counts in whole seconds for the same reason."""
+    took_s = round((item.facts.shutdown_duration_ns or 0) / NS_PER_S)
+    return item.outcome.severity, sum(map(_matters, item.findings)), took_s
+
+
+def _matters(finding: Finding) -> bool:
+    """Notes only explain; they are said of the container that stands for all."""
+    return finding.severity is not Severity.NOTE
 
 
 def _judge(observation: Observation, scenario: Scenario, expectation: Expectation) -> Verdict:

@@ -6,7 +6,7 @@ from stop_harness import signals
 from stop_harness.evidence import process_tree, script_steps
 from stop_harness.evidence.forecast import foreground_child
 from stop_harness.evidence.process_tree import Reaction, reaction
-from stop_harness.model import Cause
+from stop_harness.model import Cause, ProcessInfo
 from stop_harness.verdict.killed_scene import Scene
 
 
@@ -104,5 +104,18 @@ def trap(scene: Scene) -> Cause | None:
     foreground = foreground_child(tree, shell)
     if foreground is None or scene.late.find(foreground) is None:
         return None
+    if script_steps.begun_after_signal(scene.seen, shell, foreground):
+        return _trap_runs(scene, shell, foreground)
     text = f"{scene.called} has a trap for {scene.signal_name}, which runs only after {tree.name(foreground)}"
     return Cause("handler-delayed", f"{text} has ended; that went on")
+
+
+def _trap_runs(scene: Scene, shell: ProcessInfo, command: ProcessInfo) -> Cause:
+    """A shell that has started a command since the signal, and waits for it: its trap was not held up, it is slow."""
+    trap, name = f"{scene.called} has a trap for {scene.signal_name}", scene.late.name(command)
+    if script_steps.starts_again(scene.seen, shell, command):
+        return Cause("handler-swallowed", f"{trap}; it went on to {name}, as before the signal")
+    text = f"{trap}, which was not held up: {name} was started after the signal and went on {scene.looked_after}"
+    # What only waits, as `tail -f` and `sleep infinity`, will not be done with more time either.
+    endless = process_tree.program(command) in process_tree.PLAIN - {"sleep"} or command.command == "sleep infinity"
+    return Cause("handler-hangs" if endless else "grace-too-short", text)
