@@ -322,6 +322,17 @@ resources: {limits: {memory: 100M, cpu: 1500m}}
         ("readinessProbe: {httpGet: {port: 80}, exec: {command: [a]}}", "a probe has exactly one of exec, httpGet, tc"),
         ("lifecycle: {preStop: {}}", "preStop: a hook has exactly one of exec, httpGet, sleep and tcpSocket"),
         ("lifecycle: {stopSignal: SIGNOPE}", "lifecycle.stopSignal: 'SIGNOPE' is not a signal"),
+        (
+            "lifecycle: {stopSignal: TERM}",
+            "stopSignal: 'TERM' is not allowed; Kubernetes takes full names only: SIGTERM",
+        ),
+        ("lifecycle: {stopSignal: sigterm}", "stopSignal: 'sigterm' is not allowed; Kubernetes takes full names only"),
+        ("lifecycle: {stopSignal: '15'}", "stopSignal: '15' is not allowed; Kubernetes takes full names only: SIGTERM"),
+        ("restartPolicy: Alway", "restartPolicy: 'Alway' is not allowed; needed: Always, OnFailure or Never"),
+        ("imagePullPolicy: always", "imagePullPolicy: 'always' is not allowed; needed: Always, IfNotPresent or Never"),
+        ("ports: [{containerPort: 80, protocol: tcp}]", "protocol: 'tcp' is not allowed; needed: TCP, UDP or SCTP"),
+        ("livenessProbe: {httpGet: {port: 80, scheme: http}}", "scheme: 'http' is not allowed; needed: HTTP or HTTPS"),
+        ("securityContext: {runAsUser: root}", "runAsUser: 'root' is not allowed; needed: an integer"),
         ("resources: {limits: {memory: lots}}", "memory: 'lots' is no quantity; write it as 500m, 0.5, 64Mi or 1G"),
         ("ports: [{containerPort: 99999}]", "ports[0].containerPort: 99999 is not allowed; needed: less than or equa"),
         ("command: serve", "command: 'serve' is not allowed; needed: a list"),
@@ -335,6 +346,40 @@ def test_a_mistake_is_named_with_its_place(spec: str, said: str) -> None:
     assert found[0].startswith("pod.yaml:11:")
     assert "spec.containers" in found[0]
     assert said in found[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "needed"),
+    [
+        ("restartPolicy", "Sometimes", "Always, OnFailure or Never"),
+        ("dnsPolicy", "clusterFirst", "ClusterFirst, ClusterFirstWithHostNet, Default or None"),
+    ],
+)
+def test_a_value_that_kubernetes_does_not_know_is_refused(key: str, value: str, needed: str) -> None:
+    """Also of a field that changes nothing about the stop: the API server takes no such pod."""
+    with pytest.raises(ScenarioError) as caught:
+        pod(f"{key}: {value}\ncontainers: [{{name: app, image: a}}]")
+    assert caught.value.problems == (f"pod.yaml:8:3: spec.{key}: {value!r} is not allowed; needed: {needed}",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("apiVersion: v1\nkind: [Pod]\n", "m.yaml:2:1: kind: text is needed, not ['Pod']"),
+        ("apiVersion: [v1]\nkind: Pod\n", "m.yaml:1:1: apiVersion: text is needed, not ['v1']"),
+        ("apiVersion: v1\nkind:\n", "m.yaml:2:1: kind: this field is required"),
+        ("apiVersion: v1\nkind: List\nitems: [5]\n", "m.yaml:3:9: items[0].kind: this field is required"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: [1]\n", "m.yaml:3:1: metadata: a mapping is needed, not [1]"),
+        (
+            "apiVersion: apps/v1\nkind: Deployment\nspec:\n  template:\n    metadata: web\n"
+            "    spec: {containers: [{name: a, image: b}]}\n",
+            "m.yaml:5:5: spec.template.metadata: a mapping is needed, not 'web'",
+        ),
+    ],
+)
+def test_what_makes_an_object_is_of_its_type(text: str, said: str) -> None:
+    """Kind, version and metadata: what the API server refuses is not passed over."""
+    assert said in mistakes(text)
 
 
 def test_a_config_map_that_is_optional_may_be_missing() -> None:
@@ -610,12 +655,21 @@ def test_one_container_may_be_stopped_alone() -> None:
     """It is named, and an unknown one is a mistake that lists those that there are."""
     text = some("Deployment/web")
     assert workloads.pod_of(text, "m.yaml", container="app").group.stopped == "app"
-    assert "there is no container 'web'; app" in mistakes(text, container="web")[0]
+    assert "there is no container 'web'; containers: app" in mistakes(text, container="web")[0]
 
 
 def not_applied(spec: str) -> tuple[NotApplied, ...]:
     """What a pod with one container asks for in vain."""
     return pod(f"{spec}\ncontainers: [{{name: app, image: a}}]").not_applied
+
+
+def test_a_field_that_nobody_knows_is_named_even_when_it_is_empty() -> None:
+    """It changes nothing, but whoever wrote it meant another."""
+    found = pod("containers: [{name: app, image: a, livenessprobe: {}}]").not_applied
+    (probe,) = (item for item in found if "livenessprobe" in item.what)
+    assert probe.what == "containers[app].livenessprobe"
+    assert probe.may_change.endswith("; is `livenessProbe` meant?")
+    assert probe.doubts == ()
 
 
 def test_what_is_not_applied_is_named_with_what_it_may_change() -> None:
@@ -769,6 +823,24 @@ def test_validate_reads_a_manifest(tmp_path: Path) -> None:
     assert f"{file}:10:11: spec.template.spec.containers[0]: container 'app' has no image" in said
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("apiVersion: v1\n\tkind: Pod\n", ":2:1: not valid YAML: "),
+        ("apiVersion: v1\nkind: [Pod]\n", ":2:1: kind: text is needed, not ['Pod']"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: a\n", "not valid YAML: "),
+    ],
+)
+def test_validate_names_the_mistake_of_a_manifest_that_cannot_be_read(tmp_path: Path, text: str, said: str) -> None:
+    """With its line, instead of the command that was just called."""
+    file = tmp_path / "web.yaml"
+    file.write_text(text)
+    code, answer = command("validate", str(file))
+    assert code == 2
+    assert said in answer
+    assert "stop-harness validate" not in answer
+
+
 def test_run_names_a_manifest_and_what_takes_it(tmp_path: Path) -> None:
     """It is no scenario."""
     file = tmp_path / "web.yaml"
@@ -827,7 +899,7 @@ def test_a_manifest_that_is_not_there_has_the_scenarios_line(tmp_path: Path) -> 
         (("--kubernetes", "-", "app", "web"), "check stops the whole pod"),
         (("--workload", "web", "image"), "--workload goes with --kubernetes"),
         (("--kubernetes", "-", "--build", "."), "check takes one of"),
-        (("--kubernetes", "-", "nobody"), "<standard input>:9:7: there is no container 'nobody'; app"),
+        (("--kubernetes", "-", "nobody"), "<standard input>:9:7: there is no container 'nobody'; containers: app"),
         (("--kubernetes", "-", "--workload", "job/web"), "<standard input>:1:1: there is no workload 'job/web'"),
     ],
 )

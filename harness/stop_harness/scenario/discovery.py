@@ -213,11 +213,12 @@ def pods_of(file: Path) -> tuple[Scenario, ...]:
     ScenarioError with the mistakes of all."""
     from stop_harness.scenario.kubernetes import documents, workloads
 
-    if not file.is_file() or not documents.looks_like_one(_read(file, MAX_MANIFEST_BYTES)):
+    text = _read(file, MAX_MANIFEST_BYTES) if file.is_file() else ""
+    if not documents.looks_like_one(text) and not file_kinds.meant_as_manifest(text):
         return ()
     scenarios, problems = list[Scenario](), dict[str, None]()
     by_itself = Readiness(implied=True, delay_ns=NS_PER_S)
-    for called in workloads.names(_read(file, MAX_MANIFEST_BYTES), str(file)):
+    for called in workloads.names(text, str(file)):
         origin = Origin(GroupKind.POD, (str(file),), workload=called)
         try:
             whole = Scenario(called, Subject(origin=origin), readiness=by_itself, stop=StopPlan(own_timeouts=True))

@@ -188,6 +188,14 @@ def is_manifest(text: str) -> bool:
     return bool(_API_VERSION.search(text) and _KIND.search(text))
 
 
+def meant_as_manifest(text: str) -> bool:
+    """Whether a file that may be broken was meant as a manifest, and its mistakes are one's. Scenarios, Compose
+    files and task definitions may speak of Kubernetes somewhere within."""
+    if not is_manifest(text) or re.search(r"^(subject|services)\s*:", text, re.MULTILINE):
+        return False
+    return not {"subject", "services"} & top_keys(without_tabs(text)) and task_definition(text) is None
+
+
 def _services(text: str) -> str:
     """Their names, where the file can be read."""
     try:

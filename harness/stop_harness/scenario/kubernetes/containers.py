@@ -223,13 +223,22 @@ def _refuse_hooks(given: shapes.Container, path: Path, reading: Reading) -> None
 
 
 def _stop_signal(given: shapes.Container, path: Path, reading: Reading) -> str | None:
-    if given.lifecycle.stop_signal is None:
+    """Kubernetes takes full names only: pkg/apis/core/types.go, Signal."""
+    written = given.lifecycle.stop_signal
+    if written is None:
         return None
     try:
-        return signals.name(signals.number(given.lifecycle.stop_signal))
+        name = signals.name(signals.number(written))
     except ValueError as error:
         reading.wrong((*path, "lifecycle", "stopSignal"), str(error))
         return None
+    if _SIGNAL_NAME.fullmatch(written) is None:
+        text = f"{written!r} is not allowed; Kubernetes takes full names only: {name}"
+        reading.wrong((*path, "lifecycle", "stopSignal"), text)
+    return name
+
+
+_SIGNAL_NAME = re.compile("SIG[A-Z][A-Z0-9+-]*")
 
 
 def _hooks(given: shapes.Handler | None, container: shapes.Container, path: Path, reading: Reading) -> tuple[Hook, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -17,7 +17,7 @@ from yaml.constructor import ConstructorError
 
 from stop_harness.errors import ScenarioError
 from stop_harness.scenario import file_kinds, positions
-from stop_harness.scenario.keys import Key, Path
+from stop_harness.scenario.keys import Key, Path, show
 
 MAX_NODES = 200_000
 """Values in one document; more is a bomb of aliases."""
@@ -206,11 +206,14 @@ def _read_document(
     if not isinstance(data, dict) or not {"apiVersion", "kind"} <= set(data):
         line = reader.places.get((), (offset + 1, 1))[0]
         raise ScenarioError((f"{source}:{line}:1: no Kubernetes object: it needs `apiVersion` and `kind`",))
+    problems: list[str] = []
     items: list[tuple[Path, Any]] = [((), data)]
     if str(data["kind"]).endswith("List") and isinstance(data.get("items"), list):
         items = [(("items", index), item) for index, item in enumerate(data["items"])]
     for root, item in items:
         found = item if isinstance(item, dict) else {}
+        whole = KubernetesObject("", "", "", None, source, found, root, reader.places)
+        problems += _not_texts(whole, is_item=bool(root) and data["kind"] != "List")
         metadata = found.get("metadata")
         metadata = metadata if isinstance(metadata, dict) else {}
         kind, version = str(found.get("kind") or str(data["kind"]).removesuffix("List")), str(found.get("apiVersion"))
@@ -220,7 +223,25 @@ def _read_document(
         if kind not in READ or version not in API_GROUPS:
             passed_over.append(_called(kind, version, name))
             continue
-        objects.append(KubernetesObject(kind, version, name, namespace, source, found, root, reader.places))
+        if not isinstance(found.get("metadata", {}), dict | None):
+            problems.append(whole.said(("metadata",), f"a mapping is needed, not {show(found['metadata'])}"))
+        objects.append(replace(whole, kind=kind, api_version=version, name=name, namespace=namespace))
+    if problems:
+        raise ScenarioError(tuple(problems))
+
+
+def _not_texts(item: KubernetesObject, *, is_item: bool) -> list[str]:
+    """What is wrong with `apiVersion` and `kind`. `is_item`: of a list of one kind, whose items need not name it."""
+    problems = []
+    for key in ("apiVersion", "kind"):
+        value = item.data.get(key)
+        if isinstance(value, str) and value:
+            continue
+        if value is not None:
+            problems.append(item.said((key,), f"text is needed, not {show(value)}"))
+        elif not is_item:
+            problems.append(item.said((key,), "this field is required"))
+    return problems
 
 
 class _Loader(yaml.SafeLoader):

@@ -69,6 +69,15 @@ _BY_THEIR_READER = (shapes.Volume, shapes.Source)
 _AS_USUAL: dict[str, tuple[Any, ...]] = {"dnsPolicy": ("ClusterFirst", "Default"), "hostUsers": (True,)}
 """Values by which nothing is asked for."""
 
+VALUES: dict[tuple[type[shapes.ApiObject], str], tuple[str, ...]] = {
+    (shapes.PodSpec, "restartPolicy"): shapes.RESTART_POLICIES,
+    (shapes.PodSpec, "dnsPolicy"): ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"),
+    (shapes.PodSpec, "preemptionPolicy"): ("PreemptLowerPriority", "Never"),
+    (shapes.Container, "imagePullPolicy"): ("Always", "IfNotPresent", "Never"),
+    (shapes.Container, "terminationMessagePolicy"): ("File", "FallbackToLogsOnError"),
+}
+"""Values of fields that are not read; with any other the API server refuses the pod, which is then never stopped."""
+
 INJECTED = {
     "sidecar.istio.io/inject": "Istio",
     "linkerd.io/inject": "Linkerd",
@@ -86,7 +95,12 @@ def report(spec: shapes.PodSpec, reading: Reading) -> None:
     placement: list[str] = []
     for path, shape, value in spec.unread():
         key = str(path[-1])
-        if shape in _BY_THEIR_READER or value in (None, [], {}, "") or value in _AS_USUAL.get(key, ()):
+        empty = value in (None, [], {}, "")
+        if shape in _BY_THEIR_READER or (empty and _is_known(key, shape)) or value in _AS_USUAL.get(key, ()):
+            continue
+        allowed = VALUES.get((shape, key), ())
+        if allowed and value not in allowed:
+            reading.wrong(path, shapes.not_one_of(value, allowed))
             continue
         found = NOT_APPLIED.get(shape, {}).get(key)
         if found is not None:
@@ -94,10 +108,9 @@ def report(spec: shapes.PodSpec, reading: Reading) -> None:
             reading.not_applied(reading.named(path) + said, *found)
         elif shape is shapes.PodSpec and key in PLACEMENT:
             placement.append(key)
-        elif key not in WITHOUT_EFFECT.get(shape, frozenset()):
-            reading.not_applied(
-                reading.named(path), f"no field of Kubernetes that is known here{_near(key, shape)}", ANY
-            )
+        elif not _is_known(key, shape):
+            text = f"no field of Kubernetes that is known here{_near(key, shape)}"
+            reading.not_applied(reading.named(path), text, () if empty else ANY)
     if placement:
         reading.not_applied(", ".join(placement), "nothing: they say where and when the pod runs")
     for key, what in INJECTED.items():
@@ -108,6 +121,12 @@ def report(spec: shapes.PodSpec, reading: Reading) -> None:
     if account not in {None, "", "default"} and token is not False:
         text = "there is no API server, and no token for it: what asks it fails"
         reading.not_applied(f"serviceAccountName ({account})", text, STARTS)
+
+
+def _is_known(key: str, shape: type[shapes.ApiObject]) -> bool:
+    """Whether it is a field of Kubernetes, of which nothing is read."""
+    placement = PLACEMENT if shape is shapes.PodSpec else frozenset[str]()
+    return key in {*NOT_APPLIED.get(shape, ()), *WITHOUT_EFFECT.get(shape, ()), *placement}
 
 
 def _near(key: str, shape: type[shapes.ApiObject]) -> str:

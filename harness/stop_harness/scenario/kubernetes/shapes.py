@@ -17,6 +17,7 @@ from pydantic.alias_generators import to_camel
 
 from stop_harness.scenario.keys import Path
 
+RESTART_POLICIES = ("Always", "OnFailure", "Never")
 Name = Annotated[str, StringConstraints(min_length=1)]
 Port = int | str
 """A number, or the name of one of the container's ports."""
@@ -51,6 +52,22 @@ def _port(value: Any) -> Any:
     return value
 
 
+def one_of(*allowed: str) -> BeforeValidator:
+    """A text that is one of these; empty is as if it were not there, and takes the default."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and value and value not in allowed:
+            raise ValueError(not_one_of(value, allowed))
+        return value
+
+    return BeforeValidator(check)
+
+
+def not_one_of(value: str, allowed: tuple[str, ...]) -> str:
+    """The message about a value that Kubernetes does not know."""
+    return f"{value!r} is not allowed; needed: {', '.join(allowed[:-1])} or {allowed[-1]}"
+
+
 Texts = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_tuple)]
 PortOrName = Annotated[Port, BeforeValidator(_port)]
@@ -79,7 +96,7 @@ class HttpGet(ApiObject):
     port: PortOrName
     path: str = "/"
     host: str | None = None
-    scheme: str = "HTTP"
+    scheme: Annotated[str, one_of("HTTP", "HTTPS")] = "HTTP"
     http_headers: Annotated[tuple[NameAndValue, ...], BeforeValidator(_tuple)] = ()
 
 
@@ -315,7 +332,7 @@ class Capabilities(ApiObject):
 class Profile(ApiObject):
     """A profile of seccomp or AppArmor."""
 
-    type: str
+    type: Annotated[str, one_of("RuntimeDefault", "Unconfined", "Localhost")]
     localhost_profile: str | None = None
 
 
@@ -336,7 +353,7 @@ class ContainerSecurity(Security):
     allow_privilege_escalation: bool | None = None
     read_only_root_filesystem: bool = False
     capabilities: Capabilities = Capabilities()
-    proc_mount: str | None = None
+    proc_mount: Annotated[str | None, one_of("Default", "Unmasked")] = None
 
 
 class PodSecurity(Security):
@@ -352,7 +369,7 @@ class ContainerPort(ApiObject):
 
     container_port: Annotated[int, Field(ge=1, le=65535)]
     name: str | None = None
-    protocol: str = "TCP"
+    protocol: Annotated[str, one_of("TCP", "UDP", "SCTP")] = "TCP"
 
 
 class Container(ApiObject):
@@ -373,7 +390,7 @@ class Container(ApiObject):
     readiness_probe: ProbeShape | None = None
     startup_probe: ProbeShape | None = None
     liveness_probe: ProbeShape | None = None
-    restart_policy: str | None = None
+    restart_policy: Annotated[str | None, one_of(*RESTART_POLICIES)] = None
     stdin: bool = False
     tty: bool = False
 
@@ -388,7 +405,7 @@ class HostAlias(ApiObject):
 class Os(ApiObject):
     """The operating system that the pod is for."""
 
-    name: str
+    name: Annotated[str, one_of("linux", "windows")]
 
 
 Containers = Annotated[tuple[Container, ...], BeforeValidator(_tuple)]

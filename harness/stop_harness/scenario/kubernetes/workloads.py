@@ -118,6 +118,9 @@ def _pod(
     template = _below(workload, at)
     reading = Reading(manifest, workload, (*at, "spec"), _facts(workload, template))
     _refuse_templates(workload, reading)
+    metadata = template.get("metadata") if isinstance(template, dict) and at else None
+    if metadata is not None and not isinstance(metadata, dict):
+        reading.problems.append(workload.said((*at, "metadata"), f"a mapping is needed, not {show(metadata)}"))
     given = template.get("spec") if isinstance(template, dict) else None
     if not isinstance(given, dict):
         raise ScenarioError((workload.said((*at, "spec"), "a pod has containers; this one has no `spec`"),))
@@ -149,7 +152,8 @@ def _group(spec: shapes.PodSpec, reading: Reading, container: str | None, images
             reading.wrong((*path, "name"), f"two containers are called {item.name!r}")
     for name in images.keys() - set(reading.resources):
         known = ", ".join(reading.resources)
-        reading.problems.append(f"{reading.place(())}: there is no container {name!r} to replace the image of; {known}")
+        text = f"there is no container {name!r} to replace the image of; containers: {known}"
+        reading.problems.append(f"{reading.place(())}: {text}")
     pod = containers.Pod(
         spec,
         volumes.of_pod(spec, _claims(reading.workload), reading),
@@ -160,7 +164,9 @@ def _group(spec: shapes.PodSpec, reading: Reading, container: str | None, images
     members = tuple(containers.member(item, path, role, pod, reading) for item, path, role in numbered)
     if container is not None and all(item.name != container or item.role is Role.INIT for item in members):
         known = ", ".join(item.name for item in members if item.role is not Role.INIT)
-        reading.problems.append(f"{reading.place(('containers',))}: there is no container {container!r}; {known}")
+        reading.problems.append(
+            f"{reading.place(('containers',))}: there is no container {container!r}; containers: {known}"
+        )
     return Group(
         GroupKind.POD,
         reading.workload.name,
@@ -274,4 +280,5 @@ def _explain(detail: ErrorDetails, workload: KubernetesObject, at: Path) -> str:
     if kind in {"model_type", "dict_type"}:
         return workload.said(whole, f"a mapping is needed, not {show(value)}")
     wanted = detail["msg"].removeprefix("Input should be ").replace("a valid tuple", "a list")
+    wanted = wanted.replace("a valid integer", "an integer")
     return workload.said(whole, f"{show(value)} is not allowed; needed: {wanted.replace('a valid ', 'a ')}")
