@@ -205,7 +205,7 @@ CASES: dict[str, dict[str, str]] = {
 MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     "a service that is not there": (
         {"compose.yaml": "services:\n  a:\n    image: a\n    depends_on: [b]\n"},
-        "compose.yaml:4:18: services.a.depends_on.0: there is no service 'b'",
+        "compose.yaml:4:18: services.a.depends_on.0: there is no service 'b'; the only one is 'a' itself",
     ),
     "services that wait for each other": (
         {"compose.yaml": "services:\n  a:\n    image: a\n    depends_on: [b]\n  b: {image: b, links: [a]}\n"},

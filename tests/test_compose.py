@@ -28,7 +28,8 @@ from stop_harness.model import (
     Ulimit,
 )
 from stop_harness.scenario import check_options
-from stop_harness.scenario.compose import group, project, reader
+from stop_harness.scenario.compose import group, loading, project, reader
+from stop_harness.scenario.compose.keys import OF_A_SERVICE
 from stop_harness.scenario.compose.project import Project
 
 FULL = """
@@ -166,10 +167,66 @@ def test_mistakes_in_a_compose_file_are_named(text: str, message: str) -> None:
 
 def test_a_service_without_image_and_build_is_refused() -> None:
     """There is nothing to run."""
-    with pytest.raises(
-        ScenarioError, match="give exactly one of `image`, `build`, `task_definition`, `compose` and `kubernetes`"
-    ):
-        read("services: {a: {}}", "a")
+    with pytest.raises(UsageError, match=r"folder/compose\.yaml:1:12: services\.a: neither `image` nor `build`"):
+        read("services: {a: {command: sleep 1}}", "a")
+    with pytest.raises(UsageError, match=r"services\.a: what a program provides is no container"):
+        read("services: {a: {provider: {type: awesomecloud}}}", "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "services:\n  a:\n    image: x\n    comand: y\n",
+            ":4:5: services.a.comand: Compose has no such key; is `command`",
+        ),
+        (
+            "services:\n  a: {image: x}\n  b: {image: x, frobnicate: 3}\n",
+            ":3:17: services.b.frobnicate: Compose has no such key; a key of your own begins with `x-`",
+        ),
+        ("service: {}\nservices: {a: {image: x}}\n", ":1:1: service: Compose has no such key; is `services` meant?"),
+    ],
+)
+def test_a_key_that_compose_does_not_have_is_refused(text: str, said: str) -> None:
+    """As its schema does, anywhere in the file: else something is measured that nobody meant."""
+    with pytest.raises(UsageError) as refused:
+        read(text, "a")
+    assert f"{FILE}{said}" in str(refused.value)
+
+
+def test_a_file_that_is_no_text_is_named_with_its_line(tmp_path: Path) -> None:
+    """As elsewhere."""
+    file = tmp_path / "compose.yaml"
+    file.write_bytes(b"services:\n  a: {image: caf\xe9}\n")
+    with pytest.raises(UsageError, match=r"compose.yaml:2:1: not UTF-8 text"):
+        loading.read_text(str(file))
+
+
+def test_every_key_of_composes_schema_and_those_of_ones_own_are_taken() -> None:
+    """compose-spec, schema/compose-spec.json: whatever they are worth here, they are no mistake."""
+    schema = """annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent command configs
+        container_name cpu_count cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpus
+        cpuset credential_spec depends_on deploy develop device_cgroup_rules devices dns dns_opt dns_search
+        domainname entrypoint env_file environment expose extends external_links extra_hosts gpus group_add
+        healthcheck hostname image init ipc isolation label_file labels links logging mac_address mem_limit
+        mem_reservation mem_swappiness memswap_limit models network_mode networks oom_kill_disable oom_score_adj
+        pid pids_limit platform ports post_start pre_stop privileged profiles provider pull_policy
+        pull_refresh_after read_only restart runtime scale secrets security_opt shm_size stdin_open
+        stop_grace_period stop_signal storage_opt sysctls tmpfs tty ulimits use_api_socket user userns_mode uts
+        volumes volumes_from working_dir""".split()
+    assert OF_A_SERVICE.issuperset(schema)
+    top = "x-a: {b: c}\nversion: '3'\nname: p\nmodels: {}\nnetworks: {}\nvolumes: {}\nsecrets: {}\nconfigs: {}\n"
+    assert read(top + "services: {a: {image: x, x-mine: 1}}\n", "a").not_applied == ()
+
+
+def test_what_a_newer_compose_has_read_is_taken_and_named() -> None:
+    """Its word counts: it may have keys that we do not know."""
+    data = {"services": {"a": {"image": "x", "frobnicate": 3}}}
+    read_by_it = project.project_of(data, None, FILE, "folder", {}, read_by="9.0.0")
+    disk = reader.Disk(lambda _: "", lambda _: False, lambda _: False)
+    (note,) = group.stopped(read_by_it, "a", ("a",), disk).not_applied
+    assert note.what == "services.a.frobnicate"
+    assert Outcome.GRACEFUL in note.doubts
 
 
 values = st.recursive(
@@ -289,7 +346,6 @@ def test_a_limit_of_cpu_time_has_several_forms(given: dict[str, object]) -> None
         ("group_add: [docker]", "group_add (docker)", Outcome.NOT_RUNNING),
         ("restart: always", "restart (always)", None),
         ("healthcheck: {test: x, start_interval: 1s}", "healthcheck.start_interval (1s)", None),
-        ("frobnicate: 3", "frobnicate", Outcome.GRACEFUL),
         ("hostname: '${NOBODYS}x'", " ${NOBODYS}", None),
     ],
 )

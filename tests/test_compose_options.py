@@ -83,7 +83,7 @@ def test_options_change_the_service_that_is_stopped_and_no_other() -> None:
         ((), {"env": ("A=b",)}, "--env is about one container; name one SERVICE of web, db"),
         (("web", "db"), {"ready_tcp": 80}, "--ready-tcp is about one container; name one SERVICE of web, db"),
         ((), {"tty": True, "down": True}, "--tty is about one container; leave out --down, and name one SERVICE"),
-        (("nope",), {}, "shop/compose.yaml: no service 'nope'; services: web, db, debug"),
+        (("nope",), {}, "shop/compose.yaml:2:1: no service 'nope'; services: web, db, debug"),
     ],
 )
 def test_what_is_about_one_container_needs_one_service(

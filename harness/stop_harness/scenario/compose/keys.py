@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stop_harness.model import Outcome
+from stop_harness.scenario import container_keys
 from stop_harness.scenario.container_keys import ANY, SLOWER, STARTS
 
 
@@ -61,7 +62,7 @@ NOT_APPLIED = (
 WITHOUT_EFFECT = frozenset(
     "annotations attach build command container_name cpu_period cpu_quota depends_on deploy develop driver_opts "
     "entrypoint environment expose extends image init label_file links networks ports post_start pre_stop profiles "
-    "pull_policy scale stop_grace_period stop_signal volumes_from".split()
+    "pull_policy pull_refresh_after scale stop_grace_period stop_signal volumes_from".split()
 )
 """Applied by the readers themselves, or about how an image is made, and who publishes what where."""
 
@@ -95,3 +96,12 @@ ATTACHMENT_PARTS = (
 """Keys of a service's place in a network."""
 
 BY_KEY = {item.key: item for item in NOT_APPLIED}
+
+APPLIED = frozenset(row.compose for row in container_keys.KEYS if row.compose) | {*WITHOUT_EFFECT, "secrets", "configs"}
+"""Keys of a service that are no note in a report."""
+
+OF_A_SERVICE = APPLIED | BY_KEY.keys()
+"""All that the schema has, up to pull_refresh_after (compose-spec, schema/compose-spec.json), and some before it."""
+
+OF_A_FILE = frozenset("version name include services networks volumes secrets configs models".split())
+"""Likewise."""

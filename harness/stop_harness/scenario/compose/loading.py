@@ -52,9 +52,9 @@ def load(
     else:
         data, version = own.tree.plain(), ""
     folder_name = Path(files[0]).resolve().parent.name
-    project = project_of(data, own, files[0], folder_name, known)
+    project = project_of(data, own, files[0], folder_name, known, read_by=version)
     active = (*profiles, *filter(None, known.get("COMPOSE_PROFILES", "").split(",")))
-    project = replace(project, profiles=active, read_by=version)
+    project = replace(project, profiles=active)
     if answer is None or answer.project is not None:
         return project
     path = by_compose.place_in(answer.refusal)
@@ -78,8 +78,11 @@ def read_text(file: str) -> str:
         if len(data) > MAX_FILE_BYTES:
             raise UsageError(f"{file}: larger than {MAX_FILE_BYTES >> 20} MiB; this is no Compose file")
         return data.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error}") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UsageError(f"{file}:{line}:1: not UTF-8 text") from None
 
 
 DISK = reader.Disk(read_text, lambda path: Path(path).is_file(), lambda path: Path(path).exists())

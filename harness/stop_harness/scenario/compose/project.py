@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any, NoReturn
 
 from stop_harness.errors import UsageError
 from stop_harness.model import Dependency, StartCondition
+from stop_harness.scenario.compose import keys
 from stop_harness.scenario.compose.reader import SECTIONS, FilesRead
 from stop_harness.scenario.compose.tree import Key, Place, text_of
 
@@ -104,7 +106,7 @@ class Project:
         for name in names:
             if name not in self.services:
                 known = ", ".join(map(str, self.services))
-                raise UsageError(f"{self.file}: no service {name!r}; services: {known}")
+                raise UsageError(f"{self.place('services')}: no service {name!r}; services: {known}")
             if not self.is_enabled(name):
                 more += listed(self.services[name].get("profiles"))
         return replace(self, profiles=(*self.profiles, *more))
@@ -120,7 +122,8 @@ class Project:
                 found.append(item)
             elif item.required and item.member not in self.services:
                 known = ", ".join(name for name in self.services if name != service)
-                self.refuse(f"there is no service {item.member!r}; services: {known}", *path)
+                others = f"services: {known}" if known else f"the only one is {service!r} itself"
+                self.refuse(f"there is no service {item.member!r}; {others}", *path)
             elif item.required and not self.is_enabled(item.member):
                 profiles = ", ".join(listed(self.services[item.member].get("profiles")))
                 option = f"--profile {listed(self.services[item.member]['profiles'])[0]}"
@@ -178,10 +181,17 @@ class Project:
 
 
 def project_of(
-    data: Any, own: FilesRead | None, file: str, folder_name: str, environment: Mapping[str, str]
+    data: Any,
+    own: FilesRead | None,
+    file: str,
+    folder_name: str,
+    environment: Mapping[str, str],
+    *,
+    read_by: str = "",
 ) -> Project:
     """From plain data, whoever read it. `own`: what our own reader made of the files, None where that failed. `file`:
-    the first; `folder_name`: that of its folder. Raises UsageError for what is no project."""
+    the first; `folder_name`: that of its folder; `read_by`: as `Project` has it. Raises UsageError for what is no
+    project."""
     services = data.get("services") if isinstance(data, dict) else None
     if not isinstance(services, dict) or not services:
         raise UsageError(f"{file}: not a Compose file: it has no `services`")
@@ -196,6 +206,10 @@ def project_of(
             for step in part:
                 value = value.get(step) if isinstance(value, dict) else None
             _check_shape(value, part, ("services", key, *part), places, file)
+    if not read_by:  # a newer Compose may know more of them
+        _refuse_unknown_keys(data, (), keys.OF_A_FILE, places, file)
+        for key in names:
+            _refuse_unknown_keys(services[key] or {}, ("services", key), keys.OF_A_SERVICE, places, file)
     sections = {key: found for key in SECTIONS[1:] if isinstance(found := data.get(key), dict)}
     name = str(environment.get("COMPOSE_PROJECT_NAME") or data.get("name") or folder_name)
     return Project(
@@ -210,7 +224,20 @@ def project_of(
         places=places,
         environment=environment,
         unset=own.unset if own is not None else (),
+        read_by=read_by,
     )
+
+
+def _refuse_unknown_keys(
+    given: Section, path: tuple[Key, ...], known: frozenset[str], places: Mapping[tuple[Key, ...], Place], file: str
+) -> None:
+    """As the schema of Compose does, so that nothing is measured that nobody meant. Raises UsageError."""
+    for key in given:
+        if key not in known and not str(key).startswith("x-"):
+            where, called = places.get((*path, key), file), ".".join(map(str, (*path, key)))
+            near = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.75)
+            hint = f"; is `{near[0]}` meant?" if near else "; a key of your own begins with `x-`"
+            raise UsageError(f"{where}: {called}: Compose has no such key{hint}")
 
 
 def _check_shape(

@@ -149,7 +149,7 @@ class _Reader:
             _refuse(extends.place, "`extends` needs the name of a `service`, and the path of its `file` if it has one")
         base = scope if file is None else self._scope_of(paths.beside(scope.folder, file), scope, extends.place)
         if whose not in base.services:
-            known = ", ".join(base.services)
+            known = ", ".join(base.services) or "none"
             _refuse(extends.place, f"there is no service {whose!r} to extend in {base.file}; services: {known}")
         chain = (*chain, (scope.file, name))
         if (base.file, whose) in chain:

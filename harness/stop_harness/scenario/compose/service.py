@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import posixpath
 import shlex
 from collections.abc import Iterable, Mapping
@@ -52,6 +51,9 @@ class _Reader:
     def subject(self) -> dict[str, Any]:
         """Data for `scenario_file.from_data`."""
         found = self._found
+        if not any(found.get(key) for key in ("image", "build")):
+            what = "what a program provides is no container" if "provider" in found else "neither `image` nor `build`"
+            self._project.refuse(what, "services", self._service)
         subject = {
             "image": None if "build" in found else found.get("image"),
             **self._build(found.get("build")),
@@ -153,17 +155,14 @@ class _Reader:
         self._project.refuse(f"there is no {what} {name!r}; {key}: {names}", "services", self._service, key, index)
 
     def _leave_out(self, key: str, value: Any) -> None:
-        """A key that is not applied, or that nobody knows."""
-        known = {row.compose for row in container_keys.KEYS} | keys.WITHOUT_EFFECT | {"secrets", "configs"}
-        if key in known or key.startswith("x-") or value in (None, [], {}, False, "", "no"):
+        """A key that is not applied, or that only a newer Compose knows, which has read the files."""
+        if key in keys.APPLIED or key.startswith("x-") or value in (None, [], {}, False, "", "no"):
             return
         item = keys.BY_KEY.get(key)
         if item is not None:
             self._not_applied(f"{key}{_said(value)}", item.changes, item.doubts)
             return
-        near = difflib.get_close_matches(key, [*known, *keys.BY_KEY], n=1, cutoff=0.8)
-        hint = f"; is `{near[0]}` meant?" if near else ""
-        self._not_applied(key, f"stop-harness does not know this key of Compose{hint}", ANY)
+        self._not_applied(key, "stop-harness does not know this key of Compose", ANY)
 
     def _leave_out_parts(self) -> None:
         """Keys within others, and what comes from a container that is not of the project."""
