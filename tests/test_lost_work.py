@@ -11,7 +11,9 @@ from stop_harness.model import (
     NS_PER_S,
     Outcome,
     ProcessFate,
+    ProcessInfo,
     Scenario,
+    SignalDisposition,
     Subject,
     Verdict,
 )
@@ -279,3 +281,14 @@ def test_a_shell_with_a_trap_of_its_own_that_sigkill_ended_between_two_rounds_is
         assert hinted.outcome is Outcome.GRACEFUL, hinted.reason
         assert "between two rounds of a loop" in str(hinted.findings)
     assert left_behind(LEFT, WORKING_SHELL, ITS_SLEEP, stop_signal=NUMBERS["INT"]).outcome is Outcome.GRACEFUL
+
+
+@pytest.mark.parametrize("handling", [CAUGHT, SignalDisposition.BLOCKED, None])
+def test_a_shell_that_forks_when_the_stop_begins_has_the_trap_that_the_look_before_shows(
+    handling: SignalDisposition | None,
+) -> None:
+    """Shells block their signals while they fork, and of the look at that moment alone their traps cannot be told."""
+    shell, step = replace(WORKING_SHELL, handling=handling), replace(ITS_SLEEP, born_ns=NS_PER_MS)
+    for caught, outcome in ((1 << (SIGTERM - 1), Outcome.LOSSY), (0, Outcome.GRACEFUL)):
+        rows = (ProcessInfo(1001, 0, LOOP, caught, 0, 0), ProcessInfo(1007, 1001, LOOP, caught, 0, 0))
+        assert left_behind(LEFT, shell, step, before=rows).outcome is outcome

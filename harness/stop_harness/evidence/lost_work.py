@@ -228,12 +228,15 @@ def _weight(scene: FateScene, fate: ProcessFate) -> tuple[Grade | None, str]:
 def _has_trap(scene: FateScene, shell: ProcessFate, steps: list[ProcessFate]) -> bool:
     """Whether a shell had a trap of its own for the stop signal, which SIGKILL did not let it finish, or ever run.
 
-    A shell that was just forked has its parent's until it resets them, which it does before its first command.
+    A shell that was just forked has its parent's until it resets them, which it does before its first command. One that
+    forks blocks its signals meanwhile: then the look before tells what it handles.
     """
     number, row = scene.seen.record.stop_signal or 0, scene.row(shell)
-    if shell.born_ns is not None or shell.handling is not SignalDisposition.CAUGHT:
+    if any(signals.NUMBERS[name] == number for name in process_tree.BROUGHT_ALONG.get(program(shell), ())):
         return False
-    if any(signals.NUMBERS[name] == number for name in process_tree.BROUGHT_ALONG[program(shell)]):
+    if shell.handling in {SignalDisposition.DEFAULT, SignalDisposition.IGNORED}:
         return False
-    had_one_before = row is not None and row.disposition(number) is SignalDisposition.CAUGHT
-    return had_one_before or any(step.born_ns is None for step in steps)
+    if row is not None and row.command == shell.command and row.caught & (1 << (number - 1)):
+        return True
+    caught = shell.handling is SignalDisposition.CAUGHT and shell.born_ns is None
+    return caught and any(step.born_ns is None for step in steps)
