@@ -10,10 +10,10 @@ import jsonschema
 import pytest
 from rich.cells import cell_len
 
-from stop_harness.model import Group, GroupKind, Member, Report, Role, Subject
+from stop_harness.model import Group, GroupKind, Member, Outcome, Report, Role, Subject
 from stop_harness.renderers import csv_table, html, junit, markdown, sarif, terminal
 from stop_harness.renderers.results import results_json
-from stop_harness.wording import sentence
+from stop_harness.wording import headline, sentence
 from tests.test_task_stop import container, ended, observed, reported, scenario_of
 
 ROUTER = "a-log-router-with-a-name-that-is-much-longer-than-any-column-of-a-terminal"
@@ -182,6 +182,8 @@ def test_a_pod_is_reported_in_the_words_of_kubernetes() -> None:
     formats = shown(grouped(GroupKind.POD))
     for name, text in formats.items():
         assert re.search(r"Amazon ECS default|not essential|\bTask", text) is None, name
+    for name in ("summary", "markdown", "html"):
+        assert "The stop was not graceful within the grace period of 120 s." in formats[name], name
     assert "### Pod web" in formats["markdown"]
     assert "Pods, container by container" in formats["html"]
     assert ">init container<" in formats["html"]
@@ -220,3 +222,21 @@ def test_a_share_below_one_percent_is_no_advice() -> None:
 def test_a_name_begins_a_sentence_as_it_is_written(fragment: str, written: str) -> None:
     """`App` is the name of nobody where the container is called `app`."""
     assert sentence(fragment) == written
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        ("graceful", "The stop was graceful within the grace period of 120 s."),
+        ("inconclusive", "Whether the stop was graceful within the grace period of 120 s is inconclusive."),
+        ("graceful graceful", "All 2 stops were graceful within the grace period of 120 s."),
+        ("killed inconclusive", "None of 2 stops was graceful within the grace period of 120 s; 1 was not, 1 was inc"),
+        ("graceful graceful crashed", "2 of 3 stops were graceful within the grace period of 120 s; 1 was not."),
+    ],
+)
+def test_pods_are_held_against_their_grace_period_first(outcomes: str, said: str) -> None:
+    """In a sentence; nothing that is not known counts as a stop that was not graceful."""
+    report = grouped(GroupKind.POD)
+    (result,) = report.results
+    found = [replace(result, verdict=replace(result.verdict, outcome=Outcome(word))) for word in outcomes.split()]
+    assert headline(replace(report, results=tuple(found))).startswith(said)

@@ -167,6 +167,34 @@ def is_pod(scenario: Scenario) -> bool:
     return GroupKind.POD in {origin and origin.kind, group and group.kind}
 
 
+def headline(report: Report) -> str:
+    """The first sentence of a report: of pods about their own grace period, else about the default of Amazon ECS."""
+    return _grace_headline(report) if only_pods(report) and report.results else compliance_headline(report)
+
+
+def _grace_headline(report: Report) -> str:
+    """`The stop was not graceful within the grace period of 4 s.`; of several how many were."""
+    outcomes = [result.verdict.outcome for result in report.results]
+    limits = {result.observation.stop_timeout_ns for result in report.results}
+    total, graceful = len(outcomes), outcomes.count(Outcome.GRACEFUL)
+    unclear = outcomes.count(Outcome.INCONCLUSIVE)
+    if total == 1:
+        within = f"graceful within the grace period of {timeout(limits.pop())}"
+        if unclear:
+            return f"Whether the stop was {within} is inconclusive."
+        return f"The stop was {'' if graceful else 'not '}{within}."
+    period = f"the grace period of {timeout(limits.pop())}" if len(limits) == 1 else "their grace periods"
+    if graceful == total:
+        return f"All {total:,} stops were graceful within {period}."
+    others = [
+        f"{number:,} {was_or_were(number)} {word}"
+        for number, word in ((total - graceful - unclear, "not"), (unclear, "inconclusive"))
+        if number
+    ]
+    many = f"{graceful:,}" if graceful else "None"
+    return f"{many} of {total:,} stops {was_or_were(max(1, graceful))} graceful within {period}; {', '.join(others)}."
+
+
 def compliance_headline(report: Report) -> str:
     """`9 of 17 scenarios are compliant with the Amazon ECS default of 30 s; 6 are not, 2 are inconclusive.`"""
     counts = dict.fromkeys(ComplianceStatus, 0)

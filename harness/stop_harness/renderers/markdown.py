@@ -22,8 +22,8 @@ from stop_harness.wording import (
     COMPLIANCE_WORDS,
     STATUS_KEY,
     STATUS_MARKS,
-    compliance_headline,
     expectation_headline,
+    headline,
     one_line,
     only_pods,
     outcome_words,
@@ -49,9 +49,7 @@ def render(report: Report) -> str:
     lines = [
         f"## Graceful shutdown: {_cell(report.run.name) or 'stop-harness'}",
         "",
-        f"**{expectation_headline(report)}**"
-        if only_pods(report)
-        else f"**{compliance_headline(report)}** {expectation_headline(report)}",
+        f"**{headline(report)}** {expectation_headline(report)}",
         "",
         *chain.from_iterable(
             (f"> **Warning:** {_cell(item.message)} {_cell(item.advice)}", "") for item in report.warnings

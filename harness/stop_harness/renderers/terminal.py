@@ -54,7 +54,6 @@ from stop_harness.wording import (
     COMPLIANCE_WORDS,
     OWN_TIMEOUTS,
     STATUS_MARKS,
-    compliance_headline,
     count_of,
     expectation_headline,
     is_pod,
@@ -75,6 +74,7 @@ from stop_harness.wording import (
     trial_title,
     why,
 )
+from stop_harness.wording import headline as headline_of
 
 MAX_PROBLEMS = 20
 """Failed and inconclusive trials that the summary explains; a terminal is no place for more."""
@@ -115,7 +115,7 @@ def summary(report: Report, *, width: int = 80, colour: bool = False, unicode: b
         _claim_lines(report, width, paint) if report.run.until_sure else [],
         _comparison_lines(report.comparison, width, paint) if report.comparison else [],
         [
-            *([] if only_pods(report) else wrapped(compliance_headline(report), width)),
+            *wrapped(headline_of(report), width),
             *wrapped(expectation_headline(report) + _run_time(report), width),
             *wrapped(LEGEND, width),
         ],
