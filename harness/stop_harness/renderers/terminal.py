@@ -15,7 +15,6 @@ from stop_harness.model import (
     Observation,
     Outcome,
     ReadyBy,
-    RemedyEffect,
     Report,
     Severity,
     SigkillEvidence,
@@ -23,6 +22,7 @@ from stop_harness.model import (
     TimeoutAdvice,
     TrialResult,
 )
+from stop_harness.renderers import terminal_remedies
 from stop_harness.renderers.sections import (
     advice_text,
     claims_text,
@@ -93,10 +93,7 @@ _COMPLIANCE_COLOURS = {
     ComplianceStatus.INCONCLUSIVE: YELLOW,
 }
 _CLAIM_COLOURS = {ClaimStatus.SHOWN: GREEN, ClaimStatus.NOT_SHOWN: YELLOW, ClaimStatus.REFUTED: RED}
-_REMEDY_COLOURS = {RemedyEffect.CURES: GREEN, RemedyEffect.LOSES_WORK: RED, RemedyEffect.FAILS: DIM}
 _TONE_COLOURS = {trend_text.Tone.GOOD: GREEN, trend_text.Tone.BAD: RED, trend_text.Tone.OPEN: YELLOW}
-SHOWN_CURES = 2
-"""Cures of one stop whose lines are printed; results.json and the HTML report have those of all."""
 
 
 def summary(report: Report, *, width: int = 80, colour: bool = False, unicode: bool = True) -> str:
@@ -111,7 +108,7 @@ def summary(report: Report, *, width: int = 80, colour: bool = False, unicode: b
         _passing_lines(report, width, paint),
         [line for section in task_text.sections(report) for line in task_lines.summary(section, width, paint)],
         task_lines.definition(task_text.findings(report), width, paint),
-        [line for section in remedy_text.sections(report) for line in _remedy_summary(section, width, paint)],
+        [line for section in remedy_text.sections(report) for line in terminal_remedies.summary(section, width, paint)],
         _claim_lines(report, width, paint) if report.run.until_sure else [],
         _comparison_lines(report.comparison, width, paint) if report.comparison else [],
         [
@@ -159,7 +156,7 @@ def check_verdict(report: Report, *, width: int = 80, colour: bool = False, unic
         lines += fates_text.lines(results, width, paint)
         lines += _log_lines(results, width, paint)
     for section in remedy_text.sections(report):
-        lines += ["", *_remedy_lines(section, width, paint)]
+        lines += ["", *terminal_remedies.lines(section, width, paint)]
     text = "\n".join(lines) + "\n"
     return text if unicode else ascii_only(text)
 
@@ -419,33 +416,6 @@ def _advice_lines(advice: TimeoutAdvice, width: int) -> list[str]:
     """The recommended stop timeout with its basis, or what it lacks."""
     value = "" if advice.recommended_ns is None else f"{timeout(advice.recommended_ns)}. "
     return hanging("recommended stop timeout", f"{value or 'none. '}{advice.basis}", width)
-
-
-def _remedy_lines(section: remedy_text.RemedySection, width: int, paint: Paint) -> list[str]:
-    """Everything that was tried, the best first, with lines to paste for the first cures."""
-    measured = all(item.effect is not RemedyEffect.NOT_MEASURED for item in section.remedies)
-    fresh = " Each was tried on a fresh container:" if measured else ""
-    lines = wrapped(section.headline + fresh, width)
-    for number, remedy in enumerate(section.remedies):
-        colour = _REMEDY_COLOURS.get(remedy.effect, YELLOW)
-        lines += hanging(remedy.mark, f"{remedy.title}: {remedy.result}", width, paint, colour)
-        lines += [line for note in remedy.notes for line in hanging("   note", note, width, paint, YELLOW)]
-        for paste in remedy.lines if number < SHOWN_CURES else ():
-            first, *rest = printable(paste.text).split("\n")
-            lines += [f"       {paste.place + ':':<21}{first}", *(" " * 28 + line for line in rest)]
-    return lines
-
-
-def _remedy_summary(section: remedy_text.RemedySection, width: int, paint: Paint) -> list[str]:
-    """`cure  shell-form: exec form: graceful after 0.031 s, exit code 0`, or that there is none."""
-    cures = [item for item in section.remedies if item.effect is RemedyEffect.CURES]
-    if not cures:
-        helps = next((item for item in section.remedies if item.effect is RemedyEffect.HELPS), None)
-        best = "" if helps is None else f" {helps.title}: {' '.join((helps.result, *helps.notes))}"
-        return hanging("no cure", f"{section.scenario}: {section.headline}{best}", width, paint, YELLOW)
-    more = f" (and {count_of(len(cures) - 1, 'other')})" if len(cures) > 1 else ""
-    text = f"{section.scenario}: {cures[0].title}: {cures[0].result}{more}"
-    return hanging("cure", text, width, paint, GREEN)
 
 
 # ── Text ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
