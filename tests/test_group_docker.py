@@ -120,6 +120,16 @@ def test_a_container_with_a_failing_hook_is_not_stopped_alone_either(docker_engi
     assert result.verdict.outcome is Outcome.INCONCLUSIVE
 
 
+def test_a_hook_before_the_stop_of_one_service_is_told(docker_engine_host: DockerHost) -> None:
+    """What it did and how long it took, beside the stop itself, as for a whole project."""
+    waits = (Hook(HookKind.EXEC, ("sleep", "0.5")),)
+    result = stopped(project(service("web", before_stop=waits), stopped="web"))
+    (hook,) = result.observation.record.hooks
+    assert (hook.command, hook.reason, hook.cut_off) == ("sleep 0.5", "", False)
+    assert hook.took_ns >= NS_PER_S // 2
+    assert result.verdict.outcome is Outcome.GRACEFUL, result.verdict.reason
+
+
 DIES = """
 from stop_harness.model import GroupVolume, Mount, MountKind, ContainerSettings
 from tests.group_support import IGNORES, project, run, scenario, service, subject

@@ -22,6 +22,7 @@ from stop_harness import wording
 from stop_harness.model import (
     NS_PER_S,
     Finding,
+    HookRecord,
     Outcome,
     Report,
     Request,
@@ -662,3 +663,15 @@ def test_the_line_on_requests_says_when_there_were_none() -> None:
     seen = report_on("handles-sigterm").results[0].observation
     assert wording.requests_line(seen.traffic) == ""
     assert wording.requests_line(TrafficRecord(())) == "no request in flight"
+
+
+def test_what_ran_before_the_stop_signal_of_a_service_is_told() -> None:
+    """With how long it took: an orchestrator waits for it before the stop begins."""
+    sample = SAMPLES[0]
+    made = trial(sample, sample.timeouts_s[0])
+    record = replace(made.observation.record, hooks=(HookRecord("sleep 2", 2 * NS_PER_S + NS_PER_S // 10),))
+    result = replace(made, observation=replace(made.observation, record=record))
+    report = report_of([result], (scenario(sample),))
+    told = f"Before its stop signal, {result.observation.scenario} ran `sleep 2` (2.1 s)"
+    assert f'name="before_stop" value="{told}."' in junit.render(report)
+    assert told in markdown.render(report).replace("\\", "")

@@ -14,6 +14,7 @@ from stop_harness.model import (
     ComplianceStatus,
     EndedBy,
     GroupKind,
+    HookRecord,
     Observation,
     Outcome,
     ReferenceStop,
@@ -236,6 +237,15 @@ def expectation_headline(report: Report) -> str:
     trials = count_of(total, "trial") + (f" ({derived:,} derived)" if derived else "")
     whole = f"{'All' if passed == total > 1 else f'{passed:,} of'} {trials} met their expectation"
     return f"{whole}; {', '.join(others)}." if others else f"{whole}."
+
+
+def hooks_line(who: str, hooks: tuple[HookRecord, ...]) -> str:
+    """`Before its stop signal, app ran `sleep 2` (2.1 s).`, for each; empty where there was none."""
+    return " ".join(
+        f"Before its stop signal, {one_line(who)} ran `{one_line(hook.command)}` "
+        f"({seconds(hook.took_ns)}{', cut off' if hook.cut_off else ', failed' if hook.reason else ''})."
+        for hook in hooks
+    )
 
 
 def requests_line(traffic: TrafficRecord | None) -> str:

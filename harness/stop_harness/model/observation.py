@@ -157,6 +157,7 @@ class StopRecord:
     may be missing.
 
     `gone_beside`: containers of its group that were to run while this one was stopped, and did not, as sentences.
+    `hooks`: what ran before its stop signal, of a service that is stopped alone; of a group the containers have theirs.
 
     `stop_signal`: the number of the signal that the stop begins with; None: nobody told. An image whose STOPSIGNAL says
     nothing else is sent SIGTERM. `stop_signal_source`: who chose it, such as the image or the scenario, or `ASSUMED`;
@@ -178,6 +179,7 @@ class StopRecord:
     fate_count: int | None = None
     fates_complete: bool = True
     gone_beside: tuple[str, ...] = ()
+    hooks: tuple[HookRecord, ...] = ()
 
 
 @dataclass(frozen=True)

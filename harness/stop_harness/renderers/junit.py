@@ -18,6 +18,7 @@ from stop_harness.verdict.traffic import lost_requests
 from stop_harness.wording import (
     COMPLIANCE_WORDS,
     OUTCOME_WORDS,
+    hooks_line,
     one_line,
     printable,
     requests_line,
@@ -126,6 +127,7 @@ def _properties(result: TrialResult) -> list[tuple[str, str]]:
         "exit_code": None if seen.record.exit_code is None else str(seen.record.exit_code),
         "requests": requests_line(seen.traffic) or None,
         "requests_lost": None if seen.traffic is None else str(len(lost_requests(seen.traffic))),
+        "before_stop": hooks_line(seen.scenario, seen.record.hooks) or None,
         "vantage": seen.vantage.value if seen.vantage else None,
         "ready_basis": None if seen.ready is None else f"{seen.ready.by}: {start_up.sentence(seen.ready)}",
         "derived_from": seen.derivation.derived_from,

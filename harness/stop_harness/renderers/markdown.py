@@ -24,6 +24,7 @@ from stop_harness.wording import (
     STATUS_MARKS,
     expectation_headline,
     headline,
+    hooks_line,
     one_line,
     only_pods,
     outcome_words,
@@ -305,6 +306,7 @@ def _indented(text: str) -> str:
 def _trial_row(result: TrialResult) -> tuple[str, ...]:
     seen, verdict = result.observation, result.verdict
     duration = verdict.facts.shutdown_duration_ns
+    hooks = hooks_line(seen.scenario, seen.record.hooks).rstrip(".")
     cause = f" [{verdict.cause.id}]" if verdict.cause else ""
     return (
         f"{STATUS_MARKS[verdict.status]} {verdict.status}",
@@ -313,7 +315,7 @@ def _trial_row(result: TrialResult) -> tuple[str, ...]:
         + (f" (after {timeout(seen.stop_after_ns)})" if seen.stop_after_ns else ""),
         outcome_words(result),
         "–" if duration is None else seconds(duration),
-        _cell("; ".join(part for part in (why(verdict), requests_line(seen.traffic)) if part) + cause),
+        _cell("; ".join(part for part in (why(verdict), hooks, requests_line(seen.traffic)) if part) + cause),
     )
 
 

@@ -32,6 +32,7 @@ from stop_harness.model import (
     EventKind,
     Group,
     GroupKind,
+    HookRecord,
     LogTail,
     Problem,
     ProblemKind,
@@ -69,6 +70,7 @@ class GroupSubject:
         self._stop: GroupStop | None = None
         self._timeline: list[Event] = []
         self._beside: tuple[str, ...] = ()
+        self._hooks: tuple[HookRecord, ...] = ()
 
     @property
     def stop_signal(self) -> int | None:
@@ -217,7 +219,7 @@ class GroupSubject:
     def _stop_alone(self, tested: DockerSubject, stop_timeout_ns: int) -> None:
         alive = frozenset(item.name for item in self._running())
         item = next(item for item in self._containers if item.subject is tested)
-        _, failed = run_hooks(item, self._ended)
+        self._hooks, failed = run_hooks(item, self._ended)
         if failed is not None:
             raise SubjectFailed(Problem(ProblemKind.HOOK_FAILED, f"container {item.name} was not stopped: {failed}"))
         tested.stop(stop_timeout_ns)
@@ -234,7 +236,7 @@ class GroupSubject:
         """Of the container that was stopped, or of all."""
         if self._tested is not None:
             found = self._tested.record()
-            return replace(found, stop=replace(found.stop, gone_beside=self._beside))
+            return replace(found, stop=replace(found.stop, gone_beside=self._beside, hooks=self._hooks))
         stop = self._stop or self._stop_of_all()
         task = stop.record()
         whole = StopRecord(

@@ -11,6 +11,7 @@ from stop_harness.wording import (
     OUTCOME_WORDS,
     OWN_TIMEOUTS,
     count_of,
+    hooks_line,
     is_pod,
     limit_word,
     one_line,
@@ -164,12 +165,7 @@ def _pod(stop: TaskStop) -> str:
 
 def _hooks(stop: TaskStop) -> str:
     """` Before its stop signal, app ran `sleep 2` (2.1 s).`, for each; empty where there was none."""
-    return "".join(
-        f" Before its stop signal, {one_line(item.name)} ran `{one_line(hook.command)}` "
-        f"({seconds(hook.took_ns)}{', cut off' if hook.cut_off else ', failed' if hook.reason else ''})."
-        for item in stop.containers
-        for hook in item.hooks
-    )
+    return "".join(f" {hooks_line(item.name, item.hooks)}" for item in stop.containers if item.hooks)
 
 
 def _ended_by(stop: TaskStop, limit: str) -> str:
