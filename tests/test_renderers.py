@@ -673,5 +673,6 @@ def test_what_ran_before_the_stop_signal_of_a_service_is_told() -> None:
     result = replace(made, observation=replace(made.observation, record=record))
     report = report_of([result], (scenario(sample),))
     told = f"Before its stop signal, {result.observation.scenario} ran `sleep 2` (2.1 s)"
+    assert f"{told}." in " ".join(terminal.check_verdict(report).split())
     assert f'name="before_stop" value="{told}."' in junit.render(report)
     assert told in markdown.render(report).replace("\\", "")

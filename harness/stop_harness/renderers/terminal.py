@@ -56,6 +56,7 @@ from stop_harness.wording import (
     STATUS_MARKS,
     count_of,
     expectation_headline,
+    hooks_line,
     is_pod,
     limit_word,
     of_pod,
@@ -343,7 +344,8 @@ def _evidence_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
         text += f"; time: {facts.duration_source}{error}"
     if results[-1].verdict.outcome is Outcome.GRACEFUL and _ends_unseen(results[-1].observation):
         text += "; how other processes ended, if there were any, was not seen"
-    return hanging("evidence", f"{text}.", width)
+    hooks = hooks_line(results[-1].observation.scenario, results[-1].observation.record.hooks)
+    return hanging("evidence", f"{text}.{hooks and ' '}{hooks}", width)
 
 
 def _ready_lines(results: tuple[TrialResult, ...], width: int) -> list[str]:
