@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -119,3 +121,27 @@ def test_trials_in_flight_weigh_no_more_than_the_jobs() -> None:
     )
     assert sorted(done) == sorted(weights)
     assert heaviest == 9
+
+
+def test_an_interruption_is_seen_however_long_its_handler_takes() -> None:
+    """The signal comes while the trials are waited for, and its handler ends after that wait's own timeout."""
+    asked, told = threading.Event(), threading.Event()
+
+    def slow_handler(*_: object) -> None:
+        asked.set()
+        time.sleep(3 * scheduler.POLL_S)
+
+    before = signal.signal(signal.SIGUSR1, slow_handler)
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(scheduler.POLL_S / 4, signal.pthread_kill, (main, signal.SIGUSR1))
+    try:
+        trial = plan.expand(discovery.load(TASKS[:1])).trials[0]
+        timer.start()
+        done = scheduler.run_all(
+            [trial], lambda _: told.wait(30), jobs=1, interrupted=asked.is_set, on_interrupt=told.set
+        )
+        assert list(done) == [True]
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGUSR1, before)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Generic, TypeVar
 
 from stop_harness.errors import SurroundingsError, UsageError
@@ -206,7 +206,9 @@ class _Flight(Generic[Result]):
         weight: Callable[[Trial], int],
     ) -> None:
         self._work, self._room, self._note, self._weight = work, jobs, note, weight
-        self._ended: SimpleQueue[tuple[Trial, Result | BaseException]] = SimpleQueue()
+        # No SimpleQueue: one whose wait a signal interrupts waits for ever if the handler outlasts what was left of the
+        # timeout (CPython 3.11, measured: a negative rest counts as no timeout). Then nobody saw the interruption.
+        self._ended: Queue[tuple[Trial, Result | BaseException]] = Queue()
         self._later: list[Trial] = []
         self._last_moved = time.monotonic()
         self._alone: Trial | None = None
