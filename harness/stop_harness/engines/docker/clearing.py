@@ -17,17 +17,20 @@ CLEAR_LIMIT_S = 20.0
 
 
 def clear(
-    host: DockerHost, run_id: str, *, call_limit_s: float, in_a_hurry: bool = False
+    host: DockerHost, run_id: str, *, call_limit_s: float, in_a_hurry: bool = False, networks: bool = False
 ) -> tuple[int, tuple[str, ...]]:
     """Remove the containers, volumes and networks of a run. Gives how many containers there were, and what is left and
-    cannot be removed after a few attempts (`in_a_hurry`: after one, for the user waits)."""
+    cannot be removed after a few attempts (`in_a_hurry`: after one, for the user waits). `networks`: it made some."""
     problems: list[str] = []
     total = 0
     for pause_s in CLEAR_AFTER_S[:1] if in_a_hurry else CLEAR_AFTER_S:
         time.sleep(pause_s)
         limit_s = min(CLEAR_LIMIT_S, call_limit_s)
         try:
-            remove = partial(remove_run, host.address, run_id, api_version=host.api_version, call_limit_s=limit_s)
+            version = host.api_version
+            remove = partial(
+                remove_run, host.address, run_id, api_version=version, call_limit_s=limit_s, networks=networks
+            )
             removed, problems = Calls(host.url, limit_s).run("the clean-up", remove)
             total += removed
         except CALL_ERRORS as error:

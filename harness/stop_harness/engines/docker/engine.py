@@ -64,7 +64,7 @@ class DockerEngine:
         self._lock = threading.Lock()
         self._starting: set[DockerSubject | GroupSubject] = set()
         self._aborted = False
-        self._unsure = False
+        self._unsure = self._makes_networks = False
 
     def info(self) -> EngineInfo:
         """As the engine described itself when it was found, with what a witness adds."""
@@ -164,6 +164,7 @@ class DockerEngine:
 
     def _group(self, trial: Trial, group: Group) -> GroupSubject:
         api = self._client.api
+        self._makes_networks = True
         return GroupSubject(trial, group, self._host, api, make=self._subject, image_of=self._images.of)
 
     def abort(self) -> None:
@@ -190,7 +191,9 @@ class DockerEngine:
         left: tuple[str, ...] = ()
         if reaper is not None and not self._keeping.is_set():
             limit_s, hurry = self._limit_s, self._aborted
-            _, left = clear(self._host, self._run_id, call_limit_s=limit_s, in_a_hurry=hurry)
+            _, left = clear(
+                self._host, self._run_id, call_limit_s=limit_s, in_a_hurry=hurry, networks=self._makes_networks
+            )
         if self._events is not None:
             self._events.close()
         if self._connector is not None:

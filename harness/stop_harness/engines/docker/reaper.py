@@ -103,11 +103,14 @@ def remove_run(
     keep_living: bool = False,
     api_version: str | None = None,
     call_limit_s: float = CALL_LIMIT_S,
+    networks: bool = True,
 ) -> tuple[int, list[str]]:
     """Remove the containers of one run, or of every run (None), then its volumes and networks. Say (how many
     containers, what could not be removed).
 
-    `keep_living`: leave those whose harness still runs on this machine. `api_version`: None: it is asked.
+    `keep_living`: leave those whose harness still runs on this machine. `api_version`: None: it is asked. `networks`
+    False: the run made none, and nobody needs to list them, for which Docker 20.10 locks all of them: beside many
+    starts and removals that can be the end of it (libnetwork's `Networks`, found in its stacks).
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -138,7 +141,7 @@ def remove_run(
         problems = [problem for problem in pool.map(remove, doomed) if problem]
     removed = len(doomed) - len(problems)
     problems += _remove_volumes(client.api, label, keep_living)
-    problems += _remove_networks(client.api, label, keep_living)
+    problems += _remove_networks(client.api, label, keep_living) if networks else []
     client.close()
     return removed, problems
 
