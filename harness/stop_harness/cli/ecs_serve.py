@@ -112,14 +112,7 @@ def serve(
     from stop_harness.errors import UsageError
     from stop_harness.model import DEFAULT_PIDS_LIMIT
 
-    if not server.is_loopback(host):
-        if not allow_remote:
-            raise UsageError(
-                f"--host {host} can be reached from other machines, and whoever reaches it can start containers here. "
-                "Add --allow-remote if that is meant."
-            )
-        who = "anybody who reaches {host}" if token is None else "whoever reaches {host} and hears or has the token"
-        click.echo(f"warning: {who.format(host=host)} can start containers on this machine", err=True)
+    _check_reach(host, token, allow_remote=allow_remote)
     _check_token(token)
     if warning := stop_timeouts.agent_warning(stop_timeout):
         _warn(warning)
@@ -204,6 +197,22 @@ def _account(text: str | None) -> str | None:
 
 def _warn(text: str) -> None:
     click.echo(f"warning: {text}", err=True)
+
+
+def _check_reach(host: str, token: str | None, *, allow_remote: bool) -> None:
+    """An address that other machines reach has to be asked for, and is warned of."""
+    from stop_harness.ecs_endpoint import server
+    from stop_harness.errors import UsageError
+
+    if server.is_loopback(host):
+        return
+    if not allow_remote:
+        raise UsageError(
+            f"--host {host} can be reached from other machines, and whoever reaches it can start containers here. "
+            "Add --allow-remote if that is meant."
+        )
+    who = "anybody who reaches {host}" if token is None else "whoever reaches {host} and hears or has the token"
+    click.echo(f"warning: {who.format(host=host)} can start containers on this machine", err=True)
 
 
 def _check_token(token: str | None) -> None:

@@ -109,17 +109,7 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             settings=_settings(subject, beside),
             origin=_origin(subject, beside),
         ),
-        readiness=Readiness(
-            log=ready.log,
-            tcp_port=ready.tcp,
-            http_port=ready.http.port if ready.http else None,
-            http_path=ready.http.path if ready.http else "/",
-            healthcheck=ready.healthcheck,
-            handler=ready.handler,
-            delay_ns=_ready_delay(ready),
-            timeout_ns=ready.timeout,
-            implied=_says_nothing(ready),
-        ),
+        readiness=_readiness(ready),
         before_stop=scenario_traffic.preparations(file.before_stop),
         traffic=scenario_traffic.clients(file.traffic),
         load_balancer=scenario_traffic.load_balancer(file.traffic),
@@ -140,6 +130,20 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
             )
             for section in file.expect
         ),
+    )
+
+
+def _readiness(ready: ReadySection) -> Readiness:
+    return Readiness(
+        log=ready.log,
+        tcp_port=ready.tcp,
+        http_port=ready.http.port if ready.http else None,
+        http_path=ready.http.path if ready.http else "/",
+        healthcheck=ready.healthcheck,
+        handler=ready.handler,
+        delay_ns=_ready_delay(ready),
+        timeout_ns=ready.timeout,
+        implied=_says_nothing(ready),
     )
 
 

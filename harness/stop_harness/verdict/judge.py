@@ -124,10 +124,8 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
         sigkill_after_ns=worst.facts.sigkill_after_ns,
         oom_during_stop=worst.facts.oom_during_stop,
     )
-    outcome, cause = (
-        worst.outcome,
-        worst.cause and replace(worst.cause, evidence=f"{worst.name}: {worst.cause.evidence}"),
-    )
+    outcome = worst.outcome
+    cause = worst.cause and replace(worst.cause, evidence=f"{worst.name}: {worst.cause.evidence}")
     remarks = [replace(item, message=f"{worst.name}: {item.message}") for item in worst.findings]
     for other in (item for item in found if item is not worst):
         said = [item for item in other.findings if item.rule.startswith("hook-") or (about is None and _matters(item))]

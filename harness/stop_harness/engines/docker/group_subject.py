@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from stop_harness.engines.docker import group_hooks
@@ -118,7 +119,7 @@ class GroupSubject:
             self.wait_log(ready.log, round((deadline - time.monotonic()) * NS_PER_S))
         for port in (ready.tcp_port, ready.http_port):
             if port is not None:
-                self._until(lambda port=port: self._listener(port) is not None, deadline, f"port {port}")  # type: ignore[misc]
+                self._until(partial(self._is_listened_at, port), deadline, f"port {port}")
                 left_ns = max(NS_PER_S, round((deadline - time.monotonic()) * NS_PER_S))
                 self._at(port).wait_for(_one_port(ready, port, left_ns))
         self.sleep(ready.delay_ns)
@@ -318,6 +319,9 @@ class GroupSubject:
 
     def _running(self) -> list[GroupContainer]:
         return [item for item in self._containers if item.subject.is_running()]
+
+    def _is_listened_at(self, port: int) -> bool:
+        return self._listener(port) is not None
 
     def _listener(self, port: int) -> DockerSubject | None:
         return next((item.subject for item in self._running() if port in item.subject.listening((port,))), None)

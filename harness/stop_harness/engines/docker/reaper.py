@@ -15,6 +15,7 @@ import time
 
 TYPE_CHECKING = False  # as type checkers know it: `typing` itself would be half of what this process imports
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from stop_harness.engines.docker.address import Address
@@ -140,8 +141,11 @@ def remove_run(
     with ThreadPoolExecutor(8) as pool:
         problems = [problem for problem in pool.map(remove, doomed) if problem]
     removed = len(doomed) - len(problems)
-    problems += _remove_volumes(client.api, label, keep_living)
-    problems += _remove_networks(client.api, label, keep_living) if networks else []
+    volumes = client.api.volumes(filters={"label": label}).get("Volumes") or ()
+    problems += _remove_named("volume", volumes, client.api.remove_volume, keep_living)
+    if networks:
+        made = client.api.networks(filters={"label": label})
+        problems += _remove_named("network", made, client.api.remove_network, keep_living)
     client.close()
     return removed, problems
 
@@ -152,37 +156,20 @@ def left_by_dead_runs(api: Any) -> int:
     return sum(not owner_lives(item["Labels"].get(OWNER_LABEL, "")) for item in found)
 
 
-def _remove_volumes(api: Any, label: str, keep_living: bool) -> list[str]:
-    """Those that carry the label; what could not be removed is said. Without `force`: in use is in use."""
+def _remove_named(kind: str, found: Iterable[Any], remove: Callable[[str], object], keep_living: bool) -> list[str]:
+    """Volumes or networks, as the engine lists them; what could not be removed is said. In use is in use."""
     import docker
 
     problems = []
-    for volume in api.volumes(filters={"label": label}).get("Volumes") or ():
-        if keep_living and owner_lives((volume.get("Labels") or {}).get(OWNER_LABEL, "")):
+    for item in found:
+        if keep_living and owner_lives((item.get("Labels") or {}).get(OWNER_LABEL, "")):
             continue
         try:
-            api.remove_volume(volume["Name"])
+            remove(item.get("Id") or item["Name"])  # a volume has no id
         except docker.errors.NotFound:
             continue
         except docker.errors.APIError as error:
-            problems.append(f"volume {volume['Name']}: {error.explanation}")
-    return problems
-
-
-def _remove_networks(api: Any, label: str, keep_living: bool) -> list[str]:
-    """Likewise."""
-    import docker
-
-    problems = []
-    for network in api.networks(filters={"label": label}):
-        if keep_living and owner_lives((network.get("Labels") or {}).get(OWNER_LABEL, "")):
-            continue
-        try:
-            api.remove_network(network["Id"])
-        except docker.errors.NotFound:
-            continue
-        except docker.errors.APIError as error:
-            problems.append(f"network {network['Name']}: {error.explanation}")
+            problems.append(f"{kind} {item['Name']}: {error.explanation}")
     return problems
 
 
