@@ -90,7 +90,12 @@ class MissingExtra(StopHarnessError):
     exit_code = 2
 
 
-EXTRAS = {"report": ("matplotlib", "pandas"), "ecs": ("boto3", "botocore", "jmespath")}
+EXTRAS = {
+    "report": ("matplotlib", "pandas"),
+    "ecs": ("boto3", "botocore", "jmespath"),
+    "watch": ("prometheus_client",),
+    "explore": ("hypothesis",),
+}
 """Packages that only some commands need, by the extra of pyproject.toml that brings them."""
 
 

@@ -16,6 +16,11 @@ NUMBERS = {
 }
 """Name without SIG → number on x86-64 and arm64, signal(7). Real-time signals follow from RTMIN = 34 (glibc)."""
 
+_NAMES = {number: name for name, number in NUMBERS.items()}
+
+ALIASES = {"CLD": "CHLD", "IOT": "ABRT", "POLL": "IO"}
+"""Other names of the same signals, signal(7); Docker and Kubernetes know them, too."""
+
 RTMIN, RTMAX = 34, 64
 SIGTERM, SIGKILL = NUMBERS["TERM"], NUMBERS["KILL"]
 FAULTS = frozenset(NUMBERS[name] for name in ("ILL", "TRAP", "ABRT", "BUS", "FPE", "SEGV", "SYS"))
@@ -28,6 +33,7 @@ def number(text: str) -> int:
     Raises ValueError, with what is allowed, for anything else.
     """
     name = text.strip().upper().removeprefix("SIG")
+    name = ALIASES.get(name, name)
     if name in NUMBERS:
         return NUMBERS[name]
     value = 0
@@ -47,9 +53,8 @@ def name(value: int) -> str:
 
     `number` reads it back. `signal 99` for a number that is none.
     """
-    for text, known in NUMBERS.items():
-        if known == value:
-            return f"SIG{text}"
+    if value in _NAMES:
+        return f"SIG{_NAMES[value]}"
     if RTMIN <= value <= RTMAX:
         return "SIGRTMIN" if value == RTMIN else f"SIGRTMIN+{value - RTMIN}"
     if max(NUMBERS.values()) < value < RTMIN:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from typing import overload
 
@@ -228,14 +229,21 @@ def expectation_headline(report: Report) -> str:
     total, passed = len(report.results), report.count(Status.PASS)
     if not total:
         return "No trial was run."
+    if total == 1:
+        return {
+            Status.PASS: "The trial met its expectation.",
+            Status.FAIL: f"The trial did not meet its expectation{', which is waived' if report.waived else ''}.",
+            Status.INCONCLUSIVE: "The trial was inconclusive.",
+        }[report.results[0].verdict.status]
     others = []
     if failed := report.count(Status.FAIL):
-        others.append(f"{failed:,} failed")
+        others.append(f"{failed:,} failed" + (f" ({len(report.waived):,} waived)" if report.waived else ""))
     if unclear := report.count(Status.INCONCLUSIVE):
         others.append(f"{unclear:,} {was_or_were(unclear)} inconclusive")
     derived = sum(result.observation.derivation.derived_from is not None for result in report.results)
     trials = count_of(total, "trial") + (f" ({derived:,} derived)" if derived else "")
-    whole = f"{'All' if passed == total > 1 else f'{passed:,} of'} {trials} met their expectation"
+    many = "All" if passed == total else f"{f'{passed:,}' if passed else 'None'} of"
+    whole = f"{many} {trials} met {'their' if passed > 1 else 'its'} expectation"
     return f"{whole}; {', '.join(others)}." if others else f"{whole}."
 
 
@@ -265,6 +273,10 @@ def requests_line(traffic: TrafficRecord | None) -> str:
                 part for part in (whole and f"{whole:,} completed", others) if part
             )
         parts.append(text)
+    if (sent := traffic.messages) is not None:
+        parts.append(
+            f"{sent.acknowledged:,} of {count_of(sent.sent, 'message')} acknowledged, {sent.late:,} after the stop"
+        )
     return "; ".join(parts) or "no request in flight"
 
 
@@ -291,17 +303,27 @@ VANTAGE_WORDS = {
 
 
 def why(verdict: Verdict) -> str:
-    """The reason of a verdict; where an accepted outcome came too late, that first, for it is what failed. Behind it
-    by what the container was stopped, where that leaves open whether it was ready."""
-    slow = [finding.message for finding in verdict.findings if finding.rule == "slow-stop"]
+    """The reason of a verdict; where something else decides about an accepted outcome, that first: it came too late, or
+    something that must be true after the stop is not. Behind it by what the container was stopped, where that leaves
+    open whether it was ready."""
+    decisive = beyond_outcome(verdict)
     unready = [finding.message for finding in verdict.findings if finding.rule == "ready-unknown"]
-    return "; ".join([*slow, verdict.reason, *unready])
+    return "; ".join([*decisive, verdict.reason, *unready])
+
+
+BEYOND_OUTCOME = ("slow-stop", "property-failed", "property-unchecked")
+"""Rules that keep a trial from passing although its outcome is an accepted one."""
+
+
+def beyond_outcome(verdict: Verdict) -> list[str]:
+    """What keeps the trial from passing although its outcome may be an accepted one; empty where nothing does."""
+    return [finding.message for finding in verdict.findings if finding.rule in BEYOND_OUTCOME]
 
 
 def sentence(fragment: str) -> str:
     """A verdict's reason as a sentence of its own: `exited with code 0` → `Exited with code 0.`
 
-    A name before a colon is written as it is: `app: still running` → `app: still running.`
+    A name before a colon, or an address, is written as it is: `app: still running` → `app: still running.`
     """
     text = one_line(fragment)
     if not text:
@@ -310,21 +332,27 @@ def sentence(fragment: str) -> str:
     return f"{begin}{text[1:].rstrip('.')}."
 
 
-_NAMED = re.compile(r"[^\s:]+: ")
+_NAMED = re.compile(r"[^\s:]+: |[a-z+]+://")
 
 
 def subject_name(scenario: Scenario) -> str:
-    """What people call the subject: its image, its build folder, its task definition, else the scenario's name. Of a
-    Compose project the service, or the project; of a task also what ends it, where that is not StopTask.
+    """What people call the subject: a container that ran already, its image, its build folder, its task definition,
+    else the scenario's name. Of a Compose project the service, or the project; of a task also what ends it, where that
+    is not StopTask.
 
     A folder whose entrypoint does not count is only where a command runs (`check -- COMMAND`): the command's name.
     """
     subject = scenario.subject
+    if subject.container is not None:
+        return one_line(f"container {subject.container.name} ({subject.image})")
     if subject.origin is not None:
         return one_line(subject.origin.name or (subject.group.name if subject.group is not None else scenario.name))
     if subject.image is None and subject.entrypoint == () and subject.command:
         return one_line(scenario.name)
-    name = one_line(subject.image or subject.build_directory or subject.task_file or scenario.name)
+    folder = subject.build_directory
+    if folder is not None and folder.rstrip("/").rpartition("/")[2] in {".", ".."}:
+        folder = scenario.name  # that is made of the folder's own name
+    name = one_line(subject.image or folder or subject.task_file or scenario.name)
     return name + _ENDED_BY[scenario.stop.ended_by]
 
 
@@ -338,6 +366,16 @@ _ENDED_BY = {
 
 OWN_TIMEOUTS = "each container's own stop timeout"
 """In the place of a stop timeout where each container of a task or a project has that of its definition."""
+
+
+EACH_ITS_OWN = "each its own"
+"""The same in a table, under "stop timeout"."""
+
+
+def timeouts_in_table(report: Report) -> Callable[[str, int], str]:
+    """(name of a scenario, stop timeout in ns) → `10 s`, or that each container had its own."""
+    own = {scenario.name for scenario in report.scenarios if scenario.stop.own_timeouts}
+    return lambda name, timeout_ns: EACH_ITS_OWN if name in own else timeout(timeout_ns)
 
 
 def trial_title(seen: Observation) -> str:

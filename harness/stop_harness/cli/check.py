@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from stop_harness.cli import exit_codes, session, terminal_output
+from stop_harness.cli import completion, github, session, terminal_output
 from stop_harness.cli import options as cli_options
 from stop_harness.cli.options import (
     BASE_IMAGE,
     CLUSTER,
-    COLOR,
+    CODE_QUALITY,
     EFFORT,
     ENGINE,
     EXIT_CODES_HELP,
+    FAULT,
+    FAULTS,
+    GITHUB,
     JOBS,
     JUNITXML,
     KEEP,
+    MANNER,
     PARAMETER,
     REPEAT,
     REPORT_DIR,
@@ -30,33 +32,56 @@ from stop_harness.cli.options import (
     SHOW_VALUES,
     TRAFFIC,
     TRY_FIXES,
+    WATCH_FILES,
     WITNESS,
     CheckCommand,
     options,
 )
-from stop_harness.cli.run import request_of
+from stop_harness.conductor import exit_codes
 from stop_harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from stop_harness.model import Report, Scenario
-    from stop_harness.run.request import RunRequest
+    from collections.abc import Callable
+
+    from stop_harness.conductor.request import RunOutcome, RunRequest
+    from stop_harness.engines.docker.host import DockerHost
+    from stop_harness.model import Report
+    from stop_harness.trial.perform import Interruption
 
 
 @click.command(cls=CheckCommand, epilog=EXIT_CODES_HELP, short_help="Stop one container and judge how it shut down.")
 @click.argument("names", nargs=-1, metavar="[IMAGE | SERVICE... | CONTAINER]")
-@click.option("--build", metavar="DIR", help="Build the Dockerfile in this folder and stop what it makes.")
+@click.option(
+    "--container",
+    metavar="NAME",
+    help="Stop this container, which runs already, and leave it stopped. With --kubernetes: CONTAINER.",
+)
+@click.option("--restart", is_flag=True, help="Start the container of --container again after each stop.")
+@click.option(
+    "--build",
+    metavar="DIR",
+    shell_complete=completion.folders,
+    help="Build the Dockerfile in this folder and stop what it makes.",
+)
 @click.option(
     "--compose",
     multiple=True,
     metavar="FILE",
+    shell_complete=completion.files,
     help="Stop these services of a Compose file, or each of them. May be repeated, as docker compose -f.",
 )
 @click.option("--profile", "profiles", multiple=True, metavar="NAME", help="Activate a profile of the Compose file.")
 @click.option("--down", is_flag=True, help="Stop the whole Compose project, as docker compose down.")
-@click.option("--task-definition", metavar="FILE", help="Stop the containers of this ECS task definition.")
+@click.option(
+    "--task-definition",
+    metavar="FILE",
+    shell_complete=completion.files,
+    help="Stop the containers of this ECS task definition.",
+)
 @click.option(
     "--kubernetes",
     metavar="FILE",
+    shell_complete=completion.files,
     help="Stop the pod of this manifest; judge only CONTAINER, if given. -: read a rendered chart from standard input.",
 )
 @click.option("--workload", metavar="[KIND/]NAME", help="Which workload of the manifest, where it has several.")
@@ -84,7 +109,13 @@ if TYPE_CHECKING:
     metavar="DURATION",
     help="Send SIGKILL after this time. May be repeated.  [default: 30s]",
 )
-@click.option("--signal", "stop_signal", metavar="SIGNAL", help="Send this signal instead of the image's STOPSIGNAL.")
+@click.option(
+    "--signal",
+    "stop_signal",
+    metavar="SIGNAL",
+    shell_complete=completion.signal_names,
+    help="Send this signal instead of the image's STOPSIGNAL.",
+)
 @click.option("--env", multiple=True, metavar="KEY=VALUE", help="Set an environment variable. May be repeated.")
 @click.option("--init", is_flag=True, help="Run the container under the engine's init.")
 @click.option("--memory", metavar="SIZE", help="Limit the memory, such as to 128MiB.")
@@ -107,68 +138,106 @@ if TYPE_CHECKING:
 )
 @click.option("--ready-timeout", metavar="DURATION", help="Give up if it is not ready by then.  [default: 30s]")
 @options(*TRAFFIC)
+@options(FAULT, FAULTS)
 @click.option("--within", metavar="DURATION", help="Fail if the shutdown takes longer than this.")
 @click.option("--exit-code", "exit_codes", multiple=True, type=int, help="Accept this exit code. May be repeated.")
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 @click.option("--sweep-start", is_flag=True, help="Find out how long after its start a container loses stop signals.")
 @click.option("--predict", is_flag=True, help="Stop nothing; forecast the stop from the signal masks.")
-@options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, *EFFORT, TRY_FIXES, WITNESS, KEEP)
-@options(REPORT_DIR, JUNITXML, SARIF, SHARE_REPORT, SHOW_VALUES, BASE_IMAGE, COLOR)
+@options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, *EFFORT, TRY_FIXES, WITNESS, KEEP, WATCH_FILES)
+@options(REPORT_DIR, JUNITXML, SARIF, CODE_QUALITY, GITHUB, SHARE_REPORT, SHOW_VALUES, BASE_IMAGE, *MANNER)
 @click.pass_context
-def check(context: click.Context, /, color: str, as_json: bool, predict: bool, sweep_start: bool, **given: Any) -> None:
+def check(context: click.Context, /, predict: bool, sweep_start: bool, **given: Any) -> None:
     """Stop one container and say whether it shut down gracefully.
 
-    Give an IMAGE, or one of --build, --compose, --kubernetes and --task-definition, or a command after `--`.
+    Give an IMAGE, or one of --build, --compose, --kubernetes, --task-definition and --container, or a command after
+    `--`.
 
     \b
     stop-harness check nginx:latest
     stop-harness check --build . --ready-tcp 8000 --timeout 10s --timeout 30s
     stop-harness check --compose compose.yaml web
     stop-harness check --kubernetes deployment.yaml
+    stop-harness check --container web
     stop-harness check -- python3 server.py
     """
+    manner, watch_files = session.Manner.taken_from(given), given.pop("watch_files")
     _sort_names(given)
-    find = (
-        session.look_ahead(given["engine"])
-        if given["image"] or given["build"] or given["compose"] or given["kubernetes"]
-        else None
-    )
-    from stop_harness.run import write_report
-    from stop_harness.scenario import discovery
-    from stop_harness.scenario.check_options import is_bare
-
+    find = _look_ahead(given)
     command = tuple(context.meta.get("command", ()))
     alone = "--predict" if predict else "--sweep-start" if sweep_start else ""
+    if alone and context.get_parameter_source("faults") is not click.core.ParameterSource.COMMANDLINE:
+        given["faults"] = None  # a setting is meant for stops
     if alone and given["ended_by"]:
         raise UsageError(f"--ended-by does not go with {alone}, which ends nothing in its way")
-    scenarios = tuple(discovery.with_what_it_names(item) for item in _scenarios(given, command))
-    if is_bare(given):
-        named = context.get_parameter_source("engine") is click.core.ParameterSource.COMMANDLINE
-        if named and given["engine"] not in {"auto", "process"}:
-            raise UsageError(
-                f"--engine {given['engine']} needs an image: stop-harness check IMAGE -- COMMAND; a command alone runs "
-                "on the engine `process`"
-            )
-        given["engine"] = "process"
-    request = request_of(scenarios, _name_of(scenarios), given)
-    if alone and len(scenarios) > 1:
+    if alone and watch_files:
+        raise UsageError(f"--watch-files does not go with {alone}")
+    given["waivers"] = context.obj or ()
+    by_option = context.get_parameter_source("engine") is click.core.ParameterSource.COMMANDLINE
+    if watch_files:
+        sys.exit(_again(given, command, manner, engine_named=by_option))
+    request = _request(given, command, find, engine_named=by_option)
+    if alone and len([item for item in request.scenarios if item.twin is None]) > 1:
         raise UsageError(f"{alone} is about one container; name one SERVICE")
     if predict:
-        sys.exit(_forecast(request, color, as_json))
+        sys.exit(_forecast(request, manner))
     if sweep_start:
-        sys.exit(_sweep_start(request, color, as_json))
-    outcome = session.perform(request, color, find)
-    _print_check(outcome.report, color, as_json)
-    if outcome.directory is not None:
-        click.echo(f"\nreport: {outcome.directory / write_report.HTML_FILE}", err=as_json)
-    sys.exit(exit_codes.of_run(outcome))
+        sys.exit(_sweep_start(request, manner))
+    sys.exit(exit_codes.of_run(_performed(request, manner, find, given["github"])))
+
+
+def _look_ahead(given: dict[str, Any]) -> Callable[[], DockerHost] | None:
+    """Where a container engine is needed."""
+    named = ("image", "build", "compose", "kubernetes", "container")
+    return session.look_ahead(given["engine"]) if any(given[key] for key in named) else None
+
+
+def _request(
+    given: dict[str, Any], command: tuple[str, ...], find: Callable[[], DockerHost] | None, *, engine_named: bool
+) -> RunRequest:
+    from stop_harness.conductor import asked
+
+    searched = {} if find is None else {"find": find}
+    return asked.of_check(given, command, ("stop-harness", *sys.argv[1:]), engine_named=engine_named, **searched)
+
+
+def _performed(
+    request: RunRequest,
+    manner: session.Manner,
+    find: Callable[[], DockerHost] | None,
+    for_github: str,
+    interruption: Interruption | None = None,
+) -> RunOutcome:
+    """The run, whose answer is printed. `interruption` as in `session.perform`."""
+    from stop_harness.conductor import write_report
+
+    outcome = session.perform(request, manner, find, interruption)
+    _print_check(outcome.report, manner, for_github)
+    if outcome.directory is not None and not manner.quiet:
+        click.echo(f"\nreport: {outcome.directory / write_report.HTML_FILE}", err=manner.as_json)
+    return outcome
+
+
+def _again(given: dict[str, Any], command: tuple[str, ...], manner: session.Manner, *, engine_named: bool) -> int:
+    from stop_harness.cli import again
+
+    def perform(request: RunRequest, interruption: Interruption) -> again.Tried:
+        outcome = _performed(request, manner, _look_ahead(given), given["github"], interruption)
+        return again.Tried(outcome.report, exit_codes.of_run(outcome))
+
+    def ask() -> RunRequest:
+        return _request(given, command, None, engine_named=engine_named)
+
+    return again.keep_trying(again.Repeated(ask, perform, again.of_check(given, command)), manner)
 
 
 def _sort_names(given: dict[str, Any]) -> None:
     """What the arguments without an option name. Raises UsageError for more than one image."""
     names = given.pop("names")
     given["services"] = names if given["compose"] else ()
-    given["container"] = names[0] if names and given["kubernetes"] else None
+    if names and given["kubernetes"]:
+        if given["container"] is not None:
+            raise UsageError(f"which container of the pod is meant: {names[0]} or --container {given['container']}?")
+        given["container"] = names[0]
     given["image"] = names[0] if names and not given["compose"] and not given["kubernetes"] else None
     if len(names) > 1 and given["kubernetes"]:
         raise UsageError(f"check stops the whole pod, or one CONTAINER of it, not {', '.join(names)}")
@@ -176,47 +245,44 @@ def _sort_names(given: dict[str, Any]) -> None:
         raise UsageError(f"check takes one IMAGE, not {', '.join(names)}; services of a Compose file go with --compose")
 
 
-def _scenarios(given: dict[str, Any], command: tuple[str, ...]) -> tuple[Scenario, ...]:
-    """One, but for the services of a Compose project and the ways to end a task. Raises UsageError or ScenarioError."""
-    from stop_harness.scenario import check_options
+def _next_step(report: Report) -> str:
+    """What to do after a failure of which no change was tried yet; else empty."""
+    from stop_harness.model import Status
 
-    check_options.refuse_mixtures(given, command)
-    if not given["compose"]:
-        return check_options.by_ending(check_options.scenario_of(given, command), given["ended_by"])
-    from stop_harness.scenario import compose_options  # late: it reads YAML
+    if report.count(Status.FAIL) == len(report.waived) or report.remedies:
+        return ""
+    from stop_harness.experiments.remedies import NOT_CURABLE
+    from stop_harness.renderers.sections.columns import hanging
 
-    return compose_options.scenarios_of(given, command, dict(os.environ))
-
-
-def _name_of(scenarios: tuple[Scenario, ...]) -> str:
-    """Of the run: that of its scenario, or of the folder whose services these are."""
-    origin = scenarios[0].subject.origin
-    if len(scenarios) == 1 or origin is None:
-        return scenarios[0].name
-    file = Path(origin.files[0]).resolve()
-    return (file if file.is_dir() else file.parent).name or scenarios[0].name
+    text = "mend it and check again; `--try-fixes` tries changes on fresh containers and says which of them cure it."
+    if all(item.verdict.outcome in NOT_CURABLE for item in report.results if item.verdict.status is Status.FAIL):
+        text = "mend it and check again; no change of its stop helps."
+    return "\n" + "\n".join(hanging("next", text, terminal_output.width())) + "\n"
 
 
-def _print_check(report: Report, color: str, as_json: bool) -> None:
-    if as_json:
+def _print_check(report: Report, manner: session.Manner, for_github: str) -> None:
+    if manner.as_json:
         from stop_harness.renderers.results import results_json
 
         click.echo(results_json.render(report), nl=False)
     else:
         from stop_harness.renderers import terminal
 
-        text = terminal.check_verdict(report, **terminal_output.style(color))
-        terminal_output.deliver(text, color)
+        told = terminal.check_answer if manner.quiet else terminal.check_verdict
+        text = told(report, **terminal_output.style(manner.color))
+        text += "" if manner.quiet else _next_step(report)
+        terminal_output.deliver(github.shielded(text, for_github), manner.color)
+    github.publish(report, for_github, as_json=manner.as_json)
 
 
-def _forecast(request: RunRequest, color: str, as_json: bool) -> int:
+def _forecast(request: RunRequest, manner: session.Manner) -> int:
     """Print the forecast; 0 would stop, 1 would be SIGKILLed, 3 unknown."""
+    from stop_harness.conductor import preview
     from stop_harness.evidence.forecast import Expected
     from stop_harness.renderers.sections import forecast_text
-    from stop_harness.run import preview
     from stop_harness.trial.perform import Interruption
 
-    progress, interruption = session.progress_for(color), Interruption()
+    progress, interruption = session.progress_for(manner), Interruption()
     session.Interrupts(interruption, progress).install()
     try:
         found = preview.forecast_stop(request, progress, interruption)
@@ -224,7 +290,7 @@ def _forecast(request: RunRequest, color: str, as_json: bool) -> int:
         progress.close()
     text = (
         forecast_text.render_json(found)
-        if as_json
+        if manner.as_json
         else forecast_text.render(found, request.name, width=terminal_output.width())
     )
     click.echo(text, nl=False)
@@ -235,21 +301,23 @@ def _forecast(request: RunRequest, color: str, as_json: bool) -> int:
     }[found.expected]
 
 
-def _sweep_start(request: RunRequest, color: str, as_json: bool) -> int:
+def _sweep_start(request: RunRequest, manner: session.Manner) -> int:
     """Print where stop signals are lost; 0 nowhere, 1 somewhere, 3 not known."""
+    from stop_harness.conductor import preview
     from stop_harness.experiments.start_window import StopFate
     from stop_harness.renderers.sections import start_sweep_text
-    from stop_harness.run import preview
     from stop_harness.trial.perform import Interruption
 
-    progress, interruption = session.progress_for(color), Interruption()
+    progress, interruption = session.progress_for(manner), Interruption()
     session.Interrupts(interruption, progress).install()
     try:
         sweep = preview.sweep_start(request, progress, interruption)
     finally:
         progress.close()
-    text = start_sweep_text.render_json(sweep) if as_json else start_sweep_text.render(sweep)
-    click.echo(text if terminal_output.unicode() or as_json else text.encode("ascii", "replace").decode(), nl=False)
+    text = start_sweep_text.render_json(sweep) if manner.as_json else start_sweep_text.render(sweep)
+    click.echo(
+        text if terminal_output.unicode() or manner.as_json else text.encode("ascii", "replace").decode(), nl=False
+    )
     if interruption.by_user:
         return exit_codes.INTERRUPTED
     if sweep.window is not None:

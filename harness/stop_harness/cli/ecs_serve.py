@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stop_harness.cli import exit_codes, options, session
+from stop_harness.cli import options, session
+from stop_harness.conductor import exit_codes
 from stop_harness.errors import require_extra
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,11 +11,11 @@ from typing import Any, NoReturn
 import click
 
 from stop_harness._version import VERSION
-from stop_harness.cli import exit_codes, standard_streams
-from stop_harness.cli.check import check
-from stop_harness.cli.ecs_serve import ecs  # light: it imports the endpoint when it is served
+from stop_harness.cli import standard_streams
+from stop_harness.cli.help import show_all
 from stop_harness.cli.options import (
     EXIT_CODES_HELP,
+    FAULTS,
     INFER,
     JOBS,
     PARAMETER,
@@ -22,34 +23,51 @@ from stop_harness.cli.options import (
     REPEAT,
     REPORT_DIR,
     SEED,
-    SETTINGS,
     SHARD,
     Commands,
     options,
 )
-from stop_harness.cli.run import request_of, run
-from stop_harness.cli.stop_task import stop_task  # light as well
-from stop_harness.cli.stored import judge, report
-from stop_harness.cli.trend import trend
+from stop_harness.conductor import crash_report, exit_codes, settings
 from stop_harness.errors import StopHarnessError, UsageError, not_written
-from stop_harness.run import crash_report
 from stop_harness.trial import surroundings
+
+ELSEWHERE = {
+    "check": "stop_harness.cli.check:check",
+    "completion": "stop_harness.cli.completion:completion",
+    "ecs": "stop_harness.cli.ecs_serve:ecs",
+    "explore": "stop_harness.cli.explore:explore",
+    "judge": "stop_harness.cli.stored:judge",
+    "report": "stop_harness.cli.stored:report",
+    "rerun": "stop_harness.cli.rerun:rerun",
+    "run": "stop_harness.cli.run:run",
+    "stop-task": "stop_harness.cli.stop_task:stop_task",
+    "trend": "stop_harness.cli.trend:trend",
+    "watch": "stop_harness.cli.watch:watch",
+}
+"""Commands with a file of their own: where they are."""
 
 
 @click.group(
     cls=Commands,
+    elsewhere=ELSEWHERE,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXIT_CODES_HELP,
     no_args_is_help=True,
 )
 @click.version_option(VERSION, prog_name="stop-harness")
+@click.option(
+    "--help-all",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_all,
+    help="Show the help of every command and exit.",
+)
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Does my container shut down gracefully, and if not, why?"""
-    from stop_harness.cli import settings
-
-    found = settings.load(Path.cwd(), SETTINGS)
-    context.default_map = dict.fromkeys(cli.commands, found)
+    found, context.obj = settings.load(Path.cwd(), settings.SETTINGS)
+    context.default_map = dict.fromkeys(cli.list_commands(context), found)
 
 
 # ── files and stored runs ────────────────────────────────────────────────────────────────────────────────────────────
@@ -63,31 +81,27 @@ def validate(paths: tuple[Path, ...], parameters: tuple[str, ...]) -> None:
 
     Names every mistake with file, line and column, and what a task definition or a manifest shows before it runs.
     """
-    from stop_harness.scenario import check_options, discovery
-    from stop_harness.verdict import static_findings
+    from stop_harness.conductor import validation
+    from stop_harness.scenario import check_options
 
-    pods = {path: discovery.pods_of(path) for path in paths}
-    others = tuple(path for path in paths if not pods[path])
-    found, tasks = discovery.find_all(others, check_options.parameters(parameters))
-    of_pods = tuple(pod for path in paths for pod in pods[path])
-    scenarios = (*found.scenarios, *tasks.scenarios, *of_pods)
+    found = validation.of_paths(paths, check_options.parameters(parameters))
     for skipped in found.passed_over:
         click.echo(f"{skipped.scenario}: {skipped.reason}", err=True)
-    for item in static_findings.of_scenarios(scenarios):
+    for item in found.findings:
         container = f" container {item.container}:" if item.container else ""
         finding = item.finding
         click.echo(f"{finding.severity}: {item.scenario}:{container} {finding.message} [{finding.rule}]", err=True)
-    kinds = (("scenario", found.scenarios), ("task definition", tasks.scenarios), ("pod", of_pods))
+    kinds = (("scenario", found.scenarios), ("task definition", found.task_definitions), ("pod", found.pods))
     for kind, valid in kinds:
-        if valid or (kind == "scenario" and others and not tasks.scenarios):
-            click.echo(f"{len(valid)} {kind}{'s are' if len(valid) != 1 else ' is'} valid")
-    for file in dict.fromkeys(item.subject.task_file for item in tasks.scenarios):
+        if valid:
+            click.echo(f"{valid} {kind}{'s are' if valid != 1 else ' is'} valid")
+    for file in found.task_files:
         click.echo(f"to stop its containers: stop-harness check --task-definition {file}", err=True)
 
 
 @cli.command()
 @PATHS
-@options(JOBS, REPEAT, SHARD, SEED, INFER, REPORT_DIR)
+@options(JOBS, REPEAT, SHARD, SEED, INFER, FAULTS, REPORT_DIR)
 def plan(paths: tuple[Path, ...], **settings: Any) -> None:
     """Show what `run` would do, and how long it would take.
 
@@ -95,16 +109,14 @@ def plan(paths: tuple[Path, ...], **settings: Any) -> None:
     scenarios expect.
     """
     from stop_harness import units
+    from stop_harness.conductor import asked, preview
     from stop_harness.model import NS_PER_S
-    from stop_harness.run import preview
-    from stop_harness.scenario import discovery
 
     settings["report_dir"] = settings["report_dir"] or Path("reports")
     empty = {"engine": "auto", "keep": False, "junitxml": None, "base_image": None}
-    found = discovery.find(paths)
-    for skipped in found.passed_over:
+    request = asked.of_files(paths, {**empty, **settings}, ("stop-harness", *sys.argv[1:]))
+    for skipped in request.passed_over:
         click.echo(f"{skipped.scenario}: {skipped.reason}", err=True)
-    request = request_of(found.scenarios, "plan", {**empty, **settings})
     planned, estimated = preview.plan_only(request)
     for item in planned.trials:
         shorter = ", ".join(units.format_duration(timeout_ns) for timeout_ns in item.shorter_timeouts_ns)
@@ -122,17 +134,38 @@ def plan(paths: tuple[Path, ...], **settings: Any) -> None:
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path), default=Path("stop-harness.yaml"))
 @click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
-def init(path: Path, force: bool) -> None:
-    """Write a commented scenario to start from."""
-    from stop_harness.scenario.check_options import COMMENTED_SCENARIO
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Fill it in from this Dockerfile, Compose file, ECS task definition or Kubernetes manifest.",
+)
+@click.option("--container", metavar="NAME", help="Fill it in from this running container, which is only looked at.")
+def init(path: Path, force: bool, source: Path | None, container: str | None) -> None:
+    """Write a commented scenario to start from.
 
+    It is filled in with what the Dockerfile, Compose file, ECS task definition or Kubernetes manifest in this folder
+    says of readiness, stop signal and stop timeouts; each such line says where it was found.
+    """
+    from stop_harness.conductor import open_engine, starting_scenario
+
+    if source is not None and container is not None:
+        raise UsageError("init takes one of --from FILE and --container NAME")
     if path.exists() and not force:
         raise UsageError(f"{path} exists; name another file, or --force")
+    if container is not None:
+        found = starting_scenario.of_container(container, path, open_engine.find_docker)
+    else:
+        found = starting_scenario.of_folder(Path(), path, source)
     try:
-        path.write_text(COMMENTED_SCENARIO, encoding="utf-8")
+        path.write_text(found.text, encoding="utf-8")
     except OSError as error:
         raise not_written(f"cannot write {path}: {error.strerror}", error) from None
-    click.echo(f"wrote {path}; edit it, then: stop-harness run {path}")
+    for note in found.notes:
+        click.echo(note, err=True)
+    filled = f", filled in from {found.origin}" if found.origin else ""
+    click.echo(f"wrote {path}{filled}; edit it, then: stop-harness run {path}")
 
 
 @cli.command()
@@ -153,7 +186,7 @@ def schema(results: bool) -> None:
 @cli.command(epilog="Exits with 4 if no container engine answers: no Docker, no Podman, no ECS endpoint that is named.")
 def doctor() -> None:
     """Say which engines answer here and what each can prove."""
-    from stop_harness.run import open_engine
+    from stop_harness.conductor import open_engine
     from stop_harness.scenario.check_options import describe_engine
 
     lines = open_engine.survey()
@@ -183,15 +216,6 @@ def clean(everything: bool, images: bool) -> None:
     sys.exit(exit_codes.HARNESS if problems else exit_codes.PASS)
 
 
-cli.add_command(run)
-cli.add_command(check)
-cli.add_command(judge)
-cli.add_command(report)
-cli.add_command(ecs)
-cli.add_command(trend)
-cli.add_command(stop_task)
-
-
 def main() -> NoReturn:
     """The entry point, where the process ends.
 
@@ -203,6 +227,7 @@ def main() -> NoReturn:
 
 def perform() -> int:
     """The command line, to its exit code: errors become messages, never tracebacks."""
+    _heed_stop_signal()
     standard_streams.guard()
     crash_report.watch()
     surroundings.economise()
@@ -215,6 +240,13 @@ def perform() -> int:
         code = code or exit_codes.HARNESS
     sys.stderr.flush()
     return code
+
+
+def _heed_stop_signal() -> None:
+    """As PID 1 of a container, leave at a stop signal also while the command is still being imported: without a handler
+    the kernel would drop it. A command with something to undo installs its own later."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(exit_codes.INTERRUPTED))
 
 
 def _code_of_command() -> int:
@@ -238,6 +270,6 @@ def _code_of_command() -> int:
         sys.stderr.flush()
         os._exit(exit_codes.INTERRUPTED)  # image builds under way would otherwise be waited for
     except Exception as error:  # noqa: BLE001 - whatever it is: 1 would mean that a container failed
-        click.echo(crash_report.of(error, sys.argv, cli.commands), err=True, nl=False)
+        click.echo(crash_report.of(error, sys.argv, (*cli.commands, *ELSEWHERE)), err=True, nl=False)
         return exit_codes.HARNESS
     return exit_codes.PASS

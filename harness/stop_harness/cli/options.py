@@ -1,42 +1,24 @@
-"""The options that several commands share, and the settings that may stand for them."""
+"""The options that several commands share."""
 
 from __future__ import annotations
 
+import importlib
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from stop_harness.cli.exit_codes import EXIT_CODES
+from stop_harness.cli import completion
+from stop_harness.conductor.exit_codes import EXIT_CODES
+from stop_harness.conductor.settings import ENVIRONMENT_PREFIX, SETTINGS
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 _CODES = ", ".join(f"{code.number}\xa0{code.short}" for code in EXIT_CODES)  # a number is not cut off from its meaning
 EXIT_CODES_HELP = "\b\n" + textwrap.fill(f"Exit codes: {_CODES}.", width=70).replace("\xa0", " ")
-
-ENVIRONMENT_PREFIX = "STOP_HARNESS_"
-SETTINGS = frozenset(
-    {
-        "engine",
-        "report_dir",
-        "jobs",
-        "repeat",
-        "junitxml",
-        "sarif",
-        "fail_fast",
-        "keep",
-        "seed",
-        "base_image",
-        "witness",
-        "color",
-        "show_values",
-        "share_report",
-    }
-)
-"""Options that `[tool.stop-harness]` and the environment may set."""
 
 
 def option(*names: str, **kwargs: Any) -> Callable[[Decorated], Decorated]:
@@ -74,11 +56,21 @@ ENGINE = option(
     "--engine",
     default="auto",
     metavar="NAME",
+    shell_complete=completion.engines,
     help="Where containers run: auto, docker, process or ecs.  [default: auto]",
 )
 COLOR = option(
     "--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="When to colour the output."
 )
+MANNER = (
+    click.option(
+        "--json", "as_json", is_flag=True, help="Print the results as JSON, and nothing else on standard output."
+    ),
+    click.option("-q", "--quiet", is_flag=True, help="Show no progress; say the answer, and what did not pass."),
+    click.option("-v", "--verbose", is_flag=True, help="Show what builds write, and say the engine's own time."),
+    COLOR,
+)
+"""How a run is told; see `session.Manner`."""
 BASE_IMAGE = option(
     "--base-image", metavar="IMAGE", help="Replace the base image of Dockerfiles that have ARG BASE_IMAGE."
 )
@@ -91,6 +83,17 @@ JUNITXML = option(
     "--junitxml", type=click.Path(path_type=Path, dir_okay=False), help="Also write JUnit XML to this file."
 )
 SARIF = option("--sarif", type=click.Path(path_type=Path, dir_okay=False), help="Also write SARIF 2.1.0 to this file.")
+CODE_QUALITY = option(
+    "--code-quality",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write GitLab's code quality report to this file.",
+)
+GITHUB = option(
+    "--github",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="When to write annotations and a step summary for GitHub Actions.",
+)
 SHARD = option("--shard", metavar="I/N", help="Run only part I of N. The parts are the same on every machine.")
 SEED = option("--seed", type=int, metavar="N", help="Shuffle trials that last equally long, by this seed.")
 KEEP = option("--keep", is_flag=True, help="Keep the containers of trials that did not pass.")
@@ -172,6 +175,18 @@ TRAFFIC = (
         help="Have so many clients of each kind.  [default: 2 where an answer is awaited, else 1]",
     ),
 )
+FAULT = click.option(
+    "--fault",
+    "fault",
+    multiple=True,
+    metavar="KIND=VALUE@MOMENT[:LENGTH]",
+    help="Let something go wrong around the stop, such as cpu=0.2@with or pause@500ms:2s. May be repeated.",
+)
+FAULTS = option(
+    "--faults",
+    metavar="NAME[,NAME...]",
+    help="Try every stop also under these standard faults, each beside the undisturbed one; standard: all of them.",
+)
 PARAMETER = click.option(
     "--parameter",
     "parameters",
@@ -205,6 +220,9 @@ RESUME = option(
     metavar="RUN_DIR",
     help="Finish this run instead of running PATHS.",
 )
+WATCH_FILES = option(
+    "--watch-files", is_flag=True, help="Try again whenever a file changes that is built or read, until Ctrl-C."
+)
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 PATHS_OR_RESUME = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 
@@ -227,13 +245,55 @@ class Command(click.Command):
 
 
 class Commands(click.Group):
-    """A group of such commands."""
+    """A group of such commands.
+
+    `elsewhere`: those that have a file of their own, name → `module:attribute`; it is imported when the command is
+    called or its help is shown.
+    """
 
     command_class = Command
 
+    def __init__(self, *arguments: Any, elsewhere: Mapping[str, str] | None = None, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._elsewhere = elsewhere or {}
 
-class CheckCommand(Command):
-    """Takes everything behind `--` as the subject's command, whatever it looks like."""
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All of them, in alphabetical order."""
+        return sorted({*super().list_commands(ctx), *self._elsewhere})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """None: there is no such command."""
+        if cmd_name not in self.commands and cmd_name in self._elsewhere:
+            module, _, attribute = self._elsewhere[cmd_name].partition(":")
+            self.add_command(getattr(importlib.import_module(module), attribute), cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+
+class GroupedCommand(Command):
+    """A command with so many options that `--help` shows them in groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One heading a group, in the order of `option_groups.GROUPS`."""
+        from stop_harness.cli import option_groups
+
+        for title, rows in option_groups.grouped(self.get_params(ctx), ctx):
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+class CommandBehind(Command):
+    """Takes everything behind `--` as a command of its own, whatever it looks like."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Split at the first `--`."""
+        if "--" in args:
+            at = args.index("--")
+            args, ctx.meta["command"] = args[:at], args[at + 1 :]
+        return super().parse_args(ctx, args)
+
+
+class CheckCommand(CommandBehind, GroupedCommand):
+    """With the subject's command behind `--`."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Also the options of the container, from a table that is loaded late: `--help` of all commands needs none."""
@@ -242,10 +302,3 @@ class CheckCommand(Command):
         if CONTAINER_OPTIONS[0] not in self.params:
             self.params += CONTAINER_OPTIONS
         return super().get_params(ctx)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Split at the first `--`."""
-        if "--" in args:
-            at = args.index("--")
-            args, ctx.meta["command"] = args[:at], args[at + 1 :]
-        return super().parse_args(ctx, args)

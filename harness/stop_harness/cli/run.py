@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stop_harness.cli import exit_codes, session, terminal_output
+from stop_harness.cli import github, session, terminal_output
 from stop_harness.cli.options import (
     BASE_IMAGE,
     BASELINE,
     CLUSTER,
-    COLOR,
+    CODE_QUALITY,
     EFFORT,
     ENGINE,
     EXIT_CODES_HELP,
     FAIL_FAST,
     FAIL_ON_SLOWER,
+    FAULTS,
+    GITHUB,
     JOBS,
     JUNITXML,
     KEEP,
+    MANNER,
     PATHS_OR_RESUME,
     REPEAT,
     REPORT_DIR,
@@ -35,59 +38,105 @@ from stop_harness.cli.options import (
     SHARE_REPORT,
     SHOW_VALUES,
     TRY_FIXES,
+    WATCH_FILES,
     WITNESS,
-    Command,
+    GroupedCommand,
     options,
 )
+from stop_harness.conductor import exit_codes
 from stop_harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from stop_harness.model import Scenario
-    from stop_harness.run.request import RunOutcome, RunRequest
+    from stop_harness.conductor.request import RunOutcome, RunRequest
+    from stop_harness.trial.perform import Interruption
 
 
-GOES_WITH_RESUME = frozenset({"resume", "jobs", "baseline", "fail_on_slower", "junitxml", "sarif", "color", "keep"})
+GOES_WITH_RESUME = frozenset(
+    {"resume", "jobs", "baseline", "fail_on_slower", "junitxml", "sarif", "code_quality", "keep"}
+)
 """Options that do not change what is run; all others are those of the run that is resumed."""
 
 
-@click.command(cls=Command, epilog=EXIT_CODES_HELP)
+@click.command(cls=GroupedCommand, epilog=EXIT_CODES_HELP)
 @PATHS_OR_RESUME
-@options(ENGINE, CLUSTER, RUN_TASK, JOBS, REPEAT, SHARD, SEED, FAIL_FAST, *EFFORT, TRY_FIXES, WITNESS, KEEP, RESUME)
-@options(BASELINE, FAIL_ON_SLOWER, REPORT_DIR, JUNITXML, SARIF, SHARE_REPORT, SHOW_VALUES, BASE_IMAGE, COLOR)
+@options(
+    ENGINE,
+    CLUSTER,
+    RUN_TASK,
+    JOBS,
+    REPEAT,
+    SHARD,
+    SEED,
+    FAIL_FAST,
+    FAULTS,
+    *EFFORT,
+    TRY_FIXES,
+    WITNESS,
+    KEEP,
+    RESUME,
+    WATCH_FILES,
+)
+@options(
+    BASELINE,
+    FAIL_ON_SLOWER,
+    REPORT_DIR,
+    JUNITXML,
+    SARIF,
+    CODE_QUALITY,
+    GITHUB,
+    SHARE_REPORT,
+    SHOW_VALUES,
+    BASE_IMAGE,
+    *MANNER,
+)
 @click.pass_context
-def run(context: click.Context, /, paths: tuple[Path, ...], color: str, resume: Path | None, **settings: Any) -> None:
+def run(context: click.Context, /, paths: tuple[Path, ...], resume: Path | None, **settings: Any) -> None:
     """Run the scenarios in PATHS and write a report.
 
     PATHS are scenario files, or folders with such files.
     """
+    for_github, manner = settings.pop("github"), session.Manner.taken_from(settings)
+    watch_files = settings.pop("watch_files")
     if resume is not None:
+        if watch_files:
+            raise UsageError("--watch-files does not go with --resume, which finishes a run as it was begun")
         request = _resumed(context, resume, paths, settings)
-    elif paths:
-        request = _new(paths, settings)
-    else:
+    elif not paths:
         raise click.UsageError("Missing argument 'PATHS...'.", context)
-    outcome = session.perform(request, color)
-    _summarise(outcome, color)
+    elif watch_files:
+        sys.exit(_again(paths, {**settings, "waivers": context.obj or ()}, manner, for_github))
+    else:
+        request = _new(paths, {**settings, "waivers": context.obj or ()})
+    outcome = session.perform(request, manner)
+    summarise(outcome, manner, for_github)
     sys.exit(exit_codes.of_run(outcome, fail_on_slower=request.fail_on_slower))
 
 
+def _again(paths: tuple[Path, ...], settings: dict[str, Any], manner: session.Manner, for_github: str) -> int:
+    from stop_harness.cli import again
+    from stop_harness.conductor import changes
+
+    def perform(request: RunRequest, interruption: Interruption) -> again.Tried:
+        outcome = session.perform(request, manner, interruption=interruption)
+        summarise(outcome, manner, for_github)
+        return again.Tried(outcome.report, exit_codes.of_run(outcome, fail_on_slower=request.fail_on_slower))
+
+    work = again.Repeated(lambda: _new(paths, settings), perform, changes.of_paths(paths))
+    return again.keep_trying(work, manner)
+
+
 def _new(paths: tuple[Path, ...], settings: dict[str, Any]) -> RunRequest:
-    from dataclasses import replace
+    from stop_harness.conductor import asked
 
-    from stop_harness.scenario import discovery
-
-    found = discovery.find(paths)
-    scenarios = found.scenarios
-    name = scenarios[0].name if len(scenarios) == 1 else paths[0].resolve().name
-    settings["report_dir"] = settings["report_dir"] or Path("reports")
-    return replace(request_of(scenarios, name, settings), passed_over=found.passed_over)
+    settings = {**settings, "report_dir": settings["report_dir"] or Path("reports")}
+    return asked.of_files(paths, settings, ("stop-harness", *sys.argv[1:]))
 
 
 def _resumed(context: click.Context, directory: Path, paths: tuple[Path, ...], settings: dict[str, Any]) -> RunRequest:
     """The run as it was asked for, with the options that may be given anew. Raises UsageError, StoreError."""
     from dataclasses import replace
 
-    from stop_harness.run import resume
+    from stop_harness.conductor import resume
 
     if paths:
         raise UsageError(f"--resume {directory} takes no PATHS: its scenarios are those of the run")
@@ -103,79 +152,27 @@ def _resumed(context: click.Context, directory: Path, paths: tuple[Path, ...], s
     return request
 
 
-def request_of(scenarios: tuple[Scenario, ...], name: str, settings: dict[str, Any]) -> RunRequest:
-    """What the options ask for. Raises UsageError."""
-    from stop_harness.plan.trials import Shard
-    from stop_harness.run.open_engine import TargetCluster
-    from stop_harness.run.request import RunRequest
-    from stop_harness.trial import scheduler
-
-    given = settings.get("cluster") or settings.get("run_task")
-    if given and settings["engine"] != "ecs":
-        raise UsageError("--cluster and --run-task go with --engine ecs")
-    scheduler.parse_jobs(settings["jobs"], 1)  # a mistake is refused before anything starts
-    shard = settings.get("shard")
-    target = TargetCluster(settings.get("cluster"), settings.get("run_task"))
-    return RunRequest(
-        scenarios=scenarios,
-        name=name,
-        report_dir=settings["report_dir"],
-        engine=settings["engine"],
-        jobs=settings["jobs"],
-        repeat=settings["repeat"],
-        shard=Shard.parse(shard) if shard else None,
-        seed=settings.get("seed"),
-        fail_fast=settings.get("fail_fast", False),
-        fast=settings.get("fast", False),
-        infer=settings.get("infer", False),
-        **_certainty(settings),
-        keep=settings["keep"],
-        try_fixes=settings.get("try_fixes", False),
-        junitxml=settings["junitxml"],
-        sarif=settings.get("sarif"),
-        base_image=settings["base_image"],
-        witness=settings.get("witness", False),
-        baseline=settings.get("baseline"),
-        fail_on_slower=settings.get("fail_on_slower", False),
-        cluster=target if settings["engine"] == "ecs" else None,
-        command_line=("stop-harness", *sys.argv[1:]),
-        show_values=settings.get("show_values", False),
-        share_report=settings.get("share_report", False),
-    )
-
-
-def _certainty(settings: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a request that say how certain is certain enough. Raises UsageError."""
-    from stop_harness import units
-    from stop_harness.model import ReliabilityGoal
-
-    until_sure, max_time = settings.get("until_sure", False), settings.get("max_time")
-    if until_sure and settings.get("shard"):
-        raise UsageError("--until-sure counts the stops of one run; it cannot be used with --shard")
-    for name in ("max_repeat", "max_time"):
-        if settings.get(name) is not None and not until_sure:
-            raise UsageError(f"--{name.replace('_', '-')} is a limit of --until-sure; name both, or use --repeat")
-    try:
-        max_time_ns = None if max_time is None else units.parse_duration(max_time)
-    except ValueError as error:
-        raise UsageError(f"--max-time: {error}") from None
-    return {
-        "goal": ReliabilityGoal(settings.get("confidence", 0.95), settings.get("reliability", 0.99)),
-        "until_sure": until_sure,
-        "max_repeat": settings.get("max_repeat"),
-        "max_time_ns": max_time_ns,
-    }
-
-
-def _summarise(outcome: RunOutcome, color: str) -> None:
+def summarise(outcome: RunOutcome, manner: session.Manner, for_github: str) -> None:
     """What the run came to, where there is a place to say it; the report has it in any case."""
     from stop_harness.cli import standard_streams
-    from stop_harness.renderers import terminal
-    from stop_harness.run import write_report
+    from stop_harness.conductor import write_report
 
-    summary = terminal.summary(outcome.report, **terminal_output.style(color))
     assert outcome.directory is not None
-    resume = f"resume: stop-harness run --resume {shlex.quote(str(outcome.directory))}\n"
-    more = resume if outcome.report.run.interrupted else ""
-    terminal_output.deliver(f"{summary}\nreport: {outcome.directory / write_report.HTML_FILE}\n{more}", color)
-    standard_streams.forgive(sys.stdout)
+    where = f"report: {outcome.directory / write_report.HTML_FILE}\n"
+    if outcome.report.run.interrupted:
+        where += f"resume: stop-harness run --resume {shlex.quote(str(outcome.directory))}\n"
+    if manner.as_json:
+        from stop_harness.renderers.results import results_json
+
+        click.echo(results_json.render(outcome.report), nl=False)
+        click.echo(where, nl=False, err=True)
+    else:
+        from stop_harness.renderers import terminal
+
+        told = terminal.short_summary if manner.quiet else terminal.summary
+        summary = told(outcome.report, **terminal_output.style(manner.color))
+        text = summary + ("" if manner.quiet and not outcome.report.run.interrupted else f"\n{where}")
+        terminal_output.deliver(github.shielded(text, for_github), manner.color)
+    github.publish(outcome.report, for_github, as_json=manner.as_json)
+    if not manner.as_json:
+        standard_streams.forgive(sys.stdout)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from stop_harness.cli import exit_codes, terminal_output
+from stop_harness.cli import terminal_output
 from stop_harness.cli.options import (
     BASELINE,
     COLOR,
@@ -19,6 +19,7 @@ from stop_harness.cli.options import (
     Command,
     options,
 )
+from stop_harness.conductor import exit_codes
 
 
 @click.command(cls=Command, epilog=EXIT_CODES_HELP)
@@ -29,8 +30,8 @@ def judge(run_dir: Path, color: str) -> None:
 
     Says which verdicts changed. Writes nothing.
     """
+    from stop_harness.conductor import store, stored_runs
     from stop_harness.renderers import terminal
-    from stop_harness.run import store, stored_runs
 
     ((stored, then),) = store.read_several((run_dir,), partial(click.echo, err=True))
     report = stored_runs.report_of(stored)
@@ -39,11 +40,10 @@ def judge(run_dir: Path, color: str) -> None:
         color,
     )
     now = stored_runs.judge(stored)
-    pairs = list(zip(then, now, strict=True))
-    changed = [(old, new) for old, new in pairs if (old.outcome, old.status) != (new.outcome, new.status)]
-    reworded = sum(old != new for old, new in pairs) - len(changed)
-    for old, new in changed:
-        click.echo(f"changed: {new.trial_id}: {old.outcome} ({old.status}) is now {new.outcome} ({new.status})")
+    changed = stored_runs.changed(then, now)
+    reworded = sum(old != new for old, new in zip(then, now, strict=True)) - len(changed)
+    for sentence in changed:
+        click.echo(sentence)
     explained = f", {reworded} of them with another explanation" if reworded else ""
     click.echo(f"\n{len(now) - len(changed)} of {len(now)} verdicts are as they were{explained}")
     sys.exit(exit_codes.of_report(report))
@@ -63,12 +63,12 @@ def report(
 
     The shards of one run are merged into a new run directory.
     """
+    from stop_harness.conductor import store, stored_runs, write_report
     from stop_harness.renderers.plots import drawing
     from stop_harness.renderers.sections import trend_text
-    from stop_harness.run import store, stored_runs, write_report
 
-    found = store.read_several(run_dirs, partial(click.echo, err=True))
-    stored = store.merge(tuple(item for item, _ in found))
+    # Without the verdicts that were given then: they take as much memory as those of today.
+    stored = store.merge(tuple(item for item, _ in store.read_several(run_dirs, partial(click.echo, err=True))))
     built = stored_runs.report_of(stored)
     if baseline is not None:
         built = stored_runs.compared(built, stored_runs.report_of(store.read(baseline)[0]))

@@ -167,6 +167,15 @@ def stop_timeouts_replaced(task: TaskDefinition, stop_timeout_s: int) -> TaskDef
     return _definition(document, lambda _: task.family)
 
 
+def container_changed(task: TaskDefinition, name: str, members: Mapping[str, Any]) -> TaskDefinition:
+    """The same task with these members in one container's definition."""
+    document = json.loads(task.document)
+    for container in document["containerDefinitions"]:
+        if container["name"] == name:
+            container.update(members)
+    return _definition(document, lambda _: task.family)
+
+
 def longest_chain(task: TaskDefinition) -> tuple[tuple[str, ...], int]:
     """(containers, first to stop first; sum of their stop timeouts in s) of the chain that can take longest.
 

@@ -97,4 +97,5 @@ def _shared_limits(document: Json, containers: int) -> Iterator[NotApplied]:
         yield NotApplied(f"cpu ({document['cpu']} for the whole task)", text, _SLOWER, limit_of_group=True)
     if containers > 1 and document.get("memory"):
         text = "its containers share it there; here each may use all of it"
-        yield NotApplied(f"memory ({document['memory']} for the whole task)", text, ())
+        what = f"memory ({document['memory']} for the whole task)"
+        yield NotApplied(what, text, (), limit_of_group=True, of_memory=True)

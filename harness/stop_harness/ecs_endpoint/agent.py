@@ -6,7 +6,9 @@ and nothing that a client waits for may wait for it.
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,6 +29,7 @@ from stop_harness.ecs_endpoint.records import (
     EcsStatus,
     Exited,
     HealthChanged,
+    Orphaned,
     PullStarted,
     PullStopped,
     Reclaim,
@@ -49,6 +52,9 @@ STOP_RETRY_WAITS_S = (1.0, 1.3, 1.69, 2.2)
 """Between the agent's five attempts to stop a container (docker_task_engine.go:121)."""
 
 HEALTH_POLL_S = 0.5
+
+AGENT_URI = "ECS_AGENT_URI"
+"""The variable by which containers know the agent's own API."""
 
 
 @dataclass
@@ -88,8 +94,14 @@ class Run:
     live: dict[str, Live] = field(default_factory=dict)
     container_ids: dict[str, str] = field(default_factory=dict)
     wake_at_ns: int | None = None
+    faults: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """Network faults that its containers have started, and what ends each."""
+    fault_asked_ns: dict[str, int] = field(default_factory=dict)
+    """When they last asked what of that."""
     protected_until_ns: int | None = None
     """Until when the service scheduler leaves it alone; None: it does not."""
+    agent_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    """By which its containers are known to the agent's own API, and nobody else."""
 
     @property
     def service(self) -> str | None:
@@ -97,9 +109,21 @@ class Run:
         kind, _, name = str(self.details.get("group", "")).partition(":")
         return name if kind == "service" and str(self.details.get("startedBy")).startswith("ecs-svc/") else None
 
+    @property
+    def outlives_its_task(self) -> bool:
+        """Whether a container of an orphaned task still runs."""
+        return self.state.orphaned and any(it.inspected is not None and it.exit is None for it in self.live.values())
+
     def is_protected(self, now_ns: int) -> bool:
         """Whether its scale-in protection holds."""
         return self.protected_until_ns is not None and now_ns < self.protected_until_ns
+
+    def end_faults(self) -> None:
+        """Its network is gone, or goes: nobody disturbs its packets any more."""
+        with self.sharing:
+            while self.faults:
+                with contextlib.suppress(Exception):  # the rules go with the network namespace
+                    self.faults.pop(next(iter(self.faults)))()
 
 
 class Agent:
@@ -118,6 +142,8 @@ class Agent:
         self.containers, self._clock = containers, clock
         self.answers_first = AnswersFirst(clock.real_s)
         self._closing = False
+        self.api_url: str | None = None
+        """Where containers reach the agent's own API; None: nowhere."""
 
     def launch(self, run: Run) -> None:
         """Take a new task and begin with what it does not have to wait for."""
@@ -140,6 +166,10 @@ class Agent:
         """What the task runs on will be taken away."""
         self.post(run, ReclaimNoticed(self._clock.now_ns(), reclaim))
 
+    def orphan(self, run: Run, reason: str) -> None:
+        """Its instance is deregistered by force: what runs of it runs on, and nobody hears of it."""
+        self.post(run, Orphaned(self._clock.now_ns(), reason))
+
     def post(self, run: Run, event: TaskEvent) -> TaskState:
         """An event happened to a task. Returns the task right after it."""
         with self.changed:
@@ -160,9 +190,8 @@ class Agent:
                     self.answers_first.then(stop)
             if run.state.version != version:
                 self._changed_task(run)
-            if run.state.last is EcsStatus.STOPPED and run.group_id is not None:
-                group_id, run.group_id = run.group_id, None
-                self._in_thread(self.containers.remove, group_id)  # the agent stops its pause container last
+            if run.state.last is EcsStatus.STOPPED and not run.state.orphaned:
+                self._close_group(run)  # the agent stops its pause container last
             self.changed.notify_all()
             return run.state
 
@@ -171,9 +200,10 @@ class Agent:
         now_ns = self._clock.now_ns()
         with self.lock:
             due = [run for run in self.runs.values() if run.wake_at_ns is not None and run.wake_at_ns <= now_ns]
-            old = [run for run in self.runs.values() if run.state.forgotten(now_ns)]
+            old = [run for run in self.runs.values() if run.state.forgotten(now_ns) and not run.outlives_its_task]
             for run in old:
                 del self.runs[run.id]
+                self._close_group(run)
         for run in due:
             self.post(run, Tick(now_ns))
         for live in (live for run in old for live in run.live.values()):
@@ -183,6 +213,14 @@ class Agent:
         """Begin nothing new; the engine side removes what there is."""
         self._closing = True
         self.answers_first.close()
+
+    def _close_group(self, run: Run) -> None:
+        """Remove what the containers of a task shared."""
+        if run.faults:
+            self._in_thread(run.end_faults)
+        if run.group_id is not None:
+            group_id, run.group_id = run.group_id, None
+            self._in_thread(self.containers.remove, group_id)
 
     def _in_thread(self, work: Callable[..., None], *arguments: Any) -> None:
         if not self._closing:
@@ -240,6 +278,10 @@ class Agent:
             links.append((run.live[neighbour].runtime_id, alias or neighbour))
         for item in request.definition.get("volumesFrom", ()):
             sources.append((run.live[item["sourceContainer"]].runtime_id, bool(item.get("readOnly"))))
+        if self.api_url is not None:  # over what the definition says, as the agent does it
+            uri = {"name": AGENT_URI, "value": f"{self.api_url}/api/{run.agent_id}"}
+            environment = [*request.definition.get("environment", ()), uri]
+            request = replace(request, definition={**request.definition, "environment": environment})
         return replace(request, links=tuple(links), volumes_from=tuple(sources))
 
     def _group(self, run: Run) -> str | None:

@@ -25,8 +25,8 @@ class GroupRequest:
     """What the containers of one task share, and what of it belongs to no single one of them.
 
     `definitions`: their container definitions with the overrides applied. `network`, `pid`, `ipc`: the namespaces that
-    they have in common. `publish_ports`: their ports are published, on this machine's loopback address. `nano_cpus`: of
-    all of them together; None: no limit.
+    they have in common. `publish_ports`: their ports are published, on this machine's loopback address. `nano_cpus` and
+    `memory_mib`: of all of them together; None: no limit.
     """
 
     name: str
@@ -37,6 +37,7 @@ class GroupRequest:
     ipc: bool = False
     publish_ports: bool = False
     nano_cpus: int | None = None
+    memory_mib: int | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,9 @@ class Containers(Protocol):
     def open_group(self, request: GroupRequest) -> str:
         """Make what containers are to share, and return its runtime id. `remove` ends it, after all of them."""
 
+    def network_pid(self, runtime_id: str) -> int:
+        """A process of this machine that is in the network namespace that a group shares, or of a container alone."""
+
     def create(self, request: ContainerRequest) -> str:
         """Create a container and return its runtime id."""
 
@@ -157,6 +161,9 @@ class Containers(Protocol):
 
     def machine(self) -> Machine:
         """Where they run. Raises EngineError."""
+
+    def host_address(self) -> str | None:
+        """Under which containers reach this machine, if it is its own; None: not known."""
 
     def answers(self) -> bool:
         """Whether the engine is there at all."""

@@ -31,7 +31,7 @@ def task(run: Run, state: TaskState | None = None, *, tags: bool = False) -> Jso
         "taskArn": run.arn,
         "attachments": _attachments(run, state),
         "containers": [_container(run, item) for item in state.containers],
-        "connectivity": "CONNECTED",
+        "connectivity": "DISCONNECTED" if state.orphaned else "CONNECTED",
         "connectivityAt": state.created_at_ns,
         "createdAt": state.created_at_ns,
         "desiredStatus": state.desired,
@@ -175,13 +175,7 @@ def container_instance(endpoint: Endpoint, cluster: Cluster, it: ContainerInstan
         port for run in runs for live in run.live.values() if live.inspected for port in live.inspected.bindings
     ]
     ports = {kind: [str(port.host_port) for port in bindings if port.protocol == kind] for kind in ("tcp", "udp")}
-    machine, attributes = endpoint.machine, {item["name"]: item for item in it.attributes}
-    for name, value in (
-        ("ecs.availability-zone", f"{endpoint.settings.region}a"),
-        ("ecs.cpu-architecture", {"aarch64": "arm64"}.get(machine.architecture, machine.architecture)),
-        ("ecs.os-type", "linux"),
-    ):
-        attributes.setdefault(name, {"name": name, "value": value})
+    machine = endpoint.machine
     docker = {"dockerVersion": f"DockerVersion: {endpoint.agent.containers.engine().version}"}
     registered = it.resources or _resources(machine.cpus * task_size.CPU_UNITS, machine.memory_mib, [], [])
     return {
@@ -196,11 +190,24 @@ def container_instance(endpoint: Endpoint, cluster: Cluster, it: ContainerInstan
         "agentConnected": it.status != INACTIVE,
         "runningTasksCount": wanted.count(EcsStatus.RUNNING),
         "pendingTasksCount": wanted.count(EcsStatus.PENDING),
-        "attributes": list(attributes.values()),
+        "attributes": attributes(endpoint, it),
         "registeredAt": it.registered_at_ns,
         "attachments": [],
         "tags": list(it.tags) if tags else [],
     }
+
+
+def attributes(endpoint: Endpoint, it: ContainerInstance) -> list[Json]:
+    """Its own, and those that ECS gives every instance."""
+    architecture = endpoint.machine.architecture
+    found = {item["name"]: item for item in it.attributes}
+    for name, value in (
+        ("ecs.availability-zone", f"{endpoint.settings.region}a"),
+        ("ecs.cpu-architecture", {"aarch64": "arm64"}.get(architecture, architecture)),
+        ("ecs.os-type", "linux"),
+    ):
+        found.setdefault(name, {"name": name, "value": value})
+    return list(found.values())
 
 
 def _resources(cpu: int, memory: int, tcp: list[str], udp: list[str]) -> list[Json]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import ipaddress
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,8 +47,10 @@ from stop_harness.engines.docker.container import ContainerGone, ContainerLife, 
 from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.reading import State
 from stop_harness.engines.docker.shared_namespaces import PauseContainer, Shared
+from stop_harness.engines.docker.starting import hosts_behind
 from stop_harness.engines.interface import WITNESS_CAVEAT
 from stop_harness.errors import EngineError
+from stop_harness.linux import proc
 from stop_harness.linux.process_connector import ProcessConnector
 from stop_harness.model import DEFAULT_PIDS_LIMIT, Clock, EngineInfo, Event, EventKind, LogTail, ProcessInfo
 
@@ -66,10 +69,12 @@ LOG_LIMITS = LogLimits(lines=LOG_LINES, keep_bytes=64 * 1024, read_bytes=LOG_LIN
 
 @dataclass(frozen=True)
 class _Group:
-    """A pause container, and the arguments of the host configuration by which others share what is its."""
+    """A pause container, and the arguments of the host configuration by which others share what is its.
+    `shares_memory`: one memory limit holds for all of them."""
 
     pause: PauseContainer
     joined: dict[str, str]
+    shares_memory: bool
 
 
 class DockerContainers:
@@ -109,7 +114,7 @@ class DockerContainers:
             self._bring_witness()
         try:
             self._reaper = reaper.DockerReaper(run_id, host.address)
-            self._events = EventStream(host, f"{reaper.RUN_LABEL}={run_id}")
+            self._events = EventStream(host, label=f"{reaper.RUN_LABEL}={run_id}")
         except ENGINE_ERRORS as error:
             raise EngineError(f"{host.url}: the engine stopped answering: {error}") from None
 
@@ -137,14 +142,16 @@ class DockerContainers:
             raise ContainerProblem("CannotPullContainerError", _text(error)) from None
 
     def open_group(self, request: GroupRequest) -> str:
-        """A pause container of ours. Where its cgroup can hold others, its CPU limit is that of the whole group."""
+        """A pause container of ours. Where its cgroup can hold others, its limits are those of the whole group."""
         shared = Shared(request.network, request.pid, request.ipc)
         labels = {**request.labels, **self._labels}
         calls = Calls(self._host.url, self._limit_s)
-        limits = bool(request.nano_cpus) and self._info.limits_groups
+        memory = bool(request.memory_mib) and self._info.shares_memory
+        limits = (bool(request.nano_cpus) and self._info.limits_groups) or memory
+        settings = group_settings(request, memory=memory)
         try:
             made = shared_namespaces.create(
-                self._api, calls, labels, shared, name=request.name, limits_group=limits, **group_settings(request)
+                self._api, calls, labels, shared, name=request.name, limits_group=limits, **settings
             )
             made.start()
             joined = made.joined()
@@ -152,7 +159,7 @@ class DockerContainers:
                 joined["cgroup_parent"] = made.cgroup()
         except EngineError as error:
             raise ContainerProblem("CannotCreateContainerError", _text(error)) from None
-        self._groups[made.id] = _Group(made, joined)
+        self._groups[made.id] = _Group(made, joined, shares_memory=memory)
         return made.id
 
     def create(self, request: ContainerRequest) -> str:
@@ -169,13 +176,17 @@ class DockerContainers:
         try:
             for name in volume_names(request, volume_prefix(self._run_id)):
                 self._calls.run("a volume's creation", partial(self._api.create_volume, name, labels=self._labels))
+            if self._host.podman and (links := host.pop("links", ())):
+                behind = self._calls.run("the addresses behind links", hosts_behind, links, (), self._api)
+                host["extra_hosts"] = {**dict(behind), **host.get("extra_hosts", {})}
             settings["host_config"] = self._api.create_host_config(**host, pids_limit=self._pids_limit)
             created = self._calls.run("the creation", self._create, settings)
         except NoAnswer:
             raise self._timed_out("created") from None
         except (*CALL_ERRORS, TypeError, ValueError) as error:
             raise ContainerProblem("CannotCreateContainerError", _text(error)) from None
-        self._lives[created] = self._life(created)
+        group = self._groups[request.group] if request.group else None
+        self._lives[created] = self._life(created, group.pause.id if group and group.shares_memory else None)
         if request.group and "network_mode" in joined:
             self._joined[created] = (
                 request.group,
@@ -191,7 +202,7 @@ class DockerContainers:
         except (TypeError, ValueError) as error:  # the SDK looks at what the definition says before it asks
             raise InvalidArgument(str(error)) from None
 
-    def _life(self, runtime_id: str) -> ContainerLife:
+    def _life(self, runtime_id: str, memory_of: str | None = None) -> ContainerLife:
         """What follows the container; a new one where it is removed already, for which the engine's answer is that."""
         return self._lives.get(runtime_id) or ContainerLife(
             runtime_id,
@@ -201,6 +212,7 @@ class DockerContainers:
             events=self._events,
             ending=self._closing,
             watches=self._connector,
+            memory_of=memory_of,
         )
 
     def start(self, runtime_id: str) -> None:
@@ -240,6 +252,19 @@ class DockerContainers:
             return reading.state_of(self._groups[group].pause.inspect())
         except (KeyError, EngineError):
             return None
+
+    def network_pid(self, runtime_id: str) -> int:
+        """That of the pause container, or of a container alone, where its engine is on this machine."""
+        group = self._groups.get(runtime_id)
+        try:
+            found = reading.state_of(group.pause.inspect()) if group is not None else self._life(runtime_id).state()
+        except (KeyError, EngineError) as error:
+            raise ContainerProblem("CannotInspectContainerError", str(error)) from None
+        owner = group.pause.id if group is not None else runtime_id
+        if not self._host.same_kernel or not proc.is_first_process_of(found.pid, owner):
+            text = "packets can only be disturbed by root on the engine's machine"
+            raise ContainerProblem("CannotDisturbNetworkError", text)
+        return found.pid
 
     def _image_digest(self, image_id: str) -> str | None:
         """Of the registry, where the image came from one. Asked once an image."""
@@ -320,7 +345,7 @@ class DockerContainers:
         return self._life(runtime_id).logs(LOG_LIMITS)
 
     def processes(self, runtime_id: str) -> tuple[ProcessInfo, ...] | None:
-        """The engine's `ps`."""
+        """From /proc where the engine is on this machine, else by its `ps`."""
         try:
             return self._life(runtime_id).processes()
         except EngineError:
@@ -338,6 +363,18 @@ class DockerContainers:
             raise EngineError(f"{self._host.url}: the engine stopped answering: {error}") from None
         memory_mib = int(found.get("MemTotal") or 0) // MEBIBYTE
         return Machine(int(found.get("NCPU") or 0), memory_mib, str(found.get("Architecture") or "x86_64"))
+
+    def host_address(self) -> str | None:
+        """The gateway of the engine's bridge; Docker names none once it was restarted, and means the first address."""
+        try:
+            found = self._calls.run("the bridge", self._api.inspect_network, "bridge")
+            for item in found.get("IPAM", {}).get("Config") or ():
+                network = ipaddress.ip_network(item["Subnet"])
+                if network.version == 4:
+                    return str(item.get("Gateway") or network[1])
+        except (*CALL_ERRORS, KeyError, ValueError, IndexError):
+            return None
+        return None
 
     def answers(self) -> bool:
         """`GET /_ping`."""

@@ -86,14 +86,18 @@ def _tmpfs(item: dict[str, Any]) -> str:
     return ",".join([f"size={item['size']}m", *item.get("mountOptions", ())])
 
 
-def group_settings(request: GroupRequest) -> dict[str, Any]:
-    """What a group shares, as arguments of `shared_namespaces.create`: a joined container may not say it itself."""
+def group_settings(request: GroupRequest, *, memory: bool) -> dict[str, Any]:
+    """What a group shares, as arguments of `shared_namespaces.create`: a joined container may not say it itself.
+    `memory`: its memory limit is one of those."""
+    memory_bytes = max((request.memory_mib or 0) * MEBIBYTE, LEAST_MEMORY_BYTES) if memory else None
     definitions = request.definitions if request.network else ()
     shm_mib = max((it.get("linuxParameters", {}).get("sharedMemorySize", 0) for it in request.definitions), default=0)
     host = {
         **_names(definitions),
         "sysctls": _sysctls(definitions, of_network=True),
         "nano_cpus": request.nano_cpus,
+        "mem_limit": memory_bytes,
+        "memswap_limit": memory_bytes,
         "shm_size": shm_mib * MEBIBYTE if request.ipc else None,
     }
     hostname = next((it["hostname"] for it in definitions if it.get("hostname")), None)

@@ -45,7 +45,8 @@ def of_container(run: Run, definition: DefinitionRevision, container: Json) -> C
 def of_group(run: Run, definition: DefinitionRevision, containers: list[Json]) -> GroupRequest | None:
     """None where its containers share nothing: each has namespaces of its own, and its limits are those of the task."""
     document, several = definition.document, len(containers) > 1
-    mode, limited = document.get("networkMode", "bridge"), several and _limits(run, definition, "cpu")
+    mode = document.get("networkMode", "bridge")
+    cpu, memory = (several and _limits(run, definition, key) for key in ("cpu", "memory"))
     request = GroupRequest(
         name=_name(definition, PAUSE),
         definitions=tuple(containers),
@@ -54,9 +55,11 @@ def of_group(run: Run, definition: DefinitionRevision, containers: list[Json]) -
         pid=document.get("pidMode") == "task",
         ipc=several and document.get("ipcMode") == "task",
         publish_ports=mode == "host",
-        nano_cpus=task_size.nano_cpus(run.details["cpu"]) if limited else None,
+        nano_cpus=task_size.nano_cpus(run.details["cpu"]) if cpu else None,
+        memory_mib=task_size.mebibytes(run.details["memory"]) if memory else None,
     )
-    return request if request.network or request.pid or request.ipc or request.nano_cpus else None
+    shared = (request.network, request.pid, request.ipc, request.nano_cpus, request.memory_mib)
+    return request if any(shared) else None
 
 
 def _limits(run: Run, definition: DefinitionRevision, key: str) -> bool:

@@ -25,6 +25,7 @@ from stop_harness.ecs_endpoint.records import (
     EcsStatus,
     Exited,
     HealthChanged,
+    Orphaned,
     Phase,
     PullStarted,
     PullStopped,
@@ -51,6 +52,8 @@ ESSENTIAL_EXITED = "Essential container in task exited"
 FAILED_TO_START = "Task failed to start"
 SPOT_INTERRUPTED = "Your Spot Task was interrupted."
 """Amazon ECS developer guide, "Fargate capacity providers": the example event of an interruption."""
+DEREGISTERED = "Container instance deregistration forced by user"
+"""Amazon ECS developer guide, "Stopped tasks error codes"; no stop code is published for it."""
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 MAX_REASON_BYTES = 1024
 """ecs_client.go:49: the agent cuts a container's reason here."""
@@ -58,9 +61,11 @@ MAX_REASON_BYTES = 1024
 
 def step(task: TaskState, event: TaskEvent) -> tuple[TaskState, tuple[Action, ...]]:
     """The task after an event, and what is to be done now. An event that comes too late or twice changes nothing."""
+    if task.orphaned:
+        return task, ()
     after = _ON_EVENT[type(event)](task, event)
     actions: tuple[Action, ...] = ()
-    if not isinstance(event, StopRequested) and task.last is not EcsStatus.STOPPED:
+    if not isinstance(event, StopRequested | Orphaned) and task.last is not EcsStatus.STOPPED:
         for rule in _RULES:
             after, more = rule(after, event.at_ns)
             actions += more
@@ -84,6 +89,15 @@ def _reclaim_noticed(task: TaskState, event: ReclaimNoticed) -> TaskState:
     """The earliest one counts."""
     known = task.reclaim
     return task if known is not None and known.at_ns <= event.reclaim.at_ns else replace(task, reclaim=event.reclaim)
+
+
+def _orphaned(task: TaskState, event: Orphaned) -> TaskState:
+    """STOPPED for ECS, whatever its containers do. One that was to stop already keeps its reason."""
+    if task.last is EcsStatus.STOPPED:
+        return task
+    if task.desired is not EcsStatus.STOPPED:
+        task = replace(task, desired=EcsStatus.STOPPED, stopped_reason=event.reason, stopping_at_ns=event.at_ns)
+    return replace(_move(task, EcsStatus.STOPPED), stopped_at_ns=event.at_ns, orphaned=True)
 
 
 def _pull_started(task: TaskState, event: PullStarted) -> TaskState:
@@ -141,6 +155,7 @@ _ON_EVENT: dict[type[TaskEvent], Callable[[TaskState, Any], TaskState]] = {
     Tick: _nothing,
     StopRequested: _stop_requested,
     ReclaimNoticed: _reclaim_noticed,
+    Orphaned: _orphaned,
     PullStarted: _pull_started,
     PullStopped: _pull_stopped,
     Started: _started,

@@ -99,7 +99,8 @@ def _info(endpoint: Endpoint) -> Json:
         key: getattr(engine, key)
         for key in (
             *("name", "product", "version", "host"),
-            *("observes_sigkill", "proves_lost_processes", "reports_oom", "stops_at_once", "limits_groups", "caveats"),
+            *("observes_sigkill", "proves_lost_processes", "reports_oom", "stops_at_once"),
+            *("limits_groups", "shares_memory", "caveats"),
         )
     }
     return {"product": PRODUCT, "version": VERSION, "engine": shown}
@@ -108,8 +109,7 @@ def _info(endpoint: Endpoint) -> Json:
 def _evidence(endpoint: Endpoint, run: Run, _query: dict[str, list[str]]) -> Json:
     with endpoint.agent.lock:
         definition = endpoint.definition(str(run.details["taskDefinitionArn"]), "")
-    limits_groups = endpoint.agent.containers.engine().limits_groups
-    missing = validation.not_emulated(definition.document, limits_groups=limits_groups)
+    missing = validation.not_emulated(definition.document, endpoint.agent.containers.engine())
     with endpoint.agent.lock:
         return evidence.evidence(run, missing)
 
@@ -122,7 +122,8 @@ def _logs(endpoint: Endpoint, run: Run, query: dict[str, list[str]]) -> Json:
         asked = f"{quoted(', '.join(chosen))!r} is none of them" if chosen else "the query names none"
         raise invalid_parameter(f"logs?container=NAME wants one container of the task ({', '.join(names)}); {asked}.")
     live = _live(endpoint, run).get(chosen[0])
-    return dataclasses.asdict(endpoint.agent.containers.logs(live.runtime_id) if live else LogTail())
+    found = endpoint.agent.containers.logs(live.runtime_id) if live else LogTail()
+    return {"text": found.text, "truncated": found.truncated}
 
 
 def _processes(endpoint: Endpoint, run: Run, _query: dict[str, list[str]]) -> Json:

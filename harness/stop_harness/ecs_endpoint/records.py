@@ -145,7 +145,8 @@ class ContainerState:
 class TaskState:
     """One task now, with the API's fields. Times are nanoseconds since the epoch, None until they happen.
 
-    `reclaim` None: nobody takes away what it runs on.
+    `reclaim` None: nobody takes away what it runs on. `orphaned`: its instance was deregistered while it ran. Its
+    containers run on, but ECS no longer hears of them: nothing that happens to them changes it any more.
     """
 
     containers: tuple[ContainerState, ...]
@@ -162,6 +163,7 @@ class TaskState:
     stop_code: StopCode | None = None
     stopped_reason: str | None = None
     reclaim: Reclaim | None = None
+    orphaned: bool = False
 
     @property
     def shown(self) -> tuple[object, ...]:
@@ -224,6 +226,13 @@ class ReclaimNoticed(TaskEvent):
     `StopRequested` comes with it, on another instance nobody hears of it."""
 
     reclaim: Reclaim
+
+
+@dataclass(frozen=True)
+class Orphaned(TaskEvent):
+    """Its instance was deregistered by force. Nobody tells its containers to stop."""
+
+    reason: str
 
 
 @dataclass(frozen=True)

@@ -57,4 +57,5 @@ class Regions:
         made.listener = self.own.listener.of(made)
         made.agent.answers_first.close()  # clients of all regions share one machine
         made.agent.answers_first = self.own.agent.answers_first
+        made.agent.api_url = self.own.agent.api_url
         return made

@@ -27,7 +27,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from stop_harness._version import VERSION
-from stop_harness.ecs_endpoint import own_resources, spot, wire
+from stop_harness.ecs_endpoint import agent_api, fault_injection, own_resources, spot, wire
 from stop_harness.ecs_endpoint.errors import EcsError, client_exception, quoted
 from stop_harness.ecs_endpoint.operations import dispatch, services
 from stop_harness.ecs_endpoint.regions import Regions
@@ -63,11 +63,15 @@ class EcsServer:
         self.endpoint, self.token = endpoint, token
         self._regions = Regions(endpoint)
         self._http = _Http((host, port), self._regions, host, token)
+        self._for_containers = _served_to_containers(self._regions)
         self._ended = threading.Event()
         self._threads = [
             threading.Thread(target=self._http.serve_forever, args=(POLL_S,), daemon=True, name="ecs endpoint"),
             threading.Thread(target=self._tick, daemon=True, name="ticker"),
         ]
+        if self._for_containers is not None:
+            serve = self._for_containers.serve_forever
+            self._threads.append(threading.Thread(target=serve, args=(POLL_S,), daemon=True, name="agent API"))
         for thread in self._threads:
             thread.start()
 
@@ -84,8 +88,9 @@ class EcsServer:
         if self._ended.is_set():
             return ()
         self._ended.set()
-        self._http.shutdown()
-        self._http.server_close()
+        for server in filter(None, (self._http, self._for_containers)):
+            server.shutdown()
+            server.server_close()
         for endpoint in self._regions.all():
             endpoint.agent.close()
         return self.endpoint.close()
@@ -105,12 +110,19 @@ class _Http(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, address: tuple[str, int], regions: Regions, host: str, token: str | None) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        regions: Regions,
+        host: str,
+        token: str | None,
+        handler: type[BaseHTTPRequestHandler] | None = None,
+    ) -> None:
         self.regions, self.chosen_host, self.token = regions, host, token
         self._threads_of_connections = WorkerThreads()
         if ":" in host:
             self.address_family = socket.AF_INET6
-        super().__init__(address, _Handler)
+        super().__init__(address, handler or _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """A connection gets a thread that an earlier one has left, if there is one."""
@@ -167,6 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = f"stop-harness/{VERSION}"
     sys_version = ""
     timeout = IDLE_TIMEOUT_S
+    content_type = wire.CONTENT_TYPE
     disable_nagle_algorithm = True
     wbufsize = 64 * 1024  # an answer leaves in one piece
 
@@ -230,7 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("x-amzn-RequestId", str(uuid.UUID(int=random.getrandbits(128), version=4)))  # nosec B311 # no secret
-        self.send_header("Content-Type", wire.CONTENT_TYPE)
+        self.send_header("Content-Type", self.content_type)
         self.send_header("Content-Length", str(len(body)))
         if self.close_connection:
             self.send_header("Connection", "close")
@@ -297,6 +310,63 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet: the terminal of `ecs serve` is for people."""
+
+
+class _AgentHandler(_Handler):
+    """For containers: the agent's own API by ids that only they know, and no operation of ECS."""
+
+    content_type = "application/json"
+
+    def do_GET(self) -> None:
+        """What protects the task."""
+        self._answer_container()
+
+    def do_PUT(self) -> None:
+        """Protect it, or do so no more."""
+        self._answer_container()
+
+    def do_POST(self) -> None:
+        """Make its network bad, or good again."""
+        if not fault_injection.serves(self.path):
+            self.send_error(405)
+            return
+        try:
+            status, answer = fault_injection.call(self.server.regions.all(), self.path, self._body())
+        except EcsError as error:
+            self.close_connection = True
+            status, answer = error.status, {"Error": error.message}
+        except OSError:
+            raise
+        except Exception:  # noqa: BLE001 - the traceback belongs into the terminal of `ecs serve`
+            traceback.print_exc()
+            status, answer = 500, {"Error": "stop-harness failed; its terminal says how."}
+        self._send(status, json.dumps(answer).encode())
+
+    def _answer_container(self) -> None:
+        try:
+            status, answer = agent_api.call(self.server.regions.all(), self.command, self.path, self._body())
+        except EcsError as error:
+            self.close_connection = True
+            status, answer = error.status, agent_api.refused(error.code, error.message)
+        except OSError:
+            raise
+        except Exception:  # noqa: BLE001 - the traceback belongs into the terminal of `ecs serve`
+            traceback.print_exc()
+            status, answer = 500, agent_api.refused("ServerException", "stop-harness failed; its terminal says how.")
+        self._send(status, json.dumps(answer).encode())
+
+
+def _served_to_containers(regions: Regions) -> _Http | None:
+    """At this machine's address on the engine's bridge; None where the engine's machine is another."""
+    agent = regions.own.agent
+    address = agent.containers.host_address()
+    try:
+        server = _Http((address, 0), regions, address, None, _AgentHandler) if address else None
+    except OSError:
+        return None
+    if server is not None:
+        agent.api_url = f"http://{address}:{server.server_port}"
+    return server
 
 
 def _denied(message: str) -> EcsError:

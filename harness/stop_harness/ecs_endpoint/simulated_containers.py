@@ -218,9 +218,17 @@ class SimulatedContainers:
         """A small one."""
         return Machine(cpus=2, memory_mib=4096)
 
+    def host_address(self) -> str | None:
+        """Scripts run here."""
+        return "127.0.0.1"
+
     def answers(self) -> bool:
         """Always."""
         return True
+
+    def network_pid(self, runtime_id: str) -> int:
+        """There is no network."""
+        raise ContainerProblem("CannotInspectContainerError", "simulated containers have no network")
 
     def remove(self, runtime_id: str) -> None:
         """Put on record."""

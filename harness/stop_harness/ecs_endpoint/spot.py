@@ -59,8 +59,7 @@ def take_away(endpoint: Endpoint) -> None:
         for cluster in endpoint.clusters.values():
             for it in cluster.instances.values():
                 if it.reclaim is not None and it.reclaim.at_ns <= now_ns and it.status != INACTIVE:
-                    it.status, it.status_reason = INACTIVE, it.reclaim.reason
-                    endpoint.instance_changed(cluster, it)
+                    endpoint.end_instance(cluster, it, it.reclaim.reason)
 
 
 def _in_two_minutes(endpoint: Endpoint, reason: str) -> Reclaim:

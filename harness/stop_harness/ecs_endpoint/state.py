@@ -12,7 +12,7 @@ from stop_harness.ecs_endpoint.agent import Agent, Run
 from stop_harness.ecs_endpoint.containers import Containers, EndpointClock
 from stop_harness.ecs_endpoint.errors import EcsError, client_exception, invalid_parameter
 from stop_harness.ecs_endpoint.identifiers import DEFAULT_CLUSTER, Arns
-from stop_harness.ecs_endpoint.records import EcsStatus, Reclaim
+from stop_harness.ecs_endpoint.records import RETENTION_NS, EcsStatus, Reclaim
 
 Json = dict[str, Any]
 Tags = list[dict[str, str]]
@@ -43,7 +43,7 @@ class ContainerInstance:
     """One container instance. Whatever its name, it is this machine.
 
     `resources`, `versions`: `registeredResources` and `versionInfo` as they were registered, None: those of this
-    machine. `reclaim` None: no Spot interruption was announced.
+    machine. `reclaim` None: no Spot interruption was announced. `ended_at_ns`: when it became INACTIVE.
     """
 
     id: str
@@ -57,6 +57,11 @@ class ContainerInstance:
     resources: list[Json] | None = None
     versions: Json | None = None
     reclaim: Reclaim | None = None
+    ended_at_ns: int | None = None
+
+    def forgotten(self, now_ns: int) -> bool:
+        """Whether it ended so long ago that the API no longer knows it."""
+        return self.ended_at_ns is not None and now_ns - self.ended_at_ns > RETENTION_NS
 
 
 @dataclass
@@ -185,6 +190,11 @@ class Endpoint:
         it.version += 1
         self.listener.instance(cluster, it)
 
+    def end_instance(self, cluster: Cluster, it: ContainerInstance, reason: str | None = None) -> None:
+        """It is INACTIVE from now on: no task comes to it, and in an hour it is forgotten."""
+        it.status, it.status_reason, it.ended_at_ns = INACTIVE, reason, self.clock.now_ns()
+        self.instance_changed(cluster, it)
+
     def _task_changed(self, run: Run) -> None:
         """A task that begins or ends changes what is left of its instance."""
         self.listener.task(run)
@@ -213,7 +223,10 @@ class Endpoint:
         """(the ARN meant, the instance or None). Raises InvalidParameterException for an ARN of something else."""
         self.arns.require_own(text)
         instance_id = identifiers.container_instance_id(text, cluster.name)
-        return self.arns.container_instance(cluster.name, instance_id), cluster.instances.get(instance_id)
+        found = cluster.instances.get(instance_id)
+        if found is not None and found.forgotten(self.clock.now_ns()):
+            found = None
+        return self.arns.container_instance(cluster.name, instance_id), found
 
     def find_run(self, text: str, cluster: Cluster) -> tuple[str, Run | None]:
         """(the ARN meant, the task or None). Raises InvalidParameterException for what cannot be a task."""

@@ -14,7 +14,7 @@ from stop_harness.ecs.identifiers import is_name
 from stop_harness.ecs.stop_timeouts import FARGATE
 from stop_harness.ecs_endpoint.errors import client_exception, quoted
 from stop_harness.ecs_endpoint.records import ContainerSpec, RestartPolicy
-from stop_harness.model import NotApplied
+from stop_harness.model import EngineInfo, NotApplied
 
 Json = dict[str, Any]
 
@@ -92,9 +92,9 @@ def has_health_check(container: Json) -> bool:
     return bool(command[0] != "NONE")
 
 
-def not_emulated(request: Json, *, limits_groups: bool) -> tuple[NotApplied, ...]:
-    """What of a definition this endpoint accepts and does not do. `limits_groups`: as in `EngineInfo`."""
-    return tuple(item for item in unapplied.of_task(request) if not (item.limit_of_group and limits_groups))
+def not_emulated(request: Json, engine: EngineInfo) -> tuple[NotApplied, ...]:
+    """What of a definition this endpoint accepts and does not do on this engine."""
+    return tuple(item for item in unapplied.of_task(request) if not engine.applies(item))
 
 
 def _refuse_windows(request: Json) -> None:

@@ -37,7 +37,7 @@ class ImageDefaults:
     their concatenation: after a shell-form ENTRYPOINT the words of CMD are only `$0`, `$1`… of the shell, i.e. ignored.
     `environment` holds ENV in order of first appearance. `ports`: TCP ports of EXPOSE. `health_test`: the command of
     HEALTHCHECK, None without one. `copies` maps container paths to paths in the build context,
-    later instructions later.
+    later instructions later. `lines`: instruction → line on which the one stands that counts, from 1; for messages.
     """
 
     entrypoint: tuple[str, ...] | None = None
@@ -48,6 +48,7 @@ class ImageDefaults:
     copies: tuple[tuple[str, str], ...] = ()
     ports: tuple[int, ...] = ()
     health_test: tuple[str, ...] | None = None
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def in_context(self, path: str) -> tuple[str, ...]:
         """Where the container's absolute `path` may lie in the build context, relative to it, likeliest first.
@@ -123,11 +124,12 @@ def _read_all(
     target: str | None,
 ) -> _Reader:
     reader = _Reader(dict(build_args), dict(base_environment))
-    escape, lines = _directives(text.removeprefix("\ufeff").splitlines())
-    for instruction, rest in _instructions(lines, escape):
+    escape, lines = _directives(list(enumerate(text.removeprefix("\ufeff").splitlines(), start=1)))
+    for line, instruction, rest in _instructions(lines, escape):
         if instruction == "FROM" and target is not None and reader.is_at(target):
             break  # no stage needs a later one
         reader.take(instruction, rest, escape)
+        reader.stands_on(line, instruction)
     return reader
 
 
@@ -148,6 +150,14 @@ class _Reader:
         """Whether the open stage has this name, or this number from 0."""
         named = self._named.get(target.lower())
         return self.stage is not None and (named is self.stage or (named is None and target == str(self._number)))
+
+    def stands_on(self, line: int, instruction: str) -> None:
+        """Where the instruction that was taken last stands. A CMD that ENTRYPOINT dropped stands nowhere."""
+        if self.stage is not None:
+            lines = {**self.stage.defaults.lines, instruction: line}
+            if self.stage.defaults.command is None:
+                lines.pop("CMD", None)
+            self.stage.defaults = replace(self.stage.defaults, lines=lines)
 
     def take(self, instruction: str, rest: str, escape: str) -> None:
         """One instruction. What the stop does not depend on is passed over."""
@@ -231,44 +241,51 @@ class _Reader:
 # ── Lines ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _directives(lines: list[str]) -> tuple[str, list[str]]:
+Numbered = tuple[int, str]
+"""A line with its number, from 1."""
+
+
+def _directives(lines: list[Numbered]) -> tuple[str, list[Numbered]]:
     """The escape character and the lines after the parser directives, which count only at the very top."""
     escape = "\\"
-    for number, line in enumerate(lines):
+    for index, (_, line) in enumerate(lines):
         directive = re.fullmatch(r"\s*#\s*(\w+)\s*=\s*(.*?)\s*", line)
         if directive is None:
-            return escape, lines[number:]
+            return escape, lines[index:]
         if directive[1].lower() == "escape" and directive[2] in ("\\", "`"):
             escape = directive[2]
     return escape, []
 
 
-def _instructions(lines: list[str], escape: str) -> Iterator[tuple[str, str]]:
-    """(INSTRUCTION, rest) of each logical line. Comments and blank lines inside a continued line vanish, as in Docker;
-    the bodies of here-documents are passed over."""
+def _instructions(lines: list[Numbered], escape: str) -> Iterator[tuple[int, str, str]]:
+    """(line, INSTRUCTION, rest) of each logical line, by its first line. Comments and blank lines inside a continued
+    line vanish, as in Docker; the bodies of here-documents are passed over."""
     continued = re.compile(re.escape(escape) + r"[ \t]*$")
-    logical = ""
+    logical, began = "", 0
     remaining = iter(lines)
-    for line in remaining:
+    for number, line in remaining:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
+        began = began if logical else number
         more = continued.search(line)
         logical += line[: more.start()] if more else line
         if more:
             continue
-        yield from _instruction(logical, remaining)
+        for found in _instruction(logical, remaining):
+            yield began, *found
         logical = ""
-    yield from _instruction(logical, remaining)
+    for found in _instruction(logical, remaining):
+        yield began, *found
 
 
-def _instruction(logical: str, remaining: Iterator[str]) -> Iterator[tuple[str, str]]:
+def _instruction(logical: str, remaining: Iterator[Numbered]) -> Iterator[tuple[str, str]]:
     words = logical.strip().split(None, 1)
     if not words:
         return
     instruction, rest = words[0].upper(), words[1] if len(words) == 2 else ""
     if instruction in ("RUN", "COPY", "ADD"):
         for tabs, end in re.findall(r"(?<!<)<<(-?)[\"']?(\w+)[\"']?", rest):
-            for line in remaining:
+            for _, line in remaining:
                 if (line.lstrip("\t") if tabs else line) == end:
                     break
     yield instruction, rest

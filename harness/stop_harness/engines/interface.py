@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from stop_harness.model import (
     NS_PER_S,
+    CommandSeen,
     Configuration,
     EngineInfo,
+    Event,
+    Fault,
+    FileSeen,
     LogTail,
     Problem,
     ProblemKind,
@@ -23,7 +28,13 @@ from stop_harness.model import (
 )
 
 PrepareProgress = Callable[[str, str], None]
-"""Called as (scenario name or image, what is being done), from any thread."""
+"""Called as (scenario name or image, what is being done), from any thread; what a build writes is `BuildOutput`."""
+
+
+class BuildOutput(str):
+    """A line that a build wrote, where otherwise the state of a preparation is told: many people do not want those."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -106,12 +117,70 @@ class ReadySigns:
 
     `health_check`: it has one that `is_healthy` can ask. `health_patience_ns`: how long after the start it may be
     before that says anything. `ports`: TCP ports, one group for each container of a task that declares any, for one
-    port alone says nothing of the other containers.
+    port alone says nothing of the other containers. `running_for_ns`: how long it had been running when it was asked
+    for; 0 for one that was started for the trial.
     """
 
     health_check: bool = False
     health_patience_ns: int = 0
     ports: tuple[tuple[int, ...], ...] = ()
+    running_for_ns: int = 0
+
+
+class StoppedSubject(Protocol):
+    """What can be looked at after a stop. Used by the thread of the trial, once its record was handed over. Every
+    method raises EngineError where the engine fails or cannot do it. `container`: the name of another container of the
+    group; None: the one that was stopped."""
+
+    def read_file(self, path: str, container: str | None) -> FileSeen:
+        """A file by its absolute path in the container; links are followed there."""
+
+    def run(self, command: tuple[str, ...], container: str | None, timeout_ns: int) -> CommandSeen:
+        """A command in a container that runs, with its output."""
+
+    def accepts(self, port: int) -> bool:
+        """Whether somebody accepts connections where a port of the container was reached from its machine."""
+
+    def start_again(self) -> RunningSubject:
+        """The same container, started again, as the subject to wait for. Removed with the one that was stopped."""
+
+
+class FaultNotApplied(Exception):
+    """A fault that was asked for did not come about, or could not be undone; says why, as a sentence."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A fault whose effect is there. `seen`: how that is known. `undo`: ends it and returns when it is known to be
+    gone; a subject that is gone has taken it along. It raises FaultNotApplied, and may be called from any thread. What
+    it returns is when the fault had ended by itself before, by `time.time_ns` of this machine; None: it had not, or
+    nobody knows when.
+
+    `events`: what the engine has on record of it so far, its undoing included; none of it is the stop's own. `killed`:
+    pids, inside the container, of the processes that it ended. `begun_ns`: when the effect began, by `time.time_ns` of
+    this machine, where the engine has that on record; None: when `apply` returned, at the latest.
+    """
+
+    seen: str
+    undo: Callable[[], int | None]
+    events: list[Event] = field(default_factory=list)
+    killed: tuple[int, ...] = ()
+    begun_ns: int | None = None
+
+
+class FaultMaker(Protocol):
+    """Makes faults in one subject. Its methods are called from any thread, also while the subject is being stopped."""
+
+    def apply(self, fault: Fault) -> Applied:
+        """Make a fault, and return when its effect is there. Raises FaultNotApplied or EngineError."""
+
+    def wait_signalled(self, timeout_s: float) -> int | None:
+        """When the stop signal was sent, by `time.time_ns` of this machine, as soon as it was. None: it was not by
+        then, or the engine tells nobody."""
+
+    def listen(self, pattern: str) -> Callable[[threading.Event], bool]:
+        """From now on, wait for a line that matches. What is returned tells, as soon as one was written, that it was;
+        False once the event that it is given is set. Raises FaultNotApplied or EngineError."""
 
 
 class RunningSubject(Protocol):
@@ -157,6 +226,10 @@ class RunningSubject(Protocol):
     def processes(self) -> tuple[ProcessInfo, ...] | None:
         """The process table with signal masks; None where it cannot be read."""
 
+    def foreseen(self) -> tuple[tuple[ProcessInfo, ...] | None, int | None]:
+        """`processes` and `stop_signal` of the one container whose stop can be foreseen: of a pod, which is stopped
+        whole, the one that is named, or its only one."""
+
     def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
         """A connected TCP socket to a port of the subject from the best vantage there is. Raises OSError."""
 
@@ -166,6 +239,13 @@ class RunningSubject(Protocol):
     def execute(self, command: tuple[str, ...], timeout_ns: int) -> int | None:
         """Run a command inside the subject and return its exit code; None: it had not ended by then, and it is gone
         when the subject is. Raises EngineError where it cannot be done."""
+
+    def hooks_first(self, ports: frozenset[int], over: Callable[[], None]) -> bool:
+        """Whether hooks run between the call of `stop` and the stop signal of those that have these ports. Then `over`
+        is called when the last of these hooks has ended, from any thread. Call before `stop`."""
+
+    def faults(self) -> FaultMaker:
+        """Who makes faults in it, of an engine that refuses none of them (`Engine.cannot_run`)."""
 
     def stop(self, stop_timeout_ns: int) -> None:
         """The stop path: stop signal, wait, SIGKILL. Returns when the engine says it is over."""
@@ -179,6 +259,9 @@ class RunningSubject(Protocol):
 
     def logs(self) -> LogTail:
         """The end of the container's output, a bounded amount whatever was written."""
+
+    def stopped(self) -> StoppedSubject:
+        """For looks after the stop; of scenarios that expect something then, which `cannot_run` has let pass."""
 
     def abort(self) -> None:
         """End it at once from another thread so that a blocked `stop` or `wait_ready` returns."""

@@ -7,12 +7,13 @@ pipeline need. It proves nothing about any container.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from stop_harness import signals
 from stop_harness.engines.interface import (
     EngineRecord,
+    FaultMaker,
     PrepareProgress,
     ReadySigns,
     SubjectFailed,
@@ -26,10 +27,12 @@ from stop_harness.log_pattern import LogPattern
 from stop_harness.model import (
     NS_PER_MS,
     Clock,
+    CommandSeen,
     Configuration,
     EngineInfo,
     Event,
     EventKind,
+    FileSeen,
     LogTail,
     Problem,
     ProcessFate,
@@ -52,7 +55,9 @@ class Script:
     that long after the stop signal. What is declared: `health_check`, None without one, succeeds that long after the
     start; `ports` are listened at from `listens_after_ns` on, None: never. `handler_after_ns`: the only process has a
     handler for the stop signal from then on; None: no process is shown. `commands_that_hang`: of those that are run
-    beside it. `start_problem` and `dies_at_stop` are the engine's failures.
+    beside it. What is seen after the stop: `files` by path, `outputs` of commands, ports that are still taken in
+    `accepts_after_stop`, and `next_start_takes_ns`, None: it never gets ready again. `start_problem` and `dies_at_stop`
+    are the engine's failures.
     """
 
     leaves_after_ns: int | None = 0
@@ -71,6 +76,10 @@ class Script:
     commands_that_hang: tuple[tuple[str, ...], ...] = ()
     start_problem: Problem | None = None
     dies_at_stop: bool = False
+    files: tuple[tuple[str, bytes], ...] = ()
+    outputs: tuple[tuple[tuple[str, ...], str], ...] = ()
+    accepts_after_stop: tuple[int, ...] = ()
+    next_start_takes_ns: int | None = 0
 
 
 class SimulatedEngine:
@@ -105,6 +114,8 @@ class SimulatedEngine:
 
     def cannot_run(self, scenario: Scenario) -> str | None:
         """A script is one container."""
+        if scenario.faults:
+            return "the simulated engine makes no faults"
         return "the simulated engine plays single containers" if scenario.subject.group is not None else None
 
     def configuration(self, scenario: Scenario) -> Configuration:
@@ -199,6 +210,10 @@ class SimulatedSubject:
         caught = 1 << (self.stop_signal - 1) if self._now_ns >= since_ns else 0
         return (ProcessInfo(1, 0, "program", caught, 0, 0, 0, "S", "do_poll"),)
 
+    def foreseen(self) -> tuple[tuple[ProcessInfo, ...] | None, int | None]:
+        """Its own."""
+        return self.processes(), self.stop_signal
+
     def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
         """A script listens nowhere."""
         raise ConnectionRefusedError(f"a simulated subject does not listen on port {port}")
@@ -214,6 +229,14 @@ class SimulatedSubject:
             self._now_ns += timeout_ns
             return None
         return 0
+
+    def hooks_first(self, ports: frozenset[int], over: Callable[[], None]) -> bool:
+        """A script has none."""
+        return False
+
+    def faults(self) -> FaultMaker:
+        """Nobody: `cannot_run` refuses all of them."""
+        raise EngineError("a script has no faults")
 
     def stop(self, stop_timeout_ns: int) -> None:
         """The stop sequence: signal, wait up to the timeout, SIGKILL."""
@@ -256,6 +279,11 @@ class SimulatedSubject:
         """The script's log."""
         return LogTail(self._script.log)
 
+    def stopped(self) -> SimulatedStopped:
+        """By the script."""
+        again = replace(self._script, ready_after_ns=self._script.next_start_takes_ns)
+        return SimulatedStopped(self._script, SimulatedSubject(self._trial, again, self._engine))
+
     def abort(self) -> None:
         """Virtual time never blocks."""
 
@@ -279,3 +307,28 @@ class SimulatedSubject:
 
     def _event(self, kind: EventKind, source: str, signal: int | None = None) -> Event:
         return Event(kind, self._now_ns, Clock.VIRTUAL, source, signal)
+
+
+class SimulatedStopped:
+    """What a script shows after the stop."""
+
+    def __init__(self, script: Script, again: SimulatedSubject) -> None:
+        self._script, self._again = script, again
+
+    def read_file(self, path: str, container: str | None) -> FileSeen:
+        """By its path in the script."""
+        content = dict(self._script.files).get(path)
+        return FileSeen() if content is None else FileSeen(len(content), content)
+
+    def run(self, command: tuple[str, ...], container: str | None, timeout_ns: int) -> CommandSeen:
+        """The script's output; what it does not have cannot be run."""
+        output = dict(self._script.outputs).get(command)
+        return CommandSeen(127) if output is None else CommandSeen(0, output.encode())
+
+    def accepts(self, port: int) -> bool:
+        """By the script."""
+        return port in self._script.accepts_after_stop
+
+    def start_again(self) -> SimulatedSubject:
+        """The script once more."""
+        return self._again

@@ -142,6 +142,21 @@ def _known_words(rest: tuple[str, ...], command: str) -> tuple[str, ...] | None:
     return simple_words(rest[at]) if one_line else rest[at:]
 
 
+def started(processes: tuple[ProcessInfo, ...], signal: int | None) -> tuple[tuple[str, ...], str | None] | None:
+    """(argument list of the program below a shell, the shell's line with `exec` before the program), as the process
+    table shows them: a line keeps its quotes, other commands lose theirs. The line is None where the program is not its
+    last command. None: no shell stands before the program, or it is not one process."""
+    below, top = program(processes, signal, wrapper=True), next(iter(receivers(processes)), None)
+    if below is None or top is None or not process_tree.is_shell(top):
+        return None
+    line = top.command.partition(" -c ")[2]
+    known = (simple_words(command) for command in commands(line))
+    words = next((words for words in known if words and " ".join(words) == below.command), None)
+    head, last = split_last(line)
+    ends_with_it = bool(last) and " ".join(simple_words(last) or ()) == below.command
+    return words or tuple(below.command.split()), f"{head}exec {last}" if ends_with_it and head else None
+
+
 # ── Processes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -187,9 +202,12 @@ def program(
 
 def _handling(tree: Tree, top: ProcessInfo, signal: int) -> list[ProcessInfo]:
     """The uppermost processes below `top` that handle the signal and can be started by themselves."""
-    found, layer = [], list(tree.children(top))
+    found, layer, met = [], list(tree.children(top)), set[int]()
     while layer:
         process = layer.pop(0)
+        if process.pid in met:  # a table that was read while processes came and went may go round in circles
+            continue
+        met.add(process.pid)
         handles = process_tree.reaction(process, signal) in {Reaction.CAUGHT, Reaction.AWAITED}
         between = process_tree.program(process) in SHELLS | WRAPPERS
         if handles and not between and _is_command(process, tree):

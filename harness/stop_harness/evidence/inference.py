@@ -37,7 +37,7 @@ from stop_harness.wording import precise_seconds, timeout
 def derive(real: Observation, stop_timeout_ns: int, trial_id: str) -> Observation:
     """The observation of trial `trial_id`, the same stop with a shorter timeout than `real` had."""
     derivation = replace(real.derivation, derived_from=real.trial_id)
-    same = replace(real, trial_id=trial_id, stop_timeout_ns=stop_timeout_ns, derivation=derivation)
+    same = replace(real, trial_id=trial_id, stop_timeout_ns=stop_timeout_ns, derivation=derivation, properties=())
     if real.problem is not None or real.record.exited_before_stop or stop_sequence.was_cut_short(real):
         return same  # no timeout had a part in any of these
     if real.task is not None:
@@ -175,7 +175,7 @@ def _traffic(real: TrafficRecord, limit_ns: int) -> TrafficRecord:
         for request in real.requests
         if _by(request.ended_at_ns, limit_ns) or _by(request.connected_at_ns, limit_ns)
     )
-    return replace(real, requests=requests)
+    return replace(real, requests=requests, messages=None)  # what was acknowledged by then is not known
 
 
 def _cut(request: Request, limit_ns: int) -> Request:

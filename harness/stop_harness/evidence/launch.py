@@ -40,6 +40,8 @@ class Shape(StrEnum):
     """A shell that reads a script waits for the program."""
     LOOP = "loop"
     """A shell is the program: it runs short commands, or sleeps between them."""
+    INTERACTIVE = "interactive"
+    """A shell is the program: it waits for somebody at its terminal."""
     SEVERAL = "several"
     """A shell waits for two programs or more."""
     PIPED = "piped"
@@ -135,6 +137,8 @@ def _shape(tree: Tree, first: ProcessInfo, late: Tree, copies: bool) -> Shape:
     if copies and workers and names & COPIERS and process_tree.is_shell(first):
         return Shape.PIPED
     if process_tree.is_shell(first):
+        if not tree.children(first) and all(word.startswith("-") and word != "-c" for word in _arguments(first)):
+            return Shape.INTERACTIVE
         if not workers or _runs_one_after_the_other(tree, first, late):
             return Shape.LOOP
         if names & process_tree.PLAIN - COPIERS:
@@ -149,6 +153,10 @@ def _shape(tree: Tree, first: ProcessInfo, late: Tree, copies: bool) -> Shape:
     if copies and names & LOG_COPIERS:
         return Shape.PIPED
     return Shape.HELD_OPEN if _helps(first) and workers else Shape.PROGRAM
+
+
+def _arguments(process: ProcessInfo) -> list[str]:
+    return process.command.split()[1:]
 
 
 def _supervises(process: ProcessInfo) -> bool:

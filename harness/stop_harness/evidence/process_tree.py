@@ -10,6 +10,7 @@ import itertools
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from stop_harness import signals
 from stop_harness.evidence import runtimes
@@ -46,6 +47,9 @@ IGNORED_BY_DEFAULT = frozenset(signals.NUMBERS[name] for name in ("CHLD", "CONT"
 
 BACKGROUND = (1 << signals.NUMBERS["INT"] - 1) | (1 << signals.NUMBERS["QUIT"] - 1)
 """A shell without job control starts `command &` with both ignored: POSIX, "Asynchronous Lists"."""
+
+COMMANDS_KEPT = 1024
+"""Command lines whose programs are remembered: the trials of a run have the same few, and each is asked for often."""
 
 _NAME_LENGTH = 70
 
@@ -91,7 +95,13 @@ def program(process: ProcessInfo) -> str:
 
     A process may write its own title (`worker: idle`); then it is the first word of that.
     """
-    words = process.command.split()
+    return program_of(process.command)
+
+
+@lru_cache(maxsize=COMMANDS_KEPT)
+def program_of(command: str) -> str:
+    """The same, by the command line."""
+    words = command.split()
     if not words:
         return ""
     name = _base(words[0])
@@ -121,9 +131,11 @@ class Tree:
     def pid1(self) -> ProcessInfo | None:
         """PID 1 of the container: its pid where the engine prints the container's, else the first whose parent is not
         in the container. A command run by `exec` has such a parent too, but came later."""
+        for process in self.processes:
+            if process.pid == 1:
+                return process
         known = {process.pid for process in self.processes}
-        roots = [process for process in self.processes if process.parent_pid not in known]
-        return next((process for process in self.processes if process.pid == 1), roots[0] if roots else None)
+        return next((process for process in self.processes if process.parent_pid not in known), None)
 
     def children(self, process: ProcessInfo) -> tuple[ProcessInfo, ...]:
         """Direct children that are alive."""

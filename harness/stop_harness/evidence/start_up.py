@@ -59,7 +59,7 @@ def late_handler(looks: Looks, signal: int | None) -> str | None:
 def too_early(seen: Observation) -> str | None:
     """Why a stop that ended in SIGKILL says nothing about the container: its handler came later, and nobody had said
     when it is ready. None where that is not so; where the scenario says when, a late handler is the container's."""
-    if seen.ready is None or seen.ready.by is ReadyBy.CONDITIONS or seen.record.stop_signal is None:
+    if seen.ready is None or seen.ready.by in _NOT_A_START or seen.record.stop_signal is None:
         return None
     who = late_handler(seen.looks, seen.record.stop_signal)
     if who is None:
@@ -80,7 +80,7 @@ def before_its_handler(seen: Observation) -> str | None:
 
 def met(seen: Observation) -> bool:
     """Whether the stop met the start-up, of one container of a task at least; None of them had to end in SIGKILL."""
-    if seen.ready is None or seen.ready.by is ReadyBy.CONDITIONS:
+    if seen.ready is None or seen.ready.by in _NOT_A_START:
         return False
     parts = [(seen.looks, seen.record.stop_signal)]
     if seen.task is not None:
@@ -98,6 +98,7 @@ def sentence(basis: ReadyBasis) -> str:
         ReadyBy.CONDITIONS: f"ready{after}, as the scenario says",
         ReadyBy.HEALTH_CHECK: f"ready{after}, when its health check succeeded",
         ReadyBy.PORT: f"ready{after}, when it listened at {_ports(basis.ports)}",
+        ReadyBy.FOUND: f"ready: it had been running for {_at(basis)}",
     }
     if basis.by in told:
         return "; ".join([told[basis.by], *missed])
@@ -117,8 +118,11 @@ def _is_said(basis: ReadyBasis) -> bool:
     """Whether the scenario or the image says when it is ready, and nothing that the image says was missed."""
     if basis.by in {ReadyBy.HEALTH_CHECK, ReadyBy.PORT}:
         return not basis.silent_ports and not basis.unhealthy
-    return basis.by is ReadyBy.CONDITIONS
+    return basis.by in _NOT_A_START
 
+
+_NOT_A_START = frozenset({ReadyBy.CONDITIONS, ReadyBy.FOUND})
+"""Somebody said when it is ready, or it had long been: what its stop meets is not its start."""
 
 _WHAT_MIGHT_CHANGE = {
     Outcome.GRACEFUL: "a later stop might take longer, or have work to lose",

@@ -8,14 +8,15 @@ nothing was at work although the bad stop had work in flight.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stop_harness import signals
 from stop_harness.evidence import exec_form, forecast, log_hints, process_tree, runtimes, script_steps
 from stop_harness.evidence.launch import COPIERS
 from stop_harness.evidence.process_fates import BUSY_SHARE
 from stop_harness.evidence.process_tree import Reaction, Tree
-from stop_harness.experiments import remedies
+from stop_harness.experiments import place, remedies
+from stop_harness.experiments.bad_stop import BadStop
 from stop_harness.model import (
     NS_PER_S,
     Looks,
@@ -36,7 +37,6 @@ from stop_harness.model import (
     Verdict,
 )
 from stop_harness.units import format_duration
-from stop_harness.verdict import judge
 
 IDLE = "nothing was at work; this does not show that work survives"
 
@@ -54,39 +54,16 @@ LONGEST_CONTROL_NS = 30 * NS_PER_S
 """A subject that was left alone is waited for as long as the bad stop lived, but no longer than this."""
 
 
-@dataclass(frozen=True)
-class BadStop:
-    """A bad stop as it is judged today, its scenario as the user wrote it, and how the same stop ended without a change
-    in other repetitions: `graceful` of `measured`, itself among them."""
-
-    result: TrialResult
-    scenario: Scenario
-    graceful: int = 0
-    measured: int = 1
-
-    @classmethod
-    def of(cls, bad: TrialResult, scenario: Scenario, results: Iterable[TrialResult]) -> BadStop:
-        """`results`: all of the run."""
-        seen = bad.observation
-        same = [
-            result.verdict.outcome
-            for result in results
-            if result.observation.scenario == seen.scenario
-            and result.observation.stop_timeout_ns == seen.stop_timeout_ns
-            and result.observation.stop_after_ns == seen.stop_after_ns
-            and result.verdict.outcome is not Outcome.INCONCLUSIVE
-        ]
-        return cls(bad, scenario, sum(outcome is Outcome.GRACEFUL for outcome in same), len(same))
-
-
 def judged(tried: RemedyTrial, stop: BadStop) -> TriedRemedy:
     """Today's verdict on a trial with a remedy."""
-    scenario, bad = stop.scenario, stop.result
-    seen = tried.observation
-    made = judge.judge(seen, remedies.apply(scenario, tried.remedy, bad.observation.stop_timeout_ns))
-    effect, notes = _effect(tried, made, stop)
-    result = TrialResult(seen, made)
-    return TriedRemedy(tried.trial_id, tried.remedy, result, effect, sentences(notes))
+    timeout_ns, container = stop.whole.observation.stop_timeout_ns, stop.container
+    changed = remedies.apply(stop.scenario, tried.remedy, timeout_ns, container)
+    result = stop.judged(tried.observation, changed)
+    of_it = replace(tried, observation=result.observation, control=place.container_seen(tried.control, container))
+    effect, notes = _effect(of_it, result.verdict, stop)
+    if effect is RemedyEffect.CURES and (worse := stop.worse_beside(tried.observation, changed)):
+        effect, notes = RemedyEffect.HELPS, (worse,)
+    return TriedRemedy(tried.trial_id, tried.remedy, result, effect, sentences(notes), container)
 
 
 def sentences(notes: Iterable[str]) -> str:
@@ -381,7 +358,7 @@ def _was_idle(seen: Observation, bad: TrialResult) -> str:
 
 def _by_chance(tried: RemedyTrial, stop: BadStop) -> str:
     """The stop is not bad each time."""
-    outcomes = [judge.judge(seen, stop.scenario).outcome for seen in tried.unchanged]
+    outcomes = [stop.judged(seen, stop.scenario).verdict.outcome for seen in tried.unchanged]
     graceful = stop.graceful + outcomes.count(Outcome.GRACEFUL)
     measured = stop.measured + sum(outcome is not Outcome.INCONCLUSIVE for outcome in outcomes)
     if not graceful:

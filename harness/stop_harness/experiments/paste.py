@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 
-from stop_harness.model import NS_PER_S, Configuration, Paste, Remedy
+from stop_harness.model import NS_PER_S, Configuration, Form, Paste, Remedy
 
 FARGATE_LONGEST_S = 120
 """Longest stopTimeout on Fargate. Source: ECS API reference, ContainerDefinition."""
 
 
-def lines(remedy: Remedy, configuration: Configuration) -> tuple[Paste, ...]:
-    """Every place that has a key for the whole change; what has none is left out."""
+def lines(remedy: Remedy, configuration: Configuration, form: Form = Form.IMAGE) -> tuple[Paste, ...]:
+    """The form that the user has, or of an image every place that has a key for the whole change."""
     if remedy.stop_delay_ns is not None:  # Kubernetes alone has a key for it
         return (_pre_stop(remedy.stop_delay_ns),) if len(remedy.kinds) == 1 else ()
-    made = (
-        _dockerfile(remedy, configuration),
-        _docker_run(remedy),
-        _compose(remedy),
-        _ecs(remedy),
-        _kubernetes(remedy),
-    )
+    if form is Form.KUBERNETES:
+        return (_kubernetes(remedy, configuration),)
+    made = {
+        Form.COMPOSE: (_compose(remedy, configuration),),
+        Form.TASK: (_ecs(remedy, configuration, beside=True),),
+        Form.IMAGE: (
+            _dockerfile(remedy, configuration),
+            _docker_run(remedy, configuration),
+            _compose(remedy, configuration),
+            _ecs(remedy, configuration),
+            None if remedy.init or remedy.stop_signal is not None else _kubernetes(remedy, configuration),
+        ),
+    }[form]
     return tuple(paste for paste in made if paste is not None)
 
 
@@ -29,10 +35,12 @@ def _words(words: tuple[str, ...]) -> str:
     return json.dumps(list(words), ensure_ascii=False)
 
 
-def _argument_lists(remedy: Remedy) -> dict[str, tuple[str, ...]]:
-    """`entrypoint` and `command` as far as the remedy sets them; an entrypoint of its own drops the image's command."""
+def _argument_lists(remedy: Remedy, configuration: Configuration) -> dict[str, tuple[str, ...]]:
+    """`entrypoint` and `command` as far as the remedy sets them; an entrypoint of its own drops the image's command,
+    and takes away one that stands beside it."""
     if remedy.entrypoint is not None:
-        return {"entrypoint": remedy.entrypoint, "command": remedy.command or ()}
+        command = remedy.command or ()
+        return {"entrypoint": remedy.entrypoint, **({"command": command} if command or configuration.command else {})}
     return {} if remedy.command is None else {"command": remedy.command}
 
 
@@ -41,7 +49,7 @@ def _dockerfile(remedy: Remedy, configuration: Configuration) -> Paste | None:
     if remedy.stop_timeout_ns is not None:
         return None
     text = []
-    lists = _argument_lists(remedy)
+    lists = _argument_lists(remedy, configuration)
     if remedy.init:
         entrypoint = lists.get("entrypoint", configuration.entrypoint)
         lists = {
@@ -58,9 +66,9 @@ def _dockerfile(remedy: Remedy, configuration: Configuration) -> Paste | None:
     return Paste("Dockerfile", "\n".join(text))
 
 
-def _docker_run(remedy: Remedy) -> Paste | None:
+def _docker_run(remedy: Remedy, configuration: Configuration) -> Paste | None:
     """Options of `docker run`; a changed command is said better elsewhere."""
-    if _argument_lists(remedy):
+    if _argument_lists(remedy, configuration):
         return None
     options = ["--init"] if remedy.init else []
     options += [f"--stop-signal {remedy.stop_signal}"] if remedy.stop_signal else []
@@ -68,21 +76,24 @@ def _docker_run(remedy: Remedy) -> Paste | None:
     return Paste("docker run", " ".join(options))
 
 
-def _compose(remedy: Remedy) -> Paste:
-    text = [f"{key}: {_words(words)}" for key, words in _argument_lists(remedy).items()]
+def _compose(remedy: Remedy, configuration: Configuration) -> Paste:
+    text = [f"{key}: {_words(words)}" for key, words in _argument_lists(remedy, configuration).items()]
     text += ["init: true"] if remedy.init else []
     text += [f"stop_signal: {remedy.stop_signal}"] if remedy.stop_signal else []
     text += [f"stop_grace_period: {_seconds(remedy)}s"] if remedy.stop_timeout_ns is not None else []
     return Paste("Compose", "\n".join(text))
 
 
-def _ecs(remedy: Remedy) -> Paste | None:
-    """Keys of a container definition; the stop signal has none, ECS takes the image's STOPSIGNAL."""
+def _ecs(remedy: Remedy, configuration: Configuration, *, beside: bool = False) -> Paste | None:
+    """Keys of a container definition; the stop signal has none, ECS takes the image's STOPSIGNAL. `beside`: they come
+    beside those of a definition that is there, whose `command` would go on as arguments of a new `entryPoint`."""
     if remedy.stop_signal is not None:
         return None
     keys: dict[str, object] = {}
-    for key, words in _argument_lists(remedy).items():
+    for key, words in _argument_lists(remedy, configuration).items():
         keys["entryPoint" if key == "entrypoint" else key] = list(words)
+    if beside and "entryPoint" in keys:
+        keys.setdefault("command", [])
     if remedy.init:
         keys["linuxParameters"] = {"initProcessEnabled": True}
     if remedy.stop_timeout_ns is not None:
@@ -92,12 +103,15 @@ def _ecs(remedy: Remedy) -> Paste | None:
     return Paste("ECS task definition", ",\n".join(f'"{key}": {json.dumps(value)}' for key, value in keys.items()))
 
 
-def _kubernetes(remedy: Remedy) -> Paste | None:
-    """Kubernetes calls the entrypoint `command` and the command `args`; it has no init."""
-    if remedy.init or remedy.stop_signal is not None:
-        return None
+def _kubernetes(remedy: Remedy, configuration: Configuration) -> Paste:
+    """Kubernetes calls the entrypoint `command` and the command `args`; it has no init. An image's STOPSIGNAL is the
+    older way to another stop signal: the key came with version 1.33 (kubernetes.io, "Container Lifecycle Hooks")."""
     names = {"entrypoint": "command", "command": "args"}
-    text = [f"{names[key]}: {_words(words)}" for key, words in _argument_lists(remedy).items()]
+    text = [f"{names[key]}: {_words(words)}" for key, words in _argument_lists(remedy, configuration).items()]
+    if remedy.stop_signal is not None:
+        text.append(
+            f"lifecycle: {{stopSignal: {remedy.stop_signal}}}  # Kubernetes 1.33; before, STOPSIGNAL of the image"
+        )
     if remedy.stop_timeout_ns is not None:
         text.append(f"terminationGracePeriodSeconds: {_seconds(remedy)}")
     return Paste("Kubernetes", "\n".join(text))

@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from stop_harness import signals, units
-from stop_harness.errors import HarnessBug
 from stop_harness.evidence import exec_form, process_tree, runtimes, script_steps
-from stop_harness.experiments import paste
+from stop_harness.experiments import paste, place
 from stop_harness.model import (
     NS_PER_S,
     Configuration,
@@ -26,7 +25,6 @@ from stop_harness.model import (
     Scenario,
     SignalDisposition,
     Status,
-    Subject,
     TrialResult,
 )
 from stop_harness.verdict import traffic
@@ -54,6 +52,8 @@ KINDS: dict[str, tuple[RemedyKind, ...]] = {
     "crash-on-stop": (EXEC, SIGNAL, INIT),
     "oom-on-stop": (SIGNAL,),
     "exited-before-stop": (),
+    "failed-before-stop": (),
+    "cut-by-hook": (),
     "child-killed-by-teardown": (EXEC, SIGNAL),
     "inner-kill": (EXEC, SIGNAL),
     "fast-drop": (SIGNAL, EXEC),
@@ -119,29 +119,36 @@ def bad_stops(results: tuple[TrialResult, ...]) -> tuple[TrialResult, ...]:
     return tuple(chosen.values())
 
 
-def candidates(scenario: Scenario, bad: TrialResult, configuration: Configuration) -> tuple[Remedy, ...]:
-    """Single changes worth trying against one bad stop, the likeliest first."""
+def candidates(
+    scenario: Scenario, bad: TrialResult, configuration: Configuration, container: str | None = None
+) -> tuple[Remedy, ...]:
+    """Single changes worth trying against one bad stop, the likeliest first. `container`: the one of several that they
+    are for, whose own result `bad` is."""
     seen, cause = bad.observation, bad.verdict.cause
     kinds = KINDS.get(cause.id, tuple(RemedyKind)) if cause else tuple(RemedyKind)
     made: list[Remedy] = []
     if scenario.load_balancer is not None and traffic.refused_late(seen.traffic):
         kinds = (DELAY, *(kind for kind in kinds if kind is not DELAY))
-    for kind in kinds:
+    for kind in (each for each in kinds if place.can_be_made(each, scenario, container)):
         if kind is EXEC:
             made += _exec_forms(configuration, bad)
-        elif kind is INIT and not _single(scenario).init and not _has_init(configuration, seen):
+        elif kind is INIT and not place.has_init(scenario, container) and not _has_init(configuration, seen):
             made.append(Remedy("init", (INIT,), "an init as PID 1", init=True))
         elif kind is DELAY and scenario.load_balancer is not None:
             made += _delays(scenario.load_balancer)
         elif kind is SIGNAL:
             made += _stop_signals(seen)
         elif kind is TIMEOUT and moves(bad):
-            made += _longest_timeout(seen.stop_timeout_ns)
-    return tuple(replace(remedy, lines=paste.lines(remedy, configuration)) for remedy in made)
+            made += _longest_timeout(scenario, seen.stop_timeout_ns)
+    form = scenario.subject.form
+    return tuple(replace(remedy, lines=paste.lines(remedy, configuration, form)) for remedy in made)
 
 
 def combinations(
-    first: tuple[tuple[Remedy, TrialResult], ...], scenario: Scenario, configuration: Configuration
+    first: tuple[tuple[Remedy, TrialResult], ...],
+    scenario: Scenario,
+    configuration: Configuration,
+    container: str | None = None,
 ) -> tuple[Remedy, ...]:
     """Pairs of changes for a stop that no single one cured: to each change what may help by its own try's record.
 
@@ -155,7 +162,8 @@ def combinations(
         if remedy.id in over:
             continue
         changed = with_change(configuration, remedy)
-        for second in candidates(apply(scenario, remedy, tried.observation.stop_timeout_ns), tried, changed):
+        with_first = apply(scenario, remedy, tried.observation.stop_timeout_ns, container)
+        for second in candidates(with_first, tried, changed, container):
             if set(second.kinds) & set(remedy.kinds) or second.id in over or not _adds(second, tried):
                 continue
             if EXEC in second.kinds and not tries_exec:  # what looks like a program was known to be a step of a script
@@ -165,7 +173,7 @@ def combinations(
             one, other = sorted((remedy, second), key=lambda item: _ORDER.index(item.kinds[0]))
             pair = _together(one, other)
             changes = (pair.init, pair.stop_signal, pair.entrypoint, pair.command, pair.stop_timeout_ns)
-            made.setdefault(changes, replace(pair, lines=paste.lines(pair, configuration)))
+            made.setdefault(changes, replace(pair, lines=paste.lines(pair, configuration, scenario.subject.form)))
     return tuple(made.values())[:MAX_COMBINATIONS]
 
 
@@ -303,15 +311,15 @@ def _ends_soon(process: ProcessInfo) -> bool:
     return process_tree.program(process) == "sleep" and words[-1:] != ["infinity"]
 
 
-def _longest_timeout(stop_timeout_ns: int) -> Iterable[Remedy]:
+def _longest_timeout(scenario: Scenario, stop_timeout_ns: int) -> Iterable[Remedy]:
     value_ns = min(max(stop_timeout_ns * TIMEOUT_FACTORS[-1], SHORTEST_TRY_NS), LONGEST_TIMEOUT_NS)
     if value_ns > stop_timeout_ns:
-        yield _timeout(value_ns)
+        yield _timeout(scenario, value_ns)
 
 
-def _timeout(value_ns: int) -> Remedy:
-    text = units.format_duration(value_ns)
-    return Remedy(f"stop-timeout-{text}", (TIMEOUT,), f"a stop timeout of {text}", stop_timeout_ns=value_ns)
+def _timeout(scenario: Scenario, value_ns: int) -> Remedy:
+    title = place.limit_title(scenario, value_ns)
+    return Remedy(f"stop-timeout-{units.format_duration(value_ns)}", (TIMEOUT,), title, stop_timeout_ns=value_ns)
 
 
 def _delays(balancer: LoadBalancer) -> Iterable[Remedy]:
@@ -324,23 +332,25 @@ def _delays(balancer: LoadBalancer) -> Iterable[Remedy]:
         yield Remedy(f"stop-delay-{delay_s}s", (DELAY,), title, stop_delay_ns=delay_s * NS_PER_S)
 
 
-def fitted(remedy: Remedy, bad: Observation, took_ns: int | None, configuration: Configuration) -> Remedy:
+def fitted(
+    remedy: Remedy, scenario: Scenario, bad_timeout_ns: int, took_ns: int | None, configuration: Configuration
+) -> Remedy:
     """A longer stop timeout cut to what is needed: the shortest multiple of the old one in which the program, which
     took `took_ns` with the longest, would have ended with a margin. Any other remedy as it is."""
     if remedy.stop_timeout_ns is None or took_ns is None or remedy.kinds[-1] is not TIMEOUT:
         return remedy
-    enough = (bad.stop_timeout_ns * factor for factor in TIMEOUT_FACTORS)
+    enough = (bad_timeout_ns * factor for factor in TIMEOUT_FACTORS)
     value_ns = next((value for value in enough if took_ns * TIMEOUT_MARGIN <= value), remedy.stop_timeout_ns)
     if value_ns >= remedy.stop_timeout_ns:
         return remedy
-    shorter, tried = _timeout(value_ns), _timeout(remedy.stop_timeout_ns)
+    shorter, tried = _timeout(scenario, value_ns), _timeout(scenario, remedy.stop_timeout_ns)
     made = replace(
         remedy,
         id=remedy.id.replace(tried.id, shorter.id),
         title=remedy.title.replace(tried.title, shorter.title),
         stop_timeout_ns=value_ns,
     )
-    return replace(made, lines=paste.lines(made, configuration))
+    return replace(made, lines=paste.lines(made, configuration, scenario.subject.form))
 
 
 def _has_init(configuration: Configuration, seen: Observation) -> bool:
@@ -352,23 +362,16 @@ def _has_init(configuration: Configuration, seen: Observation) -> bool:
 # ── A trial with a remedy ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def apply(scenario: Scenario, remedy: Remedy, stop_timeout_ns: int) -> Scenario:
+def apply(scenario: Scenario, remedy: Remedy, stop_timeout_ns: int, container: str | None = None) -> Scenario:
     """The scenario with the remedy, to be stopped at `stop_timeout_ns` unless the remedy names another stop timeout.
 
     It is expected to be graceful, within the time and with the exit codes that the scenario accepts.
     """
-    subject, stop = _single(scenario), scenario.stop
-    if remedy.entrypoint is not None:
-        subject = replace(subject, entrypoint=remedy.entrypoint, command=remedy.command)
-    elif remedy.command is not None:
-        subject = replace(subject, command=remedy.command)
-    timeout_ns = remedy.stop_timeout_ns or stop_timeout_ns
+    repeated = replace(scenario, stop=replace(scenario.stop, timeouts_ns=(stop_timeout_ns,)))
     expected = scenario.expectation_at(stop_timeout_ns)
     graceful = Outcome.GRACEFUL in expected.outcomes
     return replace(
-        scenario,
-        subject=scenario.subject.with_alone(replace(subject, init=subject.init or remedy.init)),
-        stop=replace(stop, signal=remedy.stop_signal or stop.signal, timeouts_ns=(timeout_ns,)),
+        place.changed(repeated, container, remedy),
         load_balancer=_delayed(scenario.load_balancer, remedy.stop_delay_ns),
         expectations=(
             Expectation(
@@ -378,14 +381,6 @@ def apply(scenario: Scenario, remedy: Remedy, stop_timeout_ns: int) -> Scenario:
         ),
         repeat=1,
     )
-
-
-def _single(scenario: Scenario) -> Subject:
-    """What its only container runs. Nothing else is given to this module."""
-    subject = scenario.subject.alone
-    if subject is None:
-        raise HarnessBug(f"{scenario.name} is no single container")
-    return subject
 
 
 def _delayed(balancer: LoadBalancer | None, stop_delay_ns: int | None) -> LoadBalancer | None:

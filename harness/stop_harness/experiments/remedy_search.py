@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from stop_harness.engines.interface import Engine
 from stop_harness.errors import EngineError
-from stop_harness.experiments import effects, remedies
-from stop_harness.experiments.effects import BadStop
+from stop_harness.experiments import effects, place, remedies
+from stop_harness.experiments.bad_stop import BadStop, containers_to_mend
 from stop_harness.model import (
     Configuration,
     Observation,
@@ -27,11 +27,15 @@ from stop_harness.model import (
 )
 from stop_harness.trial import scheduler
 from stop_harness.verdict import judge
-from stop_harness.wording import count_of
+from stop_harness.wording import count_of, of_pod
 
 REPEATS = 3
 """How often a bad stop is repeated as it was: one that is bad in a third of the stops is seen to be graceful by these
 with 96 %."""
+
+
+_Key = tuple[str, str | None]
+"""Name of a scenario, and the container of a task or a group that is to be mended."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,13 @@ class _Bad:
 
     @property
     def result(self) -> TrialResult:
-        """The bad stop as it was judged."""
+        """The bad stop as it was judged, of several containers the one that is to be mended."""
         return self.stop.result
+
+    @property
+    def key(self) -> _Key:
+        """Of which scenario, and which container of it."""
+        return self.scenario.name, self.stop.container
 
     @property
     def scenario(self) -> Scenario:
@@ -62,10 +71,11 @@ class _Attempt:
     @property
     def trial(self) -> Trial:
         """The bad stop again, with the remedy."""
-        seen = self.bad.result.observation
-        changed = remedies.apply(self.bad.scenario, self.remedy, seen.stop_timeout_ns)
+        seen, container = self.bad.stop.whole.observation, self.bad.stop.container
+        changed = remedies.apply(self.bad.scenario, self.remedy, seen.stop_timeout_ns, container)
+        where = "" if container is None else f"{container}/"
         return Trial(
-            trial_id=f"{seen.trial_id}/{self.remedy.id}",
+            trial_id=f"{seen.trial_id}/{where}{self.remedy.id}",
             scenario=changed,
             stop_timeout_ns=changed.stop.timeouts_ns[0],
             stop_after_ns=seen.stop_after_ns,
@@ -74,20 +84,33 @@ class _Attempt:
 
     def tried(self, seen: Observation) -> RemedyTrial:
         """What is kept of the attempt."""
-        before = self.bad.result.observation
-        remedy = remedies.fitted(self.remedy, before, _took_ns(seen, self.trial.scenario), self.bad.configuration)
-        return RemedyTrial(seen.scenario, before.trial_id, remedy, seen)
+        stop, scenario = self.bad.stop, self.trial.scenario
+        timeout_ns, took_ns = stop.result.observation.stop_timeout_ns, self._took_ns(seen)
+        remedy = remedies.fitted(self.remedy, scenario, timeout_ns, took_ns, self.bad.configuration)
+        return RemedyTrial(seen.scenario, stop.whole.observation.trial_id, remedy, seen, container=stop.container)
+
+    def _took_ns(self, seen: Observation) -> int | None:
+        """How long its stop took, of a pod all of it since its grace period began; None if it did not end by itself."""
+        scenario = self.trial.scenario
+        judged = self.bad.stop.judged(seen, scenario).verdict
+        if judged.outcome is not Outcome.GRACEFUL:
+            return None
+        facts = judge.judge(seen, scenario).facts if of_pod(seen) else judged.facts
+        return facts.shutdown_duration_ns
 
     def control(self, tried: RemedyTrial) -> Trial:
         """The same subject left alone, and then ended at once: how is of no interest."""
         trial = self.trial
-        took_ns = _took_ns(tried.observation, trial.scenario)
+        took_ns = self._took_ns(tried.observation)
+        whole = (
+            trial.scenario.subject.alone is None
+        )  # its containers have stop timeouts of their own, or a pod's budget
         return replace(
             trial,
             trial_id=f"{trial.trial_id}/left-alone",
             scenario=replace(trial.scenario, traffic=(), load_balancer=None),
             stop_after_ns=effects.control_ns(tried, self.bad.result, took_ns),
-            stop_timeout_ns=0,
+            stop_timeout_ns=trial.stop_timeout_ns if whole else 0,
         )
 
     @property
@@ -97,7 +120,7 @@ class _Attempt:
         bad = self.bad.result
         if bad.verdict.outcome is Outcome.KILLED:
             return ()
-        seen = bad.observation
+        seen = self.bad.stop.whole.observation
         return tuple(
             Trial(
                 f"{seen.trial_id}/again-{number}",
@@ -108,12 +131,6 @@ class _Attempt:
             )
             for number in range(1, REPEATS + 1)
         )
-
-
-def _took_ns(seen: Observation, scenario: Scenario) -> int | None:
-    """How long the stop of an attempt took; None if it did not end by itself."""
-    judged = judge.judge(seen, scenario)
-    return judged.facts.shutdown_duration_ns if judged.outcome is Outcome.GRACEFUL else None
 
 
 @dataclass(frozen=True)
@@ -151,38 +168,28 @@ def run(
 
     `done`: attempts of a run that is resumed; they count, and are made neither again nor known again.
     """
-    by_name = {scenario.name: scenario for scenario in scenarios}
     performed = {_id(tried): tried for tried in done}
-    bad = {item.observation.scenario: item for item in remedies.bad_stops(results)}
-    for name in list(bad):
-        subject = by_name[name].subject
-        if subject.alone is None:
-            what = "groups that are stopped as a whole" if subject.group is not None else "task definitions"
-            search.note(f"{name}: changes are tried on single containers only, not on {what}")
-            del bad[name]
-    stops = {}
-    for name, item in bad.items():
-        configuration = _configuration(by_name[name], search)
-        if configuration is not None:
-            stops[name] = _Bad(BadStop.of(item, by_name[name], results), configuration)
+    stops = _stops(results, {scenario.name: scenario for scenario in scenarios}, search)
     singles = {
-        name: remedies.candidates(stop.scenario, stop.result, stop.configuration) for name, stop in stops.items()
+        key: remedies.candidates(stop.scenario, stop.result, stop.configuration, stop.stop.container)
+        for key, stop in stops.items()
     }
-    for name in bad.keys() - {name for name, found in singles.items() if found}:
-        search.note(f"{name}: no change from outside fits this stop")
-    came: dict[str, list[TriedRemedy]] = {}
-    first = [_Attempt(stops[name], item) for name, found in singles.items() for item in found]
+    for (name, container), found in singles.items():
+        if not found:
+            search.note(f"{name}: {'' if container is None else f'{container}: '}no change from outside fits this stop")
+    came: dict[_Key, list[TriedRemedy]] = {}
+    first = [_Attempt(stops[key], item) for key, found in singles.items() for item in found]
     for tried in _wave(first, search, performed):
-        stop = stops[tried.scenario]
-        came.setdefault(tried.scenario, []).append(effects.judged(tried, stop.stop))
+        key = tried.scenario, tried.container
+        came.setdefault(key, []).append(effects.judged(tried, stops[key].stop))
         if _id(tried) not in performed:
             yield tried
     pairs = [
-        _Attempt(stops[name], item)
-        for name, items in came.items()
+        _Attempt(stops[key], item)
+        for key, items in came.items()
         if all(item.effect is not RemedyEffect.CURES for item in items)
         for item in remedies.combinations(
-            tuple((item.remedy, item.result) for item in items), stops[name].scenario, stops[name].configuration
+            tuple((item.remedy, item.result) for item in items), stops[key].scenario, stops[key].configuration, key[1]
         )
     ]
     for tried in _wave(pairs, search, performed):
@@ -190,17 +197,34 @@ def run(
             yield tried
 
 
+def _stops(results: tuple[TrialResult, ...], by_name: dict[str, Scenario], search: Search) -> dict[_Key, _Bad]:
+    """The bad stops of which it is known what to change, and a note on each of the others."""
+    stops = {}
+    for bad in remedies.bad_stops(results):
+        scenario = by_name[bad.observation.scenario]
+        to_mend = containers_to_mend(bad)
+        if not to_mend:
+            search.note(f"{scenario.name}: no container was stopped badly by itself; which one to change is not known")
+        for container in to_mend:
+            stop = BadStop.of(bad, scenario, results, container)
+            configuration = _configuration(stop, search)
+            if configuration is not None:
+                found = _Bad(stop, configuration)
+                stops[found.key] = found
+    return stops
+
+
 def _id(tried: RemedyTrial) -> str:
     """Of the trial that tried it; a remedy may have been cut to what is needed since."""
     return tried.observation.trial_id
 
 
-def _configuration(scenario: Scenario, search: Search) -> Configuration | None:
+def _configuration(stop: BadStop, search: Search) -> Configuration | None:
     """None, and a note, where the engine cannot say what the image runs."""
     try:
-        return search.engine.configuration(scenario)
+        return search.engine.configuration(place.as_alone(stop.scenario, stop.container, stop.result.observation))
     except EngineError as error:
-        search.note(f"{scenario.name}: no remedies were tried: {error}")
+        search.note(f"{stop.scenario.name}: no remedies were tried: {error}")
         return None
 
 

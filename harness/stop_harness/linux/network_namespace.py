@@ -1,4 +1,4 @@
-"""TCP sockets of another process's network namespace: what listens there on 127.0.0.1 is reached by nothing else."""
+"""Network namespaces of other processes: sockets that belong to one of them, and one to try things in."""
 
 from __future__ import annotations
 
@@ -6,35 +6,81 @@ import ctypes
 import os
 import socket
 import threading
+from collections.abc import Callable
+from typing import Any
 
 CLONE_NEWNET = 0x40000000
-"""<linux/sched.h>; os.setns() is there from Python 3.12 on."""
+"""<linux/sched.h>; os.setns() and os.unshare() are there from Python 3.12 on."""
 
 
-def socket_in(pid: int, family: int) -> socket.socket:
-    """A TCP socket, not connected, in the network namespace of a process. Raises OSError, EPERM without the right.
+def opened(pid: int) -> int:
+    """A descriptor of the namespace of a process, which keeps it alive. Raises OSError."""
+    return os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def is_ours(namespace: int) -> bool:
+    """Whether this process is in that namespace: what is changed there would change this machine's own network."""
+    return os.path.samestat(os.fstat(namespace), os.stat("/proc/self/ns/net"))
+
+
+def fresh() -> int:
+    """A descriptor of a namespace that nobody is in. Raises OSError, EPERM without the right."""
+
+    def leave() -> int:
+        _call("unshare", CLONE_NEWNET)
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    found: int = _apart(leave)
+    return found
+
+
+def socket_in(
+    namespace: int, family: int, kind: socket.SocketKind = socket.SOCK_STREAM, protocol: int = 0
+) -> socket.socket:
+    """A socket, not connected, in a namespace. Raises OSError, EPERM without the right.
 
     A socket belongs for good to the namespace in which it was made (network_namespaces(7)); a thread enters one for
     itself alone (setns(2)). So a thread of its own makes it, and ends there.
     """
-    made: list[socket.socket | OSError] = []
 
-    def make() -> None:
+    def make() -> socket.socket:
+        _call("setns", namespace, CLONE_NEWNET)
+        return socket.socket(family, kind, protocol)
+
+    made: socket.socket = _apart(make)
+    return made
+
+
+def socket_of(pid: int, family: int) -> socket.socket:
+    """A TCP socket likewise in the namespace of a process."""
+    namespace = opened(pid)
+    try:
+        return socket_in(namespace, family)
+    finally:
+        os.close(namespace)
+
+
+def _apart(work: Callable[[], Any]) -> Any:
+    """Done by a thread that ends with it. Raises the OSError that it raises."""
+    made: list[Any] = []
+
+    def run() -> None:
         try:
-            with open(f"/proc/{pid}/ns/net", "rb") as namespace:
-                libc = ctypes.CDLL(None, use_errno=True)
-                if libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
-                    number = ctypes.get_errno()
-                    made.append(OSError(number, os.strerror(number)))
-                    return
-            made.append(socket.socket(family, socket.SOCK_STREAM))
+            made.append(work())
         except OSError as error:
             made.append(error)
 
-    thread = threading.Thread(target=make, name="network namespace")
+    thread = threading.Thread(target=run, name="network namespace")
     thread.start()
     thread.join()
     (result,) = made
     if isinstance(result, OSError):
         raise result
     return result
+
+
+def _call(name: str, *arguments: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

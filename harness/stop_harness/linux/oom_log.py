@@ -18,8 +18,18 @@ MOST_BYTES_OF_A_RECORD = 8192
 """PRINTK_MESSAGE_MAX and its prefix; a smaller buffer gets EINVAL."""
 
 
+def readable() -> bool:
+    """Whether we may read it."""
+    try:
+        os.close(os.open(LOG, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 def names(container_id: str) -> bool:
-    """Whether the log, as far back as it goes, has a process of this container as a victim.
+    """Whether the log, as far back as it goes, has a process of this container as a victim, or of one that is placed
+    below it (`cgroup_parent`).
 
     False as well where the log cannot be read, and where other messages have displaced the line.
     """

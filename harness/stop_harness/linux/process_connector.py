@@ -190,5 +190,8 @@ def _read(process: FollowedProcess, status: dict[str, str], depth: int) -> None:
     process.inner = proc.namespace_pids(status)[depth]
     process.parent = process.parent or int(status["PPid"])
     process.threaded = process.threaded or status["Threads"] != "1"
-    process.masks = (int(status["SigCgt"], 16), int(status["SigIgn"], 16), int(status["SigBlk"], 16))
+    # Programs undo their handlers when they leave, as Python does: of one that was there when the stop began, what it
+    # handled then is what counts.
+    if process.newborn or process.masks is None:
+        process.masks = (int(status["SigCgt"], 16), int(status["SigIgn"], 16), int(status["SigBlk"], 16))
     process.command = proc.text_of(process.pid, "cmdline").rstrip("\0").replace("\0", " ")

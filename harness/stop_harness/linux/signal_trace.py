@@ -48,6 +48,10 @@ DATA_HEAD, DATA_TAIL = 1024, 1032
 RING_PAGES = 32
 """For each CPU: 1500 signals between two looks."""
 
+KEPT_OPEN_S = 2.0
+"""How long `unavailable` keeps a listener. Whoever listens for good a moment later need not wait then until the kernel
+has taken a tracepoint out, 30 to 50 ms, and 10 ms more until it has got ready to follow single processes (measured)."""
+
 MOST_CLEARING_NS = 200 * NS_PER_MS
 """From the exit of the first thread to the SIGCHLD: 1 ms idle, up to 70 ms under load. What takes longer is a program
 whose other threads go on without the first one."""
@@ -155,24 +159,24 @@ class SignalWatch:
 
 
 class SignalTrace:
-    """The signals of a whole machine, one ring buffer a CPU, read when somebody asks. Raises OSError where the kernel
-    does not allow it."""
+    """The signals of a whole machine, one ring buffer a CPU, read when somebody asks. `exits`: of single processes.
+    Raises OSError where the kernel does not allow it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._watches: dict[int, SignalWatch] = {}
-        self._rings: list[_Ring] = []
-        ((number, self._fields),) = _tracepoints(SIGNALS)
-        self._exits = ExitTrace()
+        self._rings: list[Ring] = []
+        ((number, self._fields),) = tracepoints(SIGNALS)
+        self.exits = ExitTrace()
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
-            for cpu in _online_cpus():
-                self._rings.append(_Ring(number, cpu=cpu, only=FILTER))
+            for cpu in online_cpus():
+                self._rings.append(Ring(number, cpu=cpu, only=FILTER))
             undo.pop_all()
 
     def watch(self, pid_one: int) -> SignalWatch:
         """Follow a container from now on."""
-        watch = SignalWatch(self, pid_one, self._exits.watch(pid_one))
+        watch = SignalWatch(self, pid_one, self.exits.watch(pid_one))
         self.read()
         with self._lock:
             self._watches[pid_one] = watch
@@ -213,12 +217,12 @@ class ExitTrace:
     """The exits of single processes. Raises OSError where the kernel does not allow it."""
 
     def __init__(self) -> None:
-        ((self._number, _),) = _tracepoints(EXITS)
+        ((self._number, _),) = tracepoints(EXITS)
 
     def watch(self, pid: int) -> ExitWatch | None:
         """Follow the first thread of a process from now on; None if it is gone."""
         try:
-            return ExitWatch(_Ring(self._number, pid=pid, pages=1))
+            return ExitWatch(Ring(self._number, pid=pid, pages=1))
         except OSError:
             return None
 
@@ -226,7 +230,7 @@ class ExitTrace:
 class ExitWatch:
     """The exit of one process. Costs one open file until `close`."""
 
-    def __init__(self, ring: _Ring) -> None:
+    def __init__(self, ring: Ring) -> None:
         self._ring = ring
         self._seen_ns: list[int] = []
 
@@ -241,17 +245,25 @@ class ExitWatch:
         self._ring.close()
 
 
-class _Ring:
-    """One tracepoint on one CPU, or in one thread. `only`: a filter in the kernel's words."""
+class Ring:
+    """One tracepoint on one CPU, or in one thread. `only`: a filter in the kernel's words. `wakes`: it is readable, for
+    poll(2), as soon as something has come."""
 
     def __init__(
-        self, tracepoint: int, *, cpu: int = -1, pid: int = -1, pages: int = RING_PAGES, only: str = ""
+        self,
+        tracepoint: int,
+        *,
+        cpu: int = -1,
+        pid: int = -1,
+        pages: int = RING_PAGES,
+        only: str = "",
+        wakes: bool = False,
     ) -> None:
         self._size = pages * mmap.PAGESIZE
         sample = SAMPLE_TID | SAMPLE_TIME | SAMPLE_RAW
         attributes = ATTRIBUTES.pack(
             PERF_TYPE_TRACEPOINT, ATTRIBUTES.size, tracepoint, 1, sample, 0, DISABLED | USE_CLOCKID,
-            *(0,) * 7, CLOCK_MONOTONIC,
+            int(wakes), *(0,) * 6, CLOCK_MONOTONIC,
         )  # fmt: skip
         close_on_exec = 8
         self._file = _call(PERF_EVENT_OPEN[platform.machine()], attributes, pid, cpu, -1, close_on_exec)
@@ -264,6 +276,10 @@ class _Ring:
         except BaseException:
             self.close()
             raise
+
+    def fileno(self) -> int:
+        """For poll(2)."""
+        return self._file
 
     def records(self) -> Iterator[tuple[int, int, bytes] | None]:
         """(sending process, time, raw fields) of each signal; None where some were lost."""
@@ -297,7 +313,7 @@ class _Ring:
 # ── The kernel's own description ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _tracepoints(*names: str) -> list[tuple[int, dict[str, int]]]:
+def tracepoints(*names: str) -> list[tuple[int, dict[str, int]]]:
     """Each tracepoint's number, and where its fields lie. Raises OSError."""
     if platform.system() != "Linux" or platform.machine() not in PERF_EVENT_OPEN:
         raise OSError(errno.ENOSYS, f"not to be had on {platform.system()} {platform.machine()}")
@@ -335,7 +351,8 @@ def _read(directory: int, path: str) -> str:
         os.close(file)
 
 
-def _online_cpus() -> list[int]:
+def online_cpus() -> list[int]:
+    """Their numbers. Raises OSError."""
     with open("/sys/devices/system/cpu/online", encoding="ascii") as file:
         ranges = [part.split("-") for part in file.read().strip().split(",")]
     return [cpu for first, *last in ranges for cpu in range(int(first), int(last[0] if last else first) + 1)]
@@ -360,9 +377,23 @@ def _call(number: int, *arguments: int | bytes) -> int:
 
 
 def unavailable() -> str | None:
-    """Why this machine's kernel does not show its signals; None if it does."""
+    """Why this machine's kernel does not show its signals; None if it does. What is opened to find out stays open for
+    `KEPT_OPEN_S`."""
     try:
-        SignalTrace().close()
+        trace = SignalTrace()
     except OSError as error:
         return f"signal tracepoint: {error.strerror}"
+    own_exit = trace.exits.watch(os.getpid())
+
+    def close() -> None:
+        trace.close()
+        if own_exit is not None:
+            own_exit.close()
+
+    later = threading.Timer(KEPT_OPEN_S, close)
+    later.name, later.daemon = CLOSING, True
+    try:
+        later.start()
+    except RuntimeError:  # no more threads
+        close()
     return None

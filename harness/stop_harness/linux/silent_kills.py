@@ -199,10 +199,7 @@ class Watches:
             if watch is not None:
                 self._forked(watch, event)
         elif event.what in {EXECUTED, NAMED} and event.numbers[1] in self._owner:
-            if event.what == EXECUTED:
-                self._executed(self._owner[event.numbers[1]], event.numbers[1])
-            else:
-                self._left_unnamed(event.numbers[1])
+            self._changed_program(self._owner[event.numbers[1]], event)
 
     def _forked(self, watch: KillWatch, event: ProcessEvent) -> None:
         """A new process, or a new thread, which carries its process's number."""
@@ -217,10 +214,14 @@ class Watches:
         elif thread != child and known is not None:
             known.threaded = True
 
-    def _executed(self, watch: KillWatch, pid: int) -> None:
-        """It is another program now, whose name has to be read before it is gone."""
+    def _changed_program(self, watch: KillWatch, event: ProcessEvent) -> None:
+        """It is another program now, or has another name, which has to be read before it is gone."""
+        pid = event.numbers[1]
         process = watch.processes.get(pid)
-        if process is not None and not process.name.startswith(UNREAD):
+        # On a busy machine an event may come long after it happened: what was read since then is newer than the event.
+        if process is not None and event.at_ns < process.since_ns:
+            return
+        if event.what == EXECUTED and process is not None and not process.name.startswith(UNREAD):
             process.label, process.command, process.masks = f"{UNREAD}{process.name} (host PID {pid})", "", None
         self._left_unnamed(pid)
 

@@ -2,11 +2,15 @@
 
 Every record is frozen. Quantities carry their unit in the name; times are integer nanoseconds in memory and
 seconds in files and reports. Only the standard library is imported here. One file a stage: `scenario` (what is asked
-for, what will be done), `process`, `ready` and `observation` (what happened), `verdict` (what it means), `report`
-(what is said, what helps), `statistics` (what many stops say), `trend` (how runs differ); `subject` (what is
-stopped), `settings`, `group` and `outcome` hold what several of them name.
+for, what will be done), `process`, `ready`, `property` and `observation` (what happened), `verdict` (what it means),
+`compliance` and `report` (what is said, what helps), `matrix` (what standard faults did), `statistics` (what many stops
+say), `trend` (how runs differ); `subject` (what is stopped), `settings`, `group` and `outcome` hold what several of
+them name; `watched`: of stops that others asked for; `waiver`: of failures that are let pass.
 """
 
+from stop_harness.model.compliance import Compliance, ComplianceStatus
+from stop_harness.model.event import Clock, Event, EventKind
+from stop_harness.model.fault import Fault, FaultAction, FaultKind, FaultMoment, FaultRecord, When
 from stop_harness.model.group import (
     POD_ADDRESS,
     Attachment,
@@ -24,16 +28,17 @@ from stop_harness.model.group import (
     SharedNamespaces,
     StartCondition,
 )
+from stop_harness.model.matrix import Resilience, UnderFault
 from stop_harness.model.observation import (
     ASSUMED,
+    DIE_EVENT,
     EXIT_BEGUN,
     MOST_NAMES,
-    Clock,
+    STOP_OF_A_GROUP,
+    UNREADABLE_LOG,
     ContainerRecord,
     Derivation,
     EngineInfo,
-    Event,
-    EventKind,
     HookRecord,
     LogTail,
     Looks,
@@ -45,11 +50,24 @@ from stop_harness.model.observation import (
 )
 from stop_harness.model.outcome import Outcome
 from stop_harness.model.process import MOST_FATES, ProcessFate, ProcessInfo, ReceivedSignal, SignalDisposition
+from stop_harness.model.property import (
+    COMMAND_TIMEOUT_NS,
+    MOST_CONTENT_BYTES,
+    CommandProperty,
+    CommandSeen,
+    Content,
+    FileProperty,
+    FileSeen,
+    LogProperty,
+    PortProperty,
+    Property,
+    PropertyKind,
+    PropertyRecord,
+    RestartProperty,
+)
 from stop_harness.model.ready import ReadyBasis, ReadyBy
 from stop_harness.model.reliability import DEFAULT_GOAL, ClaimStatus, ReliabilityClaim, ReliabilityGoal
 from stop_harness.model.report import (
-    Compliance,
-    ComplianceStatus,
     Configuration,
     ContainerShare,
     DoctorLine,
@@ -70,8 +88,10 @@ from stop_harness.model.report import (
 )
 from stop_harness.model.run import ReferenceStop, RunInfo, RunWarning
 from stop_harness.model.scenario import (
+    BEFORE_FAULT,
     DEFAULT_PIDS_LIMIT,
     DEREGISTRATION_DELAY_NS,
+    MESSAGE_ID,
     NS_PER_MS,
     NS_PER_S,
     PROPAGATION_NS,
@@ -89,6 +109,7 @@ from stop_harness.model.scenario import (
     TrafficClient,
     TrafficKind,
     Trial,
+    Twin,
 )
 from stop_harness.model.settings import (
     AS_THE_IMAGE,
@@ -100,6 +121,7 @@ from stop_harness.model.settings import (
     NotApplied,
     Ulimit,
 )
+from stop_harness.model.source_lines import ContainerLines, ScenarioLines, SourceLine
 from stop_harness.model.statistics import (
     CurvePoint,
     CutOff,
@@ -110,8 +132,18 @@ from stop_harness.model.statistics import (
     Share,
     StillRunning,
 )
-from stop_harness.model.subject import ECS_STOP_TIMEOUT_S, Group, Member, Subject, TaskContainer, TaskDefinition
+from stop_harness.model.subject import (
+    ECS_STOP_TIMEOUT_S,
+    ExistingContainer,
+    Form,
+    Group,
+    Member,
+    Subject,
+    TaskContainer,
+    TaskDefinition,
+)
 from stop_harness.model.traffic_record import (
+    MessageCount,
     MissingTraffic,
     Request,
     RequestFate,
@@ -142,15 +174,22 @@ from stop_harness.model.verdict import (
     StopFacts,
     Verdict,
 )
+from stop_harness.model.waiver import Waiver, WaiverState, WaiverUse
+from stop_harness.model.watched import EndKind, TimeoutSource, Watched
 
 __all__ = [
     "ASSUMED",
     "AS_THE_IMAGE",
+    "BEFORE_FAULT",
+    "COMMAND_TIMEOUT_NS",
     "DEFAULT_GOAL",
     "DEFAULT_PIDS_LIMIT",
     "DEREGISTRATION_DELAY_NS",
+    "DIE_EVENT",
     "ECS_STOP_TIMEOUT_S",
     "EXIT_BEGUN",
+    "MESSAGE_ID",
+    "MOST_CONTENT_BYTES",
     "MOST_FATES",
     "MOST_NAMES",
     "NO_CHECK",
@@ -158,32 +197,48 @@ __all__ = [
     "NS_PER_S",
     "POD_ADDRESS",
     "PROPAGATION_NS",
+    "STOP_OF_A_GROUP",
+    "UNREADABLE_LOG",
     "Advice",
     "Attachment",
     "Cause",
     "ClaimStatus",
     "Clock",
+    "CommandProperty",
+    "CommandSeen",
     "Comparison",
     "Compliance",
     "ComplianceStatus",
     "Configuration",
+    "ContainerLines",
     "ContainerRecord",
     "ContainerSettings",
     "ContainerShare",
     "ContainerVerdict",
+    "Content",
     "CurvePoint",
     "CutOff",
     "Dependency",
     "Derivation",
     "DoctorLine",
     "DurationChange",
+    "EndKind",
     "EndedBy",
     "EngineInfo",
     "Event",
     "EventKind",
     "Exchange",
+    "ExistingContainer",
     "Expectation",
+    "Fault",
+    "FaultAction",
+    "FaultKind",
+    "FaultMoment",
+    "FaultRecord",
+    "FileProperty",
+    "FileSeen",
     "Finding",
+    "Form",
     "GivenFile",
     "GracefulShare",
     "Group",
@@ -196,9 +251,11 @@ __all__ = [
     "HookRecord",
     "LeftOut",
     "LoadBalancer",
+    "LogProperty",
     "LogTail",
     "Looks",
     "Member",
+    "MessageCount",
     "MissingTraffic",
     "Mount",
     "MountKind",
@@ -211,6 +268,7 @@ __all__ = [
     "Plan",
     "Platform",
     "PlatformRow",
+    "PortProperty",
     "Positions",
     "Preparation",
     "Probe",
@@ -219,6 +277,9 @@ __all__ = [
     "ProblemKind",
     "ProcessFate",
     "ProcessInfo",
+    "Property",
+    "PropertyKind",
+    "PropertyRecord",
     "Readiness",
     "ReadyBasis",
     "ReadyBy",
@@ -233,11 +294,14 @@ __all__ = [
     "Report",
     "Request",
     "RequestFate",
+    "Resilience",
+    "RestartProperty",
     "Role",
     "RoutedBy",
     "RunInfo",
     "RunWarning",
     "Scenario",
+    "ScenarioLines",
     "ScenarioStatistics",
     "Severity",
     "Share",
@@ -245,6 +309,7 @@ __all__ = [
     "SigkillEvidence",
     "SignalDisposition",
     "SkippedScenario",
+    "SourceLine",
     "StartCondition",
     "StaticFinding",
     "Status",
@@ -264,6 +329,7 @@ __all__ = [
     "TaskStop",
     "TestResult",
     "TimeoutAdvice",
+    "TimeoutSource",
     "TrafficClient",
     "TrafficKind",
     "TrafficRecord",
@@ -273,7 +339,14 @@ __all__ = [
     "Trial",
     "TrialResult",
     "TriedRemedy",
+    "Twin",
     "Ulimit",
+    "UnderFault",
     "Vantage",
     "Verdict",
+    "Waiver",
+    "WaiverState",
+    "WaiverUse",
+    "Watched",
+    "When",
 ]

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from stop_harness.model.event import Clock, Event, EventKind
+from stop_harness.model.fault import FaultRecord
 from stop_harness.model.group import GroupKind
 from stop_harness.model.process import ProcessFate, ProcessInfo
+from stop_harness.model.property import PropertyRecord
 from stop_harness.model.ready import ReadyBasis
+from stop_harness.model.settings import NotApplied
 from stop_harness.model.traffic_record import Request, TrafficRecord, Vantage
+from stop_harness.model.watched import Watched
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,8 @@ class EngineInfo:
     `cpu_count`, `memory_bytes`: of the engine's machine, None where it does not say.
     `stops_at_once`: so many stops it performs at the same time; more of them wait inside it, and their signals with
     them. None: no such limit is known.
-    `limits_groups`: a limit of a whole task or pod holds for its containers together.
+    `limits_groups`: the CPU limit of a whole task holds for its containers together. `shares_memory`: its memory limit
+    does, and whom the OOM killer struck at it is known.
     """
 
     name: str
@@ -43,6 +49,11 @@ class EngineInfo:
     memory_bytes: int | None = None
     stops_at_once: int | None = None
     limits_groups: bool = False
+    shares_memory: bool = False
+
+    def applies(self, item: NotApplied) -> bool:
+        """Whether it does what others leave out: a limit of several containers together."""
+        return item.limit_of_group and (self.shares_memory if item.of_memory else self.limits_groups)
 
 
 ASSUMED = "assumed"
@@ -51,52 +62,15 @@ ASSUMED = "assumed"
 EXIT_BEGUN = "kernel: exit begun"
 """`source` of the event in which the kernel tells when the first thread of PID 1 began to exit: its files are open."""
 
+DIE_EVENT = "die event"
+"""`source` of an exit that only the engine's `die` event told, which comes late: the container is removed by then."""
+
 MOST_NAMES = 10
 """Processes that are named where many were lost: a program that forks without end must not fill the journal."""
 
 
-class Clock(StrEnum):
-    """Who stamped an event. Both ends of a duration come from one clock."""
-
-    ENGINE = "engine"
-    """Wall clock of the engine's machine, ns since the epoch."""
-    KERNEL = "kernel"
-    """CLOCK_MONOTONIC, by the kernel itself or by the process that waits for PID 1."""
-    ECS = "ecs"
-    """Amazon ECS's own stamps: the service's clock and the agent's, which need not agree."""
-    HARNESS = "harness"
-    """CLOCK_MONOTONIC of the harness; late by the way to the engine and back."""
-    VIRTUAL = "virtual"
-    """The simulated engine's clock."""
-
-
-class EventKind(StrEnum):
-    """Steps of one trial."""
-
-    STARTED = "started"
-    READY = "ready"
-    STOP_REQUESTED = "stop_requested"
-    SIGNAL_SENT = "signal_sent"
-    OOM = "oom"
-    PAUSED = "paused"
-    UNPAUSED = "unpaused"
-    EXITED = "exited"
-    STOP_RETURNED = "stop_returned"
-
-
-@dataclass(frozen=True)
-class Event:
-    """One thing that happened, stamped by one clock.
-
-    `source` names the engine's own record ("kill event timeNano", "State.FinishedAt"). `signal` is set on
-    `signal_sent`. The same step may stand in the timeline once per source.
-    """
-
-    kind: EventKind
-    at_ns: int
-    clock: Clock
-    source: str
-    signal: int | None = None
+STOP_OF_A_GROUP = "stop of the group"
+"""The `source` of a stop that was requested of a whole group, and of none of its containers by itself."""
 
 
 class ProblemKind(StrEnum):
@@ -125,12 +99,26 @@ class Problem:
     message: str
 
 
+UNREADABLE_LOG = "(the log could not be read"
+"""How the text begins that stands for a log which nobody could read."""
+
+
 @dataclass(frozen=True)
 class LogTail:
-    """The end of what the container wrote, decoded with replacement characters. `truncated`: there was more."""
+    """The end of what the container wrote, decoded with replacement characters. `truncated`: there was more.
+
+    `line_times_ns`: when each line of it was written, ns since the epoch by the engine's clock; None where the engine
+    does not tell.
+    """
 
     text: str = ""
     truncated: bool = False
+    line_times_ns: tuple[int, ...] | None = None
+
+    @property
+    def readable(self) -> bool:
+        """Whether it is what was written, and not the words for a log that could not be read."""
+        return not (self.truncated and self.text.startswith(UNREADABLE_LOG))
 
 
 @dataclass(frozen=True)
@@ -180,6 +168,13 @@ class StopRecord:
     fates_complete: bool = True
     gone_beside: tuple[str, ...] = ()
     hooks: tuple[HookRecord, ...] = ()
+
+    @property
+    def left_untold(self) -> bool:
+        """Of a container of a group: it ended by itself while the others were stopped, before it was told to."""
+        asked = [event.source for event in self.events if event.kind is EventKind.STOP_REQUESTED]
+        sent = any(event.kind is EventKind.SIGNAL_SENT for event in self.events)
+        return bool(asked) and set(asked) == {STOP_OF_A_GROUP} and not sent
 
 
 @dataclass(frozen=True)
@@ -330,6 +325,14 @@ class Observation:
     signals, process tables and logs are the containers'. None: one container was stopped. `own_timeouts`: each of them
     had its own stop timeout, and `stop_timeout_ns` is the longest that all of it can take. False, too, of a version
     before that was recorded.
+
+    `properties`: what was found of each property that the scenario expects after this stop; empty where it expects
+    none, where the trial did not come so far, and of a stop that is derived.
+
+    `faults`: what became of each fault of the scenario, in its order; empty without any.
+
+    `watched`: somebody else asked for the stop (`stop-harness watch`), and `stop_timeout_ns` is what its events tell.
+    None: the harness did.
     """
 
     trial_id: str
@@ -348,6 +351,9 @@ class Observation:
     load_average: float | None = None
     ready: ReadyBasis | None = None
     own_timeouts: bool = False
+    faults: tuple[FaultRecord, ...] = ()
+    watched: Watched | None = None
+    properties: tuple[PropertyRecord, ...] = ()
 
     @property
     def requests(self) -> tuple[Request, ...]:

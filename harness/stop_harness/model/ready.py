@@ -17,6 +17,8 @@ class ReadyBy(StrEnum):
     """It listened: at a port that was declared (EXPOSE, `ports`, `portMappings`, traffic), or at one that was seen."""
     HANDLER = "handler"
     """Nothing was declared; it had no handler for the stop signal at first, and then it had one."""
+    FOUND = "found"
+    """Nothing told, but it had been running for longer than anybody waits for a start."""
     TIME = "time"
     """Nothing told. It was stopped a while after its start, ready or not."""
 
@@ -25,7 +27,8 @@ class ReadyBy(StrEnum):
 class ReadyBasis:
     """By what the container counted as ready.
 
-    `after_start_ns`: from the return of the start to readiness, on the harness's clock. `ports`: where it listened
+    `after_start_ns`: from the return of the start to readiness, on the harness's clock; of a container that ran before,
+    from its start by the engine's. `ports`: where it listened
     then, as far as that was looked for. `silent_ports`: declared ports at which nobody listened for as long as was
     waited. `unhealthy`: it has a health check, which did not succeed for as long as was waited.
     """

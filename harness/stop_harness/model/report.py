@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from stop_harness.model.compliance import Compliance, ComplianceStatus
+from stop_harness.model.matrix import Resilience
 from stop_harness.model.observation import EngineInfo, HookRecord, Observation
 from stop_harness.model.outcome import Outcome
 from stop_harness.model.reliability import ReliabilityClaim
@@ -13,6 +15,7 @@ from stop_harness.model.scenario import EndedBy, Scenario, SkippedScenario
 from stop_harness.model.statistics import ScenarioStatistics
 from stop_harness.model.trend import Comparison
 from stop_harness.model.verdict import Cause, Finding, SigkillEvidence, Status, Verdict
+from stop_harness.model.waiver import WaiverUse
 
 
 @dataclass(frozen=True)
@@ -21,25 +24,6 @@ class TrialResult:
 
     observation: Observation
     verdict: Verdict
-
-
-class ComplianceStatus(StrEnum):
-    """A subject against a platform's default stop timeout."""
-
-    COMPLIANT = "compliant"
-    NON_COMPLIANT = "non_compliant"
-    INCONCLUSIVE = "inconclusive"
-
-
-@dataclass(frozen=True)
-class Compliance:
-    """One scenario against one stop timeout. `headroom_ns` = timeout − longest graceful stop; None if not compliant."""
-
-    scenario: str
-    default_timeout_ns: int
-    status: ComplianceStatus
-    reason: str
-    headroom_ns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +132,11 @@ class Report:
 
     `results` are sorted by scenario, timeout, moment, repetition; `compliance`, `advice`, `statistics` and `scenarios`
     are in the same order as each other. `remedies` are empty where none were tried, the best of each scenario first.
-    `comparison` None: there is no baseline.
+    `comparison` None: there is no baseline. `waivers`: what became of each; `waived`: ids of the trials that failed and
+    are let pass by them, alone or together.
+
+    `results` are of all stops, also of those under standard faults, whose scenarios are `disturbed`; all else but
+    `resilience` is about the undisturbed ones. `resilience`: empty where no standard fault was asked for.
     """
 
     run: RunInfo
@@ -166,6 +154,21 @@ class Report:
     static_findings: tuple[StaticFinding, ...] = ()
     statistics: tuple[ScenarioStatistics, ...] = ()
     comparison: Comparison | None = None
+    waivers: tuple[WaiverUse, ...] = ()
+    waived: frozenset[str] = frozenset()
+    disturbed: tuple[Scenario, ...] = ()
+    resilience: tuple[Resilience, ...] = ()
+
+    @property
+    def stopped(self) -> tuple[Scenario, ...]:
+        """Those of all results."""
+        return (*self.scenarios, *self.disturbed)
+
+    @property
+    def undisturbed(self) -> tuple[TrialResult, ...]:
+        """The results without those under standard faults."""
+        names = {scenario.name for scenario in self.disturbed}
+        return tuple(result for result in self.results if result.observation.scenario not in names)
 
     def count(self, status: Status) -> int:
         """Number of trials with this status."""
@@ -264,6 +267,8 @@ class RemedyTrial:
 
     `unchanged`: the bad stop repeated as it was, for one that the engine's SIGKILL did not end: whether it is bad each
     time.
+
+    `container`: the one of a task or a group that was changed; None: there is only one.
     """
 
     scenario: str
@@ -272,6 +277,7 @@ class RemedyTrial:
     observation: Observation
     control: Observation | None = None
     unchanged: tuple[Observation, ...] = ()
+    container: str | None = None
 
 
 class RemedyEffect(StrEnum):
@@ -295,13 +301,15 @@ class RemedyEffect(StrEnum):
 @dataclass(frozen=True)
 class TriedRemedy:
     """A remedy with today's verdict on its trial. `note`: what speaks against a cure, or explains; sentences,
-    may be empty."""
+    may be empty. `container`: the one of a task or a group that was changed, whose own result then is `result`; None:
+    there is only one."""
 
     trial_id: str
     remedy: Remedy
     result: TrialResult
     effect: RemedyEffect
     note: str = ""
+    container: str | None = None
 
     @property
     def scenario(self) -> str:

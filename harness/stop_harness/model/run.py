@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from stop_harness.model.observation import EngineInfo
 from stop_harness.model.reliability import DEFAULT_GOAL, ReliabilityGoal
+from stop_harness.model.waiver import Waiver
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class RunInfo:
     `until_sure`: stops were repeated until `goal` was shown or out of reach. `reference` None: not measured.
     `resumed_at`: when the run was continued after it had been interrupted or killed (`run --resume`).
     `digest_key`: names the key that the digests of values were made with (`report/redaction.py`); None: nothing is
-    hidden.
+    hidden. `host_name`: of the machine that ran the harness; empty: not recorded. `waivers`: those of the project and
+    of its scenarios, as they were when it began.
     """
 
     run_id: str
@@ -49,6 +51,8 @@ class RunInfo:
     reference: ReferenceStop | None = None
     digest_key: str | None = None
     resumed_at: tuple[str, ...] = ()
+    host_name: str = ""
+    waivers: tuple[Waiver, ...] = ()
 
 
 @dataclass(frozen=True)

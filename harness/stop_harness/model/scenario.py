@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from stop_harness.model.fault import Fault
 from stop_harness.model.group import BYTES_AS_HEX
 from stop_harness.model.outcome import Outcome
+from stop_harness.model.property import Property
 from stop_harness.model.settings import NotApplied
+from stop_harness.model.source_lines import ScenarioLines
 from stop_harness.model.subject import ECS_STOP_TIMEOUT_S, Subject
+from stop_harness.model.waiver import Waiver
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
@@ -73,6 +77,9 @@ class TrafficKind(StrEnum):
     """Requests one after the other on one HTTP/2 connection, the last of them in flight when the stop comes."""
     GRPC = "grpc"
     """The same with unary gRPC calls."""
+    MESSAGES = "messages"
+    """HTTP requests with an id each, through the stop until none is taken any more; an answer below 300 acknowledges
+    one. What is not acknowledged is sent again by whoever sent it, and no loss."""
 
     @property
     def in_flight(self) -> bool:
@@ -101,13 +108,17 @@ class Exchange:
     expect: bytes | None = None
 
 
+MESSAGE_ID = b"{id}"
+"""Stands for the id of a message in a body or a path."""
+
+
 @dataclass(frozen=True)
 class TrafficClient:
     """One kind of traffic against one port of the subject, by `clients` clients at once.
 
     `think_ns`: pause between two requests of a client. `lead_ns`: how long before the stop the request (or the last
-    exchange) is sent that is to be in flight. `every_ns`: pause between new connections. `tls`: speak TLS, without
-    checking the certificate unless `verify`. `timeout_ns`: an answer that takes longer counts as timed out.
+    exchange) is sent that is to be in flight. `every_ns`: pause between new connections, or messages. `tls`: speak TLS,
+    without checking the certificate unless `verify`. `timeout_ns`: an answer that takes longer counts as timed out.
     """
 
     __pydantic_config__ = BYTES_AS_HEX
@@ -205,13 +216,15 @@ class Expectation:
     """What a trial must come to for its status to be `pass`.
 
     `stop_timeout_ns` None: applies to every stop timeout that no other expectation names. `within_ns` None: any
-    duration. `exit_codes` None: 0 and 128 + stop signal are accepted.
+    duration. `exit_codes` None: 0 and 128 + stop signal are accepted. `after_stop`: what must be true then, whatever
+    the outcome.
     """
 
     outcomes: tuple[Outcome, ...] = (Outcome.GRACEFUL,)
     stop_timeout_ns: int | None = None
     within_ns: int | None = None
     exit_codes: tuple[int, ...] | None = None
+    after_stop: tuple[Property, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -241,16 +254,41 @@ class Positions:
         return self.places.get(known, (1, 1))
 
 
+BEFORE_FAULT = "+"
+"""Between the names of a scenario and a fault. No name in a file has it, so that no copy takes another's name."""
+
+
+@dataclass(frozen=True)
+class Twin:
+    """Of what a scenario is a copy: of the one named `of`, under the standard fault named `fault` (docs/faults.md)."""
+
+    of: str
+    fault: str
+
+    @property
+    def name(self) -> str:
+        """Of the copy: `web+cpu-starved`."""
+        return f"{self.of}{BEFORE_FAULT}{self.fault}"
+
+
 @dataclass(frozen=True)
 class Scenario:
     """One scenario file. `source` is the path it came from, None where there was no file (`check IMAGE`).
 
     `load_balancer`: what the traffic goes through; None: straight to the container.
 
+    `twin`: the undisturbed scenario, and the standard fault that it has beside that one; None: it is no copy.
+
     `not_applied`: what its subject's file asks for (a Compose file, a task definition) and stops are measured without.
 
     `positions` are for messages: two scenarios that differ in them alone are equal, and they are not stored. They are
     empty for a scenario without a file and for one that was read from a stored run.
+
+    `lines`: the lines that a report points to, looked up when a run begins; they are stored, and count for nothing
+    else.
+
+    `waivers` are for the run, which keeps them (`RunInfo.waivers`); they say nothing of the stop, and are not stored
+    here.
     """
 
     name: str
@@ -263,8 +301,12 @@ class Scenario:
     traffic: tuple[TrafficClient, ...] = ()
     before_stop: tuple[Preparation, ...] = ()
     load_balancer: LoadBalancer | None = None
+    faults: tuple[Fault, ...] = ()
+    twin: Twin | None = None
     source: str | None = None
     not_applied: tuple[NotApplied, ...] = ()
+    lines: ScenarioLines = field(default=ScenarioLines(), compare=False, repr=False)
+    waivers: tuple[Waiver, ...] = field(default=(), compare=False, repr=False, metadata={"exclude": True})
     # `exclude` is read by pydantic, which writes the run's files from these records.
     positions: Positions = field(default=Positions(), compare=False, repr=False, metadata={"exclude": True})
 
@@ -281,6 +323,11 @@ class Scenario:
     def reached_ports(self) -> tuple[int, ...]:
         """Container ports that readiness and traffic connect to."""
         return tuple(sorted({*self.readiness.ports, *(client.port for client in self.traffic)}))
+
+    @property
+    def properties(self) -> tuple[Property, ...]:
+        """What must be true after a stop, at any stop timeout."""
+        return tuple(item for expectation in self.expectations for item in expectation.after_stop)
 
     def expectation_at(self, stop_timeout_ns: int) -> Expectation:
         """The expectation for one stop timeout: the one that names it, else the one that names none."""
@@ -315,11 +362,14 @@ class SkippedScenario:
 
     `by_choice`: the user named the embedded engine, which runs no images, so that leaving it out was asked for; or the
     file is empty. Any other scenario that did not run keeps the run from passing.
+
+    `twin`: which scenario was not tried under which standard fault; None: it is no such copy.
     """
 
     scenario: str
     reason: str
     by_choice: bool = False
+    twin: Twin | None = None
 
 
 @dataclass(frozen=True)

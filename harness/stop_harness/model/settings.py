@@ -110,10 +110,12 @@ class NotApplied:
 
     `what`: the key, and what it says, such as `services.web.depends_on (db)`. `may_change`: what it may change about
     a stop, the rest of a sentence. `doubts`: outcomes that may be others with it; empty: no outcome hangs on it.
-    `limit_of_group`: a limit of several containers together, which some engines can apply (`limits_groups`).
+    `limit_of_group`: a limit of several containers together, which some engines can apply (`EngineInfo.applies`): one
+    of CPU, or with `of_memory` of memory.
     """
 
     what: str
     may_change: str
     doubts: tuple[Outcome, ...] = ()
     limit_of_group: bool = False
+    of_memory: bool = False

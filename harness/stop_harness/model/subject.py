@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from stop_harness.model.group import (
     Attachment,
@@ -21,6 +22,17 @@ from stop_harness.model.settings import AS_THE_IMAGE, ContainerSettings
 ECS_STOP_TIMEOUT_S = 30
 """Default stop timeout of Amazon ECS (`ECS_CONTAINER_STOP_TIMEOUT`); the line that compliance is measured against.
 Source: AWS CLI reference, `ecs stop-task`."""
+
+
+class Form(StrEnum):
+    """In which form somebody has written down what is stopped: where a change is to be made."""
+
+    IMAGE = "image"
+    """An image or a folder, which may be used anywhere."""
+    COMPOSE = "compose"
+    KUBERNETES = "kubernetes"
+    TASK = "task"
+    """A task definition of Amazon ECS."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +68,29 @@ class TaskDefinition:
 
 
 @dataclass(frozen=True)
+class ExistingContainer:
+    """A container that somebody else started, as the engine described it when it was asked for.
+
+    `name` without the slash. `started_at`: ISO 8601, by the engine's clock; empty where the engine does not say.
+    `auto_remove`: the engine removes it as soon as it ends (`--rm`). `managed_by`: who starts another one in its place,
+    such as `Docker Swarm`, by its labels; empty where nobody is known. `restart`: it is started again after each stop.
+    """
+
+    id: str
+    name: str
+    started_at: str = ""
+    auto_remove: bool = False
+    managed_by: str = ""
+    restart: bool = False
+
+
+@dataclass(frozen=True)
 class Subject:
-    """What is stopped. Exactly one of `image`, `build_directory`, `task_file` and `group` is set; none as long as
-    `origin` was not read.
+    """What is stopped. Exactly one of `image`, `build_directory`, `task_file`, `group` and `container` is set; none as
+    long as `origin` was not read.
+
+    `container`: one that runs already, which is neither made nor removed. `image` is then what it was made from and
+    `environment` what it was given beside that, and nothing else is set.
 
     `task_file` is the path of a task definition and `task` its content (None until the file was read);
     `task_images` replaces images in it, by container name; `task_name` chooses one of several in the file, and
@@ -96,6 +128,17 @@ class Subject:
     settings: ContainerSettings = AS_THE_IMAGE
     group: Group | None = None
     origin: Origin | None = None
+    container: ExistingContainer | None = None
+
+    @property
+    def form(self) -> Form:
+        """The form in which it was written down."""
+        if self.task is not None or self.task_file is not None:
+            return Form.TASK
+        kinds = {it.kind for it in (self.group, self.origin) if it is not None}
+        if not kinds:
+            return Form.IMAGE
+        return Form.KUBERNETES if GroupKind.POD in kinds else Form.COMPOSE
 
     @property
     def alone(self) -> Subject | None:
@@ -110,12 +153,15 @@ class Subject:
 
     def with_alone(self, changed: Subject) -> Subject:
         """With that in the place of `alone`."""
-        if self.group is None:
+        if self.group is None or self.group.stopped is None:
             return changed
-        members = tuple(
-            replace(member, subject=changed) if member.name == self.group.stopped else member
-            for member in self.group.members
-        )
+        return self.with_member(replace(self.group.member(self.group.stopped), subject=changed))
+
+    def with_member(self, changed: Member) -> Subject:
+        """A group with that member in the place of the one of its name."""
+        if self.group is None:
+            return self
+        members = tuple(changed if member.name == changed.name else member for member in self.group.members)
         return replace(self, group=replace(self.group, members=members))
 
 

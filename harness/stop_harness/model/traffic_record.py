@@ -114,6 +114,16 @@ class RoutedBy:
 
 
 @dataclass(frozen=True)
+class MessageCount:
+    """Messages that were sent before and during a stop. `acknowledged`: how many of them were; `late`: how many of
+    these after the stop call."""
+
+    sent: int
+    acknowledged: int
+    late: int = 0
+
+
+@dataclass(frozen=True)
 class TrafficRecord:
     """The requests that were in flight around the stop, and where they came from.
 
@@ -122,10 +132,13 @@ class TrafficRecord:
     stop; empty in records of versions that did not look.
 
     `routed_by`: the load balancer that they came through, which sent new ones from its deregistration on; None: they
-    came straight to the container.
+    came straight to the container. `hooks_took_ns`: so long before the stop call the stop began, with hooks; what was
+    served in that time is not among the requests, unless a load balancer sent it.
     """
 
     requests: tuple[Request, ...]
     vantage: Vantage | None = None
     missing: tuple[MissingTraffic, ...] = ()
     routed_by: RoutedBy | None = None
+    hooks_took_ns: int = 0
+    messages: MessageCount | None = None

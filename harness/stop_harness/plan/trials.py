@@ -78,10 +78,15 @@ def expand(
 
 def _timeouts(scenario: Scenario, *, infer: bool) -> list[tuple[int, ...]]:
     """Each stop timeout to perform, followed by those to derive from it. Of a task nothing is derived: when one of its
-    containers is told to stop depends on when others were killed."""
+    containers is told to stop depends on when others were killed. Nor is a stop after which something must be true:
+    nobody can look at what a derived one left behind; nor one under faults, which may outlast a shorter one."""
     timeouts_ns = scenario.stop.timeouts_ns
-    one_stop = infer and scenario.subject.task_file is None
-    return [tuple(sorted(timeouts_ns, reverse=True))] if one_stop else [(each,) for each in timeouts_ns]
+    if not infer or scenario.subject.task_file is not None or scenario.faults:
+        return [(each,) for each in timeouts_ns]
+    longest_ns, *shorter_ns = sorted(timeouts_ns, reverse=True)
+    looked_at = [each for each in shorter_ns if scenario.expectation_at(each).after_stop]
+    derived = (each for each in shorter_ns if each not in looked_at)
+    return [(longest_ns, *derived), *((each,) for each in looked_at)]
 
 
 def trial_id(scenario: str, stop_timeout_ns: int, stop_after_ns: int, repetition: int) -> str:

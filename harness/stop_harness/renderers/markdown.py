@@ -6,22 +6,28 @@ import re
 from collections.abc import Sequence
 from itertools import chain, islice
 
-from stop_harness.model import Report, Status, TrialResult
+from stop_harness.model import Compliance, Report, Status, TrialResult
 from stop_harness.renderers.sections import (
-    advice_text,
     claims_text,
     fates_text,
+    matrix_text,
+    mending_text,
+    property_text,
     remedy_text,
+    run_facts,
     statistics_text,
     task_text,
     trend_text,
+    waiver_text,
 )
 from stop_harness.renderers.sections.passing_warnings import passing_warnings
 from stop_harness.wording import (
     COMPLIANCE_MARKS,
     COMPLIANCE_WORDS,
+    EACH_ITS_OWN,
     STATUS_KEY,
     STATUS_MARKS,
+    count_of,
     expectation_headline,
     headline,
     hooks_line,
@@ -39,6 +45,8 @@ from stop_harness.wording import (
 MAX_TRIALS = 200
 """Rows of the trials table. GitHub cuts a comment at 65,536 characters and a step summary at 1 MiB."""
 MAX_SCENARIOS = 200
+MAX_OPEN = 3
+"""Causes that are told in full; of more only the heads stand open, so that the table is not far below."""
 MAX_FATES = 5
 """Trials whose processes are listed."""
 MAX_CELL = 300
@@ -55,13 +63,16 @@ def render(report: Report) -> str:
         *chain.from_iterable(
             (f"> **Warning:** {_cell(item.message)} {_cell(item.advice)}", "") for item in report.warnings
         ),
-        *_passing_warnings(report),
-        *_comparison(report),
+        *_mend_first(report),
         *_compliance(report),
+        *_under_faults(report),
         *_skipped(report),
+        *_waivers(report),
         *_tasks(report),
-        *_causes(report),
         *_remedies(report),
+        *_comparison(report),
+        *_run(report),
+        *_passing_warnings(report),
         *_claims(report),
         *_statistics(report),
         *_advice(report),
@@ -70,6 +81,12 @@ def render(report: Report) -> str:
         _footer(report),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _waivers(report: Report) -> list[str]:
+    """Known failures that are let pass, and waivers that are over or for nothing."""
+    found = [(_cell(row.word), _cell(row.text)) for row in waiver_text.rows(report)]
+    return [f"### {waiver_text.TITLE}", "", *_table(("", "What"), (":--", ":--"), found), ""] if found else []
 
 
 def _passing_warnings(report: Report) -> list[str]:
@@ -86,11 +103,23 @@ def _comparison(report: Report) -> list[str]:
     if report.comparison is None:
         return []
     found = report.comparison
+    changed, same = trend_text.side_by_side(found)
     rows = [
-        (_cell(item.word), _cell(item.stop), _cell(item.basis))
-        for item in islice(trend_text.news(found), MAX_SCENARIOS)
+        (_cell(item.word), _cell(item.stop), _cell(item.before), _cell(item.now), _cell(item.why))
+        for item in changed[:MAX_SCENARIOS]
     ]
-    table = [*_table(("Change", "Stop", "How we know"), (":--",) * 3, rows), ""] if rows else []
+    heads = ("Change", "Stop", "Baseline", "This run", "How we know")
+    table = [*_table(heads, (":--",) * 5, rows), *_left_out(len(changed), MAX_SCENARIOS, "changes"), ""] if rows else []
+    unchanged = [tuple(map(_cell, (item.stop, item.before, item.now))) for item in same[:MAX_SCENARIOS]]
+    as_before = [
+        f"<details><summary>{count_of(len(same), 'stop')} without a difference</summary>",
+        "",
+        *_table(heads[1:4], (":--",) * 3, unchanged),
+        *_left_out(len(same), MAX_SCENARIOS, "stops"),
+        "",
+        "</details>",
+        "",
+    ]
     too_few = trend_text.too_few(found)
     return [
         "### Against the baseline",
@@ -101,6 +130,7 @@ def _comparison(report: Report) -> list[str]:
             (f"> **Warning:** {_cell(item.message)} {_cell(item.advice)}", "") for item in found.warnings
         ),
         *table,
+        *(as_before if same else []),
         *([too_few, ""] if too_few else []),
     ]
 
@@ -113,7 +143,7 @@ def _compliance(report: Report) -> list[str]:
             f"{COMPLIANCE_MARKS[row.status]} {COMPLIANCE_WORDS[row.status]}",
             _cell(row.scenario),
             "–" if row.headroom_ns is None else seconds(row.headroom_ns),
-            _cell(row.reason),
+            _why(row),
         )
         for row in islice(report.compliance, MAX_SCENARIOS)
     ]
@@ -126,24 +156,89 @@ def _compliance(report: Report) -> list[str]:
     ]
 
 
+def _why(row: Compliance) -> str:
+    """The cause, what happened, and the cause's id."""
+    told = mending_text.why(row)
+    happened = f" <sub>{_cell(told.detail)}</sub>" if told.detail else ""
+    return _cell(told.text) + happened + (f" \\[{told.cause_id}\\]" if told.cause_id else "")
+
+
+def _under_faults(report: Report) -> list[str]:
+    """Scenarios × faults, what each broke, and what was not tried."""
+    found = matrix_text.rows(report)
+    if not found:
+        return []
+    faults = matrix_text.columns(found)
+    rows = []
+    for row in found[:MAX_SCENARIOS]:
+        cells = {cell.fault: cell for cell in row.cells}
+        rows.append(
+            (
+                _cell(row.scenario),
+                f"{row.mark} {row.undisturbed}",
+                f"{row.worst_mark} {row.worst_word}",
+                *(_under_fault(cells.get(fault)) for fault in faults),
+            )
+        )
+    heads = ("Scenario", "Undisturbed", "Worst for 30 s", *map(_cell, faults))
+    lines = [f"### {matrix_text.TITLE}", "", _cell(matrix_text.headline(report)), "", matrix_text.KEY, ""]
+    lines += [*_table(heads, (":--",) * len(heads), rows), *_left_out(len(found), MAX_SCENARIOS, "scenarios"), ""]
+    for row in found[:MAX_SCENARIOS]:
+        lines.append(f"- **{_cell(row.scenario)}**: {_cell(row.sentence)}")
+        lines += [f"  - {cell.mark} {_cell(cell.fault)}: {_cell(cell.detail)}" for cell in row.broken]
+    for names, reason, scenarios in matrix_text.not_tried(report):
+        lines.append(f"- Not tried: {_cell(names)}: {_cell(reason)}" + (f" ({_cell(scenarios)})" if scenarios else ""))
+    return [*lines, ""]
+
+
+def _under_fault(cell: matrix_text.Cell | None) -> str:
+    if cell is None:
+        return "–"
+    return " ".join(part for part in (cell.mark, cell.outcome if cell.style else "", cell.cost) if part)
+
+
+def _run(report: Report) -> list[str]:
+    """Where, when and with what it was measured."""
+    facts = [f"- {label}: {_cell(value)}" for label, value in run_facts.facts(report)]
+    return [f"### {run_facts.TITLE}", "", *facts, ""]
+
+
 def _skipped(report: Report) -> list[str]:
     if not report.skipped:
         return []
     return [*(f"- Skipped: {_cell(item.scenario)}: {_cell(item.reason)}" for item in report.skipped), ""]
 
 
-def _causes(report: Report) -> list[str]:
-    """Why stops went wrong and what to do about it, with lines to copy."""
-    found = advice_text.sections(report)
-    lines = ["### Why, and what to do", ""] if found else []
-    for section in islice(found, MAX_SCENARIOS):
-        lines += [f"**{_cell(section.scenario)}**: {_cell(section.evidence)} [{section.id}]", ""]
-        for piece in section.advice:
-            lines += [f"- {_cell(piece.text)}" + (f" <sub>{_cell(piece.basis)}</sub>" if piece.basis else "")]
-            fenced = _fenced(piece.lines) if piece.lines else []
-            lines += ["", *(f"  {line}".rstrip() for line in fenced), ""] if fenced else []
-        lines += [] if lines[-1] == "" else [""]
-    return lines + (["", *_left_out(len(found), MAX_SCENARIOS, "causes")] if len(found) > MAX_SCENARIOS else [])
+def _mend_first(report: Report) -> list[str]:
+    """Causes with their cures, the one behind most scenarios first; of more than a few only the heads stand open."""
+    found = mending_text.entries(report)
+    if not found:
+        return []
+    lines = [f"### {mending_text.TITLE}", ""]
+    lines += [mending_text.KEY, ""] if len(found) > 1 else []
+    for number, entry in enumerate(found[:MAX_SCENARIOS], start=1):
+        count = f"{number}. " if len(found) > 1 else ""
+        body = [line for cure in entry.cures for line in _cure(cure)]
+        if len(found) > MAX_OPEN:
+            head = f"{count}{entry.scenarios}: {entry.meaning} → {entry.cure} {entry.id}: {entry.names}"
+            lines += [f"<details><summary>{_summary(head)}</summary>", "", *body, "</details>", ""]
+        else:
+            head = f"**{count}{entry.scenarios}**: {_cell(entry.meaning)} \\[{entry.id}\\]"
+            lines += [head, "", *body]
+    return [*lines, *([*_left_out(len(found), MAX_SCENARIOS, "causes"), ""] if len(found) > MAX_SCENARIOS else [])]
+
+
+def _cure(cure: mending_text.CureText) -> list[str]:
+    """What to change, with lines to copy, and the scenarios that it is for."""
+    lines = []
+    for piece in cure.advice:
+        lines += [_cell(piece.text) + (f" <sub>{_cell(piece.basis)}</sub>" if piece.basis else ""), ""]
+        lines += [*_fenced(piece.lines), ""] if piece.lines else []
+    for stop in cure.stops[:MAX_SCENARIOS]:
+        also = f" {_cell(stop.also)}" if stop.also else ""
+        lines.append(f"- **{_cell(stop.scenario)}**: {_cell(stop.evidence)}{also}")
+        lines += [f"  - {_cell(tried)}" for tried in stop.tried]
+    return [*lines, *_left_out(len(cure.stops), MAX_SCENARIOS, "scenarios"), ""]
 
 
 def _fenced(text: str) -> list[str]:
@@ -156,7 +251,7 @@ def _remedies(report: Report) -> list[str]:
     """What was tried against bad stops; lines to paste for the first cure of each."""
     lines = []
     for section in islice(remedy_text.sections(report), MAX_SCENARIOS):
-        lines += [f"### {_cell(section.scenario)}: {section.headline}", ""]
+        lines += [f"### {_cell(section.subject)}: {section.headline}", ""]
         for item in section.remedies:
             lines.append(f"- {item.mark} **{_cell(item.title)}**: {_cell(item.result)}")
             lines += [f"  {_cell(note)}" for note in item.notes]
@@ -289,7 +384,7 @@ def _fates(report: Report) -> list[str]:
     lines = []
     for result, table in told[:MAX_FATES]:
         seen = result.observation
-        title = f"{fates_text.TITLE}: {_cell(seen.scenario)}, {stop_limit(seen)}"
+        title = _summary(f"{fates_text.TITLE}: {seen.scenario}, {stop_limit(seen)}")
         rows = [(row[0], _indented(row[1]), *map(_cell, row[2:])) for row in table.rows]
         more = [f"and {table.left_out:,} more"] if table.left_out else []
         heads = tuple(head[:1].upper() + head[1:] for head in fates_text.HEADS)
@@ -308,14 +403,16 @@ def _trial_row(result: TrialResult) -> tuple[str, ...]:
     duration = verdict.facts.shutdown_duration_ns
     hooks = hooks_line(seen.scenario, seen.record.hooks).rstrip(".")
     cause = f" [{verdict.cause.id}]" if verdict.cause else ""
+    text = property_text.summary((result,))
+    left = text and f"after the stop {text}"
     return (
         f"{STATUS_MARKS[verdict.status]} {verdict.status}",
         _cell(seen.scenario),
-        ("each its own" if seen.own_timeouts else timeout(seen.stop_timeout_ns))
+        (EACH_ITS_OWN if seen.own_timeouts else timeout(seen.stop_timeout_ns))
         + (f" (after {timeout(seen.stop_after_ns)})" if seen.stop_after_ns else ""),
         outcome_words(result),
         "–" if duration is None else seconds(duration),
-        _cell("; ".join(part for part in (why(verdict), hooks, requests_line(seen.traffic)) if part) + cause),
+        _cell("; ".join(part for part in (why(verdict), left, hooks, requests_line(seen.traffic)) if part) + cause),
     )
 
 
@@ -341,8 +438,13 @@ _MENTION = re.compile(r"(?<![\w.])@(?=\w)")
 
 def _cell(text: str) -> str:
     """Text as text: no markup, no HTML, one line, and no mention that would notify somebody on GitHub."""
+    return _MARKUP.sub(r"\\\1", _summary(text))
+
+
+def _summary(text: str) -> str:
+    """The same inside an HTML element, where nothing is markup but HTML."""
     line = one_line(text)
     if len(line) > MAX_CELL:
         line = line[: MAX_CELL - 1] + "…"
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MENTION.sub("@\u200b", _MARKUP.sub(r"\\\1", line))
+    return _MENTION.sub("@\u200b", line)

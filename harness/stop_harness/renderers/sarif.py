@@ -1,4 +1,5 @@
-"""SARIF 2.1.0, which code-scanning services read: every rule, and every finding of a stop at its scenario's file.
+"""SARIF 2.1.0, which code-scanning services read: every rule, and every finding of a stop at the line to change: of the
+Dockerfile, the Compose file, the manifest or the task definition, else of its scenario.
 
 A finding of a trial that met its expectation has the kind `pass` or `informational` and no level, so that no service
 shows it as a problem; an inconclusive trial has the kind `open`. Standard: OASIS SARIF 2.1.0, sections 3.19 to 3.49.
@@ -10,10 +11,10 @@ import json
 from textwrap import indent
 from typing import Any
 
-from stop_harness.model import Finding, Report, Scenario, Severity, StaticFinding, Status, TrialResult
-from stop_harness.renderers.sections import advice_text, remedy_text
+from stop_harness.model import Finding, Report, Scenario, Severity, SourceLine, StaticFinding, Status, TrialResult, Twin
+from stop_harness.renderers.sections import advice_text, pointing, remedy_text, waiver_text
 from stop_harness.renderers.sections.advice_text import AdviceText
-from stop_harness.verdict.rules import RULES, Rule
+from stop_harness.verdict.rules import RULES, UNEXPECTED, Rule
 from stop_harness.wording import one_line, sentence, trial_title
 
 VERSION = "2.1.0"
@@ -21,30 +22,24 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 
 LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
 
-UNEXPECTED = Rule(
-    "unexpected-outcome",
-    Severity.ERROR,
-    "The outcome is one that the scenario expects.",
-    "A container that is no longer killed where its scenario says so has changed, for better or worse.",
-    "the scenario's `expect`",
-    "`expect: {outcome: killed}`, and it exited gracefully.",
-)
-"""For a trial that failed without breaking any other rule."""
-
 
 def render(report: Report) -> str:
     """The log file as JSON text."""
-    scenarios = {scenario.name: scenario for scenario in report.scenarios}
+    scenarios = {scenario.name: scenario for scenario in report.stopped}
     rules, cures = (*RULES.values(), UNEXPECTED), _cures(report)
     tried = remedy_text.by_bad_stop(report)
     order = {rule.id: index for index, rule in enumerate(rules)}
     results = [
         _result(result, finding, scenarios[result.observation.scenario], order)
-        | _tried(tried.get(result.observation.trial_id, ()))
+        | _tried(tried.get(result.observation.trial_id, ()), scenarios[result.observation.scenario].twin)
+        | _suppressed(waiver_text.justification(result, report), report)
         for result in report.results
         for finding in _findings(result)
     ]
-    results += [_static_result(item, scenarios[item.scenario], order) for item in report.static_findings]
+    results += [
+        _static_result(item, scenarios[item.scenario], order) | _suppressed("", report)
+        for item in report.static_findings
+    ]
     driver = {
         "name": "stop-harness",
         "semanticVersion": report.run.harness_version,
@@ -63,6 +58,15 @@ def render(report: Report) -> str:
                         "message": {"text": f"skipped: {one_line(item.scenario)}: {one_line(item.reason)}"},
                     }
                     for item in report.skipped
+                ]
+                + [
+                    {
+                        "level": "note",
+                        "message": {"text": f"not tried: {one_line(cell.scenario)}: {one_line(cell.not_tried)}"},
+                    }
+                    for row in report.resilience
+                    for cell in row.faults
+                    if cell.not_tried is not None
                 ],
             }
         ],
@@ -70,7 +74,18 @@ def render(report: Report) -> str:
         "results": results,
     }
     log = {"$schema": SCHEMA, "version": VERSION, "runs": [run]}
-    return json.dumps(log, ensure_ascii=True, indent=2) + "\n"
+    return _json(log) + "\n"
+
+
+def _json(log: dict[str, Any]) -> str:
+    """Every character that is not ASCII is escaped. The library's encoder takes a tenth of the time of `json`, which
+    writes indented text by code of Python."""
+    from pydantic_core import PydanticSerializationError, to_json
+
+    try:
+        return to_json(log, indent=2, ensure_ascii=True).decode("ascii")
+    except (PydanticSerializationError, UnicodeError):  # lone surrogates, from file names; escaped they are valid JSON
+        return json.dumps(log, ensure_ascii=True, indent=2)
 
 
 def _findings(result: TrialResult) -> tuple[Finding, ...]:
@@ -119,14 +134,27 @@ def _result(result: TrialResult, finding: Finding, scenario: Scenario, order: di
         "kind": kind,
         "level": LEVELS[finding.severity] if kind == "fail" else "none",
         "message": {"text": _message(result, finding)},
-        "locations": [_location(scenario)],
+        **_locations(scenario, pointing.line_of(result, scenario)),
         "partialFingerprints": {"stopHarnessTrial/v1": f"{one_line(seen.trial_id)}/{finding.rule}"},
     }
 
 
-def _tried(lines: tuple[str, ...]) -> dict[str, Any]:
-    """What was tried against the stop, as a property of its results."""
-    return {"properties": {"tried": list(lines)}} if lines else {}
+def _tried(lines: tuple[str, ...], twin: Twin | None) -> dict[str, Any]:
+    """What was tried against the stop, and under which standard fault it was, as properties of its results."""
+    known: dict[str, Any] = {"tried": list(lines)} if lines else {}
+    if twin is not None:
+        known |= {"fault": one_line(twin.fault), "undisturbed": one_line(twin.of)}
+    return {"properties": known} if known else {}
+
+
+def _suppressed(justification: str, report: Report) -> dict[str, Any]:
+    """A failure that a waiver lets pass. Either no result of a run has this key or every one, with an empty list where
+    nothing is suppressed (3.27.23)."""
+    if not report.waived:
+        return {}
+    if not justification:
+        return {"suppressions": []}
+    return {"suppressions": [{"kind": "external", "status": "accepted", "justification": justification}]}
 
 
 def _static_result(item: StaticFinding, scenario: Scenario, order: dict[str, int]) -> dict[str, Any]:
@@ -138,7 +166,7 @@ def _static_result(item: StaticFinding, scenario: Scenario, order: dict[str, int
         "kind": "fail",
         "level": LEVELS[finding.severity],
         "message": {"text": f"{one_line(item.scenario)}, {where}{sentence(finding.message)}"},
-        "locations": [_location(scenario, scenario.subject.task_file)],
+        **_locations(scenario, _static_place(item, scenario)),
         "partialFingerprints": {"stopHarnessTask/v1": f"{one_line(item.scenario)}/{item.container}/{finding.rule}"},
     }
 
@@ -161,24 +189,47 @@ def _message(result: TrialResult, finding: Finding) -> str:
     return f"{text} Cause ({cause.id}): {sentence(cause.evidence)}{cures}"
 
 
-def _location(scenario: Scenario, file: str | None = None) -> dict[str, Any]:
-    """`file`, or the scenario's own; by its name at least where there is none (`check IMAGE`)."""
+def _static_place(item: StaticFinding, scenario: Scenario) -> SourceLine | None:
+    """The container in its own file, else the first line of that file."""
+    places = scenario.lines.containers
+    found = next((place.program for place in places if place.container == item.container and place.program), None)
+    file = scenario.subject.task_file
+    if found is None and file is None and scenario.subject.origin is not None:
+        file = scenario.subject.origin.files[0]
+    return found or (None if file is None or file == "-" else SourceLine(file, 1, item.scenario))
+
+
+def _locations(scenario: Scenario, place: SourceLine | None) -> dict[str, Any]:
+    """The line to change, and beside it the scenario's own; by the scenario's name at least where there is no file
+    (`check IMAGE`)."""
     logical = [{"name": one_line(scenario.name), "kind": "module"}]
-    source = file or scenario.source
-    if source is None:
-        return {"logicalLocations": logical}
-    uri = source.replace("\\", "/").removeprefix("./")
-    absolute = f"file://{_quoted(uri)}" if uri.startswith("/") else _quoted(uri)
+    own = scenario.lines.expectation
+    if own is None and scenario.source is not None:  # a record from before lines were looked up
+        own = SourceLine(scenario.source, 1, "scenario")
+    place = place or own
+    if place is None:
+        return {"locations": [{"logicalLocations": logical}]}
+    beside = [{"physicalLocation": _physical(own), "message": {"text": own.what}}] if own and own != place else []
     return {
-        "physicalLocation": {"artifactLocation": {"uri": absolute}, "region": {"startLine": 1}},
-        "logicalLocations": logical,
+        "locations": [{"physicalLocation": _physical(place), "logicalLocations": logical}],
+        **({"relatedLocations": beside} if beside else {}),
     }
+
+
+def _physical(place: SourceLine) -> dict[str, Any]:
+    uri = place.file.replace("\\", "/").removeprefix("./")
+    absolute = f"file://{_quoted(uri)}" if uri.startswith("/") else _quoted(uri)
+    return {"artifactLocation": {"uri": absolute}, "region": {"startLine": place.line}}
 
 
 def _quoted(path: str) -> str:
     """Percent-encoded, RFC 3986: everything but unreserved characters and the slash."""
     plain = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/")
-    return "".join(chr(byte) if byte in plain else f"%{byte:02X}" for byte in path.encode("utf-8", "surrogateescape"))
+    try:
+        encoded = path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # no file name that a disk gave
+        encoded = path.encode("utf-8", "surrogatepass")
+    return "".join(chr(byte) if byte in plain else f"%{byte:02X}" for byte in encoded)
 
 
 def _utc(time: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stop_harness.model import RemedyEffect
 from stop_harness.renderers.sections import remedy_text
 from stop_harness.renderers.sections.columns import DIM, GREEN, RED, YELLOW, Paint, hanging, wrapped
-from stop_harness.wording import count_of, printable
+from stop_harness.wording import count_of, one_line, printable
 
 _COLOURS = {RemedyEffect.CURES: GREEN, RemedyEffect.LOSES_WORK: RED, RemedyEffect.FAILS: DIM}
 
@@ -16,8 +16,10 @@ SHOWN_CURES = 2
 def lines(section: remedy_text.RemedySection, width: int, paint: Paint) -> list[str]:
     """Everything that was tried, the best first, with lines to paste for the first cures."""
     measured = all(item.effect is not RemedyEffect.NOT_MEASURED for item in section.remedies)
-    fresh = " Each was tried on a fresh container:" if measured else ""
-    found = wrapped(section.headline + fresh, width)
+    what = "container" if section.container is None else "start of all, with this container changed"
+    fresh = f" Each was tried on a fresh {what}:" if measured else ""
+    of_it = "" if section.container is None else f"{one_line(section.container)}: "
+    found = wrapped(of_it + section.headline + fresh, width)
     for number, remedy in enumerate(section.remedies):
         colour = _COLOURS.get(remedy.effect, YELLOW)
         found += hanging(remedy.mark, f"{remedy.title}: {remedy.result}", width, paint, colour)
@@ -34,7 +36,7 @@ def summary(section: remedy_text.RemedySection, width: int, paint: Paint) -> lis
     if not cures:
         helps = next((item for item in section.remedies if item.effect is RemedyEffect.HELPS), None)
         best = "" if helps is None else f" {helps.title}: {' '.join((helps.result, *helps.notes))}"
-        return hanging("no cure", f"{section.scenario}: {section.headline}{best}", width, paint, YELLOW)
+        return hanging("no cure", f"{section.subject}: {section.headline}{best}", width, paint, YELLOW)
     more = f" (and {count_of(len(cures) - 1, 'other')})" if len(cures) > 1 else ""
-    text = f"{section.scenario}: {cures[0].title}: {cures[0].result}{more}"
+    text = f"{section.subject}: {cures[0].title}: {cures[0].result}{more}"
     return hanging("cure", text, width, paint, GREEN)

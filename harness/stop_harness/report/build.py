@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from stop_harness import signals
 from stop_harness.errors import HarnessBug
@@ -16,9 +17,7 @@ from stop_harness.model import (
     Outcome,
     Platform,
     PlatformRow,
-    ProblemKind,
     Report,
-    RunWarning,
     Scenario,
     StoredRun,
     TimeoutAdvice,
@@ -26,19 +25,17 @@ from stop_harness.model import (
     TriedRemedy,
     Verdict,
 )
-from stop_harness.report import claims, doubts, survival, tables, tasks
+from stop_harness.report import claims, matrix, run_doubts, survival, tables, tasks
+from stop_harness.report.natural_order import natural
 from stop_harness.report.platforms import IMAGE_SIGNAL, PLATFORMS
-from stop_harness.verdict import static_findings
+from stop_harness.verdict import static_findings, waivers
 from stop_harness.wording import count_of, precise_seconds, sentence, timeout
-
-OVERLOAD = 1.5
-"""Runnable processes per CPU (1-minute load average) above which durations are suspect: each process then waits for a
-CPU about half of the time, and the wait is counted as shutdown time."""
 
 
 def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
     """The report of a stored run. `verdicts` stand in the order of `stored.observations`."""
-    scenarios = tuple(sorted(stored.scenarios, key=lambda scenario: _natural(scenario.name)))
+    every = tuple(sorted(stored.scenarios, key=lambda scenario: natural(scenario.name)))
+    scenarios = tuple(scenario for scenario in every if scenario.twin is None)
     results = _sorted_results(stored, verdicts)
     by_scenario: dict[str, list[TrialResult]] = defaultdict(list)
     for result in results:
@@ -47,23 +44,39 @@ def build(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> Report:
     absent = _absent(stored)
     ecs = ECS_STOP_TIMEOUT_S * NS_PER_S
     run = stored.run
+    used, waived = waivers.in_run(run, every, results)
+    names = {scenario.name for scenario in scenarios}
+    undisturbed = tuple(result for result in results if result.observation.scenario in names)
+
+    def complies(scenario: Scenario) -> Compliance:
+        return _compliance(scenario, by_scenario[scenario.name], ecs, absent[scenario.name])
+
+    @cache  # several platforms have the same default, which is what each container of a task would get
+    def against(name: str, limit_ns: int) -> Compliance:
+        def judge(stops: list[TrialResult]) -> Compliance:
+            return compliance(name, stops, limit_ns, absent[name])
+
+        return tasks.by_container(by_scenario[name], judge) or judge(by_scenario[name])
+
     return Report(
         run=run,
         scenarios=scenarios,
         results=results,
-        compliance=tuple(
-            _compliance(scenario, by_scenario[scenario.name], ecs, absent[scenario.name]) for scenario in scenarios
-        ),
-        platforms=tuple(_platform_row(platform, scenarios, by_scenario, absent) for platform in PLATFORMS),
+        compliance=tuple(map(complies, scenarios)),
+        platforms=tuple(_platform_row(platform, scenarios, by_scenario, against) for platform in PLATFORMS),
         trials_planned=stored.trials_planned,
-        skipped=stored.skipped,
-        warnings=_warnings(stored, results),
+        skipped=tuple(item for item in stored.skipped if item.twin is None),
+        warnings=run_doubts.of_run(stored, results),
         remedies=_remedies(stored, results),
-        claims=claims.shown_by(results, scenarios, run.goal, until_sure=run.until_sure),
+        claims=claims.shown_by(undisturbed, scenarios, run.goal, until_sure=run.until_sure),
         advice=tuple(_advice(scenario, tuple(by_scenario[scenario.name])) for scenario in scenarios),
-        tasks=tasks.stops(results, scenarios),
+        tasks=tasks.stops(undisturbed, scenarios),
         static_findings=static_findings.of_scenarios(scenarios, stored.run.engine),
+        waivers=used,
+        waived=waived,
         statistics=tuple(survival.statistics_of(scenario.name, by_scenario[scenario.name]) for scenario in scenarios),
+        disturbed=tuple(scenario for scenario in every if scenario.twin is not None),
+        resilience=matrix.of_run(every, stored.skipped, by_scenario, complies),
     )
 
 
@@ -80,17 +93,18 @@ def _remedies(stored: StoredRun, results: tuple[TrialResult, ...]) -> tuple[Trie
     if not stored.remedies:
         return ()
     from stop_harness.experiments import effects
+    from stop_harness.experiments.bad_stop import BadStop
 
     scenarios = {scenario.name: scenario for scenario in stored.scenarios}
     bad = {result.observation.trial_id: result for result in results}
-    judged: dict[str, list[TriedRemedy]] = {}
+    judged: dict[tuple[str, str | None], list[TriedRemedy]] = {}
     for tried in stored.remedies:
         if tried.trial_id in bad:
-            stop = effects.BadStop.of(bad[tried.trial_id], scenarios[tried.scenario], results)
+            stop = BadStop.of(bad[tried.trial_id], scenarios[tried.scenario], results, tried.container)
             made = effects.judged(tried, stop)
-            judged.setdefault(tried.trial_id, []).append(made)
+            judged.setdefault((tried.trial_id, tried.container), []).append(made)
     compared = (item for items in judged.values() for item in effects.compared(items))
-    return tuple(sorted(effects.best_first(compared), key=lambda item: _natural(item.scenario)))
+    return tuple(sorted(effects.best_first(compared), key=lambda item: natural(item.scenario)))
 
 
 def _absent(stored: StoredRun) -> dict[str, str]:
@@ -111,15 +125,7 @@ def _sorted_results(stored: StoredRun, verdicts: tuple[Verdict, ...]) -> tuple[T
 
 def _report_order(result: TrialResult) -> tuple[object, ...]:
     seen = result.observation
-    return (_natural(seen.scenario), seen.stop_timeout_ns, seen.stop_after_ns, seen.repetition, seen.trial_id)
-
-
-def _natural(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
-    """Sort key under which `drains-5s` stands before `drains-15s`; the name itself breaks ties."""
-    parts = re.split(r"([0-9]+)", name)
-    return tuple(
-        (int(part) if part.isdigit() and part.isascii() and len(part) < 20 else 0, part) for part in parts
-    ), name
+    return (natural(seen.scenario), seen.stop_timeout_ns, seen.stop_after_ns, seen.repetition, seen.trial_id)
 
 
 # ── Compliance ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -160,17 +166,20 @@ def compliance(
         reasons = [item.reason for item in evidence if item.status is status]
         if reasons:
             in_time = sum(item.left_after_ns is not None for item in evidence)
-            return Compliance(scenario, limit_ns, status, _one_reason(reasons, in_time))
+            of_status = (result for result, item in zip(results, evidence, strict=True) if item.status is status)
+            *_, decides = of_status
+            return Compliance(scenario, limit_ns, status, _one_reason(reasons, in_time), cause=decides.verdict.cause)
     if not evidence:
         return Compliance(scenario, limit_ns, ComplianceStatus.INCONCLUSIVE, absent)
     # A killed trial at a shorter timeout that another trial explains supports without a duration of its own.
     longest = max(item.left_after_ns for item in evidence if item.left_after_ns is not None)
     always = "" if len(results) == 1 else " every time, at the latest"
+    under = ", under the faults of its scenario" if any(result.observation.faults for result in results) else ""
     return Compliance(
         scenario,
         limit_ns,
         ComplianceStatus.COMPLIANT,
-        f"It exited by itself{always} {precise_seconds(longest)} after the stop signal.",
+        f"It exited by itself{always} {precise_seconds(longest)} after the stop signal{under}.",
         headroom_ns=limit_ns - longest,
     )
 
@@ -199,14 +208,20 @@ told, or cannot hear it. Those under which it has begun and did not end (a handl
 beyond the stop timeout that was tried."""
 
 
+BY_FAULT = frozenset({"halted-by-fault", "killed-by-fault"})
+"""Causes that say nothing of the container: whatever it does, such a stop ends so."""
+
+
 def _evidence(result: TrialResult, longest_seen: dict[int, _LongestSeen], limit_ns: int) -> _Evidence:
     """What one trial, seen beside the others of its scenario, says about `limit_ns`."""
     against, doubt = ComplianceStatus.NON_COMPLIANT, ComplianceStatus.INCONCLUSIVE
     seen, verdict = result.observation, result.verdict
-    duration, tried, limit = verdict.facts.shutdown_duration_ns, seen.stop_timeout_ns, timeout(limit_ns)
+    duration, tried = verdict.facts.shutdown_duration_ns, seen.stop_timeout_ns
     match verdict.outcome:
         case Outcome.GRACEFUL:
             return _graceful_evidence(duration, tried, limit_ns)
+        case Outcome.KILLED if verdict.cause is not None and verdict.cause.id in BY_FAULT:
+            return _Evidence(doubt, sentence(verdict.cause.evidence))
         case Outcome.KILLED if tried >= limit_ns and seen.derivation.cut_short is not None:
             return _Evidence(against, sentence(verdict.reason))
         case Outcome.KILLED if tried >= limit_ns:
@@ -217,29 +232,28 @@ def _evidence(result: TrialResult, longest_seen: dict[int, _LongestSeen], limit_
             why = f"no longer stop timeout helps: {verdict.cause.evidence}"
             return _Evidence(against, sentence(f"It was killed at {timeout(tried)}, and {why}"))
         case Outcome.KILLED:
-            return _Evidence(doubt, f"It was killed at {timeout(tried)} and never seen to exit within {limit}.")
+            reason = f"It was killed at {timeout(tried)} and never seen to exit within {timeout(limit_ns)}."
+            return _Evidence(doubt, reason)
         case Outcome.NOT_RUNNING:
             return _Evidence(doubt, "It was not running when the stop came.")
         case Outcome.INCONCLUSIVE:
             return _Evidence(doubt, sentence(verdict.reason))
         case _ if duration is not None and duration > limit_ns:
             # Lossy or crashed, but later than the limit: the platform's SIGKILL would have come first.
-            return _Evidence(
-                against, f"It took {precise_seconds(duration)} to exit and would have been killed at {limit}."
-            )
+            reason = f"It took {precise_seconds(duration)} to exit and would have been killed at {timeout(limit_ns)}."
+            return _Evidence(against, reason)
         case _:
             return _Evidence(against, sentence(verdict.reason))
 
 
 def _graceful_evidence(duration_ns: int | None, tried_ns: int, limit_ns: int) -> _Evidence:
     """A graceful stop; without a measured duration it took at most its stop timeout."""
-    limit = timeout(limit_ns)
     if duration_ns is None and tried_ns > limit_ns:
         reason = f"It exited gracefully, but how long that took is not known; the stop timeout was {timeout(tried_ns)}."
         return _Evidence(ComplianceStatus.INCONCLUSIVE, reason)
     left_after = tried_ns if duration_ns is None else duration_ns
     if left_after > limit_ns:
-        reason = f"It needed {precise_seconds(left_after)} to exit and would have been killed at {limit}."
+        reason = f"It needed {precise_seconds(left_after)} to exit and would have been killed at {timeout(limit_ns)}."
         return _Evidence(ComplianceStatus.NON_COMPLIANT, reason)
     return _Evidence(ComplianceStatus.COMPLIANT, left_after_ns=left_after)
 
@@ -282,13 +296,12 @@ def _platform_row(
     platform: Platform,
     scenarios: tuple[Scenario, ...],
     by_scenario: dict[str, list[TrialResult]],
-    absent: dict[str, str],
+    against: Callable[[str, int], Compliance],
 ) -> PlatformRow:
-    """Every scenario against one platform's default."""
+    """Every scenario against one platform's default. `against`: a scenario by its name, and a stop timeout."""
     limit_ns = platform.default_timeout_s * NS_PER_S
     judged = [
-        _other_signal(platform, scenario.name, by_scenario[scenario.name], limit_ns)
-        or _against(scenario.name, by_scenario[scenario.name], limit_ns, absent[scenario.name])
+        _other_signal(platform, scenario.name, by_scenario[scenario.name], limit_ns) or against(scenario.name, limit_ns)
         for scenario in scenarios
     ]
     return PlatformRow(
@@ -296,12 +309,6 @@ def _platform_row(
         statuses=tuple(row.status for row in judged),
         reasons=tuple(row.reason for row in judged),
     )
-
-
-def _against(scenario: str, results: list[TrialResult], limit_ns: int, absent: str) -> Compliance:
-    """A platform's default is what each container of a task would get."""
-    worst = tasks.by_container(results, lambda stops: compliance(scenario, stops, limit_ns, absent))
-    return worst or compliance(scenario, results, limit_ns, absent)
 
 
 def _other_signal(platform: Platform, scenario: str, results: list[TrialResult], limit_ns: int) -> Compliance | None:
@@ -317,125 +324,3 @@ def _other_signal(platform: Platform, scenario: str, results: list[TrialResult],
         return None
     reason = f"It was stopped by {' and '.join(names)}; {platform.name} sends {platform.stop_signal}."
     return Compliance(scenario, limit_ns, ComplianceStatus.INCONCLUSIVE, reason)
-
-
-# ── Doubts about the run as a whole ──────────────────────────────────────────────────────────────────────────────────
-
-
-def _warnings(stored: StoredRun, results: tuple[TrialResult, ...]) -> tuple[RunWarning, ...]:
-    """Every warning that applies, gravest first."""
-    found = (
-        _missing_trials(stored, results),
-        _engine_failures(results),
-        _harness_failures(results),
-        _several_engines(stored, results),
-        _incomplete_records(results),
-        _overload(stored, results),
-        _unstable(results),
-        *doubts.measurement_doubts(results),
-    )
-    return tuple(warning for warning in found if warning is not None)
-
-
-def _missing_trials(stored: StoredRun, results: tuple[TrialResult, ...]) -> RunWarning | None:
-    performed = sum(not _was_interrupted(result) for result in results)
-    if performed >= stored.trials_planned and not stored.run.interrupted:
-        return None
-    how = "was interrupted" if stored.run.interrupted else "did not finish its plan"
-    return RunWarning(
-        "missing-trials",
-        f"The run {how}: {performed} of {count_of(stored.trials_planned, 'planned trial')} were performed.",
-        "Run the missing trials before you draw conclusions from what is not here: "
-        "`stop-harness run --resume DIR` performs them, DIR being the run's directory.",
-    )
-
-
-def _was_interrupted(result: TrialResult) -> bool:
-    problem = result.observation.problem
-    return problem is not None and problem.kind is ProblemKind.INTERRUPTED
-
-
-def _engine_failures(results: tuple[TrialResult, ...]) -> RunWarning | None:
-    failed = sum(
-        result.observation.problem is not None and result.observation.problem.kind is ProblemKind.ENGINE_FAILED
-        for result in results
-    )
-    if not failed:
-        return None
-    return RunWarning(
-        "engine-failed",
-        f"The engine failed in {count_of(failed, 'trial')}; they say nothing about the container.",
-        "Look at the engine's own log, then run these trials again.",
-    )
-
-
-def _harness_failures(results: tuple[TrialResult, ...]) -> RunWarning | None:
-    failed = sum(
-        result.observation.problem is not None and result.observation.problem.kind is ProblemKind.HARNESS_FAILED
-        for result in results
-    )
-    if not failed:
-        return None
-    return RunWarning(
-        "harness-failed",
-        f"The harness itself failed in {count_of(failed, 'trial')}; they say nothing about the container.",
-        "Send us the details that the trial names; `stop-harness run --resume RUN_DIR` performs these trials again.",
-    )
-
-
-def _several_engines(stored: StoredRun, results: tuple[TrialResult, ...]) -> RunWarning | None:
-    # Tasks run on an endpoint of our own beside the engine of the run.
-    engines = {_engine_text(result) for result in results if result.observation.task is None}
-    if len(engines) < 2:
-        return None
-    return RunWarning(
-        "several-engines",
-        f"The trials were measured by different engines: {'; '.join(sorted(engines))}.",
-        "Compare durations only within one engine; every trial names its own.",
-    )
-
-
-def _engine_text(result: TrialResult) -> str:
-    engine = result.observation.engine
-    return f"{engine.name} ({engine.product} {engine.version})"
-
-
-def _incomplete_records(results: tuple[TrialResult, ...]) -> RunWarning | None:
-    broken = sum(not result.observation.record.complete for result in results)
-    if not broken:
-        return None
-    return RunWarning(
-        "incomplete-record",
-        f"The engine's event record has a gap in {count_of(broken, 'trial')}.",
-        "A missing event proves nothing there; repeat these trials on a quieter engine.",
-    )
-
-
-def _overload(stored: StoredRun, results: tuple[TrialResult, ...]) -> RunWarning | None:
-    limit = OVERLOAD * max(stored.run.cpu_count, 1)
-    loads = [load for result in results if (load := result.observation.load_average) is not None and load > limit]
-    if not loads:
-        return None
-    return RunWarning(
-        "overload",
-        f"The machine was overloaded during {count_of(len(loads), 'trial')} (load average up to {max(loads):.1f} "
-        f"on {count_of(stored.run.cpu_count, 'CPU')}); shutdown durations may be too long.",
-        "Run fewer trials at once (--jobs) or use a quieter machine.",
-    )
-
-
-def _unstable(results: tuple[TrialResult, ...]) -> RunWarning | None:
-    outcomes: dict[tuple[str, int, int], set[Outcome]] = defaultdict(set)
-    for result in results:
-        seen = result.observation
-        outcomes[seen.scenario, seen.stop_timeout_ns, seen.stop_after_ns].add(result.verdict.outcome)
-    unstable = {key[0] for key, found in outcomes.items() if len(found - {Outcome.INCONCLUSIVE}) > 1}
-    if not unstable:
-        return None
-    names = sorted(unstable, key=_natural)
-    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return RunWarning(
-        "unstable",
-        f"The same stop ended differently from one repetition to the next: {listed}.",
-        "Look for a race in the stop path; repeat more often (--repeat) to see how often it goes wrong.",
-    )

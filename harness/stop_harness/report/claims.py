@@ -82,13 +82,14 @@ class UntilSure:
         max_repeat: int | None = None,
         done: frozenset[str] = frozenset(),
     ) -> None:
-        """`trials`: the plan's, which are all performed once. `max_repeat` None: twice as many as are needed. `done`:
-        ids of trials that a run which is resumed holds already."""
+        """`trials`: the plan's, which are all performed once; those under standard faults are not repeated.
+        `max_repeat` None: twice as many as are needed. `done`: ids of trials that a run which is resumed holds
+        already."""
         self._done = done
         self.stops_needed = reliability.stops_needed(goal.confidence, goal.reliability)
         self.max_repeat = max_repeat or 2 * self.stops_needed
         self._last: dict[Place, Trial] = {}
-        for trial in trials:
+        for trial in (item for item in trials if item.scenario.twin is None):
             place = trial.scenario.name, trial.stop_timeout_ns, trial.stop_after_ns
             if place not in self._last or trial.repetition > self._last[place].repetition:
                 self._last[place] = trial

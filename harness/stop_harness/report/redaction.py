@@ -58,6 +58,14 @@ SPOKEN = frozenset(
         "message",
         "detail",
         "reason",
+        "found",
+        "excerpt",
+        "argv",
+        "contains",
+        "equals",
+        "matches",
+        "path",
+        "pattern",
         "stopped_reason",
         "not_told",
         "cut_short",
@@ -65,9 +73,14 @@ SPOKEN = frozenset(
         "title",
         "assumption",
         "lines",
+        "target",
+        "log",
+        "seen",
+        "problem",
     }
 )
-"""Fields of observations and remedies that may hold words of the container; all others are ours, or identify."""
+"""Fields of observations, remedies and expectations that may hold words of the container, or repeat a value; all others
+are ours, or identify."""
 
 
 class Redaction:
@@ -122,7 +135,14 @@ class Redaction:
         subject = scenario.subject
         values = _spoken_values(scenario)
         traffic = tuple(replace(client, headers=self._digests(client.headers)) for client in scenario.traffic)
-        return replace(scenario, subject=self._subject(subject, values), traffic=traffic)
+        expected = tuple(_spoken_masked(item, values) for item in scenario.expectations)
+        return replace(
+            scenario,
+            subject=self._subject(subject, values),
+            traffic=traffic,
+            expectations=expected,
+            faults=tuple(_spoken_masked(item, values) for item in scenario.faults),
+        )
 
     def _subject(self, subject: Subject, values: tuple[str, ...]) -> Subject:
         return replace(
@@ -184,6 +204,12 @@ class Redaction:
         assert self._key is not None
         made = hmac.new(self._key, f"{name}\0{value}".encode(errors="surrogatepass"), hashlib.sha256)
         return HIDDEN + made.hexdigest()[:DIGEST_DIGITS]
+
+
+def mask_for(scenarios: tuple[Scenario, ...]) -> Callable[[str], str]:
+    """Takes the values of all these scenarios out of a text that a program wrote, such as a build."""
+    values = _longest_first(value for item in scenarios for value in _spoken_values(item))
+    return lambda text: _masked(text, values)
 
 
 def key_id(key: bytes) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from stop_harness import signals
 from stop_harness.errors import require_extra
-from stop_harness.model import NS_PER_S, Outcome, Report, TimeoutAdvice, TrialResult
+from stop_harness.model import NS_PER_S, Outcome, Report, TimeoutAdvice, TrialResult, Twin
 from stop_harness.report.survival import CONFIDENCE, MIN_STOPS
 from stop_harness.verdict.traffic import lost_requests
 from stop_harness.wording import OUTCOME_WORDS, count_of, precise_seconds, timeout, to_seconds, was_or_were
@@ -32,6 +32,9 @@ class TrialRow(NamedTuple):
     off by SIGKILL, and the container would have needed longer. `sigkill_after_s`: None where no SIGKILL was seen.
     `oom_killed`: None where the engine cannot tell. `requests_in_flight` (sent before the stop call, not answered by
     then) and `requests_lost`: None where there was no traffic. `findings`: their rules, with a space between.
+    `own_stop_timeouts`: each container had the stop timeout of its own definition; `stop_timeout_s` is then how long
+    all of them together can take. `undisturbed`, `fault`: of a stop under a standard fault its undisturbed
+    scenario, and the fault; else None.
     """
 
     trial_id: str
@@ -59,6 +62,9 @@ class TrialRow(NamedTuple):
     derived_from: str | None
     started_at: str
     load_average: float | None
+    own_stop_timeouts: bool = False
+    undisturbed: str | None = None
+    fault: str | None = None
 
 
 class SummaryRow(NamedTuple):
@@ -68,7 +74,7 @@ class SummaryRow(NamedTuple):
     most frequent, the worse one of equals; `agreeing`: how many trials came to it. `median_s`, `min_s`, `max_s`,
     `p95_s`: shutdown duration over the `measured` trials, i.e. those that ended without SIGKILL at the stop timeout and
     with both ends known; None where there is none. A killed trial has no duration of its own: it was cut off.
-    `sigkills`: trials that ended by SIGKILL at the stop timeout.
+    `sigkills`: trials that ended by SIGKILL at the stop timeout. `own_stop_timeouts`: as of a trial.
     """
 
     scenario: str
@@ -83,11 +89,13 @@ class SummaryRow(NamedTuple):
     max_s: float | None
     p95_s: float | None
     sigkills: int
+    own_stop_timeouts: bool = False
 
 
 def trial_rows(report: Report) -> tuple[TrialRow, ...]:
     """One row a trial, in report order."""
-    return tuple(_trial_row(result) for result in report.results)
+    twins = {scenario.name: scenario.twin for scenario in report.disturbed}
+    return tuple(_trial_row(result, twins.get(result.observation.scenario)) for result in report.results)
 
 
 def summary_rows(report: Report) -> tuple[SummaryRow, ...]:
@@ -156,7 +164,7 @@ def _cut_early(result: TrialResult, longest_ns: int) -> bool:
     return result.verdict.outcome is Outcome.KILLED and result.observation.stop_timeout_ns <= longest_ns
 
 
-def _trial_row(result: TrialResult) -> TrialRow:
+def _trial_row(result: TrialResult, twin: Twin | None) -> TrialRow:
     seen, verdict, facts = result.observation, result.verdict, result.verdict.facts
     return TrialRow(
         seen.trial_id,
@@ -184,6 +192,9 @@ def _trial_row(result: TrialResult) -> TrialRow:
         seen.derivation.derived_from,
         seen.started_at,
         seen.load_average,
+        seen.own_timeouts,
+        twin.of if twin else None,
+        twin.fault if twin else None,
     )
 
 
@@ -203,6 +214,7 @@ def _summary_row(scenario: str, stop_timeout_s: float, rows: Sequence[TrialRow])
         max_s=max(known, default=None),
         p95_s=quantiles(known, n=100, method="inclusive")[94] if len(known) > 1 else known[0] if known else None,
         sigkills=sum(row.censored for row in rows),
+        own_stop_timeouts=rows[0].own_stop_timeouts,
     )
 
 

@@ -31,7 +31,8 @@ def by_container(results: list[TrialResult], judge: Judge) -> Compliance | None:
         return None
     judged = [(name, judge(part)) for name, part in stops.items()]
     worst_name, worst = min(judged, key=lambda item: (_WORST_FIRST.index(item[1].status), item[1].headroom_ns or 0))
-    named = replace(worst, reason=f"{worst_name}: {worst.reason}")
+    cause = worst.cause and replace(worst.cause, evidence=f"{worst_name}: {worst.cause.evidence}")
+    named = replace(worst, reason=f"{worst_name}: {worst.reason}", cause=cause)
     if whole and worst.status is ComplianceStatus.COMPLIANT:
         return judge(whole)  # some stops came to nothing; what the others show does not make up for them
     return named

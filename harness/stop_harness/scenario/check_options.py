@@ -1,4 +1,4 @@
-"""`check` without a file: options → Scenario; and the texts of `init` and `doctor`."""
+"""`check` without a file: options → Scenario; and the text of `doctor`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from stop_harness.errors import UsageError
 from stop_harness.model import DoctorLine, EndedBy, Scenario, TrafficKind
-from stop_harness.scenario import container_keys, scenario_file
+from stop_harness.scenario import container_keys, plain
 
 CLIENTS = 2
 """Where an answer is awaited at the stop: one that is served and one that may have to wait for it."""
@@ -30,46 +30,10 @@ OF_ONE_CONTAINER = {
 }
 """Options that change a container."""
 
-COMMENTED_SCENARIO = """\
-# A stop-harness scenario. Reference: docs/scenarios.md
-version: 1
-name: my-service
-description: What a correct stop of this container looks like.
-
-subject:
-  image: my-service:latest        # or build: path/to/folder/with/Dockerfile
-  # command: ["python3", "server.py"]
-  # environment: {LOG_LEVEL: info}
-  # init: true                    # run under an init, as `docker run --init`
-  # memory: 256MiB
-
-# When is it ready to be stopped? All conditions given must hold. Without any: its health check, its ports, else 1 s.
-ready:
-  log: "listening"                # regular expression in the output
-  # tcp: 8000
-  # http: {port: 8000, path: /healthz}
-  # healthcheck: true
-  timeout: 30s
-
-# What clients do meanwhile: a request that takes longer than 500 ms is in flight when the stop signal comes.
-# traffic:
-#   http: {port: 8000, path: "/report?year=2025", clients: 4}
-
-stop:
-  timeouts: [10s, 30s]            # one trial each: Docker's default and that of Amazon ECS
-  # signal: SIGTERM               # default: the image's STOPSIGNAL, else SIGTERM
-
-repeat: 1
-
-expect:
-  - {outcome: graceful, within: 10s}
-  # - {timeout: 10s, outcome: killed}   # a timeout may have an expectation of its own
-"""
-
 
 def refuse_mixtures(given: Mapping[str, Any], command: tuple[str, ...]) -> None:
     """Raises UsageError where the options name nothing to stop, or several things."""
-    sources = [name for key, name in _SOURCES.items() if given[key]]
+    sources = _sources(given)
     if len(sources) > 1:
         raise UsageError(f"check takes one of {', '.join(_SOURCES.values())}; not {' and '.join(sources)} together")
     if not sources and not command:
@@ -79,6 +43,8 @@ def refuse_mixtures(given: Mapping[str, Any], command: tuple[str, ...]) -> None:
             raise UsageError(f"--{key.removesuffix('s')} goes with --compose")
     if given["ended_by"] and not given["task_definition"]:
         raise UsageError("--ended-by goes with --task-definition: it is about tasks of Amazon ECS")
+    if given["restart"] and (given["container"] is None or given["kubernetes"]):
+        raise UsageError("--restart goes with --container: any other container is made afresh for each stop")
     if given["workload"] and not given["kubernetes"]:
         raise UsageError("--workload goes with --kubernetes")
 
@@ -99,12 +65,30 @@ def scenario_of(given: Mapping[str, Any], command: tuple[str, ...]) -> Scenario:
     if bare:
         subject["build"] = "."
     data = stop_of(given, _name(given, command), subject)
-    made = scenario_file.from_data(data, "check", option_place)
+    made = of_data(data)
     return _bare(made) if bare else made
 
 
+def of_data(data: dict[str, Any]) -> Scenario:
+    """The scenario of the data that options stand for; without the models where they have nothing to add.
+
+    Raises ScenarioError.
+    """
+    if (made := plain.scenario_of(data)) is not None:
+        return made
+    from stop_harness.scenario import scenario_file  # late: pydantic, and a model for every key
+
+    return scenario_file.from_data(data, "check", option_place)
+
+
 def by_ending(made: Scenario, endings: tuple[str, ...]) -> tuple[Scenario, ...]:
-    """One for each `--ended-by`, named after it where there are several; as it is without any."""
+    """One for each `--ended-by`, named after it where there are several; as it is without any.
+
+    Raises UsageError for an ending that is none.
+    """
+    for text in endings:
+        if text not in set(EndedBy):
+            raise UsageError(f"--ended-by {text!r} is none of {', '.join(EndedBy)}")
     several = tuple(replace(made, stop=replace(made.stop, ended_by=EndedBy(text))) for text in dict.fromkeys(endings))
     if len(several) < 2:
         return several or (made,)
@@ -137,6 +121,7 @@ def stop_of(given: Mapping[str, Any], name: str, subject: Mapping[str, Any]) -> 
     _put(data["stop"], "timeouts", list(dict.fromkeys(given["timeouts"])) or None)
     _put(data["stop"], "signal", given["stop_signal"])
     _put(data, "traffic", _traffic(given) or None)
+    _put(data, "faults", _faults(given["fault"]) or None)
     expectation: dict[str, Any] = {}
     _put(expectation, "within", given["within"])
     _put(expectation, "exit_codes", list(given["exit_codes"]) or None)
@@ -144,8 +129,25 @@ def stop_of(given: Mapping[str, Any], name: str, subject: Mapping[str, Any]) -> 
     return data
 
 
+def _faults(texts: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The data of each `--fault`. Raises UsageError."""
+    if not texts:
+        return []
+    from stop_harness.scenario import faults
+
+    found = []
+    for text in texts:
+        try:
+            found.append(faults.option(text))
+        except ValueError as error:
+            raise UsageError(f"--fault {text}: {error}") from None
+    return found
+
+
 def option_place(path: tuple[str | int, ...]) -> tuple[str, str]:
     """Where a mistake is that an option makes, by the key of the scenario that it stands for."""
+    if path[:1] == ("faults",):
+        return "check", "--fault"
     key = str(path[1]) if len(path) > 1 else ""
     row = container_keys.BY_KEY.get(key) if path and path[0] == "subject" else None
     return "check", row.option if row is not None and row.option else ".".join(map(str, path))
@@ -157,12 +159,19 @@ _SOURCES = {
     "compose": "--compose FILE",
     "kubernetes": "--kubernetes FILE",
     "task_definition": "--task-definition FILE",
+    "container": "--container NAME",
 }
+
+
+def _sources(given: Mapping[str, Any]) -> list[str]:
+    """What the options name to be stopped. With a manifest, the container is one of its pod."""
+    named = [key for key in _SOURCES if given.get(key) or (key == "container" and given.get(key) is not None)]
+    return [_SOURCES[key] for key in named if key != "container" or "kubernetes" not in named]
 
 
 def is_bare(given: Mapping[str, Any]) -> bool:
     """Whether the options name no image of any kind, only a command."""
-    return not any(given[key] for key in _SOURCES)
+    return not _sources(given)
 
 
 def describe_engine(line: DoctorLine) -> str:
@@ -258,9 +267,24 @@ def _source(given: Mapping[str, Any]) -> dict[str, Any]:
 def _name(given: Mapping[str, Any], command: tuple[str, ...]) -> str:
     file = given["task_definition"] or given["kubernetes"]
     task = file and (Path(file).stem if file != "-" else "pod")
-    text = given["image"] or (given["build"] and Path(given["build"]).resolve().name) or task or Path(command[0]).name
-    slug = re.sub(r"[^a-z0-9._-]+", "-", text.lower().rpartition("/")[2]).strip("-._")
-    return slug[:60] or "subject"
+    return slug(
+        given["image"] or (given["build"] and Path(given["build"]).resolve().name) or task or Path(command[0]).name
+    )
+
+
+def slug(text: str) -> str:
+    """The name of a scenario that is made of another name."""
+    found = re.sub(r"[^a-z0-9._-]+", "-", text.lower().rpartition("/")[2]).strip("-._")
+    return found[:60] or "subject"
+
+
+def option_of(key: str) -> str:
+    """`--ready-http` of the parameter `ready_http`, for messages."""
+    return _OPTIONS.get(key) or OF_ONE_CONTAINER.get(key) or "--" + key.replace("_", "-")
+
+
+_OPTIONS = {"stop_signal": "--signal", "task_images": "--image", "parameters": "--parameter", "profiles": "--profile"}
+"""Options whose parameters have other names, beside those of a container."""
 
 
 def parameters(items: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

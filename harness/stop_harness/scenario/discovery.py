@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stop_harness.errors import ScenarioError, UsageError
-from stop_harness.model import (
-    NS_PER_S,
-    EndedBy,
-    GroupKind,
-    MountKind,
-    Origin,
-    Readiness,
-    Scenario,
-    SkippedScenario,
-    StopPlan,
-    Subject,
-)
-from stop_harness.scenario import env_file, file_kinds
+from stop_harness.model import NS_PER_S, GroupKind, Origin, Readiness, Scenario, SkippedScenario, StopPlan, Subject
+from stop_harness.scenario import file_kinds
 from stop_harness.scenario import scenario_file as scenario_format
-
-MAX_FILE_BYTES = 1 << 20
-
-MAX_MANIFEST_BYTES = 16 << 20
-"""A rendered chart with its CustomResourceDefinitions may have some megabytes."""
-
-STANDARD_INPUT = "<standard input>"
-
-MOST_NAME = 63
-"""Characters of a scenario's name."""
+from stop_harness.scenario.named_files import (
+    MAX_MANIFEST_BYTES,
+    beginning,
+    read,
+    with_pod,
+    with_task,
+    with_what_it_names,
+)
 
 
 @dataclass(frozen=True)
@@ -58,11 +42,7 @@ def find(paths: tuple[Path, ...]) -> Found:
     files, passed_over = _files(paths)
     for file in files:
         try:
-            text = _read(file)
-            _refuse_other_formats(text, file)
-            scenario = scenario_format.parse(file_kinds.without_tabs(text), str(file))
-            _check_disk(scenario)
-            scenario = with_what_it_names(scenario)
+            scenario = of_text(read(file), file)
         except ScenarioError as error:
             problems += error.problems
             continue
@@ -73,6 +53,14 @@ def find(paths: tuple[Path, ...]) -> Found:
     if problems:
         raise ScenarioError(tuple(problems))
     return Found(tuple(scenarios.values()), passed_over)
+
+
+def of_text(text: str, file: Path) -> Scenario:
+    """The scenario that a text is, as if it stood in `file`, which need not be there. Raises ScenarioError."""
+    _refuse_other_formats(text, file)
+    scenario = scenario_format.parse(file_kinds.without_tabs(text), str(file))
+    _check_disk(scenario)
+    return with_what_it_names(scenario)
 
 
 def find_all(paths: tuple[Path, ...], parameters: tuple[tuple[str, str], ...] = ()) -> tuple[Found, Found]:
@@ -105,7 +93,7 @@ def _is_task(path: Path) -> bool:
 def _tasks_of(path: Path, parameters: tuple[tuple[str, str], ...]) -> list[Scenario]:
     from stop_harness.ecs import task_forms
 
-    names = task_forms.names(_read(path), str(path), parameters)
+    names = task_forms.names(read(path), str(path), parameters)
     subject = Subject(task_file=str(path), task_parameters=parameters)
     one = Scenario(str(path), subject, stop=StopPlan(own_timeouts=True))
     if len(names) == 1:
@@ -116,104 +104,12 @@ def _tasks_of(path: Path, parameters: tuple[tuple[str, str], ...]) -> list[Scena
     ]
 
 
-def with_task(scenario: Scenario, *, to_look_at: bool = False) -> Scenario:
-    """The scenario with its task definition read from disk; any other scenario as it is. Raises ScenarioError.
-
-    Where the scenario names no stop timeouts, those of the definition apply, and the trial's is the longest chain's. A
-    container that has none gets what ECS_CONTAINER_STOP_TIMEOUT says, as `ecs serve` and the ECS agent read it.
-    """
-    subject = scenario.subject
-    if subject.task_file is None:
-        return scenario
-    from stop_harness.ecs import stop_timeouts, task_definition, unapplied
-    from stop_harness.ecs.task_forms import TaskChoice
-
-    text, agent_value = _read(Path(subject.task_file)), os.environ.get(stop_timeouts.AGENT_VARIABLE)
-    chosen = TaskChoice(subject.task_name, subject.task_parameters, to_look_at)
-    task, known_later = task_definition.read(text, subject.task_file, dict(subject.task_images), chosen, agent_value)
-    stop = scenario.stop
-    if stop.own_timeouts:
-        longest_s = task_definition.longest_chain(task)[1]
-        if stop.ended_by is EndedBy.SPOT:
-            longest_s = min(longest_s, task_definition.TASK_LIMIT_S)
-        stop = replace(stop, timeouts_ns=(longest_s * NS_PER_S,))
-    not_applied = (*unapplied.of_task(json.loads(task.document)), *known_later)
-    # Parameters of a template may be passwords, and what became of them stands in the task.
-    subject = replace(subject, task=task, task_parameters=())
-    return replace(scenario, subject=subject, stop=stop, not_applied=not_applied)
-
-
-def with_what_it_names(scenario: Scenario) -> Scenario:
-    """The scenario with what it names on disk: its task definition, its Compose project or its pod, and files of its
-    containers.
-    Raises ScenarioError or UsageError."""
-    scenario = with_pod(with_compose(with_task(scenario)))
-    subject, folder = scenario.subject, Path(scenario.source or "").parent
-    if subject.origin is not None:
-        first = Path(subject.origin.files[0])
-        folder = first if first.is_dir() else first.parent
-    problems: list[str] = []
-    if subject.group is None:
-        subject = _with_files(subject, scenario, folder, problems)
-    else:
-        members = (
-            replace(item, subject=_with_files(item.subject, scenario, folder, problems))
-            for item in subject.group.members
-        )
-        subject = replace(subject, group=replace(subject.group, members=tuple(members)))
-    if problems:
-        raise ScenarioError(tuple(problems))
-    return replace(scenario, subject=subject)
-
-
-def with_compose(scenario: Scenario) -> Scenario:
-    """The scenario with the services of its Compose files; any other, and one that was read, as it is."""
-    origin = scenario.subject.origin
-    if origin is None or origin.kind is not GroupKind.COMPOSE or scenario.subject != Subject(origin=origin):
-        return scenario
-    from stop_harness.scenario.compose import group, loading  # late: few scenarios have such files
-
-    where = f"{scenario.location('subject', 'compose')}: subject.compose: "
-    try:
-        project = loading.load(origin.files, os.environ, origin.profiles)
-        services = project.enabled if origin.name is None else (origin.name,)
-        stopped = group.stopped(project.with_enabled(services), origin.name, services, loading.DISK)
-    except (UsageError, ScenarioError) as error:
-        raise ScenarioError(tuple(where + problem for problem in getattr(error, "problems", (str(error),)))) from None
-    made = replace(scenario, subject=replace(stopped.subject, origin=origin))
-    return group.with_stop(made, stopped, timeouts_given=not scenario.stop.own_timeouts)
-
-
-def with_pod(scenario: Scenario) -> Scenario:
-    """The scenario with the pod of its manifest, which is stopped with its own grace period where no stop timeouts are
-    named; any other, and one that was read, as it is. Raises ScenarioError."""
-    subject, origin = scenario.subject, scenario.subject.origin
-    if origin is None or origin.kind is not GroupKind.POD or subject.group is not None:
-        return scenario
-    from stop_harness.scenario.kubernetes import workloads  # late: few scenarios have such files
-
-    file = origin.files[0]
-    text = _manifest(file, scenario)
-    read = workloads.pod_of(
-        text, STANDARD_INPUT if file == "-" else file, origin.workload, origin.name, dict(subject.task_images)
-    )
-    name = scenario.name
-    if scenario.source is None:
-        name = read.group.name[:MOST_NAME] or "pod"
-    stop = scenario.stop
-    if stop.own_timeouts:
-        stop = replace(stop, timeouts_ns=(read.group.grace_ns,), own_timeouts=False)
-    return replace(
-        scenario, name=name, subject=replace(subject, group=read.group), stop=stop, not_applied=read.not_applied
-    )
-
-
 def pods_of(file: Path) -> tuple[Scenario, ...]:
     """Of a file of manifests, the pod of each workload with its own grace period; empty for any other file. Raises
     ScenarioError with the mistakes of all."""
     from stop_harness.scenario.kubernetes import documents, workloads
 
-    text = _read(file, MAX_MANIFEST_BYTES) if file.is_file() else ""
+    text = read(file, MAX_MANIFEST_BYTES) if file.is_file() else ""
     if not documents.looks_like_one(text) and not file_kinds.meant_as_manifest(text):
         return ()
     scenarios, problems = list[Scenario](), dict[str, None]()
@@ -228,66 +124,6 @@ def pods_of(file: Path) -> tuple[Scenario, ...]:
     if problems:
         raise ScenarioError(tuple(problems))
     return tuple(scenarios)
-
-
-def _manifest(file: str, scenario: Scenario) -> str:
-    """The text of a manifest; `-`: what comes from standard input, such as a rendered chart."""
-    if file == "-":
-        data = sys.stdin.buffer.read(MAX_MANIFEST_BYTES + 1)
-        return _text_of(data, STANDARD_INPUT, MAX_MANIFEST_BYTES)
-    if scenario.source is not None and not Path(file).is_file():
-        where = scenario.location("subject", "kubernetes", "file")
-        raise ScenarioError((f"{where}: subject.kubernetes.file: there is no file {file}",))
-    return _read(Path(file), MAX_MANIFEST_BYTES)
-
-
-def _with_files(subject: Subject, scenario: Scenario, folder: Path, problems: list[str]) -> Subject:
-    """A container with what its settings name on disk: variables of `env_file`, seccomp profiles, and bind mounts,
-    which have to be inside `folder`."""
-    settings = subject.settings
-    pairs: dict[str, str] = {}
-    for index, file in enumerate(settings.env_files):
-        try:
-            pairs.update(env_file.pairs(_read(Path(file)), file, os.environ))
-        except ScenarioError as error:
-            where = f"{scenario.location('subject', 'env_file', index)}: subject.env_file: "
-            problems += [where + problem.removeprefix(f"{file}:1:1: ") for problem in error.problems]
-    for index, mount in enumerate(settings.mounts):
-        if mount.kind is MountKind.BIND and (problem := _not_mountable(mount.source or "", folder)):
-            problems.append(f"{scenario.location('subject', 'volumes', index)}: subject.volumes: {problem}")
-    options = tuple(_security_option(option, scenario, folder, problems) for option in settings.security_opt)
-    environment = tuple({**pairs, **dict(subject.environment)}.items())
-    settings = replace(settings, security_opt=options)
-    return replace(subject, environment=environment, settings=settings)
-
-
-def _not_mountable(source: str, folder: Path) -> str | None:
-    """Why a path must not or cannot be mounted; links are followed, so that none leads out of the folder."""
-    if source.startswith("~") or not Path(source).resolve().is_relative_to(folder.resolve()):
-        return (
-            f"{source} is outside of {folder.resolve()}; only what lies there is mounted, so that a scenario cannot "
-            "reach the rest of this machine: copy it there"
-        )
-    return None if Path(source).exists() else f"there is no file or folder {source}"
-
-
-def _security_option(option: str, scenario: Scenario, folder: Path, problems: list[str]) -> str:
-    """A profile of seccomp is sent as text, as Docker's own client does it."""
-    name, _, value = option.partition("=" if "=" in option else ":")
-    if name != "seccomp" or value == "unconfined":
-        return option
-    where = f"{scenario.location('subject', 'security_opt')}: subject.security_opt: seccomp: "
-    path = folder / value
-    if problem := _not_mountable(str(path), folder):
-        problems.append(where + problem)
-        return option
-    try:
-        return f"seccomp={json.dumps(json.loads(_read(path)))}"
-    except ScenarioError as error:
-        problems.extend(where + problem for problem in error.problems)
-    except ValueError as error:
-        problems.append(f"{where}{path}: not valid JSON: {error}")
-    return option
 
 
 def _files(paths: tuple[Path, ...]) -> tuple[tuple[Path, ...], tuple[SkippedScenario, ...]]:
@@ -339,33 +175,9 @@ def _nothing_in(folder: Path, looks_like: dict[Path, file_kinds.FileKind]) -> st
 def _text_or_none(file: Path) -> str | None:
     """None: it cannot be read; reading it again gives the error its message."""
     try:
-        return _beginning(file).decode("utf-8-sig", errors="replace")
+        return beginning(file).decode("utf-8-sig", errors="replace")
     except OSError:
         return None
-
-
-def _beginning(file: Path, most: int = MAX_FILE_BYTES) -> bytes:
-    """One byte more than is allowed: a device may have no end."""
-    with file.open("rb") as opened:
-        return opened.read(most + 1)
-
-
-def _read(file: Path, most: int = MAX_FILE_BYTES) -> str:
-    try:
-        data = _beginning(file, most)
-    except OSError as error:
-        raise ScenarioError((f"{file}:1:1: cannot be read: {error.strerror}",)) from None
-    return _text_of(data, str(file), most)
-
-
-def _text_of(data: bytes, file: str, most: int) -> str:
-    if len(data) > most:
-        raise ScenarioError((f"{file}:1:1: larger than {most >> 20} MiB; this is not a scenario",))
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ScenarioError((f"{file}:{line}:1: not UTF-8 text",)) from None
 
 
 def _refuse_other_formats(text: str, file: Path) -> None:

@@ -72,6 +72,20 @@ def kind_elsewhere(text: str | None, ending: str) -> FileKind:
     return FileKind(why_not=why_not, was_meant=True)
 
 
+def says_version_and_subject(text: str) -> bool:
+    """Whether a text is a scenario so plainly that it is one wherever it lies, among files of any program's.
+
+    Others have a version and a subject, too: of a scenario the subject has keys of its own, or other keys of ours stand
+    beside it. One that cannot be read to its end is judged by its lines.
+    """
+    top = _top_of(without_tabs(text))
+    if top.is_list or "services" in top.keys:
+        return False
+    if top.problem and _VERSION.search(text) and _MEANT.search(text):
+        return True
+    return {"version", "subject"} <= top.keys and (top.has_subject or bool(OURS & top.keys))
+
+
 def top_keys(text: str) -> frozenset[str]:
     """The keys of the mapping that a text is, as far as it can be read."""
     top = _top_of(text)

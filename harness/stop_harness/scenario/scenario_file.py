@@ -17,7 +17,6 @@ from pydantic_core import ErrorDetails
 
 from stop_harness.errors import ScenarioError
 from stop_harness.model import (
-    NS_PER_S,
     ContainerSettings,
     Expectation,
     GroupKind,
@@ -28,9 +27,11 @@ from stop_harness.model import (
     StopPlan,
     Subject,
 )
+from stop_harness.scenario import plain, property_places
 from stop_harness.scenario import traffic as scenario_traffic
 from stop_harness.scenario.keys import Path, show
 from stop_harness.scenario.sections import ReadySection, ScenarioFile, SubjectSection, allowed_keys
+from stop_harness.scenario.values import Section
 
 
 def schema() -> dict[str, Any]:
@@ -52,7 +53,11 @@ def parse(text: str, source: str = "<text>") -> Scenario:
     except ValidationError as error:
         found = sorted((positions.of(_where(detail)), _explain(detail)) for detail in error.errors())
         raise ScenarioError(tuple(f"{source}:{line}:{column}: {what}" for (line, column), what in found)) from None
-    return replace(_scenario(file, source), positions=positions)
+    if wrong := sorted((positions.of(path), what) for path, what in property_places.mismatches(file)):
+        raise ScenarioError(tuple(f"{source}:{line}:{column}: {what}" for (line, column), what in wrong))
+    lines = (positions.of(("waivers", index))[0] for index in range(len(file.waivers)))
+    waivers = tuple(item.made(f"{source}:{line}", file.name) for item, line in zip(file.waivers, lines, strict=True))
+    return replace(_scenario(file, source), positions=positions, waivers=waivers)
 
 
 Places = Callable[[tuple[str | int, ...]], tuple[str, str]]
@@ -73,6 +78,8 @@ def from_data(data: dict[Any, Any], source: str, places: Places | None = None) -
             place, key = (source, None) if places is None else places(_where(detail))
             problems.append(f"{place}: {_explain(detail, key)}")
         raise ScenarioError(tuple(problems)) from None
+    if wrong := tuple(f"{source}: {what}" for _, what in property_places.mismatches(file)):
+        raise ScenarioError(wrong)
     return replace(_scenario(file, ""), source=None)
 
 
@@ -113,6 +120,7 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
         before_stop=scenario_traffic.preparations(file.before_stop),
         traffic=scenario_traffic.clients(file.traffic),
         load_balancer=scenario_traffic.load_balancer(file.traffic),
+        faults=tuple(item.made() for item in file.faults),
         stop=StopPlan(
             tuple(stop.timeouts),
             stop.signal,
@@ -127,6 +135,7 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
                 stop_timeout_ns=section.timeout,
                 within_ns=section.within,
                 exit_codes=None if section.exit_codes is None else tuple(section.exit_codes),
+                after_stop=tuple(item.made() for item in section.after_stop),
             )
             for section in file.expect
         ),
@@ -134,16 +143,15 @@ def _scenario(file: ScenarioFile, source: str) -> Scenario:
 
 
 def _readiness(ready: ReadySection) -> Readiness:
-    return Readiness(
+    return plain.readiness(
         log=ready.log,
         tcp_port=ready.tcp,
         http_port=ready.http.port if ready.http else None,
         http_path=ready.http.path if ready.http else "/",
         healthcheck=ready.healthcheck,
         handler=ready.handler,
-        delay_ns=_ready_delay(ready),
+        delay_ns=ready.delay,
         timeout_ns=ready.timeout,
-        implied=_says_nothing(ready),
     )
 
 
@@ -196,19 +204,6 @@ def _pids_limit(subject: SubjectSection) -> int | None:
     return None if subject.pids_limit == -1 or subject.read_from_files else subject.pids_limit
 
 
-def _says_nothing(ready: ReadySection) -> bool:
-    """Whether the image has to tell when it is ready: no condition is given, and no delay."""
-    return ready.delay is None and not any((ready.log, ready.tcp, ready.http, ready.healthcheck, ready.handler))
-
-
-def _ready_delay(ready: ReadySection) -> int:
-    """Where nothing is said a container is not stopped sooner than 1 s after its start: most servers have their
-    handlers by then, and a stop at once would measure the start-up race instead of the shutdown."""
-    if ready.delay is not None:
-        return ready.delay
-    return NS_PER_S if _says_nothing(ready) else 0
-
-
 def _tuple(words: list[str] | None) -> tuple[str, ...] | None:
     return None if words is None else tuple(words)
 
@@ -217,6 +212,13 @@ def _where(detail: ErrorDetails) -> Path:
     """The path of the offending key; pydantic appends "[key]" where a mapping's key itself is wrong."""
     path = detail["loc"]
     return path[:-1] if path[-1:] == ("[key]",) and detail["type"] != "extra_forbidden" else path
+
+
+def explained(detail: ErrorDetails, section: type[Section], called: str) -> str:
+    """A mistake in a section that stands in another file, under the name that its key has there."""
+    if detail["type"] == "extra_forbidden":
+        return f"{called}: unknown key{_did_you_mean(str(detail['loc'][-1]), list(section.model_fields))}"
+    return _explain(detail, called)
 
 
 def _explain(detail: ErrorDetails, called: str | None = None) -> str:
@@ -234,6 +236,10 @@ def _explain(detail: ErrorDetails, called: str | None = None) -> str:
         return f"{key}: {show(value)} is not allowed{_did_you_mean(str(value), allowed.split(', '))}"
     if kind == "string_type":
         return f"{key}: text is needed, not {show(value)}; put it in quotes"
+    if kind in {"string_too_short", "bytes_too_short"}:
+        return f"{key}: it is empty; text is needed"
+    if kind == "too_short":
+        return f"{key}: the list is empty; at least one entry is needed"
     if kind in {"model_type", "dict_type"}:
         return f"{key}: a mapping of keys is needed, not {show(value)}"
     if kind == "string_pattern_mismatch":

@@ -23,7 +23,10 @@ from stop_harness.model import (
     EndedBy,
     Outcome,
 )
+from stop_harness.scenario import plain
 from stop_harness.scenario import traffic as scenario_traffic
+from stop_harness.scenario.faults import FaultSection, refuse_contradictions
+from stop_harness.scenario.properties import PropertySection
 from stop_harness.scenario.setting_values import (
     Capabilities,
     Cpus,
@@ -65,6 +68,7 @@ from stop_harness.scenario.values import (
     Text,
     one_or_list,
 )
+from stop_harness.scenario.waivers import WaiverSection
 
 
 class ComposeSection(Section):
@@ -216,7 +220,7 @@ class ReadySection(Section):
     delay: Duration | None = Field(
         None, description="Time to wait after the conditions hold, or from the start where none is given."
     )
-    timeout: Duration = Field(30 * NS_PER_S, description="Not ready by then: the trial is inconclusive.")
+    timeout: Duration = Field(plain.READY_TIMEOUT_NS, description="Not ready by then: the trial is inconclusive.")
 
 
 class StopSection(Section):
@@ -241,6 +245,12 @@ class StopSection(Section):
         return self
 
 
+PropertyList = list[PropertySection]
+Properties = Annotated[
+    PropertyList, BeforeValidator(one_or_list, json_schema_input_type=PropertyList | PropertySection)
+]
+
+
 class ExpectSection(Section):
     """What a trial must come to."""
 
@@ -248,6 +258,7 @@ class ExpectSection(Section):
     timeout: Duration | None = Field(None, description="Applies to this stop timeout only. Default: to all others.")
     within: Duration | None = Field(None, description="Longest accepted shutdown duration.")
     exit_codes: ExitCodes | None = Field(None, description="Accepted exit codes. Default: 0 and 128 + stop signal.")
+    after_stop: Properties = Field([], description="What must be true after the stop, whatever its outcome.")
 
 
 ExpectList = Annotated[list[ExpectSection], Field(min_length=1)]
@@ -260,7 +271,7 @@ class ScenarioFile(Section):
     """A stop-harness scenario, version 1."""
 
     version: Literal[1]
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")] = Field(
+    name: Annotated[str, StringConstraints(pattern=plain.NAME)] = Field(
         description="Lower-case letters, digits, dot, dash and underscore; unique within a run."
     )
     description: str = ""
@@ -269,8 +280,10 @@ class ScenarioFile(Section):
     before_stop: Preparations = Field([], description="What is done between readiness and the stop.")
     traffic: TrafficSection = TrafficSection()
     stop: StopSection = StopSection()
+    faults: list[FaultSection] = Field([], description="What goes wrong around the stop, made by the harness.")
     repeat: Annotated[int, Field(ge=1, le=10_000)] = Field(1, description="Repetitions, each in a fresh container.")
     expect: Expectations = Field([ExpectSection()], description="What the trials must come to.")
+    waivers: list[WaiverSection] = Field([], description="Known failures that are let pass until a day.")
 
     @model_validator(mode="after")
     def _tasks_have_no_signal(self) -> ScenarioFile:
@@ -282,6 +295,19 @@ class ScenarioFile(Section):
         elif self.stop.ended_by is not EndedBy.STOP_TASK:
             raise ValueError("`stop.ended_by` goes with `subject.task_definition`: it is about tasks of Amazon ECS")
         return self
+
+    @field_validator("faults")
+    @classmethod
+    def _faults_fit(cls, faults: list[Any], info: ValidationInfo) -> list[Any]:
+        stop: StopSection | None = info.data.get("stop")  # None: it has mistakes of its own
+        subject: SubjectSection | None = info.data.get("subject")
+        if stop is None or subject is None:
+            return faults
+        if faults and subject.task_definition is not None:
+            raise ValueError("a task of Amazon ECS is stopped by its cluster, where they cannot be made")
+        own = subject.read_from_files and "timeouts" not in stop.model_fields_set
+        refuse_contradictions(tuple(item.made() for item in faults), () if own else tuple(stop.timeouts))
+        return faults
 
     @field_validator("expect")
     @classmethod
@@ -309,7 +335,7 @@ def allowed_keys(path: tuple[str | int, ...]) -> list[str]:
     model: Any = ScenarioFile
     for part in path:
         model = _SECTIONS.get(model, {}).get(str(part), model)
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 _SECTIONS: dict[Any, dict[str, type[Section]]] = {
@@ -319,10 +345,13 @@ _SECTIONS: dict[Any, dict[str, type[Section]]] = {
         "before_stop": PreparationSection,
         "traffic": TrafficSection,
         "stop": StopSection,
+        "faults": FaultSection,
         "expect": ExpectSection,
+        "waivers": WaiverSection,
     },
     SubjectSection: {"healthcheck": HealthCheckSection, "compose": ComposeSection, "kubernetes": KubernetesSection},
     ReadySection: {"http": HttpSection},
+    ExpectSection: {"after_stop": PropertySection},
     TrafficSection: scenario_traffic.SECTIONS,
     scenario_traffic.TcpTraffic: {"exchanges": scenario_traffic.ExchangeSection},
     scenario_traffic.IdleTraffic: {"exchanges": scenario_traffic.ExchangeSection},

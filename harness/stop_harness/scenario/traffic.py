@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, field_validator,
 
 from stop_harness.model import (
     DEREGISTRATION_DELAY_NS,
+    MESSAGE_ID,
     NS_PER_MS,
     NS_PER_S,
     PROPAGATION_NS,
@@ -162,6 +163,23 @@ class NewConnectionsTraffic(HttpClientSection):
         return every
 
 
+class MessagesTraffic(PathSection):
+    """Messages with an id each, sent by HTTP before and during the stop until none is taken; a status from 200 to 299
+    acknowledges one."""
+
+    path: Target = Field("/", description="Path with query; `{id}` stands for the id.")
+    method: Annotated[str, StringConstraints(pattern="^[A-Z]+$")] = Field("POST", description="Such as PUT.")
+    body: TextBytes | None = Field(None, description="Body; `{id}` stands for the id. Default: {id}.")
+    every: Duration = Field(20 * NS_PER_MS, description="Pause between two messages of a client.")
+    lead: Duration = Field(DEFAULT.lead_ns, description="Messages are sent for at least so long before the stop.")
+
+    @model_validator(mode="after")
+    def _an_id(self) -> MessagesTraffic:
+        if self.body is not None and MESSAGE_ID not in self.body and MESSAGE_ID.decode() not in self.path:
+            raise ValueError("`body` or `path` has to contain {id}, by which a message is found again")
+        return self
+
+
 class ExchangeSection(Section):
     """One step of a conversation."""
 
@@ -215,6 +233,7 @@ NewConnectionsList = Annotated[list[NewConnectionsTraffic], Field(min_length=1)]
 WebSocketList = Annotated[list[WebSocketTraffic], Field(min_length=1)]
 SseList = Annotated[list[SseTraffic], Field(min_length=1)]
 Http2List = Annotated[list[Http2Traffic], Field(min_length=1)]
+MessagesList = Annotated[list[MessagesTraffic], Field(min_length=1)]
 GrpcList = Annotated[list[GrpcTraffic], Field(min_length=1)]
 
 
@@ -252,6 +271,9 @@ class TrafficSection(Section):
     sse: Annotated[SseList | None, BeforeValidator(one_or_list, json_schema_input_type=SseList | SseTraffic)] = None
     http2: Annotated[
         Http2List | None, BeforeValidator(one_or_list, json_schema_input_type=Http2List | Http2Traffic)
+    ] = None
+    messages: Annotated[
+        MessagesList | None, BeforeValidator(one_or_list, json_schema_input_type=MessagesList | MessagesTraffic)
     ] = None
     grpc: Annotated[GrpcList | None, BeforeValidator(one_or_list, json_schema_input_type=GrpcList | GrpcTraffic)] = None
 
@@ -316,6 +338,7 @@ SECTIONS: dict[str, type[Section]] = {
     "sse": SseTraffic,
     "http2": Http2Traffic,
     "grpc": GrpcTraffic,
+    "messages": MessagesTraffic,
 }
 
 
@@ -364,6 +387,9 @@ def _client(kind: TrafficKind, given: ClientSection) -> TrafficClient:
         client = replace(client, exchanges=(Exchange(given.send, given.expect),))
     if isinstance(given, HttpTraffic | TcpTraffic | GrpcTraffic | WebSocketTraffic):
         client = replace(client, think_ns=given.think, lead_ns=given.lead)
+    if isinstance(given, MessagesTraffic):
+        body = MESSAGE_ID if given.body is None else given.body
+        client = replace(client, method=given.method, body=body, every_ns=given.every, lead_ns=given.lead)
     if isinstance(given, NewConnectionsTraffic):
         client = replace(client, every_ns=given.every)
     return client

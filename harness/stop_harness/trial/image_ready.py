@@ -58,6 +58,8 @@ def later(trial: Trial, seen: Observation) -> Trial | None:
     stands, and where it was such a second one."""
     readiness, ready = trial.scenario.readiness, seen.ready
     once = readiness.implied and readiness.delay_ns <= start_up.LEAST_NS
+    container = trial.scenario.subject.container
+    once = once and (container is None or container.restart)  # else it runs no longer
     if not once or seen.problem is not None or ready is None or not start_up.met(seen):
         return None
     delay_ns = (ready.after_start_ns or 0) + trial.stop_timeout_ns + start_up.LEAST_NS
@@ -79,8 +81,8 @@ class _Wait:
 
     def __init__(self, trial: Trial, subject: RunningSubject) -> None:
         self._readiness, self._subject = trial.scenario.readiness, subject
-        self._began_ns, self._slept_ns = time.monotonic_ns(), 0
-        self._signs = subject.ready_signs()
+        self._signs, self._slept_ns = subject.ready_signs(), 0
+        self._began_ns = time.monotonic_ns() - self._signs.running_for_ns
         traffic = tuple((port,) for port in sorted({client.port for client in trial.scenario.traffic}))
         self._groups = (*self._signs.ports, *traffic)
 
@@ -99,6 +101,8 @@ class _Wait:
         # The trial is performed anew, with a longer delay, where an earlier stop had met no handler (`start_up`).
         came_late = came_late or (took_it and self._readiness.delay_ns > start_up.LEAST_NS)
         by = ReadyBy.HANDLER if came_late and found.by is ReadyBy.TIME else found.by
+        if by is ReadyBy.TIME and self._signs.running_for_ns >= self._readiness.timeout_ns:
+            by = ReadyBy.FOUND
         declared = {port for group in self._groups for port in group}
         silent = () if found.by is ReadyBy.HEALTH_CHECK or set(found.ports) & declared else tuple(sorted(declared))
         unhealthy = self._signs.health_check and by is not ReadyBy.HEALTH_CHECK

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from stop_harness.engines.interface import Engine, EngineRecord, RunningSubject, SubjectFailed
@@ -22,29 +23,26 @@ from stop_harness.model import (
     MOST_FATES,
     MOST_NAMES,
     NS_PER_S,
+    UNREADABLE_LOG,
     Derivation,
+    FaultRecord,
     LogTail,
     Looks,
-    MissingTraffic,
     Observation,
     Problem,
     ProblemKind,
     ReadyBasis,
-    Request,
-    RoutedBy,
     StopRecord,
     TaskRecord,
-    TrafficRecord,
     Trial,
-    Vantage,
 )
-from stop_harness.trial import handler_ready, image_ready
+from stop_harness.trial import handler_ready, image_ready, properties
 
 if TYPE_CHECKING:
-    from stop_harness.trial import traffic
+    from stop_harness.trial import faults, traffic
 
 Step = Callable[[Trial, str], None]
-"""Called as (trial, step) when a step begins: starting, waiting, stopping, removing."""
+"""Called as (trial, step) when a step begins: starting, waiting, stopping, looking at what is left, removing."""
 
 
 class Abortable(Protocol):
@@ -162,7 +160,8 @@ def _perform(
         observation = notes.interrupted(subject) if interruption.requested else notes.failed(subject, error)
     finally:
         if subject is not None and not (observation is not None and kept(observation, subject)):
-            step(trial, "removing")
+            container = trial.scenario.subject.container
+            step(trial, "removing" if container is None else "starting again" if container.restart else "letting go")
             with contextlib.suppress(Exception):  # the engine looks for it again when it closes
                 subject.remove()
     return observation
@@ -182,7 +181,7 @@ def forecast_stop(trial: Trial, engine: Engine, interruption: Interruption) -> f
             subject.wait_started()
             _make_ready(trial, subject)
             _prepare(trial, subject)
-            return forecast.forecast(subject.processes(), subject.stop_signal)
+            return forecast.forecast(*subject.foreseen())
     except SubjectFailed as failure:
         return forecast.Forecast(forecast.Expected.UNKNOWN, str(failure))
     finally:
@@ -198,22 +197,29 @@ def _stop_and_record(
     _prepare(trial, subject)
     subject.sleep(trial.stop_after_ns)
     running = subject.is_running()
-    flow, looks = _flow(trial, subject, interruption), StopLooks(subject, trial.stop_timeout_ns, fast=fast)
-    log_before = LogTail()
+    fast = fast and not properties.expected(trial)  # what a stop leaves behind shows at its own end only
+    faults, flow = _faults(trial, subject), _flow(trial, subject, interruption)
+    # Faults may halt what would else exit, for a time: then the looks prove nothing.
+    looks = StopLooks(subject, trial.stop_timeout_ns, fast=fast and not trial.scenario.faults)
+    log_before, stopped_ns = LogTail(), time.monotonic_ns()
     if running and not interruption.requested:
         try:
+            faults.begin_early(flow.lead_ns)
             flow.begin()
             looks.before = subject.processes()
-            log_before = _logs(subject)
             flow.wait_lead()
             flow.deregister()
             log_before = _logs(subject)  # last, or what is written in the meantime would count as written after it
             flow.wait_stop_delay()
+            faults.ready()
             step(trial, "stopping")
+            faults.mark_stop()
             flow.mark_stop()
             looks.begin()
             subject.stop(trial.stop_timeout_ns)
         finally:
+            stopped_ns = time.monotonic_ns()
+            faults.end()
             looks.end()
             flow.end()
     if interruption.requested:
@@ -221,16 +227,24 @@ def _stop_and_record(
     observation = notes.observation(subject, subject.record(), was_running=running)
     logs = observation.looks.logs
     since = written_since(log_before, logs) if running else None
+    record, made = faults.records(observation.record)
     seen = replace(
         observation,
+        record=record,
+        faults=made,
         looks=Looks(looks.before, looks.second, looks.late, since, logs, looks.at_timeout),
-        traffic=None
-        if flow.requests is None
-        else TrafficRecord(flow.requests, flow.vantage, flow.missing, flow.routed_by),
+        traffic=flow.record(),
         derivation=Derivation(cut_short=looks.cut_short),
         ready=ready,
     )
-    return replace(seen, traffic=answer_ends.with_known_ends(seen))
+    seen = replace(seen, traffic=answer_ends.with_known_ends(seen))
+    if properties.expected(trial):
+        step(trial, "looking at what is left")
+    look = partial(properties.check, make_ready=partial(_make_ready, trial), given_up=lambda: interruption.requested)
+    found = look(trial, subject, seen, stopped_ns=stopped_ns, acknowledged=flow.acknowledged)
+    if found and interruption.requested:
+        return notes.observation(subject, problem=_interrupted())
+    return replace(seen, properties=found)
 
 
 def _make_ready(trial: Trial, subject: RunningSubject) -> ReadyBasis:
@@ -270,13 +284,32 @@ def _flow(trial: Trial, subject: RunningSubject, interruption: Interruption) -> 
     return traffic.Flow(trial.scenario.traffic, subject, balancer, given_up=lambda: interruption.requested)
 
 
+def _faults(trial: Trial, subject: RunningSubject) -> faults.Faults | _NoFaults:
+    """Those of the trial; most have none, and then nothing of them is loaded."""
+    if not trial.scenario.faults:
+        return _NoFaults()
+    from stop_harness.trial import faults
+
+    return faults.Faults(trial.scenario.faults, subject, trial.stop_timeout_ns)
+
+
+class _NoFaults:
+    """In the place of `faults.Faults`: nothing goes wrong."""
+
+    def begin_early(self, lead_ns: int) -> None: ...
+    def ready(self) -> None: ...
+    def mark_stop(self) -> None: ...
+    def end(self) -> None: ...
+
+    def records(self, record: StopRecord) -> tuple[StopRecord, tuple[FaultRecord, ...]]:
+        return record, ()
+
+
 class _NoTraffic:
     """In the place of `traffic.Flow` where a scenario has no clients: nothing happens and nothing is known."""
 
-    requests: tuple[Request, ...] | None = None
-    vantage: Vantage | None = None
-    missing: tuple[MissingTraffic, ...] = ()
-    routed_by: RoutedBy | None = None
+    lead_ns = 0
+    acknowledged: tuple[str, ...] = ()
 
     def begin(self) -> None: ...
     def wait_lead(self) -> None: ...
@@ -284,6 +317,7 @@ class _NoTraffic:
     def wait_stop_delay(self) -> None: ...
     def mark_stop(self) -> None: ...
     def end(self) -> None: ...
+    def record(self) -> None: ...
 
 
 class _Notes:
@@ -372,7 +406,7 @@ def _logs(subject: RunningSubject) -> LogTail:
     try:
         return subject.logs()
     except Exception:  # noqa: BLE001 - it may be called while another error is dealt with
-        return LogTail("(the log could not be read)", truncated=True)
+        return LogTail(f"{UNREADABLE_LOG})", truncated=True)
 
 
 def _in_one_line(error: Exception) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import errno
 import gc
-import mmap
 import os
 import resource
 import sys
 import threading
+from collections.abc import Iterator
 
 SHORTAGES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 """What fork(2), mmap(2) and open(2) say where there is no more; of EAGAIN a socket without an answer is another case,
@@ -52,6 +52,17 @@ def says_shortage(message: str) -> bool:
     return "can't start new thread" in message or os.strerror(errno.EAGAIN) in message
 
 
+@contextlib.contextmanager
+def quick_turns() -> Iterator[None]:
+    """Threads take turns more quickly while the block runs, in a process that is not the harness's own."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, SWITCH_S))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
 def economise() -> None:
     """Before the first thread: fewer collections, quicker turns, and where `ulimit -v` limits address space, no more
     than is needed."""
@@ -61,6 +72,8 @@ def economise() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not _is_limited():
         return
+    import ctypes  # late: few are limited
+
     threading.stack_size(STACK_BYTES)
     allocator = ctypes.CDLL(None)
     if hasattr(allocator, "mallopt"):  # not in musl
@@ -71,6 +84,8 @@ def require_room_for_libraries() -> None:
     """Raise MemoryError where numpy and its like do not fit: OpenBLAS would end the process, with exit code 1."""
     if not _is_limited() or "numpy" in sys.modules:
         return
+    import mmap
+
     try:
         mmap.mmap(-1, LIBRARIES_BYTES, prot=mmap.PROT_READ).close()
     except OSError:

@@ -22,6 +22,7 @@ from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     LoadBalancer,
+    MessageCount,
     MissingTraffic,
     Problem,
     ProblemKind,
@@ -29,8 +30,10 @@ from stop_harness.model import (
     RoutedBy,
     TrafficClient,
     TrafficKind,
+    TrafficRecord,
     Vantage,
 )
+from stop_harness.trial import traffic_messages
 from stop_harness.trial.traffic_clients import Client
 from stop_harness.trial.traffic_stage import Stage
 from stop_harness.trial.traffic_wire import Wire
@@ -64,7 +67,9 @@ SPARE_FILES = 256
 
 
 class Flow:
-    """The traffic of one trial: begin, wait for the lead, mark the stop, end; then `requests` and `vantage` are known.
+    """The traffic of one trial: begin, wait for the lead, mark the stop, end; then `requests` and `vantage` are known,
+    the ids of messages that were `acknowledged`, and `hooks_took_ns`, the time from the begin of the stop to the stop
+    call, in which hooks ran.
 
     Whatever happens in between, `end` must be called.
     """
@@ -87,6 +92,9 @@ class Flow:
         self.vantage: Vantage | None = None
         self.missing: tuple[MissingTraffic, ...] = ()
         self.routed_by: RoutedBy | None = None
+        self.hooks_took_ns = 0
+        self.messages: MessageCount | None = None
+        self.acknowledged: tuple[str, ...] = ()
 
     def begin(self) -> None:
         """Start every client and return when their requests begin, the lead before the stop.
@@ -96,13 +104,18 @@ class Flow:
         if not self._specs:
             return
         _allow_files(sum(spec.clients for spec in self._specs))
-        lead_ns = max((spec.lead_ns for spec in self._specs if spec.asks), default=0)
         self._loop = _LoopThread()
         for in_flight in (False, True):  # what has to stand, then what has to be under way
-            self._loop.call(self._set_up(in_flight, lead_ns))
+            self._loop.call(self._set_up(in_flight, self.lead_ns))
             self._raise_if_blocked()
         self._loop.call(self._raise_curtain())
-        self._lead_ends_ns = time.monotonic_ns() + lead_ns
+        self._lead_ends_ns = time.monotonic_ns() + self.lead_ns
+
+    @property
+    def lead_ns(self) -> int:
+        """How long before the stop its requests begin that are to be in flight; and messages are sent for so long."""
+        leads = (spec.lead_ns for spec in self._specs if spec.asks or spec.kind is TrafficKind.MESSAGES)
+        return max(leads, default=0)
 
     def wait_lead(self) -> None:
         """Return when every client has in flight what is to be in flight at the stop. Raises as `begin` does.
@@ -128,12 +141,24 @@ class Flow:
             self._subject.sleep(max(0, stops_ns - time.monotonic_ns()))
 
     def mark_stop(self) -> None:
-        """The stop call is about to be made: time zero of every request; from now on no client begins one."""
-        if self._loop is not None and self._stage is not None:
+        """The stop is about to begin. Where hooks come first, clients go on until they have ended: who takes their
+        requests gets its stop signal then."""
+        if self._loop is None or self._stage is None:
+            return
+        stage, now_ns = self._stage, time.monotonic_ns()
+        if self._subject.hooks_first(frozenset(spec.port for spec in self._specs), self._mark_stop_call):
+            stage.hooks_ns = now_ns
+        else:
+            self._mark_stop_call()
+        if self._balancer is not None and stage.deregistered_ns is None:
+            self._begin_propagation(now_ns)
+        self._loop.call_soon(stage.begun.set)
+
+    def _mark_stop_call(self) -> None:
+        """Time zero of every request; from now on no client begins one."""
+        if (loop := self._loop) is not None and self._stage is not None:
             self._stage.stop_ns = time.monotonic_ns()
-            if self._balancer is not None and self._stage.deregistered_ns is None:
-                self._begin_propagation(self._stage.stop_ns)
-            self._loop.call_soon(self._stage.stopped.set)
+            loop.call_soon(self._stage.stopped.set)
 
     def end(self) -> None:
         """The subject is gone: wait for the clients to notice and collect what they saw. Idempotent."""
@@ -148,9 +173,21 @@ class Flow:
             loop.stop()
         found = [(client, tuple(client.requests())) for client in self._clients]
         self.requests = tuple(request for _, requests in found for request in requests)
+        boxes = [client.outbox for client in self._clients if client.outbox is not None]
+        self.messages = traffic_messages.count(boxes, self._stage.stop_ns if self._stage is not None else None)
+        self.acknowledged = tuple(message for box in boxes for message, _ in box.acknowledged)
         if self._stage is not None and self._stage.stop_ns is not None:
             self.routed_by = _routed_by(self._stage)
+            self.hooks_took_ns = self._stage.stop_ns - (self._stage.hooks_ns or self._stage.stop_ns)
             self.missing = tuple(_missing(spec, found) for spec in self._specs if not _was_open(spec, found))
+
+    def record(self) -> TrafficRecord | None:
+        """What is known after `end`; None where no client was started."""
+        if self.requests is None:
+            return None
+        return TrafficRecord(
+            self.requests, self.vantage, self.missing, self.routed_by, self.hooks_took_ns, self.messages
+        )
 
     def _raise_if_blocked(self) -> None:
         """If no client of one kind gets anywhere: a stop without it would not be what was asked for."""

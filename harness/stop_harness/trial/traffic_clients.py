@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from stop_harness.model import NS_PER_S, Request, RequestFate, TrafficClient, TrafficKind
+from stop_harness.trial.traffic_messages import Outbox
 from stop_harness.trial.traffic_stage import OWN_SHORTAGES, Sheet, Stage
 from stop_harness.trial.traffic_wire import AnswerSeen, Closed, HttpSpeaker, NotProcessed, RawSpeaker, Speaker, Wire
 
@@ -28,6 +29,9 @@ MAX_NEW_CONNECTIONS = 1000
 
 FAILURES = (Closed, NotProcessed, OSError, ValueError)
 """What a conversation can end with. TimeoutError and ssl.SSLError are OSErrors."""
+
+SERVER_ERRORS = 500
+"""The least status by which a server says that it has failed."""
 
 STANDS_S = 0.2
 """What lasts that long before the stop is held: an answer that goes on, a connection that is kept after an answer."""
@@ -59,6 +63,10 @@ class Client:
         self._latest = ""
         """What became of its latest request before the stop, for people."""
         self._stood = False
+        self._out_of_step = False
+        self.outbox = Outbox(spec, stage.series, number) if spec.kind is TrafficKind.MESSAGES else None
+        self._asks = spec
+        """What it asks for next; each message is another."""
         self.began_ns = 0
         """When its latest request began, from the connection on (monotonic, ns)."""
 
@@ -75,12 +83,13 @@ class Client:
             self._hang_up()
 
     def requests(self) -> Iterator[Request]:
-        """What was open at the stop, or at the deregistration, or begun after it; relative to the stop."""
+        """What was open at the stop, or at the deregistration, or begun after it; relative to the stop. Of messages
+        nothing: they are counted."""
         stop_ns, since_ns = self.stage.stop_ns, self.stage.since_ns
-        for sheet in self._sheets:
+        for sheet in self._sheets if self.outbox is None else ():
             if sheet.fate is None or sheet.ended_ns is None or stop_ns is None or since_ns is None:
                 continue
-            if sheet.ended_ns < since_ns:
+            if sheet.ended_ns < since_ns or (sheet.ended_ns < stop_ns and self._is_of_no_account(sheet)):
                 continue
             times = (sheet.connected_ns, sheet.sent_ns, sheet.first_byte_ns, sheet.ended_ns)
             connected, sent, first_byte, ended = (None if at is None else at - stop_ns for at in times)
@@ -122,12 +131,22 @@ class Client:
                 await self._answer(sheet)
             if self.spec.kind is TrafficKind.HTTP:
                 self._hang_up()
-            await _within(self.stage.stopped, RETRY_S if self.obstacle else self.spec.think_ns / NS_PER_S)
+            pause_s = RETRY_S if self.obstacle else self.spec.think_ns / NS_PER_S
+            await _within(self.stage.stopped, pause_s + self._step_s())
         if self.spec.kind.says_goodbye and self._line is not None:
             with self._sheet(self._line) as sheet:
                 sheet.end(None, await self._line.speaker.hold(self._line.wire))
         else:
             await self._hold(self.stage.over)
+
+    def _step_s(self) -> float:
+        """Once, while hooks run before the stop call: a part of the time of an answer, another one for each client.
+        Clients that go on in step would all be between two requests at that call."""
+        if self._out_of_step or not self.stage.in_hooks:
+            return 0.0
+        self._out_of_step = True
+        took_s = (time.monotonic_ns() - self.began_ns) / NS_PER_S
+        return took_s * (self.number % self.spec.clients) / self.spec.clients
 
     async def _routed(self) -> None:
         """What a load balancer sends: one request after the other, each on a fresh connection, until it has heard that
@@ -219,13 +238,31 @@ class Client:
                 self._set_up()
             else:
                 await _within(self.stage.stopped, RETRY_S)
-        await self.stage.stopped.wait()
+        await self.stage.begun.wait()
         while not self.stage.over.is_set() and len(self._sheets) < MAX_NEW_CONNECTIONS:
             await self._whole_request()
             self._hang_up()
             if self._sheets[-1].fate is RequestFate.REFUSED:
                 return
             await _within(self.stage.over, self.spec.every_ns / NS_PER_S)
+
+    async def _publish(self) -> None:
+        """Messages, each on a fresh connection: before the stop and after it, until none is taken."""
+        box = self.outbox
+        assert box is not None
+        while not (self.stage.over.is_set() or box.full):
+            self._asks = box.next()
+            await self._whole_request()
+            self._hang_up()
+            *_, sheet = self._sheets
+            self._sheets.clear()  # the rest of a message's fate is nobody's business
+            if sheet.fate is RequestFate.COMPLETED and box.answered(sheet.answer.status):
+                self._set_up()
+            elif sheet.fate is RequestFate.COMPLETED:
+                self.obstacle = f"a message was answered with {sheet.answer.status}, which acknowledges none"
+            elif sheet.fate is RequestFate.REFUSED and self.stage.stopped.is_set():
+                return
+            await _within(self.stage.over, RETRY_S if self.obstacle else self.spec.every_ns / NS_PER_S)
 
     # ── Steps that the acts are made of ──────────────────────────────────────────────────────────────────────────────
 
@@ -235,6 +272,9 @@ class Client:
         sheet = Sheet(connected_ns=line.connected_ns if line else None, before=self._before)
         if self.stage.since_ns is None:
             self._sheets.clear()
+        elif self.stage.in_hooks:
+            kept = [item for item in self._sheets if not self._is_of_no_account(item)]
+            self._sheets[:] = kept[-MAX_NEW_CONNECTIONS:]
         self._sheets.append(sheet)
         self.began_ns = time.monotonic_ns()
         try:
@@ -250,6 +290,11 @@ class Client:
             if self.stage.cut:
                 sheet.detail = "cut by the load balancer at the end of its deregistration delay"
             raise
+
+    def _is_of_no_account(self, sheet: Sheet) -> bool:
+        """Whether it was served while hooks ran before the stop call. A load balancer's requests all count."""
+        served = sheet.fate is RequestFate.COMPLETED and (sheet.answer.status or 0) < SERVER_ERRORS
+        return served and self.stage.balancer is None
 
     async def _whole_request(self) -> None:
         """On a fresh connection."""
@@ -267,7 +312,7 @@ class Client:
         wire = Wire()
         await self.stage.connect(self.spec, wire)
         sheet.connected_ns = time.monotonic_ns()
-        speaker = _speaker(self.spec)
+        speaker = _speaker(self._asks)
         self._line = Line(wire, speaker, sheet.connected_ns)
         async with self._patience():
             await speaker.prepare(wire)
@@ -355,6 +400,7 @@ ACTS: dict[TrafficKind, Callable[[Client], Awaitable[None]]] = {
     TrafficKind.SSE: Client._stream,
     TrafficKind.HTTP2: Client._request,
     TrafficKind.GRPC: Client._request,
+    TrafficKind.MESSAGES: Client._publish,
 }
 
 

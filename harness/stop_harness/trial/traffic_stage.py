@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from stop_harness.model import LoadBalancer, RequestFate, TrafficClient
+from stop_harness.trial import traffic_messages
 from stop_harness.trial.traffic_wire import AnswerSeen, Closed, NotProcessed, Wire
 
 OWN_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
@@ -71,26 +72,39 @@ def describe(error: BaseException) -> str:
 class Stage:
     """What all clients of a trial share.
 
-    `connect` connects a wire, or raises OSError. `stop_ns`: the stop call (monotonic, ns), None before it.
+    `connect` connects a wire, or raises OSError. `stop_ns`: the stop call (monotonic, ns), None before it; where hooks
+    come first (preStop of a pod), their end.
     """
 
     connect: Callable[[TrafficClient, Wire], Awaitable[None]]
     longest_lead_ns: int
     stop_ns: int | None = None
+    hooks_ns: int | None = None
+    """When the stop began with hooks (monotonic, ns); None: not yet, or there are none."""
     balancer: LoadBalancer | None = None
     deregistered_ns: int | None = None
     """When a load balancer was told that the container goes (monotonic, ns); None: not yet, or there is none."""
     curtain: asyncio.Event = field(default_factory=asyncio.Event)
     """Everybody is connected: requests may begin."""
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """The stop has begun, with its hooks where there are some."""
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     cut: bool = False
     """The load balancer's deregistration delay is over."""
+    series: str = field(default_factory=traffic_messages.series)
+    """Begins the ids of all messages."""
 
     @property
     def since_ns(self) -> int | None:
-        """From when on every request counts: the deregistration, else the stop call."""
-        return self.stop_ns if self.deregistered_ns is None else self.deregistered_ns
+        """From when on every request counts: the deregistration, else the first hook, else the stop call."""
+        known = (self.deregistered_ns, self.hooks_ns, self.stop_ns)
+        return next((moment for moment in known if moment is not None), None)
+
+    @property
+    def in_hooks(self) -> bool:
+        """Whether hooks run before the stop call: clients go on, and what is served to them has no part in the stop."""
+        return self.hooks_ns is not None and self.stop_ns is None
 
     @property
     def withdraws_ns(self) -> int | None:

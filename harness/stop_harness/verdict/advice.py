@@ -9,19 +9,20 @@ Advice speaks to whoever can mend the stop: to the program that left, not to the
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
 from stop_harness import signals
-from stop_harness.evidence import process_tree, runtimes
+from stop_harness.evidence import exec_form, process_tree, runtimes
 from stop_harness.evidence.launch import Init, Launch, Shape, launch
 from stop_harness.evidence.process_tree import Reaction
-from stop_harness.model import Advice, Cause, Observation, ProcessInfo, Request, TrafficKind
+from stop_harness.model import Advice, Cause, Form, Observation, ProcessInfo, Request, Subject, TrafficKind
 from stop_harness.verdict import traffic
 from stop_harness.verdict.known_causes import CAUSES
 
@@ -73,12 +74,14 @@ class Entry:
 
     def fits(self, it: Situation) -> bool:
         """Whether it is for this stop."""
-        name = None if it.stop_signal is None else signals.name(it.stop_signal)
         return (
             (not self.causes or it.cause in self.causes)
             and (not self.shapes or it.shape in self.shapes)
             and (not self.inits or it.init in self.inits)
-            and (not self.stop_signals or name in self.stop_signals)
+            and (
+                not self.stop_signals
+                or (it.stop_signal is not None and signals.name(it.stop_signal) in self.stop_signals)
+            )
             and (not self.traffic or bool(self.traffic & it.traffic))
             and self.serves in {None, it.serves}
             and self.handled in {None, it.handled}
@@ -100,16 +103,17 @@ class Program:
     entries: tuple[Entry, ...]
 
 
-def with_advice(cause: Cause | None, seen: Observation, image: str | None = None) -> Cause | None:
-    """The cause with the advice that fits what was seen. `image`: the subject's, where it is known."""
-    return cause and replace(cause, advice=advice(cause, seen, image))
+def with_advice(cause: Cause | None, seen: Observation, subject: Subject) -> Cause | None:
+    """The cause with the advice that fits what was seen and what is stopped."""
+    return cause and replace(cause, advice=advice(cause, seen, subject.image, subject.form))
 
 
-def advice(cause: Cause, seen: Observation, image: str | None = None) -> tuple[Advice, ...]:
-    """First what the cause and the shape ask for, then what the programs that can mend it have to do."""
+def advice(cause: Cause, seen: Observation, image: str | None = None, form: Form = Form.IMAGE) -> tuple[Advice, ...]:
+    """First what the cause and the shape ask for, then what the programs that can mend it have to do. `image`: None
+    where it is not known. `form`: the one in which the lines to copy are written."""
     found = launch(seen.looks, _lost(seen) if cause.id in LOST_PROCESSES else ())
     it = _situation(cause, seen, found)
-    first = next((each.advice for each in cures() if each.fits(it)), None)
+    first = next((each.advice for each in _cures_of(cause.id) if each.fits(it)), None)
     known = CAUSES.get(cause.id)
     if first is None and known is not None:
         first = Advice(known.cure, source=known.source)
@@ -117,7 +121,30 @@ def advice(cause: Cause, seen: Observation, image: str | None = None) -> tuple[A
         next((each.advice for each in program.entries if each.fits(it)), None)
         for program in _programs(_spoken_to(cause, seen, found), seen, image)
     )
+    first = first and _in_its_words(first, seen, form)
     return tuple(each for each in (first, *[item for item in for_programs if item][:MOST_PROGRAMS]) if each)
+
+
+def _in_its_words(given: Advice, seen: Observation, form: Form) -> Advice:
+    """With the program that was seen in the place of the example of exec form."""
+    example = 'CMD ["program", "argument"]\n'
+    found = exec_form.started(seen.looks.before or (), seen.record.stop_signal)
+    if not given.lines.startswith(example) or found is None:
+        return given
+    words, line = found
+    lines = [_EXEC_FORM[form].format(json.dumps(words, ensure_ascii=False))]
+    if line is not None:
+        lines.append(_EXEC_FORM[form].format(json.dumps(("sh", "-c", line), ensure_ascii=False)))
+    return replace(given, lines="\n".join(lines))
+
+
+_EXEC_FORM = {
+    Form.IMAGE: "CMD {}",
+    Form.COMPOSE: "entrypoint: {}  # and no command",
+    Form.KUBERNETES: "command: {}  # and no args",
+    Form.TASK: '"entryPoint": {}, "command": []',
+}
+"""How each form has it; what replaces the image's entrypoint replaces whatever starts the shell."""
 
 
 def _situation(cause: Cause, seen: Observation, found: Launch) -> Situation:
@@ -137,7 +164,8 @@ def _situation(cause: Cause, seen: Observation, found: Launch) -> Situation:
 def _shape(cause: Cause, found: Launch) -> Shape:
     """Of the whole record: a shell that is what has no handler is the program, whatever the looks met below it."""
     lone = cause.id == "pid1-no-handler" and found.first is not None and process_tree.is_shell(found.first)
-    return Shape.LOOP if lone and found.shape in {Shape.PROGRAM, Shape.COMMAND, Shape.SCRIPT} else found.shape
+    waits = {Shape.PROGRAM, Shape.COMMAND, Shape.SCRIPT, Shape.INTERACTIVE}
+    return Shape.LOOP if lone and found.shape in waits else found.shape
 
 
 def _catches(process: ProcessInfo, signal: int) -> bool:
@@ -214,41 +242,49 @@ def _spoken_to(cause: Cause, seen: Observation, found: Launch) -> tuple[ProcessI
 
 def _programs(processes: tuple[ProcessInfo, ...], seen: Observation, image: str | None) -> tuple[Program, ...]:
     """Those of the processes, in their order; each process is the first program that fits it."""
-    by_process = [
-        next((each for each in programs() if _is(each, item, seen.looks.logs.text)), None) for item in processes
-    ]
+    by_process = [_program(item, seen.looks.logs.text) for item in processes]
     if not seen.looks.before and image:
         name = image.rpartition("/")[2].partition("@")[0].partition(":")[0]
         by_process = [each for each in programs() if name in each.images]
     return tuple(dict.fromkeys(each for each in by_process if each))
 
 
-def _is(program: Program, process: ProcessInfo, log: str) -> bool:
-    if program.runtime and runtimes.runtime(process) == program.runtime:
-        return True
-    if not _words(process) & program.names:
-        return False
+def _program(process: ProcessInfo, log: str) -> Program | None:
+    runtime, words = runtimes.runtime(process), _words(process.command)
+    return next(
+        (
+            each
+            for each in programs()
+            if (each.runtime and each.runtime == runtime)
+            or (words & each.names and _narrowed_down(each, process.command, log))
+        ),
+        None,
+    )
+
+
+def _narrowed_down(program: Program, command: str, log: str) -> bool:
     if not program.inside and program.log is None:
         return True
-    return any(part in process.command for part in program.inside) or bool(program.log and program.log.search(log))
+    return any(part in command for part in program.inside) or bool(program.log and program.log.search(log))
 
 
-def _words(process: ProcessInfo) -> set[str]:
+@lru_cache(maxsize=process_tree.COMMANDS_KEPT)
+def _words(command: str) -> frozenset[str]:
     """Names in a command line: of its program and, of an interpreter, of what that runs: `/usr/bin/python3
     /usr/local/bin/gunicorn app` → python, gunicorn, app. Of a shell only the script: what follows `-c` is no name."""
-    arguments = process.command.split()
+    arguments = command.split()
     words = [_names(word) for word in arguments if not word.startswith("-")]
-    first = words[0] if words else set()
-    if process_tree.is_shell(process):
+    first = words[0] if words else frozenset()
+    if process_tree.program_of(command) in process_tree.SHELLS:
         return first if "-c" in arguments else first.union(*words[1:2])
     return first.union(*words) if first & INTERPRETERS else first
 
 
-def _names(word: str) -> set[str]:
+def _names(word: str) -> frozenset[str]:
     """A word without its folder and ending, with and without a version: `/usr/bin/python3.11` → python3.11, python."""
     base = word.rpartition("/")[2].rstrip(":")
     stem = re.sub(r"\.(?:js|mjs|cjs|py|rb|php)$", "", base).removesuffix("-cli")
-    return {stem, re.sub(r"-?[0-9][0-9.]*$", "", stem)}
+    return frozenset((stem, re.sub(r"-?[0-9][0-9.]*$", "", stem)))
 
 
 # ── Tables ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -258,6 +294,11 @@ def _names(word: str) -> set[str]:
 def cures() -> tuple[Entry, ...]:
     """By cause and shape; the first that fits counts."""
     return tuple(_entry(item, "") for item in _table("cures.toml")["cure"])
+
+
+@cache
+def _cures_of(cause: str) -> tuple[Entry, ...]:
+    return tuple(each for each in cures() if not each.causes or cause in each.causes)
 
 
 @cache

@@ -23,7 +23,7 @@ from stop_harness.model import (
     RequestFate,
     StopFacts,
 )
-from stop_harness.verdict import traffic
+from stop_harness.verdict import faults, traffic
 from stop_harness.verdict.handler_causes import handler_cause, not_permitted
 from stop_harness.verdict.killed_scene import Scene
 from stop_harness.verdict.losses import cause_of_lost_work
@@ -49,6 +49,8 @@ def cause(observation: Observation, facts: StopFacts, outcome: Outcome) -> Cause
     find = _BY_OUTCOME.get(outcome)
     if find is None:
         return None
+    if outcome is Outcome.KILLED and (by_fault := faults.cause(observation)):
+        return by_fault
     return find(observation, facts) or Cause("unknown", UNKNOWN)
 
 
@@ -63,7 +65,8 @@ def _not_running(seen: Observation, _facts: StopFacts) -> Cause:
     if seen.record.exit_code in {126, 127}:
         return Cause("command-not-found", f"PID 1 exited with code {seen.record.exit_code}{words}")
     code = "" if seen.record.exit_code is None else f" with exit code {seen.record.exit_code}"
-    return Cause("exited-before-stop", f"PID 1 had exited{code} before the stop signal{words}")
+    cause = "failed-before-stop" if seen.record.exit_code else "exited-before-stop"
+    return Cause(cause, f"PID 1 had exited{code} before the stop signal{words}")
 
 
 def _oom(seen: Observation, _facts: StopFacts) -> Cause:
@@ -73,6 +76,8 @@ def _oom(seen: Observation, _facts: StopFacts) -> Cause:
 
 
 def _crashed(seen: Observation, facts: StopFacts) -> Cause:
+    if seen.record.left_untold:
+        return _not_running(seen, facts)
     code, took = seen.record.exit_code, _after(facts)
     number = seen.record.exit_signal or (code - 128 if code and code > 128 else 0)
     if number in signals.FAULTS:
@@ -110,7 +115,7 @@ def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
             return Cause("inner-kill", f"SIGKILL from inside the container ended {names}{_after(facts)}")
         text = f"{_leaver(tree, signal)} exited first{_after(facts)}, and the kernel SIGKILLed {names}"
         return Cause("child-killed-by-teardown", text)
-    if cause := _closed_early(seen, facts):
+    if cause := _closed_early(seen, facts) or _cut_by_hook(seen):
         return cause
     if cause := cause_of_lost_work(seen):
         return cause
@@ -146,6 +151,18 @@ def _closed_early(seen: Observation, facts: StopFacts) -> Cause | None:
     first = f"{max(0.0, (min(ended) - by.deregistered_at_ns) / NS_PER_S):.1f} s"
     text = f"the first of {count_of(len(late), 'request')} was turned away {first} after the deregistration"
     return Cause("closes-port-early", f"PID 1 exited{_after(facts)}; {text}")
+
+
+def _cut_by_hook(seen: Observation) -> Cause | None:
+    """Nothing is lost but what was cut before the stop call, while hooks ran."""
+    lost = traffic.lost_requests(seen.traffic)
+    if seen.traffic is None or not seen.traffic.hooks_took_ns or not lost:
+        return None
+    if any(item.ended_at_ns is None or item.ended_at_ns >= 0 for item in lost):
+        return None
+    were = "was" if len(lost) == 1 else "were"
+    text = f"{count_of(len(lost), 'request')} in flight {were} cut while the hook before the stop ran"
+    return Cause("cut-by-hook", f"{text}, before any stop signal was sent")
 
 
 def _by_own_clock(seen: Observation, facts: StopFacts) -> Cause | None:

@@ -12,40 +12,44 @@ from stop_harness.evidence import (
     left_behind,
     log_hints,
     planned_moment,
-    process_tree,
-    runtimes,
     somebody_else,
     start_up,
     stop_sequence,
 )
 from stop_harness.evidence.left_behind import LeftBehindFate
 from stop_harness.evidence.lost_processes import listed
-from stop_harness.evidence.process_tree import Tree
 from stop_harness.model import (
     ASSUMED,
     NS_PER_S,
+    Cause,
     ContainerVerdict,
     Derivation,
     EngineInfo,
     Expectation,
     Finding,
-    Looks,
     Observation,
     Outcome,
     ProblemKind,
-    ProcessInfo,
-    RequestFate,
     Scenario,
     Severity,
     SigkillEvidence,
-    SignalDisposition,
     Status,
     StopFacts,
     StopRecord,
+    Subject,
     Verdict,
 )
-from stop_harness.verdict import causes, losses, main_process, static_findings, tasks, traffic
-from stop_harness.verdict.advice import with_advice
+from stop_harness.verdict import (
+    causes,
+    faults,
+    losses,
+    main_process,
+    properties,
+    runtime_ending,
+    static_findings,
+    tasks,
+    traffic,
+)
 from stop_harness.verdict.rules import RULES
 
 _PROBLEM_RULES = {
@@ -66,11 +70,15 @@ def judge(observation: Observation, scenario: Scenario) -> Verdict:
     A task is judged container by container; it is what its worst container is.
     """
     expectation = scenario.expectation_at(observation.stop_timeout_ns)
+    whole, observation = observation, faults.without_network(observation)
     if tasks.parts(observation) and observation.problem is None and not observation.record.exited_before_stop:
-        verdict = _judge_task(observation, expectation)
+        verdict = _judge_task(observation, expectation, scenario.subject)
     else:
         verdict = _judge(observation, scenario, expectation)
-    return _without_what_was_not_applied(verdict, scenario, expectation, observation.engine)
+    if text := faults.lost_with_the_network(whole):
+        verdict = replace(verdict, findings=(*verdict.findings, _finding("under-fault", text)))
+    verdict = _without_what_was_not_applied(verdict, scenario, expectation, observation.engine)
+    return properties.judged(verdict, observation, expectation)
 
 
 def _without_what_was_not_applied(
@@ -98,9 +106,9 @@ def _without_what_was_not_applied(
     )
 
 
-def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
+def _judge_task(observation: Observation, expectation: Expectation, subject: Subject) -> Verdict:
     """Every container that the stop had to end, by the same rules as one alone; then the whole."""
-    found = []
+    found, grace_ns = [], observation.task.grace_ns if observation.task is not None else None
     for record, seen in tasks.parts(observation):
         facts = stop_sequence.facts(seen)
         outcome, rule, reason = _outcome(seen, facts, expectation)
@@ -109,8 +117,8 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
         if record.not_told is not None:
             outcome, rule, reason = Outcome.INCONCLUSIVE, "hook-failed", record.not_told
         findings = ([_finding(rule, reason)] if rule else []) + _remarks(seen, facts, outcome)
-        findings += [_finding(*remark) for remark in tasks.of_hooks(record)]
-        cause = with_advice(causes.cause(seen, facts, outcome), seen)
+        findings += [_finding(*remark) for remark in tasks.of_hooks(record, grace_ns)]
+        cause = _with_advice(causes.cause(seen, facts, outcome), seen, subject)
         reason = main_process.named(reason, seen.looks)
         facts, findings, cause = main_process.named_in(seen.looks, facts, findings, cause)
         found.append(ContainerVerdict(record.name, outcome, reason, facts, tuple(findings), cause))
@@ -140,13 +148,13 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
         reason = f"{worst.name}: {worst.reason}{more}"
     elif lost := losses.losses(observation):
         outcome, reason = Outcome.LOSSY, f"every container exited by itself{after}, but {' and '.join(lost)}"
-        remarks = [_finding("lost-request", reason), *remarks]
-        cause = with_advice(causes.cause(observation, facts, outcome), observation)
+        remarks = [_finding(losses.rule(observation), reason), *remarks]
+        cause = _cause_of_the_loss(observation, facts, found, subject)
     elif doubt := traffic.unclear(observation.traffic):
         outcome, reason = Outcome.INCONCLUSIVE, f"{reason}, but {doubt[1]}"
         remarks = [_finding(doubt[0], reason), *remarks]
-    graceful = outcome is Outcome.GRACEFUL
-    remarks += [_finding(*remark) for remark in traffic.remarks(observation.traffic, graceful=graceful)]
+    of_whole = None if about is not None else observation.traffic
+    remarks += [_finding(*remark) for remark in traffic.remarks(of_whole, graceful=outcome is Outcome.GRACEFUL)]
     status = _status(outcome, facts, expectation)
     if status is Status.FAIL and outcome in expectation.outcomes and expectation.within_ns is not None:
         text = f"took {_seconds(facts.shutdown_duration_ns)}, expected within {_seconds(expectation.within_ns)}"
@@ -154,11 +162,30 @@ def _judge_task(observation: Observation, expectation: Expectation) -> Verdict:
     return Verdict(observation.trial_id, outcome, status, reason, facts, tuple(remarks), cause, tuple(found))
 
 
+def _cause_of_the_loss(
+    observation: Observation, facts: StopFacts, found: list[ContainerVerdict], subject: Subject
+) -> Cause | None:
+    """Of requests of a whole group; where only one container was stopped, they were its own."""
+    seen = observation
+    if len(found) == 1:
+        _, seen = tasks.parts(observation)[0]
+        seen, facts = replace(seen, traffic=observation.traffic), found[0].facts
+    return _with_advice(causes.cause(seen, facts, Outcome.LOSSY), seen, subject)
+
+
+def _with_advice(cause: Cause | None, seen: Observation, subject: Subject) -> Cause | None:
+    """The cause with what to do about it. Most stops have none, and the tables of advice are not loaded for them."""
+    if cause is None:
+        return None
+    from stop_harness.verdict import advice
+
+    return advice.with_advice(cause, seen, subject)
+
+
 def _others(found: list[ContainerVerdict], about: ContainerVerdict) -> str:
     """What is worth saying of the containers that a trial is not about."""
-    bad = [
-        f"{item.name} {item.outcome}" for item in found if item is not about and item.outcome is not Outcome.GRACEFUL
-    ]
+    others = (item for item in found if item is not about and item.outcome is not Outcome.GRACEFUL)
+    bad = [f"{item.name} {item.outcome}" for item in others]
     return f"; beside it {', '.join(bad)}" if bad else ""
 
 
@@ -175,7 +202,7 @@ def _matters(finding: Finding) -> bool:
 
 
 def _judge(observation: Observation, scenario: Scenario, expectation: Expectation) -> Verdict:
-    facts = stop_sequence.facts(observation)
+    facts = faults.with_sigkill(observation, stop_sequence.facts(observation))
     outcome, rule, reason = _outcome(observation, facts, expectation)
     if outcome is Outcome.GRACEFUL and (late := planned_moment.missed(observation, scenario)):
         outcome, rule, reason = Outcome.INCONCLUSIVE, *late
@@ -187,7 +214,7 @@ def _judge(observation: Observation, scenario: Scenario, expectation: Expectatio
     if status is Status.FAIL and outcome in expectation.outcomes and expectation.within_ns is not None:
         text = f"took {_seconds(facts.shutdown_duration_ns)}, expected within {_seconds(expectation.within_ns)}"
         findings.append(_finding("slow-stop", text))
-    cause = with_advice(causes.cause(observation, facts, outcome), observation, scenario.subject.image)
+    cause = _with_advice(causes.cause(observation, facts, outcome), observation, scenario.subject)
     reason = main_process.named(reason, observation.looks)
     facts, findings, cause = main_process.named_in(observation.looks, facts, findings, cause)
     return Verdict(observation.trial_id, outcome, status, reason, facts, tuple(findings), cause)
@@ -212,12 +239,11 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
         return outcome, rule, problem.message
     record, derivation = observation.record, observation.derivation
     code, evidence, took = record.exit_code, facts.sigkill_evidence, facts.shutdown_duration_ns
-    signal = "the stop signal" if record.stop_signal is None else signals.name(record.stop_signal)
+    signal = _stop_began(record)
     if record.exited_before_stop:
-        gone = f"had already exited with code {code}" if code is not None else "was already gone"
-        return Outcome.NOT_RUNNING, "not-running", f"{gone} before the stop"
-    if disturbed := _disturbed(observation):
-        return Outcome.INCONCLUSIVE, *disturbed
+        return faults.gone_before_the_stop(observation)
+    if disturbed := _disturbed(observation, took):
+        return disturbed
     if evidence is SigkillEvidence.UNKNOWN or code is None:
         return Outcome.INCONCLUSIVE, "evidence-missing", facts.sigkill_reason
     after = "" if took is None else f", {_seconds(took)} after {signal}"
@@ -234,7 +260,7 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
             return Outcome.KILLED, "sigkill-needed", f"would have been SIGKILLed at {waited}; {why}"
         text = f"still running {waited} after {signal}; ended by SIGKILL ({evidence}: {facts.sigkill_reason})"
         return Outcome.KILLED, "sigkill-needed", text
-    if stop_sequence.left_late(observation, took):
+    if not record.left_untold and stop_sequence.left_late(observation, took):
         text = f"exited {after.removeprefix(', ')}, later than the stop timeout, yet without SIGKILL"
         return Outcome.INCONCLUSIVE, "evidence-missing", text
     asked_for = record.exit_signal is None and code in (expectation.exit_codes or ())
@@ -246,12 +272,23 @@ def _outcome(observation: Observation, facts: StopFacts, expectation: Expectatio
     return _by_exit(observation, facts, expectation, after)
 
 
-def _disturbed(observation: Observation) -> tuple[str, str] | None:
-    """(rule, reason) where something beside the stop went on, so that it says nothing about the container."""
+def _stop_began(record: StopRecord) -> str:
+    """What a container's time is counted from, in words."""
+    if record.left_untold:
+        return "the stop of its group began and before it was told to"
+    return "the stop signal" if record.stop_signal is None else signals.name(record.stop_signal)
+
+
+def _disturbed(observation: Observation, took_ns: int | None) -> tuple[Outcome, str, str] | None:
+    """(outcome, rule, reason) where something beside the stop went on that decides, or leaves it open."""
+    if missing := faults.not_applied(observation, took_ns):
+        return Outcome.INCONCLUSIVE, "fault-not-applied", missing
     if others := somebody_else.deed(observation):
-        return "killed-by-somebody", others
+        return Outcome.INCONCLUSIVE, "killed-by-somebody", others
     if gone := observation.record.gone_beside:
-        return "dependency-gone", f"not all that it needs ran on: {' and '.join(gone)}"
+        return Outcome.INCONCLUSIVE, "dependency-gone", f"not all that it needs ran on: {' and '.join(gone)}"
+    if text := faults.killed(observation):
+        return Outcome.KILLED, "killed-by-fault", text
     return None
 
 
@@ -275,7 +312,10 @@ def _by_exit(
     record = observation.record
     code, lost = record.exit_code, losses.losses(observation)
     accepted = code in accepted_exit_codes(expectation, record.stop_signal)
-    by_runtime = not accepted and expectation.exit_codes is None and _ended_by_the_signal(observation, facts)
+    accepted = accepted or (expectation.exit_codes is None and code in faults.exit_codes(observation))
+    by_runtime = (
+        not accepted and expectation.exit_codes is None and runtime_ending.ended_by_the_signal(observation, facts)
+    )
     if not accepted and not by_runtime:
         if code in UNTOLD_STOP_SIGNALS and expectation.exit_codes is None and not _knows_stop_signal(record):
             name = signals.name(code - 128)
@@ -329,11 +369,14 @@ def _without_proof(observation: Observation, facts: StopFacts, left: str) -> tup
     if behind.fate is LeftBehindFate.NO_LOOK:
         text = "nobody could see whether it had other processes, which SIGKILL ends when PID 1 exits"
     ways = WAYS_TO_SEE if engine.runs_images else WAYS_TO_SEE_WITHOUT_IMAGES
+    ways = WAYS_TO_SEE_WATCHED if observation.watched is not None else ways
     return Outcome.INCONCLUSIVE, "not-witnessed", f"{left}, but {text}; to see it: {ways}"
 
 
 WAYS_TO_SEE = "run stop-harness on the engine's machine, as root or with Linux 6.6 or newer, or use --witness"
 """Each of them gives the kernel's record of exits."""
+WAYS_TO_SEE_WATCHED = "run stop-harness on the engine's machine, as root"
+"""The same of a stop that was only watched."""
 WAYS_TO_SEE_WITHOUT_IMAGES = "use Linux 6.15 or newer with PID namespaces, or a container engine"
 """The same without a container engine."""
 
@@ -348,56 +391,12 @@ def _unaccepted_exit(record: StopRecord, after: str) -> tuple[Outcome, str, str]
     return Outcome.CRASHED, "exit-code-not-accepted", f"exited with code {code}{after}, which is not accepted"
 
 
-RUNTIME_ENDINGS = {runtimes.GO: 2, runtimes.RUBY: 1}
-"""Exit codes of runtimes that catch the stop signal by themselves. At their end they raise it again; it is dropped for
-PID 1, and they leave with this code. A handler of the program's own adds nothing to the signals they catch."""
-
-PROMPT_NS = NS_PER_S
-"""A runtime that only ends itself takes milliseconds; a program that fails in its own shutdown often takes longer."""
-
-
-def _ended_by_the_signal(observation: Observation, facts: StopFacts) -> bool:
-    """Whether the exit code is how a runtime ends by the stop signal, not the program's report of a failure.
-
-    All of this must be on record: PID 1 itself caught the signal and is such a runtime; what it wrote after it speaks
-    of no error; and it left at once, or after having answered what was in flight. A missing record is no evidence.
-    """
-    pid1, signal = Tree(observation.looks.before or ()).pid1, observation.record.stop_signal
-    if pid1 is None or signal is None or not observation.engine.pid1_rules or process_tree.is_shell(pid1):
-        return False
-    if observation.record.exit_code is None or observation.record.exit_code != _runtime_ending(pid1):
-        return False
-    if pid1.disposition(signal) is not SignalDisposition.CAUGHT or not _wrote_no_error(observation.looks):
-        return False
-    took = facts.shutdown_duration_ns
-    answered = any(
-        request.fate is RequestFate.COMPLETED and (request.ended_at_ns or 0) > 0
-        for request in observation.requests
-        if request.kind.in_flight and not request.only_held
-    )
-    return took is not None and (took < PROMPT_NS or answered)
-
-
-def _wrote_no_error(looks: Looks) -> bool:
-    """Whether what it wrote from the stop on is known and speaks of no error.
-
-    Where that part of the log cannot be told apart, as in a task, all that it ever wrote stands for it. An empty log is
-    no evidence then: it may be that nobody could read it.
-    """
-    if looks.log_after_signal is not None:
-        return not log_hints.fault(looks.log_after_signal)
-    return bool(looks.logs.text) and not looks.logs.truncated and not log_hints.fault(looks.logs.text)
-
-
-def _runtime_ending(process: ProcessInfo) -> int | None:
-    """The exit code with which the runtime of a process ends as PID 1."""
-    return RUNTIME_ENDINGS.get(runtimes.runtime(process) or "")
-
-
 def _remarks(observation: Observation, facts: StopFacts, outcome: Outcome) -> list[Finding]:
     """Findings that explain a verdict without deciding it."""
     remarks = []
     record, derivation = observation.record, observation.derivation
+    if text := faults.remark(observation):
+        remarks.append(_finding("under-fault", text))
     if derivation.derived_from is not None:
         remarks.append(_finding("derived", f"not performed: it follows from {derivation.derived_from}"))
     elif facts.sigkill_reason == derivation.cut_short:

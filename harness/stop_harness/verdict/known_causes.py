@@ -140,10 +140,28 @@ CAUSES = {
             "Docker: `State.OOMKilled`",
         ),
         KnownCause(
+            "halted-by-fault",
+            "A fault of the scenario held the program when the stop timeout was over, so it had no time to end.",
+            "None is needed for this. To see how it goes on afterwards, give the fault an end (`for`).",
+            "the scenario's `faults`",
+        ),
+        KnownCause(
+            "killed-by-fault",
+            "A fault of the scenario sent SIGKILL before the program had ended.",
+            "Finish sooner, or keep what matters in a form that survives SIGKILL: write ahead, rename when whole.",
+            "the scenario's `faults`",
+        ),
+        KnownCause(
             "exited-before-stop",
-            "PID 1 had exited when the stop came.",
-            "Run the program in the foreground.",
+            "PID 1 had exited with code 0 when the stop came, or nobody knows with which.",
+            "Keep the program in the foreground; stop a job while it works.",
             "Docker Engine API: 304 on stop",
+        ),
+        KnownCause(
+            "failed-before-stop",
+            "PID 1 had failed when the stop came: it exited with another code than 0.",
+            "Give it what it needs to start; its last words tell what that is.",
+            "docker run reference, exit status",
         ),
         KnownCause(
             "child-killed-by-teardown",
@@ -162,6 +180,12 @@ CAUSES = {
             "The program exited promptly and cut what was in flight.",
             "Finish what was accepted before leaving; for many servers another stop signal does that.",
             "gunicorn, signals: TERM and QUIT",
+        ),
+        KnownCause(
+            "cut-by-hook",
+            "Requests were cut while the hook before the stop ran (preStop of a pod, pre_stop of Compose).",
+            "Let the hook only sleep, or close the port and finish what was accepted; the stop signal does the rest.",
+            "Kubernetes, Container Lifecycle Hooks and Pod termination flow",
         ),
         KnownCause(
             "closes-port-early",

@@ -25,7 +25,7 @@ def no_handler(scene: Scene) -> Cause | None:
     if other is not None:
         name = signals.name(other)
         return Cause("wrong-stopsignal", f"{scene.called} has a handler for {name}, but is sent {scene.signal_name}")
-    if scene.seen.record.stop_signal_source in {"image", "scenario"} and signal not in _USUAL and not handlers:
+    if scene.seen.record.stop_signal_source in _CHOSEN and signal not in _USUAL and not handlers:
         return Cause("wrong-stopsignal", f"nobody in the container has a handler for {scene.signal_name}")
     late = scene.target_late
     if late is not None and reaction(late, signal) is Reaction.CAUGHT:
@@ -87,10 +87,13 @@ def shell_waits(scene: Scene) -> Cause | None:
 
 _USUAL = frozenset(signals.NUMBERS[name] for name in ("TERM", "INT", "HUP", "QUIT"))
 
+_CHOSEN = frozenset({"image", "scenario", "container"})
+"""Sources of a stop signal that somebody named."""
+
 
 def _other_handler(scene: Scene) -> int | None:
     """SIGTERM, if the target or somebody below handles that instead of the signal that was chosen."""
-    if scene.signal == signals.SIGTERM or scene.seen.record.stop_signal_source not in {"image", "scenario"}:
+    if scene.signal == signals.SIGTERM or scene.seen.record.stop_signal_source not in _CHOSEN:
         return None
     caught = reaction(scene.target, signals.SIGTERM) is Reaction.CAUGHT
     return signals.SIGTERM if caught else None

@@ -56,10 +56,6 @@ def _grace(member: Member, grace_s: int) -> list[tuple[str, str]]:
         return []
     left_s = max(0.0, grace_s - seconds)
     begin = f"preStop sleeps {seconds:g} s of the grace period of {grace_s} s"
-    if any(hook.kind is HookKind.SLEEP and hook.sleep_ns > grace_s * NS_PER_S for hook in member.before_stop):
-        return [
-            ("grace-shorter-than-pre-stop", f"{begin}, and the API server refuses a `sleep` that is longer than it")
-        ]
     if left_s:
         text = f"{begin}; SIGKILL comes {MINIMUM_S} s after the stop signal"
     else:

@@ -60,7 +60,7 @@ def busy(scene: Scene) -> Cause | None:
     # On an overloaded machine it gets little time, and stands in line for more at every look.
     in_line = used_ns > IDLE_NS and late.state == "R" and (scene.target_at_once or late).state == "R"
     if used_ns >= (BUSY_NS if scene.seen.looks.late is not None else BUSY_AT_ONCE_NS) or in_line:
-        at_work = f"used {used_ns / NS_PER_S:.2f} s of CPU time after it"
+        at_work = f"had used {used_ns / NS_PER_S:.2f} s of CPU time {scene.looked_after}"
     elif woken or late.state == "D":
         at_work = f"was {'busy' if woken else 'waiting for the disk'} {scene.looked_after}"
     else:

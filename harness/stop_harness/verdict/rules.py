@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from stop_harness.model import Severity
+from stop_harness.verdict.fault_rules import FAULT_RULES
 from stop_harness.verdict.load_balancer_rules import LOAD_BALANCER_RULES
 from stop_harness.verdict.pod_rules import POD_RULES
+from stop_harness.verdict.properties import PROPERTY_RULES
 from stop_harness.verdict.rule import Rule
 
 __all__ = ["RULES", "Rule"]
@@ -427,7 +429,19 @@ RULES = {
             "Amazon ECS API, LinuxParameters.initProcessEnabled; Dockerfile reference, shell form",
             '`"command": ["sh", "-c", "migrate && server"]` without `linuxParameters`.',
         ),
+        *PROPERTY_RULES,
         *POD_RULES,
+        *FAULT_RULES,
         *LOAD_BALANCER_RULES,
     )
 }
+
+UNEXPECTED = Rule(
+    "unexpected-outcome",
+    Severity.ERROR,
+    "The outcome is one that the scenario expects.",
+    "A container that is no longer killed where its scenario says so has changed, for better or worse.",
+    "the scenario's `expect`",
+    "`expect: {outcome: killed}`, and it exited gracefully.",
+)
+"""For a trial that failed without breaking any other rule."""

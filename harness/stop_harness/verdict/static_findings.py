@@ -39,23 +39,28 @@ def left_out(scenario: Scenario, engine: EngineInfo | None) -> tuple[NotApplied,
     task definitions ask for."""
     if engine is not None and engine.remote:
         return ()
-    together = engine is not None and engine.limits_groups
-    return tuple(item for item in scenario.not_applied if not (item.limit_of_group and together))
+    return tuple(item for item in scenario.not_applied if engine is None or not engine.applies(item))
 
 
 def _not_applied(scenario: Scenario, engine: EngineInfo | None) -> tuple[StaticFinding, ...]:
-    """One for each thing that its file asks for in vain: a warning where an outcome hangs on it, else a note."""
-    return tuple(
-        StaticFinding(
-            scenario.name,
-            Finding(
-                "not-applied",
-                Severity.WARNING if item.doubts else Severity.NOTE,
-                f"not applied: {item.what}: {item.may_change}",
-            ),
-        )
-        for item in left_out(scenario, engine)
-    )
+    """One for each thing that its file asks for in vain: a warning where an outcome hangs on it, else a note, and
+    where the engine decides it."""
+    found = []
+    for item in left_out(scenario, engine):
+        severity = Severity.WARNING if item.doubts else Severity.NOTE
+        text = f"not applied: {item.what}: {item.may_change}"
+        if engine is None and item.limit_of_group:
+            severity, text = Severity.NOTE, _by_engine(item)
+        found.append(StaticFinding(scenario.name, Finding("not-applied", severity, text)))
+    return tuple(found)
+
+
+def _by_engine(item: NotApplied) -> str:
+    """What is known of a limit of several containers together while nobody says which engine will have them."""
+    where = "Docker runs with version 1 of cgroups and the driver cgroupfs"
+    if item.of_memory:
+        where += " and stop-harness as root"
+    return f"depends on the engine: {item.what}: its containers share it where {where}, else each may use it all"
 
 
 def _of_its_task(scenario: Scenario) -> tuple[StaticFinding, ...]:

@@ -27,9 +27,10 @@ LEAST_STOP_NS = 2 * NS_PER_S
 
 
 def parts(observation: Observation) -> tuple[tuple[ContainerRecord, Observation], ...]:
-    """Each container that the stop had to end, as an observation of its own; empty for a single container."""
+    """Each container that the stop had to end, as an observation of its own; empty for a single container. The requests
+    are those of the container that the trial is about; where it is about all, nobody's in particular."""
     containers = observation.task.containers if observation.task else ()
-    return tuple((item, _part(observation, item)) for item in containers if item.had_to_be_stopped)
+    return tuple((item, part(observation, item)) for item in containers if item.had_to_be_stopped)
 
 
 def what_cut_it_short(record: ContainerRecord) -> str:
@@ -46,7 +47,9 @@ def part_results(result: TrialResult) -> tuple[tuple[str, TrialResult], ...]:
 
     What decides compliance is each container's own stop timeout, not the task's.
     """
-    about = result.observation.task.about if result.observation.task is not None else None
+    if result.observation.task is None:
+        return ()
+    about = result.observation.task.about
     verdicts = {item.name: item for item in result.verdict.containers if about in {None, item.name}}
     return tuple(
         (
@@ -128,28 +131,30 @@ def _limit(task: TaskRecord) -> tuple[int | None, str]:
     return task.grace_ns, f"the pod's grace period ({task.grace_ns / NS_PER_S:g} s)"
 
 
-def of_hooks(container: ContainerRecord) -> tuple[tuple[str, str], ...]:
-    """(rule, text) for each hook before the stop that failed, or took all the time there was."""
+def of_hooks(container: ContainerRecord, grace_ns: int | None) -> tuple[tuple[str, str], ...]:
+    """(rule, text) for each hook before the stop that failed, or took all the time. `grace_ns`: of the pod."""
     found = []
     for hook in container.hooks:
         took = f"{hook.took_ns / NS_PER_S:.1f} s"
         if hook.cut_off:
-            text = f"`{hook.command}` had not ended after {took}, the whole grace period: the stop signal came then"
-            left = f"{text}, and {container.stop_timeout_ns / NS_PER_S:g} s were left for the stop"
+            grace = "" if grace_ns is None else f" of {grace_ns / NS_PER_S:g} s"
+            text = f"`{hook.command}` had not ended when the grace period{grace} was over: the stop signal came then"
+            left = f"{text}, after {took}, and {container.stop_timeout_ns / NS_PER_S:g} s were left for the stop"
             found.append(("hook-outlasts-grace", left))
         elif hook.reason and container.not_told is None:
             found.append(("hook-ignored", f"`{hook.command}` failed after {took}, and the stop went on: {hook.reason}"))
     return tuple(found)
 
 
-def _part(observation: Observation, container: ContainerRecord) -> Observation:
+def part(observation: Observation, container: ContainerRecord) -> Observation:
+    """One container of a task or a group as an observation of its own."""
     return replace(
         observation,
         trial_id=f"{observation.trial_id}/{container.name}",
         stop_timeout_ns=container.limit_ns,
         record=container.record,
         looks=container.looks,
-        traffic=None,
+        traffic=observation.traffic if observation.task and observation.task.about == container.name else None,
         task=None,
     )
 

@@ -131,7 +131,7 @@ def remarks(traffic: TrafficRecord | None, *, graceful: bool) -> list[tuple[str,
         return []
     requests, found = traffic.requests, []
     over = [_words(item) for item in traffic.missing if not item.held and traffic.routed_by is None]
-    if over or not requests:
+    if over or (not requests and traffic.messages is None):
         detail = f" ({'; '.join(over)})" if over else ""
         found.append(("no-request-in-flight", f"every request was over before the stop signal came{detail}"))
     lost = set(lost_requests(traffic))
@@ -195,6 +195,8 @@ def _routed(traffic: TrafficRecord, *, graceful: bool) -> list[tuple[str, str]]:
         needs = "it serves on for long enough, and needs no delay before it closes its port"
         if by.stop_delay_ns:
             needs = f"a delay of {_time(by.stop_delay_ns)} before the stop signal is enough"
+        elif traffic.hooks_took_ns:
+            needs = f"the {traffic.hooks_took_ns / NS_PER_S:.1f} s of its hook before the stop signal are enough"
         found.append(("serves-while-deregistering", f"{text} deregistration, were answered: {needs}"))
     return found
 

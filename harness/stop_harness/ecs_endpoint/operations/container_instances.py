@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from stop_harness.ecs_endpoint import describe
-from stop_harness.ecs_endpoint.errors import client_exception, invalid_parameter
+from stop_harness.ecs_endpoint import describe, lifecycle
+from stop_harness.ecs_endpoint.errors import client_exception, invalid_parameter, quoted
 from stop_harness.ecs_endpoint.paging import paged
+from stop_harness.ecs_endpoint.records import EcsStatus
 from stop_harness.ecs_endpoint.state import ACTIVE, DRAINING, INACTIVE, Cluster, ContainerInstance, Endpoint, Json
 
 MAX_DESCRIBED = 100
@@ -20,9 +21,9 @@ def register_container_instance(endpoint: Endpoint, request: Json) -> Json:
     members = {"attributes": "attributes", "tags": "tags", "totalResources": "resources", "versionInfo": "versions"}
     given = {ours: request[theirs] for theirs, ours in members.items() if theirs in request}
     if "containerInstanceArn" in request:
-        _, known = endpoint.find_instance(request["containerInstanceArn"], cluster)
+        arn, known = endpoint.find_instance(request["containerInstanceArn"], cluster)
         if known is None or known.status == INACTIVE:
-            raise invalid_parameter("The referenced container instance was not found.")
+            raise client_exception(f"Referenced container instance {quoted(arn.rpartition('/')[2])} not registered.")
         for name, value in given.items():
             setattr(known, name, value)
         endpoint.instance_changed(cluster, known)
@@ -31,8 +32,26 @@ def register_container_instance(endpoint: Endpoint, request: Json) -> Json:
     return {"containerInstance": describe.container_instance(endpoint, cluster, known, tags=True)}
 
 
+def deregister_container_instance(endpoint: Endpoint, request: Json) -> Json:
+    """INACTIVE at once; the machine and its containers stay. With tasks on it only by force, which orphans them: their
+    containers run on, ECS shows them as stopped, and the scheduler starts others for those of services."""
+    cluster = endpoint.cluster(request.get("cluster"))
+    arn, it = endpoint.find_instance(request["containerInstance"], cluster)
+    if it is None or it.status == INACTIVE:
+        raise client_exception(f"Referenced container instance {quoted(arn.rpartition('/')[2])} not found.")
+    runs = [run for run in endpoint.runs_of(cluster.name) if run.instance_id == it.id]
+    runs = [run for run in runs if run.state.last is not EcsStatus.STOPPED]
+    if runs and not request.get("force"):
+        raise invalid_parameter("Found running tasks on the instance.")
+    for run in runs:
+        endpoint.agent.orphan(run, lifecycle.DEREGISTERED)
+    endpoint.end_instance(cluster, it)
+    # The agent hears of it after the answer, whose example in the API reference shows it as still connected.
+    return {"containerInstance": {**describe.container_instance(endpoint, cluster, it), "agentConnected": True}}
+
+
 def describe_container_instances(endpoint: Endpoint, request: Json) -> Json:
-    """Those that were terminated, too; what is unknown is a failure MISSING."""
+    """Those that became INACTIVE within the hour, too; what is unknown is a failure MISSING."""
     cluster = endpoint.cluster(request.get("cluster"))
     found, failures = _named(endpoint, cluster, request["containerInstances"], MAX_DESCRIBED)
     tags = "TAGS" in request.get("include", ())

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from stop_harness.ecs_endpoint import wire
 from stop_harness.ecs_endpoint.errors import EcsError
 from stop_harness.ecs_endpoint.operations import (
+    attributes,
     clusters,
     container_instances,
     services,
@@ -29,9 +30,13 @@ OPERATIONS: dict[str, Callable[[Endpoint, Json], Json]] = {
     "ListClusters": clusters.list_clusters,
     "DeleteCluster": clusters.delete_cluster,
     "RegisterContainerInstance": container_instances.register_container_instance,
+    "DeregisterContainerInstance": container_instances.deregister_container_instance,
     "DescribeContainerInstances": container_instances.describe_container_instances,
     "ListContainerInstances": container_instances.list_container_instances,
     "UpdateContainerInstancesState": container_instances.update_container_instances_state,
+    "PutAttributes": attributes.put_attributes,
+    "DeleteAttributes": attributes.delete_attributes,
+    "ListAttributes": attributes.list_attributes,
     "RunTask": tasks.run_task,
     "StartTask": tasks.start_task,
     "StopTask": tasks.stop_task,

@@ -132,6 +132,22 @@ def _tls_config(tls: Tls) -> TLSConfig:
     return TLSConfig(client_cert=own, ca_cert=tls.authority, verify=tls.verify)
 
 
+def of_client(api: Any) -> Address | None:
+    """Where a client of the docker SDK finds its engine; None where that cannot be told, as through ssh."""
+    base = str(getattr(api, "base_url", ""))
+    if base.startswith("http+docker://"):
+        path = getattr(getattr(api, "_custom_adapter", None), "socket_path", None)
+        return Address(f"unix://{path}") if isinstance(path, str) else None
+    if not base.startswith(("http://", "https://")):
+        return None
+    scheme, _, rest = base.partition("://")
+    if scheme == "http":
+        return Address(f"tcp://{rest}")
+    certificate, key = api.cert if isinstance(api.cert, tuple) else (None, None)
+    authority = api.verify if isinstance(api.verify, str) else None
+    return Address(f"tcp://{rest}", Tls(authority, certificate, key, verify=bool(api.verify)))
+
+
 def socket_file(address: Address) -> str | None:
     """The file through which the engine is reached, for ssh the near end of a tunnel; None for others. Raises OSError
     where ssh cannot connect."""

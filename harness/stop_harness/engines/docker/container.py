@@ -16,16 +16,17 @@ from typing import Any, TypeVar
 import docker
 
 from stop_harness import signals
-from stop_harness.engines.docker import listed_processes, oom, reading
+from stop_harness.engines.docker import host_processes, listed_processes, oom, reading
 from stop_harness.engines.docker.calls import ENGINE_ERRORS, GRACE_S, CallFailed, Calls, NoAnswer
 from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.host_processes import PidOne
 from stop_harness.engines.docker.reading import State
 from stop_harness.errors import EngineError
 from stop_harness.linux import oom_log, proc, process_fates
 from stop_harness.linux.signal_trace import Ends, HeardSignal, SignalTrace, SignalWatch
 from stop_harness.linux.silent_kills import KillWatch, Watches
-from stop_harness.model import Event, LogTail, ProcessFate
+from stop_harness.model import DIE_EVENT, UNREADABLE_LOG, Event, EventKind, LogTail, ProcessFate
 
 EVENT_PATIENCE_S = 3.0
 """The `die` event follows the exit by 20 ms idle and up to 330 ms under load (measured)."""
@@ -75,8 +76,10 @@ class ContainerLife:
     """One container. Its methods may be called from many threads, and raise EngineError where the engine fails.
 
     `calls`: whoever aborts them ends every wait here. `ending`: set by whoever has no more patience for what the engine
-    may still report. `watches` and `trace`: who is told by the kernel, None where nobody is. `stop_called_ns`: wall
-    clock of the first stop call since the last start, None before.
+    may still report. `watches` and `trace`: who is told by the kernel, None where nobody is. `auto_remove`:
+    the engine removes it as soon as it ends. `memory_of`: the container above it whose memory limit it shares with
+    others, None where it has a limit of its own. `stop_called_ns`: wall clock of the first stop call since the last
+    start, None before. `seen`: the process tables since then. `stop_by`: makes the stop call.
     """
 
     def __init__(
@@ -90,10 +93,12 @@ class ContainerLife:
         ending: threading.Event,
         watches: Watches | None,
         trace: SignalTrace | None = None,
+        auto_remove: bool = False,
+        memory_of: str | None = None,
     ) -> None:
         self.id, self._host, self._api = container_id, host, api
         self._calls, self._events, self._ending = calls, events, ending
-        self._watches, self._trace = watches, trace
+        self._watches, self._trace, self._auto_remove, self._memory_of = watches, trace, auto_remove, memory_of
         self._pid_one, self._health_checked, self._shares_pids = 0, False, False
         self._stop_signal = signals.SIGTERM
         self._watch: KillWatch | None = None
@@ -104,6 +109,8 @@ class ContainerLife:
         self._heard: tuple[HeardSignal, ...] | None = None
         self._ends: Ends | None = None
         self._removed = False
+        self.stop_by: Callable[[Any, str, int, float | None], bool] = reading.stop
+        self.seen = listed_processes.TablesSeen()
         self.stop_called_ns: int | None = None
 
     # ── from the start to the stop ──────────────────────────────────────────────────────────────────────────────────
@@ -112,6 +119,7 @@ class ContainerLife:
         """Start it, for the first time or again. What is on record of an earlier run is forgotten."""
         self._events.forget(self.id)
         self.stop_called_ns = self._lost = self._ends = None
+        self.seen = listed_processes.TablesSeen()
         self._heard = self._fates = self._fate_count = None
         try:
             self._calls.run("the start", self._api.start, self.id)
@@ -120,13 +128,38 @@ class ContainerLife:
             raise CallFailed(self._host.url, "the start", error) from None
 
     def state(self) -> State:
-        """What `inspect` says now. While it runs, PID 1, health check and stop signal are kept for the stop."""
-        state = reading.state_of(self.ask("inspect", self._api.inspect_container, self.id))
+        """What `inspect` says now; of one that the engine removed when it ended, what its events told. While it runs,
+        PID 1, health check and stop signal are kept for the stop."""
+        try:
+            state = reading.state_of(self.ask("inspect", self._api.inspect_container, self.id))
+        except ContainerGone:
+            if not self._auto_remove or (ended := self._ended()) is None:
+                raise
+            return ended
         if state.running:
             self._pid_one, self._health_checked = state.pid, state.checks_health
             self._shares_pids = state.shares_pids
             self._stop_signal = state.stop_signal or signals.SIGTERM
         return state
+
+    def _ended(self) -> State | None:
+        """The state with which it was removed, by its events; None where they do not tell that it ended."""
+        events = self._events.of(self.id, until="die", patience_s=EVENT_PATIENCE_S)
+        told = self._events.exit_of(self.id)
+        if told is None:
+            return None
+        struck = any(event.kind is EventKind.OOM for event in events)
+        return State(
+            running=False,
+            pid=0,
+            exit_code=told[0],
+            oom_killed=struck,
+            finished_at_ns=told[1],
+            checks_health=self._health_checked,
+            stop_signal=self._stop_signal,
+            address=None,
+            end_source=DIE_EVENT,
+        )
 
     @property
     def died(self) -> bool:
@@ -134,10 +167,26 @@ class ContainerLife:
         return self._events.died(self.id)
 
     def processes(self) -> listed_processes.Table | None:
-        """`GET /containers/ID/top` with signal masks; None where the engine's `ps` cannot do it or nothing runs."""
-        first = self._pid_one if self._shares_pids else None
-        read = partial(reading.processes, self._api, self.id, self._host, shared_with_first=first)
-        return self._calls.run("the process table", read)
+        """Its processes with their signal masks, and with their clients from the stop call on: from /proc where that is
+        this machine's, else by `GET /containers/ID/top`. None where neither tells, or nothing runs."""
+        # Podman's `top` shows all that share a PID namespace, by the pids that they have there: then /proc or nothing.
+        by_proc_only = self._host.podman and self._shares_pids
+        near = self._host.same_kernel and (by_proc_only or not self._host.podman)
+        here = PidOne.of(self._pid_one, self.id) if near else None
+        table = here.table() if here is not None else None
+        if table is None and not by_proc_only:
+            first = self._pid_one if self._shares_pids else None
+            read = partial(reading.processes, self._api, self.id, self._host, shared_with_first=first)
+            table = self._calls.run("the process table", read)
+        if table is None:
+            return None
+        if self._health_checked and self._watches is None:  # then the table has to decide
+            table = listed_processes.below_pid_one(table, self._pid_one)
+        if here is not None and self.stop_called_ns is not None:
+            # Only now: it takes tens of milliseconds, and before the stop nobody needs it.
+            table = host_processes.with_clients(table)
+        self.seen.add(table, here=here is not None)
+        return table
 
     def logs(self, limits: LogLimits) -> LogTail:
         """The end of its log. Where it cannot be read, the text says so."""
@@ -155,7 +204,7 @@ class ContainerLife:
         try:
             return self._calls.run("the log", read)
         except EngineError as error:
-            return LogTail(f"(the log could not be read: {error})", truncated=True)
+            return LogTail(f"{UNREADABLE_LOG}: {error})", truncated=True)
 
     def ask(
         self, what: str, call: Callable[..., Answer], *arguments: Any, extra_s: float = 0.0, cleans_up: bool = False
@@ -170,15 +219,15 @@ class ContainerLife:
 
     # ── the stop and the end ────────────────────────────────────────────────────────────────────────────────────────
 
-    def follow_stop(self, cpu_before: dict[int, tuple[int, int]] | None = None) -> None:
+    def follow_stop(self) -> None:
         """From now on the kernel tells who is killed, when the signal is sent and when PID 1 exits. The first call
-        since the last start counts: a stop that is tried again is the same stop. `cpu_before`: see `KillWatch`."""
+        since the last start counts: a stop that is tried again is the same stop."""
         if self._watches is not None and self._pid_one and self._watch is None:
             # What a health check starts in the container is nobody's loss.
             jobs = not self._health_checked
             self._watch = self._watches.watch(self._pid_one, container_id=self.id, jobs=jobs)
             if self._watch is not None:
-                self._watch.cpu_before = cpu_before or {}
+                self._watch.cpu_before = self.seen.cpu_before
         traced = self._trace is not None and proc.is_first_process_of(self._pid_one, self.id)
         if self._trace is not None and traced and self._signals is None:
             self._signals = self._trace.watch(self._pid_one)
@@ -193,7 +242,11 @@ class ContainerLife:
         answer_s = stop_timeout_s + self._calls.limit_s + GRACE_S
         socket_s = answer_s if stop_timeout_s < LONGEST_TIMED_STOP_S else None
         arguments = (self._api, self.id, stop_timeout_s, socket_s)
-        return self.ask("the stop call", reading.stop, *arguments, extra_s=stop_timeout_s)
+        return self.ask("the stop call", self.stop_by, *arguments, extra_s=stop_timeout_s)
+
+    def expect_removal(self) -> None:
+        """It is about to be removed by us during its stop: how it ended is what the events tell."""
+        self._auto_remove = True
 
     def kill(self, *, cleans_up: bool = False) -> None:
         """`docker kill`."""
@@ -220,7 +273,10 @@ class ContainerLife:
         if state.exited and self._signals is not None:
             self._ends = self._signals.ends(self._stop_signal)
             self._heard, self._signals = self._signals.heard(), None
-        if state.exited and self._may_be_oom(state, events):
+        if state.oom_killed and self._others_were_struck():
+            state = replace(state, oom_killed=False)
+            events = tuple(event for event in events if event.kind is not EventKind.OOM)
+        elif state.exited and self._may_be_oom(state, events):
             struck = self._host.same_kernel and oom_log.names(self.id)
             struck = struck or oom.reported(lambda: self.state().oom_killed, self._told, self._ending)
             state, events = replace(state, oom_killed=struck), self._told()
@@ -247,6 +303,11 @@ class ContainerLife:
                 self._fate_count = watch.count + 1
         return self._lost
 
+    def _others_were_struck(self) -> bool:
+        """Whether what the engine reports of this container was an OOM kill of another one below the same limit: with
+        version 1 of cgroups the kernel tells all that are below it (mm/memcontrol.c, mem_cgroup_oom_notify)."""
+        return self._memory_of is not None and not oom_log.names(self.id) and oom_log.names(self._memory_of)
+
     def _may_be_oom(self, state: State, events: tuple[Event, ...]) -> bool:
         """Whether SIGKILL ended PID 1 without a known sender, so that the engine may yet report the OOM killer."""
         if state.oom_killed or not self._host.info.reports_oom:
@@ -258,12 +319,7 @@ class ContainerLife:
 
     def remove(self) -> None:
         """Forced remove with its anonymous volumes; gone already is as good. What followed it is let go in any case."""
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.abandon()
-        signals_watch, self._signals = self._signals, None
-        if signals_watch is not None:
-            signals_watch.abandon()
+        self.let_go()
         if self._removed:
             return
         try:
@@ -275,6 +331,15 @@ class ContainerLife:
                 raise CallFailed(self._host.url, "the removal", error) from None
         self._removed = True
         self._events.forget(self.id)
+
+    def let_go(self) -> None:
+        """Follow it no longer, and leave it as it is."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.abandon()
+        signals_watch, self._signals = self._signals, None
+        if signals_watch is not None:
+            signals_watch.abandon()
 
     def _force_remove(self) -> None:
         self._api.remove_container(self.id, force=True, v=True)

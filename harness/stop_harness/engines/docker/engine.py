@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import docker
 
-from stop_harness.engines.docker import names
+from stop_harness.engines.docker import names, stopped
 from stop_harness.engines.docker.address import socket_file
 from stop_harness.engines.docker.calls import (
     CALL_ERRORS,
@@ -26,10 +27,10 @@ from stop_harness.engines.docker.calls import (
 )
 from stop_harness.engines.docker.clearing import clear
 from stop_harness.engines.docker.events import EventStream
-from stop_harness.engines.docker.group_start import alone, tested
-from stop_harness.engines.docker.group_subject import GroupSubject
+from stop_harness.engines.docker.existing import ExistingSubject
 from stop_harness.engines.docker.host import DockerHost, find
 from stop_harness.engines.docker.images import Images
+from stop_harness.engines.docker.members import alone, tested
 from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, DockerReaper, left_by_dead_runs, owner
 from stop_harness.engines.docker.starting import shared_client
 from stop_harness.engines.docker.subject import DockerSubject
@@ -38,7 +39,10 @@ from stop_harness.errors import EngineError
 from stop_harness.linux.process_connector import ProcessConnector
 from stop_harness.linux.signal_trace import SignalTrace
 from stop_harness.linux.silent_kills import Watches
-from stop_harness.model import Configuration, EngineInfo, Group, MountKind, Scenario, Trial
+from stop_harness.model import Configuration, EngineInfo, Group, MountKind, PortProperty, Scenario, Trial
+
+if TYPE_CHECKING:
+    from stop_harness.engines.docker.group_subject import GroupSubject
 
 
 class DockerEngine:
@@ -65,6 +69,8 @@ class DockerEngine:
         self._starting: set[DockerSubject | GroupSubject] = set()
         self._aborted = False
         self._unsure = self._makes_networks = False
+        self._existing: tuple[str, ...] = ()
+        self._taken_up: list[ExistingSubject] = []
 
     def info(self) -> EngineInfo:
         """As the engine described itself when it was found, with what a witness adds."""
@@ -81,7 +87,13 @@ class DockerEngine:
         binds = any(mount.kind is MountKind.BIND for item in alone(scenario) for mount in item.subject.settings.mounts)
         if binds and socket_file(self._host.address) is None:
             return "files of this machine cannot be mounted: the engine is on another machine, or may be"
-        return None
+        ports = (item.port for item in scenario.properties if isinstance(item, PortProperty))
+        taken = next(filter(None, (stopped.port_problem(tested(scenario), port) for port in ports)), None)
+        if taken is not None or not scenario.faults:
+            return taken
+        from stop_harness.engines.docker.faults import refusals  # late: most scenarios have none
+
+        return refusals.refusal(scenario, self._host)
 
     def configuration(self, scenario: Scenario) -> Configuration:
         """The image's `Config`, with the scenario's settings in place of its own."""
@@ -91,8 +103,9 @@ class DockerEngine:
             raise EngineError(f"{self._host.url}: the image cannot be inspected: {in_one_line(error)}") from None
 
     def reference(self) -> Scenario | None:
-        """An image of one file, made once and kept; None where nothing was prepared, or for another architecture."""
-        if self._events is None:
+        """An image of one file, made once and kept; None where nothing was prepared, or for another architecture, and
+        where containers that run already are stopped: beside them nothing is started."""
+        if self._events is None or self._existing:
             return None
         try:
             return self._images.reference()
@@ -102,13 +115,18 @@ class DockerEngine:
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
         """Pull and build; then start listening and arm the reaper."""
         try:
-            scenarios = tuple(part for item in scenarios for part in alone(item))
+            found = tuple(item.subject.container for item in scenarios)
+            self._existing = tuple(container.id for container in found if container is not None)
+            made = (item for item in scenarios if item.subject.container is None)
+            scenarios = tuple(part for item in made for part in alone(item))
             self._images.prepare(scenarios, progress)
             label = f"{RUN_LABEL}={self._run_id}"
             self._reaper = DockerReaper(self._run_id, self._host.address)
             labels = {**self._labels, OWNER_LABEL: owner()}
             names.check(self._client.api, scenarios, self._images.of, labels)
-            self._events = EventStream(self._host, label)
+            # The engine's filters must hold together, and a run stops its own containers or those of others.
+            ours = {"container": list(self._existing)} if self._existing else {"label": label}
+            self._events = EventStream(self._host, **ours)
             if self._host.info.proves_lost_processes:
                 with contextlib.suppress(OSError):  # then nothing is proved: lost_processes is None
                     self._connector = ProcessConnector()
@@ -128,7 +146,7 @@ class DockerEngine:
             raise EngineError(f"{self._host.url}: the images cannot be looked at: {in_one_line(error)}") from None
 
     def start(self, trial: Trial) -> DockerSubject | GroupSubject:
-        """Create and start the trial's container, or make what its group shares."""
+        """Create and start the trial's container, or make what its group shares; take up one that runs already."""
         group = trial.scenario.subject.group
         subject = self._subject(trial) if group is None else self._group(trial, group)
         with self._lock:
@@ -136,7 +154,9 @@ class DockerEngine:
                 raise EngineError("the run was interrupted")
             self._starting.add(subject)
         try:
-            if isinstance(subject, DockerSubject):
+            if isinstance(subject, ExistingSubject):
+                subject.attach()
+            elif isinstance(subject, DockerSubject):
                 subject.start(self._images.of(trial.scenario), self._labels)
             else:
                 subject.start(self._labels)
@@ -152,17 +172,22 @@ class DockerEngine:
 
     def _subject(self, trial: Trial) -> DockerSubject:
         assert self._events is not None, "prepare comes first"
-        return DockerSubject(
-            trial,
-            self._host,
-            self._client,
-            events=self._events,
-            connector=self._connector,
-            trace=self._trace,
-            keeping=self._keeping,
-        )
+        parts: dict[str, Any] = {
+            "events": self._events,
+            "connector": self._connector,
+            "trace": self._trace,
+            "keeping": self._keeping,
+        }
+        if trial.scenario.subject.container is None:
+            return DockerSubject(trial, self._host, self._client, **parts)
+        assert self._reaper is not None, "prepare comes first"
+        subject = ExistingSubject(trial, self._host, self._client, reaper=self._reaper, **parts)
+        self._taken_up.append(subject)
+        return subject
 
     def _group(self, trial: Trial, group: Group) -> GroupSubject:
+        from stop_harness.engines.docker.group_subject import GroupSubject  # late: most scenarios have one container
+
         api = self._client.api
         self._makes_networks = True
         return GroupSubject(trial, group, self._host, api, make=self._subject, image_of=self._images.of)
@@ -186,7 +211,8 @@ class DockerEngine:
 
     def close(self) -> tuple[str, ...]:
         """Remove what is left of the run, unless it is kept, and end the helpers. What cannot be removed is left to the
-        reaper, which goes on trying."""
+        reaper, which goes on trying, and so is a container that is to be started again and could not be, for which
+        EngineError is raised."""
         reaper, self._reaper = self._reaper, None
         left: tuple[str, ...] = ()
         if reaper is not None and not self._keeping.is_set():
@@ -200,9 +226,13 @@ class DockerEngine:
             self._connector.close()
         if self._trace is not None:
             self._trace.close()
-        if reaper is not None and (left or self._unsure) and not self._keeping.is_set():
+        owing = [subject for subject in self._taken_up if subject.owes]
+        if reaper is not None and (left or self._unsure or owing) and not self._keeping.is_set():
             reaper.take_over()
         elif reaper is not None:
             reaper.dismiss()
         self._client.close()
+        for subject in owing:
+            if subject.not_started is not None:
+                raise EngineError(f"{subject.not_started}; a helper goes on trying for a quarter of an hour")
         return left

@@ -29,14 +29,15 @@ class EventStream:
 
     A stream that ends by itself is asked for again from where it ended: the engine keeps its last 256 events. It counts
     as `broken` all the same: from then on a missing event proves nothing. Raises EngineError where the engine does not
-    begin to answer.
+    begin to answer. `filters`: of the engine's API, `label` or `container`; without any, all containers are told of.
     """
 
-    def __init__(self, host: DockerHost, label: str) -> None:
+    def __init__(self, host: DockerHost, **filters: str | list[str]) -> None:
         self._client = host.connect(timeout_s=BEGIN_LIMIT_S).api
-        self._label = label
+        self._filters = {"type": "container", **filters}
         self._calls = Calls(host.url, BEGIN_LIMIT_S)
         self._seen: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._begun_ns: dict[str, int] = {}
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._breaks = 0
@@ -60,10 +61,42 @@ class EventStream:
             raw = list(self._seen.get(container_id, ()))
         return tuple(event for item in raw if (event := _event(item)) is not None)
 
+    def next_of(
+        self, container_id: str, kind: EventKind, signal: int | None, known: tuple[Event, ...], patience_s: float
+    ) -> Event | None:
+        """The first event of this kind, and signal, that is not among those that were known, as soon as it is told."""
+
+        def told() -> Event | None:
+            found = (_event(item) for item in self._seen.get(container_id, ()))
+            return next((it for it in found if it and (it.kind, it.signal) == (kind, signal) and it not in known), None)
+
+        with self._changed:
+            breaks = self._breaks
+            over = self._changed.wait_for(
+                lambda: told() or self._breaks != breaks or self._has(container_id, "die"), timeout=patience_s
+            )
+            return told() if over else None
+
     def died(self, container_id: str) -> bool:
         """Whether the exit of a container is on record."""
         with self._changed:
             return self._has(container_id, "die")
+
+    def exit_of(self, container_id: str) -> tuple[int, int] | None:
+        """Exit code and time, in ns by the engine's clock, of its exit on record; the time is up to 330 ms late. None:
+        no exit is."""
+        with self._changed:
+            for item in self._seen.get(container_id, ()):
+                code = str((item["Actor"].get("Attributes") or {}).get("exitCode", ""))
+                if item.get("Action") == "die" and code.isdecimal():
+                    return int(code), int(item["timeNano"])
+        return None
+
+    def begin_at(self, container_id: str, at_ns: int) -> None:
+        """Leave out what is told of a container before that time: it ran then for an earlier time, and ended."""
+        with self._changed:
+            self._begun_ns[container_id] = at_ns
+            self._seen[container_id] = [item for item in self._seen[container_id] if item["timeNano"] >= at_ns]
 
     def forget(self, container_id: str) -> None:
         """Drop what was kept of a container that is dealt with."""
@@ -83,9 +116,8 @@ class EventStream:
         return action is None or any(item.get("Action") == action for item in self._seen.get(container_id, ()))
 
     def _begin(self) -> Any:
-        filters = {"type": "container", "label": self._label}
         stream = self._calls.run(
-            "GET /events", lambda: self._client.events(self._since_s, filters=filters, decode=True)
+            "GET /events", lambda: self._client.events(self._since_s, filters=self._filters, decode=True)
         )
         status = stream._response.status_code  # type: ignore[attr-defined] # the SDK takes an error for a stream without events
         if status != 200:
@@ -121,7 +153,8 @@ class EventStream:
             return
         with self._changed:
             self._since_s = max(self._since_s, at_ns // 1_000_000_000 - 1)
-            if item not in self._seen[actor["ID"]]:  # a stream that was begun again tells some twice
+            old = at_ns < self._begun_ns.get(actor["ID"], 0)
+            if not old and item not in self._seen[actor["ID"]]:  # a stream that was begun again tells some twice
                 self._seen[actor["ID"]].append(item)
                 self._changed.notify_all()
 

@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 
+from stop_harness.engines.docker import grpc_probe
 from stop_harness.engines.docker.subject import DockerSubject
 from stop_harness.errors import EngineError
 from stop_harness.model import NS_PER_S, Hook, HookKind, HookRecord, Probe, ProbeKind
@@ -69,15 +70,18 @@ def _sent(hook: Hook, subject: DockerSubject, budget_ns: int) -> tuple[bool, str
 
 
 def succeeds(probe: Probe, subject: DockerSubject) -> bool:
-    """Whether it succeeds now. gRPC: whether somebody accepts a connection there; nobody asks the service itself."""
+    """Whether it succeeds now."""
     timeout_s = probe.timeout_ns / NS_PER_S
     try:
         if probe.kind is ProbeKind.EXEC:
             return subject.run(probe.command, probe.timeout_ns) == 0
         if probe.kind is ProbeKind.HTTP:
             return _status(probe, subject, timeout_s) in SUCCESS
-        _connected(probe, subject, timeout_s).close()
-        return True
+        with _connected(probe, subject, timeout_s) as connection:
+            if probe.kind is ProbeKind.GRPC:
+                authority = f"{subject.address or 'localhost'}:{probe.port}"
+                return grpc_probe.is_serving(connection, probe.path, authority, timeout_s)
+            return True
     except (OSError, http.client.HTTPException, EngineError):
         return False
 

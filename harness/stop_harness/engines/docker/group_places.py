@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import mmap
 import os
+import re
 import tarfile
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +22,7 @@ from stop_harness.engines.docker.calls import ENGINE_ERRORS, CallFailed, Calls
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.settings import volume_name
 from stop_harness.engines.docker.shared_namespaces import PauseContainer
+from stop_harness.engines.docker.starting import hosts_behind
 from stop_harness.engines.interface import SubjectFailed
 from stop_harness.errors import EngineError
 from stop_harness.model import (
@@ -68,7 +71,7 @@ class GroupPlaces:
         self.pod_address = "127.0.0.1"
 
     def make(self, labels: Mapping[str, str], image: str, stopped: Any) -> None:
-        """Networks, and those volumes that do not begin empty on disk; the engine makes the others as they are mounted.
+        """Networks, volumes with what they begin with, and the pause container.
 
         `image`: any that is on the engine; `stopped`: an event that ends a wait for a free subnet. Raises EngineError.
         """
@@ -80,9 +83,8 @@ class GroupPlaces:
         mounts = [mount for member in self._group.members for mount in member.subject.settings.mounts]
         named = {mount.source for mount in mounts if mount.kind is MountKind.VOLUME and mount.source is not None}
         self._volumes = {self._name(labels, name) for name in named | own.keys()}
-        for volume in own.values():
-            if volume.tmpfs is not None or _begins_with_something(volume):
-                self._make_volume(volume, labels)
+        for name in sorted(named | own.keys()):  # here, for Podman makes those of a mount without their labels
+            self._make_volume(own.get(name) or GroupVolume(name), labels)
         if self._group.shared is not None:
             self._make_pause(self._group.shared, dict(labels))
         for volume in own.values():  # what is kept in memory is there while the pause container has it
@@ -96,6 +98,16 @@ class GroupPlaces:
             for it in attachments
             if it.network in self.names
         )
+
+    def hosts_behind(self, links: tuple[tuple[str, str], ...], networks: Networks) -> tuple[tuple[str, str], ...]:
+        """See `starting.hosts_behind`; none on an engine that knows links. Raises EngineError."""
+        if not links or not self._host.podman:
+            return ()
+        names = tuple(name for name, _ in networks)
+        try:
+            return self._calls.run("the addresses behind links", hosts_behind, links, names, self._api)
+        except ENGINE_ERRORS as error:
+            raise CallFailed(self._host.url, "the addresses behind links", error) from None
 
     def refuse_root(self, member: Member, image: str) -> None:
         """Where a pod says that nobody is to run as root, as a kubelet does (kuberuntime/security_context_others.go).
@@ -169,10 +181,16 @@ class GroupPlaces:
 
     def _make_volume(self, volume: GroupVolume, labels: Mapping[str, str]) -> None:
         name = self._name(labels, volume.name)
-        options = {"type": "tmpfs", "device": "tmpfs", "o": volume.tmpfs} if volume.tmpfs is not None else None
+        options: dict[str, str] = {}
+        if volume.tmpfs is not None:
+            kept = in_pages(volume.tmpfs) if self._host.podman else volume.tmpfs
+            options = {"type": "tmpfs", "device": "tmpfs", "o": kept}
+        elif self._host.podman and _begins_with_something(volume):
+            # Said here, it stays so; else its first user gets it, and the permissions are those of the image.
+            options = {"o": f"uid=0,gid={volume.group_id or 0}"}
 
         def create() -> None:
-            self._api.create_volume(name, driver="local", driver_opts=options, labels=dict(labels))
+            self._api.create_volume(name, driver="local", driver_opts=options or None, labels=dict(labels))
 
         self._run("the creation of a volume", create, volume)
 
@@ -187,33 +205,49 @@ class GroupPlaces:
             raise CallFailed(self._host.url, f"volume {volume.name}", error) from None
 
     def _fill(self, volume: GroupVolume, labels: dict[str, str], image: str) -> None:
-        """By a container that is never started: the engine mounts its volumes for an archive."""
+        """By a container that is never started: the engine mounts its volumes for an archive. Podman does so where the
+        archive is for the volume itself: below "/" it would take the volume's place for a folder of the image."""
+        path, root = (f"/{MADE_AT}", ".") if self._host.podman else ("/", MADE_AT)
         mount = {"Type": "volume", "Source": self._name(labels, volume.name), "Target": f"/{MADE_AT}"}
 
         def fill() -> None:
             config = self._api.create_host_config(mounts=[mount])
             made = self._api.create_container(image, command=["-"], host_config=config, labels=labels)
             try:
-                self._api.put_archive(made["Id"], "/", _archive(volume, self.pod_address))
+                self._api.put_archive(made["Id"], path, _archive(volume, self.pod_address, root))
             finally:
                 self._api.remove_container(made["Id"], force=True)
 
         self._run("the content of a volume", fill, volume)
 
 
+def in_pages(options: str) -> str:
+    """Options of a tmpfs with its size in pages: Podman 4.3 takes `size` for a quota on its disk (tmpfs(5))."""
+    kept = []
+    for option in options.split(","):
+        key, _, value = option.partition("=")
+        size = re.fullmatch(r"(\d+)([kmg]?)", value, re.IGNORECASE)
+        if key == "size" and size is not None:
+            bytes_ = int(size[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[size[2].lower()]
+            option = f"nr_blocks={-(-bytes_ // mmap.PAGESIZE)}"  # noqa: PLW2901
+        kept.append(option)
+    return ",".join(kept)
+
+
 def _begins_with_something(volume: GroupVolume) -> bool:
     return bool(volume.files or volume.folders) or (volume.group_id, volume.mode) != (None, None)
 
 
-def _archive(volume: GroupVolume, address: str) -> bytes:
+def _archive(volume: GroupVolume, address: str, root: str) -> bytes:
     """The volume's root, its folders and its files. With a group of its own, as `fsGroup` has it: what is made in there
-    belongs to that group as well (setgid). `address`: of the pod, which its files may name."""
+    belongs to that group as well (setgid). `address`: of the pod, which its files may name. `root`: its name in the
+    archive."""
     group = volume.group_id or 0
     written, folders = io.BytesIO(), set[str]()
     with tarfile.open(fileobj=written, mode="w") as tar:
 
         def add(name: str, kind: bytes, mode: int, content: bytes = b"") -> None:
-            entry = tarfile.TarInfo(os.path.join(MADE_AT, name))
+            entry = tarfile.TarInfo(os.path.join(root, name))
             entry.type, entry.mode, entry.gid, entry.size = kind, mode, group, len(content)
             entry.mtime = int(time.time())
             tar.addfile(entry, io.BytesIO(content))

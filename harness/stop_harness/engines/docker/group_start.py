@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from stop_harness.engines.docker import group_hooks
 from stop_harness.engines.docker.group_places import GroupPlaces
+from stop_harness.engines.docker.members import own_scenario
 from stop_harness.engines.docker.starting import Placement
 from stop_harness.engines.docker.subject import DockerSubject
 from stop_harness.engines.interface import SubjectFailed, not_ready
@@ -19,7 +20,6 @@ from stop_harness.model import (
     GroupKind,
     LogTail,
     Member,
-    Positions,
     Problem,
     ProblemKind,
     Role,
@@ -51,7 +51,7 @@ def needs_of(group: Group) -> dict[str, tuple[Dependency, ...]]:
 
     In a pod init containers and sidecars start one after the other, each when the one before has ended or started, and
     then the main containers, each when the one before it has (kubelet, kuberuntime_manager.go). Elsewhere it is what
-    the member says, and whoever owns what it joins.
+    the member says, and whoever owns what it joins or links to.
     """
     if group.kind is GroupKind.POD:
         first = [member for member in group.members if member.role is not Role.MAIN]
@@ -76,7 +76,8 @@ def _before(member: Member) -> StartCondition:
 
 
 def _joined(member: Member) -> tuple[str, ...]:
-    owners = (member.network_of, member.pid_of, member.ipc_of, *member.volumes_from)
+    linked = (other for other, _ in member.links)
+    owners = (member.network_of, member.pid_of, member.ipc_of, *member.volumes_from, *linked)
     return tuple(name for name in owners if name is not None)
 
 
@@ -85,29 +86,6 @@ def container_names(member: Member) -> tuple[str, ...]:
     if member.replicas == 1:
         return (member.name,)
     return tuple(f"{member.name}-{number}" for number in range(1, member.replicas + 1))
-
-
-def own_scenario(scenario: Scenario, member: Member) -> Scenario:
-    """The scenario as if this member were all there is; its name is for messages."""
-    stop = replace(scenario.stop, signal=scenario.stop.signal or member.stop_signal)
-    positions = Positions.of_subject(member.place)
-    return replace(
-        scenario, name=f"{scenario.name}/{member.name}", positions=positions, subject=member.subject, stop=stop
-    )
-
-
-def tested(scenario: Scenario) -> Scenario:
-    """The container that is stopped alone, as if it were all there is; of what is no such group, the scenario."""
-    group = scenario.subject.group
-    if group is None or group.stopped is None:
-        return scenario
-    return own_scenario(scenario, group.member(group.stopped))
-
-
-def alone(scenario: Scenario) -> tuple[Scenario, ...]:
-    """Each container of a scenario as if it were all there is."""
-    group = scenario.subject.group
-    return (scenario,) if group is None else tuple(own_scenario(scenario, member) for member in group.members)
 
 
 class GroupStart:
@@ -212,7 +190,10 @@ class GroupStart:
         found = self.of(need.member)
         patience_s = self._trial.scenario.readiness.timeout_ns / NS_PER_S
         if found and time.monotonic() - found[-1].started_at > patience_s:
-            raise self._failed(member, need, f"not within {patience_s:g} s")
+            why = f"not within {patience_s:g} s"
+            if need.condition is StartCondition.HEALTHY and found[-1].subject.state().healthy is None:
+                why += ": the engine has run no health check yet (Podman never does without systemd), stop-harness has"
+            raise self._failed(member, need, why)
 
     def _failed(self, member: Member, need: Dependency, why: str) -> SubjectFailed:
         logs: dict[str, LogTail] = {}
@@ -277,9 +258,13 @@ class GroupStart:
                 pod_address=self._places.pod_address,
             )
         owner = self.of(member.network_of)[0] if member.network_of is not None else None
+        networks = self._places.of(member.networks, names)
+        linked = tuple((self.of(other)[0].subject.container_id, alias) for other, alias in member.links)
+        hosts = self._places.hosts_behind(linked, networks)
         return Placement(
-            networks=self._places.of(member.networks, names),
-            links=member.links,
+            networks=networks,
+            links=() if hosts else member.links,
+            hosts=hosts,
             network_of=owner.subject.container_id if owner is not None else None,
             address=owner.subject.address if owner is not None else None,
             pid_of=self._id_of(member.pid_of),

@@ -24,6 +24,7 @@ from stop_harness.engines.looks import StopLooks, written_since
 from stop_harness.errors import EngineError
 from stop_harness.model import (
     NS_PER_S,
+    STOP_OF_A_GROUP,
     Clock,
     ContainerRecord,
     Event,
@@ -91,7 +92,8 @@ class _One:
 class GroupStop:
     """The stop of every container that runs. `containers` in the order of their start; `ended` ends its waits.
 
-    `same_clock`: the engine's clock is this machine's.
+    `same_clock`: the engine's clock is this machine's. `hooks_over`: is told the name of each container whose hooks
+    before the stop are over, once or more often.
     """
 
     def __init__(
@@ -102,7 +104,9 @@ class GroupStop:
         ended: threading.Event,
         *,
         same_clock: bool,
+        hooks_over: Callable[[str], None],
     ) -> None:
+        self._hooks_over = hooks_over
         self._trial, self._group, self._ended, self._same_clock = trial, group, ended, same_clock
         waits = waits_of(group, {item.name: item.member.name for item in containers})
         own = trial.scenario.stop.own_timeouts
@@ -126,7 +130,7 @@ class GroupStop:
         self._begun_ns = time.time_ns()
         now = (time.monotonic_ns(), Clock.HARNESS), (self._begun_ns, Clock.ENGINE)
         self._began = tuple(
-            Event(EventKind.STOP_REQUESTED, at_ns, clock, "stop of the group")
+            Event(EventKind.STOP_REQUESTED, at_ns, clock, STOP_OF_A_GROUP)
             for at_ns, clock in now
             if clock is Clock.HARNESS or self._same_clock
         )
@@ -150,6 +154,7 @@ class GroupStop:
         except BaseException as error:  # noqa: BLE001 - raised where the stop is waited for
             one.error = error
         finally:
+            self._hooks_over(one.item.name)
             one.over.set()
 
     # ── the two orders ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -164,6 +169,7 @@ class GroupStop:
             one.not_told = f"container {before[0].item.name}, which depends on it, was not stopped"
             return
         one.hooks, failed = run_hooks(one.item, self._ended)
+        self._hooks_over(one.item.name)
         if failed is not None:
             one.not_told = failed
             return
@@ -180,6 +186,7 @@ class GroupStop:
                 group_hooks.perform(hook, subject, budget_ns, self._ended) for hook in one.item.member.before_stop[:1]
             )
             hook_s = one.hooks[0].took_ns / NS_PER_S
+            self._hooks_over(one.item.name)
         deadline = time.monotonic() + self._grace_s - int(hook_s)
         began = time.monotonic()
         for name in one.waits_for:

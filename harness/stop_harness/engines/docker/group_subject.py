@@ -13,21 +13,24 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stop_harness.engines.docker import group_hooks
 from stop_harness.engines.docker.calls import Calls, time_limit_s
 from stop_harness.engines.docker.group_places import GroupPlaces
-from stop_harness.engines.docker.group_start import GroupContainer, GroupStart, own_scenario
+from stop_harness.engines.docker.group_start import GroupContainer, GroupStart
 from stop_harness.engines.docker.group_stop import GroupStop, gone_beside, run_hooks
 from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.members import own_scenario
 from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
+from stop_harness.engines.docker.stopped import StoppedContainer, StoppedGroup
 from stop_harness.engines.docker.subject import DockerSubject
 from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited
 from stop_harness.errors import EngineError
 from stop_harness.log_pattern import LogPattern
 from stop_harness.model import (
     NS_PER_S,
+    STOP_OF_A_GROUP,
     Clock,
     Event,
     EventKind,
@@ -44,6 +47,9 @@ from stop_harness.model import (
     Trial,
     Vantage,
 )
+
+if TYPE_CHECKING:
+    from stop_harness.engines.docker.faults.group import GroupFaults
 
 POLL_S = 0.1
 
@@ -72,6 +78,11 @@ class GroupSubject:
         self._timeline: list[Event] = []
         self._beside: tuple[str, ...] = ()
         self._hooks: tuple[HookRecord, ...] = ()
+        self._hooked: set[str] = set()
+        """Containers whose hooks before the stop somebody waits for, who is then told by `_hooks_over`."""
+        self._hooks_over: Callable[[], None] = lambda: None
+        self._counting = threading.Lock()
+        self._faults: GroupFaults | None = None
 
     @property
     def stop_signal(self) -> int | None:
@@ -183,6 +194,11 @@ class GroupSubject:
         """Of the container that is stopped. The containers of a whole group are looked at one by one, at their stop."""
         return self._tested.processes() if self._tested is not None else None
 
+    def foreseen(self) -> tuple[tuple[ProcessInfo, ...] | None, int | None]:
+        """Of the container that is stopped, or of a pod the one that the trial is about."""
+        about = self._tested or self._about
+        return (None, None) if about is None else (about.processes(), about.stop_signal)
+
     def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
         """To the container that is stopped, or to the one of a whole group that has this port."""
         return self._at(port).connect(port, timeout_s)
@@ -205,7 +221,32 @@ class GroupSubject:
             raise EngineError(f"`{' '.join(command)}` before the stop of a whole group: nobody says in which container")
         return self._tested.execute(command, timeout_ns)
 
+    def faults(self) -> GroupFaults:
+        """In the container that is stopped, and in the others where a fault names one."""
+        if self._faults is None:
+            from stop_harness.engines.docker.faults.group import GroupFaults  # late: most trials have none
+
+            containers = {item.name: item.subject for item in self._containers}
+            self._faults = GroupFaults(containers, self._tested or self._about)
+        return self._faults
+
     # ── the stop ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def hooks_first(self, ports: frozenset[int], over: Callable[[], None]) -> bool:
+        """Of the container that is stopped alone; of a whole group those that have the ports."""
+        about = [self._at(port) for port in ports]
+        hooked = {item.name for item in self._running() if item.subject in about and item.member.before_stop}
+        self._hooked, self._hooks_over = hooked, over
+        return bool(hooked)
+
+    def _hooks_have_ended(self, name: str) -> None:
+        """Those of one container."""
+        with self._counting:
+            awaited = name in self._hooked
+            self._hooked.discard(name)
+            last = awaited and not self._hooked
+        if last:
+            self._hooks_over()
 
     def stop(self, stop_timeout_ns: int) -> None:
         """One container by the engine's stop call while the others run on; or all, in their order."""
@@ -213,7 +254,7 @@ class GroupSubject:
             self._stop_alone(self._tested, stop_timeout_ns)
             return
         self._stop = self._stop_of_all()
-        self._event(EventKind.STOP_REQUESTED, "stop of the group")
+        self._event(EventKind.STOP_REQUESTED, STOP_OF_A_GROUP)
         self._stop.run()
         self._event(EventKind.STOP_RETURNED, "return of the last stop call")
 
@@ -221,13 +262,23 @@ class GroupSubject:
         alive = frozenset(item.name for item in self._running())
         item = next(item for item in self._containers if item.subject is tested)
         self._hooks, failed = run_hooks(item, self._ended)
+        self._hooks_have_ended(item.name)
         if failed is not None:
             raise SubjectFailed(Problem(ProblemKind.HOOK_FAILED, f"container {item.name} was not stopped: {failed}"))
         tested.stop(stop_timeout_ns)
-        self._beside = gone_beside(self._containers, tested, alive)
+        taken = self._faults.disturbed if self._faults is not None else frozenset[str]()
+        others = [item for item in self._containers if item.name not in taken]
+        self._beside = gone_beside(others, tested, alive)
 
     def _stop_of_all(self) -> GroupStop:
-        return GroupStop(self._trial, self._group, self._containers, self._ended, same_clock=self._host.same_kernel)
+        return GroupStop(
+            self._trial,
+            self._group,
+            self._containers,
+            self._ended,
+            same_clock=self._host.same_kernel,
+            hooks_over=self._hooks_have_ended,
+        )
 
     def end_now(self) -> bool:
         """Of one container; the stop of a whole group runs its course."""
@@ -250,6 +301,18 @@ class GroupSubject:
     def logs(self) -> LogTail:
         """Of the container that is stopped."""
         return self._tested.logs() if self._tested is not None else LogTail()
+
+    def stopped(self) -> StoppedGroup:
+        """Container by container."""
+        return StoppedGroup(self, self._named)
+
+    def _named(self, name: str | None) -> StoppedContainer:
+        found = self._tested if name is None else None
+        if name is not None and self._start is not None:
+            found = next((item.subject for item in self._start.of(name)), None)
+        if found is None:
+            raise EngineError(f"no container {name or 'that is stopped alone'} of the group was started")
+        return found.stopped()
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

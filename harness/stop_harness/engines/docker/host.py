@@ -14,7 +14,7 @@ from stop_harness.engines.docker.address import Address, ask_version, chosen, co
 from stop_harness.engines.docker.nearness import Nearness, of_socket
 from stop_harness.engines.interface import SLOW_CAVEAT
 from stop_harness.errors import ChosenEngineError, EngineError
-from stop_harness.linux import process_events, signal_trace
+from stop_harness.linux import oom_log, process_events, signal_trace
 from stop_harness.model import EngineInfo
 
 if TYPE_CHECKING:
@@ -165,6 +165,9 @@ def _describe(address: Address, version: dict[str, Any], info: dict[str, Any]) -
         caveats.append(f"performs {stops_at_once} stops at a time: more of them wait, and so do their signals")
     if rootless:
         caveats.append("rootless: memory limits may be ignored")
+    # Only there can a cgroup have both processes and cgroups below it: shared_namespaces.PauseContainer.cgroup.
+    cgroups = (info.get("CgroupDriver"), info.get("CgroupVersion"))
+    limits_groups = near.processes and not podman and cgroups == ("cgroupfs", "1")
     engine = EngineInfo(
         name="docker",
         product="Podman" if podman else "Docker Engine",
@@ -180,10 +183,9 @@ def _describe(address: Address, version: dict[str, Any], info: dict[str, Any]) -
         cpu_count=cpus,
         memory_bytes=info.get("MemTotal") or None,
         stops_at_once=stops_at_once,
-        # Only there can a cgroup have both processes and cgroups below it: shared_namespaces.PauseContainer.cgroup.
-        limits_groups=(
-            near.processes and not podman and (info.get("CgroupDriver"), info.get("CgroupVersion")) == ("cgroupfs", "1")
-        ),
+        limits_groups=limits_groups,
+        # At a limit above several the engine reports an OOM kill of each; the kernel's log tells whose it was.
+        shares_memory=limits_groups and oom_log.readable(),
     )
     return DockerHost(address, str(version["ApiVersion"]), engine, local, podman, near.processes)
 

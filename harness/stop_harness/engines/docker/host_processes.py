@@ -38,21 +38,25 @@ class PidOne:
     def _is(self, fields: list[str]) -> bool:
         return bool(fields) and fields[0] not in {"Z", "X"} and fields[19] == self.started
 
+    def shows_waits(self) -> bool:
+        """Whether we are told what its processes wait for; False as well once it is gone."""
+        return proc.shows_waits(self.pid)
+
     def listening(self) -> frozenset[int] | None:
         """Where the container listens; None where that cannot be told."""
         return listening.ports(self.pid, proc.living([self.pid]))
 
-    def table(self) -> tuple[ProcessInfo, ...] | None:
+    def table(self, *, without_waits: bool = False) -> tuple[ProcessInfo, ...] | None:
         """What the engine's `top` prints, at a fraction of its cost: that starts a `ps`, which reads all of /proc.
 
         The processes below PID 1, PID 1 first, and those that `docker exec` started. None once PID 1 is gone, and where
-        we are not told what it waits for: the engine's `ps` is.
+        we are not told what it waits for: the engine's `ps` is. `without_waits`: then a table that does not say it.
         """
-        if not self.lives() or not proc.shows_waits(self.pid):
+        if not self.lives() or not (without_waits or self.shows_waits()):
             return None
         try:
             shared = not proc.is_pid_one(proc.status_of(self.pid))
-            others = proc.members(self.container_id) if shared else proc.entered(self.pid)
+            others = proc.members(self.container_id, self.pid) if shared else proc.entered(self.pid)
         except OSError:
             return None
         found = [_row(pid) for pid in proc.living([self.pid, *others])]
@@ -65,7 +69,7 @@ def _row(pid: int) -> ProcessInfo | None:
     try:
         waits_in = proc.text_of(pid, "wchan")
         command = proc.text_of(pid, "cmdline").rstrip("\0").replace("\0", " ")
-        locked_threads, lock = proc.locks_of(pid) or (None, None)
+        waiting = proc.waiting(pid)
         return ProcessInfo(
             pid=pid,
             parent_pid=int(status["PPid"]),
@@ -79,9 +83,9 @@ def _row(pid: int) -> ProcessInfo | None:
             threads=int(status["Threads"]),
             switches=int(status[_SWITCHES]),
             cpu_ns=proc.cpu_ns(proc.stat_of(pid)),
-            locked_threads=locked_threads,
-            lock=lock,
-            polling_threads=proc.polls_of(pid),
+            locked_threads=waiting.locked_threads,
+            lock=waiting.lock,
+            polling_threads=waiting.polling_threads,
             is_pid1=proc.is_pid_one(status),
         )
     except (KeyError, ValueError):
@@ -108,14 +112,14 @@ def _with_progress(process: ProcessInfo) -> ProcessInfo:
         switches = int(status[_SWITCHES])
     except (KeyError, ValueError):
         return process
-    locked_threads, lock = proc.locks_of(process.pid) or (None, None)
+    waiting = proc.waiting(process.pid)
     cpu_ns = proc.cpu_ns(proc.stat_of(process.pid))
     return replace(
         process,
         switches=switches,
         cpu_ns=cpu_ns,
-        locked_threads=locked_threads,
-        lock=lock,
-        polling_threads=proc.polls_of(process.pid),
+        locked_threads=waiting.locked_threads,
+        lock=waiting.lock,
+        polling_threads=waiting.polling_threads,
         is_pid1=proc.is_pid_one(status),
     )

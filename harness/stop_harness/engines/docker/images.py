@@ -14,11 +14,11 @@ from typing import Any
 
 import docker
 import requests
-from docker.utils import exclude_paths, parse_repository_tag
+from docker.utils import parse_repository_tag
 
 from stop_harness.engines import reference_program
-from stop_harness.engines.docker import own_images
-from stop_harness.engines.interface import PrepareProgress, configure
+from stop_harness.engines.docker import build_context, own_images
+from stop_harness.engines.interface import BuildOutput, PrepareProgress, configure
 from stop_harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
 from stop_harness.model import Configuration, ContainerSettings, Scenario, Subject
 
@@ -224,7 +224,10 @@ class Images:
                 timeout=BUILD_TIMEOUT_S,
             )
             for message in stream:
-                log.extend(str(message.get("stream") or message.get("error") or "").splitlines())
+                lines = str(message.get("stream") or message.get("error") or "").splitlines()
+                log.extend(lines)
+                for line in filter(str.strip, lines):
+                    progress(build.scenario, BuildOutput(line))
                 if "error" in message:
                     raise _build_error(build, log)
         except docker.errors.APIError as error:
@@ -265,10 +268,8 @@ def _side_by_side(work: Callable[[Build], None], builds: list[Build]) -> None:
 
 def _context_files(build: Build) -> Iterator[tuple[str, Iterator[bytes]]]:
     """(path, its mode and content in blocks) of each file that the build sends, in a stable order."""
-    ignore = build.directory / ".dockerignore"
-    patterns = ignore.read_text(errors="replace").splitlines() if ignore.is_file() else []
-    patterns = [line.strip() for line in patterns if line.strip() and not line.startswith("#")]
-    for path in sorted(exclude_paths(str(build.directory), patterns, dockerfile=build.dockerfile)):
+    sent = build_context.matcher(build.directory, build.dockerfile).walk(str(build.directory))
+    for path in sorted(set(sent)):
         yield path, _blocks(build.directory / path)
 
 

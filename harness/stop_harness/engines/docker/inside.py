@@ -27,7 +27,7 @@ class Inside:
         deadline = time.monotonic() + timeout_s
         for family, host in HOSTS:
             try:
-                fresh = network_namespace.socket_in(self.pid_one.pid, family)
+                fresh = network_namespace.socket_of(self.pid_one.pid, family)
             except OSError:  # no right to, no such family, or gone
                 break
             fresh.settimeout(max(0.001, deadline - time.monotonic()))

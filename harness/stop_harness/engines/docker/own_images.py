@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import json
 import tarfile
 from typing import Any
 
@@ -26,8 +28,18 @@ def imported(api: Any, name: str, program: bytes, labels: dict[str, str], change
         api.inspect_image(f"{repository}:{tag}")
     except docker.errors.ImageNotFound:
         changes = [*(f"LABEL {key}={value}" for key, value in labels.items()), change]
-        api.import_image_from_data(_tar(name, program), repository, tag, changes=changes)
+        answer = api.import_image_from_data(_tar(name, program), changes=changes)
+        api.tag(_id_in(answer), repository, tag)  # Podman 4.3 calls what it imports `latest`, whatever is asked for
     return f"{repository}:{tag}"
+
+
+def _id_in(answer: str) -> str:
+    """Of the image that was imported: the last line's `status`. Raises DockerException where there is none."""
+    import docker
+
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        return str(json.loads(answer.splitlines()[-1])["status"])
+    raise docker.errors.ImageLoadError(f"the import of a program answered {answer[:200]!r}")
 
 
 def _tar(name: str, content: bytes) -> bytes:

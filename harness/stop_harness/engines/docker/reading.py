@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stop_harness import signals
@@ -12,8 +10,10 @@ from stop_harness.engines.docker import listed_processes
 from stop_harness.engines.docker.calls import NONSENSE_ERRORS, READING_ERRORS
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.host_processes import with_progress
+from stop_harness.engines.docker.log_times import StampedTail
+from stop_harness.engines.docker.timestamps import timestamp_ns
 from stop_harness.errors import EngineError
-from stop_harness.model import NS_PER_S, LogTail
+from stop_harness.model import UNREADABLE_LOG, LogTail
 
 NEVER = "0001-01-01"
 """Begins the time of what has not happened."""
@@ -37,7 +37,8 @@ class State:
     happened. `checks_health`: it has a health check; `healthy`: what that said last, None before it said anything.
     `stop_signal`: Config.StopSignal, None for the default. `address`: of the first network that has one. `error`:
     State.Error, why it could not be started. `image_id`: what it was made from.
-    `shares_pids`: HostConfig.PidMode names a PID namespace that is not its own.
+    `shares_pids`: HostConfig.PidMode names a PID namespace that is not its own. `in_host_network`:
+    HostConfig.NetworkMode is that of the engine's machine. `end_source`: what told `finished_at_ns`.
     """
 
     running: bool
@@ -53,11 +54,19 @@ class State:
     image_id: str = ""
     published: tuple[PublishedPort, ...] = ()
     shares_pids: bool = False
+    in_host_network: bool = False
+    end_source: str = "State.FinishedAt"
 
     @property
     def exited(self) -> bool:
         """Whether it ran and has ended; one that was only created has not."""
         return not self.running and self.finished_at_ns is not None
+
+
+def command_of(answer: Any) -> tuple[str, ...] | None:
+    """What a container runs, by an answer of `inspect`; None where that names nothing. Raises what nonsense raises."""
+    config = answer["Config"]
+    return (*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())) or None
 
 
 def state_of(answer: Any) -> State:
@@ -68,7 +77,7 @@ def state_of(answer: Any) -> State:
         running, exit_code = state["Running"], state["ExitCode"]
         if not isinstance(running, bool) or not isinstance(exit_code, int):
             raise TypeError(f"Running {running!r}, ExitCode {exit_code!r}")
-        network = answer.get("NetworkSettings") or {}
+        network, host_config = answer.get("NetworkSettings") or {}, answer.get("HostConfig") or {}
         networks, health = network.get("Networks") or {}, state.get("Health") or {}
         return State(
             running=running,
@@ -83,7 +92,8 @@ def state_of(answer: Any) -> State:
             error=str(state.get("Error") or "") or None,
             image_id=str(answer.get("Image") or ""),
             published=_published(network.get("Ports") or {}),
-            shares_pids=(answer.get("HostConfig") or {}).get("PidMode", "") not in {"", "private"},
+            shares_pids=host_config.get("PidMode", "") not in {"", "private"},
+            in_host_network=host_config.get("NetworkMode") == "host",
         )
     except (*NONSENSE_ERRORS, OverflowError) as error:
         what = f"{type(error).__name__}: {error}"
@@ -112,42 +122,33 @@ def stop(api: Any, container_id: str, stop_timeout_s: int, timeout_s: float | No
     return int(answer.status_code) != 304
 
 
-def timestamp_ns(text: str) -> int:
-    """Nanoseconds since the epoch of `2026-11-23T11:32:00.123456789Z` (or with an offset, Podman)."""
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", text)
-    if match is None:
-        raise EngineError(f"the engine gave a time of an unknown form: {text!r}")
-    whole = datetime.fromisoformat(match[1] + match[3].replace("Z", "+00:00")).astimezone(UTC)
-    return int(whole.timestamp()) * NS_PER_S + int((match[2] or "0").ljust(9, "0"))
-
-
 def log_tail(
     api: Any, container_id: str, *, lines: int, keep_bytes: int, read_bytes: int, from_begin: bool = False
 ) -> LogTail:
-    """The last `lines`, at most `keep_bytes` of them, reading at most `read_bytes`.
+    """The last `lines` with their times, at most `keep_bytes` of them, reading at most `read_bytes`.
 
     `from_begin`: for Podman, whose `tail` joins lines that were written in parts (4.3). A log that is longer than
     `read_bytes` is read by its tail all the same.
     """
-    kept, read, truncated = b"", 0, False
+    kept, read = StampedTail(keep_bytes, stamped=not from_begin), 0
     try:
-        stream = api.logs(container_id, stream=True, follow=False, tail="all" if from_begin else lines)
+        amount = "all" if from_begin else lines
+        stream = api.logs(container_id, stream=True, follow=False, tail=amount, timestamps=not from_begin)
         for chunk in stream:
             read += len(chunk)
-            kept = kept + chunk
-            if len(kept) > keep_bytes:
-                kept, truncated = kept[-keep_bytes:], True
+            kept.add(chunk)
             if read > read_bytes:
                 stream.close()
                 if from_begin:
                     return log_tail(api, container_id, lines=lines, keep_bytes=keep_bytes, read_bytes=read_bytes)
                 break
     except READING_ERRORS:
-        return LogTail("(the log could not be read)", truncated=True)
-    text = kept.decode("utf-8", errors="replace")
+        return LogTail(f"{UNREADABLE_LOG})", truncated=True)
+    tail = kept.tail()
+    text = tail.text
     if from_begin and text.count("\n") > lines:
-        text, truncated = "".join(text.splitlines(keepends=True)[-lines:]), True
-    return LogTail(text, truncated or text.count("\n") >= lines)
+        return LogTail("".join(text.splitlines(keepends=True)[-lines:]), truncated=True)
+    return replace(tail, truncated=tail.truncated or text.count("\n") >= lines)
 
 
 def processes(
@@ -159,9 +160,20 @@ def processes(
     is not PID 1, and need not be the oldest whose parent is outside the container.
     """
     try:
-        answer = api.top(container_id, ps_args=f"-eo {listed_processes.PS_COLUMNS}")
+        answer = api.top(container_id, ps_args=PS_ARGUMENTS)
     except READING_ERRORS:
         return None
+    return table_of(answer, host, shared_with_first=shared_with_first)
+
+
+PS_ARGUMENTS = f"-eo {listed_processes.PS_COLUMNS}"
+"""For `GET /containers/ID/top`."""
+
+
+def table_of(
+    answer: dict[str, Any], host: DockerHost, *, shared_with_first: int | None = None
+) -> listed_processes.Table | None:
+    """An answer to `GET /containers/ID/top`, and what /proc knows beside, where it is the engine's. See `processes`."""
     table = listed_processes.table(answer)
     if table is not None and host.same_kernel and not host.podman:
         table = with_progress(table)

@@ -1,4 +1,5 @@
-"""Removes a run's containers, volumes and networks when the harness dies without doing so itself, even by `kill -9`.
+"""Removes a run's containers, volumes and networks when the harness dies without doing so itself, even by `kill -9`;
+and starts somebody else's container again that the harness had stopped and promised to start.
 
 A small process of its own (no container, no image) that waits on a pipe whose other end the harness holds. The pipe
 closes when the harness is gone, however it went; a harness that has cleaned up says so first. It stands in a session of
@@ -12,6 +13,8 @@ import contextlib
 import os
 import sys
 import time
+
+from stop_harness.linux import freezer
 
 TYPE_CHECKING = False  # as type checkers know it: `typing` itself would be half of what this process imports
 if TYPE_CHECKING:
@@ -27,6 +30,10 @@ OWNER_LABEL = "stop-harness.owner"
 """Label on all but images, whose labels are inherited by anybody's container: `host/pid/start time`."""
 
 DISMISSED = b"done"
+
+OWED, PAID = "owed", "paid"
+"""Words to the process: of a container that is stopped and to be started again, with the seconds that its stop may
+take; and of one that was."""
 
 SETTLE_S = 3.0
 """Starts that were on their way when the harness died may still land: nothing is to be found for this long."""
@@ -73,6 +80,20 @@ class DockerReaper:
         # The one that we started leaves its place at once; nobody waits for it here, and it stays no zombie.
         with contextlib.suppress(RuntimeError):  # no thread can be started: a zombie until the run's end
             threading.Thread(target=self._process.wait, name="reaper-started", daemon=True).start()
+
+    def owe(self, container_id: str, stop_timeout_s: float) -> None:
+        """This container is stopped now, and is to be started again whatever becomes of us."""
+        self._say(f"{OWED} {container_id} {stop_timeout_s}\n")
+
+    def paid(self, container_id: str) -> None:
+        """It was started again."""
+        self._say(f"{PAID} {container_id}\n")
+
+    def _say(self, line: str) -> None:
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):  # it was killed
+                self._process.stdin.write(line.encode())
+                self._process.stdin.flush()
 
     def dismiss(self) -> None:
         """The run is clean: nothing is left to remove. Returns when the process is gone."""
@@ -126,6 +147,7 @@ def remove_run(
     doomed = [item for item in found if not (keep_living and owner_lives(item["Labels"].get(OWNER_LABEL, "")))]
 
     def remove(item: dict[str, str]) -> str | None:
+        freezer.thaw_container(item["Id"])  # a fault may have frozen it, and nobody was left to undo that
         try:
             client.api.remove_container(item["Id"], force=True, v=True)
         except docker.errors.NotFound:
@@ -138,8 +160,16 @@ def remove_run(
             return f"{item['Id'][:12]}: {error}"
         return None
 
+    problems: list[str] = []
+    left = doomed
     with ThreadPoolExecutor(8) as pool:
-        problems = [problem for problem in pool.map(remove, doomed) if problem]
+        while left:
+            answers = list(zip(left, pool.map(remove, left), strict=True))
+            problems = [problem for _, problem in answers if problem]
+            if len(problems) in {0, len(left)}:
+                break
+            # Podman removes no container whose namespaces another one uses: that one has gone now.
+            left = [item for item, problem in answers if problem]
     removed = len(doomed) - len(problems)
     volumes = client.api.volumes(filters={"label": label}).get("Volumes") or ()
     problems += _remove_named("volume", volumes, client.api.remove_volume, keep_living)
@@ -241,14 +271,55 @@ def clean_up(address: Address, run_id: str) -> None:
         time.sleep(pause_s)
 
 
+def owed(said: str) -> dict[str, float]:
+    """What is still to be started, of all that the harness said: id → seconds that its stop may take."""
+    found: dict[str, float] = {}
+    for words in (line.split() for line in said.splitlines()):
+        if words[:1] == [OWED] and len(words) == 3:
+            found[words[1]] = float(words[2])
+        elif words[:1] == [PAID] and len(words) == 2:
+            found.pop(words[1], None)
+    return found
+
+
+def start_again(address: Address, container_id: str, stop_timeout_s: float) -> None:
+    """Start a container as soon as its stop is over, unless it is gone, or runs on for longer than a stop takes."""
+    import docker
+
+    from stop_harness.engines.docker.address import connect
+
+    begun = time.monotonic()
+    patience_s = float(os.environ.get(PATIENCE_VARIABLE) or PATIENCE_S)
+    while time.monotonic() < begun + stop_timeout_s + patience_s:
+        with contextlib.suppress(Exception):  # the engine may be away for a while; only the deadline ends this
+            client = connect(address, timeout_s=CALL_LIMIT_S)
+            try:
+                if not client.api.inspect_container(container_id)["State"]["Running"]:
+                    client.api.start(container_id)
+                    return
+            except docker.errors.NotFound:
+                return
+            finally:
+                client.close()
+            if time.monotonic() > begun + stop_timeout_s + CALL_LIMIT_S:
+                return
+        time.sleep(FIRST_PAUSE_S)
+
+
 def main() -> None:
     """Wait for the harness to go; clean up unless it said that it had."""
     if os.fork():
         os._exit(0)  # the one that works has no parent from here on
-    if not sys.stdin.buffer.read().endswith(DISMISSED):
+    said = sys.stdin.buffer.read()
+    if not said.endswith(DISMISSED):
+        import threading
+
         from stop_harness.engines.docker.address import Address  # late: most are dismissed
 
-        clean_up(Address.from_json(sys.argv[2]), sys.argv[1])
+        address = Address.from_json(sys.argv[2])
+        for container_id, stop_timeout_s in owed(said.decode(errors="replace")).items():
+            threading.Thread(target=start_again, args=(address, container_id, stop_timeout_s)).start()
+        clean_up(address, sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from docker.utils import version_lt
 from stop_harness.engines.docker import settings
 from stop_harness.engines.docker.address import socket_file
 from stop_harness.engines.docker.host import DockerHost
+from stop_harness.errors import EngineError
 from stop_harness.model import POD_ADDRESS, Trial
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ class Placement:
     """Where a container of a group stands among the others.
 
     `networks`: (name on the engine, names by which others find it there); empty: as its own settings say. `links`:
-    (name of another in these networks, name by which only this container finds it, too). `network_of`, `pid_of`,
+    (name of another in these networks, name by which only this container finds it, too). `hosts`: (such a name, the
+    address behind it), for an engine that passes over links. `network_of`, `pid_of`,
     `ipc_of`: id of the container whose namespace it joins, `address` the one that it has in that network,
     None where it is not known. `volumes_from`: ids of containers whose volumes it mounts, too. `groups`: supplementary
     groups of its processes. `in_pod`: there is no init process before it, whatever the engine's default is, and its
@@ -45,6 +48,7 @@ class Placement:
 
     networks: tuple[tuple[str, tuple[str, ...]], ...] = ()
     links: tuple[tuple[str, str], ...] = ()
+    hosts: tuple[tuple[str, str], ...] = ()
     network_of: str | None = None
     pid_of: str | None = None
     ipc_of: str | None = None
@@ -65,6 +69,8 @@ class Placement:
             placed.pop("network_mode", None)
             placed["network"] = name
             placed["networking_config"] = {name: api.create_endpoint_config(**self._names(aliases))}
+        if self.hosts:
+            placed["extra_hosts"] = {**dict(self.hosts), **(placed.get("extra_hosts") or {})}
         if self.pid_of is not None:
             placed["pid_mode"] = f"container:{self.pid_of}"
         if self.ipc_of is not None:
@@ -108,6 +114,24 @@ class Placement:
     def _names(self, aliases: tuple[str, ...]) -> dict[str, Any]:
         """Of a place in a network. Links are not given where there are none: an empty list is one to the engine."""
         return {"aliases": list(aliases), **({"links": list(self.links)} if self.links else {})}
+
+
+def hosts_behind(links: Iterable[tuple[str, str]], networks: Iterable[str], api: Any) -> tuple[tuple[str, str], ...]:
+    """(alias, address) for each (container id, alias) that is linked to: Podman passes over links without a word, and
+    takes addresses of hosts.
+
+    `networks`: names of those in which it is looked for before others. Raises EngineError where it has no address, and
+    the SDK's errors.
+    """
+    found = []
+    for container_id, alias in links:
+        joined = (api.inspect_container(container_id).get("NetworkSettings") or {}).get("Networks") or {}
+        places = [joined[name] for name in networks if name in joined] + list(joined.values())
+        address = next((str(place["IPAddress"]) for place in places if place.get("IPAddress")), None)
+        if address is None:
+            raise EngineError(f"the link to {alias}: what it leads to has no address on this engine")
+        found.append((alias, address))
+    return tuple(found)
 
 
 class _OnePool(UnixHTTPAdapter):

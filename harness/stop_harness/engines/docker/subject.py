@@ -9,13 +9,16 @@ import contextlib
 import socket
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import docker
 
 from stop_harness import signals
 from stop_harness.engines import start_failure
-from stop_harness.engines.docker import executing, host_processes, listed_processes, ready, signs
+from stop_harness.engines.docker import executing, reading, ready, signs, stop_record
 from stop_harness.engines.docker.calls import (
     CONNECTION_ERRORS,
     ENGINE_ERRORS,
@@ -34,6 +37,7 @@ from stop_harness.engines.docker.reading import State
 from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
 from stop_harness.engines.docker.settings import volume_name
 from stop_harness.engines.docker.starting import Placement, creation
+from stop_harness.engines.docker.stopped import StoppedContainer
 from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited, where_it_listens
 from stop_harness.errors import EngineError
 from stop_harness.evidence import start_up
@@ -52,10 +56,12 @@ from stop_harness.model import (
     ProblemKind,
     ProcessInfo,
     Readiness,
-    StopRecord,
     Trial,
     Vantage,
 )
+
+if TYPE_CHECKING:
+    from stop_harness.engines.docker.faults.container import ContainerFaults
 
 LOOPBACK = "127.0.0.1"
 """Where a container is reached that is in the network of the engine's machine, if that is this one."""
@@ -67,7 +73,8 @@ LOG_LIMITS = LogLimits(lines=200, keep_bytes=16 * 1024, read_bytes=4 * 1024 * 10
 
 
 class DockerSubject:
-    """One container. `address`: its own, on the engine's side; None before its start, and without a network."""
+    """One container. `address`: its own, on the engine's side; None before its start, and without a network. `pid_one`:
+    its first process as this machine's /proc shows it; None where that is another machine's."""
 
     def __init__(
         self,
@@ -86,14 +93,14 @@ class DockerSubject:
         self._reached: Reached | None = None
         self._calls = Calls(host.url, time_limit_s())
         self._timeline: list[Event] = []
-        self._seen = listed_processes.TablesSeen()
-        self._health_checked = False
+        self._in_host_network = False
         self._found_running = True
         self._pid_one = 0
-        self._local_pid_one: PidOne | None = None
+        self.pid_one: PidOne | None = None
         self._volumes: tuple[str, ...] = ()
         self._health_test: tuple[str, ...] | None = None
         self._aborted = threading.Event()
+        self._faults: ContainerFaults | None = None
         self.address: str | None = None
         self.stop_signal: int | None = None
         self.stop_signal_source: str | None = None
@@ -116,17 +123,10 @@ class DockerSubject:
         named = {mount.source for mount in mounts if mount.kind is MountKind.VOLUME and mount.source is not None}
         self._volumes = tuple(volume_name(self._trial, labels, name) for name in sorted(named))
         try:
+            for name in self._volumes:  # here, for Podman makes those of a mount without their labels
+                self._calls.run("a volume's creation", partial(self._api.create_volume, name, labels=labels))
             wrapped = self._calls.run("the creation", lambda: self._client.containers.create(image, **given))
-            life = self._life = ContainerLife(
-                str(wrapped.id),
-                self._host,
-                self._client.api,
-                calls=self._calls,
-                events=self._events,
-                ending=self._aborted,
-                watches=self._connector,
-                trace=self._trace,
-            )
+            life = self._life = self._life_of(str(wrapped.id))
             if place is not None:
                 self._calls.run("the networks of a container", place.connect, self._api, life.id)
             life.start()
@@ -135,19 +135,40 @@ class DockerSubject:
         except CallFailed as error:
             raise self._start_failure(error) from None
         self._harness_event(EventKind.STARTED, "return of the start call")
+        state = self._take_up(wrapped, place)
+        asked = self._trial.scenario.stop.signal is not None
+        self.stop_signal_source = "scenario" if asked else "image" if state.stop_signal else "default"
+
+    def _life_of(self, container_id: str, *, auto_remove: bool = False) -> ContainerLife:
+        """The container of this trial, to be followed with what the trial was given. `auto_remove`: see there."""
+        return ContainerLife(
+            container_id,
+            self._host,
+            self._api,
+            calls=self._calls,
+            events=self._events,
+            ending=self._aborted,
+            watches=self._connector,
+            trace=self._trace,
+            auto_remove=auto_remove,
+        )
+
+    def _take_up(self, wrapped: Any, place: Placement | None = None) -> State:
+        """Learn what is needed of the container as it runs: where it is reached, its first process, its stop signal."""
+        life = self._started
         state = life.state()
-        address = LOOPBACK if self._trial.scenario.subject.settings.network == "host" else state.address
+        self._in_host_network = state.in_host_network
+        address = LOOPBACK if state.in_host_network else state.address
         self.address = place.address if place is not None and place.network_of is not None else address
         self._reached = Reached(wrapped, self._client, self._host, self.near_address)
         if place is not None and place.network_of is not None:
             self._reached.published_by = place.network_of
-        self._pid_one, self._health_checked = state.pid, state.checks_health
+        self._pid_one = state.pid
         if self._host.same_kernel and not self._host.podman:
-            self._local_pid_one = PidOne.of(self._pid_one, life.id)
-            self._reached.inside = Inside(self._local_pid_one) if self._local_pid_one is not None else None
+            self.pid_one = PidOne.of(self._pid_one, life.id)
+            self._reached.inside = Inside(self.pid_one) if self.pid_one is not None else None
         self.stop_signal = state.stop_signal or signals.SIGTERM
-        asked = self._trial.scenario.stop.signal is not None
-        self.stop_signal_source = "scenario" if asked else "image" if state.stop_signal else "default"
+        return state
 
     @property
     def near_address(self) -> str | None:
@@ -168,15 +189,11 @@ class DockerSubject:
         return failed if failed.reason is None else start_failure.explain(failed.reason, self._command())
 
     def _command(self) -> tuple[str, ...] | None:
-        """What the container was to run, as the engine has it; None where it was not even created, or nobody says."""
-        if self._life is None:
-            return None
-        try:
-            found = self._calls.run("inspect", self._api.inspect_container, self._life.id)
-            config = found["Config"]
-            return (*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())) or None
-        except (EngineError, *READING_ERRORS):
-            return None
+        """What the container was to run; None where it was not even created, or nobody says."""
+        with contextlib.suppress(EngineError, *READING_ERRORS):
+            if self._life is not None:
+                return reading.command_of(self._calls.run("inspect", self._api.inspect_container, self._life.id))
+        return None
 
     def wait_started(self) -> None:
         """`start` has waited for it."""
@@ -240,7 +257,7 @@ class DockerSubject:
 
     def listening(self, declared: tuple[int, ...]) -> frozenset[int]:
         """By /proc where the container is on this machine, else by connecting to what is declared."""
-        seen = self._local_pid_one.listening() if self._local_pid_one is not None else None
+        seen = self.pid_one.listening() if self.pid_one is not None else None
         if seen is not None or self._reached is None:
             return seen or frozenset()
         reached = self._reached
@@ -250,10 +267,10 @@ class DockerSubject:
 
     def listens_at(self) -> tuple[str, ...] | None:
         """By /proc where the container is on this machine, else by a command in it; images without `cat` keep it."""
-        if self._trial.scenario.subject.settings.network == "host":  # everybody listens there
+        if self._in_host_network:  # everybody listens there
             return None
-        if self._local_pid_one is not None:
-            return listening.addresses_of(self._local_pid_one.pid)
+        if self.pid_one is not None:
+            return listening.addresses_of(self.pid_one.pid)
         with contextlib.suppress(EngineError, *READING_ERRORS, *ENGINE_ERRORS):
             return self._calls.run("where it listens", signs.addresses, self._api, self.container_id)
         return None
@@ -271,24 +288,20 @@ class DockerSubject:
         """Whether PID 1 lives, else State.Running; a container that is gone does not run."""
         if self._started.died:
             return False
-        if self._local_pid_one is not None and self._local_pid_one.lives():
+        if self.pid_one is not None and self.pid_one.lives():
             return True
         return self._started.state().running
 
     def processes(self) -> tuple[ProcessInfo, ...] | None:
         """From /proc, else by `GET /containers/ID/top`; None where the engine's `ps` cannot do it or PID 1 is gone."""
-        pid_one = self._local_pid_one
+        pid_one = self.pid_one
         if pid_one is not None and not pid_one.lives():
             return None
-        table = (pid_one.table() if pid_one is not None else None) or self._started.processes()
-        if table is not None and self._health_checked and self._connector is None:  # then the table has to decide
-            table = listed_processes.below_pid_one(table, self._pid_one)
-        if table is not None and pid_one is not None and self._started.stop_called_ns is not None:
-            # Only now: it takes tens of milliseconds, and before the stop nobody needs it.
-            table = host_processes.with_clients(table)
-        if table is not None:
-            self._seen.add(table, here=pid_one is not None)
-        return table
+        return self._started.processes()
+
+    def foreseen(self) -> tuple[tuple[ProcessInfo, ...] | None, int | None]:
+        """Its own."""
+        return self.processes(), self.stop_signal
 
     def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
         """Straight to the container's address on a local engine, else through the published port."""
@@ -305,19 +318,32 @@ class DockerSubject:
 
     def run(self, command: tuple[str, ...], timeout_ns: int, **settings: Any) -> int | None:
         """The same, with further settings of the API's exec."""
-        settings |= {"timeout_ns": timeout_ns, "sleep": self.sleep}
+        settings |= {"timeout_ns": timeout_ns, "sleep": self.sleep, "attached": self._host.podman}
         return executing.execute(self._api, self._calls, self.container_id, command, **settings)
+
+    def faults(self) -> ContainerFaults:
+        """Of this container alone."""
+        if self._faults is None:
+            from stop_harness.engines.docker.faults.container import ContainerFaults  # late: most trials have none
+
+            parts: dict[str, Any] = {"api": self._api, "calls": self._calls, "events": self._events}
+            self._faults = ContainerFaults(self, self._host, life=self._started, trial=self._trial, **parts)
+        return self._faults
 
     def follow(self) -> None:
         """From now on the kernel tells how its processes end: of a stop that begins with a hook."""
         life = self._started
-        life.follow_stop(self._seen.cpu_before)
+        life.follow_stop()
         life.stop_called_ns = None  # the stop call itself is yet to come
+
+    def hooks_first(self, ports: frozenset[int], over: Callable[[], None]) -> bool:
+        """A container has none of its own; see `GroupSubject`."""
+        return False
 
     def stop(self, stop_timeout_ns: int) -> None:
         """The engine's own stop call."""
         life = self._started
-        life.follow_stop(self._seen.cpu_before)
+        life.follow_stop()
         self._harness_event(EventKind.STOP_REQUESTED, "stop call")
         if self._host.same_kernel and life.stop_called_ns is not None:
             # One machine, one wall clock: with it Podman, which reports no signals, still has both ends.
@@ -339,31 +365,20 @@ class DockerSubject:
             raise EngineError("the container was started again by somebody else during the trial")
         if not self._found_running or all(event.kind is not EventKind.STOP_REQUESTED for event in self._timeline):
             self._raise_if_killed_by_somebody(end.events, state)
-        timeline = [*self._timeline, *end.events]
-        if state.exited and state.finished_at_ns is not None:
-            timeline.append(Event(EventKind.EXITED, state.finished_at_ns, Clock.ENGINE, "State.FinishedAt"))
-        if end.ends is not None:
-            timeline += end.ends.events(self.stop_signal)
-        code = state.exit_code if state.exited else None
-        stop = StopRecord(
-            events=tuple(timeline),
-            exit_code=code,
-            exit_signal=code - 128 if code and end.ends is not None and end.ends.by_signal else None,
-            oom_killed=state.oom_killed if self._host.info.reports_oom else None,
-            complete=end.complete,
-            lost_processes=end.lost_processes,
-            suspected_processes=self._seen.suspected(self._timeline, self.stop_signal)
-            if end.lost_processes is None
-            else (),
-            fates=end.fates,
-            fate_count=end.fate_count,
-            exited_before_stop=state.exited and not self._found_running,
-        )
-        return EngineRecord(stop)
+        reports_oom = self._host.info.reports_oom
+        told = stop_record.of(end, tuple(self._timeline), stop_signal=self.stop_signal, reports_oom=reports_oom)
+        seen = () if told.lost_processes is not None else self._started.seen.suspected(self._timeline, self.stop_signal)
+        gone = state.exited and not self._found_running
+        return EngineRecord(replace(told, suspected_processes=seen, exited_before_stop=gone))
 
     def logs(self) -> LogTail:
         """The last lines, at most `LOG_LIMITS` of them."""
         return self._started.logs(LOG_LIMITS)
+
+    def stopped(self) -> StoppedContainer:
+        """By the engine's archive call and others that need no running container."""
+        parts: dict[str, Any] = {"calls": self._calls, "host": self._host, "trial": self._trial}
+        return StoppedContainer(self, self._started, self._client, take_up=self._take_up, ending=self._aborted, **parts)
 
     def abort(self) -> None:
         """Whatever waits for the engine returns now; the container is removed."""
@@ -415,7 +430,7 @@ class DockerSubject:
     def _raise_if_gone(self) -> None:
         if self._aborted.is_set():
             raise SubjectFailed(Problem(ProblemKind.INTERRUPTED, "the run was interrupted"))
-        if self._local_pid_one is not None and self._local_pid_one.lives():
+        if self.pid_one is not None and self.pid_one.lives():
             return
         state = self._started.state()
         if not state.running:
@@ -424,7 +439,9 @@ class DockerSubject:
 
     def _raise_if_killed_by_somebody(self, events: tuple[Event, ...], state: State) -> None:
         """A container that was sent a signal through the engine before we stopped it did not exit by itself."""
-        sent = [event.signal for event in events if event.kind is EventKind.SIGNAL_SENT and event.signal is not None]
+        ours = self._faults.events if self._faults is not None else ()
+        signalled = [event for event in events if event.kind is EventKind.SIGNAL_SENT and event not in ours]
+        sent = [event.signal for event in signalled if event.signal is not None]
         if sent:
             what = f"somebody else sent {signals.name(sent[0])} to the container before the stop"
             raise EngineError(f"{what}; it exited with code {state.exit_code}")

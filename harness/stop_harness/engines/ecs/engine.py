@@ -73,7 +73,8 @@ class EcsEngine:
         self._on_spot = Launcher(self.api, {**settings.run_task, **SPOT_REQUEST}, self._started_by)
         self.watch = TaskWatch(self.api, POLL_LOCAL_S if self.local else POLL_REMOTE_S)
         self._reaper = None if settings.own_endpoint else EcsReaper(self._started_by, self.api.cluster, settings)
-        self._definitions: dict[tuple[str, int], tuple[str, TaskDefinition]] = {}
+        self._definitions: dict[str, str] = {}
+        self._registering = threading.Lock()
         self._lock = threading.Lock()
         self._living: set[str] = set()
         self._closed = False
@@ -90,6 +91,10 @@ class EcsEngine:
     def cannot_run(self, scenario: Scenario) -> str | None:
         """No folder can be built on a cluster, and only our own endpoint lets us near a container."""
         subject, ready = scenario.subject, scenario.readiness
+        if subject.container is not None:
+            return "a container that runs already is stopped by its own engine; `stop-harness stop-task` stops a task"
+        if scenario.faults:
+            return f"{scenario.location('faults')}: faults cannot be made on a cluster, only in containers of an engine"
         if subject.group is not None:
             return "a cluster of Amazon ECS runs tasks, no Compose projects or pods: give it a task definition"
         if subject.task is None and subject.image is None:
@@ -98,6 +103,8 @@ class EcsEngine:
             return "ECS cannot take away an image's ENTRYPOINT: give the command that is to run instead"
         if refused := refusal(subject, "ecs"):
             return refused
+        if scenario.properties:
+            return "`expect.after_stop` cannot be looked at: ECS shows no file of a container, and removes it by itself"
         if scenario.stop.ended_by is not EndedBy.STOP_TASK and not self._settings.own_endpoint:
             return MADE_HERE
         if scenario.stop.signal is not None:
@@ -125,21 +132,34 @@ class EcsEngine:
             for timeout_ns in scenario.stop.timeouts_ns:
                 task = task_of(scenario, timeout_ns // NS_PER_S, self._settings.run_task)
                 progress(scenario.name, f"registering task definition {task.family}")
-                document = json.loads(task.document)
-                if mistakes := self.api.mistakes("register_task_definition", document):
-                    raise BuildError(f"{scenario.name}: the task definition cannot be registered: {mistakes}")
-                try:
-                    answer = self.api.call("register_task_definition", **document)
-                except EcsRefused as error:
-                    if error.code not in NOT_TAKEN:
-                        raise
-                    raise BuildError(f"{scenario.name}: {error}") from None
-                arn = str(answer["taskDefinition"]["taskDefinitionArn"])
-                self._definitions[scenario.name, timeout_ns] = (arn, task)
+                self._registered(scenario, task)
+
+    def _registered(self, scenario: Scenario, task: TaskDefinition) -> str:
+        """ARN of the task definition; one that was not prepared, as a remedy's, is registered now."""
+        with self._registering:
+            if task.document not in self._definitions:
+                self._definitions[task.document] = self._register(scenario, task)
+            return self._definitions[task.document]
+
+    def _register(self, scenario: Scenario, task: TaskDefinition) -> str:
+        document = json.loads(task.document)
+        if mistakes := self.api.mistakes("register_task_definition", document):
+            raise BuildError(f"{scenario.name}: the task definition cannot be registered: {mistakes}")
+        try:
+            answer = self.api.call("register_task_definition", **document)
+        except EcsRefused as error:
+            if error.code not in NOT_TAKEN:
+                raise
+            raise BuildError(f"{scenario.name}: {error}") from None
+        return str(answer["taskDefinition"]["taskDefinitionArn"])
 
     def start(self, trial: Trial) -> EcsSubject:
         """RunTask."""
-        arn, task = self._definitions[trial.scenario.name, trial.stop_timeout_ns]
+        task = task_of(trial.scenario, trial.stop_timeout_ns // NS_PER_S, self._settings.run_task)
+        try:
+            arn = self._registered(trial.scenario, task)
+        except BuildError as error:
+            raise SubjectFailed(Problem(ProblemKind.START_FAILED, str(error))) from None
         self.watch.check()
         how = ending(
             trial.scenario.stop.ended_by, task, self.api, self.launcher, self._on_spot, placement=self._placement(task)
@@ -206,7 +226,7 @@ class EcsEngine:
         return True
 
     def _take_back_definitions(self) -> None:
-        for arn, _ in self._definitions.values():
+        for arn in self._definitions.values():
             try:
                 self.api.call("deregister_task_definition", taskDefinition=arn)
                 self.api.call("delete_task_definitions", taskDefinitions=[arn])

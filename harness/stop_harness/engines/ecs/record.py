@@ -183,6 +183,7 @@ def engine_info(ours: dict[str, Any] | None, url: str, cluster: str, region: str
         remote=ours is None,
         stops_at_once=below.get("stops_at_once"),
         limits_groups=bool(below.get("limits_groups")),
+        shares_memory=bool(below.get("shares_memory")),
     )
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from stop_harness import signals
 from stop_harness.ecs import task_definition
@@ -20,7 +20,7 @@ from stop_harness.engines.ecs.endings import Ending
 from stop_harness.engines.ecs.looks import TaskLooks
 from stop_harness.engines.ecs.ready import accepts, answers, binding, health_checked, signs, why_it_ended
 from stop_harness.engines.ecs.record import BY_ITSELF, SeenStop
-from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited
+from stop_harness.engines.interface import EngineRecord, FaultMaker, ReadySigns, SubjectFailed, not_ready, waited
 from stop_harness.errors import EngineError
 from stop_harness.evidence import start_up
 from stop_harness.log_pattern import LogPattern
@@ -146,6 +146,10 @@ class EcsSubject:
         """Of the only container; a task's containers are looked at one by one during the stop."""
         return None if self._is_task else self._looks.tables().get(self._task.containers[0].name)
 
+    def foreseen(self) -> tuple[tuple[ProcessInfo, ...] | None, int | None]:
+        """Its own."""
+        return self.processes(), self.stop_signal
+
     def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
         """A published port, by the task's network bindings."""
         where = binding(self._newest(), port)
@@ -166,6 +170,14 @@ class EcsSubject:
     def execute(self, command: tuple[str, ...], timeout_ns: int) -> int | None:
         """Cannot be done through ECS."""
         raise EngineError(f"ecs: `{' '.join(command)}` cannot be run in a container of a cluster")
+
+    def hooks_first(self, ports: frozenset[int], over: Callable[[], None]) -> bool:
+        """Amazon ECS has none."""
+        return False
+
+    def faults(self) -> FaultMaker:
+        """Nobody: `cannot_run` refuses all of them."""
+        raise EngineError("faults cannot be made on a cluster")
 
     def stop(self, stop_timeout_ns: int) -> None:
         """StopTask, or what else ends it, and wait for STOPPED."""
@@ -212,6 +224,10 @@ class EcsSubject:
     def logs(self) -> LogTail:
         """Of the only container."""
         return LogTail() if self._is_task else self._log(self._task.containers[0].name)
+
+    def stopped(self) -> NoReturn:
+        """Nothing of it can be looked at."""
+        raise EngineError("ecs: nothing of a container can be looked at once it has ended")
 
     def abort(self) -> None:
         """Waits end; `remove` sees to the task."""

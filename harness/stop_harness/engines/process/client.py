@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -107,11 +108,18 @@ class ShimProcess:
             while line:
                 line = line[self._requests.write(line) or 0 :]
 
-    def ask(self, request: dict[str, Any], takes_ns: int = 0) -> dict[str, Any]:
-        """Send and return the reply, due after `takes_ns`. Raises EngineError if the helper fails or is stuck."""
+    def ask(
+        self, request: dict[str, Any], takes_ns: int = 0, signalled: Callable[[int], None] | None = None
+    ) -> dict[str, Any]:
+        """Send and return the reply, due after `takes_ns`. `signalled`: of a stop that is to `tell`, called with the
+        monotonic time of its signal. Raises EngineError if the helper fails or is stuck."""
         with self._asking:
             self.tell(request)
-            reply: dict[str, Any] = json.loads(self._line(time.monotonic_ns() + takes_ns + REPLY_PATIENCE_NS, request))
+            deadline_ns = time.monotonic_ns() + takes_ns + REPLY_PATIENCE_NS
+            reply: dict[str, Any] = json.loads(self._line(deadline_ns, request))
+            if signalled is not None and "signalled" in reply:
+                signalled(reply["signalled"])
+                reply = json.loads(self._line(deadline_ns, request))
         if "error" in reply:
             raise EngineError(f"the process engine failed: {reply['error']}")
         self._watch(reply.get("pid"))

@@ -18,6 +18,7 @@ from functools import partial
 from stop_harness.engines import reference_program
 from stop_harness.engines.dockerfile import ImageDefaults
 from stop_harness.engines.interface import PrepareProgress, ReadySigns, SubjectFailed, configure
+from stop_harness.engines.process import faults, stopped
 from stop_harness.engines.process.client import NamespaceProbe, ShimProcess, probe, start_request
 from stop_harness.engines.process.program import (
     directory_of,
@@ -35,6 +36,7 @@ from stop_harness.linux.signal_trace import ExitTrace, ExitWatch
 from stop_harness.model import (
     Configuration,
     EngineInfo,
+    PortProperty,
     Problem,
     ProblemKind,
     Scenario,
@@ -102,9 +104,13 @@ class PidNamespaceEngine:
     def cannot_run(self, scenario: Scenario) -> str | None:
         """What this engine lacks for the scenario. A program that is not installed here is a failed start instead."""
         subject = scenario.subject
+        if subject.container is not None:
+            return "the process engine knows no containers"
         if subject.task is not None or subject.group is not None:
             what = "task definitions" if subject.task is not None else "groups of containers"
             return f"the process engine runs no {what}; they need a container engine"
+        if refused := faults.refusal(scenario):
+            return refused
         if subject.build_directory is None:
             return "the process engine runs no images, only `build:` directories with this machine's programs"
         if subject.init:
@@ -113,7 +119,7 @@ class PidNamespaceEngine:
             return "the process engine cannot limit memory"
         if scenario.readiness.healthcheck:
             return "the process engine runs no health checks"
-        if refused := refusal(subject, "process"):
+        if refused := refusal(subject, "process") or stopped.refusal(scenario):
             return refused
         if subject.user is not None and not is_present_user(subject.user):
             return f"the process engine cannot change to user {subject.user!r}"
@@ -145,7 +151,8 @@ class PidNamespaceEngine:
         image = self._image(scenario.subject)
         stop_signal = stop_signal_of(scenario.stop.signal, image.stop_signal)
         probed = self._probed()
-        ports = tuple(sorted({*scenario.readiness.ports, *(client.port for client in scenario.traffic)}))
+        looked_at = (item.port for item in scenario.properties if isinstance(item, PortProperty))
+        ports = tuple(sorted({*scenario.reached_ports, *looked_at}))
         own_network = bool(ports) and probed.network_namespace
         with contextlib.ExitStack() as cleanup:
             for port in () if own_network else ports:
@@ -173,6 +180,7 @@ class PidNamespaceEngine:
                 signs=_signs(scenario.subject, image),
                 health_test=None if image.health_test is None else locate(image.health_test),
                 locate=locate,
+                again=partial(self.start, trial),
                 cleanup=cleanup.pop_all(),
             )
         with self._lock:

@@ -10,10 +10,19 @@ from collections.abc import Callable
 from typing import Any
 
 from stop_harness import signals
-from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited, where_it_listens
+from stop_harness.engines.interface import (
+    EngineRecord,
+    ReadySigns,
+    SubjectFailed,
+    not_ready,
+    waited,
+    where_it_listens,
+)
 from stop_harness.engines.process import fates
 from stop_harness.engines.process.client import ShimProcess
 from stop_harness.engines.process.connect import connect
+from stop_harness.engines.process.faults import ProcessFaults
+from stop_harness.engines.process.stopped import StoppedProcess
 from stop_harness.errors import EngineError
 from stop_harness.evidence import start_up
 from stop_harness.linux import listening, proc
@@ -55,6 +64,7 @@ class ProcessSubject:
         signs: ReadySigns,
         health_test: tuple[str, ...] | None,
         locate: Callable[[tuple[str, ...]], tuple[str, ...]],
+        again: Callable[[], ProcessSubject],
         cleanup: contextlib.ExitStack,
     ) -> None:
         self.stop_signal: int | None = stop_signal[0]
@@ -63,9 +73,11 @@ class ProcessSubject:
         self._shim = shim
         self._readiness = readiness
         self._signs, self._health_test = signs, health_test
-        self._locate = locate
+        self._locate, self._again = locate, again
+        self._next: ProcessSubject | None = None
         self._cleanup = cleanup
         self._aborted = False
+        self._faults: ProcessFaults | None = None
         self._exit: ExitWatch | None = None
 
     def wait_started(self) -> None:
@@ -144,6 +156,10 @@ class ProcessSubject:
         inside = {row.pop("host_pid"): row["pid"] for row in rows}
         return tuple(ProcessInfo(parent_pid=inside.get(row.pop("host_parent"), 0), **row) for row in rows)
 
+    def foreseen(self) -> tuple[tuple[ProcessInfo, ...] | None, int | None]:
+        """Its own."""
+        return self.processes(), self.stop_signal
+
     def connect(self, port: int, timeout_s: float) -> tuple[socket.socket, Vantage]:
         """From the subject's network namespace if it has its own, which it has if the scenario names a port."""
         vantage = Vantage.NETWORK_NAMESPACE if self._shim.sockets else Vantage.HOST_NETWORK
@@ -169,10 +185,25 @@ class ProcessSubject:
         self._check_waited(reply | {"waiting": []}, 0)
         return None if reply["wait_status"] is None else _exit_code(reply["wait_status"])
 
+    def hooks_first(self, ports: frozenset[int], over: Callable[[], None]) -> bool:
+        """A process has none."""
+        return False
+
+    def faults(self) -> ProcessFaults:
+        """By kill(2) and prlimit(2)."""
+        if self._faults is None:
+            assert self._shim.subject is not None
+            self._faults = ProcessFaults(self._shim.subject, self.stop_signal or signals.SIGTERM)
+        return self._faults
+
     def stop(self, stop_timeout_ns: int) -> None:
         """The helper signals, waits and kills by its own clock; this thread only waits for the end of it."""
         self._exit = self._watch_exit(self._shim.subject)
-        self._shim.ask({"do": "stop", "signal": self.stop_signal, "timeout_ns": stop_timeout_ns}, stop_timeout_ns)
+        told = self._faults.signalled if self._faults is not None else None
+        request = {"do": "stop", "signal": self.stop_signal, "timeout_ns": stop_timeout_ns, "tell": told is not None}
+        self._shim.ask(request, stop_timeout_ns, told)
+        if self._faults is not None:
+            self._faults.over()
 
     def record(self) -> EngineRecord:
         """The exit is the wait status of waitpid(2), so exit code and signal are told apart."""
@@ -208,9 +239,20 @@ class ProcessSubject:
         reply = self._shim.ask({"do": "logs"})
         return LogTail(reply["text"], reply["truncated"])
 
+    def stopped(self) -> StoppedProcess:
+        """On this machine."""
+        return StoppedProcess(lambda path: self._locate((path,))[0], self._shim.sockets, self._start_again)
+
+    def _start_again(self) -> ProcessSubject:
+        self._cleanup.close()  # its ports are free then, and so is its turn at them
+        self._next = self._again()
+        return self._next
+
     def abort(self) -> None:
         """SIGKILL; the record says that it was ours."""
         self._aborted = True
+        if self._next is not None:
+            self._next.abort()
         self.end_now()
 
     def end_now(self) -> bool:
@@ -224,6 +266,8 @@ class ProcessSubject:
 
     def remove(self) -> None:
         """End the helper, and with it the subject."""
+        if self._next is not None:
+            self._next.remove()
         if self._exit is not None:
             self._exit.close()
             self._exit = None

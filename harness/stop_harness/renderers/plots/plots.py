@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import pairwise
+from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
 from stop_harness.model import ECS_STOP_TIMEOUT_S, NS_PER_S, Outcome, Report, TrialResult
 from stop_harness.renderers.plots import drawing, survival_plot
 from stop_harness.renderers.plots.drawing import INK
 from stop_harness.report import tables
-from stop_harness.wording import OUTCOME_WORDS, one_line, seconds
+from stop_harness.wording import EACH_ITS_OWN, OUTCOME_WORDS, one_line, only_pods, seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,12 +45,13 @@ MAX_TIMELINES = 60
 MAX_MATRIX_ROWS = 60
 MAX_VECTOR_POINTS = 1500
 """More points than this are drawn as one picture inside the SVG: the file stays small and no trial is left out."""
-_SHORTEST_S = 0.01
-"""Where the logarithmic axis of durations starts; what is shorter is drawn here."""
+_SHORTEST_S = 0.001
+"""Where the logarithmic axis of durations starts; what is shorter is drawn here, and its tick says so."""
 
 
 def render_all(report: Report) -> dict[str, str]:
-    """Name of the file without suffix → SVG text. A plot with nothing to show is left out."""
+    """Name of the file without suffix → SVG text, of the undisturbed stops. A plot with nothing to show is left out."""
+    report = replace(report, results=report.undisturbed)
     figures: dict[str, Callable[[Report], Figure | None]] = {
         "outcomes": _outcome_matrix,
         "shutdown-durations": _durations,
@@ -92,61 +95,96 @@ def _measured(report: Report) -> list[TrialResult]:
     ]
 
 
-# ── Shutdown duration against stop timeout ───────────────────────────────────────────────────────────────────────────
+# ── Shutdown durations ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _durations(report: Report) -> Figure | None:
-    """One point a trial; killed trials stand at their stop timeout and point up, for the true duration is longer."""
-    points = _measured(report)
+    """A row a scenario, a point a trial, each exactly at its duration; within a row trials stand one below the other.
+
+    Killed trials stand at their stop timeout and point to the right, for the true duration is longer. Where each
+    container of a task had its own there is no place for it.
+    """
+    points = [result for result in _measured(report) if not result.observation.own_timeouts]
     if not points:
         return None
-    figure, axes = drawing.figure(4.6)
-    limits = sorted({max(_timeout_s(result), _SHORTEST_S) for result in points})
-    longest = max(*(_plotted_s(result) for result in points), ECS_STOP_TIMEOUT_S, *limits)
-    axes.set(xscale="log", yscale="log")
-    axes.set_xlim(limits[0] / 1.8, limits[-1] * 1.8)
-    axes.set_ylim(_SHORTEST_S, longest * 2)
-    lines = _reference_lines(axes)
-    few, raster = len(points) < 200, len(points) > MAX_VECTOR_POINTS
-    for outcome in Outcome:
-        drawn = [(x, y) for result, x, y in _spread(points, limits) if result.verdict.outcome is outcome]
-        if drawn:
-            style = {**_marker(outcome, OUTCOME_MARKERS), "markersize": 5.5 if few else 3.5}
-            axes.plot(*zip(*drawn, strict=True), linestyle="", alpha=0.85 if few else 0.6, rasterized=raster, **style)
-    _second_ticks(axes, limits)
-    axes.set_xlabel("stop timeout", color=INK)
-    axes.set_ylabel("stop signal to exit", color=INK)
-    drawing.title(axes, "Shutdown duration against stop timeout, one point a trial")
-    drawing.legend(axes, [*_outcome_handles(points, OUTCOME_MARKERS), *lines])
+    rows, note = _rows(points)
+    shown = [result for result in points if result.observation.scenario in rows]
+    figure, axes = drawing.figure(0.27 * len(rows) + 1.5)
+    defaults = [] if only_pods(report) else [ECS_STOP_TIMEOUT_S]
+    _seconds_axis(axes, [*map(_plotted_s, shown), *map(_timeout_s, shown), *defaults])
+    lines = [
+        axes.axvline(at, label=f"{at} s, Amazon ECS default", color=INK, linewidth=0.8, zorder=1) for at in defaults
+    ]
+    lines.append(_stop_timeouts(axes, shown, rows))
+    few, raster = len(shown) < 200, len(shown) > MAX_VECTOR_POINTS
+    for outcome, places in _spread(shown, rows).items():
+        style = {**_marker(outcome, _DURATION_MARKERS), "markersize": 5.5 if few else 3.5}
+        alpha = 0.85 if few else 0.6
+        axes.plot(*zip(*places, strict=True), linestyle="", alpha=alpha, rasterized=raster, clip_on=False, **style)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    drawing.row_names(axes, [_label(name) for name in rows], range(len(rows)), 8)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("from stop signal to exit (logarithmic)", color=INK)
+    drawing.title(axes, f"Shutdown durations, one point a trial{note}")
+    drawing.legend(axes, [*_outcome_handles(shown, _DURATION_MARKERS), *lines])
     return figure
 
 
-def _reference_lines(axes: Axes) -> list[Line2D]:
-    """The diagonal, where SIGKILL comes, and the default of Amazon ECS; explained in the legend."""
-    low, high = axes.get_xlim()
-    style: dict[str, Any] = {"color": INK, "linewidth": 0.8, "zorder": 1}
-    (diagonal,) = axes.plot([low, high], [low, high], linestyle=(0, (4, 3)), label="stop timeout (SIGKILL)", **style)
-    default = axes.axhline(ECS_STOP_TIMEOUT_S, label=f"{ECS_STOP_TIMEOUT_S} s, Amazon ECS default", **style)
-    return [diagonal, default]
+_DURATION_MARKERS = {**OUTCOME_MARKERS, Outcome.KILLED: ">"}
 
 
-def _spread(points: list[TrialResult], limits: list[float]) -> list[tuple[TrialResult, float, float]]:
-    """Each trial with its place: trials of one stop timeout stand side by side in report order, so that a scenario's
-    trials stay together and none hides another."""
-    placed = []
-    half_width = _half_column(limits)
-    for limit in limits:
-        column = [result for result in points if max(_timeout_s(result), _SHORTEST_S) == limit]
-        for index, result in enumerate(column):
-            share = (index + 0.5) / len(column) * 2 - 1
-            placed.append((result, limit * half_width**share, _plotted_s(result)))
+def _rows(points: list[TrialResult]) -> tuple[list[str], str]:
+    """The scenarios that have a row, in report order; of too many those with the longest durations, and a note."""
+    longest: dict[str, float] = {}
+    for result in points:
+        name = result.observation.scenario
+        longest[name] = max(longest.get(name, 0.0), _plotted_s(result))
+    chosen = set(sorted(longest, key=lambda name: -longest[name])[:MAX_MATRIX_ROWS])
+    note = f" (the slowest {len(chosen)} of {len(longest)} scenarios)" if len(chosen) < len(longest) else ""
+    return [name for name in longest if name in chosen], note
+
+
+def _seconds_axis(axes: Axes, values_s: list[float]) -> None:
+    """A logarithmic axis that holds every value, with a little room so that no mark is cut."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    low, high = max(min(values_s), _SHORTEST_S), max(values_s)
+    shorter = min(values_s) <= _SHORTEST_S
+    axes.set_xscale("log")
+    axes.set_xlim(low / 1.5, high * 1.5)
+    places = [place for place in (0.001, 0.01, 0.1, 1, 10, 30, 100, 1000) if low / 1.5 <= place <= high * 1.5]
+    axes.xaxis.set_major_locator(FixedLocator(places))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{'≤ ' if shorter and value <= _SHORTEST_S else ''}{value:g} s")
+    )
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.grid(visible=True, axis="x", color=INK, alpha=0.2, linewidth=0.5)
+
+
+def _stop_timeouts(axes: Axes, shown: list[TrialResult], rows: list[str]) -> Line2D:
+    """A tick at every stop timeout that a scenario was tried with."""
+    from matplotlib.lines import Line2D
+
+    heights = {name: row for row, name in enumerate(rows)}
+    tried = {(heights[result.observation.scenario], max(_timeout_s(result), _SHORTEST_S)) for result in shown}
+    places = sorted(tried)
+    low, high = [row - 0.36 for row, _ in places], [row + 0.36 for row, _ in places]
+    axes.vlines([at for _, at in places], low, high, colors=INK, linewidth=1.0, zorder=1)
+    return Line2D([], [], color=INK, marker="|", linestyle="", markersize=9, label="stop timeout")
+
+
+def _spread(shown: list[TrialResult], rows: list[str]) -> dict[Outcome, list[tuple[float, float]]]:
+    """Where each trial stands, by outcome: none is moved along the axis of seconds, and none hides another."""
+    counts, numbers = Counter(result.observation.scenario for result in shown), Counter[str]()
+    heights = {name: row for row, name in enumerate(rows)}
+    placed: dict[Outcome, list[tuple[float, float]]] = {}
+    for result in shown:
+        name = result.observation.scenario
+        share = (numbers[name] + 0.5) / counts[name] - 0.5
+        numbers[name] += 1
+        place = (_plotted_s(result), heights[name] + 0.6 * share)
+        placed.setdefault(result.verdict.outcome, []).append(place)
     return placed
-
-
-def _half_column(limits: list[float]) -> float:
-    """Factor from the middle of a column to its edge, narrow enough that neighbouring columns stay apart."""
-    gaps = [high / low for low, high in pairwise(limits)]
-    return float(min([*gaps, 3.0]) ** 0.32)
 
 
 def _plotted_s(result: TrialResult) -> float:
@@ -158,17 +196,6 @@ def _plotted_s(result: TrialResult) -> float:
 
 def _timeout_s(result: TrialResult) -> float:
     return result.observation.stop_timeout_ns / NS_PER_S
-
-
-def _second_ticks(axes: Axes, limits: list[float]) -> None:
-    """Ticks where people look: the stop timeouts that were tried, and decades of seconds."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    for axis, places in ((axes.xaxis, limits), (axes.yaxis, [0.01, 0.1, 1, 10, 100, 1000])):
-        axis.set_major_locator(FixedLocator(places))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
-        axis.set_minor_locator(NullLocator())
-    axes.grid(visible=True, axis="y", color=INK, alpha=0.2, linewidth=0.5)
 
 
 # ── Outcome matrix ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -183,10 +210,10 @@ def _outcome_matrix(report: Report) -> Figure | None:
         return None
     names = list(dict.fromkeys(row.scenario for row in rows))
     shown = names[:MAX_MATRIX_ROWS]
-    limits = sorted({row.stop_timeout_s for row in rows})
+    limits = sorted({_column(row) for row in rows})
     figure, axes = drawing.figure(0.27 * len(shown) + 1.1)
     for cell in (row for row in rows if row.scenario in shown):
-        x, y = limits.index(cell.stop_timeout_s), shown.index(cell.scenario)
+        x, y = limits.index(_column(cell)), shown.index(cell.scenario)
         outcome = Outcome(cell.outcome)
         axes.add_patch(Rectangle((x + 0.02, y + 0.05), 0.96, 0.9, color=OUTCOME_COLOURS[outcome], linewidth=0))
         share = f" {cell.agreeing}/{cell.trials}" if cell.trials != 1 else ""
@@ -201,13 +228,18 @@ def _outcome_matrix(report: Report) -> Figure | None:
             in_layout=False,
         )
     axes.set(xlim=(0, len(limits)), ylim=(len(shown), 0))
-    axes.set_xticks([index + 0.5 for index in range(len(limits))], [f"{limit:g} s" for limit in limits])
+    axes.set_xticks([index + 0.5 for index in range(len(limits))], [name for _, name in limits])
     drawing.row_names(axes, [_label(name) for name in shown], [index + 0.5 for index in range(len(shown))], 9)
     axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)
     note = f" (first {len(shown)} of {len(names)} scenarios)" if len(shown) < len(names) else ""
     drawing.title(axes, f"Outcome by scenario and stop timeout{note}", above_labels=True)
     return figure
+
+
+def _column(row: tables.SummaryRow) -> tuple[float, str]:
+    """Place and name of its column; behind all stop timeouts where each container had its own."""
+    return (inf, EACH_ITS_OWN) if row.own_stop_timeouts else (row.stop_timeout_s, f"{row.stop_timeout_s:g} s")
 
 
 def _text_on(colour: str) -> str:
@@ -243,13 +275,16 @@ def _timelines(report: Report) -> Figure | None:
     figure, axes = drawing.figure(0.19 * len(shown) + 1.4)
     _bars(axes, shown)
     axes.set_ylim(len(shown) - 0.4, -0.6)
-    longest = max(axes.get_xlim()[1], ECS_STOP_TIMEOUT_S)
+    defaults = [] if only_pods(report) else [ECS_STOP_TIMEOUT_S]
+    longest = max(axes.get_xlim()[1], *defaults, 0)
     axes.set_xlim(-0.01 * longest, longest)
     rows = range(len(shown))
     drawing.row_names(axes, [_timeline_label(shown, row) for row in rows], rows, 8)
     axes.spines["left"].set_visible(False)
-    axes.axvline(ECS_STOP_TIMEOUT_S, color=INK, linewidth=0.8)
-    axes.set_xlabel(f"seconds after the stop signal (line: {ECS_STOP_TIMEOUT_S} s, the Amazon ECS default)", color=INK)
+    for at in defaults:
+        axes.axvline(at, color=INK, linewidth=0.8)
+    line = "".join(f" (line: {at} s, the Amazon ECS default)" for at in defaults)
+    axes.set_xlabel(f"seconds after the stop signal{line}", color=INK)
     axes.grid(visible=True, axis="x", color=INK, alpha=0.2, linewidth=0.5)
     note = f" ({len(shown)} of {len(report.results):,} trials)" if len(shown) < len(report.results) else ""
     drawing.title(axes, f"From stop signal to exit{note}")
@@ -272,7 +307,8 @@ def _bars(axes: Axes, shown: list[TrialResult]) -> None:
     colours = [OUTCOME_COLOURS[result.verdict.outcome] for result in shown]
     axes.hlines(places, 0, ends, colors=colours, linewidth=4, capstyle="butt", alpha=0.55)
     low, high = [place - 0.36 for place in places], [place + 0.36 for place in places]
-    axes.vlines([_timeout_s(result) for result in shown], low, high, colors=INK, linewidth=1.2, capstyle="projecting")
+    deadlines = [nan if result.observation.own_timeouts else _timeout_s(result) for result in shown]
+    axes.vlines(deadlines, low, high, colors=INK, linewidth=1.2, capstyle="projecting")
     for outcome in Outcome:
         marked = [(_mark_s(shown[at]), at) for at in places if shown[at].verdict.outcome is outcome]
         if marked:
@@ -308,4 +344,5 @@ def _timeline_label(shown: list[TrialResult], index: int) -> str:
     """The scenario's name once per group, and the stop timeout on every line."""
     seen = shown[index].observation
     first = index == 0 or shown[index - 1].observation.scenario != seen.scenario
-    return f"{_label(seen.scenario) + '   ' if first else ''}{_timeout_s(shown[index]):g} s"
+    limit = EACH_ITS_OWN if seen.own_timeouts else f"{_timeout_s(shown[index]):g} s"
+    return f"{_label(seen.scenario) + '   ' if first else ''}{limit}"

@@ -69,7 +69,7 @@ def _panel(axes: Axes, item: ScenarioStatistics, low: float, high: float) -> Non
         at = cut.after_ns / NS_PER_S
         height = next(running for time, running in zip(times[::-1], shares[::-1], strict=True) if time <= max(at, low))
         axes.plot([max(at, low)], [height], marker="+", markersize=8, color=COLOUR, clip_on=False)
-    axes.set(xscale="log", xlim=(low, high), ylim=(0, 1.02))
+    axes.set(xscale="log", xlim=(low / 1.15, high), ylim=(-0.03, 1.03))  # no line is cut at the edge
     _ticks(axes, low, high)
     cut_off = f", {item.stops_cut_off:,} cut off" if item.cut_off else ""
     axes.set_title(f"{_label(item.scenario)}\n{item.stops:,} stops{cut_off}", loc="left", color=INK, fontsize=8, y=1.0)

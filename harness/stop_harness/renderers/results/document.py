@@ -19,11 +19,13 @@ from stop_harness.model import (
     RemedyEffect,
     Severity,
     SigkillEvidence,
+    WaiverState,
 )
 from stop_harness.renderers.results.comparison import ComparisonDocument
 from stop_harness.renderers.results.documented import WarningDocument
+from stop_harness.renderers.results.resilience_document import ResilienceDocument
 from stop_harness.renderers.results.statistics_document import ClaimDocument, StatisticsDocument
-from stop_harness.renderers.results.trial_document import CauseDocument, TrialDocument
+from stop_harness.renderers.results.trial_document import CauseDocument, HookDocument, TrialDocument
 
 FORMAT_VERSION = 1
 
@@ -105,6 +107,20 @@ class OriginDocument:
 
 
 @dataclass(frozen=True)
+class ContainerDocument:
+    """A container that ran already when it was asked for; its image is that of the scenario."""
+
+    name: str
+    id: str
+    started_at: str
+    """ISO 8601, by the engine's clock."""
+    auto_remove: bool
+    """The engine removed it as soon as it ended (`--rm`)."""
+    restart: bool
+    """It was started again after each stop (`--restart`)."""
+
+
+@dataclass(frozen=True)
 class ScenarioDocument:
     """One scenario of the run."""
 
@@ -121,6 +137,14 @@ class ScenarioDocument:
     whether a value changed between two runs on one machine; in clear only with --show-values."""
     origin: OriginDocument | None = None
     """The Compose files or manifests that it was read from; null where there are none."""
+    own_stop_timeouts: bool = False
+    """Each container has the stop timeout of its own definition. Wherever a stop_timeout_s stands for this scenario, it
+    is then how long all of them together can take, and tells its stops from those of another moment."""
+    container: ContainerDocument | None = None
+    """Null where the container was started for the trial."""
+    undisturbed: str | None = None
+    """The scenario that this one is a copy of, under the standard fault `fault`; both null: it is no copy."""
+    fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +157,8 @@ class ComplianceDocument:
     headroom_s: float | None
     """Default minus longest graceful stop; null where not compliant."""
     reason: str
+    cause: str | None = None
+    """Id of the cause, as in docs/outcomes.md, of the stop that decides; null where there is none."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +214,9 @@ class RemedyDocument:
     lines: tuple[PasteDocument, ...]
     """Ways to make the change."""
     trial: TrialDocument
+    """The repetition; of a task or a group what became of the container that was changed."""
+    container: str | None = None
+    """The container of a task or a group that was changed; null: there is only one."""
 
 
 @dataclass(frozen=True)
@@ -198,18 +227,6 @@ class TimeoutAdviceDocument:
     recommended_timeout_s: float | None
     """null: too few graceful stops, or not all were graceful; basis says which."""
     basis: str
-
-
-@dataclass(frozen=True)
-class HookDocument:
-    """A hook before the stop of a container."""
-
-    command: str
-    took_s: float
-    reason: str
-    """Why it failed; empty where it did not."""
-    cut_off: bool
-    """It had not ended when its time was over."""
 
 
 @dataclass(frozen=True)
@@ -298,6 +315,27 @@ class PassingWarningDocument:
 
 
 @dataclass(frozen=True)
+class WaiverDocument:
+    """A known failure that is let pass until a day."""
+
+    reason: str
+    expires: str
+    """The last day on which it holds, in UTC."""
+    place: str
+    """Where it is written: file and line."""
+    scenario: str | None
+    container: str | None
+    outcome: Outcome | None
+    rule: str | None
+    cause: str | None
+    state: WaiverState
+    in_run: bool
+    """false: no scenario that it names was stopped in this run."""
+    trials: tuple[str, ...]
+    """Ids of the failures that it covers or, if it has expired, would cover."""
+
+
+@dataclass(frozen=True)
 class SummaryDocument:
     """How many trials came to what."""
 
@@ -311,6 +349,8 @@ class SummaryDocument:
     """Number of trials for every outcome, zeros included."""
     passing_warnings: tuple[PassingWarningDocument, ...] = ()
     """What trials with status pass warn of."""
+    waived: int = 0
+    """How many of those with status fail are let pass by waivers."""
 
 
 @dataclass(frozen=True)
@@ -341,3 +381,9 @@ class ResultsDocument:
     warnings: tuple[WarningDocument, ...]
     comparison: ComparisonDocument | None
     """null: the run was not set beside a baseline."""
+    waivers: tuple[WaiverDocument, ...] = ()
+    waived_trials: tuple[str, ...] = ()
+    """Ids of the trials that failed and are let pass."""
+    resilience: tuple[ResilienceDocument, ...] = ()
+    """One for each scenario that was to be stopped under standard faults (`--faults`). All sections but this one,
+    scenarios and trials are about undisturbed stops."""

@@ -21,13 +21,14 @@ from stop_harness.model import (
     TaskStop,
     TriedRemedy,
 )
+from stop_harness.model.waiver import WaiverUse
 from stop_harness.renderers.results.comparison import comparison
 from stop_harness.renderers.results.document import (
     FORMAT_VERSION,
     ComplianceDocument,
+    ContainerDocument,
     ContainerStopDocument,
     EngineDocument,
-    HookDocument,
     OriginDocument,
     PassingWarningDocument,
     PasteDocument,
@@ -43,8 +44,10 @@ from stop_harness.renderers.results.document import (
     SummaryDocument,
     TaskStopDocument,
     TimeoutAdviceDocument,
+    WaiverDocument,
 )
 from stop_harness.renderers.results.documented import WarningDocument
+from stop_harness.renderers.results.resilience_document import resilience
 from stop_harness.renderers.results.statistics_document import (
     ClaimDocument,
     CurvePointDocument,
@@ -54,7 +57,7 @@ from stop_harness.renderers.results.statistics_document import (
     StatisticsDocument,
     StillRunningDocument,
 )
-from stop_harness.renderers.results.trial_section import cause, trial
+from stop_harness.renderers.results.trial_section import cause, hook, trial
 from stop_harness.renderers.sections.passing_warnings import passing_warnings
 from stop_harness.wording import run_duration_ns, to_seconds
 
@@ -70,7 +73,8 @@ def render(report: Report) -> str:
     from pydantic_core import PydanticSerializationError
 
     try:
-        return _adapter().dump_json(_results(report), indent=2, by_alias=True, warnings=False).decode() + "\n"
+        dumped = _adapter().dump_json(_results(report), indent=2, by_alias=True, warnings=False)
+        return (dumped + b"\n").decode()  # as text it may take twice the memory
     except (PydanticSerializationError, UnicodeError):  # lone surrogates, from file names; escaped they are valid JSON
         text = json.dumps(document(report), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -128,11 +132,12 @@ def _results(report: Report) -> ResultsDocument:
                 status=row.status,
                 headroom_s=to_seconds(row.headroom_ns),
                 reason=row.reason,
+                cause=row.cause.id if row.cause else None,
             )
             for row in report.compliance
         ),
         platforms=tuple(_platform(row, report) for row in report.platforms),
-        scenarios=tuple(_scenario(scenario) for scenario in report.scenarios),
+        scenarios=tuple(_scenario(scenario) for scenario in report.stopped),
         trials=tuple(trial(result) for result in report.results),
         remedies=tuple(_remedy(tried) for tried in report.remedies),
         tasks=tuple(_task(stop) for stop in report.tasks),
@@ -150,7 +155,16 @@ def _results(report: Report) -> ResultsDocument:
         skipped=tuple(SkippedDocument(skip.scenario, skip.reason) for skip in report.skipped),
         warnings=tuple(WarningDocument(item.rule, item.message, item.advice) for item in report.warnings),
         comparison=comparison(report.comparison) if report.comparison else None,
+        waivers=tuple(_waiver(use) for use in report.waivers),
+        waived_trials=tuple(
+            result.observation.trial_id for result in report.results if result.observation.trial_id in report.waived
+        ),
+        resilience=tuple(map(resilience, report.resilience)),
     )
+
+
+def _waiver(use: WaiverUse) -> WaiverDocument:
+    return WaiverDocument(**vars(use.waiver), state=use.state, in_run=use.in_run, trials=use.trials)
 
 
 def _run(run: RunInfo) -> RunDocument:
@@ -196,6 +210,7 @@ def _summary(report: Report) -> SummaryDocument:
         passed=report.count(Status.PASS),
         fail=report.count(Status.FAIL),
         inconclusive=report.count(Status.INCONCLUSIVE),
+        waived=len(report.waived),
         outcomes={outcome.value: counts[outcome] for outcome in Outcome},
         passing_warnings=tuple(
             PassingWarningDocument(
@@ -224,7 +239,7 @@ def _platform(row: PlatformRow, report: Report) -> PlatformDocument:
 
 
 def _scenario(scenario: Scenario) -> ScenarioDocument:
-    origin = scenario.subject.origin
+    origin, container = scenario.subject.origin, scenario.subject.container
     return ScenarioDocument(
         name=scenario.name,
         description=scenario.description,
@@ -234,6 +249,14 @@ def _scenario(scenario: Scenario) -> ScenarioDocument:
         task_definition=scenario.subject.task_file,
         origin=None if origin is None else OriginDocument(origin.kind, origin.files, origin.name),
         environment=dict(scenario.subject.environment),
+        own_stop_timeouts=scenario.stop.own_timeouts,
+        undisturbed=scenario.twin.of if scenario.twin else None,
+        fault=scenario.twin.fault if scenario.twin else None,
+        container=None
+        if container is None
+        else ContainerDocument(
+            container.name, container.id, container.started_at, container.auto_remove, container.restart
+        ),
     )
 
 
@@ -256,9 +279,7 @@ def _task(stop: TaskStop) -> TaskStopDocument:
                 share=item.share,
                 on_longest_chain=item.on_longest_chain,
                 cause=cause(item.cause),
-                hooks=tuple(
-                    HookDocument(hook.command, hook.took_ns / 1e9, hook.reason, hook.cut_off) for hook in item.hooks
-                ),
+                hooks=tuple(map(hook, item.hooks)),
                 cut_from_s=to_seconds(item.cut_from_ns),
             )
             for item in stop.containers
@@ -287,6 +308,7 @@ def _remedy(tried: TriedRemedy) -> RemedyDocument:
         assumption=tried.remedy.assumption,
         lines=tuple(PasteDocument(line.place, line.text) for line in tried.remedy.lines),
         trial=trial(tried.result),
+        container=tried.container,
     )
 
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from stop_harness.model import (
     Clock,
     EventKind,
+    FaultAction,
+    FaultKind,
     Outcome,
     ProblemKind,
+    PropertyKind,
     ReadyBy,
     RequestFate,
     Severity,
@@ -45,6 +48,31 @@ class EventDocument:
     """The engine's own record that it was read from."""
     signal: str | None
     """Name of the signal; set for signal_sent only."""
+
+
+@dataclass(frozen=True)
+class FaultDocument:
+    """One fault of the scenario, as it was. Times are seconds after the stop signal, or after the stop call where the
+    engine tells no signals; negative is before."""
+
+    kind: FaultKind
+    action: FaultAction
+    asked_for: str
+    """What it is and when, in words."""
+    planned_s: float | None
+    """When it was to begin; null where only a line of the log tells."""
+    asked_s: float | None
+    """When the harness began with it; null where it never came to that."""
+    begun_s: float | None
+    """When its effect was known to be there; null where it never was."""
+    ended_s: float | None
+    """When it was known to be undone; null where it was done once, or ended with the container."""
+    seen: str
+    """How the effect is known."""
+    problem: str | None
+    """Why it was not there, or not undone; null where it was."""
+    events: tuple[EventDocument, ...]
+    """What the engine has on record of it; at_s as in the trial's timeline."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +224,46 @@ class ReadyDocument:
 
 
 @dataclass(frozen=True)
+class HookDocument:
+    """A hook before the stop of a container."""
+
+    command: str
+    took_s: float
+    reason: str
+    """Why it failed; empty where it did not."""
+    cut_off: bool
+    """It had not ended when its time was over."""
+
+
+@dataclass(frozen=True)
+class MessagesDocument:
+    """Messages that were sent before and during the stop."""
+
+    sent: int
+    acknowledged: int
+    """How many of them were answered with a status from 200 to 299."""
+    acknowledged_late: int
+    """How many of these after the stop call."""
+
+
+@dataclass(frozen=True)
+class PropertyDocument:
+    """Something that must be true after the stop (`expect.after_stop`), and what was found of it."""
+
+    kind: PropertyKind
+    expected: str
+    """What must be true, for people."""
+    holds: bool | None
+    """null: it could not be checked, and found says why."""
+    found: str
+    """One sentence."""
+    excerpt: str
+    """The end of the file or of the output, at most 300 characters; empty where there is none."""
+    checked_after_s: float | None
+    """Seconds after the return of the stop call, by which PID 1 had exited; null where nobody looked."""
+
+
+@dataclass(frozen=True)
 class CauseDocument:
     """Why a stop was not graceful. Ids: docs/outcomes.md."""
 
@@ -271,6 +339,9 @@ class TrialDocument:
     log_truncated: bool
     load_average: float | None
     """1-minute load average of the engine's machine; null where not known."""
+    log_line_times_s: tuple[float, ...] | None = None
+    """When each line of `log_tail` was written, in seconds after the stop signal by the engine's clock, negative before
+    it; null where the engine does not tell."""
     lost_process_count: int | None = None
     """How many lost processes there were in all; null where nobody looked."""
     fates: tuple[ProcessFateDocument, ...] | None = None
@@ -283,3 +354,16 @@ class TrialDocument:
     """What the requests came through; null where they came straight to the container."""
     missing_traffic: tuple[MissingTrafficDocument, ...] = ()
     """Traffic of the scenario of which nothing was open at the stop."""
+    own_stop_timeouts: bool = False
+    """Each container had the stop timeout of its own definition, which is in `tasks`. stop_timeout_s is then how long
+    all of them together can take, and no container had it."""
+    hooks: tuple[HookDocument, ...] = ()
+    """What ran before the stop signal of a service that was stopped alone (pre_stop of Compose); those of a group that
+    was stopped as a whole are in `tasks`, container by container."""
+    properties: tuple[PropertyDocument, ...] = ()
+    """What must be true after this stop; empty where the scenario says nothing, and for a stop that was not performed
+    to its end."""
+    faults: tuple[FaultDocument, ...] = ()
+    """What went wrong around the stop because the scenario asked for it; empty where it asked for nothing."""
+    messages: MessagesDocument | None = None
+    """null without traffic of messages."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stop_harness import signals
-from stop_harness.evidence import fate_scene, start_up
+from stop_harness.evidence import fate_scene, fault_words, log_lines, properties, start_up
 from stop_harness.model import (
     MOST_NAMES,
     Cause,
     Clock,
     Event,
     EventKind,
+    FaultRecord,
+    HookRecord,
+    MessageCount,
     Observation,
     ProcessInfo,
+    PropertyRecord,
     ReadyBasis,
     ReceivedSignal,
     StopFacts,
@@ -23,12 +27,16 @@ from stop_harness.renderers.results.trial_document import (
     AdviceDocument,
     CauseDocument,
     EventDocument,
+    FaultDocument,
     FindingDocument,
+    HookDocument,
     LoadBalancerDocument,
+    MessagesDocument,
     MissingTrafficDocument,
     ProblemDocument,
     ProcessDocument,
     ProcessFateDocument,
+    PropertyDocument,
     ReadyDocument,
     ReceivedSignalDocument,
     RequestDocument,
@@ -87,6 +95,7 @@ def trial(result: TrialResult) -> TrialDocument:
         problem=ProblemDocument(seen.problem.kind, seen.problem.message) if seen.problem else None,
         log_tail=seen.looks.logs.text,
         log_truncated=seen.looks.logs.truncated,
+        log_line_times_s=log_lines.seconds_after_signal(seen),
         load_average=seen.load_average,
         ready_basis=_ready(seen.ready),
         load_balancer=_load_balancer(seen),
@@ -94,7 +103,34 @@ def trial(result: TrialResult) -> TrialDocument:
             MissingTrafficDocument(item.kind, item.port, item.reason)
             for item in (seen.traffic.missing if seen.traffic else ())
         ),
+        own_stop_timeouts=seen.own_timeouts,
+        hooks=tuple(map(hook, seen.record.hooks)),
+        properties=tuple(map(_property, seen.properties)),
+        faults=tuple(_fault(record, seen) for record in seen.faults),
+        messages=_messages(seen.traffic.messages) if seen.traffic else None,
     )
+
+
+def _messages(count: MessageCount | None) -> MessagesDocument | None:
+    """How many messages there were."""
+    return None if count is None else MessagesDocument(count.sent, count.acknowledged, count.late)
+
+
+def _property(record: PropertyRecord) -> PropertyDocument:
+    """What was found of a property."""
+    return PropertyDocument(
+        kind=record.asked.kind,
+        expected=properties.words(record.asked),
+        holds=record.held,
+        found=record.found,
+        excerpt=record.excerpt,
+        checked_after_s=to_seconds(record.checked_at_ns),
+    )
+
+
+def hook(record: HookRecord) -> HookDocument:
+    """A hook before a stop."""
+    return HookDocument(record.command, record.took_ns / 1e9, record.reason, record.cut_off)
 
 
 def cause(found: Cause | None) -> CauseDocument | None:
@@ -108,9 +144,13 @@ def cause(found: Cause | None) -> CauseDocument | None:
 def timeline(seen: Observation) -> tuple[EventDocument, ...]:
     """The events in recorded order, each with its distance to the stop signal on its own clock where that clock
     stamped it, else to the stop request, else to the clock's first event."""
-    references = {
-        clock: _reference(seen.record.events, clock) for clock in {event.clock for event in seen.record.events}
-    }
+    return _events(seen.record.events, seen)
+
+
+def _events(events: tuple[Event, ...], seen: Observation) -> tuple[EventDocument, ...]:
+    """Events of this trial, with their distance to one of its own record on their clock."""
+    known = (*seen.record.events, *events)
+    references = {clock: _reference(known, clock) for clock in {event.clock for event in events}}
     return tuple(
         EventDocument(
             event=event.kind,
@@ -120,7 +160,23 @@ def timeline(seen: Observation) -> tuple[EventDocument, ...]:
             source=event.source,
             signal=_signal_name(event.signal),
         )
-        for event in seen.record.events
+        for event in events
+    )
+
+
+def _fault(record: FaultRecord, seen: Observation) -> FaultDocument:
+    fault = record.fault
+    return FaultDocument(
+        kind=fault.kind,
+        action=fault.action,
+        asked_for=fault_words.asked(fault),
+        planned_s=to_seconds(fault.moment.planned_ns),
+        asked_s=to_seconds(record.asked_ns),
+        begun_s=to_seconds(record.begun_ns),
+        ended_s=to_seconds(record.ended_ns),
+        seen=record.seen,
+        problem=record.problem,
+        events=_events(record.events, seen),
     )
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stop_harness.model import Advice, Cause, Outcome, Report, Status, TrialResult
-from stop_harness.wording import one_line, printable, sentence
+from stop_harness.model import Advice, Cause
+from stop_harness.wording import one_line, printable
 
 GUIDE = "docs/field-guide.md"
 """Where the scenarios are that prove a piece of advice."""
@@ -23,47 +23,14 @@ class AdviceText:
     basis: str
 
 
-@dataclass(frozen=True)
-class CauseText:
-    """One cause of one scenario with everything that may be done about it."""
-
-    scenario: str
-    id: str
-    evidence: str
-    advice: tuple[AdviceText, ...]
-
-
 def pieces(cause: Cause) -> tuple[AdviceText, ...]:
     """The advice for one cause, the likeliest first."""
-    return tuple(_text(item) for item in cause.advice)
+    return texts(cause.advice)
 
 
-def sections(report: Report) -> tuple[CauseText, ...]:
-    """Each cause of each scenario once, in report order.
-
-    Like the remedies that are tried: of the longest stop timeout, and at shorter ones of what failed its expectation.
-    """
-    longest: dict[str, int] = {}
-    for result in report.results:
-        seen = result.observation
-        longest[seen.scenario] = max(longest.get(seen.scenario, 0), seen.stop_timeout_ns)
-    found: dict[tuple[str, str], CauseText] = {}
-    for result in report.results:
-        name = result.observation.scenario
-        if result.observation.stop_timeout_ns == longest[name] or result.verdict.status is Status.FAIL:
-            for cause in _causes(result):
-                text = CauseText(one_line(name), cause.id, sentence(cause.evidence), pieces(cause))
-                found.setdefault((name, cause.id), text)
-    return tuple(item for item in found.values() if item.advice)
-
-
-def _causes(result: TrialResult) -> tuple[Cause, ...]:
-    """Of the containers of a task, or of the one container."""
-    verdict = result.verdict
-    if verdict.outcome in {Outcome.GRACEFUL, Outcome.INCONCLUSIVE}:
-        return ()
-    of_containers = (item.cause for item in verdict.containers)
-    return tuple(cause for cause in (*of_containers, verdict.cause) if cause)
+def texts(advice: tuple[Advice, ...]) -> tuple[AdviceText, ...]:
+    """Each piece of advice in words."""
+    return tuple(_text(item) for item in advice)
 
 
 def _text(advice: Advice) -> AdviceText:

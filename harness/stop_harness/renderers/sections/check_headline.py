@@ -9,6 +9,7 @@ from stop_harness.model import ECS_STOP_TIMEOUT_S, NS_PER_S, Compliance, Complia
 from stop_harness.wording import COMPLIANCE_WORDS, OUTCOME_WORDS, one_line, precise_seconds, sentence, timeout, within
 
 TOO_SLOW = "too slow"
+NOT_AS_LEFT = "not left as expected"
 """An outcome that was accepted, later than `within` allows."""
 
 
@@ -74,8 +75,12 @@ def _failure(result: TrialResult, subject: str) -> str:
     slow = [finding.message for finding in verdict.findings if finding.rule == "slow-stop"]
     if slow:
         return f"{TOO_SLOW}: {subject}. {sentence(slow[0])}"
+    broken = [finding.message for finding in verdict.findings if finding.rule == "property-failed"]
+    if broken and verdict.outcome is Outcome.GRACEFUL:
+        return f"{NOT_AS_LEFT}: {subject}. {sentence(broken[0])}"
     cut_short = seen.derivation.cut_short is not None
-    explained = cut_short or seen.task is not None or seen.record.stop_signal == signals.SIGKILL
+    by_fault = any(finding.rule == "killed-by-fault" for finding in verdict.findings)
+    explained = cut_short or by_fault or seen.task is not None or seen.record.stop_signal == signals.SIGKILL
     if verdict.outcome is not Outcome.KILLED or explained:
         return f"{OUTCOME_WORDS[verdict.outcome]}: {subject}{_reason(result)}"
     evidence = verdict.facts.sigkill_evidence.value.replace("_", " ")
@@ -116,4 +121,12 @@ def _ecs(row: Compliance, decisive: TrialResult | None = None) -> str:
         return f"compliant {default}{spare}."
     said = decisive is not None and decisive.observation.stop_timeout_ns >= row.default_timeout_ns
     said = said or (decisive is not None and sentence(decisive.verdict.reason) == one_line(row.reason))
-    return f"{COMPLIANCE_WORDS[row.status]} {default}." + ("" if said else f" {one_line(row.reason)}")
+    return f"{COMPLIANCE_WORDS[row.status]} {default}." + ("" if said else f" {_without_cause(row.reason, decisive)}")
+
+
+def _without_cause(reason: str, decisive: TrialResult | None) -> str:
+    """A reason that ends with the evidence of the cause, which has a line of its own below, ends before it."""
+    cause = decisive.verdict.cause if decisive is not None else None
+    evidence = one_line(cause.evidence).rstrip(".") if cause is not None else ""
+    told, colon, rest = one_line(reason).partition(f": {evidence}")
+    return f"{told}." if evidence and colon and rest in {"", "."} else one_line(reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stop_harness.model import ClaimStatus, Report, Status
-from stop_harness.wording import one_line, timeout
+from stop_harness.wording import one_line, timeout, timeouts_in_table
 
 WORDS = {
     ClaimStatus.SHOWN: "shown",
@@ -42,10 +42,11 @@ class ClaimRow:
 def rows(report: Report, scenario: str | None = None) -> list[ClaimRow]:
     """Statements worth a row: all that were asked for (`--until-sure`), else those on more than one stop. `scenario`
     None: of every one."""
+    limit = timeouts_in_table(report)
     return [
         ClaimRow(
             scenario=one_line(claim.scenario),
-            place=timeout(claim.stop_timeout_ns)
+            place=limit(claim.scenario, claim.stop_timeout_ns)
             + (f", stopped {timeout(claim.stop_after_ns)} after ready" if claim.stop_after_ns else ""),
             status=claim.status,
             statement=claim.statement,

@@ -48,24 +48,31 @@ class FateTable:
 
 def table(seen: Observation, facts: StopFacts) -> FateTable | None:
     """None where nobody saw how the processes ended."""
-    fates = fate_scene.fates_of(seen)
-    if not fates:
+    everybody = in_order(seen)
+    if not everybody:
         return None
     # An engine's own stamps may be a tenth of a second late: then only the distance to PID 1's end is known.
     exact = (facts.duration_error_ns or 0) <= LATEST_STAMP_NS
     begun_ns = fate_scene.begun_ns(seen, facts.shutdown_duration_ns if exact else None)
+    shown = everybody[:MOST_ROWS]
+    lost = frozenset(number for number, (_, _, is_lost) in enumerate(shown) if is_lost)
+    count = seen.record.fate_count or len(everybody)
+    return FateTable(tuple(_row(fate, depth, begun_ns, seen) for fate, depth, _ in shown), lost, count - len(shown))
+
+
+def in_order(seen: Observation) -> list[tuple[ProcessFate, int, bool]]:
+    """Every process in the order of its tree, with its depth and whether its end was a loss or may have been one."""
     losers = {(lost.process.pid, lost.process.host_pid) for lost in lost_work.lost_work(seen)}
     # A shell's own `sleep` is marked as little as it is a loss.
     killed = lost_work.silently_killed(seen) or seen.record.lost_processes is None
-    ordered = _in_tree(fates)
-    shown = ordered[:MOST_ROWS]
-    lost = frozenset(
-        number
-        for number, (fate, _) in enumerate(shown)
-        if (fate.pid, fate.host_pid) in losers or (fate.exit_signal == signals.SIGKILL and number > 0 and killed)
-    )
-    count = seen.record.fate_count or len(fates)
-    return FateTable(tuple(_row(fate, depth, begun_ns, seen) for fate, depth in shown), lost, count - len(shown))
+    return [
+        (
+            fate,
+            depth,
+            (fate.pid, fate.host_pid) in losers or (fate.exit_signal == signals.SIGKILL and number > 0 and killed),
+        )
+        for number, (fate, depth) in enumerate(_in_tree(fate_scene.fates_of(seen)))
+    ]
 
 
 def explains(result: TrialResult) -> FateTable | None:
@@ -105,7 +112,7 @@ def _row(fate: ProcessFate, depth: int, begun_ns: int | None, seen: Observation)
         f"{'  ' * (depth - 1)}└ {name}{born}" if depth else f"{name}{born}",
         _meets(fate),
         _sent(fate, begun_ns),
-        _ended(fate, seen),
+        ended(fate, seen),
         _after(None if fate.end_ns is None else fate.end_ns, begun_ns),
     )
 
@@ -161,7 +168,8 @@ def _one_signal(item: ReceivedSignal, fate: ProcessFate, begun_ns: int | None) -
     return f"{signals.name(item.number)} by {one_line(by)} {_after(item.to_end_ns, begun_ns)}".rstrip()
 
 
-def _ended(fate: ProcessFate, seen: Observation) -> str:
+def ended(fate: ProcessFate, seen: Observation) -> str:
+    """`SIGKILL, with PID 1`, `exit code 0`, `not seen`."""
     if fate.exit_signal is not None:
         name = signals.name(fate.exit_signal)
         if fate.by_teardown:
@@ -179,11 +187,12 @@ def _after(to_end_ns: int | None, begun_ns: int | None) -> str:
     if to_end_ns is None:
         return ""
     if begun_ns is None:
-        return f"{_time(to_end_ns)} before PID 1" if to_end_ns else ""
-    return _time(max(0, begun_ns - to_end_ns))
+        return f"{short_time(to_end_ns)} before PID 1" if to_end_ns else ""
+    return short_time(max(0, begun_ns - to_end_ns))
 
 
-def _time(duration_ns: int) -> str:
+def short_time(duration_ns: int) -> str:
+    """`0.14 ms`, `12.3 ms`, `2.01 s`."""
     if duration_ns < NS_PER_MS:
         return f"{duration_ns / NS_PER_MS:.2f} ms"
     if duration_ns < 100 * NS_PER_MS:

@@ -27,9 +27,10 @@ class PassingWarning:
 
 
 def passing_warnings(report: Report) -> tuple[PassingWarning, ...]:
-    """Each once, with all the passing trials that have it, in the order in which they come up."""
+    """Each once, with all the passing trials that have it, in the order in which they come up; those under standard
+    faults aside, which have them in their details."""
     found: dict[tuple[str, str, str], list[TrialResult]] = {}
-    for result in report.results:
+    for result in report.undisturbed:
         for rule, message in _warnings(result):
             found.setdefault((result.observation.scenario, rule, message), []).append(result)
     return tuple(PassingWarning(*key, trials=tuple(trials)) for key, trials in found.items())

@@ -46,21 +46,28 @@ class RemedyText:
 
 @dataclass(frozen=True)
 class RemedySection:
-    """Everything tried for one scenario, the best first."""
+    """Everything tried for one scenario, the best first. `container`: of a task or a group the one that was changed;
+    None: there is only one."""
 
     scenario: str
     headline: str
     remedies: tuple[RemedyText, ...]
+    container: str | None = None
+
+    @property
+    def subject(self) -> str:
+        """`shop`, `shop: celery`."""
+        return self.scenario if self.container is None else f"{self.scenario}: {one_line(self.container)}"
 
 
 def sections(report: Report) -> tuple[RemedySection, ...]:
-    """One for each scenario with a bad stop for which something was tried, in report order."""
-    found: dict[str, list[TriedRemedy]] = {}
+    """One for each scenario, and container of it, with a bad stop for which something was tried; in report order."""
+    found: dict[tuple[str, str | None], list[TriedRemedy]] = {}
     for tried in report.remedies:
-        found.setdefault(tried.scenario, []).append(tried)
+        found.setdefault((tried.scenario, tried.container), []).append(tried)
     return tuple(
-        RemedySection(one_line(name), _headline(tried), tuple(_text(item) for item in tried))
-        for name, tried in found.items()
+        RemedySection(one_line(name), _headline(tried), tuple(text(item) for item in tried), container)
+        for (name, container), tried in found.items()
     )
 
 
@@ -69,10 +76,11 @@ def by_bad_stop(report: Report) -> dict[str, tuple[str, ...]]:
     `✔ exec form: graceful after 0.031 s, exit code 0. Nothing was at work; …`."""
     found: dict[str, list[str]] = {}
     for tried in report.remedies:
-        text = _text(tried)
-        notes = "".join(f" {note}" for note in text.notes)
-        result = f"{text.result.rstrip('.')}." if notes else text.result
-        found.setdefault(tried.trial_id, []).append(f"{text.mark} {text.title}: {result}{notes}")
+        told = text(tried)
+        notes = "".join(f" {note}" for note in told.notes)
+        result = f"{told.result.rstrip('.')}." if notes else told.result
+        where = "" if tried.container is None else f"{one_line(tried.container)}: "
+        found.setdefault(tried.trial_id, []).append(f"{told.mark} {where}{told.title}: {result}{notes}")
     return {trial_id: tuple(lines) for trial_id, lines in found.items()}
 
 
@@ -91,7 +99,8 @@ def _headline(tried: list[TriedRemedy]) -> str:
     return f"{cures or 'None'} of {measured} {changes} {verb} it{partly}{others}."
 
 
-def _text(tried: TriedRemedy) -> RemedyText:
+def text(tried: TriedRemedy) -> RemedyText:
+    """One remedy in words."""
     cures = tried.effect is RemedyEffect.CURES
     notes = (*([sentence(tried.note)] if tried.note else []), *([tried.remedy.assumption] if cures else []))
     return RemedyText(

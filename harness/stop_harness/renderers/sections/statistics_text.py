@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from stop_harness.model import Percentile, Report, ScenarioStatistics, Share, StillRunning
 from stop_harness.report.survival import MIN_STOPS
-from stop_harness.wording import count_of, one_line, seconds, timeout
+from stop_harness.wording import count_of, one_line, seconds, timeout, timeouts_in_table
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class StatisticsRow:
 
 def rows(report: Report) -> list[StatisticsRow]:
     """The scenarios that were stopped often enough to say more than their trials do."""
-    return [row(item) for item in report.statistics if is_worth_a_row(item)]
+    limit = timeouts_in_table(report)
+    return [_row(item, limit) for item in report.statistics if is_worth_a_row(item)]
 
 
 def is_worth_a_row(item: ScenarioStatistics) -> bool:
@@ -31,14 +33,13 @@ def is_worth_a_row(item: ScenarioStatistics) -> bool:
     return bool(item.curve) or any(at.share.total > 1 for at in item.at_timeouts)
 
 
-def row(item: ScenarioStatistics) -> StatisticsRow:
-    """One scenario's numbers."""
+def _row(item: ScenarioStatistics, limit: Callable[[str, int], str]) -> StatisticsRow:
     return StatisticsRow(
         scenario=one_line(item.scenario),
         stops=_stops(item),
         percentiles=tuple((f"{value.percent} %", percentile(value)) for value in item.percentiles),
         still_running=tuple((timeout(at.after_ns), still_running(at)) for at in item.at_defaults),
-        graceful=tuple((timeout(at.stop_timeout_ns), share(at.share)) for at in item.at_timeouts),
+        graceful=tuple((limit(item.scenario, at.stop_timeout_ns), share(at.share)) for at in item.at_timeouts),
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stop_harness.model import Comparison, DurationChange, StatusChange, StopChange, StopId, TestResult
-from stop_harness.wording import count_of, one_line, timeout
+from stop_harness.model import Comparison, DurationChange, StatusChange, StopChange, StopId, StopSummary, TestResult
+from stop_harness.wording import OUTCOME_WORDS, count_of, one_line, seconds, timeout
 
 MAX_NAMES = 8
 
@@ -31,7 +31,19 @@ class News:
 
 def news(comparison: Comparison) -> list[News]:
     """Everything that changed, the worst first. What is as it was is left out."""
-    groups: list[tuple[str, Tone, tuple[StopChange, ...], bool]] = [
+    found = [
+        News(word, tone, stop_name(change.stop), basis(change, of_status=of_status))
+        for word, tone, changes, of_status in _groups(comparison)
+        for change in changes
+    ]
+    found += [News("gone", Tone.OPEN, names, "not in this run") for names in _names(comparison.gone)]
+    found += [News("new", Tone.OPEN, names, "not in the baseline") for names in _names(comparison.new)]
+    return found
+
+
+def _groups(comparison: Comparison) -> list[tuple[str, Tone, tuple[StopChange, ...], bool]]:
+    """Word, tone, the stops that it is true of, and whether it is about their status; the worst first."""
+    return [
         ("broke", Tone.BAD, comparison.with_status(StatusChange.BROKE), True),
         ("slower", Tone.BAD, slower(comparison), False),
         ("unclear", Tone.OPEN, comparison.with_status(StatusChange.UNCLEAR), True),
@@ -39,14 +51,44 @@ def news(comparison: Comparison) -> list[News]:
         ("cured", Tone.GOOD, comparison.with_status(StatusChange.CURED), True),
         ("faster", Tone.GOOD, faster(comparison), False),
     ]
-    found = [
-        News(word, tone, stop_name(change.stop), basis(change, of_status=of_status))
-        for word, tone, changes, of_status in groups
-        for change in changes
-    ]
-    found += [News("gone", Tone.OPEN, names, "not in this run") for names in _names(comparison.gone)]
-    found += [News("new", Tone.OPEN, names, "not in the baseline") for names in _names(comparison.new)]
-    return found
+
+
+@dataclass(frozen=True)
+class StopBeside:
+    """One stop in both runs, side by side; a side is empty where the run had no such stop. `word` and `why`: what
+    changed and how we know, both empty where it is as it was."""
+
+    stop: str
+    before: str
+    now: str
+    word: str
+    tone: Tone
+    why: str
+
+
+def side_by_side(comparison: Comparison) -> tuple[list[StopBeside], list[StopBeside]]:
+    """Every stop of the two runs: those that changed, the worst first, then those that are as they were."""
+    changed: dict[StopId, StopBeside] = {}
+    for word, tone, changes, of_status in _groups(comparison):
+        for change in changes:
+            changed.setdefault(change.stop, _beside(change, word, tone, basis(change, of_status=of_status)))
+    lone = [StopBeside(stop_name(stop), "–", "", "new", Tone.OPEN, "not in the baseline") for stop in comparison.new]
+    lone += [StopBeside(stop_name(stop), "", "–", "gone", Tone.OPEN, "not in this run") for stop in comparison.gone]
+    same = [_beside(change, "", Tone.OPEN, "") for change in comparison.changes if change.stop not in changed]
+    return [*changed.values(), *lone], same
+
+
+def _beside(change: StopChange, word: str, tone: Tone, why: str) -> StopBeside:
+    return StopBeside(stop_name(change.stop), side(change.before), side(change.now), word, tone, one_line(why))
+
+
+def side(side: StopSummary) -> str:
+    """`graceful after 5.0 s`; of several `killed, 1 of 3 as expected, median 5.0 s`."""
+    outcome = OUTCOME_WORDS[side.outcome]
+    if side.trials == 1:
+        return outcome if side.median_ns is None else f"{outcome} after {seconds(side.median_ns)}"
+    median = "" if side.median_ns is None else f", median {seconds(side.median_ns)}"
+    return f"{outcome}, {side.passed:,} of {side.trials:,} as expected{median}"
 
 
 def slower(comparison: Comparison) -> tuple[StopChange, ...]:

@@ -35,7 +35,7 @@ def load(
     Where a Compose is installed that can say how it reads them, its word counts; our own reader knows the line of
     each mistake, and reads them where there is none. Raises UsageError or ScenarioError.
     """
-    files = tuple(file for path in given for file in _files(path))
+    files = tuple(file for path in given for file in files_of(path))
     folder = posixpath.dirname(files[0])
     known = _variables(folder, environment)
     own, mistake = None, None
@@ -88,7 +88,7 @@ def read_text(file: str) -> str:
 DISK = reader.Disk(read_text, lambda path: Path(path).is_file(), lambda path: Path(path).exists())
 
 
-def _files(path: str) -> tuple[str, ...]:
+def files_of(path: str) -> tuple[str, ...]:
     if not Path(path).is_dir():
         return (path,)
     there = [name for name in NAMES if (Path(path) / name).is_file()][:1]

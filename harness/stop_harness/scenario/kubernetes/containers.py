@@ -79,8 +79,8 @@ def member(given: shapes.Container, path: Path, role: Role, pod: Pod, reading: R
         ),
         role=role,
         stop_signal=_stop_signal(given, path, reading),
-        after_start=_hooks(given.lifecycle.post_start, given, (*path, "lifecycle", "postStart"), reading),
-        before_stop=_hooks(given.lifecycle.pre_stop, given, (*path, "lifecycle", "preStop"), reading),
+        after_start=_hooks(given.lifecycle.post_start, given, (*path, "lifecycle", "postStart"), pod, reading),
+        before_stop=_hooks(given.lifecycle.pre_stop, given, (*path, "lifecycle", "preStop"), pod, reading),
         started=_probe(given.startup_probe, given, (*path, "startupProbe"), reading),
         ready=_probe(given.readiness_probe, given, (*path, "readinessProbe"), reading),
         groups=tuple(map(str, groups)),
@@ -241,13 +241,23 @@ def _stop_signal(given: shapes.Container, path: Path, reading: Reading) -> str |
 _SIGNAL_NAME = re.compile("SIG[A-Z][A-Z0-9+-]*")
 
 
-def _hooks(given: shapes.Handler | None, container: shapes.Container, path: Path, reading: Reading) -> tuple[Hook, ...]:
+def _hooks(
+    given: shapes.Handler | None, container: shapes.Container, path: Path, pod: Pod, reading: Reading
+) -> tuple[Hook, ...]:
     """None or one. A hook's command is taken as it is: nobody expands `$(NAME)` in it."""
     if given is None:
         return ()
     if given.exec is not None:
         return (Hook(HookKind.EXEC, command=given.exec.command),)
     if given.sleep is not None:
+        grace_s = pod.spec.termination_grace_period_seconds
+        if given.sleep.seconds > grace_s:  # pkg/apis/core/validation/validation.go, validateSleepAction
+            text = (
+                f"{given.sleep.seconds} is not allowed, and the API server refuses it: a hook sleeps no longer than "
+                f"terminationGracePeriodSeconds, {grace_s} here; raise that to {given.sleep.seconds} and what the "
+                "container itself needs to stop, or sleep less"
+            )
+            reading.wrong((*path, "sleep", "seconds"), text)
         return (Hook(HookKind.SLEEP, sleep_ns=given.sleep.seconds * NS_PER_S),)
     http = given.http_get
     if http is None:

@@ -186,16 +186,20 @@ def _foreign(chunk: str) -> str | None:
     kind, version = _KIND.search(chunk), _VERSION.search(chunk)
     if kind is None or version is None or kind[1].endswith("List"):
         return None
-    if kind[1] in READ and version[1] in API_GROUPS:
+    if kind[1] in READ and not _is_custom(version[1]):
         return None
     name = _NAME.search(chunk)
     return _called(kind[1], version[1], name[1] if name else "")
 
 
 def _called(kind: str, version: str, name: str) -> str:
-    own = version.partition("/")[0]
-    builtin = "." not in own or own.endswith(".k8s.io")
-    return f"{kind} {name}".strip() + ("" if builtin else f" ({version})")
+    return f"{kind} {name}".strip() + (f" ({version})" if _is_custom(version) else "")
+
+
+def _is_custom(version: str) -> bool:
+    """Whether an API version is somebody's own, as its group tells."""
+    group = version.partition("/")[0]
+    return "." in group and not group.endswith(".k8s.io")
 
 
 def _read_document(
@@ -220,9 +224,10 @@ def _read_document(
         version = str(data["apiVersion"]) if "apiVersion" not in found else version
         name = str(metadata.get("name") or metadata.get("generateName") or "").rstrip("-")
         namespace = None if metadata.get("namespace") is None else str(metadata["namespace"])
-        if kind not in READ or version not in API_GROUPS:
+        if kind not in READ or _is_custom(version):
             passed_over.append(_called(kind, version, name))
             continue
+        problems += _misplaced(whole, kind, version)
         if not isinstance(found.get("metadata", {}), dict | None):
             problems.append(whole.said(("metadata",), f"a mapping is needed, not {show(found['metadata'])}"))
         objects.append(replace(whole, kind=kind, api_version=version, name=name, namespace=namespace))
@@ -242,6 +247,38 @@ def _not_texts(item: KubernetesObject, *, is_item: bool) -> list[str]:
         elif not is_item:
             problems.append(item.said((key,), "this field is required"))
     return problems
+
+
+def _misplaced(item: KubernetesObject, kind: str, version: str) -> list[str]:
+    """What is wrong with its group and its name, which an API server refuses."""
+    problems = []
+    home = HOME.get(kind, "v1")
+    if isinstance(item.data.get("apiVersion"), str) and (version not in API_GROUPS or not _belongs(home, version)):
+        problems.append(item.said(("apiVersion",), f"{show(version)} has no {kind}; write {home}"))
+    metadata = item.data.get("metadata") or {}
+    if kind not in WORKLOADS or not isinstance(metadata, dict):
+        return problems
+    for key in ("name", "generateName"):
+        value = metadata.get(key)
+        if value is not None and not isinstance(value, str):
+            text = f"text is needed, not {show(value)}, and Kubernetes refuses it; put it in quotes"
+            problems.append(item.said(("metadata", key), text))
+    if not metadata.get("name") and not metadata.get("generateName"):
+        problems.append(item.said(("metadata",), "`name` is required"))
+    return problems
+
+
+HOME = {
+    **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"), "apps/v1"),
+    **dict.fromkeys(("Job", "CronJob"), "batch/v1"),
+}
+"""The API version of each kind today; of all others it is v1."""
+
+
+def _belongs(home: str, version: str) -> bool:
+    """Older versions of the same group count, and extensions/v1beta1, from which apps came."""
+    group = version.rpartition("/")[0]
+    return group == home.rpartition("/")[0] or (home == "apps/v1" and group == "extensions")
 
 
 class _Loader(yaml.SafeLoader):

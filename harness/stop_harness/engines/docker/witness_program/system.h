@@ -14,7 +14,7 @@ typedef unsigned long u64;
 enum {
     PF_EXITING = 4, /* <linux/sched.h> of the kernel, flags in /proc/PID/stat */
     AF_NETLINK_ = 16, SOCK_DGRAM_ = 2, SOL_SOCKET_ = 1, SO_RCVBUF_ = 8, SO_RCVBUFFORCE_ = 33, MSG_DONTWAIT_ = 0x40,
-    POLLIN_ = 1, O_DIRECTORY_ = 0200000, AT_FDCWD_ = -100, CLOCK_MONOTONIC_ = 1,
+    POLLIN_ = 1, AT_FDCWD_ = -100, CLOCK_MONOTONIC_ = 1,
     EINTR_ = 4, EAGAIN_ = 11, ENOBUFS_ = 105, ETIMEDOUT_ = 110,
 };
 
@@ -178,7 +178,7 @@ static int contains(const char *text, const char *word)
 
 /* ── /proc ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-static long open_below(u32 pid, const char *middle, u32 thread, const char *end, int flags)
+static long open_below(u32 pid, const char *middle, u32 thread, const char *end)
 {
     char path[96] = "/proc/";
     u32 size = 6;
@@ -190,7 +190,7 @@ static long open_below(u32 pid, const char *middle, u32 thread, const char *end,
     while (*end)
         path[size++] = *end++;
     path[size] = 0;
-    return call(__NR_openat, AT_FDCWD_, AS_LONG(path), flags, 0, 0, 0);
+    return call(__NR_openat, AT_FDCWD_, AS_LONG(path), 0, 0, 0, 0);
 }
 
 /* Reads all that fits; the text is ended by a zero. The size, or 0 where there is nothing to be read. */
@@ -212,7 +212,7 @@ static char status[8192];
 /* Whether the process lives; its /proc/PID/status is then at hand. */
 static int read_status(u32 pid)
 {
-    if (!read_all(open_below(pid, "/status", 0, "", 0), status, sizeof status))
+    if (!read_all(open_below(pid, "/status", 0, ""), status, sizeof status))
         return 0;
     const char *state = line_of(status, "State:\t");
     return state && *state != 'Z' && *state != 'X' && line_of(status, "Threads:\t") && line_of(status, "NSpid:\t");
@@ -241,7 +241,7 @@ static int is_leaving(u32 pid)
 {
     char text[1024];
     const char *place = text;
-    if (!read_all(open_below(pid, "/stat", 0, "", 0), text, sizeof text))
+    if (!read_all(open_below(pid, "/stat", 0, ""), text, sizeof text))
         return 1;
     for (const char *letter = text; *letter; letter++)
         if (*letter == ')')

@@ -16,8 +16,9 @@
  *                            N PID THREADS NSPIDS NAME                 it has a name, or a new one
  *                            O                                         events are missing for good
  *
- * PID and ROOT are a container's PID 1. JOBS 1: what was started in it from outside counts, too. ID must stand in the
- * cgroup of PID. WHAT and N0 to N5 are those of <linux/cn_proc.h>; LEAVING is 1 if ROOT had begun to exit when the
+ * PID and ROOT are a container's first process. JOBS 1: what was started in it from outside counts, too. ID must stand
+ * in the cgroup of PID; where PID is not PID 1, the container shares its PID namespace, and everybody in such a cgroup
+ * counts. WHAT and N0 to N5 are those of <linux/cn_proc.h>; LEAVING is 1 if ROOT had begun to exit when the
  * exit was read, else 0, and 2 for other events.
  */
 
@@ -35,6 +36,7 @@ enum {
     MOST_LOOKS = 8,            /* a container that starts processes faster than that is not followed */
     MOST_PROCESSES = 20000,    /* of one look */
     MOST_WATCHES = 4096,       /* containers at once */
+    LONGEST_ID = 128,
     MOST_LAG_NS = 100000000,   /* what was lost this long ago can no longer be found out by a look */
     ACKNOWLEDGE_MS = 1000,
 };
@@ -45,6 +47,7 @@ static u32 root_of[PIDS]; /* a container's PID 1, by the pid of a process below 
 static u32 seen_in[PIDS]; /* the number of the last walk that met this pid */
 static byte watched[PIDS]; /* by the pid of a PID 1 */
 static u32 roots[MOST_WATCHES], root_count; /* the same as a list */
+static char cgroup_of[MOST_WATCHES][LONGEST_ID]; /* of each: what tells it from those that share its PID namespace, or "" */
 static u32 found[MOST_PROCESSES];
 static u32 walk_number;
 static u64 last_walk_ns;
@@ -75,7 +78,7 @@ struct directory_entry {
 static u32 add_children(u32 count, u32 pid)
 {
     static char entries[8192], text[65536];
-    long threads = open_below(pid, "/task", 0, "", O_DIRECTORY_), size;
+    long threads = open_below(pid, "/task", 0, ""), size;
     if (threads < 0)
         return count;
     while ((size = call(__NR_getdents64, threads, AS_LONG(entries), sizeof entries, 0, 0, 0)) > 0)
@@ -84,7 +87,7 @@ static u32 add_children(u32 count, u32 pid)
             if (!is_digit(*name))
                 continue;
             u32 thread = (u32)take_number(&name);
-            read_all(open_below(pid, "/task/", thread, "/children", 0), text, sizeof text);
+            read_all(open_below(pid, "/task/", thread, "/children"), text, sizeof text);
             for (const char *place = text; is_digit(*place); place += *place == ' ')
                 count = add_found(count, (u32)take_number(&place));
         }
@@ -95,7 +98,7 @@ static u32 add_children(u32 count, u32 pid)
 static int in_cgroup(u32 pid, const char *id)
 {
     static char text[16384];
-    return read_all(open_below(pid, "/cgroup", 0, "", 0), text, sizeof text) && contains(text, id);
+    return read_all(open_below(pid, "/cgroup", 0, ""), text, sizeof text) && contains(text, id);
 }
 
 /* What was started in the container from outside: its parent is that of PID 1, and it has the container's cgroup. The
@@ -120,15 +123,52 @@ static u32 add_jobs(u32 count, u32 root, const char *id)
     return kept;
 }
 
-/* One look at everybody below a container's PID 1: tells of those that were not known, and returns how many. After lost
+/* Of the status at hand, how many PID namespaces the process is in, and its number in the last of them. */
+static u32 depth(u32 *number)
+{
+    u32 count = 0;
+    for (const char *pids = line_of(status, "NSpid:\t"); is_digit(*pids); count++) {
+        *number = (u32)take_number(&pids);
+        while (*pids == '\t')
+            pids++;
+    }
+    return count;
+}
+
+/* Everybody in the container's cgroup, but not the engine's helpers outside of its PID namespace. */
+static u32 add_members(u32 count, u32 root, const char *id)
+{
+    static char entries[8192];
+    u32 number, least = read_status(root) ? depth(&number) : 0;
+    long all = call(__NR_openat, AT_FDCWD_, AS_LONG("/proc"), 0, 0, 0, 0), size;
+    if (all < 0 || !least)
+        return count;
+    while ((size = call(__NR_getdents64, all, AS_LONG(entries), sizeof entries, 0, 0, 0)) > 0)
+        for (long at = 0; at < size; at += ((struct directory_entry *)(entries + at))->size) {
+            const char *name = ((struct directory_entry *)(entries + at))->name;
+            if (!is_digit(*name))
+                continue;
+            u32 pid = (u32)take_number(&name);
+            if (in_cgroup(pid, id) && read_status(pid) && depth(&number) >= least && !line_of(status, "Name:\trunc:["))
+                count = add_found(count, pid);
+        }
+    call(__NR_close, all, 0, 0, 0, 0, 0);
+    return count;
+}
+
+enum who { BELOW_ROOT, WITH_JOBS, IN_CGROUP };
+
+/* One look at everybody of a container: tells of those that were not known, and returns how many. After lost
  * events it tells of `everybody`, since a pid may be somebody else's by now. */
-static u32 walk(u32 root, int jobs, const char *id, int everybody)
+static u32 walk(u32 root, enum who who, const char *id, int everybody)
 {
     u32 fresh = 0, count;
     walk_number++;
     count = add_found(0, root);
-    if (jobs)
+    if (who == WITH_JOBS)
         count = add_jobs(count, root, id);
+    if (who == IN_CGROUP)
+        count = add_members(count, root, id);
     for (u32 i = 0; i < count; i++)
         count = add_children(count, found[i]);
     for (u32 i = 0; i < count; i++) {
@@ -274,7 +314,7 @@ static long drain(u32 acknowledgement)
     /* A few events were lost, short of memory. The child of a lost fork is found now, or by its exit. A lost exit
      * leaves a process without an end, and whoever asks without an answer. */
     for (u32 i = 0; gap && i < root_count; i++)
-        walk(roots[i], 0, "", 1);
+        walk(roots[i], *cgroup_of[i] ? IN_CGROUP : BELOW_ROOT, cgroup_of[i], 1);
     gap = 0;
     tell_names();
     return answer;
@@ -293,26 +333,26 @@ static void answer(u64 token, const char *word)
 
 static const char *watch(u32 pid, int jobs, const char *id)
 {
-    u32 last = 0, count = 0;
+    u32 number = 0, size = 0;
     if (!pid || pid >= PIDS || !read_status(pid))
         return "gone";
-    for (const char *pids = line_of(status, "NSpid:\t"); is_digit(*pids); count++) {
-        last = (u32)take_number(&pids);
-        while (*pids == '\t')
-            pids++;
-    }
-    if (count < 2 || last != 1 || !in_cgroup(pid, id))
+    int own = depth(&number) > 1 && number == 1; /* a PID namespace */
+    while (id[size])
+        size++;
+    if (!size || size >= LONGEST_ID || !in_cgroup(pid, id))
         return "foreign"; /* this pid is something else on this machine */
     if (!watched[pid]) {
         if (root_count == MOST_WATCHES)
             return "restless";
+        for (u32 i = 0; i <= size; i++)
+            cgroup_of[root_count][i] = own ? 0 : id[i];
         roots[root_count++] = pid;
     }
     watched[pid] = 1;
     root_of[pid] = 0; /* told by the first look, like everybody below it */
     for (u32 looks = 0; looks < MOST_LOOKS; looks++) {
         drain(0);
-        if (!walk(pid, jobs, id, 0))
+        if (!walk(pid, own ? jobs ? WITH_JOBS : BELOW_ROOT : IN_CGROUP, id, 0))
             return "ok";
     }
     return "restless";
@@ -325,8 +365,11 @@ static void obey(const char *line)
     if (kind == 'U' && token < PIDS && watched[token]) {
         watched[token] = 0;
         for (u32 i = 0; i < root_count; i++)
-            if (roots[i] == token)
+            if (roots[i] == token) {
+                for (u32 at = 0; at < LONGEST_ID; at++)
+                    cgroup_of[i][at] = cgroup_of[root_count - 1][at];
                 roots[i--] = roots[--root_count];
+            }
     }
     if (kind == 'W') {
         u32 pid = (u32)take_number(&line);

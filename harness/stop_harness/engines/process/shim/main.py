@@ -349,7 +349,8 @@ class Shim:
         return {"running": self.child is not None and not self.exited}
 
     def stop(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The stop path: `signal`, wait `timeout_ns`, SIGKILL. Like Docker, timeout 0 still sends the stop signal."""
+        """The stop path: `signal`, wait `timeout_ns`, SIGKILL. Like Docker, timeout 0 still sends the stop signal.
+        `tell`: a reply of its own says when it was sent, as soon as it was."""
         # In a process group nobody is SIGKILLed because the first process exits: `_end_group` tells who still lived.
         witness = None if self._own_group or self.child is None else kernel.NamespaceWitness(self.child)
         if witness is not None:
@@ -360,6 +361,8 @@ class Shim:
             return {}
         self._send(request["signal"], "kill(2) by the waiting parent")
         sent_ns = self.events[-1][1]
+        if request["tell"]:
+            give({"signalled": sent_ns})
         self._wait_and_look(sent_ns, sent_ns + request["timeout_ns"], witness)
         self._reap()  # an exit at the last moment, whose SIGCHLD was not yet read, is no SIGKILL
         if not self.exited:
@@ -414,6 +417,13 @@ def kill_if_there(kill: Callable[[int, int], None], pid: int) -> bool:
     return True
 
 
+def give(reply: dict[str, Any]) -> None:
+    """Write one reply. Raises BrokenPipeError where the harness is gone."""
+    line = json.dumps(reply).encode() + b"\n"
+    while line:
+        line = line[os.write(REPLIES, line) :]
+
+
 def main() -> NoReturn:
     """Serve requests until standard input ends. Arguments: see `ShimProcess`."""
     sockets = int(sys.argv[3])
@@ -432,9 +442,7 @@ def main() -> NoReturn:
             reply = error.reply
         except OSError as error:
             reply = {"error": f"{request['do']}: {error}"}
-        line = json.dumps(reply).encode() + b"\n"
         try:
-            while line:
-                line = line[os.write(REPLIES, line) :]
+            give(reply)
         except BrokenPipeError:
             shim.die()

@@ -1,0 +1,255 @@
+"""`explore`: a scenario's stop searched for the circumstances under which it breaks."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stop_harness.conductor import perform_trials, ready_engine
+from stop_harness.conductor.request import Listener, RunRequest, new_run_id
+from stop_harness.conductor.routing import engine_of
+from stop_harness.engines.interface import Engine
+from stop_harness.errors import UsageError, not_written, require_extra
+from stop_harness.experiments.explore import space
+from stop_harness.experiments.explore.candidate import Candidate, Fate, Over, TriedCandidate, scenario_of
+from stop_harness.model import (
+    NS_PER_S,
+    FaultKind,
+    Outcome,
+    Plan,
+    Scenario,
+    Status,
+    Trial,
+    TrialResult,
+    When,
+)
+from stop_harness.trial import perform, scheduler
+from stop_harness.verdict.traffic import lost_requests
+
+if TYPE_CHECKING:
+    from stop_harness.experiments.explore.search import Exploration
+
+FOLDER = Path(".stop-harness/explore")
+"""In the working directory: failures of earlier searches, and what hypothesis keeps otherwise."""
+
+STOPS_PER_CPU = 3
+"""Side by side: more would slow each other, and what is slow then would be called hung."""
+
+SLOW_CPU_NS = 3 * NS_PER_S
+"""For a program under a quota of CPU time, in addition."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How long to search. `for_ns`: time; `stops`: at most so many, None: no limit. `seed`: of what is random."""
+
+    for_ns: int
+    stops: int | None
+    seed: int
+
+
+def explore(request: RunRequest, wanted: Wanted, listener: Listener, interruption: perform.Interruption) -> Exploration:
+    """Search the one scenario of the request. Raises the errors of `stop_harness.errors`."""
+    os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(FOLDER))
+    from stop_harness.experiments.explore import past_failures, search  # late: hypothesis
+
+    scenario = scenario_of_request(request)
+    engine, planned = ready_engine.ready(request, new_run_id(), listener, ready_engine.opener(request))
+    try:
+        for skipped in planned.skipped:
+            raise UsageError(f"{skipped.scenario}: {skipped.reason}")
+        bench = _Bench(scenario, engine, interruption, request.jobs)
+        undisturbed = tuple(map(Candidate, space.graceful_timeouts(scenario)))
+        listener.planned(
+            Plan(tuple(bench.trial(item, thorough=True) for item in undisturbed)), bench.side_by_side, engine
+        )
+
+        def space_of(controls: tuple[TriedCandidate, ...]) -> space.Space:
+            bench.drain_ns = max(item.took_ns or 0 for item in controls)
+            return space.of(scenario, bench.drain_ns, controls[0].signal, engine.cannot_run)
+
+        deadline_ns = time.monotonic_ns() + wanted.for_ns
+        with _ending_what_runs(interruption):
+            return search.StopSearch(
+                scenario.name,
+                undisturbed,
+                space_of,
+                bench,
+                search.Limits(wanted.stops, lambda: time.monotonic_ns() > deadline_ns),
+                past_failures.PastFailures(FOLDER / "failures", scenario),
+                wanted.seed,
+                listener.note,
+                lambda: interruption.requested,
+            ).run()
+    finally:
+        ready_engine.close(engine, lambda: interruption.by_user)
+
+
+def file_for(scenario: Scenario, wanted: Path | None) -> Path:
+    """Where the scenario of what is found is written: beside its own, unless another is wanted. Raises UsageError where
+    something else is there."""
+    from stop_harness.experiments.explore import written
+
+    source = Path(scenario.source or "")
+    target = wanted or source.with_name(f"{source.stem}.found{source.suffix}")
+    try:
+        known = not target.exists() or target.read_text(encoding="utf-8").startswith(written.HEAD)
+    except (OSError, UnicodeError):
+        known = False
+    if not known:
+        raise UsageError(f"{target} exists, and no search has written it; name another file with --write")
+    return target
+
+
+def write(scenario: Scenario, candidate: Candidate, said: tuple[str, ...], target: Path) -> None:
+    """The scenario file of what was found. `said`: sentences of what happened. Raises StopHarnessError."""
+    from stop_harness.experiments.explore import written
+
+    source = str(scenario.source)
+    try:
+        original = Path(source).read_text(encoding="utf-8")
+        target.write_text(written.text_of(original, source, str(target), candidate, said), encoding="utf-8")
+    except OSError as error:
+        raise not_written(f"cannot write {target}: {error.strerror}", error) from None
+
+
+def scenario_of_request(request: RunRequest) -> Scenario:
+    """The one scenario that is searched. Raises MissingExtra, and UsageError for what cannot be."""
+    require_extra("explore", "explore")
+    if len(request.scenarios) != 1:
+        raise UsageError(f"explore searches one scenario, and these are {len(request.scenarios)}; name one file")
+    (scenario,) = request.scenarios
+    if not space.graceful_timeouts(scenario):
+        raise UsageError(
+            f"{scenario.location('expect')}: explore looks for a stop that is not graceful, and this "
+            "scenario expects none that is"
+        )
+    return scenario
+
+
+@contextmanager
+def _ending_what_runs(interruption: perform.Interruption) -> Iterator[None]:
+    """An interruption makes the engine calls of trials in flight return, whichever thread waits for them."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(scheduler.POLL_S):
+            if interruption.requested:
+                interruption.abort_running()
+                return
+
+    thread = threading.Thread(target=watch, name="explore-interrupt", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+class _Bench:
+    """Candidates as trials of an engine."""
+
+    def __init__(self, scenario: Scenario, engine: Engine, interruption: perform.Interruption, jobs: str) -> None:
+        self._scenario, self._engine, self._interruption = scenario, engine, interruption
+        self._starts = threading.BoundedSemaphore(scheduler.start_slots())
+        self._numbers = itertools.count(1)
+        self.drain_ns: int | None = None
+        self.side_by_side = self._side_by_side(jobs)
+
+    def _side_by_side(self, jobs: str) -> int:
+        if jobs != "auto":
+            return scheduler.parse_jobs(jobs, scheduler.MAX_JOBS)
+        room = scheduler.room_for(self._engine.info(), (self.trial(Candidate(NS_PER_S), thorough=True),))
+        weight = scheduler.weight_on(self._engine.info())(self.trial(Candidate(NS_PER_S), thorough=True))
+        return max(1, min(STOPS_PER_CPU * (os.cpu_count() or 1), room.trials) // weight)
+
+    def one(self, candidate: Candidate) -> TriedCandidate:
+        """Raises Over."""
+        if self._interruption.requested:
+            raise Over
+        tried = self._perform(self.trial(candidate, thorough=False), candidate, thorough=False)
+        if self._interruption.requested:
+            raise Over
+        return tried
+
+    def several(self, candidates: Iterable[Candidate], *, thorough: bool = False) -> Iterator[TriedCandidate]:
+        """Side by side; those that an interruption cut say nothing, and are left out."""
+        trials = {(trial := self.trial(item, thorough=thorough)).trial_id: (trial, item) for item in candidates}
+        for tried in scheduler.run_all(
+            tuple(trial for trial, _ in trials.values()),
+            lambda trial: self._perform(trial, trials[trial.trial_id][1], thorough=thorough),
+            jobs=self.side_by_side,
+            interrupted=lambda: self._interruption.requested,
+            on_interrupt=lambda: None,
+            lost=lambda trial, error: _unclear(trials[trial.trial_id][1], f"the trial was lost: {error}"),
+        ):
+            if not self._interruption.requested:
+                yield tried
+
+    def trial(self, candidate: Candidate, *, thorough: bool) -> Trial:
+        """The stop of a candidate; unless `thorough`, with a stop timeout that shows sooner what hangs."""
+        changed = scenario_of(candidate, self._scenario)
+        timeout_ns = candidate.stop_timeout_ns
+        if not thorough and self.drain_ns is not None and not changed.stop.own_timeouts:
+            timeout_ns = min(timeout_ns, _soon_ns(candidate, self.drain_ns))
+            changed = replace(changed, stop=replace(changed.stop, timeouts_ns=(timeout_ns,)))
+        trial_id = f"{self._scenario.name}/explore/{next(self._numbers)}"
+        return Trial(trial_id, changed, timeout_ns, changed.stop.after_ns[0], 1)
+
+    def _perform(self, trial: Trial, candidate: Candidate, *, thorough: bool) -> TriedCandidate:
+        engine = engine_of(self._engine, trial.scenario)
+        seen = perform.perform(trial, engine, self._interruption, start_slot=self._starts)
+        return tried(perform_trials.judged(seen, trial.scenario), candidate, thorough=thorough)
+
+
+def _soon_ns(candidate: Candidate, drain_ns: int) -> int:
+    """Long enough for a stop that is as it should be under what disturbs it, in whole seconds."""
+    needed_ns = max(space.BREATH_NS, 2 * drain_ns + NS_PER_S)
+    needed_ns += sum(fault.for_ns or 0 for fault in candidate.faults)
+    needed_ns += SLOW_CPU_NS if any(fault.kind is FaultKind.CPU for fault in candidate.faults) else 0
+    return -(-needed_ns // NS_PER_S) * NS_PER_S
+
+
+BY_FAULT = frozenset({"halted-by-fault", "killed-by-fault"})
+"""Causes that say nothing of the program."""
+
+
+def tried(result: TrialResult, candidate: Candidate, *, thorough: bool) -> TriedCandidate:
+    """What a judged stop says about its candidate."""
+    verdict, seen = result.verdict, result.observation
+    cause = f"; {verdict.cause.evidence}" if verdict.cause is not None and verdict.cause.id != "unknown" else ""
+    lost = len(lost_requests(seen.traffic)) + len(seen.record.lost_processes or ())
+    return TriedCandidate(
+        candidate,
+        _fate(result),
+        verdict.outcome,
+        f"{verdict.reason}{cause}",
+        verdict.facts.shutdown_duration_ns,
+        lost,
+        seen.record.stop_signal,
+        thorough,
+    )
+
+
+def _fate(result: TrialResult) -> Fate:
+    verdict, seen = result.verdict, result.observation
+    missed = [record for record in seen.faults if record.begun_ns is None]
+    if missed and seen.problem is None and all(record.fault.moment.when is not When.BEFORE for record in missed):
+        return Fate.PASSED_BY
+    if verdict.cause is not None and verdict.cause.id in BY_FAULT:
+        return Fate.UNCLEAR
+    if verdict.status is Status.FAIL and verdict.outcome not in {Outcome.NOT_RUNNING, Outcome.INCONCLUSIVE}:
+        return Fate.BAD
+    return Fate.FINE if verdict.status is Status.PASS else Fate.UNCLEAR
+
+
+def _unclear(candidate: Candidate, reason: str) -> TriedCandidate:
+    return TriedCandidate(candidate, Fate.UNCLEAR, Outcome.INCONCLUSIVE, reason)

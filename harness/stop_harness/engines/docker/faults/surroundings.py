@@ -1,0 +1,94 @@
+"""Faults of what a container has around it: its disks, names, descriptors; and a command in it."""
+
+from __future__ import annotations
+
+import os
+
+from stop_harness.engines import process_faults
+from stop_harness.engines.docker.faults.scene import FaultScene, nothing
+from stop_harness.engines.interface import Applied, FaultNotApplied
+from stop_harness.errors import EngineError
+from stop_harness.model import NS_PER_S, Fault
+
+FILLER = ".stop-harness-full"
+"""Name of the file that fills a tmpfs."""
+
+DEAD_ADDRESS = "192.0.2.1"
+"""Of a network for documentation (RFC 5737): nobody answers there."""
+
+EXEC_LIMIT_NS = 60 * NS_PER_S
+
+
+def disk_full(scene: FaultScene, fault: Fault) -> Applied:
+    """Fill a tmpfs of the container's own. Nothing else is ever filled: that would be the engine's own disk."""
+    assert fault.target is not None
+    path = f"{fault.target.rstrip('/')}/{FILLER}"
+    script = 'cat /dev/zero > "$1" 2>/dev/null && exit 9; ! { echo more >> "$1"; } 2>/dev/null'
+    if scene.shell(script, path) != 0:
+        raise FaultNotApplied(f"{fault.target} could not be filled: it can still be written to")
+
+    def undo() -> None:
+        scene.undo_by_shell('rm -f "$1"', path)
+
+    return Applied("a further write failed", undo)
+
+
+def dns_dead(scene: FaultScene, fault: Fault) -> Applied:
+    """Names are asked of an address where nobody answers; libraries read the file anew by themselves."""
+    place = scene.inspect().get("ResolvConfPath")
+    if not scene.is_root_here or not place:
+        script = 'cp /etc/resolv.conf /tmp/.stop-harness-dns && echo "nameserver $1" > /etc/resolv.conf'
+        if scene.shell(script, DEAD_ADDRESS) != 0:
+            raise FaultNotApplied("/etc/resolv.conf could not be written in the container")
+        back = "cat /tmp/.stop-harness-dns > /etc/resolv.conf; rm -f /tmp/.stop-harness-dns"
+
+        def undo_inside() -> None:
+            scene.undo_by_shell(back)
+
+        return Applied("/etc/resolv.conf written", undo_inside)
+    before = _content(place)
+    _rewrite(place, f"nameserver {DEAD_ADDRESS}\n")
+
+    def undo() -> None:
+        if os.path.exists(place):
+            _rewrite(place, before)
+
+    return Applied("/etc/resolv.conf written on the engine's machine", undo)
+
+
+def _content(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError as error:
+        raise FaultNotApplied(f"{path}: {error.strerror}") from None
+
+
+def _rewrite(path: str, text: str) -> None:
+    """In place: the container has this very file mounted."""
+    try:
+        with open(path, "r+") as file:
+            file.write(text)
+            file.truncate()
+    except OSError as error:
+        raise FaultNotApplied(f"{path}: {error.strerror}") from None
+
+
+def fds(scene: FaultScene, fault: Fault) -> Applied:
+    """The soft limit of every process that is there: the hard one could not be raised again."""
+    if not scene.is_root_here or scene.pid_one is None:
+        raise FaultNotApplied("limits of a process can only be changed by root on the engine's machine")
+    return process_faults.short_of_descriptors(fault, [scene.pid_one.pid])
+
+
+def execute(scene: FaultScene, fault: Fault) -> Applied:
+    """A command in the container, which has to succeed."""
+    text = " ".join(fault.command)
+    try:
+        code = scene.subject.run(fault.command, EXEC_LIMIT_NS)
+    except EngineError as error:
+        raise FaultNotApplied(str(error)) from None
+    if code != 0:
+        how = "had not ended after 60 s" if code is None else f"exited with code {code}"
+        raise FaultNotApplied(f"`{text}` {how}")
+    return Applied("exit code 0", nothing)

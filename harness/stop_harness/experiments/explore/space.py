@@ -1,0 +1,244 @@
+"""What may vary around a stop: moments, clients, faults with their values, simplest and weakest first. Pure.
+
+Not offered is what ends the program by itself, so that a failure would say nothing of it: SIGKILL, a limit of memory, a
+halt without an end, a signal to its own processes; nor is what takes away all that a program may count on, such as that
+it can start a thread or open a file. And a fault that itself cuts requests comes without clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, product
+
+from stop_harness import signals
+from stop_harness.experiments.explore.candidate import Candidate, scenario_of
+from stop_harness.model import (
+    NS_PER_MS,
+    NS_PER_S,
+    Fault,
+    FaultAction,
+    FaultKind,
+    FaultMoment,
+    MountKind,
+    Outcome,
+    Role,
+    Scenario,
+    TrafficClient,
+    TrafficKind,
+    When,
+)
+from stop_harness.scenario.faults import refuse_contradictions
+
+MOMENTS_NS = tuple(ms * NS_PER_MS for ms in (0, 100, 200, 350, 500, 1000, 2000))
+"""After readiness, for the first round: a window of 150 ms in the first half second is not missed."""
+LATEST_NS = 3 * NS_PER_S
+
+CPUS = (0.5, 0.2, 0.1, 0.05)
+PAUSES_NS = (200 * NS_PER_MS, 500 * NS_PER_MS, NS_PER_S)
+OFFSETS_NS = (0, 50 * NS_PER_MS, 100 * NS_PER_MS, 250 * NS_PER_MS, 500 * NS_PER_MS, NS_PER_S)
+LEADS_NS = (500 * NS_PER_MS, 50 * NS_PER_MS, 150 * NS_PER_MS, NS_PER_S)
+CLIENTS = (1, 2, 5)
+
+ONE_REQUEST_NS = 60 * NS_PER_S
+"""A pause after which no client comes again before the stop is over, for the same reason."""
+
+_ORDER = list(TrafficKind)
+
+BREAKS_REQUESTS = frozenset({FaultKind.NETWORK, FaultKind.DEPENDENCY})
+"""Under these a lost request would be the fault's doing, not the stop's."""
+
+BREATH_NS = 3 * NS_PER_S
+"""A program that leaves at once gets this long before a search calls it hung; what it then calls so is repeated with
+the scenario's own stop timeout."""
+
+HTTP_KINDS = (TrafficKind.HTTP, TrafficKind.KEEP_ALIVE)
+"""What every HTTP server has to bear. No new connections during the stop: one that the kernel had taken when the server
+closes its socket is reset, which only a load balancer's timing makes a failure."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """`timeouts_ns`: stop timeouts at which a graceful stop is expected, the longest first. `moments`: whether the stop
+    may come at other moments. `clients`: one of each kind of traffic that may be there; `own_traffic`: the scenario's.
+    `faults`: one list for each fault that can be made here, weakest first, each at its usual moment; `own_faults`: the
+    scenario's. `drain_ns`: how
+    long the undisturbed stop takes."""
+
+    timeouts_ns: tuple[int, ...]
+    moments: bool
+    clients: tuple[TrafficClient, ...]
+    faults: tuple[tuple[Fault, ...], ...]
+    drain_ns: int
+    own_traffic: tuple[TrafficClient, ...] = ()
+    own_faults: tuple[Fault, ...] = ()
+
+    @property
+    def undisturbed(self) -> tuple[Candidate, ...]:
+        """The scenario's own stop, at each stop timeout."""
+        return tuple(map(Candidate, self.timeouts_ns))
+
+    def standard(self) -> tuple[Candidate, ...]:
+        """The first round: each thing alone, at usual values; it finds most."""
+        plain = Candidate(self.timeouts_ns[0])
+        traffic = [replace(plain, traffic=(client,)) for client in self.clients]
+        moments = [replace(plain, moment_ns=at_ns) for at_ns in MOMENTS_NS] if self.moments else []
+        faults = [_under(plain, fault) for several in self.faults for fault in _usual(several)]
+        late = [
+            _under(plain, replace(fault, moment=moment))
+            for several in self.faults
+            for fault in several[-1:]
+            for moment in self.moments_of(fault)[1:3]
+        ]
+        both = [
+            replace(item, faults=(several[-1],))
+            for item, several in product(traffic, self.faults)
+            if several[-1].kind not in BREAKS_REQUESTS
+        ]
+        return tuple(filter(self.allows, dict.fromkeys(map(self.sound, chain(traffic, faults, moments, late, both)))))
+
+    def allows(self, candidate: Candidate) -> bool:
+        """Whether a scenario may ask for these faults together."""
+        try:
+            refuse_contradictions((*self.own_faults, *candidate.faults), (candidate.stop_timeout_ns,))
+        except ValueError:
+            return False
+        return True
+
+    def sound(self, candidate: Candidate) -> Candidate:
+        """The same without what says nothing: clients whose requests a fault cuts, and changes that change nothing. Its
+        clients come in the order of a scenario file."""
+        traffic = candidate.traffic
+        if traffic:
+            traffic = tuple(sorted(traffic, key=lambda client: _ORDER.index(client.kind)))
+        if any(fault.kind in BREAKS_REQUESTS for fault in candidate.faults):
+            traffic = ()
+        return replace(candidate, traffic=None if traffic == self.own_traffic else traffic)
+
+    def without(self, unclear: Collection[Candidate]) -> Space:
+        """Without what could not be judged when it came alone: a client that the server does not keep, a fault that
+        cannot be made after all."""
+        clients = {item.traffic[0] for item in unclear if item.traffic and not item.faults}
+        faults = {(it.kind, it.action, it.target) for item in unclear for it in item.faults if not item.traffic}
+        return replace(
+            self,
+            clients=tuple(item for item in self.clients if item not in clients),
+            faults=tuple(it for it in self.faults if (it[0].kind, it[0].action, it[0].target) not in faults),
+        )
+
+    def moments_of(self, fault: Fault) -> tuple[FaultMoment, ...]:
+        """When it may begin, its usual moment first."""
+        offsets = [offset_ns for offset_ns in OFFSETS_NS if offset_ns < self._latest_offset_ns]
+        after = [FaultMoment(When.AFTER, offset_ns) for offset_ns in offsets]
+        if fault.is_deed:
+            middle = FaultMoment(When.AFTER, offsets[len(offsets) // 2])
+            return tuple(dict.fromkeys((middle, *after)))
+        usual = fault.moment
+        return tuple(dict.fromkeys((usual, FaultMoment(When.BEFORE), FaultMoment(When.WITH), *after)))
+
+    @property
+    def _latest_offset_ns(self) -> int:
+        """A fault that begins later would find the program gone; clients make a stop longer."""
+        return max(self.drain_ns, 150 * NS_PER_MS if self.clients else 1)
+
+
+def _usual(several: tuple[Fault, ...]) -> tuple[Fault, ...]:
+    """The strongest, and one of medium strength where there are many."""
+    return tuple(dict.fromkeys((several[-1], several[len(several) // 2])))
+
+
+def _under(candidate: Candidate, fault: Fault) -> Candidate:
+    return replace(candidate, faults=(fault,))
+
+
+def graceful_timeouts(scenario: Scenario) -> tuple[int, ...]:
+    """Stop timeouts at which the scenario expects a graceful stop, the longest first."""
+    wanted = [ns for ns in scenario.stop.timeouts_ns if Outcome.GRACEFUL in scenario.expectation_at(ns).outcomes]
+    return tuple(sorted(set(wanted), reverse=True))
+
+
+def of(
+    scenario: Scenario, drain_ns: int, stop_signal: int | None, cannot_run: Callable[[Scenario], str | None]
+) -> Space:
+    """What may vary for this scenario on an engine. `drain_ns`, `stop_signal`: of its undisturbed stop."""
+    timeouts_ns = graceful_timeouts(scenario)
+    slack_ns = min(timeouts_ns) - drain_ns
+    plain = Candidate(timeouts_ns[0])
+
+    def can_be_made(fault: Fault) -> bool:
+        return cannot_run(scenario_of(_under(plain, fault), scenario)) is None
+
+    offered = (tuple(filter(can_be_made, several)) for several in _faults(scenario, slack_ns, stop_signal))
+    ready = scenario.readiness
+    conditions = (ready.log, ready.tcp_port, ready.http_port)
+    return Space(
+        timeouts_ns,
+        moments=ready.implied or ready.healthcheck or ready.handler or any(item is not None for item in conditions),
+        clients=tuple(_clients(scenario)),
+        faults=tuple(filter(None, offered)),
+        drain_ns=drain_ns,
+        own_traffic=scenario.traffic,
+        own_faults=scenario.faults,
+    )
+
+
+def _faults(scenario: Scenario, slack_ns: int, stop_signal: int | None) -> Iterator[tuple[Fault, ...]]:
+    """One list for each, weakest first; without the kinds that the scenario has itself. None for a task of Amazon ECS,
+    which its cluster stops."""
+    if scenario.subject.task is not None:
+        return
+    name = signals.name(stop_signal or signals.number("SIGTERM"))
+    after = FaultMoment(When.AFTER, 0)
+    pauses = [for_ns for for_ns in PAUSES_NS if 3 * for_ns <= slack_ns]
+    offered = (
+        tuple(Fault(FaultKind.CPU, FaultAction.LIMIT, amount=cores) for cores in CPUS),
+        (Fault(FaultKind.SIGNAL, FaultAction.SEND, after, signal=name),),
+        *((Fault(FaultKind.DISK, FaultAction.FULL, target=path),) for path in _small_disks(scenario)),
+        *((fault,) for fault in _of_neighbours(scenario)),
+        (Fault(FaultKind.NETWORK, FaultAction.CUT),),
+        (Fault(FaultKind.DNS, FaultAction.DEAD),),
+        tuple(Fault(FaultKind.PAUSE, FaultAction.PAUSE, after, for_ns) for for_ns in pauses),
+    )
+    taken = {fault.kind for fault in scenario.faults}
+    yield from (several for several in offered if several and several[0].kind not in taken)
+
+
+def _small_disks(scenario: Scenario) -> Iterator[str]:
+    """Where it has a tmpfs with a size: nothing else is ever filled."""
+    for mount in scenario.subject.settings.mounts:
+        if mount.kind is MountKind.TMPFS and "size=" in mount.options:
+            yield mount.target
+
+
+def _of_neighbours(scenario: Scenario) -> Iterator[Fault]:
+    """Of a group of which one is stopped, the others go."""
+    group = scenario.subject.group
+    if group is None or group.stopped is None:
+        return
+    for member in group.members:
+        if member.name != group.stopped and member.role is not Role.INIT:
+            for action in (FaultAction.KILL, FaultAction.CUT, FaultAction.PAUSE):
+                yield Fault(FaultKind.DEPENDENCY, action, target=member.name)
+
+
+def _clients(scenario: Scenario) -> Iterator[TrafficClient]:
+    """One of each kind that the scenario's ports take: its own first, then what any HTTP server has to bear."""
+    if scenario.load_balancer is not None:
+        return
+    own: dict[tuple[TrafficKind, int], TrafficClient] = {}
+    for client in scenario.traffic:
+        own.setdefault((client.kind, client.port), replace(client, clients=1))
+    yield from own.values()
+    ready = scenario.readiness
+    http = next((client for client in scenario.traffic if client.kind is TrafficKind.HTTP), None)
+    if http is None and ready.http_port is not None:
+        http = TrafficClient(TrafficKind.HTTP, ready.http_port, ready.http_path, think_ns=ONE_REQUEST_NS)
+    if http is not None:
+        for kind in HTTP_KINDS:
+            if (kind, http.port) not in own:
+                usual_ns = TrafficClient(kind, http.port).think_ns
+                yield replace(http, kind=kind, clients=1, think_ns=http.think_ns if kind is http.kind else usual_ns)
+    port = http.port if http is not None else ready.tcp_port
+    if port is not None and (TrafficKind.IDLE, port) not in own:
+        tls = http is not None and http.tls
+        yield TrafficClient(TrafficKind.IDLE, port, tls=tls)
