@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -22,10 +23,16 @@ from stop_harness.engines.docker.address import Address, Tls
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.process.engine import PidNamespaceEngine
 from stop_harness.errors import EngineError
-from tests import second_engine, ssh_server, tls_front
+from tests import second_engine, ssh_server, tls_front, watch_support
 from tests.tcp_engine import behind_tcp
 
-ONLY_WITH = {"known_stops": "--known-stops", "servers": "--servers", "oracle": "--oracles", "long": "--long"}
+ONLY_WITH = {
+    "known_stops": "--known-stops",
+    "servers": "--servers",
+    "searches": "--searches",
+    "oracle": "--oracles",
+    "long": "--long",
+}
 """Marks of tests that `make test` leaves out, and the options with which they run."""
 
 
@@ -141,6 +148,21 @@ def docker_engine_host() -> DockerHost:
     host = _docker()
     assert isinstance(host, DockerHost)
     return host
+
+
+@pytest.fixture
+def client(docker_engine_host: DockerHost) -> Iterator[docker.DockerClient]:
+    """The SDK, to look at the engine beside the harness."""
+    found = docker_engine_host.connect()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def ours(client: docker.DockerClient) -> Iterator[watch_support.Containers]:
+    """Containers of one test, by a label of their own."""
+    with watch_support.containers(client) as found:
+        yield found
 
 
 def _skip_for(reason: str | None) -> None:

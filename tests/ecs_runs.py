@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from stop_harness.conductor import open_engine, pipeline
+from stop_harness.conductor.request import RunOutcome, RunRequest
 from stop_harness.ecs import task_definition
 from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 from stop_harness.engines.ecs.api import EcsSettings
 from stop_harness.engines.ecs.engine import EcsEngine
 from stop_harness.model import NS_PER_S, Readiness, Scenario, StopPlan, Subject, TrialResult
-from stop_harness.run import open_engine, pipeline
-from stop_harness.run.request import RunOutcome, RunRequest
 from stop_harness.trial.perform import Interruption
 from tests.ecs_support import CREDENTIALS, Simulation
 from tests.silence import Silence

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from signal import SIGKILL
 from typing import Any
 
+from stop_harness.conductor import pipeline
+from stop_harness.conductor.request import RunOutcome, RunRequest
 from stop_harness.model import (
     NS_PER_S,
     Attachment,
@@ -18,12 +21,11 @@ from stop_harness.model import (
     Member,
     Readiness,
     Scenario,
+    SharedNamespaces,
     StopPlan,
     Subject,
     TrialResult,
 )
-from stop_harness.run import pipeline
-from stop_harness.run.request import RunOutcome, RunRequest
 from stop_harness.trial.perform import Interruption
 from tests.silence import Silence
 
@@ -43,6 +45,10 @@ while True:
 IGNORES = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True)\n" + (
     "while True: time.sleep(0.05)"
 )
+
+
+LEAVES_A_CHILD = f"import subprocess; subprocess.Popen(['python3', '-c', {'while True: pass'!r}])\n" + LEAVES
+"""It does not wait for the child, which is at work."""
 
 
 def subject(code: str = LEAVES, *, settings: ContainerSettings | None = None, **environment: str) -> Subject:
@@ -74,15 +80,22 @@ def scenario(group: Group, *, timeout_s: int = 5, own: bool = False, **fields: A
     return Scenario("group", Subject(group=group), **{"readiness": ready, "stop": stop, **fields})
 
 
-def run(*scenarios: Scenario) -> RunOutcome:
+def run(*scenarios: Scenario, witness: bool = False) -> RunOutcome:
     """On the docker engine, without a report directory."""
-    return pipeline.run(RunRequest(scenarios, "test", None, engine="docker"), Silence(), Interruption())
+    request = RunRequest(scenarios, "test", None, engine="docker", witness=witness)
+    return pipeline.run(request, Silence(), Interruption())
 
 
-def stopped(group: Group, **fields: Any) -> TrialResult:
+def stopped(group: Group, *, witness: bool = False, **fields: Any) -> TrialResult:
     """The result of the only trial."""
-    (result,) = run(scenario(group, **fields)).report.results
+    (result,) = run(scenario(group, **fields), witness=witness).report.results
     return result
+
+
+def pod(*members: Member, grace_s: int = 5, pid: bool = False, about: str | None = None, **fields: Any) -> Group:
+    """A pod of these containers."""
+    shared = SharedNamespaces(pid=pid)
+    return Group(GroupKind.POD, "web", members, stopped=about, grace_ns=grace_s * NS_PER_S, shared=shared, **fields)
 
 
 def container(result: TrialResult, name: str) -> ContainerRecord:
@@ -92,9 +105,9 @@ def container(result: TrialResult, name: str) -> ContainerRecord:
 
 
 def moment(record: ContainerRecord, kind: EventKind, signal: int | None = None) -> int:
-    """Of its first such event by the engine's clock, in nanoseconds."""
-    return min(
-        event.at_ns
-        for event in record.record.events
-        if event.clock is Clock.ENGINE and event.kind is kind and (signal is None or event.signal == signal)
-    )
+    """Of its first such event by the engine's clock, in nanoseconds. Podman reports no signals: there the stop call
+    stands for the stop signal, and the exit for SIGKILL, by the wall clock that it shares with us."""
+    events = [event for event in record.record.events if event.clock is Clock.ENGINE]
+    if kind is EventKind.SIGNAL_SENT and all(event.kind is not kind for event in events):
+        kind, signal = (EventKind.EXITED if signal == SIGKILL else EventKind.STOP_REQUESTED), None
+    return min(event.at_ns for event in events if event.kind is kind and (signal is None or event.signal == signal))

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stop_harness.conductor import store
 from stop_harness.model import Outcome
-from stop_harness.run import store
 
 COMMAND = str(Path(sys.executable).with_name("stop-harness"))
 PYTHON = os.path.realpath(sys.executable)
@@ -74,7 +74,7 @@ class Project:
 
     def run_directory(self) -> Path:
         """The only run."""
-        (found,) = (path for path in self.reports.iterdir() if not path.is_symlink())
+        (found,) = (path for path in self.reports.iterdir() if path.is_dir() and not path.is_symlink())
         return found
 
     def outcomes(self) -> dict[str, Outcome]:

@@ -67,8 +67,9 @@ def on_a_terminal(*arguments: str) -> str:
 def ours(*arguments: str, **variables: str) -> Printed:
     """The same in this process, which is faster."""
     cleared: dict[str, str | None] = dict.fromkeys(os.environ)
+    # With the help options of the whole command line: click keeps with a command those of whoever asks first.
     result = CliRunner(env={**cleared, **aws_cli.environment(NO_HOME, variables)}).invoke(
-        stop_task, ["--no-wait", *arguments], prog_name="stop-harness stop-task"
+        stop_task, ["--no-wait", *arguments], prog_name="stop-harness stop-task", help_option_names=["-h", "--help"]
     )
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return Printed(result.stdout_bytes, result.stderr_bytes, result.exit_code)

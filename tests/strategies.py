@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import yaml
@@ -15,17 +16,22 @@ from stop_harness.model import (
     NS_PER_S,
     Clock,
     ContainerSettings,
+    Content,
     EngineInfo,
     Event,
     EventKind,
     Exchange,
     Expectation,
+    FileProperty,
     HealthCheck,
+    LogProperty,
     Mount,
     MountKind,
     Observation,
     Outcome,
+    PortProperty,
     Preparation,
+    Property,
     Readiness,
     Scenario,
     StopPlan,
@@ -114,6 +120,26 @@ def stop_plans(draw: st.DrawFn) -> StopPlan:
     )
 
 
+contents = st.builds(
+    Content,
+    contains=st.none() | texts.filter(bool),
+    matches=st.none() | texts.map(re.escape),
+    equals=st.none() | texts,
+    ends_with_newline=st.booleans(),
+    json=st.booleans(),
+    json_lines=st.booleans(),
+)
+paths = st.text("abc/", min_size=1, max_size=8).map(lambda text: posixpath.normpath(f"/x/{text}"))
+properties: st.SearchStrategy[tuple[Property, ...]] = st.lists(
+    st.builds(FileProperty, paths, contents)
+    | st.builds(FileProperty, paths, exists=st.just(False))
+    | st.builds(LogProperty, texts.map(re.escape), written=st.booleans())
+    | st.builds(PortProperty, ports),
+    max_size=3,
+).map(tuple)
+"""Those that need nothing else of the scenario."""
+
+
 @st.composite
 def expectations(draw: st.DrawFn, timeouts_ns: tuple[int, ...]) -> tuple[Expectation, ...]:
     """At most one for each stop timeout and one for all others."""
@@ -124,6 +150,7 @@ def expectations(draw: st.DrawFn, timeouts_ns: tuple[int, ...]) -> tuple[Expecta
             stop_timeout_ns=timeout_ns,
             within_ns=draw(st.none() | durations_ns()),
             exit_codes=draw(st.none() | st.lists(st.integers(0, 255), max_size=3).map(tuple)),
+            after_stop=draw(properties),
         )
         for timeout_ns in named
     )
@@ -165,6 +192,8 @@ def traffic_clients(draw: st.DrawFn) -> TrafficClient:
     if not raw and kind is not TrafficKind.WEBSOCKET:
         http["method"] = draw(st.sampled_from(["GET", "POST"]))
         http["body"] = draw(st.none() | st.binary(max_size=8))
+    if kind is TrafficKind.MESSAGES:
+        http["body"] = b"{id}" + draw(st.binary(max_size=8))
     if kind is TrafficKind.GRPC:
         http |= {"path": "/a.B/C", "method": "POST", "body": draw(st.binary(max_size=8))}
     if kind is TrafficKind.WEBSOCKET:
@@ -180,6 +209,7 @@ def traffic_clients(draw: st.DrawFn) -> TrafficClient:
         clients=draw(st.integers(1, 5000)),
         **(pace if kind.in_flight else {}),
         **(every if kind is TrafficKind.NEW_CONNECTIONS else {}),
+        **({"lead_ns": pace["lead_ns"], **every} if kind is TrafficKind.MESSAGES else {}),
         tls=tls,
         verify=tls and draw(st.booleans()),
         timeout_ns=draw(durations_ns()),
@@ -269,11 +299,26 @@ def yaml_of(scenario: Scenario) -> str:
                 timeout=None if item.stop_timeout_ns is None else units.format_duration(item.stop_timeout_ns),
                 within=None if item.within_ns is None else units.format_duration(item.within_ns),
                 exit_codes=None if item.exit_codes is None else list(item.exit_codes),
+                after_stop=[_property(asked) for asked in item.after_stop] or None,
             )
             for item in scenario.expectations
         ],
     }
     return yaml.safe_dump(data, sort_keys=False)
+
+
+def _property(asked: Property) -> dict[str, Any]:
+    """One entry of `after_stop`."""
+    match asked:
+        case FileProperty():
+            given = asdict(asked.content)
+            conditions = {key: value for key, value in given.items() if value not in {None, False}}
+            return {"file": asked.path, **({} if asked.exists else {"exists": False}), **conditions}
+        case LogProperty():
+            return {"log" if asked.written else "no_log": asked.pattern}
+        case PortProperty():
+            return {"port_free": asked.port}
+    raise AssertionError(asked)
 
 
 def _settings(it: ContainerSettings) -> dict[str, Any]:
@@ -320,8 +365,10 @@ def _traffic(client: TrafficClient) -> dict[str, Any]:
         ]
         or None,
         think=units.format_duration(client.think_ns) if paced else None,
-        lead=units.format_duration(client.lead_ns) if paced else None,
-        every=units.format_duration(client.every_ns) if client.kind is TrafficKind.NEW_CONNECTIONS else None,
+        lead=units.format_duration(client.lead_ns) if paced or client.kind is TrafficKind.MESSAGES else None,
+        every=units.format_duration(client.every_ns)
+        if client.kind in {TrafficKind.NEW_CONNECTIONS, TrafficKind.MESSAGES}
+        else None,
     )
 
 

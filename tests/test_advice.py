@@ -47,6 +47,7 @@ SHAPES = {
     "a script": (Shape.SCRIPT, recorded.INIT_SHELL),
     "a loop that sleeps": (Shape.LOOP, recorded.TRAP_LOOP),
     "a script without children": (Shape.LOOP, table(SCRIPT)),
+    "a shell at its terminal": (Shape.INTERACTIVE, table("1 0 1 0 4000 10002 0 S - bash -l")),
     "two services": (
         Shape.SEVERAL,
         table(f"{SCRIPT}\n7 1 1 0 0 4002 0 S - python3 api.py\n8 1 1 0 0 4002 0 S - python3 worker.py"),
@@ -126,6 +127,13 @@ def stopped(
     requests = (Request(cut, 1, RequestFate.RESET, connected_at_ns=-2, sent_at_ns=-1),) if cut else ()
     traffic = TrafficRecord(requests) if cut else None
     return replace(seen, looks=looks, record=record, traffic=traffic, ready=None)
+
+
+def test_a_shell_at_its_terminal_is_no_script() -> None:
+    """bash ignores SIGTERM there: nobody can give it a trap, and SIGHUP ends it."""
+    said = given_for("signal-ignored", table("1 0 1 0 4000 10002 0 S - bash"))
+    assert "SIGHUP" in said
+    assert "Give it a trap" not in said
 
 
 def test_exec_is_no_advice_where_it_cures_nothing() -> None:

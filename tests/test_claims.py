@@ -16,8 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stop_harness.cli import exit_codes
-from stop_harness.cli.exit_codes import FAIL, INCONCLUSIVE, PASS
+from stop_harness.conductor import exit_codes, pipeline, store, stored_runs
+from stop_harness.conductor.exit_codes import FAIL, INCONCLUSIVE, PASS
+from stop_harness.conductor.open_engine import Chosen
+from stop_harness.conductor.request import RunOutcome, RunRequest
 from stop_harness.engines.simulated import Script, SimulatedEngine, SimulatedSubject
 from stop_harness.model import (
     NS_PER_S,
@@ -42,9 +44,6 @@ from stop_harness.renderers import html, markdown, terminal
 from stop_harness.renderers.results import results_json
 from stop_harness.report import claims, reliability
 from stop_harness.report.claims import UntilSure
-from stop_harness.run import pipeline, store, stored_runs
-from stop_harness.run.open_engine import Chosen
-from stop_harness.run.request import RunOutcome, RunRequest
 from tests.test_pipeline import Heard, scenario
 
 ENGINE: EngineInfo = SimulatedEngine().info()

@@ -140,7 +140,7 @@ def wait_until(holds: Callable[[], bool], what: str, within_s: float = 60) -> No
 
 def run_directory(parent: Path) -> Path:
     """The only run below a report directory."""
-    (found,) = (path for path in parent.iterdir() if not path.is_symlink())
+    (found,) = (path for path in parent.iterdir() if path.is_dir() and not path.is_symlink())
     return found
 
 
@@ -238,7 +238,7 @@ BAD_USAGE = {
     ),
     "two things to check": (
         ["check", "a", "--build", "."],
-        "--task-definition FILE; not IMAGE and --build DIR together",
+        "--container NAME; not IMAGE and --build DIR together",
     ),
     "build without Dockerfile": (["check", "--build", "."], "--build .: there is no Dockerfile in that folder"),
     "env": (["check", "a", "--env", "X"], "--env 'X' is not of the form KEY=VALUE"),

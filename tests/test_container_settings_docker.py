@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from stop_harness.conductor import pipeline
+from stop_harness.conductor.request import RunOutcome, RunRequest
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.errors import ScenarioError
 from stop_harness.model import Outcome, Scenario
-from stop_harness.run import pipeline
-from stop_harness.run.request import RunOutcome, RunRequest
 from stop_harness.scenario import discovery
 from stop_harness.trial.perform import Interruption
 from tests.silence import Silence

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from stop_harness.conductor import open_engine as selection
+from stop_harness.conductor import pipeline
+from stop_harness.conductor.request import RunRequest
 from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker.address import Address
 from stop_harness.engines.docker.engine import DockerEngine
@@ -35,9 +38,6 @@ from stop_harness.model import (
     Subject,
     TrialResult,
 )
-from stop_harness.run import open_engine as selection
-from stop_harness.run import pipeline
-from stop_harness.run.request import RunRequest
 from stop_harness.scenario import discovery
 from stop_harness.trial.perform import Interruption
 from stop_harness.verdict import tasks

@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stop_harness import signals
+from stop_harness.conductor import pipeline
+from stop_harness.conductor.request import RunRequest
 from stop_harness.engines.simulated import Script
 from stop_harness.evidence import exec_form, log_hints
 from stop_harness.experiments import effects, remedies
-from stop_harness.experiments.effects import BadStop
+from stop_harness.experiments.bad_stop import BadStop
 from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
@@ -45,8 +47,6 @@ from stop_harness.model import (
 )
 from stop_harness.renderers import html, junit, markdown, sarif, terminal
 from stop_harness.renderers.results import results_json
-from stop_harness.run import pipeline
-from stop_harness.run.request import RunRequest
 from stop_harness.verdict import judge
 from tests import process_tables as recorded
 from tests.parts import changed
@@ -504,12 +504,11 @@ def test_no_longer_timeout_is_tried_for_what_does_not_move() -> None:
 
 def test_the_advised_timeout_is_cut_to_what_was_needed() -> None:
     """40 s were tried, and it took 12 s: 20 s are enough. With 19 s they are not: a quarter is kept free."""
-    assert [item.id for item in remedies._longest_timeout(NS_PER_S)] == ["stop-timeout-10s"]
-    (remedy,) = remedies._longest_timeout(TIMEOUT_NS)
-    seen = stop(recorded.HANDLER)
+    assert [item.id for item in remedies._longest_timeout(PLAIN, NS_PER_S)] == ["stop-timeout-10s"]
+    (remedy,) = remedies._longest_timeout(PLAIN, TIMEOUT_NS)
     for took_s, advised_s in ((12, 20), (19, 40), (None, 40)):
         took_ns = None if took_s is None else took_s * NS_PER_S
-        found = remedies.fitted(remedy, seen, took_ns, Configuration())
+        found = remedies.fitted(remedy, PLAIN, TIMEOUT_NS, took_ns, Configuration())
         assert (found.id, found.stop_timeout_ns) == (f"stop-timeout-{advised_s}s", advised_s * NS_PER_S)
         assert any(line.text == f"stop_grace_period: {advised_s}s" for line in found.lines) or advised_s == 40
 

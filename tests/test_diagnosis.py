@@ -99,6 +99,7 @@ def request(fate: RequestFate, ended_s: float, kind: TrafficKind = TrafficKind.H
 HELD = request(RequestFate.RESET, 10.01, TrafficKind.IDLE)
 CLOSED_AT_ONCE = request(RequestFate.NO_ANSWER, 0.01, TrafficKind.IDLE)
 SLOW = request(RequestFate.RESET, 10.01)
+CUT_EARLY = request(RequestFate.RESET, -0.5)
 CUT, ANSWERED = request(RequestFate.RESET, 0.05), request(RequestFate.COMPLETED, 1.2)
 WINCH, INT = signals.NUMBERS["WINCH"], signals.NUMBERS["INT"]
 R = recorded
@@ -143,7 +144,11 @@ CASES: list[tuple[str, Observation, str]] = [
     ("exit-blocked", killed(R.THREADS, R.THREADS_LOCKED, "sys.exit(0)\n"), "1 other thread"),
     ("handler-hangs", killed(R.HANDLER, R.HANDLER_LOCKED), "waits for a lock"),
     ("grace-too-short", killed(R.HANDLER, R.HANDLER_BUSY), "was busy a second later"),
-    ("grace-too-short", killed(used(R.HANDLER, 0.1), used(R.HANDLER, 1.2)), "used 1.10 s of CPU time after it"),
+    (
+        "grace-too-short",
+        killed(used(R.HANDLER, 0.1), used(R.HANDLER, 1.2)),
+        "had used 1.10 s of CPU time a second later",
+    ),
     ("handler-too-slow", killed(used(R.HANDLER, 0.1), used(R.HANDLER, 0.12)), "sleeps as before"),
     ("handler-hangs", killed(R.THREADS, locked(R.THREADS_LOCKED)), "all 2 threads wait for locks"),
     ("handler-hangs", killed(locked(R.THREADS_LOCKED, 9), locked(R.THREADS_LOCKED, 8)), "none with a time limit"),
@@ -203,10 +208,21 @@ CASES: list[tuple[str, Observation, str]] = [
     ("inner-kill", by_wait_status(left(137, R.NPM)), "a child ended by SIGKILL"),
     ("oom-on-stop", left(0, R.HANDLER, oom_killed=True), "below PID 1"),
     ("exited-before-stop", left(0, exited_before_stop=True), "exit code 0 before the stop"),
+    ("failed-before-stop", left(3, exited_before_stop=True), "exit code 3 before the stop"),
     ("command-not-found", left(127, exited_before_stop=True), "127"),
     ("command-not-found", left(0, problem=Problem(ProblemKind.COMMAND_NOT_FOUND, "no such file")), "no such file"),
     ("fast-drop", left(0, R.HANDLER, traffic=requests(CUT), lost_processes=()), "with requests in flight"),
     ("fast-drop", left(143, R.INIT_SLEEP, traffic=requests(CUT), lost_processes=()), "ended it by default"),
+    (
+        "cut-by-hook",
+        left(0, R.HANDLER, traffic=replace(requests(CUT_EARLY), hooks_took_ns=2 * NS_PER_S), lost_processes=()),
+        "1 request in flight was cut while the hook before the stop ran",
+    ),
+    (
+        "fast-drop",
+        left(0, R.HANDLER, traffic=replace(requests(CUT_EARLY, CUT), hooks_took_ns=2 * NS_PER_S), lost_processes=()),
+        "with requests in flight",
+    ),
     (
         "partial-drop",
         left(0, R.HANDLER, traffic=requests(CUT, ANSWERED), lost_processes=()),
@@ -231,9 +247,11 @@ def test_evidence_of_real_stops_names_their_cause(cause: str, seen: Observation,
 
 
 def test_every_cause_of_the_table_is_tried() -> None:
-    assert {row[0] for row in CASES} == set(known_causes.CAUSES) - BY_FATES
+    assert {row[0] for row in CASES} == set(known_causes.CAUSES) - BY_FATES - BY_FAULTS
 
 
+BY_FAULTS = {"halted-by-fault", "killed-by-fault"}
+"""Tried in `test_faults.py`."""
 BY_FATES = {"group-signal", "second-signal", "closes-port-early"}
 """Tried in `test_process_fates.py`, with the fates that they follow from, and in `test_load_balancer.py`."""
 

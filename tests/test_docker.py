@@ -20,6 +20,8 @@ from typing import Any
 import docker
 import pytest
 
+from stop_harness.conductor import open_engine, pipeline
+from stop_harness.conductor.request import RunOutcome, RunRequest
 from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker.address import Address
 from stop_harness.engines.docker.engine import DockerEngine
@@ -39,8 +41,6 @@ from stop_harness.model import (
     Subject,
     TrialResult,
 )
-from stop_harness.run import open_engine, pipeline
-from stop_harness.run.request import RunOutcome, RunRequest
 from stop_harness.scenario.scenario_file import parse
 from stop_harness.trial.perform import Interruption
 from tests.faults.proxy import FaultyEngine
@@ -51,14 +51,6 @@ pytestmark = pytest.mark.docker
 BASE_IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
 STOPS_AT_ONCE = ("/bin/sh", "-c", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.1; done")
 NEVER_STOPS = ("/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
-
-
-@pytest.fixture
-def client(docker_engine_host: DockerHost) -> Iterator[docker.DockerClient]:
-    """The SDK, to look at the engine beside the harness."""
-    found = docker_engine_host.connect()
-    yield found
-    found.close()
 
 
 def scenario(name: str = "subject", **changes: Any) -> Scenario:

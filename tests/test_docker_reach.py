@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from stop_harness.conductor import open_engine, pipeline
+from stop_harness.conductor.request import RunRequest
 from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker.address import Address
 from stop_harness.engines.docker.engine import DockerEngine
@@ -23,8 +25,6 @@ from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.starting import creation
 from stop_harness.errors import EngineError
 from stop_harness.model import NS_PER_S, Outcome, Readiness, Scenario, Subject, Trial, Vantage
-from stop_harness.run import open_engine, pipeline
-from stop_harness.run.request import RunRequest
 from stop_harness.scenario import discovery
 from stop_harness.trial.perform import Interruption
 from tests.second_engine import SecondEngine

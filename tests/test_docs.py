@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import click
 import jsonschema
 import pytest
 import yaml
 from click.testing import CliRunner
 
-from stop_harness.cli import exit_codes, main, options
-from stop_harness.run import store, stored_runs
+from stop_harness.cli import main, options
+from stop_harness.conductor import exit_codes, settings, store, stored_runs
 from stop_harness.scenario import discovery, scenario_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,20 +113,52 @@ def test_every_command_line_is_accepted(place: str, line: str) -> None:
     if program == "make":
         assert re.search(rf"^{name}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), place
         return
-    if name in {"--version", "--help"}:
+    if name in {"--version", "--help", "--help-all"}:
         return
-    assert name in main.cli.commands, place
+    assert name in COMMANDS, place
     if arguments:  # a bare name in running text, `stop-harness judge`, stands for the command as such
-        main.cli.commands[name].make_context(name, arguments)
+        command_of(name).make_context(name, arguments)
 
 
-@pytest.mark.parametrize("name", sorted(main.cli.commands))
+COMMANDS = main.cli.list_commands(click.Context(main.cli))
+
+
+def command_of(name: str) -> click.Command:
+    """The command itself, from the file that it is in."""
+    command = main.cli.get_command(click.Context(main.cli), name)
+    assert command is not None
+    return command
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_subcommand_has_help(name: str) -> None:
     """--help works, and says what the command does in a sentence."""
     result = CliRunner().invoke(main.cli, [name, "--help"])
     assert result.exit_code == 0, result.output
-    assert main.cli.commands[name].get_short_help_str().strip()
+    assert command_of(name).get_short_help_str().strip()
     assert re.search(rf"(stop-harness |`){name}\b", USAGE), "docs/usage.md does not list it"
+
+
+def test_the_help_of_every_command_is_printed_at_once() -> None:
+    """`--help-all` is what each command's `--help` says, those of the group `ecs` included."""
+    result = CliRunner().invoke(main.cli, ["--help-all"])
+    assert result.exit_code == 0, result.output
+    for words in ([], *([name] for name in COMMANDS), ["ecs", "serve"]):
+        assert CliRunner().invoke(main.cli, [*words, "--help"]).output.rstrip() in result.output
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    """docs/index.md and the pages that it links to lead to every other; the site is built from their lists of links."""
+    index = ROOT / "docs/index.md"
+    seen, found = set(), [index]
+    while found:
+        page = found.pop()
+        if page not in seen and page.suffix == ".md":
+            seen.add(page)
+            if page in {index, ROOT / "docs/decisions.md"}:
+                links = LINK.findall(page.read_text(encoding="utf-8"))
+                found += [(page.parent / link.partition("#")[0]).resolve() for link in links]
+    assert set(PAGES) <= seen
 
 
 def test_the_readme_can_be_read_to_its_end() -> None:
@@ -154,7 +187,7 @@ def test_exit_codes_are_those_of_the_command_line() -> None:
 def test_usage_page_lists_every_setting() -> None:
     """What `[tool.stop-harness]` and the environment may set."""
     listed = USAGE.partition("These can be set:")[2].partition(".\n")[0]
-    assert {name.replace("-", "_") for name in re.findall(r"`([a-z-]+)`", listed)} == options.SETTINGS
+    assert {name.replace("-", "_") for name in re.findall(r"`([a-z-]+)`", listed)} == settings.SETTINGS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -19,6 +19,7 @@ from stop_harness.ecs_endpoint.errors import EcsError
 from stop_harness.ecs_endpoint.operations import placement
 from stop_harness.ecs_endpoint.records import RestartPolicy
 from stop_harness.model import Outcome
+from tests.reports_factory import DOCKER
 
 # ── stop timeouts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -151,7 +152,7 @@ def test_a_restart_policy_counts_where_it_is_enabled(policy: dict[str, Any], exp
     request = definition(app(restartPolicy=policy))
     validation.validate(request)
     assert validation.specs(request["containerDefinitions"])[0].restart_policy == expected
-    assert validation.not_emulated(request, limits_groups=False) == ()
+    assert validation.not_emulated(request, DOCKER) == ()
 
 
 def test_every_source_of_edges_counts() -> None:
@@ -319,6 +320,8 @@ def test_a_rollout_takes_no_protected_task(desired: int, minimum: int, flags: li
         ({"pidMode": "host"}, (), None),
         ({"cpu": "256"}, (), None),
         ({"cpu": "256", "two": True}, ("cpu (256 for the whole task)",), Outcome.GRACEFUL),
+        ({"memory": "512"}, (), None),
+        ({"memory": "512", "two": True}, ("memory (512 for the whole task)",), None),
         ({"taskRoleArn": "arn:x"}, ("taskRoleArn",), Outcome.NOT_RUNNING),
         ({"executionRoleArn": "arn:x", "placementConstraints": [{}]}, (), None),
         (

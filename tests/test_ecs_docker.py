@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from stop_harness.cli import exit_codes
+from stop_harness.conductor import exit_codes
 from stop_harness.ecs_endpoint.containers import ContainerRequest, EndpointClock
 from stop_harness.ecs_endpoint.docker_containers import LOG_LIMITS, DockerContainers
 from stop_harness.ecs_endpoint.server import EcsServer
@@ -125,6 +125,10 @@ def test_logs_and_processes_of_a_real_container(server: EcsServer, ecs: Any) -> 
     pid_one = told(server, f"tasks/{arn}/processes")["app"][0]
     assert pid_one["caught"] & 1 << (signal.SIGTERM - 1)
     assert pid_one["command"].startswith("sh -c trap")
+    engine = told(server, "info")["engine"]
+    if engine["proves_lost_processes"] and "Podman" not in engine["product"]:  # it is on this machine
+        assert pid_one["is_pid1"]
+        assert pid_one["cpu_ns"] is not None
     ecs.stop_task(task=arn)
     wait(ecs, arn, "STOPPED")
     assert told(server, f"tasks/{arn}/logs?container=app") == {"text": "hello\nbye\n", "truncated": False}
@@ -417,8 +421,8 @@ def json_documents(text: str) -> list[Any]:
 
 
 def test_what_the_containers_of_a_task_share_is_shared(ecs: Any, docker_engine_host: DockerHost) -> None:
-    """One network and its address, and where the engine can do it one limit of CPU for all of them; a pause container
-    owns it, and is gone when the task has stopped. Memory and CPU of a container are its own."""
+    """One network and its address, and where the engine can do it one limit of CPU and of memory; a pause container
+    owns it, and is gone when the task has stopped. A container has limits of its own beside it."""
     app = container("app", HANDLER, cpu=64, portMappings=[{"containerPort": 8000}])
     definition = ecs.register_task_definition(
         family="shared",
@@ -442,14 +446,49 @@ def test_what_the_containers_of_a_task_share_is_shared(ecs: Any, docker_engine_h
     if docker_engine_host.info.limits_groups:
         assert app_config["CgroupParent"] == other["CgroupParent"]
         assert app_config["CgroupParent"].endswith(pause)
-        above = api.inspect_container(pause)["HostConfig"]  # its limits would be those of the others together
-        assert (above["Memory"], above["PidsLimit"] or 0) == (0, 0)
+        above = api.inspect_container(pause)["HostConfig"]  # its limits are those of the others together
+        together = 512 << 20 if docker_engine_host.info.shares_memory else 0
+        assert (above["Memory"], above["PidsLimit"] or 0) == (together, 0)
     assert (app_config["CpuShares"], app_config["Memory"], other["Memory"]) == (64, 64 << 20, 64 << 20)
     ecs.stop_task(task=arn)
     stopped = wait(ecs, arn, "STOPPED")
     assert [item["exitCode"] for item in stopped["containers"]] == [7, 7]
     until(lambda: api.containers(all=True, filters={"id": pause}), lambda found: not found, 60)
     api.close()
+
+
+def test_a_task_shares_its_memory_and_the_victim_of_the_oom_killer_is_told(
+    server: EcsServer, ecs: Any, docker_engine_host: DockerHost
+) -> None:
+    """What one container holds another has not: 40 MB and 100 MB are too much for 128 MiB. The engine reports an OOM
+    kill of both; the kernel killed one."""
+    if not docker_engine_host.info.shares_memory:
+        pytest.skip("this engine gives several containers no limit together, or the kernel's log is not ours to read")
+    eats = (
+        "import signal, sys, time\n"
+        "held = bytearray(int(sys.argv[1]) << 20)\n"
+        "def on_stop(*_):\n"
+        "    more = bytearray(int(sys.argv[2]) << 20); time.sleep(2); raise SystemExit(7)\n"
+        "signal.signal(signal.SIGTERM, on_stop)\n"
+        "print('ready', flush=True)\n"
+        "while True: time.sleep(0.05)"
+    )
+    holding, eating = (
+        container(name, ["python3", "-u", "-c", eats, *sizes])
+        for name, sizes in (("holding", ("40", "0")), ("eating", ("0", "100")))
+    )
+    for it in (holding, eating):
+        del it["memory"]
+    arn = start(ecs, holding, eating, family="shares-memory", memory="128")
+    hears(ecs, arn, "holding", "eating")
+    ecs.stop_task(task=arn)
+    seen = {item["name"]: item for item in wait(ecs, arn, "STOPPED")["containers"]}
+    assert seen["eating"]["exitCode"] == 137
+    assert seen["eating"]["reason"].startswith("OutOfMemoryError")
+    assert (seen["holding"]["exitCode"], seen["holding"].get("reason")) == (7, None)
+    found = measured(server, arn)
+    assert (found["eating"]["oomKilled"], found["holding"]["oomKilled"]) == (True, False)
+    assert "oom" not in {event["kind"] for event in found["holding"]["events"]}
 
 
 def test_limits_ports_and_namespaces_of_a_task_are_applied(ecs: Any, docker_engine_host: DockerHost) -> None:

@@ -352,7 +352,9 @@ def test_overrides_reach_the_container() -> None:
         arn = it.run({**APP, "environment": own}, overrides={"containerOverrides": [change]})
         made = next(iter(it.containers.requests.values()))
         assert made.definition["command"] == ["a"]
-        assert {item["name"]: item["value"] for item in made.definition["environment"]} == {"A": "2", "B": "3"}
+        given = {item["name"]: item["value"] for item in made.definition["environment"]}
+        assert given.pop("ECS_AGENT_URI").startswith("http://127.0.0.1:")
+        assert given == {"A": "2", "B": "3"}
         assert it.task(arn)["overrides"]["containerOverrides"] == [change]
         assert made.name.startswith("ecs-web-1-app-")
         assert made.labels["com.amazonaws.ecs.task-arn"] == arn
@@ -472,7 +474,7 @@ def test_tags_by_arn() -> None:
 def test_what_is_not_emulated_says_so() -> None:
     """A modelled operation of ECS that is not here."""
     with simulation() as it, pytest.raises(ClientError, match="not emulated by stop-harness") as refusal:
-        it.client.list_attributes(targetType="container-instance")
+        it.client.list_account_settings()
     assert type(refusal.value).__name__ == "UnsupportedFeatureException"
 
 

@@ -24,6 +24,7 @@ SPOT: dict[str, Any] = {
     "capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT"}],
     "networkConfiguration": NETWORK,
 }
+ROLE = "arn:aws:iam::123456789012:role/task"
 SLACK_S = 1000
 """Of this fast clock: a busy machine may be ten seconds late."""
 
@@ -334,6 +335,88 @@ def test_what_cannot_be_protected_is_a_failure() -> None:
             protect(it)
 
 
+def agent(it: Simulation, arn: str, body: str | None = None) -> tuple[int, dict[str, Any]]:
+    """(status, answer) of the agent's API, as a container of the task asks it: PUT with a body, else GET."""
+    own = it.server.endpoint.agent
+    url = f"{own.api_url}/api/{own.runs[arn.rpartition('/')[2]].agent_id}/task-protection/v1/state"
+    return asked(url, body)
+
+
+def asked(url: str, body: str | None = None) -> tuple[int, dict[str, Any]]:
+    """(status, answer)."""
+    request = urllib.request.Request(url, None if body is None else body.encode(), method="PUT" if body else "GET")
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_a_container_protects_its_own_task() -> None:
+    """With the agent's answers, and the effect that UpdateTaskProtection has."""
+    with simulation() as it:
+        it.register(APP, family="role", taskRoleArn=ROLE)
+        it.client.create_service(serviceName="s", taskDefinition="role", desiredCount=2)
+        until(lambda: service(it), lambda seen: seen["runningCount"] == 2)
+        first, second = tasks(it)
+        unprotected = {"ExpirationDate": None, "ProtectionEnabled": False, "TaskArn": first}
+        assert agent(it, first) == (200, {"protection": unprotected})
+        status, answer = agent(it, first, '{"ProtectionEnabled": true, "ExpiresInMinutes": 60}')
+        shown = it.client.get_task_protection(cluster="default", tasks=[first])["protectedTasks"][0]
+        expires = f"{shown['expirationDate']:%Y-%m-%dT%H:%M:%S}Z"
+        assert shown["expirationDate"].timestamp() - it.clock.now_ns() / 1e9 == pytest.approx(3600, abs=SLACK_S)
+        assert (status, answer) == (
+            200,
+            {"protection": {"ExpirationDate": expires, "ProtectionEnabled": True, "TaskArn": first}},
+        )
+        it.client.update_service(service="s", desiredCount=1)
+        it.stopped(second)
+        assert agent(it, first, '{"protectionenabled": false}') == (200, {"protection": unprotected})
+        _, answer = agent(it, second, '{"ProtectionEnabled": true}')
+        assert (answer["failure"]["Arn"], answer["failure"]["Reason"]) == (second, "TASK_NOT_VALID")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("{", "InvalidParameterException"),
+        ("[]", "InvalidParameterException"),
+        ('{"ProtectionEnabled": "true"}', "InvalidParameterException"),
+        ('{"ProtectionEnabled": true, "ExpiresInMinutes": 1.5}', "InvalidParameterException"),
+        ('{"ProtectionEnabled": true, "Minutes": 1}', "InvalidParameterException"),
+        ('{"ExpiresInMinutes": 1}', "InvalidParameterException"),
+        ('{"ProtectionEnabled": true, "ExpiresInMinutes": 2881}', "InvalidParameterException"),
+    ],
+)
+def test_what_the_agent_refuses(body: str, code: str) -> None:
+    """A body that it cannot decode, one without the switch, and what ECS refuses."""
+    with simulation() as it:
+        it.register(APP, family="role", taskRoleArn=ROLE)
+        it.client.create_service(serviceName="s", taskDefinition="role", desiredCount=1)
+        until(lambda: service(it), lambda seen: seen["runningCount"] == 1)
+        (arn,) = tasks(it)
+        status, answer = agent(it, arn, body)
+        assert (status, answer["error"]["Code"]) == (400, code)
+        assert not it.client.get_task_protection(cluster="default", tasks=[arn])["protectedTasks"][0][
+            "protectionEnabled"
+        ]
+
+
+def test_the_agent_knows_who_asks() -> None:
+    """403 without a task role, 404 for an address of no task; containers reach no operation of ECS there."""
+    with simulation() as it:
+        arn = it.run(APP)
+        message = "Invalid Request: no task IAM role credentials available for task"
+        error = {"Arn": arn, "Code": "AccessDeniedException", "Message": message}
+        assert agent(it, arn) == (403, {"error": error})
+        url = it.server.endpoint.agent.api_url
+        unknown = {"Code": "ResourceNotFoundException", "Message": "Failed to find a task for the request"}
+        assert asked(f"{url}/api/{arn.rpartition('/')[2]}/task-protection/v1/state") == (404, {"error": unknown})
+        assert asked(f"{url}/stop-harness/info")[0] == 404
+        with pytest.raises(urllib.error.HTTPError, match="405"):
+            urllib.request.urlopen(urllib.request.Request(f"{url}/", b"{}"), timeout=20)
+
+
 # ── container instances ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -378,7 +461,7 @@ def test_mistakes_about_instances() -> None:
             (ecs.update_container_instances_state, {"containerInstances": [arn], "status": "DEREGISTERING"}, "one of"),
             (ecs.list_container_instances, {"filter": "task:group == x"}, "query language"),
             (ecs.register_container_instance, {"instanceIdentityDocument": "{"}, "not JSON"),
-            (ecs.register_container_instance, {"containerInstanceArn": arn + "0"}, "not found"),
+            (ecs.register_container_instance, {"containerInstanceArn": arn + "0"}, "not registered"),
         )
         for call, request, words in calls:
             with pytest.raises(ClientError, match=words):

@@ -102,6 +102,37 @@ def test_scale_in_stops_the_task_that_is_not_protected(server: EcsServer, ecs: A
     ecs.delete_service(service="scaled", force=True)
 
 
+PROTECTS = """
+import os, signal, urllib.request
+signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+url = os.environ["ECS_AGENT_URI"] + "/task-protection/v1/state"
+body = b'{"ProtectionEnabled": true, "ExpiresInMinutes": 60}'
+print(urllib.request.urlopen(urllib.request.Request(url, body, method="PUT"), timeout=60).status, flush=True)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("family", ["ec2", "fargate"])
+def test_a_container_protects_its_own_task(server: EcsServer, ecs: Any, family: str) -> None:
+    """By the address in its environment, from its own network namespace."""
+    name, fargate = f"protects-{family}", FARGATE if family == "fargate" else {}
+    app = {"name": "app", "image": IMAGE, "command": ["python3", "-c", PROTECTS], "memory": 64}
+    role = "arn:aws:iam::123456789012:role/task"
+    ecs.register_task_definition(family=name, containerDefinitions=[app], taskRoleArn=role, **fargate)
+    network = {"launchType": "FARGATE", "networkConfiguration": SPOT["networkConfiguration"]} if fargate else {}
+    ecs.create_service(serviceName=name, taskDefinition=name, desiredCount=1, **network)
+    (arn,) = until(lambda: ecs.list_tasks(serviceName=name)["taskArns"], bool, PATIENCE_S)
+    once(ecs, arn, "RUNNING")
+    hears(ecs, arn, "app")
+    (shown,) = ecs.get_task_protection(cluster="default", tasks=[arn])["protectedTasks"]
+    assert shown["protectionEnabled"]
+    ecs.delete_service(service=name, force=True)
+    ecs.stop_task(task=arn)
+    assert stop_of(server, once(ecs, arn, "STOPPED")["taskArn"]) == ("SIGTERM", "not_sent", 7)
+
+
 def test_draining_replaces_a_task_and_stops_it(server: EcsServer, ecs: Any) -> None:
     """Of a service; by the stop path of StopTask."""
     (served,) = serve(ecs, "drained", 1)

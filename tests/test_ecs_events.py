@@ -168,13 +168,17 @@ def test_services_tell_of_deployments_and_their_steady_state() -> None:
 
 
 def test_a_service_that_cannot_start_its_tasks_says_so() -> None:
-    """Once, as a warning."""
+    """Once, as a warning; on a busy machine the task may have been seen running before, which is a steady state."""
     with heard(app=ContainerScript(runs_for_s=0, exit_code=1)) as told:
         told.it.client.create_service(
             serviceName="s", taskDefinition=told.it.register({"name": "app"}), desiredCount=1
         )  # fmt: skip
-        (warning,) = until(lambda: told.of(ACTION), lambda seen: len(seen) == 1)
-        assert (warning["eventType"], warning["eventName"]) == ("WARN", "SERVICE_TASK_START_IMPAIRED")
+
+        def warnings() -> list[dict[str, Any]]:
+            return [item for item in told.of(ACTION) if item["eventType"] == "WARN"]
+
+        (warning,) = until(warnings, lambda seen: len(seen) == 1)
+        assert warning["eventName"] == "SERVICE_TASK_START_IMPAIRED"
 
 
 @pytest.mark.parametrize(("at_ns", "text"), [

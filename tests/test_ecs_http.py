@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stop_harness.cli.ecs_serve import ecs
+from stop_harness.cli.main import cli
 from stop_harness.ecs_endpoint import server, wire
 from stop_harness.ecs_endpoint.errors import EcsError
 from stop_harness.ecs_endpoint.operations import dispatch
@@ -175,7 +175,7 @@ def test_the_aws_cli_sends_the_token_too(guarded: Simulation, tmp_path: Path) ->
 def test_a_token_that_no_header_can_carry_is_refused() -> None:
     """Before anything is served."""
     for token in ("", "a\nb", " a", "ä"):
-        result = CliRunner().invoke(ecs, ["serve", "--token", token])
+        result = CliRunner().invoke(cli, ["ecs", "serve", "--token", token])
         assert isinstance(result.exception, UsageError)
         assert "--token" in str(result.exception)
 
@@ -314,6 +314,6 @@ def test_any_json_is_answered_or_refused(running: Simulation, operation: str, re
 
 def test_serving_others_needs_a_flag() -> None:
     """Whoever reaches it can start containers."""
-    result = CliRunner().invoke(ecs, ["serve", "--host", "0.0.0.0"])
+    result = CliRunner().invoke(cli, ["ecs", "serve", "--host", "0.0.0.0"])
     assert isinstance(result.exception, UsageError)
     assert "--allow-remote" in str(result.exception)

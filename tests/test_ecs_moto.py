@@ -147,8 +147,7 @@ ROOT = Path(__file__).parent.parent
 
 NOT_APPLICABLE = {
     "asks for an operation that is not emulated, such as those on account settings and capacity providers": """
-        test_put_capacity_providers test_deregister_container_instance test_attributes test_poll_endpoint
-        test_run_task_with_capacity_provider_strategy_ec2 test_describe_container_instances_with_attributes
+        test_put_capacity_providers test_poll_endpoint test_run_task_with_capacity_provider_strategy_ec2
         test_ecs_service_tag_resource test_update_cluster test_list_account_settings_initial test_put_account_setting
         test_list_account_setting test_list_account_settings_wrong_name test_delete_account_setting
         test_put_account_setting_changes_service_arn test_put_account_setting_changes_containerinstance_arn
@@ -182,7 +181,10 @@ STAY = {
     "moto has no cluster before one is made; here a cluster `default` exists, with this machine as its instance": """
         test_create_cluster test_list_unknown_service test_delete_service_exceptions test_update_service_exceptions
         test_describe_container_instances_exceptions test_describe_tasks_exceptions test_stop_task_exceptions
-        test_list_container_instances test_start_task_exceptions
+        test_list_container_instances test_start_task_exceptions test_deregister_container_instance
+    """,
+    "moto gives every instance an attribute without targetId; here it is refused, for ECS does not say": """
+        test_attributes test_describe_container_instances_with_attributes
     """,
     "moto starts and stops within the call; ECS answers first, and its services reach their count later": """
         test_create_service test_describe_services test_update_service test_delete_service test_delete_service_force

@@ -62,8 +62,9 @@ def test_the_endpoint_says_what_it_is(running: Simulation) -> None:
     """A client can tell it from AWS, and what the engine behind it proves."""
     told = get(running, "info")
     assert (told["product"], told["version"]) == ("stop-harness", __version__)
-    proved = {"observes_sigkill", "proves_lost_processes", "reports_oom", "stops_at_once", "limits_groups", "caveats"}
-    assert told["engine"].keys() == {"name", "product", "version", "host", *proved}
+    proved = {"observes_sigkill", "proves_lost_processes", "reports_oom", "stops_at_once", "caveats"}
+    does = {"limits_groups", "shares_memory"}
+    assert told["engine"].keys() == {"name", "product", "version", "host", *proved, *does}
 
 
 def test_the_evidence_names_what_a_judge_needs(running: Simulation) -> None:

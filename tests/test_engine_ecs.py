@@ -20,7 +20,17 @@ from stop_harness.engines.ecs import ready
 from stop_harness.engines.ecs.api import EcsApi, EcsSettings
 from stop_harness.engines.ecs.engine import EcsEngine
 from stop_harness.errors import BuildError, EngineError, UsageError
-from stop_harness.model import NS_PER_S, Outcome, ProblemKind, Scenario, SigkillEvidence, Status, StopPlan
+from stop_harness.model import (
+    NS_PER_S,
+    Expectation,
+    FileProperty,
+    Outcome,
+    ProblemKind,
+    Scenario,
+    SigkillEvidence,
+    Status,
+    StopPlan,
+)
 from stop_harness.trial.perform import Interruption
 from tests.ecs_front import THROTTLED, Answer, Rule, front
 from tests.ecs_runs import NEVER, aws_settings, image, only, run, running, task
@@ -350,6 +360,9 @@ def test_what_a_cluster_cannot_do_is_said_before_the_run(cluster: Simulation) ->
         "nothing can be done inside": image(handler=True),
         "ECS ignores an image's HEALTHCHECK": image(healthcheck=True),
         "ECS takes a stopTimeout of 0 as not set": image(timeout_s=0),
+        "`expect.after_stop` cannot be looked at": replace(
+            plain, expectations=(Expectation(after_stop=(FileProperty("/data/journal"),)),)
+        ),
         "no container of the task publishes port 80: add it": task({"name": "app"}, tcp_port=80),
     }
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stop_harness.conductor.request import RunOutcome
 from stop_harness.ecs import task_definition
 from stop_harness.ecs_endpoint.simulated_containers import ContainerScript
 from stop_harness.ecs_endpoint.state import EndpointSettings
@@ -16,7 +17,6 @@ from stop_harness.engines.ecs.api import EcsSettings
 from stop_harness.model import NS_PER_S, EndedBy, Outcome, Scenario
 from stop_harness.renderers import html, markdown, terminal
 from stop_harness.renderers.results import results_json
-from stop_harness.run.request import RunOutcome
 from tests.ecs_runs import NEVER, after, aws_settings, only, run, task
 from tests.ecs_support import Simulation, simulation
 from tests.test_ecs_ends import FARGATE

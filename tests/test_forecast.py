@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stop_harness import signals
+from stop_harness.conductor import pipeline, preview
+from stop_harness.conductor.request import RunRequest
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.evidence.forecast import KNOWN_RIGHT, Expected, Forecast, beyond_doubt, forecast
 from stop_harness.evidence.process_tree import Tree, program
 from stop_harness.model import NS_PER_S, Outcome, Readiness, Scenario, SigkillEvidence, StopPlan, Subject
 from stop_harness.renderers.sections import forecast_text
-from stop_harness.run import pipeline, preview
-from stop_harness.run.request import RunRequest
 from stop_harness.trial.perform import Interruption
 from tests import process_tables as recorded
 from tests.process_tables import Table, tables

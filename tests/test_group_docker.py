@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from stop_harness.conductor import pipeline
+from stop_harness.conductor.request import RunRequest
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import OWNER_LABEL
 from stop_harness.model import (
@@ -30,8 +32,6 @@ from stop_harness.model import (
     RemedyEffect,
     StartCondition,
 )
-from stop_harness.run import pipeline
-from stop_harness.run.request import RunRequest
 from stop_harness.trial.perform import Interruption
 from tests.group_support import IGNORES, LEAVES, container, moment, project, scenario, service, stopped, subject
 from tests.silence import Silence
@@ -84,6 +84,25 @@ def test_a_chain_takes_the_sum_of_its_own_stop_timeouts(docker_engine_host: Dock
         "web": Outcome.KILLED,
         "db": Outcome.GRACEFUL,
     }
+
+
+def test_one_that_ends_by_itself_before_it_is_told_got_no_signal(docker_engine_host: DockerHost) -> None:
+    """It is judged by its exit code, whatever stop timeout it would have had, and nothing is said of a signal."""
+    ends = (
+        "import socket; socket.create_server(('', 7000)).accept(); print('no lease', flush=True); raise SystemExit(7)"
+    )
+    poke = "import socket, time; time.sleep(3); socket.create_connection(('db', 7000))"
+    hook = Hook(HookKind.EXEC, ("python3", "-c", poke))
+    web = service("web", subject(DRAIN="1.5"), waits_for=(Dependency("db"),), before_stop=(hook,))
+    result = stopped(project(web, service("db", subject(ends), stop_timeout_ns=NS_PER_S)), own=True)
+    db = next(item for item in result.verdict.containers if item.name == "db")
+    assert container(result, "db").record.left_untold
+    assert not container(result, "web").record.left_untold
+    assert db.outcome is Outcome.CRASHED, db.reason
+    assert "after the stop of its group began and before it was told to" in db.reason
+    assert "SIGTERM" not in db.reason
+    assert db.cause is not None
+    assert (db.cause.id, "no lease" in db.cause.evidence) == ("failed-before-stop", True)
 
 
 def test_compose_stops_nobody_whose_hook_fails_nor_what_it_depends_on(docker_engine_host: DockerHost) -> None:
@@ -207,7 +226,8 @@ def test_volumes_are_shared_and_begin_with_what_is_given(docker_engine_host: Doc
 
 
 def test_a_dependency_that_never_gets_healthy_is_named_with_what_it_wrote(docker_engine_host: DockerHost) -> None:
-    """Nothing can be said of the container under test, and nothing is."""
+    """Nothing can be said of the container under test, and nothing is. Podman without systemd runs no health check: we
+    do, and say so."""
     check = HealthCheck(("CMD", "false"), interval_ns=NS_PER_S // 2, retries=2)
     db = service("db", subject("print('no space left')\n" + LEAVES, settings=ContainerSettings(healthcheck=check)))
     web = service("web", waits_for=(Dependency("db", StartCondition.HEALTHY),))
@@ -215,7 +235,8 @@ def test_a_dependency_that_never_gets_healthy_is_named_with_what_it_wrote(docker
     problem = result.observation.problem
     assert problem is not None
     assert problem.kind is ProblemKind.NOT_READY
-    assert "db has to be healthy before web starts, but its health check fails" in problem.message
+    assert "db has to be healthy before web starts, but " in problem.message
+    assert ("without systemd" if docker_engine_host.podman else "its health check fails") in problem.message
     assert "no space left" in problem.message
     assert result.verdict.outcome is Outcome.INCONCLUSIVE
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
+from stop_harness.conductor import open_engine, ready_engine
+from stop_harness.conductor.request import RunRequest
 from stop_harness.ecs import task_definition
 from stop_harness.ecs.host_access import host_access, host_paths
 from stop_harness.engines.simulated import SimulatedEngine
 from stop_harness.model import Scenario, Subject
-from stop_harness.run import open_engine, ready_engine
-from stop_harness.run.request import RunRequest
 from tests.silence import Silence
 
 DOCUMENT = {

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stop_harness.conductor.request import new_run_id
 from stop_harness.engines import dockerfile
 from stop_harness.engines.docker.engine import DockerEngine
 from stop_harness.engines.docker.host import DockerHost
@@ -47,7 +48,6 @@ from stop_harness.model import (
 from stop_harness.renderers import html, junit, markdown, sarif, terminal
 from stop_harness.renderers.results import results_json
 from stop_harness.report import build
-from stop_harness.run.request import new_run_id
 from stop_harness.scenario import scenario_file
 from stop_harness.trial import image_ready
 from stop_harness.trial.perform import Interruption, perform
@@ -332,7 +332,7 @@ def test_the_basis_is_a_field_of_its_own_in_json_and_junit() -> None:
         "sentence": "ready 2 s after its start, when it listened at port 80",
     }
     properties = ET.fromstring(junit.render(report)).iter("property")
-    told = {item.get("name"): item.get("value") for item in properties}
+    told = {item.get("name", "").rpartition(".")[2]: item.get("value") for item in properties}
     assert told["ready_basis"] == "port: ready 2 s after its start, when it listened at port 80"
     assert "ready  2 s after its start, when it listened at port 80." in terminal.check_verdict(report, width=120)
 

@@ -13,6 +13,9 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from stop_harness.cli import main
+from stop_harness.conductor import pipeline, store, stored_runs
+from stop_harness.conductor.open_engine import Chosen
+from stop_harness.conductor.request import RunOutcome, RunRequest
 from stop_harness.engines.simulated import Script, SimulatedEngine
 from stop_harness.evidence import inference, stop_sequence
 from stop_harness.evidence.stop_sequence import DEADLINE_TOLERANCE_NS
@@ -43,9 +46,6 @@ from stop_harness.plan import trials as plan
 from stop_harness.plan.trials import Shard
 from stop_harness.renderers import csv_table, html, junit, markdown, terminal
 from stop_harness.renderers.results import results_json
-from stop_harness.run import pipeline, store, stored_runs
-from stop_harness.run.open_engine import Chosen
-from stop_harness.run.request import RunOutcome, RunRequest
 from stop_harness.trial import perform as trial
 from stop_harness.verdict import judge
 from stop_harness.verdict.traffic import lost_requests
@@ -456,8 +456,9 @@ def test_a_derived_trial_is_marked_in_every_format() -> None:
     assert trials == {"a@3s#1": "a@30s#1", "a@20s#1": "a@30s#1", "a@30s#1": None}
     rows = list(csv.DictReader(io.StringIO(csv_table.render(built))))
     assert [row["derived_from"] for row in rows] == ["a@30s#1", "a@30s#1", ""]
-    properties = ET.fromstring(junit.render(built)).findall(".//property[@name='derived_from']")
-    assert [item.get("value") for item in properties] == ["a@30s#1", "a@30s#1"]
+    properties = ET.fromstring(junit.render(built)).iter("property")
+    derived = [item.get("value") for item in properties if item.get("name", "").endswith(".derived_from")]
+    assert derived == ["a@30s#1", "a@30s#1"]
     for text in (markdown.render(built), html.render(built)):
         assert "killed (derived)" in text
         assert "graceful (derived)" in text

@@ -148,8 +148,9 @@ def test_lists_and_json_are_read_like_documents() -> None:
     items = [yaml.safe_load(part) for part in some("Job/a", "Deployment/b").split("---\n")]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent="\t")
     assert workloads.names(text, "m.json") == ("job/a", "deployment/b")
-    typed = json.dumps({"apiVersion": "apps/v1", "kind": "DeploymentList", "items": [KINDS["Deployment"][1]]})
-    assert workloads.names(typed, "m.json") == ("deployment/",)
+    item = {"metadata": {"name": "c"}, **KINDS["Deployment"][1]}
+    typed = json.dumps({"apiVersion": "apps/v1", "kind": "DeploymentList", "items": [item]})
+    assert workloads.names(typed, "m.json") == ("deployment/c",)
 
 
 def test_a_mistake_in_an_item_of_a_list_has_its_place() -> None:
@@ -321,6 +322,12 @@ resources: {limits: {memory: 100M, cpu: 1500m}}
         ("readinessProbe: {httpGet: {port: web}}", "readinessProbe.httpGet.port: container 'app' has no port 'web'"),
         ("readinessProbe: {httpGet: {port: 80}, exec: {command: [a]}}", "a probe has exactly one of exec, httpGet, tc"),
         ("lifecycle: {preStop: {}}", "preStop: a hook has exactly one of exec, httpGet, sleep and tcpSocket"),
+        (
+            "lifecycle: {preStop: {sleep: {seconds: 31}}}",
+            "preStop.sleep.seconds: 31 is not allowed, and the API server refuses it: a hook sleeps no longer than "
+            "terminationGracePeriodSeconds, 30 here",
+        ),
+        ("lifecycle: {postStart: {sleep: {seconds: 60}}}", "postStart.sleep.seconds: 60 is not allowed, and the API s"),
         ("lifecycle: {stopSignal: SIGNOPE}", "lifecycle.stopSignal: 'SIGNOPE' is not a signal"),
         (
             "lifecycle: {stopSignal: TERM}",
@@ -371,9 +378,17 @@ def test_a_value_that_kubernetes_does_not_know_is_refused(key: str, value: str, 
         ("apiVersion: v1\nkind: List\nitems: [5]\n", "m.yaml:3:9: items[0].kind: this field is required"),
         ("apiVersion: v1\nkind: Pod\nmetadata: [1]\n", "m.yaml:3:1: metadata: a mapping is needed, not [1]"),
         (
-            "apiVersion: apps/v1\nkind: Deployment\nspec:\n  template:\n    metadata: web\n"
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec:\n  template:\n    metadata: web\n"
             "    spec: {containers: [{name: a, image: b}]}\n",
-            "m.yaml:5:5: spec.template.metadata: a mapping is needed, not 'web'",
+            "m.yaml:6:5: spec.template.metadata: a mapping is needed, not 'web'",
+        ),
+        ("apiVersion: 1\nkind: Pod\nmetadata: {name: a}\n", "m.yaml:1:1: apiVersion: text is needed, not 1"),
+        ("apiVersion: '1'\nkind: Pod\nmetadata: {name: a}\n", "m.yaml:1:1: apiVersion: '1' has no Pod; write v1"),
+        ("kind: Job\napiVersion: v1\nmetadata: {name: a}\n", "m.yaml:2:1: apiVersion: 'v1' has no Job; write batch/v1"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {labels: {}}\n", "m.yaml:3:1: metadata: `name` is required"),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: 7}\n",
+            "m.yaml:3:12: metadata.name: text is needed, not 7, and Kubernetes refuses it; put it in quotes",
         ),
     ],
 )

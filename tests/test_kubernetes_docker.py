@@ -170,6 +170,42 @@ def test_a_sidecar_is_stopped_when_the_main_container_has_gone(docker_engine_hos
     assert result.verdict.facts.shutdown_duration_ns > 2 * NS_PER_S
 
 
+SERVES_LATE = """
+import os, signal, socket
+answers = 0
+def on_stop(*_):
+    print("answers", answers, flush=True)
+    os._exit(0)
+def frame(kind, flags, stream, payload=b""):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+signal.signal(signal.SIGTERM, on_stop)
+listener = socket.create_server(("0.0.0.0", 9000))
+while True:
+    with listener.accept()[0] as connection:
+        connection.sendall(frame(4, 0, 0))  # SETTINGS
+        received = b""
+        while b"\\x0a\\x04shop" not in received:  # what acknowledges our SETTINGS may come with it
+            received += connection.recv(4096) or b"\\x0a\\x04shop"
+        answers += 1
+        status = 1 if answers > 2 else 2  # SERVING, NOT_SERVING
+        trailers = b"\\0" + bytes([11]) + b"grpc-status" + bytes([1]) + b"0"
+        connection.sendall(frame(1, 4, 1, b"\\x88") + frame(0, 0, 1, bytes([0, 0, 0, 0, 2, 8, status])))
+        connection.sendall(frame(1, 5, 1, trailers))
+        connection.recv(4096)
+"""
+"""A server of gRPC by hand, frame by frame: it is SERVING when it is asked for the third time."""
+
+
+def test_a_grpc_probe_asks_the_service_itself(docker_engine_host: DockerHost, tmp_path: Path) -> None:
+    """That somebody accepts connections is not enough: the container is stopped once it says SERVING."""
+    asks = {"port": 9000, "service": "shop"}
+    probe = {"grpc": asks, "periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": 60}
+    app = program("app", SERVES_LATE, readinessProbe=probe)
+    result = stopped(tmp_path, {"terminationGracePeriodSeconds": 5, "containers": [app]})
+    assert result.verdict.outcome is Outcome.GRACEFUL, result.verdict.reason
+    assert log(result.observation, "app").split() == ["answers", "3"]
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(("shared", "code"), [(True, 143), (False, 137)])
 def test_in_a_shared_pid_namespace_sigterm_ends_who_does_not_handle_it(

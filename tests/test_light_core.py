@@ -86,6 +86,14 @@ def test_a_report_without_plots_says_in_one_line_what_would_add_them(tmp_path: P
     assert done.returncode == 0
 
 
+def test_a_quiet_run_without_plots_says_nothing_of_them(tmp_path: Path) -> None:
+    """What does not bear on the answer; without `--quiet` it is the last line on standard error."""
+    check = ("check", "--ready-log", "ready", "--timeout", "5s", "--report-dir", tmp_path)
+    program = ("--", sys.executable, "-c", BLOCKED)
+    assert harness(*check, "--quiet", *program).stderr == ""
+    assert harness(*check, *program).stderr.splitlines()[-1].startswith("no plots: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
@@ -197,7 +205,7 @@ def test_a_report_parses_no_source(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from stop_harness.run import pipeline, store, write_report\n"
+        "from stop_harness.conductor import pipeline, store, write_report\n"
         "report = pipeline.report_of(store.read(Path(sys.argv[1]))[0])\n"
         "parsed = []\n"
         "def heard(event, arguments):\n"

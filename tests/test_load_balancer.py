@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from stop_harness import wording
+from stop_harness.conductor import pipeline
+from stop_harness.conductor.request import RunRequest
 from stop_harness.errors import ScenarioError
 from stop_harness.experiments import remedies
 from stop_harness.model import (
@@ -36,8 +38,6 @@ from stop_harness.model import (
     Vantage,
 )
 from stop_harness.renderers.sections import remedy_text
-from stop_harness.run import pipeline
-from stop_harness.run.request import RunRequest
 from stop_harness.scenario import scenario_file
 from stop_harness.trial.perform import Interruption
 from stop_harness.verdict import judge, traffic

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from stop_harness.conductor import pipeline
+from stop_harness.conductor.request import RunRequest
 from stop_harness.linux import at_work
 from stop_harness.model import (
     NS_PER_S,
@@ -20,8 +22,6 @@ from stop_harness.model import (
     Subject,
     TrialResult,
 )
-from stop_harness.run import pipeline
-from stop_harness.run.request import RunRequest
 from stop_harness.trial.perform import Interruption
 from tests.silence import Silence
 from tests.test_docker import BASE_IMAGE

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from stop_harness.conductor import open_engine, pipeline
+from stop_harness.conductor.request import RunRequest
 from stop_harness.engines.docker.engine import DockerEngine
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.interface import where_it_listens
 from stop_harness.linux import listening
 from stop_harness.model import Outcome, TrialResult, Vantage
-from stop_harness.run import open_engine, pipeline
-from stop_harness.run.request import RunRequest
 from stop_harness.scenario import discovery
 from stop_harness.trial.perform import Interruption
 from tests.silence import Silence

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from stop_harness.conductor import open_engine, pipeline, store, stored_runs
+from stop_harness.conductor.request import RunRequest
 from stop_harness.engines.simulated import Script, SimulatedEngine
 from stop_harness.evidence.lost_processes import KILLED_FROM_INSIDE, first_names, listed
 from stop_harness.model import Outcome, Readiness, Scenario, Subject
 from stop_harness.renderers import html, markdown, terminal
 from stop_harness.renderers.results import results_json
-from stop_harness.run import open_engine, pipeline, store, stored_runs
-from stop_harness.run.request import RunRequest
 from stop_harness.trial.perform import Interruption
 from tests.silence import Silence
 

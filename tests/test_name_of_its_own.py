@@ -58,15 +58,16 @@ def test_the_project_s_own_tests_find_the_project_s_own_package(project: Path) -
     assert done.returncode == 0, done.stdout
 
 
-def test_what_is_installed_is_named_stop_harness_and_nothing_else(tmp_path: Path) -> None:
-    """The wheel has one package, so nothing of ours is ever imported by the name of another project."""
+def test_what_is_installed_is_named_after_stop_harness_and_nothing_else(tmp_path: Path) -> None:
+    """The wheel has one package, and the one that experiments of Chaos Toolkit name, so nothing of ours is ever
+    imported by the name of another project."""
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
     source = tmp_path / "source"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(source)], check=True, timeout=60)
     subprocess.run([*build, str(source)], check=True, timeout=120, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert {name for name in names if not name.endswith(".dist-info")} == {"stop_harness"}
+    assert {name for name in names if not name.endswith(".dist-info")} == {"chaosstopharness", "stop_harness"}
     inside = zipfile.ZipFile(wheel).namelist()
     assert "stop_harness/engines/docker/witness_program/witness-x86_64" in inside
     assert "stop_harness/renderers/templates/report.html.j2" in inside

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 from stop_harness import signals
 from stop_harness.cli import main
+from stop_harness.conductor import store, stored_runs
+from stop_harness.conductor.store import FORMAT_VERSION, RunDirectory, RunFile
 from stop_harness.ecs import task_definition
 from stop_harness.ecs_client import measure
 from stop_harness.ecs_client import records as client
@@ -47,8 +49,6 @@ from stop_harness.model import (
     TrialResult,
     Verdict,
 )
-from stop_harness.run import store, stored_runs
-from stop_harness.run.store import FORMAT_VERSION, RunDirectory, RunFile
 from stop_harness.verdict import judge
 from stop_harness.wording import OUTCOME_WORDS
 from tests import aws_cli, ecs_runs

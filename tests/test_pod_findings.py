@@ -65,7 +65,6 @@ SLEEP = {"lifecycle": {"preStop": {"sleep": {"seconds": 10}}}}
             "preStop sleeps 9.5 s of the grace period of 10 s; SIGKILL comes",
         ),
         (SLEEP, 10, "preStop sleeps 10 s of the grace period of 10 s: it is cut off"),
-        (SLEEP, 5, "and the API server refuses a `sleep` that is longer than it"),
     ],
 )
 def test_a_hook_that_sleeps_through_the_grace_period_is_named(

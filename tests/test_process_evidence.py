@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from stop_harness.conductor import pipeline
+from stop_harness.conductor.request import RunRequest
 from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker import listed_processes
 from stop_harness.engines.docker.host import DockerHost
@@ -35,8 +37,6 @@ from stop_harness.model import (
     Subject,
     TrialResult,
 )
-from stop_harness.run import pipeline
-from stop_harness.run.request import RunRequest
 from stop_harness.scenario import check_options
 from stop_harness.signals import SIGTERM
 from stop_harness.trial.perform import Interruption
@@ -218,7 +218,7 @@ def test_who_polls_for_ever_and_for_nobody_is_known(holds: str, polling: int) ->
             deadline = time.monotonic() + 30
             while "poll" not in proc.text_of(waits.pid, "wchan") and time.monotonic() < deadline:
                 time.sleep(0.01)
-            assert proc.polls_of(waits.pid) == polling
+            assert proc.waiting(waits.pid).polling_threads == polling
         finally:
             waits.kill()
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stop_harness.conductor import digest_key, restored_values, store, stored_runs
 from stop_harness.ecs import task_definition
 from stop_harness.errors import StoreError, UsageError
 from stop_harness.model import (
@@ -40,7 +41,6 @@ from stop_harness.model import (
 )
 from stop_harness.report import redaction
 from stop_harness.report.redaction import MASK, Redaction
-from stop_harness.run import digest_key, restored_values, store, stored_runs
 from tests.parts import changed
 from tests.reports_factory import realistic_report, run_info
 
@@ -166,6 +166,8 @@ IDENTIFY = {
     *("trial_id", "scenario", "name", "product", "version", "host", "caveats", "source", "stop_signal_source", "id"),
     *("started_at", "derived_from", "state", "waits_in", "arn", "stop_code", "waits_for", "stop_signal", "place"),
     *("gone_beside", "about"),  # names of containers and exit codes
+    *("container", "image"),  # names of what was watched
+    "signal",  # of a fault
 }
 
 
@@ -266,7 +268,7 @@ def check(tmp_path: Path, *options: str) -> tuple[Path, str]:
         env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")},
     )
     assert done.returncode == 1, done.stdout + done.stderr  # PID 1 has no handler and is killed
-    (directory,) = (path for path in (tmp_path / "reports").iterdir() if not path.is_symlink())
+    (directory,) = (path for path in (tmp_path / "reports").iterdir() if path.is_dir() and not path.is_symlink())
     return directory, done.stdout + done.stderr
 
 

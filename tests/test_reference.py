@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks import accuracy
+from stop_harness.conductor import open_engine, pipeline, store
+from stop_harness.conductor.request import RunRequest, new_run_id
 from stop_harness.engines import reference_program
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.simulated import SimulatedEngine
 from stop_harness.linux import proc
 from stop_harness.model import NS_PER_S
-from stop_harness.run import open_engine, pipeline, store
-from stop_harness.run.request import RunRequest, new_run_id
 from stop_harness.trial import reference
 from stop_harness.trial.perform import Interruption
 from tests.silence import Silence

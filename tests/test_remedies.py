@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stop_harness import signals
-from stop_harness.cli import exit_codes
-from stop_harness.cli.exit_codes import FAIL, PASS
+from stop_harness.conductor import exit_codes, pipeline, store, stored_runs
+from stop_harness.conductor.exit_codes import FAIL, PASS
+from stop_harness.conductor.open_engine import Chosen
+from stop_harness.conductor.request import RunRequest
 from stop_harness.engines.simulated import Script, SimulatedEngine
 from stop_harness.evidence import exec_form
 from stop_harness.experiments import remedies
@@ -43,9 +45,6 @@ from stop_harness.model import (
     Verdict,
 )
 from stop_harness.renderers.sections import remedy_text
-from stop_harness.run import pipeline, store, stored_runs
-from stop_harness.run.open_engine import Chosen
-from stop_harness.run.request import RunRequest
 from stop_harness.scenario import discovery
 from tests.reports_factory import DOCKER
 from tests.test_pipeline import Heard

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from stop_harness import wording
 from stop_harness.model import (
     NS_PER_S,
+    Cause,
     Finding,
     HookRecord,
     Outcome,
@@ -34,7 +35,7 @@ from stop_harness.model import (
     TrialResult,
     Vantage,
 )
-from stop_harness.renderers import csv_table, html, junit, markdown, terminal
+from stop_harness.renderers import csv_table, html, html_trials, junit, markdown, terminal
 from stop_harness.renderers.plots import plots
 from stop_harness.renderers.results import results_json
 from stop_harness.renderers.sections import columns
@@ -169,7 +170,7 @@ def test_junit_has_a_suite_a_scenario_and_a_case_a_trial(realistic: Report) -> N
     assert len(root.findall(".//testcase")) == 46 == int(root.get("tests", ""))
     assert len(root.findall(".//failure")) == realistic.count(Status.FAIL) == int(root.get("failures", ""))
     assert len(root.findall(".//error")) == realistic.count(Status.INCONCLUSIVE) == int(root.get("errors", ""))
-    assert len(root.findall(".//skipped")) == 1 == int(root.get("skipped", ""))
+    assert len(root.findall(".//skipped")) == 1 == sum(int(suite.get("skipped", "")) for suite in root)
 
 
 def test_junit_tells_failure_from_inconclusive(realistic: Report) -> None:
@@ -217,7 +218,7 @@ def test_every_summary_says_what_trials_that_passed_warn_of(realistic: Report) -
     text = "drains-5s, 3 trials: 3 requests had no answer when the client gave up"
     for made in (terminal.summary(report, width=200), markdown.render(report), html.render(report)):
         assert text in made
-        assert "a note is no warning" not in made.split("Details")[0].split("<script")[0]
+        assert "a note is no warning" not in made.split("Details")[0].split('<div id="details">')[0]
     suites = {suite.get("name"): suite for suite in ET.fromstring(junit.render(report))}
     properties = suites["drains-5s"].findall("properties/property[@name='warning']")
     assert [item.get("value") for item in properties] == [f"{text} [unanswered-request]"]
@@ -409,6 +410,24 @@ def test_check_says_who_sent_sigkill_and_how_we_know() -> None:
     assert "INFO listening on 0.0.0.0:8000" in text
 
 
+def test_check_says_its_answer_once() -> None:
+    """No finding repeats the answer, and the line about Amazon ECS leaves the cause to its own line."""
+    made = report_on("shell-form")
+    result = made.results[-1]
+    cause = Cause("pid1-no-handler", "PID 1 has no handler for SIGTERM, and the kernel drops it for PID 1")
+    needed = Finding("sigkill-needed", Severity.ERROR, result.verdict.reason)
+    others = (item for item in result.verdict.findings if item.rule != needed.rule)
+    verdict = replace(result.verdict, cause=cause, findings=(needed, *others))
+    why = f"It was killed at 2 s, and no longer stop timeout helps: {cause.evidence}."
+    row = replace(made.compliance[0], reason=why)
+    seen = replace(result.observation, stop_timeout_ns=2 * NS_PER_S)
+    text = terminal.check_verdict(replace(made, results=(TrialResult(seen, verdict),), compliance=(row,)), width=200)
+    assert text.count(cause.evidence) == 1
+    assert "no longer stop timeout helps.\n" in text
+    assert "[sigkill-needed]" not in text
+    assert "[shell-is-pid1]" in text
+
+
 def test_check_does_not_claim_what_it_does_not_know() -> None:
     """Never ready: inconclusive, with the reason."""
     text = terminal.check_verdict(report_on("never-ready"), width=200)
@@ -453,6 +472,36 @@ def test_plots_are_well_formed_whatever_the_names(text: str) -> None:
     """Names are text, never markup or mathematics."""
     for svg in plots.render_all(hostile_report(text)).values():
         ET.fromstring(svg)
+
+
+def test_every_duration_stands_where_it_is_and_within_the_axis() -> None:
+    """Trials of one row are moved apart across the axis of seconds, never along it; the shortest is not cut."""
+    import numpy as np
+
+    durations_s = {"quick": 0.0002, "web": 0.004, "slow": 29.9}
+    samples = [Sample(name, "", took, timeouts_s=(30,)) for name, took in durations_s.items()]
+    results = [exactly(trial(item, 30, number), item.needs_s or 0) for item in samples for number in range(1, 5)]
+    figure = plots._durations(report_of(results, tuple(map(scenario, samples))))
+    assert figure is not None
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    marks = [line for line in axes.lines if line.get_linestyle() == "None"]
+    points = [(float(x), float(y)) for line in marks for x, y in np.asarray(line.get_xydata())]
+    assert {round(x, 9) for x, _ in points} == {0.001, 0.004, 29.9}
+    assert len({(x, round(y, 6)) for x, y in points}) == len(results) == 12, "none hides another"
+    low, high = axes.get_xlim()
+    assert low < 0.001
+    assert high > 30
+    labels = [text.get_text() for text in axes.get_xticklabels()]
+    assert labels[0] == "≤ 0.001 s", "what is shorter is drawn there, and the axis says so"
+    names = [text.get_text() for text in axes.texts]
+    assert [name for name in names if name in durations_s] == sorted(durations_s)
+
+
+def exactly(result: TrialResult, took_s: float) -> TrialResult:
+    """The same trial with this shutdown duration."""
+    facts = replace(result.verdict.facts, shutdown_duration_ns=round(took_s * NS_PER_S))
+    return replace(result, verdict=replace(result.verdict, facts=facts))
 
 
 def test_plots_take_extreme_stop_timeouts() -> None:
@@ -504,12 +553,14 @@ def embedded(text: str) -> dict[str, Any]:
 
 
 def test_the_page_answers_first_and_shows_every_part(page: str) -> None:
-    """Headline, run, compliance, plots, platforms, trials, in this order."""
+    """Headline, compliance, run, plots, platforms, trials, in this order."""
     places = [
         page.index(f">{title}")
-        for title in ("7 of 18", "The run<", "Against the Amazon", "Plots<", "Against the defaults", "Trials</h2>")
+        for title in ("7 of 18", "Against the Amazon", "The run<", "Plots<", "Against the defaults", "Trials</h2>")
     ]
     assert places == sorted(places)
+    assert "What to mend first" not in page, "no verdict of this report has a cause"
+    assert "Recommended stop timeouts" not in page, "no scenario was stopped often enough for one"
 
 
 def test_the_page_fetches_nothing(page: str) -> None:
@@ -525,6 +576,19 @@ def test_the_page_fetches_nothing(page: str) -> None:
     assert not re.search(r"url\((?!#)", page)
 
 
+def test_nothing_has_to_be_hovered_over(page: str, realistic: Report) -> None:
+    """A phone has no pointer: what each mark against another platform rests on can be opened below."""
+    parsed = Page(page)
+    assert not [tag for tag, attributes in parsed.elements if "title" in attributes]
+    below = page.partition("Why, scenario by scenario")[2].partition("Stop signals, settings and sources")[0]
+    names = [scenario.name for scenario in realistic.scenarios]
+    assert re.findall(r"<h3>(.*?)</h3>", below) == names
+    reasons = {reason for row in realistic.platforms for reason in row.reasons}
+    assert len(reasons) > 20
+    assert all(reason in below for reason in reasons)
+    assert below.count("Kubernetes") == len(names), "each platform has one reason a scenario"
+
+
 def test_the_policy_allows_this_script_and_no_other(page: str) -> None:
     """The hash in the Content-Security-Policy is that of the inline script, byte for byte."""
     parsed = Page(page)
@@ -535,13 +599,21 @@ def test_the_policy_allows_this_script_and_no_other(page: str) -> None:
     assert not any(name.startswith("on") for _, item in parsed.elements for name in item)
 
 
+def opened(text: str) -> dict[str | None, str]:
+    """Id → what opens under a trial, as it stands in the page."""
+    parts = re.split(r'<details class="trial" id="([^"]*)">', text.partition('<div id="details">')[2])[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
 def test_every_trial_is_on_the_page_with_its_details(page: str, realistic: Report) -> None:
-    """Up to 500 trials carry everything that was recorded."""
+    """Up to 500 trials carry everything that was recorded, and open without script."""
     trials = embedded(page)["trials"]
-    assert [item["id"] for item in trials] == [result.observation.trial_id for result in realistic.results]
-    assert all("details" in item for item in trials)
-    crash = next(item for item in trials if item["outcome"] == "crashed")
-    assert crash["details"]["log"] == "SIGTERM\n*** ␀ abort\n"
+    ids = [result.observation.trial_id for result in realistic.results]
+    assert [item["id"] for item in trials] == ids
+    bodies = opened(page)
+    assert list(bodies) == ids
+    crash = next(item["id"] for item in trials if item["outcome"] == "crashed")
+    assert ">SIGTERM\n*** ␀ abort\n</pre>" in bodies[crash]
 
 
 def test_with_many_trials_the_details_are_of_those_that_did_not_pass() -> None:
@@ -550,9 +622,23 @@ def test_with_many_trials_the_details_are_of_those_that_did_not_pass() -> None:
     text = html.render(made)
     trials = embedded(text)["trials"]
     assert len(trials) == 900
-    assert sum("details" in item for item in trials) == html.MAX_DETAILS
-    assert all("details" in item for item in trials if item["status"] != "pass")
+    bodies = opened(text)
+    assert len(bodies) == html_trials.MAX_DETAILS
+    assert all(item["id"] in bodies for item in trials if item["status"] != "pass")
     assert "500 of 900 trials carry their details" in text
+
+
+def test_a_long_run_has_a_table_of_contents(page: str) -> None:
+    """Every entry leads to what is on the page; each scenario to its first trial that was not as expected."""
+    made = large_report(200)
+    text = html.render(made, {})
+    contents = text.partition("Contents</h2>")[2].partition("</nav>")[0]
+    anchors = re.findall(r'href="#([^"]+)"', contents)
+    assert len(anchors) == len(set(anchors)) > 20
+    assert all(f'id="{anchor}"' in text for anchor in anchors)
+    assert set(re.findall(r'<h2 id="([^"]+)"', text)) - {"contents-title"} <= set(anchors)
+    assert '<a href="#ignores-sigterm.t2s.r1">ignores-sigterm</a>' in contents
+    assert "Contents</h2>" not in page
 
 
 def test_a_run_without_trials_still_gives_a_page() -> None:
@@ -650,7 +736,7 @@ def test_every_format_says_what_became_of_the_requests() -> None:
     (cells,) = csv.DictReader(io.StringIO(csv_table.render(made)))
     assert (cells["requests_in_flight"], cells["requests_lost"]) == ("3", "2")
     assert LINE in markdown.render(made)
-    assert f'name="requests" value="{LINE}"' in junit.render(made)
+    assert f'.requests" value="{LINE}"' in junit.render(made)
     assert LINE in " ".join(terminal.check_verdict(made, width=200).split())
     page = html.render(made)
     assert "straight to the container" in page
@@ -674,5 +760,5 @@ def test_what_ran_before_the_stop_signal_of_a_service_is_told() -> None:
     report = report_of([result], (scenario(sample),))
     told = f"Before its stop signal, {result.observation.scenario} ran `sleep 2` (2.1 s)"
     assert f"{told}." in " ".join(terminal.check_verdict(report).split())
-    assert f'name="before_stop" value="{told}."' in junit.render(report)
+    assert f'.before_stop" value="{told}."' in junit.render(report)
     assert told in markdown.render(report).replace("\\", "")

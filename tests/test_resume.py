@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 from click import echo
 
-from stop_harness.cli.exit_codes import FAIL, INTERRUPTED, PASS, USAGE
+from stop_harness.conductor import pipeline, resume, store
+from stop_harness.conductor.exit_codes import FAIL, INTERRUPTED, PASS, USAGE
+from stop_harness.conductor.open_engine import Chosen
+from stop_harness.conductor.request import RunOptions, RunOutcome, RunRequest
 from stop_harness.engines.simulated import Script, SimulatedEngine
 from stop_harness.errors import StoreError, UnfinishedRun, UsageError
 from stop_harness.model import NS_PER_S, Outcome, Problem, ProblemKind, RemedyTrial, Subject, TrialResult
-from stop_harness.run import pipeline, resume, store
-from stop_harness.run.open_engine import Chosen
-from stop_harness.run.request import RunOptions, RunOutcome, RunRequest
 from tests import test_pipeline
 from tests.own_runs import COMMAND, Project, shell, surroundings, wait_until
 

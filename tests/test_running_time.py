@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stop_harness.conductor import pipeline, preview, store
+from stop_harness.conductor.request import RunRequest
 from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
@@ -24,8 +26,6 @@ from stop_harness.model import (
 )
 from stop_harness.plan import running_time, trials
 from stop_harness.plan.running_time import CPU_OF_A_TRIAL_NS, LAST_STEPS_NS, Experience
-from stop_harness.run import pipeline, preview, store
-from stop_harness.run.request import RunRequest
 from stop_harness.trial.perform import Interruption
 from tests.silence import Silence
 from tests.strategies import stop_plans

@@ -11,7 +11,7 @@ import pytest
 
 from stop_harness.model import Advice, Cause, Finding, Outcome, Report, Severity, StaticFinding, Status, TrialResult
 from stop_harness.renderers import sarif
-from stop_harness.verdict.rules import RULES
+from stop_harness.verdict.rules import RULES, UNEXPECTED
 from tests.reports_factory import realistic_report
 
 LEVELS = {"none", "note", "warning", "error"}
@@ -41,7 +41,7 @@ def test_the_tool_and_its_rules_are_described(run: dict[str, Any]) -> None:
     driver = run["tool"]["driver"]
     assert driver["name"] == "stop-harness"
     ids = [rule["id"] for rule in driver["rules"]]
-    assert ids == [*RULES, sarif.UNEXPECTED.id]
+    assert ids == [*RULES, UNEXPECTED.id]
     for rule in driver["rules"]:
         assert rule["defaultConfiguration"]["level"] in LEVELS
         assert rule["shortDescription"]["text"].endswith(".")
@@ -126,7 +126,7 @@ def test_a_failure_without_a_broken_rule_is_still_a_result() -> None:
         report, results=(replace(report.results[0], verdict=replace(report.results[0].verdict, findings=())),)
     )
     (result,) = log(bare)["runs"][0]["results"]
-    assert result["ruleId"] == sarif.UNEXPECTED.id
+    assert result["ruleId"] == UNEXPECTED.id
 
 
 def test_what_a_task_definition_shows_stands_at_its_own_file() -> None:

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from stop_harness.conductor import loading
 from stop_harness.engines.simulated import SimulatedEngine
 from stop_harness.model import Trial
 from stop_harness.plan import trials as plan
-from stop_harness.run import loading
 from stop_harness.scenario import discovery
 from stop_harness.trial import scheduler
 

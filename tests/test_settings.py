@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click import Command, Context, Option, ParamType
 
-from stop_harness.cli import settings
+from stop_harness.cli.main import cli
+from stop_harness.conductor import settings
 from stop_harness.errors import UsageError
 
 KNOWN = frozenset({"engine", "report_dir", "jobs", "fail_fast"})
@@ -15,7 +17,7 @@ KNOWN = frozenset({"engine", "report_dir", "jobs", "fail_fast"})
 def load(folder: Path, text: str) -> dict[str, object]:
     """What a pyproject.toml with this text sets."""
     (folder / "pyproject.toml").write_text(text)
-    return settings.load(folder, KNOWN)
+    return settings.load(folder, KNOWN)[0]
 
 
 def test_settings_are_read_by_the_options_names(tmp_path: Path) -> None:
@@ -35,9 +37,9 @@ def test_the_nearest_pyproject_counts(tmp_path: Path) -> None:
     below = tmp_path / "a" / "b"
     below.mkdir(parents=True)
     load(tmp_path, "[tool.stop-harness]\njobs = 1\n")
-    assert settings.load(below, KNOWN) == {"jobs": "1"}
+    assert settings.load(below, KNOWN) == ({"jobs": "1"}, ())
     load(tmp_path / "a", "[project]\n")
-    assert settings.load(below, KNOWN) == {}
+    assert settings.load(below, KNOWN) == ({}, ())
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,51 @@ def test_mistakes_are_named_with_the_file(tmp_path: Path, text: str, message: st
     """A setting that is not understood must not be silently without effect."""
     with pytest.raises(UsageError, match=rf"pyproject\.toml: .*{message}"):
         load(tmp_path, text)
+
+
+def test_settings_without_a_command_line_have_pythons_types(tmp_path: Path) -> None:
+    """The environment comes first, an empty variable says nothing, and only what is asked for is given."""
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.stop-harness]\njobs = 4\nrepeat = 2\nkeep = true\nwitness = false\nreport-dir = 'out'\n"
+    )
+    environment = {"STOP_HARNESS_JOBS": "", "STOP_HARNESS_REPEAT": "3", "STOP_HARNESS_KEEP": "no"}
+    found = settings.typed(tmp_path, environment, frozenset({"jobs", "repeat", "keep", "witness", "seed"}))
+    assert found == ({"jobs": "4", "repeat": 3, "keep": False, "witness": False}, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "message"),
+    [
+        ("keep = 'maybe'", {}, r"\[tool.stop-harness\] keep: 'maybe' is neither true nor false"),
+        ("repeat = 'often'", {}, r"\[tool.stop-harness\] repeat: 'often' is no whole number"),
+        ("base-image = true", {}, r"\[tool.stop-harness\] base-image: a value is needed, not true"),
+        ("", {"STOP_HARNESS_REPEAT": "2.5"}, "STOP_HARNESS_REPEAT: '2.5' is no whole number"),
+        ("", {"STOP_HARNESS_KEEP": "2"}, "STOP_HARNESS_KEEP: '2' is neither true nor false"),
+    ],
+)
+def test_settings_of_another_type_are_refused(
+    tmp_path: Path, text: str, environment: dict[str, str], message: str
+) -> None:
+    """Where they are set is named."""
+    (tmp_path / "pyproject.toml").write_text(f"[tool.stop-harness]\n{text}\n")
+    with pytest.raises(UsageError, match=message):
+        settings.typed(tmp_path, environment, settings.SETTINGS)
+
+
+def _command(name: str) -> Command:
+    """One of the command line."""
+    found = cli.get_command(Context(cli), name)
+    assert found is not None
+    return found
+
+
+def test_the_command_line_reads_numbers_and_flags_alike() -> None:
+    """The types that stand beside the names are those of the options."""
+    params = [item for command in ("run", "check") for item in _command(command).params]
+    flags = {item.name for item in params if isinstance(item, Option) and item.is_flag}
+    counts = {item.name for item in params if isinstance(item.type, ParamType) and item.type.name.startswith("integer")}
+    assert flags & settings.SETTINGS == settings.FLAGS
+    assert counts & settings.SETTINGS == settings.COUNTS
 
 
 def test_a_pyproject_that_is_no_text_is_named(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from stop_harness.conductor.request import new_run_id
 from stop_harness.engines import pause_program
 from stop_harness.engines.docker import reaper, shared_namespaces
 from stop_harness.engines.docker.calls import Calls
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.shared_namespaces import PauseContainer, Shared
-from stop_harness.run.request import new_run_id
 
 BASE_IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
 PATIENCE_S = 60

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,4 +142,12 @@ def test_nothing_stays_open(trace: SignalTrace) -> None:
         subject.wait(30)
         watch.ends(signal.SIGTERM)
     assert trace.watch(subject.pid).ends(signal.SIGTERM) is None
+    assert not opened_since(before)
+
+
+def test_what_was_opened_to_find_out_is_kept_for_a_moment_and_then_closed() -> None:
+    """Who listens for good right after it does not wait for the kernel; nothing stays open."""
+    before = open_files()
+    assert signal_trace.unavailable() is None
+    assert signal_trace.CLOSING in {thread.name for thread in threading.enumerate()}
     assert not opened_since(before)

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stop_harness.conductor import store
+from stop_harness.conductor.store import FORMAT_VERSION, JOURNAL_FILE, RUN_FILE, RunDirectory, RunFile
 from stop_harness.errors import StoreError
 from stop_harness.model import (
     NS_PER_S,
@@ -39,8 +41,6 @@ from stop_harness.model import (
     TrialResult,
     Vantage,
 )
-from stop_harness.run import store
-from stop_harness.run.store import FORMAT_VERSION, JOURNAL_FILE, RUN_FILE, RunDirectory, RunFile
 from stop_harness.verdict import judge
 from tests.parts import changed
 from tests.strategies import DOCKER, scenarios, stops

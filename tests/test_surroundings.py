@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 
 from stop_harness.cli import main
-from stop_harness.cli.exit_codes import FAIL, HARNESS, INTERRUPTED, PASS, USAGE
+from stop_harness.conductor import crash_report, store
+from stop_harness.conductor.exit_codes import FAIL, HARNESS, INTERRUPTED, PASS, USAGE
+from stop_harness.conductor.recorder import Recorder
 from stop_harness.engines.simulated import SimulatedEngine
 from stop_harness.errors import not_written
 from stop_harness.model import Outcome, Trial, TrialResult
-from stop_harness.run import crash_report, store
-from stop_harness.run.recorder import Recorder
 from stop_harness.trial import scheduler
 from tests import test_pipeline
 from tests.own_runs import COMMAND, Project, shell, surroundings, wait_until

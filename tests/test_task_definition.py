@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stop_harness.ecs import task_definition
 from stop_harness.errors import ScenarioError
 from stop_harness.model import NS_PER_S, Scenario, StopPlan, Subject, TaskContainer, TaskDefinition
-from stop_harness.scenario import discovery
+from stop_harness.scenario import discovery, named_files
 from stop_harness.verdict import static_findings
 from stop_harness.verdict.rules import RULES
 
@@ -484,7 +484,7 @@ def test_the_agents_stop_timeout_applies_where_a_container_has_none(
         more = {"requiresCompatibilities": ["FARGATE"]} if fargate else {}
         file.write_text(json.dumps({"containerDefinitions": containers, **more}), encoding="utf-8")
         monkeypatch.setenv("ECS_CONTAINER_STOP_TIMEOUT", "3s")
-        read = discovery.with_task(scenario)
+        read = named_files.with_task(scenario)
         assert read.subject.task is not None
         assert [item.stop_timeout_s for item in read.subject.task.containers] == expected
         assert read.stop.timeouts_ns == (max(expected) * NS_PER_S,)

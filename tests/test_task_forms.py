@@ -432,6 +432,8 @@ def test_validate_looks_at_task_definitions(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "3 task definitions are valid\n")
     assert "warning: stack.yaml: Job: not applied: containerDefinitions (app).environment (DB)" in done.stderr
     assert "stop-harness check --task-definition task.json" in done.stderr
+    for what in ("cpu (256 for the whole task)", "memory (512 for the whole task)"):
+        assert f"note: task.json: depends on the engine: {what}: its containers share it where" in done.stderr
     (tmp_path / "bad.yaml").write_text(TEMPLATE)
     refused = command(tmp_path, "validate", "bad.yaml")
     assert (refused.returncode, "bad.yaml:4:3: parameter Tag has no default" in refused.stderr) == (2, True)

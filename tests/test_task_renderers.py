@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from dataclasses import replace
@@ -10,10 +12,12 @@ import jsonschema
 import pytest
 from rich.cells import cell_len
 
-from stop_harness.model import Group, GroupKind, Member, Outcome, Report, Role, Subject
+from stop_harness.model import NS_PER_S, Group, GroupKind, HookRecord, Member, Outcome, Report, Role, Status, Subject
 from stop_harness.renderers import csv_table, html, junit, markdown, sarif, terminal
+from stop_harness.renderers.plots import plots
 from stop_harness.renderers.results import results_json
-from stop_harness.wording import headline, sentence
+from stop_harness.renderers.sections import statistics_text
+from stop_harness.wording import expectation_headline, headline, sentence
 from tests.test_task_stop import container, ended, observed, reported, scenario_of
 
 ROUTER = "a-log-router-with-a-name-that-is-much-longer-than-any-column-of-a-terminal"
@@ -136,6 +140,21 @@ def test_no_format_gives_a_stop_timeout_that_no_container_had(made: Report) -> N
     assert f'name="{own}, repetition 1"' in text
     assert "stop timeout 120 s" not in text + sarif.render(made) + markdown.render(made)
     assert "stop_timeout_s" not in text
+    pictures = "".join(plots.render_all(made).values())
+    assert ">each its own<" in pictures
+    assert ">120 s<" not in pictures
+    assert {row.graceful[0][0] for row in statistics_text.rows(made)} == {"each its own"}
+
+
+def test_what_machines_read_says_that_each_container_had_its_own(made: Report) -> None:
+    """The time that all can take stays where it was, as documented, and is told from a stop timeout."""
+    document = json.loads(results_json.render(made))
+    assert {(item["stop_timeout_s"], item["own_stop_timeouts"]) for item in document["trials"]} == {(120.0, True)}
+    assert document["scenarios"][0]["own_stop_timeouts"]
+    (row, _) = csv.DictReader(io.StringIO(csv_table.render(made)))
+    assert (row["stop_timeout_s"], row["own_stop_timeouts"]) == ("120.0", "True")
+    (summary,) = csv.DictReader(io.StringIO(csv_table.render_summary(made)))
+    assert summary["own_stop_timeouts"] == "True"
 
 
 def test_a_task_that_nobody_timed_says_so_everywhere() -> None:
@@ -181,13 +200,59 @@ def test_a_pod_is_reported_in_the_words_of_kubernetes() -> None:
     """Its owner asks for its grace period, and not for the 30 s of Amazon ECS or what is essential there."""
     formats = shown(grouped(GroupKind.POD))
     for name, text in formats.items():
-        assert re.search(r"Amazon ECS default|not essential|\bTask", text) is None, name
+        assert re.search(r"Amazon ECS default|not essential|\bTask|other platforms", text) is None, name
     for name in ("summary", "markdown", "html"):
         assert "The stop was not graceful within the grace period of 120 s." in formats[name], name
     assert "### Pod web" in formats["markdown"]
     assert "Pods, container by container" in formats["html"]
     assert ">init container<" in formats["html"]
     assert ">sidecar<" in formats["html"]
+
+
+def test_no_line_of_amazon_ecs_is_drawn_for_pods() -> None:
+    """Their deadline is their own grace period."""
+    report = grouped(GroupKind.POD)
+    one = replace(
+        report,
+        results=tuple(replace(it, observation=replace(it.observation, own_timeouts=False)) for it in report.results),
+    )
+    for name, picture in plots.render_all(one).items():
+        assert "Amazon ECS" not in picture, name
+    assert any("Amazon ECS" in picture for picture in plots.render_all(grouped(GroupKind.COMPOSE)).values())
+
+
+def test_hooks_of_a_service_stopped_alone_are_shown() -> None:
+    """In the page and in results.json; those of a whole group stand beside its containers."""
+    report = reported(scenario_of(container("web")), observed(container("web")))
+    (result,) = report.results
+    hooks = (HookRecord("drain --now", NS_PER_S), HookRecord("tell", NS_PER_S, "it exited with code 1"))
+    seen = replace(result.observation, record=replace(result.observation.record, hooks=hooks))
+    shown = replace(report, results=(replace(result, observation=seen),))
+    assert "ran `drain --now` (1.0 s)." in html.render(shown, {})
+    found = json.loads(results_json.render(shown))["trials"][0]["hooks"]
+    assert [(item["command"], item["took_s"], item["reason"]) for item in found] == [
+        ("drain --now", 1.0, ""),
+        ("tell", 1.0, "it exited with code 1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "said"),
+    [
+        ("pass", "The trial met its expectation."),
+        ("fail", "The trial did not meet its expectation."),
+        ("inconclusive", "The trial was inconclusive."),
+        ("fail inconclusive", "None of 2 trials met its expectation; 1 failed, 1 was inconclusive."),
+        ("pass fail", "1 of 2 trials met its expectation; 1 failed."),
+        ("pass pass", "All 2 trials met their expectation."),
+    ],
+)
+def test_how_many_trials_were_as_expected_is_a_sentence(statuses: str, said: str) -> None:
+    """Of one as of many."""
+    report = grouped(GroupKind.POD)
+    (result,) = report.results
+    found = [replace(result, verdict=replace(result.verdict, status=Status(word))) for word in statuses.split()]
+    assert expectation_headline(replace(report, results=tuple(found))) == said
 
 
 def test_a_project_is_called_one_and_is_held_against_ecs() -> None:
@@ -217,6 +282,7 @@ def test_a_share_below_one_percent_is_no_advice() -> None:
         ("app: still running", "app: still running."),
         ("container db has to be healthy", "Container db has to be healthy."),
         ("", ""),
+        ("unix:///run/docker.sock: no answer", "unix:///run/docker.sock: no answer."),
     ],
 )
 def test_a_name_begins_a_sentence_as_it_is_written(fragment: str, written: str) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stop_harness import signals
+from stop_harness.conductor import store, stored_runs
 from stop_harness.ecs import task_definition
 from stop_harness.model import (
     NS_PER_MS,
@@ -32,6 +33,7 @@ from stop_harness.model import (
     Report,
     Request,
     RequestFate,
+    RoutedBy,
     RunInfo,
     Scenario,
     SigkillEvidence,
@@ -49,7 +51,6 @@ from stop_harness.model import (
     Verdict,
 )
 from stop_harness.report import build
-from stop_harness.run import store, stored_runs
 from stop_harness.verdict import judge, tasks
 from tests import process_tables
 from tests.fates import DEFAULT, fate
@@ -284,7 +285,26 @@ def test_a_lost_request_of_the_task_is_a_loss() -> None:
     assert found.reason == "every container exited by itself in 1 s, but 1 of 2 requests were lost (reset)"
     assert "lost-request" in {item.rule for item in found.findings}
     assert judged(GOOD, traffic=TrafficRecord(lost[1:], Vantage.PUBLISHED_PORT)).outcome is Outcome.GRACEFUL
+    by = RoutedBy(2 * NS_PER_S, 10 * NS_PER_S, 0, 0)
+    late = Request(TrafficKind.HTTP, 1, RequestFate.REFUSED, ended_at_ns=NS_PER_S, detail="connection refused")
+    refused = judged(GOOD, traffic=TrafficRecord((lost[1], late), Vantage.CONTAINER_ADDRESS, routed_by=by))
+    assert (refused.outcome, refused.findings[0].rule) == (Outcome.LOSSY, "refused-while-deregistering")
     assert judged(BAD[Outcome.KILLED], traffic=TrafficRecord(lost)).outcome is Outcome.KILLED
+
+
+def test_requests_are_those_of_the_container_that_the_trial_is_about() -> None:
+    """A stop that loses one is never graceful, and is judged as that container's; each is told once."""
+    lost = TrafficRecord((request(RequestFate.RESET), request(RequestFate.COMPLETED)), Vantage.CONTAINER_ADDRESS)
+    seen = observed(GOOD, container("beside"), traffic=lost)
+    assert seen.task is not None
+    about = replace(seen, task=replace(seen.task, about="good"))
+    verdict = judge.judge(about, scenario_of(GOOD, container("beside")))
+    assert (verdict.outcome, [item.outcome.value for item in verdict.containers]) == (
+        Outcome.LOSSY,
+        ["lossy", "graceful"],
+    )
+    assert verdict.reason == "good: exited with code 0, 1 s after SIGTERM, but 1 of 2 requests were lost (reset)"
+    assert [item.rule for item in verdict.findings] == ["lost-request"]
 
 
 def test_a_trial_that_came_to_nothing_has_no_containers_to_judge() -> None:

@@ -23,6 +23,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stop_harness.conductor import open_engine, pipeline, store
+from stop_harness.conductor.request import RunRequest
 from stop_harness.engines.docker.engine import DockerEngine
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.interface import RunningSubject, SubjectFailed
@@ -41,8 +43,6 @@ from stop_harness.model import (
     TrialResult,
     Vantage,
 )
-from stop_harness.run import open_engine, pipeline, store
-from stop_harness.run.request import RunRequest
 from stop_harness.scenario import discovery
 from stop_harness.trial.perform import Interruption
 from stop_harness.trial.traffic import Flow
@@ -64,6 +64,7 @@ class Server:
         self._serve, self._running = serve, True
         self.stopping = threading.Event()
         self.connections = 0
+        self.has_hooks = False
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -104,6 +105,11 @@ class Server:
     def listens_at(self) -> tuple[str, ...]:
         """Where nobody connects from."""
         return ("127.0.0.1:9", "0.0.0.0:10")
+
+    def hooks_first(self, ports: frozenset[int], over: Callable[[], None]) -> bool:
+        """None before the stop signal, unless a test has some and calls this at their end."""
+        self.hooks_over = over
+        return self.has_hooks
 
     def is_running(self) -> bool:
         """Until it is stopped."""
@@ -314,6 +320,43 @@ def test_no_request_begins_after_the_stop() -> None:
     server.stop()
     flow.end()
     assert server.connections <= before + 2  # one on its way, one accepted late
+
+
+def test_clients_go_on_while_hooks_run_before_the_stop() -> None:
+    """What is served then is of no account; what is cut counts, and so does what is in flight at the stop call.
+    All times are relative to that call."""
+
+    cut, slow, hangs = threading.Event(), threading.Event(), threading.Event()
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        read_request(connection)
+        if cut.is_set() and not slow.is_set():
+            slow.set()  # this one is left without an answer
+        elif slow.is_set():
+            hangs.set()
+            server.stopping.wait(30)
+        else:
+            connection.sendall(OK)
+
+    server = Server(serve)
+    server.has_hooks = True
+    flow = flow_of(server, client(server, think_ns=NS_PER_MS))
+    begin(flow)
+    flow.mark_stop()
+    served = server.connections + 5
+    deadline = time.monotonic() + 30
+    while server.connections < served and time.monotonic() < deadline:
+        time.sleep(0.01)
+    cut.set()
+    assert hangs.wait(30)
+    server.hooks_over()
+    server.stop()
+    flow.end()
+    assert flow.requests is not None
+    early, in_flight = flow.requests
+    assert early.fate is in_flight.fate is RequestFate.NO_ANSWER
+    assert -flow.hooks_took_ns < (early.ended_at_ns or 0) < (in_flight.connected_at_ns or 0) < 0
+    assert (in_flight.ended_at_ns or 0) > 0
 
 
 def test_a_held_connection_is_reported_with_its_end() -> None:
@@ -853,3 +896,60 @@ def test_a_stop_without_the_stream_that_was_asked_for_is_inconclusive(tmp_path: 
     result = on_process_engine(tmp_path, ROWS, "later", traffic="{stream: {port: 8000, path: /at-once}}")
     assert result.verdict.outcome is Outcome.INCONCLUSIVE
     assert "it is no stream" in result.verdict.reason
+
+
+# ── Messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def message_client(server: Server, **more: object) -> TrafficClient:
+    """One publisher whose messages are their ids."""
+    return client(server, TrafficKind.MESSAGES, method="POST", body=b"{id}", every_ns=5 * NS_PER_MS, **more)
+
+
+def queue(status: int, taken: list[str]) -> Serve:
+    """Answers every message with a status, and keeps its id."""
+
+    def serve(connection: socket.socket, _: Server) -> None:
+        data = read_request(connection)
+        while data and len(data.partition(b"\r\n\r\n")[2]) < 21:
+            data += connection.recv(65536)
+        taken.append(data.partition(b"\r\n\r\n")[2].decode())
+        connection.sendall(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+
+    return serve
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """With a generous deadline."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_messages_go_on_through_the_stop_until_none_is_taken() -> None:
+    """Each has an id of its own; those that are taken after the stop call are counted apart, and none is a request."""
+    taken: list[str] = []
+    server = Server(queue(202, taken))
+    flow = flow_of(server, message_client(server), message_client(server, clients=2))
+    with ending(flow):
+        begin(flow)
+        flow.mark_stop()
+        before = len(taken)
+        wait_until(lambda: len(taken) > before + 6)
+        server.stop()
+    record = flow.record()
+    assert record is not None
+    assert record.messages is not None
+    assert flow.requests == ()
+    assert len(set(taken)) == len(taken)
+    assert set(flow.acknowledged) <= set(taken)
+    assert record.messages.acknowledged == len(flow.acknowledged)
+    assert record.messages.sent >= record.messages.acknowledged >= record.messages.late > 0
+    assert record.messages.acknowledged > record.messages.late
+
+
+def test_a_message_that_nobody_acknowledges_is_no_traffic() -> None:
+    """It was answered, but with a status that promises nothing: the trial says so and is not performed without."""
+    server = Server(queue(404, []))
+    assert "a message was answered with 404, which acknowledges none" in refused(server, message_client(server))

@@ -365,6 +365,30 @@ def test_every_format_says_what_changed() -> None:
         assert "another machine" in plain
 
 
+def test_two_runs_stand_side_by_side() -> None:
+    """Each stop once, with its outcome in either run: what changed with how that is known, then the rest."""
+    made = compared()
+    comparison = made.comparison
+    assert comparison is not None
+    changed, same = trend_text.side_by_side(comparison)
+    assert [item.word for item in changed] == ["broke", "slower", "unproved", "new", "gone"]
+    stops = [item.stop for item in (*changed, *same)]
+    every = [*(change.stop for change in comparison.changes), *comparison.new, *comparison.gone]
+    assert sorted(stops) == sorted(map(trend_text.stop_name, every))
+    broke = changed[0]
+    assert broke.before.startswith("graceful, ")
+    assert broke.now.startswith("killed, 0 of ")
+    assert not any(item.word or item.why for item in same)
+    page = html.render(made, {})
+    for text in (page, markdown.render(made)):
+        part = text.partition("Against the baseline</h2>" if text is page else "### Against the baseline")[2]
+        assert part.index("Baseline") < part.index("This run") < part.index(broke.now)
+        assert broke.before in part
+        assert broke.now in part
+        assert f"{len(same)} stop" in part
+    assert comparison.baseline.run_id in page, "what the runs were made with stands side by side, too"
+
+
 def test_without_a_baseline_nothing_is_said_of_one() -> None:
     """No empty section, and null for programs."""
     made = whole(stop(1))

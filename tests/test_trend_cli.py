@@ -9,12 +9,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from stop_harness.cli import main
+from stop_harness.conductor import pipeline
+from stop_harness.conductor.open_engine import Chosen
+from stop_harness.conductor.request import RunRequest
 from stop_harness.engines.simulated import Script, SimulatedEngine
 from stop_harness.errors import StoreError
 from stop_harness.model import NS_PER_S
-from stop_harness.run import pipeline
-from stop_harness.run.open_engine import Chosen
-from stop_harness.run.request import RunRequest
 from tests import test_pipeline
 
 

@@ -115,7 +115,18 @@ def test_every_signal_reads_back_from_its_name_and_its_number(value: int) -> Non
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("SIGTERM", 15), ("term", 15), ("15", 15), (" SIGINT ", 2), ("SIGRTMIN", 34), ("RTMIN+3", 37), ("SIGRTMAX-1", 63)],
+    [
+        ("SIGTERM", 15),
+        ("term", 15),
+        ("15", 15),
+        (" SIGINT ", 2),
+        ("SIGRTMIN", 34),
+        ("RTMIN+3", 37),
+        ("SIGRTMAX-1", 63),
+        ("SIGCLD", 17),
+        ("iot", 6),
+        ("SIGPOLL", 29),
+    ],
 )
 def test_signals_are_read_as_docker_allows_them(text: str, value: int) -> None:
     """With and without SIG, in any case, by number, and real-time signals by their distance."""

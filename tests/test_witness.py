@@ -19,6 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stop_harness.conductor import pipeline
+from stop_harness.conductor.request import RunRequest
 from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker import own_images, witness, witness_container
 from stop_harness.engines.docker.address import Address
@@ -38,11 +40,11 @@ from stop_harness.engines.docker.witness_lines import (
 )
 from stop_harness.engines.small_elf import MACHINE_OF_ARCHITECTURE
 from stop_harness.linux.process_events import EXITED
-from stop_harness.model import Outcome
-from stop_harness.run import pipeline
-from stop_harness.run.request import RunRequest
+from stop_harness.model import Member, Outcome
 from stop_harness.scenario import discovery
 from stop_harness.trial.perform import Interruption
+from tests import group_support
+from tests.group_support import LEAVES_A_CHILD, pod, stopped, subject
 from tests.silence import Silence
 from tests.strategies import DOCKER
 from tests.test_docker import BASE_IMAGE
@@ -304,6 +306,19 @@ def test_containers_of_a_task_have_a_witness_too() -> None:
     assert result.observation.task is not None
     stopped = [item for item in result.observation.task.containers if not item.record.exited_before_stop]
     assert {item.record.lost_processes for item in stopped} == {()}
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("remote")
+def test_in_a_shared_pid_namespace_it_tells_containers_apart_by_their_cgroups() -> None:
+    """Nobody is PID 1 there but the pause program, to which goes what loses its parent."""
+    members = Member("app", subject(LEAVES_A_CHILD)), Member("agent", subject())
+    result = stopped(pod(*members, pid=True), own=True, witness=True)
+    lost = {name: group_support.container(result, name).record.lost_processes for name in ("app", "agent")}
+    assert lost["agent"] == ()
+    assert lost["app"] is not None
+    assert [text.partition(" (PID")[0] for text in lost["app"]] == ["python3"]
+    assert result.verdict.outcome is Outcome.LOSSY, result.verdict.reason
 
 
 @pytest.mark.docker

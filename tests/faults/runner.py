@@ -51,7 +51,7 @@ TIMEOUTS_S = {"killed": 1, "oom": 8}
 
 PRELOAD = [
     "stop_harness.cli.main",
-    "stop_harness.run.pipeline",
+    "stop_harness.conductor.pipeline",
     "stop_harness.engines.docker.engine",
     "stop_harness.renderers.html",
     "pandas",

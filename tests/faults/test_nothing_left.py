@@ -51,7 +51,7 @@ class Harness:
 @pytest.fixture
 def engine(docker_engine_host: DockerHost) -> Iterator[docker.DockerClient]:
     """The real engine, to look at what is left there."""
-    client = docker_engine_host.connect()
+    client = docker_engine_host.connect(timeout_s=240)  # it removes images one after the other
     yield client
     client.close()
 

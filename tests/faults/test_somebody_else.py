@@ -11,11 +11,11 @@ from typing import Any
 import docker
 import pytest
 
+from stop_harness.conductor import pipeline
+from stop_harness.conductor.request import RunRequest
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
 from stop_harness.model import NS_PER_S, Outcome, Readiness, Scenario, Status, StopPlan, Subject, TrialResult
-from stop_harness.run import pipeline
-from stop_harness.run.request import RunRequest
 from stop_harness.trial.perform import Interruption
 from tests.faults.runner import BASE_IMAGE, SUBJECTS
 from tests.silence import Silence

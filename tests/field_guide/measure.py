@@ -11,10 +11,10 @@ from typing import Any
 import docker
 
 from stop_harness import signals
+from stop_harness.conductor import pipeline
+from stop_harness.conductor.request import RunRequest
 from stop_harness.model import Report, Scenario, TrialResult
 from stop_harness.renderers import terminal
-from stop_harness.run import pipeline
-from stop_harness.run.request import RunRequest
 from stop_harness.trial.perform import Interruption
 from stop_harness.wording import requests_line, to_seconds
 from tests.field_guide.index import FOLDER, MEASURED, Guide, Server, variants

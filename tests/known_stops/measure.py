@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from stop_harness.conductor import pipeline
+from stop_harness.conductor.request import RunRequest
 from stop_harness.model import EngineInfo, Outcome, Request, SigkillEvidence, TrafficKind, TrialResult
-from stop_harness.run import pipeline
-from stop_harness.run.request import RunRequest
 from stop_harness.trial.perform import Interruption
 from stop_harness.verdict.traffic import lost_requests
 from tests.known_stops.cases import KnownStop
