@@ -1,4 +1,4 @@
-"""Write the parts of docs/ that follow from the code: outcomes.md, rules.md, settings.md and the two JSON Schemas.
+"""Write what of docs/ follows from the code: outcomes, rules, settings, the command line, the two JSON Schemas.
 
 python docs/generate.py            write them
 python docs/generate.py --check    exit with 1 if one of them is stale, and say which
@@ -12,9 +12,10 @@ import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
-from stop_harness.cli.exit_codes import EXIT_CODES
+from stop_harness.conductor.exit_codes import EXIT_CODES
 from stop_harness.evidence.stop_sequence import DEADLINE_TOLERANCE_NS, DURATION_ERROR_NS, LATE_EXIT_NS
 from stop_harness.experiments.remedies import KINDS
 from stop_harness.model import (
@@ -339,21 +340,22 @@ def documents() -> dict[Path, str]:
         DOCS / "outcomes.md": outcomes(),
         DOCS / "rules.md": rules(),
         DOCS / "settings.md": container_settings(),
-        DOCS / "field-guide.md": _field_guide(),
+        DOCS / "field-guide.md": str(_beside("field_guide").page()),
+        DOCS / "cli.md": str(_beside("reference").cli()),
     }
     for name, schema in schemas().items():
         texts[DOCS / name] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     return texts
 
 
-def _field_guide() -> str:
-    """By the module beside this one, which is no package."""
-    found = importlib.util.spec_from_file_location("field_guide", DOCS / "field_guide.py")
+def _beside(name: str) -> ModuleType:
+    """A module beside this one, which is no package."""
+    found = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     if found is None or found.loader is None:
-        raise FileNotFoundError(DOCS / "field_guide.py")
+        raise FileNotFoundError(DOCS / f"{name}.py")
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
-    return str(module.page())
+    return module
 
 
 def stale() -> list[str]:

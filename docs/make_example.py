@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from stop_harness.run import store, stored_runs, write_report
+from stop_harness.conductor import store, stored_runs, write_report
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "reports/example"
@@ -51,10 +51,10 @@ def _run(report_dir: Path) -> Path:
 
 
 def _anonymise(made: Path) -> None:
-    """Keep of the kernel's release only its version, and write every file of the report again."""
+    """Keep of the kernel's release only its version, and nothing of the host's name, and write the report again."""
     stored, _ = store.read(made)
     machine = re.sub(r"(\d+\.\d+\.\d+)-\S+", r"\1", stored.run.machine)
-    stored = replace(stored, run=replace(stored.run, machine=machine))
+    stored = replace(stored, run=replace(stored.run, machine=machine, host_name=""))
     directory = store.RunDirectory(made)
     directory.write_run(
         store.RunFile(store.FORMAT_VERSION, stored.run, stored.scenarios, stored.trials_planned, stored.skipped)
