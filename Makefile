@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 # Most tests wait for containers: twice as many at once as a small machine has cores.
 WORKERS ?= 4
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS)
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help run test test-all test-bounds lock test-fast test-faults test-known-stops test-engines test-servers lint format docs known-stops field-guide benchmark accuracy witness base-image example clean
+.PHONY: help run test test-all test-bounds lock test-fast test-faults test-known-stops test-engines test-servers test-searches lint format docs site known-stops field-guide benchmark accuracy witness base-image example clean
 
 help:
 	@echo "make run         set up .venv, run the shipped scenarios, write a report"
@@ -15,12 +16,14 @@ help:
 	@echo "make test-fast   the tests that start no container"
 	@echo "make test-faults  runs behind an engine that fails, as a table; FAULTS_ARGS=--write puts it into docs/failing-engines.md"
 	@echo "make test-known-stops  the tests on images whose stops were measured; STOP_HARNESS_KNOWN_STOPS names their folder"
+	@echo "make test-searches  \`explore\` finds what is wrong with each of its samples, and nothing wrong with the cured ones"
 	@echo "make test-servers the servers of the field guide at work, and programs of every kind under every init of Debian"
 	@echo "make test-engines  Docker 20.10, 26.1, 28.5 and Podman 4.3, 5.4, 5.8, each in a folder of its own; as root"
 	@echo "make test-bounds the tests that use them, with the oldest and the newest of each dependency"
-	@echo "make lock        write requirements/dev.txt again, the hashes that development and CI install"
+	@echo "make lock        write requirements/*.txt again: the hashes that development, CI, the site, a release and the image install"
 	@echo "make lint        ruff, mypy --strict, the import contracts of pyproject.toml, and bandit"
 	@echo "make docs        write the generated parts of docs/ again"
+	@echo "make site        build the documentation site into build/site; a warning is an error"
 	@echo "make known-stops  stop those images and write docs/known-stops.md and the README's line again"
 	@echo "make field-guide stop the servers and samples of field-guide/ and write their figures and docs/field-guide.md again"
 	@echo "make example     write reports/example again from the shipped scenarios"
@@ -48,6 +51,9 @@ test-faults: $(VENV)/.installed-dev
 test-known-stops: $(VENV)/.installed-dev
 	@$(BIN)/pytest --known-stops tests/test_known_stops.py $(PYTEST_ARGS)
 
+test-searches: $(VENV)/.installed-dev
+	@$(BIN)/pytest --searches -m searches $(PYTEST_ARGS)
+
 test-servers: $(VENV)/.installed-dev
 	@$(BIN)/pytest --servers -m servers $(PYTEST_ARGS)
 
@@ -59,8 +65,10 @@ test-bounds: $(VENV)/bin/pip
 
 lock: $(VENV)/bin/pip
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev --no-header \
-		--no-annotate pyproject.toml --output-file requirements/dev.txt
+	@$(LOCK) --extra dev pyproject.toml --output-file requirements/dev.txt
+	@$(LOCK) --extra ecs pyproject.toml --output-file requirements/image.txt
+	@$(LOCK) --group docs --output-file requirements/docs.txt
+	@$(LOCK) --group release --output-file requirements/release.txt
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
@@ -75,6 +83,17 @@ format: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-dev
 	@$(BIN)/python docs/generate.py
+
+# With tools of its own: the pages are only read, so the site needs nothing of the project.
+site: build/site-tools/.installed
+	@rm -rf build/site
+	@build/site-tools/bin/sphinx-build --quiet --fail-on-warning --keep-going -c docs . build/site
+	@echo "build/site/index.html"
+
+build/site-tools/.installed: requirements/docs.txt
+	@$(PYTHON) -m venv build/site-tools
+	@build/site-tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	@touch $@
 
 known-stops: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.known_stops --write --under-load 3

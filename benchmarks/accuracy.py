@@ -19,6 +19,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from stop_harness.conductor import pipeline
+from stop_harness.conductor.request import RunRequest
 from stop_harness.engines.interface import Engine
 from stop_harness.model import (
     NS_PER_MS,
@@ -34,8 +36,6 @@ from stop_harness.model import (
     Trial,
     TrialResult,
 )
-from stop_harness.run import pipeline
-from stop_harness.run.request import RunRequest
 from stop_harness.trial.perform import Interruption
 
 TRUTHFUL = Path(__file__).resolve().parent / "truthful"

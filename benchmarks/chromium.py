@@ -64,6 +64,20 @@ def open_and_filter(browser: str, page: Path) -> PageTimes:
         )
 
 
+WIDEST = """(() => {
+  for (const element of document.querySelectorAll("details")) element.open = true;
+  for (const button of document.querySelectorAll(".toggle")) button.click();
+  return document.documentElement.scrollWidth;
+})()"""
+"""With everything opened that can be opened."""
+
+
+def page_width(browser: str, page: Path, screen_px: int, *, dark: bool = False) -> float:
+    """How wide the page is on a phone or a screen of this width, in CSS pixels."""
+    with tempfile.TemporaryDirectory() as profile, _Browser(browser, profile) as chromium:
+        return chromium.width(page.resolve().as_uri(), screen_px, dark=dark)
+
+
 class _Browser:
     """A browser with one page, spoken to on its descriptors 3 and 4: JSON, each message ended by a NUL."""
 
@@ -109,6 +123,15 @@ class _Browser:
         while self._read().get("method") != "Page.loadEventFired":
             if time.monotonic() > deadline:
                 raise SystemExit(f"{url} was not loaded after {PATIENCE_S} s")
+
+    def width(self, url: str, screen_px: int, *, dark: bool) -> float:
+        """The page's width on such a screen."""
+        screen = {"width": screen_px, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+        self._call("Emulation.setDeviceMetricsOverride", **screen)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._call("Emulation.setEmulatedMedia", features=[scheme])
+        self.open(url)
+        return self.evaluate(WIDEST)
 
     def evaluate(self, expression: str) -> float:
         """A number that the page's promise comes to."""

@@ -30,6 +30,8 @@ from stop_harness.errors import EngineError
 def main() -> int:
     """Measure, record, write the pages."""
     options = arguments()
+    # What pip installs has its byte code with it; without, most of a start is the compiling of every module.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs is ended and removed
     if options.write:
         results.write_pages(results.read(), sections.SECTIONS)

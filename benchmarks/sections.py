@@ -18,10 +18,10 @@ from benchmarks.measure import Cost, command, growth, in_turns, median
 from benchmarks.mix import BASE_IMAGE, LEAVES, STOP_TIMEOUT_S, in_flight, mix
 from benchmarks.results import Row, Section, read
 from benchmarks.ways import ROOT, STOP_HARNESS, Bench
+from stop_harness.conductor.request import new_run_id
 from stop_harness.engines.docker.engine import DockerEngine
 from stop_harness.model import NS_PER_S, Outcome, Readiness, Scenario, StopPlan, Subject
 from stop_harness.plan import trials as plan
-from stop_harness.run.request import new_run_id
 from stop_harness.scenario.scenario_file import parse
 from stop_harness.trial import perform as trial
 from stop_harness.verdict.judge import judge
