@@ -65,6 +65,15 @@ def test_several_signals_are_one_deed() -> None:
     assert somebody_else.deed(seen) == said
 
 
+def test_a_kill_that_the_engine_stamps_late_is_told() -> None:
+    """Under load its event came more than 10 ms after the exit that it caused, in 1 of some hundreds; an ended
+    container takes no signal, so that a second one is not part of the stop."""
+    killed = changed(with_event(stopped(3.0), 3.4, signals.SIGKILL), exit_code=137)
+    assert "SIGKILL during the stop, 3.4 s" in str(somebody_else.deed(killed))
+    left = changed(killed, exit_code=0)
+    assert somebody_else.deed(left) is None
+
+
 @given(stops())
 def test_a_stop_that_nobody_disturbed_names_nobody(seen: Stop) -> None:
     """On every engine, with every error of its stamps."""

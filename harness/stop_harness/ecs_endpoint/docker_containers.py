@@ -120,11 +120,11 @@ class DockerContainers:
 
     def has_image(self, image: str) -> bool:
         """On the engine already."""
-        from docker.errors import ImageNotFound
+        from docker import errors
 
         try:
             self._calls.run("the image", self._api.inspect_image, image)
-        except ImageNotFound:
+        except errors.ImageNotFound:
             return False
         except CALL_ERRORS as error:
             raise ContainerProblem("CannotPullContainerError", _text(error)) from None
@@ -132,9 +132,9 @@ class DockerContainers:
 
     def pull(self, image: str) -> None:
         """From its registry, with the engine's own credentials; it takes as long as it takes."""
-        from docker.utils import parse_repository_tag
+        from docker import utils
 
-        repository, tag = parse_repository_tag(image)
+        repository, tag = utils.parse_repository_tag(image)
         try:
             self._api.pull(repository, tag=tag or "latest")
             self._calls.run("the image", self._api.inspect_image, image)
@@ -195,12 +195,12 @@ class DockerContainers:
         return created
 
     def _create(self, settings: dict[str, Any]) -> str:
-        from docker.errors import InvalidArgument
+        from docker import errors
 
         try:
             return str(self._api.create_container(**settings)["Id"])
         except (TypeError, ValueError) as error:  # the SDK looks at what the definition says before it asks
-            raise InvalidArgument(str(error)) from None
+            raise errors.InvalidArgument(str(error)) from None
 
     def _life(self, runtime_id: str, memory_of: str | None = None) -> ContainerLife:
         """What follows the container; a new one where it is removed already, for which the engine's answer is that."""

@@ -9,7 +9,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 from stop_harness import signals
-from stop_harness.evidence.stop_sequence import DEADLINE_TOLERANCE_NS, SIGNAL_STAMP_LATE_NS, first
+from stop_harness.evidence.stop_sequence import (
+    DEADLINE_TOLERANCE_NS,
+    EXIT_CODE_SIGKILL,
+    SIGNAL_STAMP_LATE_NS,
+    first,
+)
 from stop_harness.model import NS_PER_S, Clock, Event, EventKind, Observation, StopRecord
 
 RETRYING_ENGINES = frozenset({"ecs"})
@@ -57,13 +62,28 @@ def _foreign_signals(observation: Observation, begun_ns: int) -> list[Event]:
     deadline_ns = begun_ns + observation.stop_timeout_ns - DEADLINE_TOLERANCE_NS
     exited = first(record, EventKind.EXITED, Clock.ENGINE)
 
+    ended_by = _ended_by(sent, record)
+
     def foreign(event: Event) -> bool:
-        if event is own or (exited is not None and event.at_ns > exited.at_ns + SIGNAL_STAMP_LATE_NS):
+        if event is own:
+            return False
+        if exited is not None and event.at_ns > exited.at_ns + SIGNAL_STAMP_LATE_NS and event is not ended_by:
             return False
         by_the_stop = observation.derivation.cut_short is not None or event.at_ns >= deadline_ns
         return event.signal != signals.SIGKILL or not by_the_stop
 
     return [event for event in sent if foreign(event)]
+
+
+def _ended_by(sent: list[Event], record: StopRecord) -> Event | None:
+    """The SIGKILL that the exit code tells of.
+
+    An ended container takes no signal, so that the first SIGKILL on record is that one even where a busy engine stamped
+    it long after the exit.
+    """
+    if record.exit_code != EXIT_CODE_SIGKILL:
+        return None
+    return next((event for event in sent if event.signal == signals.SIGKILL), None)
 
 
 def _paused(record: StopRecord, begun_ns: int) -> Event | None:

@@ -19,7 +19,6 @@ from stop_harness.errors import ChosenEngineError
 
 if TYPE_CHECKING:
     import docker
-    from docker.tls import TLSConfig
 
 DEFAULT_CONTEXT = "default"
 """Not stored anywhere: it stands for `DOCKER_HOST`, or for the usual sockets."""
@@ -125,11 +124,11 @@ def _client(address: Address, version: str, timeouts: Timeouts, connections: int
     return client
 
 
-def _tls_config(tls: Tls) -> TLSConfig:
-    from docker.tls import TLSConfig
+def _tls_config(tls: Tls) -> docker.TLSConfig:
+    import docker
 
     own = (tls.certificate, tls.key) if tls.certificate and tls.key else None
-    return TLSConfig(client_cert=own, ca_cert=tls.authority, verify=tls.verify)
+    return docker.TLSConfig(client_cert=own, ca_cert=tls.authority, verify=tls.verify)
 
 
 def of_client(api: Any) -> Address | None:

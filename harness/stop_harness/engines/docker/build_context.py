@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docker.utils.build import PatternMatcher
+from docker import utils
 
 IGNORE_FILE = ".dockerignore"
 
 
-def matcher(directory: Path, dockerfile: str) -> PatternMatcher:
+def matcher(directory: Path, dockerfile: str) -> utils.build.PatternMatcher:
     """Matches the paths below the folder that are not sent. A Dockerfile is always sent. Raises OSError."""
     ignore = directory / IGNORE_FILE
     lines = ignore.read_text(errors="replace").splitlines() if ignore.is_file() else []
     patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    return PatternMatcher([*patterns, f"!{dockerfile}"])
+    return utils.build.PatternMatcher([*patterns, f"!{dockerfile}"])

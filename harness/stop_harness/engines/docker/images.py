@@ -14,7 +14,7 @@ from typing import Any
 
 import docker
 import requests
-from docker.utils import parse_repository_tag
+from docker import utils
 
 from stop_harness.engines import reference_program
 from stop_harness.engines.docker import build_context, own_images
@@ -176,7 +176,7 @@ class Images:
 
     def _pull(self, name: str, progress: PrepareProgress, platform: str | None = None) -> str:
         progress(name, "pulling")
-        repository, tag = parse_repository_tag(name)
+        repository, tag = utils.parse_repository_tag(name)
         image = self._client.images.pull(repository, tag=tag or "latest", platform=platform)
         progress(name, "pulled")
         return str(image.id)

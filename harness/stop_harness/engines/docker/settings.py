@@ -6,7 +6,7 @@ import hashlib
 import os
 from typing import Any
 
-from docker.types import Ulimit
+from docker import types
 
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import RUN_LABEL
@@ -27,7 +27,7 @@ def arguments(it: ContainerSettings, trial: Trial, labels: dict[str, str], host:
         "cap_drop": list(it.cap_drop) or None,
         "security_opt": list(it.security_opt) or None,
         "privileged": it.privileged or None,
-        "ulimits": [Ulimit(name=limit.name, soft=limit.soft, hard=limit.hard) for limit in it.ulimits] or None,
+        "ulimits": [types.Ulimit(name=limit.name, soft=limit.soft, hard=limit.hard) for limit in it.ulimits] or None,
         "nano_cpus": it.nano_cpus,
         "cpu_shares": it.cpu_shares,
         "shm_size": it.shm_size_bytes,

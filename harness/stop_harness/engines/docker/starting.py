@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from docker.transport import UnixHTTPAdapter
-from docker.utils import version_lt
+from docker import transport, utils
 
 from stop_harness.engines.docker import settings
 from stop_harness.engines.docker.address import socket_file
@@ -100,7 +99,7 @@ class Placement:
         options = mount.get("VolumeOptions")
         if options is None:
             return mount
-        if "Subpath" in options and version_lt(api._version, SUBPATH_SINCE):
+        if "Subpath" in options and utils.version_lt(api._version, SUBPATH_SINCE):
             place = api.inspect_volume(mount["Source"])["Mountpoint"]
             source = posixpath.join(place, options["Subpath"])
             return {"Type": "bind", "Target": mount["Target"], "ReadOnly": mount["ReadOnly"], "Source": source}
@@ -134,7 +133,7 @@ def hosts_behind(links: Iterable[tuple[str, str]], networks: Iterable[str], api:
     return tuple(found)
 
 
-class _OnePool(UnixHTTPAdapter):
+class _OnePool(transport.UnixHTTPAdapter):
     """One pool of connections for all calls. The SDK has one for each URL, that is for each container: it makes a new
     connection for nearly every call, and keeps those it has."""
 
