@@ -43,15 +43,16 @@ def _missing_trials(stored: StoredRun, results: tuple[TrialResult, ...]) -> RunW
 
 
 def _was_interrupted(result: TrialResult) -> bool:
+    return _failed_by(result, ProblemKind.INTERRUPTED)
+
+
+def _failed_by(result: TrialResult, kind: ProblemKind) -> bool:
     problem = result.observation.problem
-    return problem is not None and problem.kind is ProblemKind.INTERRUPTED
+    return problem is not None and problem.kind is kind
 
 
 def _engine_failures(results: tuple[TrialResult, ...]) -> RunWarning | None:
-    failed = sum(
-        result.observation.problem is not None and result.observation.problem.kind is ProblemKind.ENGINE_FAILED
-        for result in results
-    )
+    failed = sum(_failed_by(result, ProblemKind.ENGINE_FAILED) for result in results)
     if not failed:
         return None
     return RunWarning(
@@ -62,10 +63,7 @@ def _engine_failures(results: tuple[TrialResult, ...]) -> RunWarning | None:
 
 
 def _harness_failures(results: tuple[TrialResult, ...]) -> RunWarning | None:
-    failed = sum(
-        result.observation.problem is not None and result.observation.problem.kind is ProblemKind.HARNESS_FAILED
-        for result in results
-    )
+    failed = sum(_failed_by(result, ProblemKind.HARNESS_FAILED) for result in results)
     if not failed:
         return None
     return RunWarning(
