@@ -42,8 +42,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addoption(option, action="store_true", help=f"also run the tests marked {mark}")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what nobody asked for; what needs the machine for itself comes last, so that it is waited for once."""
+    """Leave out what nobody asked for; what needs the machine for itself comes last, so that it is waited for once.
+
+    Whoever takes the engine as a fixture is a Docker test, before `-m` chooses.
+    """
+    for item in items:
+        if "docker_engine_host" in getattr(item, "fixturenames", ()):
+            item.add_marker("docker")
     unwanted = [mark for mark, option in ONLY_WITH.items() if not config.getoption(option)]
     left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in unwanted)]
     config.hook.pytest_deselected(items=left_out)

@@ -23,6 +23,9 @@ from tests.test_faults_docker import BASE_IMAGE, Stopped, nothing_is_left, stop_
 
 __all__ = ["nothing_is_left"]
 
+SEEN_LATE_S = 2.5
+"""How late a program may see what happens to it: on two CPUs with a load of 35 it was 0.7 s."""
+
 PROGRAM = r"""
 import json, signal, socket, sys, time
 watched, drain_s = sys.argv[1], float(sys.argv[2])
@@ -126,20 +129,20 @@ def test_a_bad_network_is_seen_from_inside_at_its_time_and_is_good_again_afterwa
 ) -> None:
     """For datagrams that are on their way all the time."""
     port = peer.rpartition(":")[2]
-    stopped = under(f"network={fault.format(port=port)}@300ms:900ms", peer)
+    stopped = under(f"network={fault.format(port=port)}@300ms:900ms", peer, drain_s=5)
     record = stopped.fault
     assert record.problem is None, record
     assert record.asked_ns is not None
     assert record.begun_ns is not None
     assert record.ended_ns is not None
-    states = [item for item in stopped.seen if item["what"] == "state"]
-    assert states[-1]["state"] == "quick"
+    asked_s, begun_s, ended_s = (ns / 1e9 for ns in (record.asked_ns, record.begun_ns, record.ended_ns))
     zero = next(item["t"] for item in stopped.seen if item["what"] == "signal")
-    asked_s = record.asked_ns / 1e9
-    bad = [seen_s for item in states if item["state"] == state and (seen_s := item["t"] - zero) >= asked_s - 0.02]
-    assert bad[0] <= record.begun_ns / 1e9 + 0.6
+    states = [(item["state"], item["t"] - zero) for item in stopped.seen if item["what"] == "state"]
+    bad_s = next(seen_s for seen, seen_s in states if seen == state and seen_s >= asked_s - 0.02)
+    good_s = next(seen_s for seen, seen_s in states if seen == "quick" and seen_s > bad_s)
     assert asked_s >= 0.3
-    assert record.begun_ns / 1e9 + 0.8 <= states[-1]["t"] - zero <= record.ended_ns / 1e9 + 0.6
+    assert bad_s <= begun_s + SEEN_LATE_S
+    assert begun_s + 0.8 <= good_s <= ended_s + SEEN_LATE_S
     assert stopped.result.outcome == "graceful"
 
 
