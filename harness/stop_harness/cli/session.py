@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import click
 from stop_harness.cli import terminal_output
 from stop_harness.conductor import exit_codes
 from stop_harness.errors import UsageError
+from stop_harness.records import dataclass
 
 if TYPE_CHECKING:
     from stop_harness.cli.progress import LiveProgress, PlainProgress

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from stop_harness.conductor import background
 from stop_harness.engines.interface import Engine
 from stop_harness.errors import ChosenEngineError, EngineError, MissingExtra, UsageError, missing_extra, require_extra
 from stop_harness.model import DoctorLine, Scenario
+from stop_harness.records import dataclass
 
 if TYPE_CHECKING:
     from stop_harness.engines.docker.host import DockerHost

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from stop_harness import wording
 from stop_harness.conductor import (
@@ -25,6 +25,7 @@ from stop_harness.conductor.stored_runs import compared, report_of, run_file
 from stop_harness.engines.interface import Engine
 from stop_harness.errors import StopHarnessError, SurroundingsError
 from stop_harness.model import Plan, RemedyTrial, Report, RunInfo, Status, StoredRun, TrialResult
+from stop_harness.records import dataclass
 from stop_harness.report import redaction
 from stop_harness.trial import perform, reference
 from stop_harness.wording import count_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +24,7 @@ from stop_harness.model import (
     Waiver,
 )
 from stop_harness.plan import trials
+from stop_harness.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

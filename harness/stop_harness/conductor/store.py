@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -27,6 +27,7 @@ from stop_harness.model import (
     TrialResult,
     Verdict,
 )
+from stop_harness.records import dataclass
 from stop_harness.report import redaction
 
 FORMAT_VERSION = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from stop_harness.model import (
@@ -26,6 +26,7 @@ from stop_harness.model import (
     Trial,
     Vantage,
 )
+from stop_harness.records import dataclass
 
 PrepareProgress = Callable[[str, str], None]
 """Called as (scenario name or image, what is being done), from any thread; what a build writes is `BuildOutput`."""

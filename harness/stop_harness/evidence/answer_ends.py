@@ -6,7 +6,7 @@ closed the connection after the last byte or the kernel closed it because the pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stop_harness.evidence import process_tree
 from stop_harness.evidence.fate_scene import as_row, fates_of
@@ -21,6 +21,7 @@ from stop_harness.model import (
     SignalDisposition,
     TrafficRecord,
 )
+from stop_harness.records import dataclass
 
 LATE_EXIT_STAMP_NS = 150 * NS_PER_MS
 """How much earlier than its stamp PID 1 may have begun to exit where the kernel itself did not tell: the engine stamps

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from stop_harness.evidence import process_tree
 from stop_harness.evidence.process_tree import INITS, PLAIN, SHELLS, WRAPPERS, Reaction, Tree
 from stop_harness.model import Configuration, ProcessInfo
+from stop_harness.records import dataclass
 
 SCRIPT_LEFT_OUT = (
     "The program was started without the script around it, so without what that sets up; in the image, "

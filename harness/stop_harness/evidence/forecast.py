@@ -6,13 +6,13 @@ stop" 106 times of 122; a handler may exist and not end its process, or need lon
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from stop_harness import signals
 from stop_harness.evidence import process_tree
 from stop_harness.evidence.process_tree import Reaction, Tree, quoted, reaction
 from stop_harness.model import ProcessInfo
+from stop_harness.records import dataclass
 
 Table = tuple[ProcessInfo, ...]
 

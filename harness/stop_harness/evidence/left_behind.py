@@ -8,12 +8,12 @@ clears a stop only where nobody was left to lose, and accuses it only where noth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from stop_harness.evidence import process_tree
 from stop_harness.evidence.process_tree import Reaction, Tree
 from stop_harness.model import NS_PER_S, Looks, Observation, ProcessInfo, SignalDisposition, StopRecord
+from stop_harness.records import dataclass
 
 WAITING_INITS = frozenset("tini tini-static docker-init podman-init catatonit dumb-init".split())
 """They leave when their child is gone, never before, and with its exit code: each program's own documentation."""

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 from stop_harness import signals
@@ -30,6 +29,7 @@ from stop_harness.model import (
     ReceivedSignal,
     SignalDisposition,
 )
+from stop_harness.records import dataclass
 
 ENDING_SIGNALS = frozenset(signals.NUMBERS[name] for name in ("HUP", "INT", "QUIT", "USR1", "USR2", "TERM"))
 """What programs are asked to end with. Faults and SIGKILL have rules of their own, and SIGPIPE is no request."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
 from stop_harness import signals
 from stop_harness.evidence import runtimes
 from stop_harness.model import ProcessInfo, SignalDisposition
+from stop_harness.records import dataclass
 
 SHELLS = frozenset({"sh", "dash", "bash", "ash", "zsh", "ksh", "mksh", "rbash"})
 INITS = frozenset(

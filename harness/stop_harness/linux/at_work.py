@@ -10,9 +10,9 @@ import os
 import re
 import stat
 import time
-from dataclasses import dataclass
 
 from stop_harness.linux import proc
+from stop_harness.records import dataclass
 
 MOST_LOOKED_AT = 200
 """Processes of one container; 0.1 ms each."""

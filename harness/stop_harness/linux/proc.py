@@ -14,7 +14,8 @@ import platform
 import re
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from stop_harness.records import dataclass
 
 PIECE_BYTES = 1 << 14
 

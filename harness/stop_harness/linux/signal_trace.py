@@ -23,9 +23,9 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from stop_harness.model import EXIT_BEGUN, NS_PER_MS, Clock, Event, EventKind
+from stop_harness.records import dataclass
 
 PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 FSOPEN, FSCONFIG, FSMOUNT, FSCONFIG_CMD_CREATE = 430, 431, 432, 6

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import signal
 import threading
-from dataclasses import dataclass
 
 from stop_harness.linux.at_work import Work
 from stop_harness.linux.process_events import EXECUTED, EXITED, FORKED, NAMED, ProcessEvent
 from stop_harness.model import NS_PER_MS
+from stop_harness.records import dataclass
 
 EXIT_PATIENCE_S = 2.0
 """From the end of the stop until every exit is on record; measured below 1 ms, the rest is for a busy machine."""

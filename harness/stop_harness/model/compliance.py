@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from stop_harness.model.verdict import Cause
+from stop_harness.records import dataclass
 
 
 class ComplianceStatus(StrEnum):

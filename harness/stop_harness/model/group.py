@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from stop_harness.model.settings import AS_THE_IMAGE, ContainerSettings
+from stop_harness.records import dataclass
 
 BYTES_AS_HEX: Any = {"ser_json_bytes": "hex", "val_json_bytes": "hex"}
 """How a stored run writes bytes that need not be text."""

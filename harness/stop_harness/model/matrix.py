@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stop_harness.model.compliance import Compliance
 from stop_harness.model.outcome import Outcome
 from stop_harness.model.verdict import Status
+from stop_harness.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from stop_harness.model.event import Clock, Event, EventKind
@@ -14,6 +13,7 @@ from stop_harness.model.ready import ReadyBasis
 from stop_harness.model.settings import NotApplied
 from stop_harness.model.traffic_record import Request, TrafficRecord, Vantage
 from stop_harness.model.watched import Watched
+from stop_harness.records import dataclass
 
 
 @dataclass(frozen=True)

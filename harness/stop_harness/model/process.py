@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from stop_harness.records import dataclass
 
 MOST_FATES = 50
 """Processes whose fates are kept of one container: a program that forks without end must not fill the journal."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
+
+from stop_harness.records import dataclass
 
 COMMAND_TIMEOUT_NS = 30 * 1_000_000_000
 """For a command that looks something up after a stop: `docker exec` of a database client takes a second or two."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from stop_harness.model.compliance import Compliance, ComplianceStatus
@@ -16,6 +15,7 @@ from stop_harness.model.statistics import ScenarioStatistics
 from stop_harness.model.trend import Comparison
 from stop_harness.model.verdict import Cause, Finding, SigkillEvidence, Status, Verdict
 from stop_harness.model.waiver import WaiverUse
+from stop_harness.records import dataclass
 
 
 @dataclass(frozen=True)

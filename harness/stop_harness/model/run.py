@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stop_harness.model.observation import EngineInfo
 from stop_harness.model.reliability import DEFAULT_GOAL, ReliabilityGoal
 from stop_harness.model.waiver import Waiver
+from stop_harness.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from stop_harness.model.fault import Fault
@@ -15,6 +15,7 @@ from stop_harness.model.settings import NotApplied
 from stop_harness.model.source_lines import ScenarioLines
 from stop_harness.model.subject import ECS_STOP_TIMEOUT_S, Subject
 from stop_harness.model.waiver import Waiver
+from stop_harness.records import dataclass
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from stop_harness.model.outcome import Outcome
+from stop_harness.records import dataclass
 
 NO_CHECK = "NONE"
 """First word of the test of a health check that takes the image's own away; Docker Engine API: `Healthcheck.Test`."""

@@ -5,7 +5,7 @@ Every interval is two-sided with 95 % confidence. `docs/statistics.md` says how 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from stop_harness.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from stop_harness.model.group import (
@@ -18,6 +18,7 @@ from stop_harness.model.group import (
     SharedNamespaces,
 )
 from stop_harness.model.settings import AS_THE_IMAGE, ContainerSettings
+from stop_harness.records import dataclass
 
 ECS_STOP_TIMEOUT_S = 30
 """Default stop timeout of Amazon ECS (`ECS_CONTAINER_STOP_TIMEOUT`); the line that compliance is measured against.

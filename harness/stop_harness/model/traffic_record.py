@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from stop_harness.model.scenario import TrafficKind
+from stop_harness.records import dataclass
 
 
 class RequestFate(StrEnum):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from stop_harness.model.outcome import Outcome
 from stop_harness.model.run import RunInfo, RunWarning
+from stop_harness.records import dataclass
 
 
 class StatusChange(StrEnum):

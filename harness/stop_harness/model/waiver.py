@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from stop_harness.model.outcome import Outcome
+from stop_harness.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from dataclasses import dataclass
 
 from stop_harness import units
 from stop_harness.errors import UsageError
 from stop_harness.model import NS_PER_S, Outcome, Plan, Scenario, SkippedScenario, Trial
+from stop_harness.records import dataclass
 
 
 @dataclass(frozen=True)

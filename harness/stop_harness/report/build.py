@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
 from stop_harness import signals
@@ -25,6 +24,7 @@ from stop_harness.model import (
     TriedRemedy,
     Verdict,
 )
+from stop_harness.records import dataclass
 from stop_harness.report import claims, matrix, run_doubts, survival, tables, tasks
 from stop_harness.report.natural_order import natural
 from stop_harness.report.platforms import IMAGE_SIGNAL, PLATFORMS

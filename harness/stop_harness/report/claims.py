@@ -10,7 +10,7 @@ stops than planned without a failure lower it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from math import floor, log10
 
@@ -25,6 +25,7 @@ from stop_harness.model import (
     TrialResult,
 )
 from stop_harness.plan import trials as plan
+from stop_harness.records import dataclass
 from stop_harness.report import reliability
 from stop_harness.wording import count_of, timeout
 

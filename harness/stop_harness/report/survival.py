@@ -18,7 +18,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from math import erfc, exp, log, sqrt
@@ -38,6 +37,7 @@ from stop_harness.model import (
     StillRunning,
     TrialResult,
 )
+from stop_harness.records import dataclass
 from stop_harness.report import reliability
 from stop_harness.report.platforms import PLATFORMS
 from stop_harness.wording import OUTCOME_WORDS

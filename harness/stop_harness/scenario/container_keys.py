@@ -7,9 +7,8 @@ Compose files and of `check`'s options, the engines' refusals and the table of d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stop_harness.model import AS_THE_IMAGE, DEFAULT_PIDS_LIMIT, Outcome, Subject
+from stop_harness.records import dataclass
 
 STARTS = (Outcome.NOT_RUNNING, Outcome.CRASHED)
 """Doubtful where a program may miss something that it needs to start."""

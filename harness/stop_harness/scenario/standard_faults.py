@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stop_harness import signals
 from stop_harness.errors import UsageError
@@ -32,6 +32,7 @@ from stop_harness.model import (
     Twin,
     When,
 )
+from stop_harness.records import dataclass
 
 SET = "standard"
 """Names all of them."""

@@ -9,12 +9,12 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from queue import Empty, Queue
 from typing import Generic, TypeVar
 
 from stop_harness.errors import SurroundingsError, UsageError
 from stop_harness.model import EngineInfo, Trial
+from stop_harness.records import dataclass
 from stop_harness.trial.surroundings import is_shortage
 
 STARTS_PER_CPU = 2

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stop_harness import signals
 from stop_harness.evidence import process_tree
 from stop_harness.evidence.process_tree import Tree, quoted
 from stop_harness.model import Observation, ProcessInfo
+from stop_harness.records import dataclass
 
 FOR_A_LOCK = ("futex",)
 FOR_A_CHILD = ("do_wait", "kernel_wait", "wait4")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stop_harness.model import Severity
+from stop_harness.records import dataclass
 
 
 @dataclass(frozen=True)

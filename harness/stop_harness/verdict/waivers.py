@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from stop_harness.errors import ScenarioError
@@ -21,6 +20,7 @@ from stop_harness.model import (
     WaiverState,
     WaiverUse,
 )
+from stop_harness.records import dataclass
 from stop_harness.verdict.known_causes import CAUSES
 from stop_harness.verdict.rules import RULES, UNEXPECTED
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from stop_harness.engines.docker import ssh_tunnel
 from stop_harness.errors import ChosenEngineError
+from stop_harness.records import dataclass
 
 if TYPE_CHECKING:
     import docker

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from stop_harness.linux import oom_log, proc, process_fates
 from stop_harness.linux.signal_trace import Ends, HeardSignal, SignalTrace, SignalWatch
 from stop_harness.linux.silent_kills import KillWatch, Watches
 from stop_harness.model import DIE_EVENT, UNREADABLE_LOG, Event, EventKind, LogTail, ProcessFate
+from stop_harness.records import dataclass
 
 EVENT_PATIENCE_S = 3.0
 """The `die` event follows the exit by 20 ms idle and up to 330 ms under load (measured)."""

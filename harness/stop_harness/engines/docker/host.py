@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from stop_harness.engines.interface import SLOW_CAVEAT
 from stop_harness.errors import ChosenEngineError, EngineError
 from stop_harness.linux import oom_log, process_events, signal_trace
 from stop_harness.model import EngineInfo
+from stop_harness.records import dataclass
 
 if TYPE_CHECKING:
     import docker

@@ -6,10 +6,11 @@ counts only where it agrees with the engine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stop_harness.linux import at_work, listening, proc
 from stop_harness.model import ProcessInfo
+from stop_harness.records import dataclass
 
 _SWITCHES = "voluntary_ctxt_switches"
 

@@ -7,7 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -21,6 +21,7 @@ from stop_harness.engines.docker import build_context, own_images
 from stop_harness.engines.interface import BuildOutput, PrepareProgress, configure
 from stop_harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
 from stop_harness.model import Configuration, ContainerSettings, Scenario, Subject
+from stop_harness.records import dataclass
 
 BASE_IMAGE_ARGUMENT = "BASE_IMAGE"
 """Build argument by which the shipped samples name their base image; set from STOP_HARNESS_BASE_IMAGE."""

@@ -6,10 +6,10 @@ import errno
 import os
 import socket
 import time
-from dataclasses import dataclass
 
 from stop_harness.engines.docker.host_processes import PidOne
 from stop_harness.linux import network_namespace
+from stop_harness.records import dataclass
 
 HOSTS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 """A server may listen on one of them only."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from stop_harness.evidence import process_tree
 from stop_harness.evidence.process_tree import Reaction, Tree
 from stop_harness.linux import at_work
 from stop_harness.model import NS_PER_S, Clock, Event, EventKind, ProcessInfo
+from stop_harness.records import dataclass
 
 PS_COLUMNS = "pid,ppid,nlwp,blocked,ignored,caught,pending,stat,wchan:32,args"
 """For the engine's `ps` (procps). The last one may hold spaces, the others never do."""

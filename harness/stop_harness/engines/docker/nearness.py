@@ -10,10 +10,10 @@ import os
 import re
 import socket
 import struct
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from stop_harness.linux import proc
+from stop_harness.records import dataclass
 
 ENGINES = frozenset({"dockerd", "podman"})
 ACTIVATOR = "systemd"

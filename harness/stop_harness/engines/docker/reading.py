@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from stop_harness import signals
@@ -14,6 +14,7 @@ from stop_harness.engines.docker.log_times import StampedTail
 from stop_harness.engines.docker.timestamps import timestamp_ns
 from stop_harness.errors import EngineError
 from stop_harness.model import UNREADABLE_LOG, LogTail
+from stop_harness.records import dataclass
 
 NEVER = "0001-01-01"
 """Begins the time of what has not happened."""

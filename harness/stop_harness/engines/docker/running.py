@@ -18,7 +18,6 @@ only, and its log may be of any length.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -31,6 +30,7 @@ from stop_harness.engines.docker.host_processes import PidOne
 from stop_harness.engines.docker.reading import State
 from stop_harness.errors import EngineError
 from stop_harness.model.settings import NO_CHECK
+from stop_harness.records import dataclass
 
 
 class NoSuchContainer(EngineError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from docker import transport, utils
@@ -15,6 +14,7 @@ from stop_harness.engines.docker.address import socket_file
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.errors import EngineError
 from stop_harness.model import POD_ADDRESS, Trial
+from stop_harness.records import dataclass
 
 if TYPE_CHECKING:
     import docker

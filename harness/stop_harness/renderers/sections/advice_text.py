@@ -5,9 +5,8 @@ Not tried: what was tried against this very container stands in `remedy_text`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stop_harness.model import Advice, Cause
+from stop_harness.records import dataclass
 from stop_harness.wording import one_line, printable
 
 GUIDE = "docs/field-guide.md"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stop_harness.model import ClaimStatus, Report, Status
+from stop_harness.records import dataclass
 from stop_harness.wording import one_line, timeout, timeouts_in_table
 
 WORDS = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stop_harness import signals
 from stop_harness.evidence import fate_scene, lost_work, process_fates
 from stop_harness.model import (
@@ -17,6 +15,7 @@ from stop_harness.model import (
     StopFacts,
     TrialResult,
 )
+from stop_harness.records import dataclass
 from stop_harness.renderers.sections.columns import DIM, YELLOW, Paint, columns_of, fit
 from stop_harness.wording import one_line, stop_limit
 

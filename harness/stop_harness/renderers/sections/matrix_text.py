@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stop_harness.model import NS_PER_MS, NS_PER_S, ComplianceStatus, Report, Resilience, Status, UnderFault
+from stop_harness.records import dataclass
 from stop_harness.scenario.standard_faults import STANDARD_FAULTS
 from stop_harness.wording import (
     COMPLIANCE_MARKS,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from stop_harness.model import Report, Severity, Status, TrialResult
+from stop_harness.records import dataclass
 from stop_harness.wording import count_of, one_line, trial_title
 
 

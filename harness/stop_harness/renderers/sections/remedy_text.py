@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stop_harness.model import NS_PER_S, Paste, RemedyEffect, Report, TriedRemedy
+from stop_harness.records import dataclass
 from stop_harness.wording import OUTCOME_WORDS, count_of, one_line, precise_seconds, sentence, timeout
 
 MARKS = {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from stop_harness.model import Percentile, Report, ScenarioStatistics, Share, StillRunning
+from stop_harness.records import dataclass
 from stop_harness.report.survival import MIN_STOPS
 from stop_harness.wording import count_of, one_line, seconds, timeout, timeouts_in_table
 

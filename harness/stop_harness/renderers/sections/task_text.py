@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stop_harness import signals
 from stop_harness.evidence.stop_sequence import EXIT_CODE_SIGKILL
 from stop_harness.model import ContainerShare, EndedBy, Outcome, Report, Role, Scenario, Severity, TaskStop
+from stop_harness.records import dataclass
 from stop_harness.wording import (
     OUTCOME_WORDS,
     OWN_TIMEOUTS,

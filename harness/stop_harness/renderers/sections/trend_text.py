@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from stop_harness.model import Comparison, DurationChange, StatusChange, StopChange, StopId, StopSummary, TestResult
+from stop_harness.records import dataclass
 from stop_harness.wording import OUTCOME_WORDS, count_of, one_line, seconds, timeout
 
 MAX_NAMES = 8

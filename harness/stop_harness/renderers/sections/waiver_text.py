@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 
 from stop_harness.model import Report, Status, TrialResult, Waiver, WaiverState, WaiverUse
+from stop_harness.records import dataclass
 from stop_harness.wording import OUTCOME_WORDS, count_of, one_line
 
 TITLE = "Waivers"
