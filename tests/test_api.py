@@ -17,7 +17,9 @@ import pytest
 
 import stop_harness
 from stop_harness.api import keywords
+from stop_harness.api.exploring import ExploreKeywords
 from stop_harness.cli.check import check as check_command
+from stop_harness.cli.explore import explore as explore_command
 from stop_harness.cli.run import run as run_command
 from stop_harness.cli.watch import watch as watch_command
 
@@ -91,6 +93,12 @@ def test_keywords_of_watch_are_the_options_of_watch() -> None:
     """But for what a loop over the stops does in Python; the command behind `--` is a keyword."""
     loops = {"on_bad_stop", "metrics_at"}
     assert set(get_type_hints(keywords.WatchKeywords)) == names_of(watch_command) - loops | {"command"}
+
+
+def test_keywords_of_explore_are_the_options_of_explore() -> None:
+    """But for the scenario, which is an argument; `for` is a word of Python's own."""
+    options = names_of(explore_command) - {"scenario", "for_"} | {"for_s"}
+    assert set(get_type_hints(ExploreKeywords)) == options
 
 
 def test_absent_keywords_are_what_absent_options_are() -> None:
@@ -204,7 +212,7 @@ def test_a_time_that_is_none_is_a_mistake_and_no_verdict(no_time: object) -> Non
 
 def test_every_keyword_that_is_a_time_takes_seconds() -> None:
     """`cpus` alone has the type of a time and is none."""
-    hints = get_type_hints(keywords.CheckKeywords)
+    hints = {**get_type_hints(keywords.CheckKeywords), **get_type_hints(ExploreKeywords)}
     times = {name for name, hint in hints.items() if hint in (keywords.Duration, Sequence[keywords.Duration])}
     assert times - {"cpus"} == keywords.DURATIONS
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         trend,
         validate,
     )
+    from stop_harness.api.exploring import ExploreResult, explore
     from stop_harness.api.results import JudgedStop, NotGraceful, NotJudged, Result, RunReport
     from stop_harness.api.watching import Watch, WatchedStop, WatchReport, watch
     from stop_harness.conductor.validation import Validated
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BuildError",
     "EngineError",
+    "ExploreResult",
     "ImageError",
     "JudgedStop",
     "NotGraceful",
@@ -66,6 +68,7 @@ __all__ = [
     "WatchedStop",
     "__version__",
     "check",
+    "explore",
     "predict",
     "read_run",
     "rerun",
@@ -89,6 +92,7 @@ _ROOMS = {
         "trend",
         "validate",
     ),
+    "stop_harness.api.exploring": ("ExploreResult", "explore"),
     "stop_harness.conductor.validation": ("Validated",),
     "stop_harness.api.results": ("JudgedStop", "NotGraceful", "NotJudged", "Result", "RunReport"),
     "stop_harness.api.watching": ("Watch", "WatchReport", "WatchedStop", "watch"),

@@ -61,14 +61,14 @@ def check(
     ImageError and BuildError for an image that cannot be had, and EngineError where no engine answers. Ctrl-C ends the
     stops in flight, has their containers removed, and is then raised as KeyboardInterrupt.
     """
-    return check_waived(container, keywords, _waivers_of_project())
+    return check_waived(container, keywords, waivers_of_project())
 
 
 def check_waived(container: object, keywords: Mapping[str, Any], waivers: tuple[Waiver, ...]) -> Result:
     """`check` with waivers of a project."""
     with kw.told_in_python():
         request, find = _check_request(keywords, container, waivers)
-        listener = _Listener()
+        listener = LoggingListener()
         done = _conducted(request, listener, find)
         notes = tuple(listener.notes)
         return Result(done.report, done.directory, notes, done.problems, exit_codes.of_run(done), done.stored)
@@ -80,7 +80,7 @@ def run(*paths: kw.StrPath, **keywords: Unpack[kw.RunKeywords]) -> RunReport:
     Keywords are the options of that command; see `RunKeywords`. Without `report_dir` nothing is written. Raises as
     `check` does.
     """
-    return run_waived(paths, keywords, _waivers_of_project())
+    return run_waived(paths, keywords, waivers_of_project())
 
 
 def run_waived(paths: Sequence[kw.StrPath], keywords: Mapping[str, Any], waivers: tuple[Waiver, ...]) -> RunReport:
@@ -92,7 +92,7 @@ def run_waived(paths: Sequence[kw.StrPath], keywords: Mapping[str, Any], waivers
         given = {**kw.given(kw.RunKeywords, keywords, "run"), "waivers": waivers}
         given["faults"] = ",".join(given["faults"]) or None
         command_line = (*kw.command_line("run", keywords), *map(str, paths))
-        return _reported(asked.of_files(files, given, command_line), _Listener())
+        return _reported(asked.of_files(files, given, command_line), LoggingListener())
 
 
 def resume_run(directory: kw.StrPath, **keywords: Unpack[kw.ResumeKeywords]) -> RunReport:
@@ -101,7 +101,7 @@ def resume_run(directory: kw.StrPath, **keywords: Unpack[kw.ResumeKeywords]) -> 
     Keywords are the options that do not change what is run; see `ResumeKeywords`. Raises StoreError for a directory
     that holds no such run, and as `check` does.
     """
-    listener = _Listener()
+    listener = LoggingListener()
     with kw.told_in_python():
         given = kw.given(kw.ResumeKeywords, keywords, "resume_run")
         resumption, options = resume.read(*kw.paths((directory,), "resume_run"))
@@ -119,11 +119,11 @@ def rerun(directory: kw.StrPath = "reports/latest", *, failed: bool = False) -> 
     then that of the stored run, and a note says so. Raises StoreError for what is no run, UsageError where a scenario
     cannot be had any more, and as `check` does.
     """
-    listener = _Listener()
+    listener = LoggingListener()
     with kw.told_in_python():
         (path,) = kw.paths((directory,), "rerun")
         line = ("stop-harness", "rerun", str(directory), *(("--failed",) if failed else ()))
-        request = repeated.request(path, listener.note, line, failed=failed, waivers=_waivers_of_project())
+        request = repeated.request(path, listener.note, line, failed=failed, waivers=waivers_of_project())
         if request is not None:
             return _reported(request, listener)
         before = _stored((path,), None, listener)
@@ -141,7 +141,7 @@ def read_run(*directories: kw.StrPath, baseline: kw.StrPath | None = None, fail_
         raise UsageError("read_run() needs a run directory, such as reports/latest")
     paths = kw.paths(directories, "read_run")
     compared_with = None if baseline is None else kw.paths((baseline,), "read_run")[0]
-    return _stored(paths, compared_with, _Listener(), fail_on_slower=fail_on_slower)
+    return _stored(paths, compared_with, LoggingListener(), fail_on_slower=fail_on_slower)
 
 
 def trend(*directories: kw.StrPath, output: kw.StrPath | None = None) -> Trend:
@@ -154,7 +154,7 @@ def trend(*directories: kw.StrPath, output: kw.StrPath | None = None) -> Trend:
 
     if not directories:
         raise UsageError("trend() needs run directories")
-    found = trend_page.of_runs(kw.paths(directories, "trend"), _Listener().note)
+    found = trend_page.of_runs(kw.paths(directories, "trend"), LoggingListener().note)
     if output is not None:
         trend_page.write(found, *kw.paths((output,), "trend"))
     return found
@@ -170,7 +170,7 @@ def predict(**keywords: Unpack[kw.CheckKeywords]) -> Forecast:
     with kw.told_in_python():
         request, find = _check_request(keywords)
         opener = ready_engine.opener(request, find)
-        return _watched(lambda interruption: preview.forecast_stop(request, _Listener(), interruption, opener))
+        return watched(lambda interruption: preview.forecast_stop(request, LoggingListener(), interruption, opener))
 
 
 def sweep_start(**keywords: Unpack[kw.CheckKeywords]) -> Sweep:
@@ -180,7 +180,7 @@ def sweep_start(**keywords: Unpack[kw.CheckKeywords]) -> Sweep:
 
     with kw.told_in_python():
         request, _ = _check_request(keywords)
-        return _watched(lambda interruption: preview.sweep_start(request, _Listener(), interruption))
+        return watched(lambda interruption: preview.sweep_start(request, LoggingListener(), interruption))
 
 
 def validate(*paths: kw.StrPath, parameters: Mapping[str, str] | None = None) -> Validated:
@@ -199,7 +199,7 @@ def validate(*paths: kw.StrPath, parameters: Mapping[str, str] | None = None) ->
 # ── how a call is conducted ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Listener:
+class LoggingListener:
     """Hears what happens, and keeps the notes; see `conductor.request.Listener`."""
 
     def __init__(self) -> None:
@@ -245,22 +245,22 @@ def _check_request(
     return asked.of_check(given, command, kw.command_line("check", keywords), engine_named=named, find=find), find
 
 
-def _waivers_of_project() -> tuple[Waiver, ...]:
+def waivers_of_project() -> tuple[Waiver, ...]:
     """Those of the nearest pyproject.toml, whose other settings are of the command line. Raises as `settings.load`."""
     return settings.load(Path.cwd(), settings.SETTINGS)[1]
 
 
 def _conducted(
-    request: RunRequest, listener: _Listener, find: Callable[[], DockerHost] = open_engine.find_docker
+    request: RunRequest, listener: LoggingListener, find: Callable[[], DockerHost] = open_engine.find_docker
 ) -> RunOutcome:
     opener = ready_engine.opener(request, find)
-    done = _watched(lambda interruption: pipeline.run(request, listener, interruption, opener))
+    done = watched(lambda interruption: pipeline.run(request, listener, interruption, opener))
     if done.directory is not None and (without := write_report.without_plots()) is not None:
         listener.note(without)
     return done
 
 
-def _reported(request: RunRequest, listener: _Listener) -> RunReport:
+def _reported(request: RunRequest, listener: LoggingListener) -> RunReport:
     """A run of scenarios."""
     done = _conducted(request, listener)
     code = exit_codes.of_run(done, fail_on_slower=request.fail_on_slower)
@@ -268,7 +268,7 @@ def _reported(request: RunRequest, listener: _Listener) -> RunReport:
 
 
 def _stored(
-    paths: tuple[Path, ...], baseline: Path | None, listener: _Listener, *, fail_on_slower: bool = False
+    paths: tuple[Path, ...], baseline: Path | None, listener: LoggingListener, *, fail_on_slower: bool = False
 ) -> RunReport:
     """One that is on disk."""
     found = store.read_several(paths, listener.note)
@@ -284,7 +284,7 @@ def _stored(
     return RunReport(built, where, tuple(listener.notes), (), code, merged)
 
 
-def _watched(work: Callable[[Interruption], Done]) -> Done:
+def watched(work: Callable[[Interruption], Done]) -> Done:
     """The work, done by a thread of its own, so that Ctrl-C here ends the trials in flight in good order.
 
     A second Ctrl-C while they end leaves at once; the engine's reaper removes what is left when this process ends.

@@ -253,10 +253,11 @@ OPTIONS = {
     "images": "--image",
     "faults": "--fault",
     "stop_signal": "--signal",
+    "for_s": "--for",
 }
 """The option of the command line that a keyword stands for, where it is not the keyword with other dashes."""
 
-_DEFAULTS: dict[str, Any] = {"engine": "auto", "jobs": "auto", "confidence": 0.95, "reliability": 0.99}
+_DEFAULTS: dict[str, Any] = {"engine": "auto", "jobs": "auto", "confidence": 0.95, "reliability": 0.99, "for_s": "5m"}
 _PLACES = {"image": "IMAGE", "services": "SERVICE", "command": "--"}
 """Keywords that have no option: they stand in a place of the command line."""
 _PLACE_WORDS = {"IMAGE": "image", "a command behind `--`": "command"}
@@ -385,7 +386,7 @@ def _fits(name: str, hint: Any, value: Any) -> bool:
     return isinstance(value, str | int | float)
 
 
-PATHS = frozenset({"report_dir", "junitxml", "sarif", "code_quality", "run_task", "baseline"})
+PATHS = frozenset({"report_dir", "junitxml", "sarif", "code_quality", "run_task", "baseline", "write"})
 """Keywords that the command line reads as paths."""
 
 DURATIONS = frozenset(
@@ -393,6 +394,7 @@ DURATIONS = frozenset(
         "timeouts",
         "ready_delay",
         "ready_timeout",
+        "for_s",
         "propagation",
         "deregistration_delay",
         "stop_delay",
@@ -442,8 +444,6 @@ def _allowed(name: str, hint: Any) -> str:
         return "it takes a list"
     if hint is float:
         return "it takes a number between 0 and 1"
-    if hint is str:
-        return "it takes a text"
-    if hint == StrPath:
-        return "it takes a path"
+    if hint is str or hint == StrPath:
+        return "it takes a text" if hint is str else "it takes a path"
     return "it takes a whole number" if hint is int else "it takes a text or a number"

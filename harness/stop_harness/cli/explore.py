@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,18 @@ from typing import Any
 import click
 
 from stop_harness.cli import session, terminal_output
-from stop_harness.cli.options import BASE_IMAGE, ENGINE, JOBS, MANNER, Command, option, options
-from stop_harness.conductor import exit_codes
-from stop_harness.errors import UsageError
+from stop_harness.cli.options import (
+    BASE_IMAGE,
+    ENGINE,
+    JOBS,
+    MANNER,
+    REPORT_DIR,
+    SHARE_REPORT,
+    SHOW_VALUES,
+    Command,
+    option,
+    options,
+)
 
 
 @click.command(
@@ -35,43 +43,43 @@ from stop_harness.errors import UsageError
     metavar="FILE",
     help="Write what was found to this scenario file.  [default: SCENARIO.found.yaml beside it]",
 )
-@options(ENGINE, JOBS, BASE_IMAGE, *MANNER)
+@options(ENGINE, JOBS, REPORT_DIR, SHARE_REPORT, SHOW_VALUES, BASE_IMAGE, *MANNER)
 def explore(scenario: Path, for_: str, stops: int | None, seed: int | None, write: Path | None, **given: Any) -> None:
     """Search for a stop of SCENARIO that is not graceful.
 
     Tries other moments, clients and faults, repeats what fails, makes it as small as it gets, and writes it as a
     scenario file that shows it again.
     """
-    from stop_harness import units
-    from stop_harness.conductor import asked, exploring
+    from stop_harness.conductor import asked, exploring, write_report
     from stop_harness.renderers.sections import explore_text
     from stop_harness.trial.perform import Interruption
 
     manner = session.Manner.taken_from(given)
-    try:
-        for_ns = units.parse_duration(for_)
-    except ValueError as error:
-        raise UsageError(f"--for: {error}") from None
-    settings = {"report_dir": None, "repeat": None, "keep": False, "junitxml": None, **given}
+    wanted = exploring.Wanted.of(for_, stops, seed)
+    settings = {**given, "repeat": None, "keep": False, "junitxml": None}
     request = asked.of_files((scenario,), settings, ("stop-harness", *sys.argv[1:]))
-    searched = exploring.scenario_of_request(request)
-    target = exploring.file_for(searched, write)
-    wanted = exploring.Wanted(for_ns, stops, secrets.randbelow(1 << 16) if seed is None else seed)
+    exploring.scenario_of_request(request)
+    from stop_harness.conductor import explored_run  # late: what it searches with comes with the extra
+
     progress, interruption = session.lines_for(manner), Interruption()
     session.Interrupts(interruption, progress).install()
     try:
-        found = exploring.explore(request, wanted, progress, interruption)
+        done = explored_run.explore(
+            request, wanted, write, progress, interruption, progress=_nobody if manner.quiet else progress.note
+        )
     finally:
         progress.close()
-    text = explore_text.render_json(found) if manner.as_json else explore_text.render(found)
+    text = explore_text.render_json(done.search) if manner.as_json else explore_text.render(done.search)
     shown = text if terminal_output.unicode() or manner.as_json else text.encode("ascii", "replace").decode()
     click.echo(shown, nl=False)
-    if found.finding is not None and not found.finding.undisturbed:
-        said = (explore_text.sentence(found.finding), found.finding.seen.reason)
-        exploring.write(searched, found.finding.candidate, said, target)
-        click.echo(f"written: {target}", err=manner.as_json)
-    if found.interrupted:
-        sys.exit(exit_codes.INTERRUPTED)
-    if found.finding is not None:
-        sys.exit(exit_codes.FAIL)
-    sys.exit(exit_codes.PASS if found.problem is None else exit_codes.INCONCLUSIVE)
+    if done.file is not None:
+        click.echo(f"written: {done.file}", err=manner.as_json)
+    if done.directory is not None:
+        click.echo(f"report: {done.directory / write_report.HTML_FILE}", err=manner.as_json)
+    for problem in done.problems:
+        click.echo(f"stop-harness: {problem}", err=True)
+    sys.exit(done.exit_code)
+
+
+def _nobody(_text: str) -> None:
+    """Hears what is tried."""

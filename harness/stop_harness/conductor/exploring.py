@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import itertools
 import os
+import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stop_harness.conductor import perform_trials, ready_engine
+from stop_harness import units
+from stop_harness.conductor import perform_trials, ready_engine, run_info
 from stop_harness.conductor.request import Listener, RunRequest, new_run_id
 from stop_harness.conductor.routing import engine_of
 from stop_harness.engines.interface import Engine
 from stop_harness.errors import UsageError, not_written, require_extra
 from stop_harness.experiments.explore import space
-from stop_harness.experiments.explore.candidate import Candidate, Fate, Over, TriedCandidate, scenario_of
+from stop_harness.experiments.explore.candidate import (
+    Candidate,
+    Fate,
+    Over,
+    Part,
+    TriedCandidate,
+    part_of_client,
+    part_of_fault,
+    scenario_of,
+)
 from stop_harness.model import (
     NS_PER_S,
+    EngineInfo,
     FaultKind,
+    Observation,
     Outcome,
     Plan,
     Scenario,
     Status,
+    TrafficClient,
     Trial,
     TrialResult,
     When,
@@ -34,7 +48,7 @@ from stop_harness.trial import perform, scheduler
 from stop_harness.verdict.traffic import lost_requests
 
 if TYPE_CHECKING:
-    from stop_harness.experiments.explore.search import Exploration
+    from stop_harness.experiments.explore.result import Exploration
 
 FOLDER = Path(".stop-harness/explore")
 """In the working directory: failures of earlier searches, and what hypothesis keeps otherwise."""
@@ -42,8 +56,13 @@ FOLDER = Path(".stop-harness/explore")
 STOPS_PER_CPU = 3
 """Side by side: more would slow each other, and what is slow then would be called hung."""
 
-SLOW_CPU_NS = 3 * NS_PER_S
-"""For a program under a quota of CPU time, in addition."""
+SLOW_NS = 3 * NS_PER_S
+"""In addition, for a program under a quota of CPU time, or one to which answers come late."""
+SLOWED_BY = frozenset({FaultKind.CPU, FaultKind.NETWORK, FaultKind.DNS})
+
+
+SEEDS = 1 << 16
+"""So many, that a seed is easily typed."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +73,43 @@ class Wanted:
     stops: int | None
     seed: int
 
+    @classmethod
+    def of(cls, for_: str, stops: int | None, seed: int | None) -> Wanted:
+        """As it is asked for. `seed` None: another each time. Raises UsageError."""
+        try:
+            for_ns = units.parse_duration(for_)
+        except ValueError as error:
+            raise UsageError(f"--for: {error}") from None
+        if stops is not None and stops < 1:
+            raise UsageError(f"--stops {stops} is not a number from 1 on")
+        if seed is not None and seed < 0:
+            raise UsageError(f"--seed {seed} is not a number from 0 on")
+        return cls(for_ns, stops, secrets.randbelow(SEEDS) if seed is None else seed)
 
-def explore(request: RunRequest, wanted: Wanted, listener: Listener, interruption: perform.Interruption) -> Exploration:
-    """Search the one scenario of the request. Raises the errors of `stop_harness.errors`."""
+
+@dataclass(frozen=True)
+class Searched:
+    """A search, and of its stops those that were given the scenario's own stop timeout, each with its candidate."""
+
+    search: Exploration
+    stops: tuple[tuple[Candidate, Observation], ...]
+    engine: EngineInfo
+    started_at: str
+
+
+def explore(
+    request: RunRequest,
+    wanted: Wanted,
+    listener: Listener,
+    interruption: perform.Interruption,
+    progress: Callable[[str], None],
+) -> Searched:
+    """Search the one scenario of the request. `progress` hears what is tried. Raises the errors of
+    `stop_harness.errors`."""
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(FOLDER))
     from stop_harness.experiments.explore import past_failures, search  # late: hypothesis
 
-    scenario = scenario_of_request(request)
+    scenario, started_at = scenario_of_request(request), run_info.now()
     engine, planned = ready_engine.ready(request, new_run_id(), listener, ready_engine.opener(request))
     try:
         for skipped in planned.skipped:
@@ -77,7 +126,7 @@ def explore(request: RunRequest, wanted: Wanted, listener: Listener, interruptio
 
         deadline_ns = time.monotonic_ns() + wanted.for_ns
         with _ending_what_runs(interruption):
-            return search.StopSearch(
+            found = search.StopSearch(
                 scenario.name,
                 undisturbed,
                 space_of,
@@ -85,9 +134,10 @@ def explore(request: RunRequest, wanted: Wanted, listener: Listener, interruptio
                 search.Limits(wanted.stops, lambda: time.monotonic_ns() > deadline_ns),
                 past_failures.PastFailures(FOLDER / "failures", scenario),
                 wanted.seed,
-                listener.note,
+                progress,
                 lambda: interruption.requested,
             ).run()
+        return Searched(found, tuple(bench.thorough), engine.info(), started_at)
     finally:
         ready_engine.close(engine, lambda: interruption.by_user)
 
@@ -162,6 +212,7 @@ class _Bench:
         self._starts = threading.BoundedSemaphore(scheduler.start_slots())
         self._numbers = itertools.count(1)
         self.drain_ns: int | None = None
+        self.thorough: list[tuple[Candidate, Observation]] = []
         self.side_by_side = self._side_by_side(jobs)
 
     def _side_by_side(self, jobs: str) -> int:
@@ -207,6 +258,8 @@ class _Bench:
     def _perform(self, trial: Trial, candidate: Candidate, *, thorough: bool) -> TriedCandidate:
         engine = engine_of(self._engine, trial.scenario)
         seen = perform.perform(trial, engine, self._interruption, start_slot=self._starts)
+        if thorough and not self._interruption.requested:
+            self.thorough.append((candidate, seen))
         return tried(perform_trials.judged(seen, trial.scenario), candidate, thorough=thorough)
 
 
@@ -214,7 +267,7 @@ def _soon_ns(candidate: Candidate, drain_ns: int) -> int:
     """Long enough for a stop that is as it should be under what disturbs it, in whole seconds."""
     needed_ns = max(space.BREATH_NS, 2 * drain_ns + NS_PER_S)
     needed_ns += sum(fault.for_ns or 0 for fault in candidate.faults)
-    needed_ns += SLOW_CPU_NS if any(fault.kind is FaultKind.CPU for fault in candidate.faults) else 0
+    needed_ns += SLOW_NS if any(fault.kind in SLOWED_BY for fault in candidate.faults) else 0
     return -(-needed_ns // NS_PER_S) * NS_PER_S
 
 
@@ -234,9 +287,18 @@ def tried(result: TrialResult, candidate: Candidate, *, thorough: bool) -> Tried
         f"{verdict.reason}{cause}",
         verdict.facts.shutdown_duration_ns,
         lost,
+        _absent(seen),
         seen.record.stop_signal,
         thorough,
     )
+
+
+def _absent(seen: Observation) -> frozenset[Part]:
+    """Clients without a connection at the stop, and faults that could not be made."""
+    missing = seen.traffic.missing if seen.traffic is not None else ()
+    clients = (part_of_client(TrafficClient(item.kind, item.port)) for item in missing if item.held)
+    faults = (part_of_fault(record.fault) for record in seen.faults if record.begun_ns is None and record.problem)
+    return frozenset((*clients, *faults))
 
 
 def _fate(result: TrialResult) -> Fate:

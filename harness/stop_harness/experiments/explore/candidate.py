@@ -33,6 +33,25 @@ class Candidate:
         return self.moment_ns is None and self.traffic is None and not self.faults
 
 
+Part = tuple[str | int | None, ...]
+"""A kind of client at a port, or a fault without its values: what can be made for a container, or not."""
+
+
+def part_of_client(client: TrafficClient) -> Part:
+    """The kind of client that it is."""
+    return ("client", client.kind, client.port)
+
+
+def part_of_fault(fault: Fault) -> Part:
+    """What it does, whenever and however much."""
+    return ("fault", fault.kind, fault.action, fault.target, fault.port)
+
+
+def parts_of(candidate: Candidate) -> frozenset[Part]:
+    """Of which it is made, beside its moment."""
+    return frozenset({*map(part_of_client, candidate.traffic or ()), *map(part_of_fault, candidate.faults)})
+
+
 def scenario_of(candidate: Candidate, scenario: Scenario) -> Scenario:
     """The scenario whose stop it is, with what is expected of a stop at this timeout.
 
@@ -93,8 +112,10 @@ class Fate(StrEnum):
 @dataclass(frozen=True)
 class TriedCandidate:
     """What became of one candidate. `reason`: a sentence. `took_ns`: how long the shutdown took, None if not measured.
-    `lost`: requests and processes that were lost. `signal`: number of the stop signal, None if not known. `thorough`:
-    with the stop timeout of the scenario, not with a shorter one that shows the same sooner."""
+    `lost`: requests and processes that were lost. `absent`: clients of it that the container did not keep, and faults
+    of it that were not there. `signal`:
+    number of the stop signal, None if not known. `thorough`: with the stop timeout of the scenario, not with a shorter
+    one that shows the same sooner."""
 
     candidate: Candidate
     fate: Fate
@@ -102,6 +123,7 @@ class TriedCandidate:
     reason: str
     took_ns: int | None = None
     lost: int = 0
+    absent: frozenset[Part] = frozenset()
     signal: int | None = None
     thorough: bool = True
 

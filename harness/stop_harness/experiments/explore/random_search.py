@@ -1,27 +1,30 @@
 """hypothesis draws candidates, and climbs to longer shutdowns and more losses. Needs the extra `explore`.
 
 Several seekers run side by side, each a search of its own by a seed of its own; what one has tried, none tries again.
+A seeker works in rounds: some points in time and some pairs of changes, of which each is tried by one seeker
+alone, and then some candidates of hypothesis, a third of them near what almost failed by then.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings, target
 from hypothesis import strategies as st
 
+from stop_harness.experiments.explore import nearby, pairs, sweep
 from stop_harness.experiments.explore.candidate import Candidate, Over, TriedCandidate
+from stop_harness.experiments.explore.pairs import MOST_CLIENTS, MOST_FAULTS, STEP_NS
 from stop_harness.experiments.explore.space import CLIENTS, CPUS, LATEST_NS, LEADS_NS, MOMENTS_NS, Space
-from stop_harness.model import NS_PER_MS, Fault, FaultKind, TrafficClient
+from stop_harness.model import Fault, FaultKind, FaultMoment, TrafficClient, When
 
-DRAWN_IN_A_ROUND = 24
+DRAWN_IN_A_ROUND = 16
 """Half of a round is drawn freely; then hypothesis climbs from the best of it."""
 
-MOST_FAULTS, MOST_CLIENTS = 2, 2
-STEP_NS = 10 * NS_PER_MS
+SWEPT_IN_A_ROUND, PAIRED_IN_A_ROUND = 6, 12
 
 
 def candidates(space: Space) -> st.SearchStrategy[Candidate]:
@@ -54,7 +57,9 @@ def _client(space: Space) -> st.SearchStrategy[TrafficClient]:
 
 
 def _fault(space: Space) -> st.SearchStrategy[Fault]:
-    return st.one_of([_of_one_kind(several, space) for several in space.faults])
+    """Of each kind as often, whatever can be done to it."""
+    kinds = {several[0].kind: [it for it in space.faults if it[0].kind is several[0].kind] for several in space.faults}
+    return st.one_of([st.one_of([_of_one_kind(it, space) for it in alike]) for alike in kinds.values()])
 
 
 def _of_one_kind(several: tuple[Fault, ...], space: Space) -> st.SearchStrategy[Fault]:
@@ -62,31 +67,91 @@ def _of_one_kind(several: tuple[Fault, ...], space: Space) -> st.SearchStrategy[
     if several[0].kind is FaultKind.CPU:
         hundredths = st.integers(round(100 * CPUS[-1]), round(100 * CPUS[0]))
         values = values | hundredths.map(lambda share: replace(several[0], amount=share / 100))
-    moments = st.sampled_from(space.moments_of(several[0]))
-    return st.builds(lambda fault, moment: replace(fault, moment=moment), values, moments)
+    return st.builds(lambda fault, moment: replace(fault, moment=moment), values, _fault_moment(several[0], space))
 
 
-def seek(space: Space, look: Callable[[Candidate], TriedCandidate], *, first_seed: int, side_by_side: int) -> None:
+def _fault_moment(fault: Fault, space: Space) -> st.SearchStrategy[FaultMoment]:
+    """The usual ones; and any, while an undisturbed stop would be under way, or the longest that was seen."""
+    moments: st.SearchStrategy[FaultMoment] = st.sampled_from(space.moments_of(fault))
+    for latest_ns in {space.drain_ns, space.reach_ns}:
+        if latest_ns > STEP_NS:
+            anywhere = st.integers(0, (latest_ns - 1) // STEP_NS)
+            moments |= anywhere.map(lambda steps: FaultMoment(When.AFTER, steps * STEP_NS))
+    return moments
+
+
+def near(nearly: tuple[Candidate, ...], space: Space) -> st.SearchStrategy[Candidate]:
+    """Candidates that differ in one thing from one of these."""
+    changes: list[st.SearchStrategy[Callable[[Candidate], Candidate]]] = []
+    if space.faults:
+        changes.append(_fault(space).map(lambda fault: lambda item: _with_fault(item, fault)))
+    if space.clients:
+        changes.append(_client(space).map(lambda client: lambda item: replace(item, traffic=(client,))))
+    if space.moments:
+        steps = st.integers(0, LATEST_NS // STEP_NS)
+        changes.append(steps.map(lambda steps: lambda item: replace(item, moment_ns=steps * STEP_NS)))
+    neighbours = tuple(neighbour for item in nearly for neighbour in nearby.to(item, space))
+    drawn = st.builds(lambda item, change: space.sound(change(item)), st.sampled_from(nearly), st.one_of(changes))
+    return (drawn | st.sampled_from(neighbours) if neighbours else drawn).filter(space.allows)
+
+
+def _with_fault(candidate: Candidate, fault: Fault) -> Candidate:
+    """In place of the one of its kind, else of the last one where there are enough."""
+    others = [item for item in candidate.faults if item.kind is not fault.kind][: MOST_FAULTS - 1]
+    return replace(candidate, faults=tuple(sorted((*others, fault), key=lambda item: item.kind)))
+
+
+Known = Callable[[], tuple[Space, tuple[Candidate, ...]]]
+"""What is known by now: the space, and what almost failed."""
+
+
+def seek(known: Known, look: Callable[[Candidate], TriedCandidate], *, first_seed: int, side_by_side: int) -> None:
     """Draw candidates and have each looked at until `look` raises Over, in every thread; or until nothing new comes.
 
     Raises whatever else `look` raises.
     """
-    strategy = candidates(space)
+    space = known()[0]
+    shared = (
+        (_Shared(sweep.points(space, first_seed)), SWEPT_IN_A_ROUND),
+        (_Shared(pairs.passes(space, first_seed)), PAIRED_IN_A_ROUND),
+    )
     with ThreadPoolExecutor(side_by_side, thread_name_prefix="explore") as threads:
         seekers = [
-            threads.submit(_seek, strategy, look, first_seed * side_by_side + number) for number in range(side_by_side)
+            threads.submit(_seek, known, look, shared, first_seed * side_by_side + number)
+            for number in range(side_by_side)
         ]
     for seeker in seekers:
         seeker.result()
 
 
-def _seek(strategy: st.SearchStrategy[Candidate], look: Callable[[Candidate], TriedCandidate], first_seed: int) -> None:
+class _Shared:
+    """Candidates of which each seeker takes some."""
+
+    def __init__(self, candidates: Iterator[Candidate]) -> None:
+        self._candidates, self._lock = candidates, threading.Lock()
+
+    def some(self, count: int) -> Iterator[Candidate]:
+        """So many more; fewer at the end."""
+        for _ in range(count):
+            with self._lock:
+                candidate = next(self._candidates, None)
+            if candidate is None:
+                return
+            yield candidate
+
+
+def _seek(
+    known: Known,
+    look: Callable[[Candidate], TriedCandidate],
+    shared: tuple[tuple[_Shared, int], ...],
+    first_seed: int,
+) -> None:
     new = threading.Event()
-    known: set[Candidate] = set()
+    drawn: set[Candidate] = set()
 
     def once(candidate: Candidate) -> None:
-        if candidate not in known:
-            known.add(candidate)
+        if candidate not in drawn:
+            drawn.add(candidate)
             new.set()
         tried = look(candidate)
         if tried.took_ns is not None:
@@ -97,6 +162,13 @@ def _seek(strategy: st.SearchStrategy[Candidate], look: Callable[[Candidate], Tr
     try:
         while rounds == 0 or new.is_set():
             new.clear()
+            space, nearly = known()
+            strategy = candidates(space)
+            if nearly:  # one in three
+                strategy = st.one_of(strategy, strategy, near(nearly, space))
+            for source, count in shared:
+                for candidate in source.some(count):
+                    look(candidate)
             _a_round(strategy, once, first_seed + 1_000_003 * rounds)
             rounds += 1
     except Over:

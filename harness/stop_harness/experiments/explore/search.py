@@ -7,20 +7,24 @@ the search goes on.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from stop_harness.experiments.explore import random_search, simpler
+from stop_harness.experiments.explore import nearby, random_search, simpler
 from stop_harness.experiments.explore.candidate import (
     Candidate,
     CandidateBench,
     Fate,
     Over,
+    Part,
     TriedCandidate,
     first_bad,
+    parts_of,
     words,
 )
 from stop_harness.experiments.explore.past_failures import PastFailures
+from stop_harness.experiments.explore.result import BreakingStop, Exploration
 from stop_harness.experiments.explore.space import Space
 
 CONTROLS = 3
@@ -31,40 +35,18 @@ LEAST_FAILED = 3
 """Of the repetitions: the search tries hundreds of stops, and what seldom fails would come up in any of them."""
 
 SHRINK_STOPS = 40
+FLAKY_TRIES = 2
 
+NEARLY = 6
+SLOWER, SLOWER_NS = 1.3, 100_000_000
+"""What is slower by less than that says nothing."""
 
-@dataclass(frozen=True)
-class BreakingStop:
-    """A stop that fails. `failed` of `repeated`: how often when it was repeated; 0 of 0 where there was no time to.
-    `seen`: one of these stops. `first`: as it was found, before it was made smaller."""
+NEAR_STOPS, NEAR_CONFIRMED = 24, 2
+"""Beside what failed again, though too seldom: stops that are tried, and how many of them are repeated."""
 
-    candidate: Candidate
-    seen: TriedCandidate
-    failed: int
-    repeated: int
-    first: Candidate
-
-    @property
-    def undisturbed(self) -> bool:
-        """The scenario's own stop fails already."""
-        return self.candidate.is_undisturbed
-
-
-@dataclass(frozen=True)
-class Exploration:
-    """What a search came to. `stops`: how many were performed; of these `unclear` could not be judged. `finding` None:
-    nothing was found. `problem`: why nothing could be. `flukes`: what failed once and not when it was repeated.
-    `slowest`: the longest shutdown that was as expected. `interrupted`: the user ended it."""
-
-    scenario: str
-    seed: int
-    stops: int = 0
-    unclear: int = 0
-    finding: BreakingStop | None = None
-    problem: str | None = None
-    flukes: tuple[TriedCandidate, ...] = ()
-    slowest: TriedCandidate | None = None
-    interrupted: bool = False
+DOUBTS = 2
+"""So many stops that could not be judged because of one thing show that it cannot be made; one alone may be the
+machine's doing, but for a client that came alone and of which the trial itself says that it was not kept."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +76,9 @@ class StopSearch:
     _suspects: list[TriedCandidate] = field(default_factory=list)
     _stops: int = 0
     _unclear: int = 0
+    _impossible: set[Part] = field(default_factory=set)
+    _judged: Counter[Part] = field(default_factory=Counter)
+    _doubted: Counter[Part] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> Exploration:
@@ -126,13 +111,12 @@ class StopSearch:
         self.note(f"one thing after the other: {len(standard)} stops")
         if (finding := self._in_order(standard, space)) is not None:
             return finding
-        unclear = [item for item in standard if item in self._seen and self._seen[item].fate is Fate.UNCLEAR]
-        return self._at_random(space.without(unclear))
+        return self._at_random(space)
 
     def _in_order(self, candidates: Iterable[Candidate], space: Space) -> BreakingStop | None:
         """In waves, so that a failure early in the order is not followed by all the rest."""
         left = list(candidates)
-        while left and not self._is_over():
+        while (left := [item for item in left if not parts_of(item) & self._impossible]) and not self._is_over():
             wave, left = left[: 2 * self.bench.side_by_side], left[2 * self.bench.side_by_side :]
             results = self._several(wave)
             while (bad := first_bad(results, wave)) is not None:
@@ -147,7 +131,7 @@ class StopSearch:
             self.note("at random")
             self._suspects.clear()
             random_search.seek(
-                space,
+                lambda: self._known(space),
                 self._look,
                 first_seed=self.seed + 7919 * number,
                 side_by_side=self.bench.side_by_side,
@@ -159,6 +143,23 @@ class StopSearch:
                     return finding
             number += 1
         return None
+
+    def _known(self, space: Space) -> tuple[Space, tuple[Candidate, ...]]:
+        """The space as it is known by now; and what almost failed, which is what failed once, and of each mixture the
+        slowest, where it was slower than the undisturbed stop."""
+        with self._lock:
+            seen, gone = tuple(self._seen.values()), frozenset(self._impossible)
+            flukes = tuple(item.candidate for item in self._flukes)
+        fine = sorted((item for item in seen if item.fate is Fate.FINE), key=_nearness, reverse=True)
+        least = (space.drain_ns * SLOWER + SLOWER_NS) / space.timeouts_ns[0]
+        of_mixtures: dict[frozenset[Part], Candidate] = {}
+        for item in fine:
+            if _nearness(item) >= least and not item.candidate.is_undisturbed:
+                of_mixtures.setdefault(parts_of(item.candidate), item.candidate)
+        longest_ns = max((item.took_ns or 0 for item in fine), default=0)
+        nearly = (*flukes, *list(of_mixtures.values())[:NEARLY])
+        found = [item for item in dict.fromkeys(nearly) if not parts_of(item) & gone]
+        return replace(space.without(gone), longest_ns=longest_ns), tuple(found)
 
     def _look(self, candidate: Candidate) -> TriedCandidate:
         """One that hypothesis has drawn. Raises Over."""
@@ -177,7 +178,7 @@ class StopSearch:
 
     # ── a failure ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _confirmed(self, bad: TriedCandidate, space: Space) -> BreakingStop | None:
+    def _confirmed(self, bad: TriedCandidate, space: Space, *, look_near: bool = True) -> BreakingStop | None:
         """The failure repeated, made as small as it gets, and repeated; None where it does not come back. The
         undisturbed stop is repeated beside it: where that fails now, it is no matter of what disturbs it."""
         self.note(f"{bad.outcome}: {words(bad.candidate)}; {REPEATS} times more, beside {CONTROLS} undisturbed ones")
@@ -187,9 +188,9 @@ class StopSearch:
         if found.repeated and found.failed < min(LEAST_FAILED, found.repeated):
             self._flukes.append(bad)
             self.note(f"it failed in {found.failed} of {found.repeated}: not taken for a failure")
-            return None
+            return self._near(bad, space) if found.failed and look_near else None
         self.past.add(bad.candidate)
-        path = self._path_down(found.seen, space)
+        path = self._path_down(found.seen, space, tries=1 if found.failed == found.repeated else FLAKY_TRIES)
         while len(path) > 1 and not self.interrupted():
             smaller = self._repeated(path.pop(), bad.candidate)
             if smaller.undisturbed:  # the machine has become too busy to tell
@@ -200,6 +201,21 @@ class StopSearch:
                 return smaller
         return found
 
+    def _near(self, bad: TriedCandidate, space: Space) -> BreakingStop | None:
+        """A failure of the same kind that comes back more often: the window that was met at its edge, a little more of
+        what was almost too much."""
+        steps = [item for item in nearby.to(bad.candidate, space) if self._may_fail(item)][: NEAR_STOPS // 2]
+        if not steps or self._is_over():
+            return None
+        self.note(f"near it: {len(steps)} others, twice each")
+        results = self._several([item for item in steps for _ in range(2)])
+        counts = Counter(item.candidate for item in results if item.fate is Fate.BAD)
+        for candidate, _ in counts.most_common(NEAR_CONFIRMED):
+            worst = next(item for item in results if item.candidate == candidate and item.fate is Fate.BAD)
+            if (finding := self._confirmed(worst, space, look_near=False)) is not None:
+                return finding
+        return None
+
     def _repeated(self, bad: TriedCandidate, first: Candidate) -> BreakingStop:
         """How often it fails; of the undisturbed stop, where that fails beside it."""
         undisturbed = Candidate(bad.candidate.stop_timeout_ns)
@@ -208,28 +224,35 @@ class StopSearch:
             return _counted(undisturbed, results, undisturbed, beside[0])
         return _counted(bad.candidate, results, first, bad)
 
-    def _path_down(self, bad: TriedCandidate, space: Space) -> list[TriedCandidate]:
-        """Failures, each one step smaller than the one before."""
+    def _path_down(self, bad: TriedCandidate, space: Space, tries: int) -> list[TriedCandidate]:
+        """Failures, each one step smaller than the one before. `tries`: of each smaller candidate; what is flaky is not
+        known to be as expected because it was once."""
         path, left = [bad], SHRINK_STOPS
         while left > 0 and not self.interrupted():
-            steps = [item for item in simpler.than(path[-1].candidate, space) if self._may_fail(item)]
+            steps = [item for item in simpler.than(path[-1].candidate, space) if self._may_fail(item, flaky=tries > 1)]
             known = first_bad(list(self._seen.values()), steps)
             smaller = None
             while known is None and smaller is None and steps and left > 0 and not self.interrupted():
-                wave, steps = steps[: 2 * self.bench.side_by_side], steps[2 * self.bench.side_by_side :]
+                size = max(1, 2 * self.bench.side_by_side // tries)
+                wave, steps = steps[:size], steps[size:]
                 self.note(f"smaller: {'; '.join(words(item) for item in wave[:3])}{', …' if len(wave) > 3 else ''}")
-                smaller = first_bad(self._several(wave), wave)
-                left -= len(wave)
+                smaller = first_bad(self._several([item for item in wave for _ in range(tries)]), wave)
+                left -= tries * len(wave)
             found = known or smaller
             if found is None:
                 break
             path.append(found)
         return path
 
-    def _may_fail(self, candidate: Candidate) -> bool:
-        """It is not known to be as expected, nor to have failed by chance."""
+    def _may_fail(self, candidate: Candidate, *, flaky: bool = False) -> bool:
+        """It is not known to be as expected, nor to have failed by chance. `flaky`: it may have been as expected by
+        chance."""
         known = self._seen.get(candidate)
-        return known is None or (known.fate is Fate.BAD and known not in self._flukes)
+        return (
+            known is None
+            or (known.fate is Fate.BAD and known not in self._flukes)
+            or (flaky and known.fate is Fate.FINE)
+        )
 
     # ── the count ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -248,9 +271,26 @@ class StopSearch:
             before = self._seen.get(tried.candidate)
             if before is None or before.fate is not Fate.BAD:
                 self._seen[tried.candidate] = tried
+            self._learn(tried)
             number = self._stops
         why = f"; {tried.reason}" if tried.fate is Fate.UNCLEAR else ""
         self.note(f"[{number}] {tried.outcome}{took}: {words(tried.candidate)}{why}")
+
+    def _learn(self, tried: TriedCandidate) -> None:
+        """What this container does not let be made is not tried again: a client that it does not keep, a fault that was
+        never there. What came about at times, as where a server closes a connection a little later, is so as long as it
+        is doubted more often."""
+        parts = parts_of(tried.candidate)
+        for part in parts:
+            alone = len(parts) == 1
+            if part in tried.absent:  # the trial says so; of a fault that may be the machine's doing
+                self._doubted[part] += DOUBTS if alone and tried.candidate.traffic else 1
+            elif tried.fate is not Fate.UNCLEAR:
+                self._judged[part] += 1
+            elif alone and tried.candidate.traffic:
+                self._doubted[part] += 1
+            if self._doubted[part] >= DOUBTS and self._doubted[part] > self._judged[part]:
+                self._impossible.add(part)
 
     def _is_over(self) -> bool:
         full = self.limits.stops is not None and self._stops >= self.limits.stops
@@ -281,6 +321,11 @@ def _counted(
     told = [item for item in results if item.candidate == candidate and item.fate is not Fate.UNCLEAR]
     failed = [item for item in told if item.fate is Fate.BAD]
     return BreakingStop(candidate, (*failed, seen)[0], len(failed), len(told), first)
+
+
+def _nearness(tried: TriedCandidate) -> float:
+    """How near a stop that was fine came to its end by SIGKILL; 1 and more where it lost something that is forgiven."""
+    return tried.lost + (tried.took_ns or 0) / tried.candidate.stop_timeout_ns
 
 
 def _size(tried: TriedCandidate) -> tuple[int, str]:

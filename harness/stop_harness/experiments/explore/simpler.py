@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from stop_harness.experiments.explore.candidate import Candidate
+from stop_harness.experiments.explore.candidate import Candidate, part_of_fault
 from stop_harness.experiments.explore.space import CPUS, Space
 from stop_harness.model import NS_PER_MS, Fault, FaultKind, TrafficClient
 
@@ -22,7 +22,18 @@ def than(candidate: Candidate, space: Space) -> tuple[Candidate, ...]:
     return tuple(item for item in found if item != candidate and not item.is_undisturbed and space.allows(item))
 
 
+def _alone(candidate: Candidate) -> Iterator[Candidate]:
+    """One of the things that are different, without the others."""
+    plain = replace(candidate, moment_ns=None, traffic=None, faults=())
+    if candidate.moment_ns is not None:
+        yield replace(plain, moment_ns=candidate.moment_ns)
+    if candidate.traffic is not None:
+        yield replace(plain, traffic=candidate.traffic)
+    yield from (replace(plain, faults=(fault,)) for fault in candidate.faults)
+
+
 def _steps(candidate: Candidate, space: Space) -> Iterator[Candidate]:
+    yield from _alone(candidate)
     for fault in candidate.faults:
         yield replace(candidate, faults=tuple(item for item in candidate.faults if item is not fault))
     if candidate.traffic is not None:
@@ -61,9 +72,9 @@ def _weaker(fault: Fault, space: Space) -> Iterator[Fault]:
     usual = space.moments_of(fault)
     if fault.moment != usual[0]:
         yield replace(fault, moment=usual[0])
-    same = next((several for several in space.faults if _same_deed(several[0], fault)), ())
+    same = next((several for several in space.faults if part_of_fault(several[0]) == part_of_fault(fault)), ())
     for other in same:
-        if (fault.amount or 0) < (other.amount or 0):  # every amount that is searched is of what runs short
+        if other.amount is not None and fault.amount is not None and is_weaker(other.amount, fault.amount, same):
             yield replace(fault, amount=other.amount)
         if fault.for_ns is not None and other.for_ns is not None and other.for_ns < fault.for_ns:
             yield replace(fault, for_ns=other.for_ns)
@@ -71,5 +82,7 @@ def _weaker(fault: Fault, space: Space) -> Iterator[Fault]:
         yield replace(fault, amount=round(fault.amount * 1.5, 2))
 
 
-def _same_deed(fault: Fault, other: Fault) -> bool:
-    return (fault.kind, fault.action, fault.target) == (other.kind, other.action, other.target)
+def is_weaker(amount: float, than_it: float, same: tuple[Fault, ...]) -> bool:
+    """Of some things less is worse, as of cores; of others more, as of latency. `same`: weakest first."""
+    less_is_worse = (same[0].amount or 0) > (same[-1].amount or 0)
+    return amount > than_it if less_is_worse else amount < than_it

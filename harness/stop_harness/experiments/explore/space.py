@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, product
 
 from stop_harness import signals
-from stop_harness.experiments.explore.candidate import Candidate, scenario_of
+from stop_harness.experiments.explore.candidate import Candidate, Part, part_of_client, part_of_fault, scenario_of
 from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
@@ -35,10 +35,20 @@ MOMENTS_NS = tuple(ms * NS_PER_MS for ms in (0, 100, 200, 350, 500, 1000, 2000))
 LATEST_NS = 3 * NS_PER_S
 
 CPUS = (0.5, 0.2, 0.1, 0.05)
+LATENCIES_NS = (50 * NS_PER_MS, 200 * NS_PER_MS, 500 * NS_PER_MS)
+LOSSES = (0.05, 0.2)
+"""Of the packets each way: with a fifth every third exchange of two has to be tried again, a second later each time."""
+BANDWIDTHS = (1e6, 64e3)
+"""Bits a second."""
+LATE_NAMES_NS = (NS_PER_S, 3 * NS_PER_S)
 PAUSES_NS = (200 * NS_PER_MS, 500 * NS_PER_MS, NS_PER_S)
 OFFSETS_NS = (0, 50 * NS_PER_MS, 100 * NS_PER_MS, 250 * NS_PER_MS, 500 * NS_PER_MS, NS_PER_S)
+LATEST_OFFSET_NS = 5 * NS_PER_S
 LEADS_NS = (500 * NS_PER_MS, 50 * NS_PER_MS, 150 * NS_PER_MS, NS_PER_S)
 CLIENTS = (1, 2, 5)
+
+EARLY = FaultMoment(When.BEFORE, NS_PER_S)
+"""Before clients begin: what is made just before the stop takes 50 ms and more, and a shorter request would be over."""
 
 ONE_REQUEST_NS = 60 * NS_PER_S
 """A pause after which no client comes again before the stop is over, for the same reason."""
@@ -46,7 +56,14 @@ ONE_REQUEST_NS = 60 * NS_PER_S
 _ORDER = list(TrafficKind)
 
 BREAKS_REQUESTS = frozenset({FaultKind.NETWORK, FaultKind.DEPENDENCY})
-"""Under these a lost request would be the fault's doing, not the stop's."""
+"""Under these a lost request would be the fault's doing, not the stop's. An answer that is late goes with the
+container, too: what waits in its network namespace when that ends is lost."""
+
+LOSE_NOTHING = frozenset({TrafficKind.IDLE, TrafficKind.KEEP_ALIVE})
+"""Clients of which no request is counted as lost, so that they go with such faults: what hangs then is the server."""
+
+_SAID_LATE = frozenset({FaultAction.LATENCY, FaultAction.LOSS, FaultAction.BANDWIDTH})
+"""A bad network is bad from before the stop on: that it begins in the middle shows little more."""
 
 BREATH_NS = 3 * NS_PER_S
 """A program that leaves at once gets this long before a search calls it hung; what it then calls so is repeated with
@@ -62,8 +79,8 @@ class Space:
     """`timeouts_ns`: stop timeouts at which a graceful stop is expected, the longest first. `moments`: whether the stop
     may come at other moments. `clients`: one of each kind of traffic that may be there; `own_traffic`: the scenario's.
     `faults`: one list for each fault that can be made here, weakest first, each at its usual moment; `own_faults`: the
-    scenario's. `drain_ns`: how
-    long the undisturbed stop takes."""
+    scenario's. `drain_ns`: how long the undisturbed stop takes. `longest_ns`: how long any took so far that was fine.
+    """
 
     timeouts_ns: tuple[int, ...]
     moments: bool
@@ -72,6 +89,7 @@ class Space:
     drain_ns: int
     own_traffic: tuple[TrafficClient, ...] = ()
     own_faults: tuple[Fault, ...] = ()
+    longest_ns: int = 0
 
     @property
     def undisturbed(self) -> tuple[Candidate, ...]:
@@ -82,20 +100,24 @@ class Space:
         """The first round: each thing alone, at usual values; it finds most."""
         plain = Candidate(self.timeouts_ns[0])
         traffic = [replace(plain, traffic=(client,)) for client in self.clients]
+        others = [replace(plain, traffic=(item,)) for client in self.clients for item in _other_clients(client)]
         moments = [replace(plain, moment_ns=at_ns) for at_ns in MOMENTS_NS] if self.moments else []
         faults = [_under(plain, fault) for several in self.faults for fault in _usual(several)]
         late = [
             _under(plain, replace(fault, moment=moment))
             for several in self.faults
             for fault in several[-1:]
+            if fault.action not in _SAID_LATE
             for moment in self.moments_of(fault)[1:3]
         ]
         both = [
-            replace(item, faults=(several[-1],))
+            candidate
             for item, several in product(traffic, self.faults)
-            if several[-1].kind not in BREAKS_REQUESTS
+            if _go_together(item.traffic, several[-1])
+            for candidate in (replace(item, faults=(several[-1],)), *_short_request(item, several[-1]))
         ]
-        return tuple(filter(self.allows, dict.fromkeys(map(self.sound, chain(traffic, faults, moments, late, both)))))
+        every = chain(traffic, faults, moments, others, late, both)
+        return tuple(filter(self.allows, dict.fromkeys(map(self.sound, every))))
 
     def allows(self, candidate: Candidate) -> bool:
         """Whether a scenario may ask for these faults together."""
@@ -112,18 +134,16 @@ class Space:
         if traffic:
             traffic = tuple(sorted(traffic, key=lambda client: _ORDER.index(client.kind)))
         if any(fault.kind in BREAKS_REQUESTS for fault in candidate.faults):
-            traffic = ()
+            present = self.own_traffic if traffic is None else traffic
+            traffic = tuple(client for client in present if client.kind in LOSE_NOTHING)
         return replace(candidate, traffic=None if traffic == self.own_traffic else traffic)
 
-    def without(self, unclear: Collection[Candidate]) -> Space:
-        """Without what could not be judged when it came alone: a client that the server does not keep, a fault that
-        cannot be made after all."""
-        clients = {item.traffic[0] for item in unclear if item.traffic and not item.faults}
-        faults = {(it.kind, it.action, it.target) for item in unclear for it in item.faults if not item.traffic}
+    def without(self, parts: Collection[Part]) -> Space:
+        """Without these: a client that the server does not keep, a fault that cannot be made after all."""
         return replace(
             self,
-            clients=tuple(item for item in self.clients if item not in clients),
-            faults=tuple(it for it in self.faults if (it[0].kind, it[0].action, it[0].target) not in faults),
+            clients=tuple(item for item in self.clients if part_of_client(item) not in parts),
+            faults=tuple(several for several in self.faults if part_of_fault(several[0]) not in parts),
         )
 
     def moments_of(self, fault: Fault) -> tuple[FaultMoment, ...]:
@@ -134,17 +154,41 @@ class Space:
             middle = FaultMoment(When.AFTER, offsets[len(offsets) // 2])
             return tuple(dict.fromkeys((middle, *after)))
         usual = fault.moment
-        return tuple(dict.fromkeys((usual, FaultMoment(When.BEFORE), FaultMoment(When.WITH), *after)))
+        early = () if fault.kind is FaultKind.PAUSE else (EARLY,)
+        return tuple(dict.fromkeys((usual, FaultMoment(When.BEFORE), FaultMoment(When.WITH), *after, *early)))
 
     @property
     def _latest_offset_ns(self) -> int:
         """A fault that begins later would find the program gone; clients make a stop longer."""
         return max(self.drain_ns, 150 * NS_PER_MS if self.clients else 1)
 
+    @property
+    def reach_ns(self) -> int:
+        """Likewise, where something else makes the stop as long as it ever was."""
+        return max(self._latest_offset_ns, min(self.longest_ns, LATEST_OFFSET_NS))
+
 
 def _usual(several: tuple[Fault, ...]) -> tuple[Fault, ...]:
     """The strongest, and one of medium strength where there are many."""
     return tuple(dict.fromkeys((several[-1], several[len(several) // 2])))
+
+
+def _other_clients(client: TrafficClient) -> tuple[TrafficClient, ...]:
+    """Many of them; and requests that are shorter than the usual lead would already be over."""
+    later = tuple(replace(client, lead_ns=ns) for ns in LEADS_NS[1:3]) if client.kind.in_flight else ()
+    return (*later, replace(client, clients=CLIENTS[-1]))
+
+
+def _short_request(candidate: Candidate, fault: Fault) -> Iterator[Candidate]:
+    """A request that is begun under the fault, and shortly before the stop."""
+    traffic = candidate.traffic or ()
+    if any(client.kind.in_flight for client in traffic) and fault.moment == FaultMoment(When.BEFORE):
+        short = tuple(replace(client, lead_ns=LEADS_NS[2]) for client in traffic)
+        yield replace(candidate, traffic=short, faults=(replace(fault, moment=EARLY),))
+
+
+def _go_together(traffic: tuple[TrafficClient, ...] | None, fault: Fault) -> bool:
+    return fault.kind not in BREAKS_REQUESTS or all(client.kind in LOSE_NOTHING for client in traffic or ())
 
 
 def _under(candidate: Candidate, fault: Fault) -> Candidate:
@@ -196,11 +240,23 @@ def _faults(scenario: Scenario, slack_ns: int, stop_signal: int | None) -> Itera
         *((Fault(FaultKind.DISK, FaultAction.FULL, target=path),) for path in _small_disks(scenario)),
         *((fault,) for fault in _of_neighbours(scenario)),
         (Fault(FaultKind.NETWORK, FaultAction.CUT),),
+        *((Fault(FaultKind.NETWORK, FaultAction.CUT, port=port),) for port in _ports(scenario)),
         (Fault(FaultKind.DNS, FaultAction.DEAD),),
         tuple(Fault(FaultKind.PAUSE, FaultAction.PAUSE, after, for_ns) for for_ns in pauses),
+        tuple(Fault(FaultKind.NETWORK, FaultAction.LATENCY, amount=ns) for ns in LATENCIES_NS),
+        tuple(Fault(FaultKind.NETWORK, FaultAction.LOSS, amount=share) for share in LOSSES),
+        tuple(Fault(FaultKind.NETWORK, FaultAction.BANDWIDTH, amount=rate) for rate in BANDWIDTHS),
+        tuple(Fault(FaultKind.DNS, FaultAction.LATE, amount=ns) for ns in LATE_NAMES_NS),
     )
     taken = {fault.kind for fault in scenario.faults}
     yield from (several for several in offered if several and several[0].kind not in taken)
+
+
+def _ports(scenario: Scenario) -> list[int]:
+    """At which it has clients: of one that is cut they are gone without a word."""
+    ready = scenario.readiness
+    known = (ready.http_port, ready.tcp_port, *(client.port for client in scenario.traffic))
+    return list(dict.fromkeys(port for port in known if port is not None))
 
 
 def _small_disks(scenario: Scenario) -> Iterator[str]:

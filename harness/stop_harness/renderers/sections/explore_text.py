@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from stop_harness.experiments.explore.candidate import TriedCandidate, words
-from stop_harness.experiments.explore.search import BreakingStop, Exploration
+from stop_harness.experiments.explore.result import BreakingStop, Exploration
 from stop_harness.wording import count_of, precise_seconds, printable, to_seconds
 
 
@@ -52,6 +52,7 @@ def render_json(found: Exploration) -> str:
     finding = found.finding
     document = {
         "scenario": found.scenario,
+        "answer": found.answer.value,
         "seed": found.seed,
         "stops": found.stops,
         "unclear": found.unclear,
