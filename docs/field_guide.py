@@ -17,7 +17,7 @@ from stop_harness.verdict.advice import cures, programs
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "field-guide"
 STATES = {"idle": "idle", "busy": "at work"}
-LONGEST_SAMPLE = 45
+LONGEST_SAMPLE = 48
 """Lines of a sample that the page shows; a longer one is linked."""
 
 AT_ONCE_S = 0.05

@@ -11,6 +11,8 @@ HOW = sys.argv[1]
 
 
 class Handler(BaseHTTPRequestHandler):
+    timeout = 2  # s for a client to ask: what joins the threads would wait for one that says nothing
+
     def do_GET(self):
         if self.path.startswith("/slow"):
             time.sleep(2)
