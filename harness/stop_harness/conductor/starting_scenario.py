@@ -42,6 +42,12 @@ if TYPE_CHECKING:
 
 _ENDINGS = frozenset({".yaml", ".yml", ".json"})
 
+_DOCKERFILE = re.compile(r"Containerfile|Dockerfile\.(?!.*dockerignore$).+|[^.].*\.Dockerfile")
+"""Other names of a Dockerfile."""
+
+_OF_ANOTHER_NAME = "Dockerfile of another name"
+"""Its rank among candidates: it is one of several, or a Compose file names it and says more."""
+
 MOST_FILES = 200
 """Files of a folder that are looked into, and folders; a folder of data is no project."""
 
@@ -149,7 +155,8 @@ def _candidates(folder: Path) -> tuple[list[_Candidate], list[str]]:
     """Those of a folder, in the order in which they are taken, and what could not be looked into."""
     notes: list[str] = []
     compose = [folder / name for name in loading.NAMES if (folder / name).is_file()][:1]
-    first = [path for path in (folder / "Dockerfile", *compose) if path.is_file()]
+    named = sorted(path for path in folder.iterdir() if _DOCKERFILE.fullmatch(path.name))
+    first = [path for path in (folder / "Dockerfile", *compose, *named) if path.is_file()]
     others = sorted(path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS and _may_be_one(path))
     skipped = {*compose, *(folder / name for name in loading.OVERRIDES)}
     found: list[_Candidate] = []
@@ -160,8 +167,13 @@ def _candidates(folder: Path) -> tuple[list[_Candidate], list[str]]:
             notes.append(f"not taken: {_first_line(error)}")
             continue
         found += [] if candidate.kind == "" else [candidate]
-    order = ("Dockerfile", "Compose file", "task definition", "Kubernetes manifest")
-    return sorted(found, key=lambda item: order.index(item.kind)), notes
+    order = ("Dockerfile", "Compose file", _OF_ANOTHER_NAME, "task definition", "Kubernetes manifest")
+
+    def rank(item: _Candidate) -> int:
+        another = item.kind == "Dockerfile" and item.file.name != "Dockerfile"
+        return order.index(_OF_ANOTHER_NAME if another else item.kind)
+
+    return sorted(found, key=rank), notes
 
 
 def _elsewhere(folder: Path) -> list[str]:
@@ -226,11 +238,29 @@ def _beside(target: Path, path: Path) -> str:
 
 
 def _dockerfile(path: Path, text: str, target: Path) -> FoundStop:
-    subject = [FoundLine(f"build: {_beside(target, path.parent)}", f"{path}: the folder of this Dockerfile")]
-    if path.name != "Dockerfile":
-        subject.append(FoundLine(f"dockerfile: {scalar(path.name)}", f"{path}: its name"))
-    name = check_options.slug(path.resolve().parent.name)
-    ready, signal = _image(str(path), text)
+    from stop_harness.conductor import build_folder
+    from stop_harness.engines import dockerfile
+
+    folder = build_folder.of(path, text, Path())
+
+    def built_in(place: Path, origin: str, named: str, *, offered: bool = False) -> Iterator[FoundLine]:
+        yield FoundLine(f"build: {_beside(target, place)}", origin, offered)
+        within = Path(os.path.relpath(path.resolve(), place.resolve())).as_posix()
+        if within != "Dockerfile":
+            yield FoundLine(f"dockerfile: {scalar(within)}", named, offered)
+
+    subject = [*built_in(folder.path, folder.origin, f"{path}: within that folder")]
+    for other in folder.others:
+        subject += built_in(other, "or there, in place of the above: what it copies lies there, too", "", offered=True)
+    if folder.arguments:
+        pairs = ", ".join(f"{scalar(name)}: {json.dumps(value)}" for name, value in folder.arguments)
+        subject.append(FoundLine(f"build_args: {{{pairs}}}", folder.origin))
+    if folder.target is not None:
+        subject.append(FoundLine(f"target: {scalar(folder.target)}", folder.origin))
+    if dockerfile.read(text, target=folder.target).lines.keys().isdisjoint({"CMD", "ENTRYPOINT"}):
+        subject.append(FoundLine("command: [word, word]", f"{path}: no CMD; its base image may have one", True))
+    name = check_options.slug(folder.path.resolve().name)
+    ready, signal = _image(str(path), text, folder.arguments, folder.target)
     return FoundStop(name, tuple(subject), ready, signal)
 
 
@@ -277,7 +307,8 @@ def _compose(path: Path, text: str, target: Path) -> FoundStop:
     files = (path, *([path.parent / override] if override else []))
     project = loading.load(tuple(map(str, files)), os.environ)
     names = project.enabled
-    name = next((name for key in ("build", "ports") for name in names if project.services[name].get(key)), names[0])
+    telling = ("build", "ports", "expose", "depends_on")
+    name = next((name for key in telling for name in names if project.services[name].get(key)), names[0])
     origin = Origin(GroupKind.COMPOSE, tuple(map(str, files)), name)
     read = _read(Subject(origin=origin))
     alone = read.subject.alone

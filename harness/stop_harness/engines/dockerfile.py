@@ -70,15 +70,19 @@ class ImageDefaults:
 
 @dataclass(frozen=True)
 class BuildInputs:
-    """What a build takes from outside its folder.
+    """What a build is given: images, arguments and files.
 
     `base_images` are the images that the stages start from, each once, in order of first appearance, with build
     arguments filled in. Stages of the Dockerfile itself and `scratch` are not among them. `arguments` are the names
-    that ARG declares anywhere, so that `--build-arg` has an effect.
+    that ARG declares anywhere, so that `--build-arg` has an effect. `copied`: the line of a COPY or ADD with a path in
+    the build folder that it takes, normal and relative, wildcards as they were written. `named`: the words of RUN, CMD
+    and ENTRYPOINT, each once; some of them may be files that were copied.
     """
 
     base_images: tuple[str, ...]
     arguments: frozenset[str]
+    copied: tuple[tuple[int, str], ...] = ()
+    named: tuple[str, ...] = ()
 
 
 @dataclass
@@ -111,10 +115,11 @@ def read(
 
 
 def build_inputs(text: str, build_args: tuple[tuple[str, str], ...] = (), target: str | None = None) -> BuildInputs:
-    """The base images and the declared arguments, as far as the stage `target` needs them. A file without FROM has no
+    """Base images, declared arguments and files, as far as the stage `target` needs them. A file without FROM has no
     base image: the build gives the error."""
     reader = _read_all(text, build_args, (), target)
-    return BuildInputs(tuple(dict.fromkeys(reader.base_images)), frozenset(reader.declared))
+    images, named = (tuple(dict.fromkeys(words)) for words in (reader.base_images, reader.named))
+    return BuildInputs(images, frozenset(reader.declared), tuple(reader.copied), named)
 
 
 def _read_all(
@@ -130,6 +135,7 @@ def _read_all(
             break  # no stage needs a later one
         reader.take(instruction, rest, escape)
         reader.stands_on(line, instruction)
+        reader.remember(line, instruction, rest, escape)
     return reader
 
 
@@ -140,6 +146,8 @@ class _Reader:
         self.stage: _Stage | None = None
         self.base_images: list[str] = []
         self.declared: set[str] = set()
+        self.copied: list[tuple[int, str]] = []
+        self.named: list[str] = []
         self._named: dict[str, _Stage] = {}
         self._build_args = build_args
         self._base = base_environment
@@ -173,6 +181,13 @@ class _Reader:
             self._set_program(self.stage, instruction, rest)
         else:
             self._set_default(self.stage, instruction, rest, escape)
+
+    def remember(self, line: int, instruction: str, rest: str, escape: str) -> None:
+        """What of an instruction may be a file of the build folder."""
+        if instruction in ("COPY", "ADD"):
+            self.copied += [(line, source) for source in _sources(rest, self._variables(), escape)]
+        elif instruction in ("RUN", "CMD", "ENTRYPOINT"):
+            self.named += re.findall(r"[\w./-]+", rest)
 
     def _open_stage(self, words: list[str], escape: str) -> None:
         """FROM, without its flags. Variables count in the image's name only: those from before the first FROM."""
@@ -335,21 +350,36 @@ def _health_test(rest: str, shell: tuple[str, ...]) -> tuple[str, ...] | None:
     return _exec_form(command.strip()) or (*shell, command.strip())
 
 
-def _copies(
-    rest: str, working_directory: str, variables: Mapping[str, str], escape: str
-) -> tuple[tuple[str, str], ...]:
-    """(container path, context path) of each source; empty for what does not come from the context or has wildcards."""
+_ELSEWHERE = re.compile(r"^<<|://|^git@")
+"""A here-document, an address: what COPY and ADD take, and no file of the build folder."""
+
+
+def _copy_words(rest: str, variables: Mapping[str, str], escape: str) -> list[str]:
+    """Sources and, last, the target; empty for what does not come from the build folder."""
     while rest.startswith("--"):
         flag, _, rest = rest.partition(" ")
         rest = rest.lstrip()
         if flag.startswith("--from"):
-            return ()
+            return []
     words = [_expand(word, variables, escape) for word in _exec_form(rest) or _words(rest, escape)]
-    if len(words) < 2 or any(re.search(r"[*?\[]|^<<|://", word) for word in words[:-1]):
+    return words if len(words) > 1 else []
+
+
+def _sources(rest: str, variables: Mapping[str, str], escape: str) -> list[str]:
+    words = _copy_words(rest, variables, escape)[:-1]
+    return [posixpath.normpath(word.lstrip("/") or ".") for word in words if not _ELSEWHERE.search(word)]
+
+
+def _copies(
+    rest: str, working_directory: str, variables: Mapping[str, str], escape: str
+) -> tuple[tuple[str, str], ...]:
+    """(container path, context path) of each source; empty for what does not come from the context or has wildcards."""
+    words = _copy_words(rest, variables, escape)
+    if not words or any(re.search(r"[*?\[]", word) or _ELSEWHERE.search(word) for word in words[:-1]):
         return ()
-    *sources, target = words
+    target = words[-1]
     place = posixpath.normpath(posixpath.join(working_directory, target))
-    sources = [posixpath.normpath(source.lstrip("/") or ".") for source in sources]
+    sources = [posixpath.normpath(source.lstrip("/") or ".") for source in words[:-1]]
     # Text cannot tell a file, which keeps its name below a directory, from a directory, which gives its content.
     content = [(place, source) for source in sources]
     named = [(posixpath.join(place, posixpath.basename(source)), source) for source in sources if source != "."]
