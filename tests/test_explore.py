@@ -451,6 +451,44 @@ def test_a_fault_that_is_never_there_is_not_tried_again(tmp_path: Path) -> None:
     assert sum(FaultKind.CPU in kinds(item) for item in bench.tried) > 10
 
 
+def test_what_comes_too_late_is_not_given_up(tmp_path: Path) -> None:
+    """That a program was gone before a fault came says nothing of the fault: it is tried at other moments."""
+
+    class Quick(Simulated):
+        def one(self, candidate: Candidate) -> TriedCandidate:
+            tried = super().one(candidate)
+            late = [fault for fault in candidate.faults if fault.moment.when is not When.BEFORE]
+            if not late:
+                return tried
+            return replace(tried, fate=Fate.PASSED_BY, absent=frozenset(map(part_of_fault, late)))
+
+    bench = Quick(lambda candidate: FaultKind.DISK in kinds(candidate) and clients(candidate, TrafficKind.HTTP) > 0)
+    assert search(bench, tmp_path, stops=300).finding is not None
+
+
+def test_what_is_only_slow_is_neither_found_nor_called_a_fluke(tmp_path: Path) -> None:
+    """It was given up before its time, and fine when it had all of it."""
+
+    class Slow(Simulated):
+        def one(self, candidate: Candidate) -> TriedCandidate:
+            tried = super().one(candidate)
+            if FaultKind.DISK not in kinds(candidate):
+                return tried
+            return replace(tried, fate=Fate.BAD, outcome=Outcome.KILLED, thorough=False)
+
+        def several(self, candidates: Iterable[Candidate], *, thorough: bool = False) -> Iterator[TriedCandidate]:
+            for item in candidates:
+                tried = self.one(item)
+                is_slow = thorough and tried.fate is Fate.BAD
+                slow = replace(tried, fate=Fate.FINE, outcome=Outcome.GRACEFUL, took_ns=7 * NS_PER_S, thorough=True)
+                yield slow if is_slow else tried
+
+    found = search(Slow(lambda _candidate: False), tmp_path, stops=100)
+    assert (found.finding, found.flukes) == (None, ())
+    assert found.slowest is not None
+    assert kinds(found.slowest.candidate) == {FaultKind.DISK}
+
+
 def test_only_what_can_be_made_is_left() -> None:
     """A kind of client at its port, a fault with all its values."""
     left = WHOLE.without({("client", TrafficKind.KEEP_ALIVE, 8000), ("fault", FaultKind.DISK, "full", "/data", None)})

@@ -28,6 +28,7 @@ from stop_harness.experiments.explore.candidate import (
     TriedCandidate,
     part_of_client,
     part_of_fault,
+    parts_of,
     scenario_of,
 )
 from stop_harness.model import (
@@ -213,6 +214,7 @@ class _Bench:
         self._numbers = itertools.count(1)
         self.drain_ns: int | None = None
         self.thorough: list[tuple[Candidate, Observation]] = []
+        self._slow: dict[frozenset[Part], int] = {}
         self.side_by_side = self._side_by_side(jobs)
 
     def _side_by_side(self, jobs: str) -> int:
@@ -250,7 +252,7 @@ class _Bench:
         changed = scenario_of(candidate, self._scenario)
         timeout_ns = candidate.stop_timeout_ns
         if not thorough and self.drain_ns is not None and not changed.stop.own_timeouts:
-            timeout_ns = min(timeout_ns, _soon_ns(candidate, self.drain_ns))
+            timeout_ns = min(timeout_ns, _soon_ns(candidate, max(self.drain_ns, self._known_slow_ns(candidate))))
             changed = replace(changed, stop=replace(changed.stop, timeouts_ns=(timeout_ns,)))
         trial_id = f"{self._scenario.name}/explore/{next(self._numbers)}"
         return Trial(trial_id, changed, timeout_ns, changed.stop.after_ns[0], 1)
@@ -260,7 +262,17 @@ class _Bench:
         seen = perform.perform(trial, engine, self._interruption, start_slot=self._starts)
         if thorough and not self._interruption.requested:
             self.thorough.append((candidate, seen))
-        return tried(perform_trials.judged(seen, trial.scenario), candidate, thorough=thorough)
+        found = tried(perform_trials.judged(seen, trial.scenario), candidate, thorough=thorough)
+        if thorough and found.fate is Fate.FINE:
+            parts = parts_of(candidate)
+            self._slow[parts] = max(found.took_ns or 0, self._slow.get(parts, 0))
+        return found
+
+    def _known_slow_ns(self, candidate: Candidate) -> int:
+        """How long a stop took that was fine, under some of what disturbs this one: nothing that is slow is to be taken
+        for hung again and again."""
+        parts = parts_of(candidate)
+        return max((took_ns for slow, took_ns in tuple(self._slow.items()) if slow <= parts), default=0)
 
 
 def _soon_ns(candidate: Candidate, drain_ns: int) -> int:

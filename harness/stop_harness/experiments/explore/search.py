@@ -25,7 +25,7 @@ from stop_harness.experiments.explore.candidate import (
 )
 from stop_harness.experiments.explore.past_failures import PastFailures
 from stop_harness.experiments.explore.result import BreakingStop, Exploration
-from stop_harness.experiments.explore.space import Space
+from stop_harness.experiments.explore.space import BREATH_NS, Space
 
 CONTROLS = 3
 """Repetitions of the undisturbed stop: what it loses in half of the stops is seen with seven of eight."""
@@ -185,6 +185,9 @@ class StopSearch:
         found = self._repeated(bad, bad.candidate)
         if found.undisturbed:
             return found
+        if found.repeated and not found.failed and (slowest_ns := self._took_ns(bad.candidate)) >= BREATH_NS:
+            self.note(f"it is only slow, {slowest_ns / 1e9:.1f} s: no failure")
+            return None
         if found.repeated and found.failed < min(LEAST_FAILED, found.repeated):
             self._flukes.append(bad)
             self.note(f"it failed in {found.failed} of {found.repeated}: not taken for a failure")
@@ -200,6 +203,11 @@ class StopSearch:
                 self.past.add(smaller.candidate)
                 return smaller
         return found
+
+    def _took_ns(self, candidate: Candidate) -> int:
+        """Of the last stop of it that counts."""
+        known = self._seen.get(candidate)
+        return known.took_ns or 0 if known is not None and known.fate is Fate.FINE else 0
 
     def _near(self, bad: TriedCandidate, space: Space) -> BreakingStop | None:
         """A failure of the same kind that comes back more often: the window that was met at its edge, a little more of
@@ -269,7 +277,7 @@ class StopSearch:
             self._stops += 1
             self._unclear += tried.fate is Fate.UNCLEAR
             before = self._seen.get(tried.candidate)
-            if before is None or before.fate is not Fate.BAD:
+            if before is None or before.fate is not Fate.BAD or (tried.thorough and not before.thorough):
                 self._seen[tried.candidate] = tried
             self._learn(tried)
             number = self._stops
@@ -281,6 +289,8 @@ class StopSearch:
         never there. What came about at times, as where a server closes a connection a little later, is so as long as it
         is doubted more often."""
         parts = parts_of(tried.candidate)
+        if tried.fate is Fate.PASSED_BY:  # the program had left before: nobody knows
+            return
         for part in parts:
             alone = len(parts) == 1
             if part in tried.absent:  # the trial says so; of a fault that may be the machine's doing
@@ -324,8 +334,10 @@ def _counted(
 
 
 def _nearness(tried: TriedCandidate) -> float:
-    """How near a stop that was fine came to its end by SIGKILL; 1 and more where it lost something that is forgiven."""
-    return tried.lost + (tried.took_ns or 0) / tried.candidate.stop_timeout_ns
+    """How near a stop that was fine came to SIGKILL, without the time that it was frozen; 1 and more where it lost
+    something that is forgiven."""
+    frozen_ns = sum(fault.for_ns or 0 for fault in tried.candidate.faults)
+    return tried.lost + max(0, (tried.took_ns or 0) - frozen_ns) / tried.candidate.stop_timeout_ns
 
 
 def _size(tried: TriedCandidate) -> tuple[int, str]:
