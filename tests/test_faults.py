@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stop_harness import wording
 from stop_harness.errors import ScenarioError
 from stop_harness.evidence import fault_words
 from stop_harness.model import (
@@ -30,6 +32,7 @@ from stop_harness.model import (
     When,
 )
 from stop_harness.plan import trials
+from stop_harness.renderers import html_trials
 from stop_harness.scenario import discovery, faults, scenario_file
 from stop_harness.verdict import judge
 from tests.strategies import DOCKER, Behaviour, Jitter, stop
@@ -157,6 +160,18 @@ def test_a_scenario_file_with_faults_is_found_and_its_words_say_what_is_asked(tm
         "cpu 0.2 with the stop for 5s",
         "process stop worker 500ms after the stop signal",
     ]
+
+
+@given(st.integers(-2 * NS_PER_S, 2 * NS_PER_S) | st.integers(-NS_PER_MS, NS_PER_MS))
+def test_no_time_is_minus_nothing(at_ns: int) -> None:
+    """A fault that came 0.3 ms before the stop signal came with it, as far as three digits tell."""
+    shown = (wording.signed_seconds, wording.seconds, wording.precise_seconds)
+    for text in (*(show(at_ns) for show in shown), html_trials.moment(wording.to_seconds(at_ns))):
+        number = re.sub(r"[^0-9+.−-]", "", text)
+        assert not re.fullmatch(r"[-−+][0.]+", number), text
+    assert str(wording.to_seconds(at_ns)) != "-0.0"
+    record = FaultRecord(CPU, begun_ns=at_ns, ended_ns=at_ns)
+    assert " -0.000 s" not in fault_words.course(record)
 
 
 def test_nothing_is_derived_from_a_stop_under_faults() -> None:

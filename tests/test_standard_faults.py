@@ -26,6 +26,7 @@ from stop_harness.model import (
     FaultAction,
     FaultKind,
     FaultMoment,
+    FaultRecord,
     Group,
     GroupKind,
     Member,
@@ -45,7 +46,7 @@ from stop_harness.model import (
     When,
 )
 from stop_harness.plan import trials
-from stop_harness.renderers import html, junit, markdown, sarif, terminal
+from stop_harness.renderers import csv_table, html, junit, markdown, sarif, terminal
 from stop_harness.renderers.results import results_json
 from stop_harness.report import build, tables
 from stop_harness.scenario import plain, standard_faults
@@ -319,6 +320,72 @@ def test_results_have_the_matrix_and_name_each_copy() -> None:
     assert copies["web"] == (None, None)
     rows = {row.scenario: (row.undisturbed, row.fault) for row in tables.trial_rows(report)}
     assert rows["web+paused"] == ("web", "paused")
+
+
+def over_before(repetitions: int = 1, *, with_cpu: bool = True) -> Report:
+    """`fast` is gone after 0.05 s, also on a tenth of a core: its second signal, 0.2 s later, finds nobody. Only in the
+    last of several repetitions it took longer, and got it."""
+    twins = [Twin("fast", "cpu-starved")] if with_cpu else []
+    twins.append(Twin("fast", "second-signal"))
+    late = Fault(FaultKind.SIGNAL, FaultAction.SEND, FaultMoment(When.AFTER, 200 * NS_PER_MS), may_miss=True)
+    undisturbed = factory.scenario(Sample("fast", "", 0.05, timeouts_s=(10,)))
+    scenarios, results = [undisturbed], [factory.trial(Sample("fast", "", 0.05), 10)]
+    for twin in twins:
+        scenarios.append(replace(undisturbed, name=twin.name, twin=twin))
+        for number in range(1, (repetitions if twin.fault == "second-signal" else 1) + 1):
+            met = number > 1 and number == repetitions
+            made = factory.trial(Sample(twin.name, "", 0.6 if met else 0.05), 10, number)
+            record = FaultRecord(late, begun_ns=210 * NS_PER_MS) if met else FaultRecord(late, problem="it was over")
+            records = (record,) if twin.fault == "second-signal" else ()
+            results.append(replace(made, observation=replace(made.observation, faults=records)))
+    stored = StoredRun(
+        factory.run_info(), tuple(scenarios), tuple(item.observation for item in results), trials_planned=len(results)
+    )
+    return build.build(stored, tuple(item.verdict for item in results))
+
+
+@pytest.mark.parametrize(
+    ("render", "said"),
+    [
+        (terminal.summary, "over before it: second-signal"),
+        (terminal.check_verdict, "over before it: second-signal"),
+        (markdown.render, "over before it: second-signal"),
+        (html.render, "over before it: second-signal"),
+        (junit.render, 'name="over_before_fault" value="1 of 1 stop"'),
+        (sarif.render, "over before the fault: fast+second-signal"),
+        (csv_table.render, "second-signal,True"),
+        (results_json.render, '"stops_over_before": 1'),
+    ],
+)
+def test_what_was_over_before_its_fault_is_said_and_not_counted(render: Callable[[Report], str], said: str) -> None:
+    """A stop that never met a second signal is no proof that the container stays compliant under one."""
+    text = " ".join(render(over_before()).split())
+    assert said in text
+    assert "2 stops under standard faults" not in text
+    if render is junit.render:
+        suite = text.partition('<testsuite name="fast+second-signal"')[2].partition("</testsuite>")[0]
+        assert "amazon_ecs_30_s" not in suite
+    if render in {terminal.summary, markdown.render, html.render}:
+        assert "1 stop under standard faults, and 1 more that was over before theirs" in text
+        assert "stays compliant under each that it met." in text
+
+
+def test_where_no_stop_met_its_fault_nothing_is_said_of_it() -> None:
+    """`compliant under each` of none would be true and worth nothing."""
+    text = " ".join(terminal.summary(over_before(with_cpu=False)).split())
+    assert "1 stop under standard faults, and each was over before its fault." in text
+    assert "under each" not in text
+
+
+def test_of_several_stops_those_that_met_the_fault_say_what_it_cost() -> None:
+    """The others were measured without it."""
+    (row,) = over_before(repetitions=3).resilience
+    cell = next(cell for cell in row.faults if cell.fault == "second-signal")
+    assert (cell.stops, cell.missed, cell.too_fast) == (3, 2, False)
+    assert cell.cost_ns == pytest.approx(0.55 * NS_PER_S, abs=NS_PER_S / 10)
+    text = " ".join(terminal.summary(over_before(repetitions=3)).split())
+    assert "over before it: second-signal (2 of 3 stops)" in text
+    assert "2 stops under standard faults, and 2 more that were over before theirs" in text
 
 
 def test_what_the_undisturbed_stop_shows_is_told_once() -> None:

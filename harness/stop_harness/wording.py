@@ -80,7 +80,7 @@ def to_seconds(duration_ns: None) -> None: ...
 def to_seconds(duration_ns: int | None) -> float | None: ...
 def to_seconds(duration_ns: int | None) -> float | None:
     """Nanoseconds as seconds, rounded to a microsecond: no clock here is better, and files stay readable."""
-    return None if duration_ns is None else round(duration_ns / NS_PER_S, 6)
+    return None if duration_ns is None else round(duration_ns / NS_PER_S, 6) + 0.0  # which turns -0.0 into 0.0
 
 
 def timeout(duration_ns: int) -> str:
@@ -94,7 +94,17 @@ def seconds(duration_ns: int) -> str:
     if 0 <= value < 0.0005:
         return "<0.001 s"
     digits = 3 if abs(value) < 0.01 else 2 if abs(value) < 1 else 1
-    return f"{value:.{digits}f} s"
+    return f"{value:z.{digits}f} s"
+
+
+def signed_seconds(at_ns: int, digits: int | None = None) -> str:
+    """Before or after another moment: `+0.021 s`, `-2.00 s`, and `0.000 s`, without a sign, for what rounds to that.
+    `digits` None: as many as are worth reading."""
+    value = at_ns / NS_PER_S
+    if digits is None:
+        digits = 3 if abs(value) < 1 else 2
+    text = f"{value:+.{digits}f} s"
+    return text if text.strip("+-0. s") else text[1:]
 
 
 def precise_seconds(duration_ns: int) -> str:
@@ -102,7 +112,7 @@ def precise_seconds(duration_ns: int) -> str:
     value = duration_ns / NS_PER_S
     if 0 <= value < 1:
         return "less than 0.001 s" if value < 0.0005 else f"{value:.3f} s"
-    return f"{value:.2f}".rstrip("0").rstrip(".") + " s"
+    return f"{value:z.2f}".rstrip("0").rstrip(".") + " s"
 
 
 def within(duration_ns: int) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from stop_harness import units
-from stop_harness.model import NS_PER_S, Fault, FaultAction, FaultKind, FaultRecord, When
-from stop_harness.wording import one_line
+from stop_harness.model import Fault, FaultAction, FaultKind, FaultRecord, When
+from stop_harness.wording import one_line, signed_seconds
 
 _BYTES = ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"))
 
@@ -53,18 +53,12 @@ def course(record: FaultRecord) -> str:
     name = what(record.fault)
     if record.begun_ns is None:
         return f"{name} was not there: {record.problem or 'nobody knows why'}"
-    begun = _at(record.begun_ns)
+    begun = signed_seconds(record.begun_ns)
     if record.fault.is_deed:
         return f"{name} at {begun}"
     if record.ended_ns is None:
         return f"{name} from {begun} until the end"
-    return f"{name} from {begun} to {_at(record.ended_ns)}"
-
-
-def _at(at_ns: int) -> str:
-    """`+0.021 s`, `-2.00 s`: relative to the stop signal."""
-    seconds = at_ns / NS_PER_S
-    return f"{seconds:+.3f} s" if abs(seconds) < 1 else f"{seconds:+.2f} s"
+    return f"{name} from {begun} to {signed_seconds(record.ended_ns)}"
 
 
 def _amount(fault: Fault) -> str:

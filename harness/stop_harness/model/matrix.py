@@ -16,7 +16,7 @@ class UnderFault:
     that follows is then empty. None: it was tried, though no trial need have been performed.
 
     `stops`: how many; `trial_id`, `outcome`, `status` and `reason` (a sentence): the worst of them, None and empty
-    without any. `too_fast`: every stop was over before the fault could matter.
+    without any. `missed`: so many of them were over before the fault could matter, and say nothing about it.
 
     `duration_ns`: median of its shutdown durations at the longest stop timeout at which both twins have one; None:
     not known. `cost_ns`: so much more than undisturbed. `cut_off`: SIGKILL ended it, and both are at least that.
@@ -32,12 +32,17 @@ class UnderFault:
     outcome: Outcome | None = None
     status: Status | None = None
     reason: str = ""
-    too_fast: bool = False
+    missed: int = 0
     duration_ns: int | None = None
     cost_ns: int | None = None
     cut_off: bool = False
     broke: tuple[str, ...] = ()
     compliance: Compliance | None = None
+
+    @property
+    def too_fast(self) -> bool:
+        """Every stop was over before the fault could matter."""
+        return 0 < self.stops == self.missed
 
 
 @dataclass(frozen=True)

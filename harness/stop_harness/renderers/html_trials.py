@@ -29,6 +29,7 @@ from stop_harness.wording import (
     printable,
     requests_line,
     seconds,
+    signed_seconds,
     timeout,
 )
 
@@ -114,9 +115,13 @@ def _facts(result: TrialResult) -> list[tuple[str, str]]:
     return [(label, one_line(value)) for label, value in labelled.items() if value]
 
 
+LEAST_SHOWN_S = 0.000_005
+"""What is shorter is `0.00 ms`, before or after."""
+
+
 def moment(at_s: float | None) -> str:
     """When something happened: `−20 ms`, `0.14 ms`, `2.01 s`; `later` where nobody knows."""
-    if at_s is None or at_s == 0:
+    if at_s is None or abs(at_s) < LEAST_SHOWN_S:
         return "later" if at_s is None else "0 s"
     text = fates_text.short_time(abs(round(at_s * NS_PER_S)))
     return f"−{text}" if at_s < 0 else text
@@ -206,7 +211,7 @@ def _stamps(trial: TrialDocument) -> Table | None:
 
 def _at(seconds_after: float | None) -> str:
     """A moment relative to the stop call."""
-    return "–" if seconds_after is None else f"{seconds_after:+.3f} s".replace("-", "−")
+    return "–" if seconds_after is None else signed_seconds(round(seconds_after * NS_PER_S), 3).replace("-", "−")
 
 
 # ── The picture ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -298,4 +303,4 @@ def _exact(at_s: float) -> str:
 def _tick(at_s: float, span_s: float) -> str:
     """In the unit of the whole axis, so that its numbers can be compared."""
     value, unit = (at_s * 1000, "ms") if span_s < 0.2 else (at_s, "s")
-    return f"{value:.6g} {unit}".replace("-", "−")
+    return f"{value:z.6g} {unit}".replace("-", "−")

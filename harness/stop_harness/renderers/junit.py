@@ -24,6 +24,7 @@ from stop_harness.verdict.traffic import lost_requests
 from stop_harness.wording import (
     COMPLIANCE_WORDS,
     OUTCOME_WORDS,
+    count_of,
     hooks_line,
     one_line,
     printable,
@@ -165,7 +166,7 @@ def _properties(result: TrialResult) -> list[tuple[str, str]]:
 
 def _under_fault(report: Report, name: str) -> Iterator[tuple[str, str]]:
     """Of a suite of stops under a standard fault: the fault, what it cost and broke, and how it complies; of an
-    undisturbed one the worst compliance under faults."""
+    undisturbed one the worst compliance under faults. What was over before its fault complies with nothing."""
     for row in report.resilience:
         if row.scenario == name:
             yield "amazon_ecs_30_s_worst", f"{COMPLIANCE_WORDS[row.worst.status]}: {one_line(row.worst.scenario)}"
@@ -173,11 +174,13 @@ def _under_fault(report: Report, name: str) -> Iterator[tuple[str, str]]:
             if cell.scenario == name and cell.not_tried is None:
                 yield "fault", one_line(cell.fault)
                 yield "undisturbed", one_line(row.scenario)
+                if cell.missed:
+                    yield "over_before_fault", f"{cell.missed} of {count_of(cell.stops, 'stop')}"
                 if cell.cost_ns is not None:
                     yield "fault_cost_s", ("> " if cell.cut_off else "") + _seconds(cell.cost_ns)
                 if cell.broke:
                     yield "fault_broke", ", ".join(cell.broke)
-                if cell.compliance is not None:
+                if cell.compliance is not None and not cell.too_fast:
                     words = COMPLIANCE_WORDS[cell.compliance.status]
                     yield "amazon_ecs_30_s", f"{words}: {one_line(cell.compliance.reason)}"
 
@@ -217,4 +220,4 @@ UNKNOWN_HOST = "localhost"
 
 
 def _seconds(duration_ns: int) -> str:
-    return f"{duration_ns / NS_PER_S:.3f}"
+    return f"{duration_ns / NS_PER_S:z.3f}"

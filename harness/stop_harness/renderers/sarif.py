@@ -67,6 +67,15 @@ def render(report: Report) -> str:
                     for row in report.resilience
                     for cell in row.faults
                     if cell.not_tried is not None
+                ]
+                + [
+                    {
+                        "level": "note",
+                        "message": {"text": f"over before the fault: {one_line(cell.scenario)}"},
+                    }
+                    for row in report.resilience
+                    for cell in row.faults
+                    if cell.too_fast
                 ],
             }
         ],

@@ -98,7 +98,8 @@ def _under(
     worst = _worst(results)
     if worst is None:
         return UnderFault(twin.fault, twin.name)
-    duration_ns, cost_ns, cut_off = _cost(undisturbed, results)
+    met = [result for result in results if not faults.over_before(result)]
+    duration_ns, cost_ns, cut_off = _cost(undisturbed, met or results)
     return UnderFault(
         twin.fault,
         twin.name,
@@ -107,7 +108,7 @@ def _under(
         outcome=worst.verdict.outcome,
         status=worst.verdict.status,
         reason=sentence(why(worst.verdict)),
-        too_fast=all(map(_too_fast, results)),
+        missed=len(results) - len(met),
         duration_ns=duration_ns,
         cost_ns=cost_ns,
         cut_off=cut_off,
@@ -131,15 +132,6 @@ def _broken(results: Sequence[TrialResult]) -> frozenset[str]:
     return frozenset(
         finding.rule for result in results for finding in result.verdict.findings if finding.severity is Severity.ERROR
     )
-
-
-def _too_fast(result: TrialResult) -> bool:
-    """The stop was over before the fault, or the container before the stop, and that was good enough."""
-    if result.verdict.status is not Status.PASS:
-        return False
-    took_ns = result.verdict.facts.shutdown_duration_ns
-    missed = any(faults.missed(record, took_ns) for record in result.observation.faults)
-    return missed or result.verdict.outcome is Outcome.NOT_RUNNING
 
 
 # ── What it cost ─────────────────────────────────────────────────────────────────────────────────────────────────────

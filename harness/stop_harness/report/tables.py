@@ -15,6 +15,7 @@ from stop_harness import signals
 from stop_harness.errors import require_extra
 from stop_harness.model import NS_PER_S, Outcome, Report, TimeoutAdvice, TrialResult, Twin
 from stop_harness.report.survival import CONFIDENCE, MIN_STOPS
+from stop_harness.verdict import faults
 from stop_harness.verdict.traffic import lost_requests
 from stop_harness.wording import OUTCOME_WORDS, count_of, precise_seconds, timeout, to_seconds, was_or_were
 
@@ -33,8 +34,8 @@ class TrialRow(NamedTuple):
     `oom_killed`: None where the engine cannot tell. `requests_in_flight` (sent before the stop call, not answered by
     then) and `requests_lost`: None where there was no traffic. `findings`: their rules, with a space between.
     `own_stop_timeouts`: each container had the stop timeout of its own definition; `stop_timeout_s` is then how long
-    all of them together can take. `undisturbed`, `fault`: of a stop under a standard fault its undisturbed
-    scenario, and the fault; else None.
+    all of them together can take. `undisturbed`, `fault`, `over_before_fault`: of a stop under a standard fault its
+    undisturbed scenario, the fault, and whether it was over before the fault could matter; else None.
     """
 
     trial_id: str
@@ -65,6 +66,7 @@ class TrialRow(NamedTuple):
     own_stop_timeouts: bool = False
     undisturbed: str | None = None
     fault: str | None = None
+    over_before_fault: bool | None = None
 
 
 class SummaryRow(NamedTuple):
@@ -195,6 +197,7 @@ def _trial_row(result: TrialResult, twin: Twin | None) -> TrialRow:
         seen.own_timeouts,
         twin.of if twin else None,
         twin.fault if twin else None,
+        faults.over_before(result) if twin else None,
     )
 
 

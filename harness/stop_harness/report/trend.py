@@ -261,7 +261,7 @@ def _median_words(known: Durations) -> str:
 
 def _percent(before: Durations, now: Durations) -> str:
     then, later = median_ns(before), median_ns(now)
-    return f" ({later / then - 1:+.0%})" if then and later is not None else ""
+    return f" ({later / then - 1:+z.0%})" if then and later is not None else ""
 
 
 def _effect(before: Durations, now: Durations, error_ns: int) -> DurationChange | None:

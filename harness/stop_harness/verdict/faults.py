@@ -16,7 +16,9 @@ from stop_harness.model import (
     FaultRecord,
     Observation,
     Outcome,
+    Status,
     StopFacts,
+    TrialResult,
 )
 from stop_harness.verdict import traffic
 
@@ -44,6 +46,16 @@ def missed(record: FaultRecord, took_ns: int | None) -> bool:
     if not record.fault.may_miss or record.begun_ns is not None or planned_ns is None or took_ns is None:
         return False
     return took_ns <= planned_ns + LATE_NS
+
+
+def over_before(result: TrialResult) -> bool:
+    """Whether a stop under a standard fault was over before the fault, or the container before the stop, and that was
+    good enough: it says nothing about the fault."""
+    if result.verdict.status is not Status.PASS:
+        return False
+    took_ns = result.verdict.facts.shutdown_duration_ns
+    is_missed = any(missed(record, took_ns) for record in result.observation.faults)
+    return is_missed or result.verdict.outcome is Outcome.NOT_RUNNING
 
 
 def gone_before_the_stop(observation: Observation) -> tuple[Outcome, str, str]:

@@ -37,6 +37,8 @@ class UnderFaultDocument:
     reason: str
     over_before: bool
     """Every stop was over before the fault could matter."""
+    stops_over_before: int
+    """So many of `stops` were."""
     shutdown_duration_s: float | None
     """Median at the longest stop timeout at which both twins have one; null where not known."""
     cost_s: float | None
@@ -94,6 +96,7 @@ def _under(cell: UnderFault) -> UnderFaultDocument:
         status=cell.status,
         reason=cell.reason,
         over_before=cell.too_fast,
+        stops_over_before=cell.missed,
         shutdown_duration_s=to_seconds(cell.duration_ns),
         cost_s=to_seconds(cell.cost_ns),
         cut_off=cell.cut_off,

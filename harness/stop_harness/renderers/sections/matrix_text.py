@@ -113,19 +113,26 @@ def headline(report: Report) -> str:
         return ""
     if not tried:
         return "None of the standard faults that were asked for could be made."
-    stops = sum(cell.stops for row in tried for cell in row.tried)
-    before = [row for row in tried if row.undisturbed.status is ComplianceStatus.COMPLIANT]
-    kept = [row for row in before if row.worst.status is ComplianceStatus.COMPLIANT]
+    missed = sum(cell.missed for row in tried for cell in row.tried)
+    stops = sum(cell.stops for row in tried for cell in row.tried) - missed
+    if missed and not stops:
+        each = "it" if missed == 1 else "each"
+        return f"{count_of(missed, 'stop')} under standard faults, and {each} was over before its fault."
     said = f"{count_of(stops, 'stop')} under standard faults"
+    said += f", and {missed} more that {'was' if missed == 1 else 'were'} over before theirs" if missed else ""
+    met = [row for row in tried if any(cell.stops > cell.missed for cell in row.tried)]
+    before = [row for row in met if row.undisturbed.status is ComplianceStatus.COMPLIANT]
+    kept = [row for row in before if row.worst.status is ComplianceStatus.COMPLIANT]
+    each = "each" if not missed else f"each that {'it' if len(before) == 1 else 'they'} met"
     if not before:
         return f"{said}; no scenario is compliant without them."
     if len(kept) == len(before):
         who = "the scenario stays" if len(before) == 1 else f"all {len(before)} compliant scenarios stay"
-        return f"{said}: {who} compliant under each."
+        return f"{said}: {who} compliant under {each}."
     others = ", ".join(_worst(row) for row in before if row not in kept)
     if len(before) == 1:
-        return f"{said}: the scenario does not stay compliant under each; the worst is {others}."
-    return f"{said}: {len(kept)} of {len(before)} compliant scenarios stay so under each; the worst are {others}."
+        return f"{said}: the scenario does not stay compliant under {each}; the worst is {others}."
+    return f"{said}: {len(kept)} of {len(before)} compliant scenarios stay so under {each}; the worst are {others}."
 
 
 def _worst(row: Resilience) -> str:
@@ -231,7 +238,8 @@ def _compliance(item: Resilience) -> str:
     for status, word in words.items():
         names = [one_line(cell.fault) for cell in counted if cell.compliance and cell.compliance.status is status]
         if names:
-            parts.append(f"{word} {_listed(names, len(counted))}")
+            parts.append(f"{word} {_listed(names, item)}")
+    parts += _over_before(item)
     worst = next((cell for cell in counted if cell.compliance is item.worst), None)
     if worst is not None and item.worst.headroom_ns is not None:
         parts.append(f"the worst is {one_line(worst.fault)}, {seconds(item.worst.headroom_ns)} to spare")
@@ -246,13 +254,26 @@ def _as_expected(item: Resilience) -> str:
     for status, word in words.items():
         names = [one_line(cell.fault) for cell in counted if cell.status is status]
         if names:
-            parts.append(f"{word} {_listed(names, len(counted))}")
+            parts.append(f"{word} {_listed(names, item)}")
+    parts += _over_before(item)
     return f"{_capital('; '.join(parts))}." if parts else "No stop under a fault says anything."
 
 
-def _listed(names: list[str], of: int) -> str:
+def _listed(names: list[str], item: Resilience) -> str:
     """All of several need no names."""
-    return f"all {of} faults" if len(names) == of > 2 else ", ".join(names)
+    met = sum(cell.stops > cell.missed for cell in item.tried)
+    that_it_met = " that it met" if any(cell.too_fast for cell in item.tried) else ""
+    return f"all {met} faults{that_it_met}" if len(names) == met > 2 else ", ".join(names)
+
+
+def _over_before(item: Resilience) -> list[str]:
+    """`over before it: second-signal, stop-twice (1 of 3 stops)`: what the stop did not meet, or not always."""
+    names = [
+        one_line(cell.fault) + ("" if cell.too_fast else f" ({cell.missed} of {count_of(cell.stops, 'stop')})")
+        for cell in item.tried
+        if cell.missed
+    ]
+    return [f"{OVER_BEFORE}: {', '.join(names)}"] if names else []
 
 
 def _capital(text: str) -> str:
