@@ -70,6 +70,10 @@ READ = [
     ("{stop: again}", Fault(FaultKind.STOP, FaultAction.AGAIN, FaultMoment(When.AFTER))),
     ("{dependency: {kill: db}}", Fault(FaultKind.DEPENDENCY, FaultAction.KILL, FaultMoment(), target="db")),
     (
+        "{dependency: {slow: db, latency: 200ms}}",
+        Fault(FaultKind.DEPENDENCY, FaultAction.LATENCY, FaultMoment(), amount=200 * NS_PER_MS, target="db"),
+    ),
+    (
         "{exec: [rm, -f, /x]}",
         Fault(FaultKind.EXEC, FaultAction.RUN, FaultMoment(When.AFTER), command=("rm", "-f", "/x")),
     ),
@@ -94,6 +98,9 @@ WRONG = [
     ("{network: {loss: 130%}}", "is no share of the packets"),
     ("{disk: {full: data}}", "'data' is not allowed; needed: an absolute path"),
     ("{process: {kill: '('}}", "is not a regular expression"),
+    ("{dependency: {slow: db}}", "`slow` and `latency` go together, such as {slow: db, latency: 200ms}"),
+    ("{dependency: {slow: db, latency: 0s}}", "0 changes nothing"),
+    ("{dependency: {slow: db, latency: 1s}}, {dependency: {kill: db}}", "two faults of `dependency` at the same time"),
     ("{pause: false}", "needed: true; `for` says how long"),
     ("{signal: SIGTERM, for: 3s}", "`for` does not go with `signal` of this kind: it is done once"),
     ("{cpu: 1, for: 0s}", "`for`: 0 is no length"),
@@ -154,11 +161,13 @@ def test_no_text_of_an_option_ends_in_anything_but_a_fault_or_a_message(text: st
 def test_a_scenario_file_with_faults_is_found_and_its_words_say_what_is_asked(tmp_path: Path) -> None:
     """From the disk, as `run` reads it."""
     path = tmp_path / "a.yaml"
-    path.write_text(f"{HEAD}faults: [{{cpu: 0.2, at: with, for: 5s}}, {{process: {{stop: worker}}, at: 500ms}}]\n")
+    slow = "{dependency: {slow: db, latency: 200ms}}"
+    path.write_text(f"{HEAD}faults: [{{cpu: 0.2, at: with, for: 5s}}, {{process: {{stop: a}}, at: 500ms}}, {slow}]\n")
     (found,) = discovery.load((path,))
     assert list(map(fault_words.asked, found.faults)) == [
         "cpu 0.2 with the stop for 5s",
-        "process stop worker 500ms after the stop signal",
+        "process stop a 500ms after the stop signal",
+        "dependency slow db by 200ms each way before the stop",
     ]
 
 

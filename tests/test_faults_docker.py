@@ -34,7 +34,7 @@ watched, drain_s = sys.argv[1], float(sys.argv[2])
 ending, held = [], b"x" * (16 << 20) if watched == "held" else b""
 
 def say(what, **more):
-    print(json.dumps({"t": time.time(), "what": what, **more}), flush=True)
+    os.write(1, (json.dumps({"t": time.time(), "what": what, **more}) + "\n").encode())
 
 def end(number, frame):
     say("signal", number=number)
@@ -72,7 +72,7 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     signal.signal(number, end)
 before, last = looks[watched](), time.time()
 say("begin", state=before)
-print("up", flush=True)
+os.write(1, b"up\n")
 while not ending or time.monotonic() - ending[0] < drain_s:
     time.sleep(0.002)
     now = time.time()
@@ -378,18 +378,18 @@ def test_an_undisturbed_stop_has_nothing_of_faults_in_it() -> None:
 
 
 SPIN = r"""
-import json, signal, sys, time
+import json, os, signal, sys, time
 ending, drain_s = [], float(sys.argv[2])
 
 def say(what, **more):
-    print(json.dumps({"t": time.time(), "what": what, **more}), flush=True)
+    os.write(1, (json.dumps({"t": time.time(), "what": what, **more}) + "\n").encode())
 
 def end(number, frame):
     say("signal", number=number)
     ending.append(time.monotonic())
 
 signal.signal(signal.SIGTERM, end)
-print("up", flush=True)
+os.write(1, b"up\n")
 while not ending or time.monotonic() - ending[0] < drain_s:
     wall, used = time.time(), time.process_time()
     while time.time() - wall < 0.1:

@@ -11,6 +11,8 @@ import pytest
 
 import stop_harness
 from stop_harness.api.results import Result
+from stop_harness.cli.main import cli
+from stop_harness.experiments import remedies
 from stop_harness.model import FaultRecord
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.skipif(sys.platform != "linux", reason="/proc tells")]
@@ -20,7 +22,7 @@ import json, os, resource, signal, sys, time
 ending = []
 
 def say(what, **more):
-    print(json.dumps({"t": time.time(), "what": what, **more}), flush=True)
+    os.write(1, (json.dumps({"t": time.time(), "what": what, **more}) + "\n").encode())
 
 def end(number, frame):
     say("signal", number=number)
@@ -32,7 +34,7 @@ if os.fork() == 0:
 for number in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, end)
 before, last = resource.getrlimit(resource.RLIMIT_NOFILE)[0], time.time()
-print("up", flush=True)
+os.write(1, b"up\n")
 while not ending or time.monotonic() - ending[0] < float(sys.argv[1]):
     time.sleep(0.002)
     now = time.time()
@@ -119,6 +121,24 @@ def test_descriptors_are_short_for_a_time(project: Path) -> None:
     limits = [(item["was"], item["limit"]) for item in seen if item["what"] == "limit"]
     assert limits[0][1] == limits[1][0] == 9
     assert limits[1][1] == limits[0][0]
+
+
+@pytest.mark.parametrize("fault", ["signal=SIGSTOP@50ms", "signal=SIGKILL@50ms"])
+def test_where_the_fault_itself_is_the_cause_no_change_is_offered(
+    project: Path, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is changed about the container, such a stop ends so."""
+    program = [sys.executable, str(project / "app.py"), "3"]
+    asked = ["check", "--engine", "process", "--build", str(project), "--ready-log", "^up$", "--timeout", "1s"]
+    with pytest.raises(SystemExit) as ended:
+        cli([*asked, "--fault", fault, "--", *program])
+    said = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 1
+    assert "by-fault]" in said
+    assert "mend it and check again; no change of its stop helps." in said
+    assert "--try-fixes" not in said
+    result, _ = stop_under(project, fault, drain_s=12.0)
+    assert not any(map(remedies.may_be_cured, (stop.record for stop in result.stops)))
 
 
 @pytest.mark.parametrize(

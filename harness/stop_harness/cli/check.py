@@ -251,12 +251,15 @@ def _next_step(report: Report) -> str:
 
     if report.count(Status.FAIL) == len(report.waived) or report.remedies:
         return ""
-    from stop_harness.experiments.remedies import NOT_CURABLE
+    from stop_harness.experiments.remedies import may_be_cured
     from stop_harness.renderers.sections.columns import hanging
 
     text = "mend it and check again; `--try-fixes` tries changes on fresh containers and says which of them cure it."
-    if all(item.verdict.outcome in NOT_CURABLE for item in report.results if item.verdict.status is Status.FAIL):
+    undisturbed = [item for item in report.undisturbed if item.verdict.status is Status.FAIL]
+    if not any(map(may_be_cured, undisturbed)):
         text = "mend it and check again; no change of its stop helps."
+    if not undisturbed:
+        text = "mend it and check again; it fails under faults alone, where `--try-fixes` tries nothing."
     return "\n" + "\n".join(hanging("next", text, terminal_output.width())) + "\n"
 
 

@@ -46,6 +46,7 @@ from stop_harness.model import (
     When,
 )
 from stop_harness.trial import perform, scheduler
+from stop_harness.verdict import faults
 from stop_harness.verdict.traffic import lost_requests
 
 if TYPE_CHECKING:
@@ -283,10 +284,6 @@ def _soon_ns(candidate: Candidate, drain_ns: int) -> int:
     return -(-needed_ns // NS_PER_S) * NS_PER_S
 
 
-BY_FAULT = frozenset({"halted-by-fault", "killed-by-fault"})
-"""Causes that say nothing of the program."""
-
-
 def tried(result: TrialResult, candidate: Candidate, *, thorough: bool) -> TriedCandidate:
     """What a judged stop says about its candidate."""
     verdict, seen = result.verdict, result.observation
@@ -318,7 +315,7 @@ def _fate(result: TrialResult) -> Fate:
     missed = [record for record in seen.faults if record.begun_ns is None]
     if missed and seen.problem is None and all(record.fault.moment.when is not When.BEFORE for record in missed):
         return Fate.PASSED_BY
-    if verdict.cause is not None and verdict.cause.id in BY_FAULT:
+    if verdict.cause is not None and verdict.cause.id in faults.BY_FAULT:
         return Fate.UNCLEAR
     if verdict.status is Status.FAIL and verdict.outcome not in {Outcome.NOT_RUNNING, Outcome.INCONCLUSIVE}:
         return Fate.BAD

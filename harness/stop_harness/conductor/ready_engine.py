@@ -58,7 +58,7 @@ def ready(
         if chosen.fallback_reason is not None:
             _require_something_to_run(planned, chosen.fallback_reason)
             listener.note(_fallback_note(chosen.fallback_reason, engine))
-        _prepare(request, planned, engine, listener)
+        planned = _prepared(request, planned, engine, listener)
         if (leftovers := engine.leftovers()) is not None:
             listener.note(leftovers)
     except BaseImageMissing as missing:
@@ -67,8 +67,7 @@ def ready(
             raise
         engine = open_engine.fall_back(run_id)
         listener.note(_fallback_note(str(missing).splitlines()[0], engine))
-        planned = _plan(request, engine)
-        _prepare(request, planned, engine, listener)
+        planned = _prepared(request, _plan(request, engine), engine, listener)
     except BaseException as error:
         in_a_hurry = isinstance(error, KeyboardInterrupt)
         close(engine, lambda: in_a_hurry)
@@ -79,8 +78,9 @@ def ready(
     return engine, planned
 
 
-def _prepare(request: RunRequest, planned: Plan, engine: Engine, listener: Listener) -> None:
-    """Has every image made, and the user told; a build may repeat the values that it was given."""
+def _prepared(request: RunRequest, planned: Plan, engine: Engine, listener: Listener) -> Plan:
+    """Has every image made, and the user told; a build may repeat the values that it was given. The plan without what
+    the images show that it cannot be run."""
     mask: Callable[[str], str] = str if request.show_values else redaction.mask_for(request.scenarios)
 
     def preparing(what: str, state: str) -> None:
@@ -90,6 +90,7 @@ def _prepare(request: RunRequest, planned: Plan, engine: Engine, listener: Liste
         engine.prepare(_needed(request, planned), preparing)
     except BuildError as error:
         raise BuildError(mask(str(error))) from None
+    return _plan(request, engine) if any(item.faults for item in request.scenarios) else planned
 
 
 def close(engine: Engine, hurry: Callable[[], bool]) -> tuple[str, ...]:

@@ -282,7 +282,8 @@ class Engine(Protocol):
         """What answered and what it can prove. Raises EngineError if nothing answers."""
 
     def cannot_run(self, scenario: Scenario) -> str | None:
-        """Why this engine cannot run the scenario, None if it can. No side effects."""
+        """Why this engine cannot run the scenario, None if it can. No side effects. Asked again after `prepare`, for
+        only images tell what some faults need."""
 
     def configuration(self, scenario: Scenario) -> Configuration:
         """What the scenario's container runs and how it is stopped. Call after `prepare`. Raises EngineError."""

@@ -25,6 +25,8 @@ def what(fault: Fault) -> str:
     action = "" if fault.action in plain or str(fault.action) == str(fault.kind) else str(fault.action)
     if fault.kind is FaultKind.PROCESS and fault.action is FaultAction.SEND:
         action = str(fault.signal)
+    if fault.kind is FaultKind.DEPENDENCY and fault.action is FaultAction.LATENCY:
+        action, value = "slow", f"{value} by {_amount(fault)} each way"
     port = f"of port {fault.port}" if fault.port is not None else ""
     return " ".join(part for part in (str(fault.kind), action.replace("_", " "), value, port) if part)
 

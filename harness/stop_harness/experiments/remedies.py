@@ -27,7 +27,7 @@ from stop_harness.model import (
     Status,
     TrialResult,
 )
-from stop_harness.verdict import traffic
+from stop_harness.verdict import faults, traffic
 
 DELAY = RemedyKind.STOP_DELAY
 INIT, SIGNAL, EXEC, TIMEOUT = RemedyKind.INIT, RemedyKind.STOP_SIGNAL, RemedyKind.EXEC_FORM, RemedyKind.STOP_TIMEOUT
@@ -54,6 +54,7 @@ KINDS: dict[str, tuple[RemedyKind, ...]] = {
     "exited-before-stop": (),
     "failed-before-stop": (),
     "cut-by-hook": (),
+    **dict.fromkeys(faults.BY_FAULT, ()),
     "child-killed-by-teardown": (EXEC, SIGNAL),
     "inner-kill": (EXEC, SIGNAL),
     "fast-drop": (SIGNAL, EXEC),
@@ -71,6 +72,15 @@ WRAPPED = frozenset(
 
 NOT_CURABLE = frozenset({Outcome.GRACEFUL, Outcome.INCONCLUSIVE, Outcome.NOT_RUNNING})
 """Good, not measured, or over before the stop: no other stop would change that."""
+
+
+def may_be_cured(result: TrialResult) -> bool:
+    """Whether another stop could go better, of several containers that of one."""
+    parts = result.verdict.containers or (result.verdict,)
+    causes = [part.cause for part in parts if part.outcome not in NOT_CURABLE]
+    lost_by_all = result.verdict.outcome not in NOT_CURABLE and not causes
+    return lost_by_all or any(cause is None or KINDS.get(cause.id) != () for cause in causes)
+
 
 STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGWINCH", "SIGUSR2", "SIGHUP", "SIGRTMIN+3")
 """Signals that some server stops on, in the order in which they are tried: Apache drains on WINCH, nginx and php-fpm on

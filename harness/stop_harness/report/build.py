@@ -28,7 +28,7 @@ from stop_harness.records import dataclass
 from stop_harness.report import claims, matrix, run_doubts, survival, tables, tasks
 from stop_harness.report.natural_order import natural
 from stop_harness.report.platforms import IMAGE_SIGNAL, PLATFORMS
-from stop_harness.verdict import static_findings, waivers
+from stop_harness.verdict import faults, static_findings, waivers
 from stop_harness.wording import count_of, precise_seconds, sentence, timeout
 
 
@@ -208,10 +208,6 @@ told, or cannot hear it. Those under which it has begun and did not end (a handl
 beyond the stop timeout that was tried."""
 
 
-BY_FAULT = frozenset({"halted-by-fault", "killed-by-fault"})
-"""Causes that say nothing of the container: whatever it does, such a stop ends so."""
-
-
 def _evidence(result: TrialResult, longest_seen: dict[int, _LongestSeen], limit_ns: int) -> _Evidence:
     """What one trial, seen beside the others of its scenario, says about `limit_ns`."""
     against, doubt = ComplianceStatus.NON_COMPLIANT, ComplianceStatus.INCONCLUSIVE
@@ -220,7 +216,7 @@ def _evidence(result: TrialResult, longest_seen: dict[int, _LongestSeen], limit_
     match verdict.outcome:
         case Outcome.GRACEFUL:
             return _graceful_evidence(duration, tried, limit_ns)
-        case Outcome.KILLED if verdict.cause is not None and verdict.cause.id in BY_FAULT:
+        case Outcome.KILLED if verdict.cause is not None and verdict.cause.id in faults.BY_FAULT:
             return _Evidence(doubt, sentence(verdict.cause.evidence))
         case Outcome.KILLED if tried >= limit_ns and seen.derivation.cut_short is not None:
             return _Evidence(against, sentence(verdict.reason))

@@ -166,7 +166,7 @@ _SAID = {
     FaultKind.MEMORY: "Memory is short:",
     FaultKind.PAUSE: "It is frozen:",
     FaultKind.NETWORK: "Its network is bad:",
-    FaultKind.DEPENDENCY: "Another container of the group goes:",
+    FaultKind.DEPENDENCY: "Another container of the group goes, or is slow:",
     FaultKind.DISK: "A tmpfs or volume is full, or cannot be written to:",
     FaultKind.PROCESS: "One of its processes is killed, halted or sent a signal:",
     FaultKind.SIGNAL: "PID 1 is sent one more signal:",
@@ -183,7 +183,7 @@ _EXAMPLES = {
     FaultKind.MEMORY: "64MiB, or {headroom: 8MiB} beyond what it uses",
     FaultKind.PAUSE: "true",
     FaultKind.NETWORK: "cut, reset, {latency: 200ms}, {loss: 30%} or {bandwidth: 64kbit}; `port`: that one only",
-    FaultKind.DEPENDENCY: "{kill: NAME}, {stop: NAME}, {pause: NAME} or {cut: NAME}",
+    FaultKind.DEPENDENCY: "{kill: NAME}, {stop: NAME}, {pause: NAME}, {cut: NAME} or {slow: NAME, latency: 200ms}",
     FaultKind.DISK: "{full: PATH} or {read_only: PATH}",
     FaultKind.PROCESS: "{kill: PATTERN}, {stop: PATTERN} or {signal: SIGUSR1, match: PATTERN}",
     FaultKind.SIGNAL: "SIGTERM",
@@ -219,6 +219,10 @@ def _read(kind: FaultKind, value: object) -> Fault:
 def _of_mapping(kind: FaultKind, value: dict[Any, Any]) -> Fault:
     if kind is FaultKind.PROCESS and set(value) == {"signal", "match"}:
         return Fault(kind, FaultAction.SEND, target=_pattern(value["match"]), signal=_signal(value["signal"]))
+    if kind is FaultKind.DEPENDENCY and "slow" in value:
+        if set(value) != {"slow", "latency"}:
+            raise ValueError("`slow` and `latency` go together, such as {slow: db, latency: 200ms}")
+        return Fault(kind, FaultAction.LATENCY, target=_name(value["slow"]), amount=_time(value["latency"]))
     port = value.pop("port", None) if kind is FaultKind.NETWORK else None
     if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535):
         raise ValueError(f"`port`: {port!r} is no port")
@@ -268,6 +272,8 @@ def _schema(kind: FaultKind) -> dict[str, Any]:
     }
     if kind is FaultKind.PROCESS:
         named |= {"signal": {}, "match": {"type": "string"}}
+    if kind is FaultKind.DEPENDENCY:
+        named |= {"slow": {"type": "string"}, "latency": {"type": "string"}}
     if kind is FaultKind.NETWORK:
         named |= {**{word: {"const": True} for word in words}, "port": {"type": "integer", "minimum": 1}}
     forms: list[dict[str, Any]] = []
@@ -408,7 +414,7 @@ def _option_value(kind: FaultKind, value: str) -> object:
         return shlex.split(value)
     if kind is FaultKind.PAUSE:
         return value == "true" or value
-    several = kind is FaultKind.NETWORK or (
+    several = kind in {FaultKind.NETWORK, FaultKind.DEPENDENCY} or (
         kind is FaultKind.PROCESS and re.match("signal:[A-Za-z0-9+-]+,match:", value)
     )
     parts = value.split(",", 1 if kind is FaultKind.PROCESS else -1) if several else [value]

@@ -25,6 +25,8 @@ def _value(item: Fault) -> Any:
         return True
     if item.kind is FaultKind.PROCESS and item.action is FaultAction.SEND:
         return {"signal": item.signal, "match": item.target}
+    if item.kind is FaultKind.DEPENDENCY and item.action is FaultAction.LATENCY:
+        return {"slow": item.target, "latency": _amount(item)}
     value: Any = item.target if item.target is not None else item.signal
     if item.amount is not None:
         value = _amount(item)

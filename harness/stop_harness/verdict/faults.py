@@ -26,6 +26,9 @@ LATE_NS = 100 * NS_PER_MS
 """From the moment of a fault until it is there, at most, on a machine that is not overloaded (docs/faults.md)."""
 
 
+BY_FAULT = frozenset({"halted-by-fault", "killed-by-fault"})
+"""Causes that say nothing of the container: whatever it does, such a stop ends so, and no change of it helps."""
+
 HALTING = frozenset({"SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU"})
 
 

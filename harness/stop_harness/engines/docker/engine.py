@@ -60,6 +60,7 @@ class DockerEngine:
         self._client = shared_client(self._host, self._limit_s + GRACE_S)
         self._images = Images(self._client, self._labels, base_image)
         self._run_id = run_id
+        self._without_shell: frozenset[str] = frozenset()
         self._events: EventStream | None = None
         self._reaper: DockerReaper | None = None
         self._connector: Watches | None = None
@@ -91,9 +92,10 @@ class DockerEngine:
         taken = next(filter(None, (stopped.port_problem(tested(scenario), port) for port in ports)), None)
         if taken is not None or not scenario.faults:
             return taken
-        from stop_harness.engines.docker.faults import refusals  # late: most scenarios have none
+        from stop_harness.engines.docker.faults import refusals, shells  # late: most scenarios have none
 
-        return refusals.refusal(scenario, self._host)
+        without_shell = bool(self._without_shell) and self._images.of(shells.made_in(scenario)) in self._without_shell
+        return refusals.refusal(scenario, self._host, without_shell=without_shell)
 
     def configuration(self, scenario: Scenario) -> Configuration:
         """The image's `Config`, with the scenario's settings in place of its own."""
@@ -117,13 +119,14 @@ class DockerEngine:
         try:
             found = tuple(item.subject.container for item in scenarios)
             self._existing = tuple(container.id for container in found if container is not None)
-            made = (item for item in scenarios if item.subject.container is None)
+            made = tuple(item for item in scenarios if item.subject.container is None)
             scenarios = tuple(part for item in made for part in alone(item))
             self._images.prepare(scenarios, progress)
             label = f"{RUN_LABEL}={self._run_id}"
             self._reaper = DockerReaper(self._run_id, self._host.address)
             labels = {**self._labels, OWNER_LABEL: owner()}
             names.check(self._client.api, scenarios, self._images.of, labels)
+            self._without_shell = self._images_without_shell(made, labels)
             # The engine's filters must hold together, and a run stops its own containers or those of others.
             ours = {"container": list(self._existing)} if self._existing else {"label": label}
             self._events = EventStream(self._host, **ours)
@@ -144,6 +147,13 @@ class DockerEngine:
             raise EngineError(f"{self._host.url}: the engine stopped answering: {error}") from None
         except docker.errors.APIError as error:
             raise EngineError(f"{self._host.url}: the images cannot be looked at: {in_one_line(error)}") from None
+
+    def _images_without_shell(self, scenarios: tuple[Scenario, ...], labels: dict[str, str]) -> frozenset[str]:
+        if not any(item.faults for item in scenarios):
+            return frozenset()
+        from stop_harness.engines.docker.faults import shells
+
+        return shells.without(self._client.api, scenarios, self._host, self._images.of, labels)
 
     def start(self, trial: Trial) -> DockerSubject | GroupSubject:
         """Create and start the trial's container, or make what its group shares; take up one that runs already."""

@@ -226,7 +226,10 @@ class GroupSubject:
         if self._faults is None:
             from stop_harness.engines.docker.faults.group import GroupFaults  # late: most trials have none
 
-            containers = {item.name: item.subject for item in self._containers}
+            containers: dict[str, dict[str, DockerSubject]] = {}
+            for item in self._containers:
+                for name in {item.member.name, item.name}:
+                    containers.setdefault(name, {})[item.name] = item.subject
             self._faults = GroupFaults(containers, self._tested or self._about)
         return self._faults
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from stop_harness.engines.docker.faults.container import ContainerFaults
 from stop_harness.engines.interface import Applied, FaultNotApplied
-from stop_harness.model import Fault, FaultAction, FaultKind, FaultMoment, When
+from stop_harness.model import Event, Fault, FaultAction, FaultKind, FaultMoment, When
 
 _AS_ITS_OWN = {
     FaultAction.KILL: Fault(FaultKind.STOP, FaultAction.KILL),
     FaultAction.STOP: Fault(FaultKind.STOP, FaultAction.KILL),
     FaultAction.PAUSE: Fault(FaultKind.PAUSE, FaultAction.PAUSE, FaultMoment(When.AFTER)),
     FaultAction.CUT: Fault(FaultKind.NETWORK, FaultAction.CUT),
+    FaultAction.LATENCY: Fault(FaultKind.NETWORK, FaultAction.LATENCY),
 }
 """What a fault of a dependency is in the dependency itself; nobody stops that, so a pause lasts."""
 
@@ -26,16 +29,18 @@ class FaultMaking(Protocol):
 
 
 class GroupFaults:
-    """`disturbed`: names of containers that a fault took, which are not missed as if they had gone by themselves."""
+    """`containers`: by the name of a member and by its own, each with its own name. `disturbed`: names of containers
+    that a fault took, which are not missed as if they had gone by themselves."""
 
-    def __init__(self, containers: Mapping[str, FaultMaking], stopped: FaultMaking | None) -> None:
+    def __init__(self, containers: Mapping[str, Mapping[str, FaultMaking]], stopped: FaultMaking | None) -> None:
         self._containers, self._stopped = containers, stopped
         if stopped is not None:
             stopped.faults()  # now, for it may have to do with how the stop call is made
         self.disturbed: frozenset[str] = frozenset()
 
     def apply(self, fault: Fault) -> Applied:
-        """Make it in the container that it names, else in the one that is stopped."""
+        """Make it in the container that it names, or in all of a member of which there are several; else in the one
+        that is stopped."""
         if fault.kind is not FaultKind.DEPENDENCY:
             return self._of_the_stopped().apply(fault)
         found = self._containers.get(fault.target or "")
@@ -43,8 +48,11 @@ class GroupFaults:
             raise FaultNotApplied(
                 f"no container of the group is {fault.target!r}; there are: {', '.join(self._containers)}"
             )
-        self.disturbed |= {fault.target or ""}
-        return found.faults().apply(_AS_ITS_OWN[fault.action])
+        if fault.action is not FaultAction.LATENCY:
+            self.disturbed |= set(found)
+        own = replace(_AS_ITS_OWN[fault.action], amount=fault.amount)
+        makers = [each.faults() for each in found.values()]
+        return makers[0].apply(own) if len(makers) == 1 else _in_each(makers, own)
 
     def wait_signalled(self, timeout_s: float) -> int | None:
         """Of the container that is stopped; None where a whole group is, and the stop call counts."""
@@ -58,3 +66,33 @@ class GroupFaults:
         if self._stopped is None:
             raise FaultNotApplied("the whole group is stopped, and nobody says in which container")
         return self._stopped.faults()
+
+
+def _in_each(makers: Sequence[ContainerFaults], fault: Fault) -> Applied:
+    """The same fault in several containers: it is there when it is in all of them. Raises FaultNotApplied where one
+    refuses, and then it is in none."""
+    made: list[Applied] = []
+    events: list[Event] = []
+
+    def undo() -> None:
+        refused: FaultNotApplied | None = None
+        for one in made:
+            try:
+                one.undo()
+            except FaultNotApplied as error:
+                refused = error
+        events[:] = [event for one in made for event in one.events]
+        if refused is not None:
+            raise refused
+
+    try:
+        for maker in makers:
+            made.append(maker.apply(fault))
+    except BaseException:
+        with contextlib.suppress(FaultNotApplied):  # the first refusal is the news
+            undo()
+        raise
+    events += [event for one in made for event in one.events]
+    known = [one.begun_ns for one in made if one.begun_ns is not None]
+    seen = f"{made[0].seen}, in each of {len(made)} containers"
+    return Applied(seen, undo, events, begun_ns=max(known) if len(known) == len(made) else None)

@@ -6,9 +6,10 @@ import os
 import re
 
 from stop_harness.engines.docker.faults import making
+from stop_harness.engines.docker.group_start import container_names
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.linux import packet_faults
-from stop_harness.model import Fault, FaultAction, FaultKind, MountKind, Scenario, When
+from stop_harness.model import Fault, FaultAction, FaultKind, GroupKind, Member, MountKind, Scenario, Subject, When
 
 _NO_NETWORK_OF_ITS_OWN = re.compile(r"host|none|container:.*")
 
@@ -26,29 +27,36 @@ _WHY_NOT = {
 """Of what is never made."""
 
 
-def refusal(scenario: Scenario, host: DockerHost) -> str | None:
-    """Why a fault of the scenario cannot be made, with its place in the file; None: all can."""
+def refusal(scenario: Scenario, host: DockerHost, *, without_shell: bool = False) -> str | None:
+    """Why a fault of the scenario cannot be made, with its place in the file; None: all can. `without_shell`: its image
+    is known to have none."""
     for number, fault in enumerate(scenario.faults):
         reason = _refusal(fault, scenario, host)
+        if reason is None and without_shell and needs_shell(fault, host):
+            reason = "it needs a shell in the image, which has no /bin/sh, or root on the engine's machine"
         if reason is not None:
             return f"{scenario.location('faults', number)}: `{fault.kind}`: {reason}"
     return None
 
 
+def needs_shell(fault: Fault, host: DockerHost) -> bool:
+    """Whether a command in the container makes it, because we cannot reach its files from here."""
+    from_inside = {(FaultKind.DISK, FaultAction.FULL), (FaultKind.DNS, FaultAction.DEAD)}
+    near = host.same_kernel and not host.podman
+    return (fault.kind, fault.action) in from_inside and not (near and os.geteuid() == 0)
+
+
 def _refusal(fault: Fault, scenario: Scenario, host: DockerHost) -> str | None:
     subject = scenario.subject
-    settings = (subject.alone or subject).settings
     if subject.container is not None:
         return "faults are made in containers that are started for the trial, and this one runs already"
-    if fault.kind is FaultKind.DEPENDENCY:
-        group = subject.group
-        names = tuple(member.name for member in group.members) if group is not None else ()
-        if fault.target in names:
-            return None
-        said = f"there are: {', '.join(names)}" if names else "a single container has no other beside it"
-        return f"no container of its group is {fault.target!r}; {said}"
-    if not making.can_make(fault):
+    if fault.kind is not FaultKind.DEPENDENCY and not making.can_make(fault):
         return _WHY_NOT.get((fault.kind, fault.action), f"{fault.action} cannot be made on this engine")
+    made_in = _made_in(subject)
+    if made_in is None and (fault.kind is not FaultKind.DEPENDENCY or fault.moment.when is When.LOG):
+        return _of_several(subject, fault)
+    if fault.kind is FaultKind.DEPENDENCY:
+        return _of_dependency(fault, subject, host)
     if host.podman and fault.moment.when is not When.BEFORE and (fault.kind, fault.action) not in _BESIDE_PODMANS_STOP:
         return "Podman does nothing else to a container that it stops; begin before that, such as `at: -1s`"
     near, root = host.same_kernel and not host.podman, os.geteuid() == 0
@@ -58,21 +66,78 @@ def _refusal(fault: Fault, scenario: Scenario, host: DockerHost) -> str | None:
         return "limits of a process can only be changed by root on the engine's machine"
     if fault.kind is FaultKind.PROCESS and not near:
         return "its processes can only be signalled on the engine's machine"
-    network = settings.network or ""
-    if (
-        fault.kind in {FaultKind.NETWORK, FaultKind.DNS}
-        and fault.action is not FaultAction.DEAD
-        and _NO_NETWORK_OF_ITS_OWN.fullmatch(network)
-    ):
+    return _in_its_place(fault, subject, made_in, host) if made_in is not None else None
+
+
+def _in_its_place(fault: Fault, subject: Subject, made_in: Member, host: DockerHost) -> str | None:
+    """By the network and the mounts of the container that it is made in."""
+    network = made_in.subject.settings.network or ""
+    of_network = fault.kind in {FaultKind.NETWORK, FaultKind.DNS} and fault.action is not FaultAction.DEAD
+    if of_network and _NO_NETWORK_OF_ITS_OWN.fullmatch(network):
         return f"with `network: {network}` it has no network of its own that could be disturbed"
     if _disturbs_packets(fault):
-        reason = packet_faults.why_not() if near and root else "root on the engine's machine is needed"
-        return f"its packets cannot be disturbed: {reason}" if reason is not None else None
-    if fault.kind is FaultKind.DISK and fault.action is FaultAction.FULL:
-        mounts = [mount for mount in settings.mounts if mount.target.rstrip("/") == (fault.target or "").rstrip("/")]
+        return _no_packets(host)
+    if fault.kind is FaultKind.NETWORK and (whose := _in_a_network_of_others(subject, made_in)):
+        return f"{whose}, and it cannot be taken out of that alone; `{{loss: 100%}}` loses all packets of that network"
+    if fault.kind is FaultKind.DISK:
+        target = (fault.target or "").rstrip("/")
+        mounts = [mount for mount in made_in.subject.settings.mounts if mount.target.rstrip("/") == target]
         if not mounts or mounts[0].kind is not MountKind.TMPFS or "size=" not in mounts[0].options:
             return f"{fault.target} is no tmpfs with a size; anything else would fill the engine's own disk"
     return None
+
+
+def _made_in(subject: Subject) -> Member | None:
+    """The container that a fault is made in: the only one, the one that is stopped alone, or of a pod the one that the
+    trial is about. None: several are stopped together."""
+    group = subject.group
+    if group is None:
+        return Member("it", subject)
+    if group.stopped is not None:
+        return group.member(group.stopped)
+    started = [name for member in group.members for name in container_names(member)]
+    return group.members[0] if len(started) == 1 else None
+
+
+def _of_several(subject: Subject, fault: Fault) -> str:
+    pod = subject.group is not None and subject.group.kind is GroupKind.POD
+    one = "name the container (`--container NAME`)" if pod else "name the service that is to be stopped"
+    if fault.kind is FaultKind.DEPENDENCY:
+        return f"several containers are stopped together, and nobody says in whose log the line is; {one}"
+    return (
+        f"several containers are stopped together, and nobody says in which it is to be made; {one}, and every kind "
+        "goes; of the whole, `dependency` alone"
+    )
+
+
+def _of_dependency(fault: Fault, subject: Subject, host: DockerHost) -> str | None:
+    members = subject.group.members if subject.group is not None else ()
+    found = next((item for item in members if fault.target in {item.name, *container_names(item)}), None)
+    if found is None:
+        names = ", ".join(item.name for item in members)
+        said = f"there are: {names}" if names else "a single container has no other beside it"
+        return f"no container of its group is {fault.target!r}; {said}"
+    if fault.action not in {FaultAction.CUT, FaultAction.LATENCY}:
+        return None
+    network = found.subject.settings.network or ""
+    if _NO_NETWORK_OF_ITS_OWN.fullmatch(network):
+        return f"with `network: {network}` {found.name} has no network of its own that could be disturbed"
+    if whose := _in_a_network_of_others(subject, found):
+        return f"{whose}, so that {found.name} has none of its own that could be disturbed"
+    return _no_packets(host) if fault.action is FaultAction.LATENCY else None
+
+
+def _in_a_network_of_others(subject: Subject, member: Member) -> str | None:
+    """Whose that is, as the beginning of a sentence; None: it is in networks of its own."""
+    if subject.group is not None and subject.group.shared is not None and subject.group.shared.network:
+        return "the containers of a pod have one network together"
+    return f"it is in the network of {member.network_of}" if member.network_of is not None else None
+
+
+def _no_packets(host: DockerHost) -> str | None:
+    near, root = host.same_kernel and not host.podman, os.geteuid() == 0
+    reason = packet_faults.why_not() if near and root else "root on the engine's machine is needed"
+    return f"its packets cannot be disturbed: {reason}" if reason is not None else None
 
 
 def _disturbs_packets(fault: Fault) -> bool:

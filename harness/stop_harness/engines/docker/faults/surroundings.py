@@ -8,6 +8,7 @@ from stop_harness.engines import process_faults
 from stop_harness.engines.docker.faults.scene import FaultScene, nothing
 from stop_harness.engines.interface import Applied, FaultNotApplied
 from stop_harness.errors import EngineError
+from stop_harness.linux import tmpfs
 from stop_harness.model import NS_PER_S, Fault
 
 FILLER = ".stop-harness-full"
@@ -22,6 +23,8 @@ EXEC_LIMIT_NS = 60 * NS_PER_S
 def disk_full(scene: FaultScene, fault: Fault) -> Applied:
     """Fill a tmpfs of the container's own. Nothing else is ever filled: that would be the engine's own disk."""
     assert fault.target is not None
+    if scene.is_root_here and (applied := _filled_from_here(scene, fault.target)) is not None:
+        return applied
     path = f"{fault.target.rstrip('/')}/{FILLER}"
     script = 'cat /dev/zero > "$1" 2>/dev/null && exit 9; ! { echo more >> "$1"; } 2>/dev/null'
     if scene.shell(script, path) != 0:
@@ -29,6 +32,28 @@ def disk_full(scene: FaultScene, fault: Fault) -> Applied:
 
     def undo() -> None:
         scene.undo_by_shell('rm -f "$1"', path)
+
+    return Applied("a further write failed", undo)
+
+
+def _filled_from_here(scene: FaultScene, target: str) -> Applied | None:
+    """By root on the engine's machine, which takes no shell of the image; None where that has no way to it."""
+    pid_one = scene.pid_one
+    assert pid_one is not None
+    try:
+        tmpfs.fill(pid_one.pid, target, FILLER)
+    except tmpfs.NotThere:
+        return None
+    except OSError as error:
+        raise FaultNotApplied(f"{target} could not be filled: {error.strerror}") from None
+
+    def undo() -> None:
+        if pid_one.lives():
+            try:
+                tmpfs.remove(pid_one.pid, target, FILLER)
+            except (tmpfs.NotThere, OSError) as error:
+                if pid_one.lives():
+                    raise FaultNotApplied(f"{target} could not be emptied: {error}") from None
 
     return Applied("a further write failed", undo)
 
