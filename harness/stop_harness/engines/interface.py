@@ -169,8 +169,24 @@ class Applied:
     begun_ns: int | None = None
 
 
+@dataclass(frozen=True)
+class Held:
+    """A fault of which everything is at hand, and nothing disturbs yet. `release`: makes it, as `FaultMaker.apply`
+    does. `drop`: takes it away again where it never came to that."""
+
+    release: Callable[[], Applied]
+    drop: Callable[[], None]
+
+
 class FaultMaker(Protocol):
     """Makes faults in one subject. Its methods are called from any thread, also while the subject is being stopped."""
+
+    def hold(self, fault: Fault) -> Held | None:
+        """Have at hand what would be late if it was made at its moment; None: nothing of this kind would. Raises
+        FaultNotApplied or EngineError."""
+
+    def about_to_stop(self) -> None:
+        """What the engine has on record by now is none of the stop's."""
 
     def apply(self, fault: Fault) -> Applied:
         """Make a fault, and return when its effect is there. Raises FaultNotApplied or EngineError."""

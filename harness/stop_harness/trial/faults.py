@@ -7,12 +7,13 @@ stop call to the signal is the engine's, and not exact.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from stop_harness.engines.interface import Applied, FaultNotApplied, RunningSubject
+from stop_harness.engines.interface import Applied, FaultNotApplied, Held, RunningSubject
 from stop_harness.errors import EngineError
 from stop_harness.model import (
     NS_PER_MS,
@@ -32,9 +33,10 @@ JOIN_S = 30.0
 
 @dataclass
 class _Course:
-    """One fault on its way. Times are of `time.time_ns`."""
+    """One fault on its way. Times are of `time.time_ns`. `held`: what was made of it beforehand; None: nothing is."""
 
     fault: Fault
+    held: Held | None = None
     asked_ns: int | None = None
     begun_ns: int | None = None
     ended_ns: int | None = None
@@ -44,7 +46,8 @@ class _Course:
 
 
 class Faults:
-    """Begin the early ones, make the others ready, begin them with the stop, end them; then `records`.
+    """Hold what takes long to make, begin the early ones, make the others ready, begin them with the stop, end them;
+    then `records`.
 
     Whatever happens in between, `end` must be called.
     """
@@ -58,12 +61,28 @@ class Faults:
         self._called_ns: int | None = None
         self._signalled_ns: int | None = None
         self._signal_known = threading.Event()
+        self._holding: threading.Thread | None = None
 
     # ── before the stop ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def hold(self) -> None:
+        """While the subject gets ready, make what would come late at its moment. Only what was made before the stop
+        holds it back no longer."""
+        self._holding = threading.Thread(target=self._hold, name="hold faults", daemon=True)
+        self._holding.start()
+
+    def _hold(self) -> None:
+        for course in self._courses:
+            with course.lock:
+                try:
+                    course.held = self._maker.hold(course.fault)
+                except (FaultNotApplied, EngineError) as error:
+                    course.problem = str(error)
 
     def begin_early(self, lead_ns: int) -> None:
         """Begin with what comes a while before the stop. Returns when the clients have to begin, whose requests are in
         flight for `lead_ns` when the stop is called."""
+        self._have_held()
         early = [course for course in self._courses if course.fault.moment.when is When.BEFORE]
         longest_ns = max((course.fault.moment.offset_ns for course in early), default=0)
         if not longest_ns:
@@ -85,10 +104,16 @@ class Faults:
             elif moment.log is not None:
                 self._listen(course, moment.log)
 
+    def _have_held(self) -> None:
+        if self._holding is not None:
+            self._holding.join()
+            self._holding = None
+
     # ── from the stop call on ───────────────────────────────────────────────────────────────────────────────────────
 
     def mark_stop(self) -> None:
         """The stop call is about to be made."""
+        self._maker.about_to_stop()
         self._called_ns = time.time_ns()
         if any(course.fault.moment.when is not When.BEFORE for course in self._courses):
             self._start(self._wait_for_signal)
@@ -102,10 +127,12 @@ class Faults:
         """The stop is over: nothing begins any more, and what goes on is undone. Idempotent."""
         self._over.set()
         self._signal_known.set()
+        self._have_held()
         for thread in self._threads:
             thread.join(timeout=JOIN_S)
         for course in self._courses:
             self._undo(course)
+            self._drop(course)
 
     def records(self, record: StopRecord) -> tuple[StopRecord, tuple[FaultRecord, ...]]:
         """What became of the faults, and the stop's record without what the engine has on record of them."""
@@ -157,9 +184,11 @@ class Faults:
     def _begin(self, course: _Course) -> None:
         """Apply it, and undo it after its time, if it has one."""
         with course.lock:
-            course.asked_ns = time.time_ns()
+            if course.problem is not None:  # it could not even be held
+                return
+            course.asked_ns, held, course.held = time.time_ns(), course.held, None
             try:
-                course.applied = self._maker.apply(course.fault)
+                course.applied = held.release() if held is not None else self._maker.apply(course.fault)
             except (FaultNotApplied, EngineError) as error:
                 course.problem = str(error)
                 return
@@ -183,6 +212,14 @@ class Faults:
                 course.problem = course.problem or f"it could not be undone: {error}"
                 return
             course.ended_ns = by_itself_ns or time.time_ns()
+
+    def _drop(self, course: _Course) -> None:
+        """What was held and never came to its moment; the engine's own clearing is left with what cannot be removed."""
+        with course.lock:
+            if course.held is not None:
+                with contextlib.suppress(FaultNotApplied, EngineError):
+                    course.held.drop()
+                course.held = None
 
     def _recorded(self, course: _Course) -> FaultRecord:
         zero_ns = self._signalled_ns or self._called_ns

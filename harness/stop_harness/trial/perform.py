@@ -192,13 +192,31 @@ def forecast_stop(trial: Trial, engine: Engine, interruption: Interruption) -> f
 def _stop_and_record(
     trial: Trial, subject: RunningSubject, notes: _Notes, interruption: Interruption, step: Step, *, fast: bool
 ) -> Observation:
+    faults = _faults(trial, subject)
+    try:
+        faults.hold()
+        return _with_faults(trial, subject, notes, interruption, step, faults=faults, fast=fast)
+    finally:
+        faults.end()
+
+
+def _with_faults(
+    trial: Trial,
+    subject: RunningSubject,
+    notes: _Notes,
+    interruption: Interruption,
+    step: Step,
+    *,
+    faults: faults.Faults | _NoFaults,
+    fast: bool,
+) -> Observation:
     step(trial, "waiting until ready")
     ready = _make_ready(trial, subject)
     _prepare(trial, subject)
     subject.sleep(trial.stop_after_ns)
     running = subject.is_running()
     fast = fast and not properties.expected(trial)  # what a stop leaves behind shows at its own end only
-    faults, flow = _faults(trial, subject), _flow(trial, subject, interruption)
+    flow = _flow(trial, subject, interruption)
     # Faults may halt what would else exit, for a time: then the looks prove nothing.
     looks = StopLooks(subject, trial.stop_timeout_ns, fast=fast and not trial.scenario.faults)
     log_before, stopped_ns = LogTail(), time.monotonic_ns()
@@ -296,6 +314,7 @@ def _faults(trial: Trial, subject: RunningSubject) -> faults.Faults | _NoFaults:
 class _NoFaults:
     """In the place of `faults.Faults`: nothing goes wrong."""
 
+    def hold(self) -> None: ...
     def begin_early(self, lead_ns: int) -> None: ...
     def ready(self) -> None: ...
     def mark_stop(self) -> None: ...

@@ -42,6 +42,12 @@ class ProcessFaults:
         self._told = threading.Event()
         self._signalled_ns: int | None = None
 
+    def hold(self, fault: Fault) -> None:
+        """Nothing: a signal is sent at once."""
+
+    def about_to_stop(self) -> None:
+        """The waiting parent tells of the stop signal alone."""
+
     def apply(self, fault: Fault) -> Applied:
         """Make it, where it still runs."""
         fields = proc.stat_of(self._first)

@@ -12,13 +12,13 @@ from stop_harness import signals
 from stop_harness.engines.docker.calls import READING_ERRORS, Calls
 from stop_harness.engines.docker.container import ContainerLife
 from stop_harness.engines.docker.events import EventStream
-from stop_harness.engines.docker.faults import making
+from stop_harness.engines.docker.faults import load, making
 from stop_harness.engines.docker.faults.scene import FaultedContainer, FaultScene
 from stop_harness.engines.docker.faults.stop_call import CuttableStop
 from stop_harness.engines.docker.host import DockerHost
-from stop_harness.engines.interface import Applied
+from stop_harness.engines.interface import Applied, Held
 from stop_harness.log_pattern import LogPattern
-from stop_harness.model import NS_PER_S, Event, EventKind, Fault, FaultAction, Trial
+from stop_harness.model import NS_PER_S, Event, EventKind, Fault, FaultAction, FaultKind, Trial
 
 LOOK_S = 0.002
 """Between two looks whether a line was written."""
@@ -41,7 +41,7 @@ class ContainerFaults:
         trial: Trial,
     ) -> None:
         self._host, self._api, self._events, self._subject = host, api, events, subject
-        self._known = events.of(subject.container_id)
+        self._known: tuple[Event, ...] = ()
         self._applied: list[Applied] = []
         cuts = any(fault.action is FaultAction.CLIENT_GONE for fault in trial.scenario.faults)
         stop_call = CuttableStop(host, life.wait) if cuts else None
@@ -65,9 +65,22 @@ class ContainerFaults:
         """In no order."""
         return tuple(event for applied in self._applied for event in applied.events)
 
+    def hold(self, fault: Fault) -> Held | None:
+        """A container with busy loops takes half a second to start, and waits then."""
+        if (fault.kind, fault.action) != (FaultKind.CPU, FaultAction.LOAD):
+            return None
+        held = load.hold(self._scene, fault)
+        return Held(lambda: self._made(held.release()), held.drop)
+
+    def about_to_stop(self) -> None:
+        """By the engine's events so far."""
+        self._known = self._events.of(self._subject.container_id)
+
     def apply(self, fault: Fault) -> Applied:
         """Make it in this container."""
-        applied = making.make(self._scene, fault)
+        return self._made(making.make(self._scene, fault))
+
+    def _made(self, applied: Applied) -> Applied:
         self._applied.append(applied)
         return applied
 

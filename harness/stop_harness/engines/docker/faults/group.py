@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from stop_harness.engines.docker.faults.container import ContainerFaults
-from stop_harness.engines.interface import Applied, FaultNotApplied
+from stop_harness.engines.interface import Applied, FaultNotApplied, Held
 from stop_harness.model import Event, Fault, FaultAction, FaultKind, FaultMoment, When
 
 _AS_ITS_OWN = {
@@ -37,6 +37,15 @@ class GroupFaults:
         if stopped is not None:
             stopped.faults()  # now, for it may have to do with how the stop call is made
         self.disturbed: frozenset[str] = frozenset()
+
+    def hold(self, fault: Fault) -> Held | None:
+        """Of the container that is stopped; what is done to another one is done at once."""
+        return None if fault.kind is FaultKind.DEPENDENCY else self._of_the_stopped().hold(fault)
+
+    def about_to_stop(self) -> None:
+        """Of the container that is stopped."""
+        if self._stopped is not None:
+            self._stopped.faults().about_to_stop()
 
     def apply(self, fault: Fault) -> Applied:
         """Make it in the container that it names, or in all of a member of which there are several; else in the one

@@ -5,22 +5,27 @@ It is a sibling of the container in the tree of cgroups, where alone shares coun
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any
 
 import docker
 
+from stop_harness import signals
 from stop_harness.engines import load_program
 from stop_harness.engines.docker import own_images
 from stop_harness.engines.docker.calls import ENGINE_ERRORS, CallFailed
 from stop_harness.engines.docker.faults.scene import FaultScene
 from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL
-from stop_harness.engines.interface import Applied, FaultNotApplied
+from stop_harness.engines.interface import Applied, FaultNotApplied, Held
 from stop_harness.model import Fault
 
 SHARES, MOST_SHARES, TIMES = 1024, 262_144, 20
 """What a container has by default, the kernel's largest, and how many times as many the loops have as the container.
 With systemd the engine itself may be a sibling, too, and has to go on: it is left a twentieth likewise."""
+
+WAITS_S, LOOK_S = 10.0, 0.01
+"""For its program to run, and between two looks at its log."""
 
 MEMORY_BYTES = 64 << 20
 """For runc, which begins as a process of the container."""
@@ -28,6 +33,35 @@ MEMORY_BYTES = 64 << 20
 
 def cpu(scene: FaultScene, fault: Fault) -> Applied:
     """As many loops as cores are to be taken."""
+    return hold(scene, fault).release()
+
+
+def hold(scene: FaultScene, fault: Fault) -> Held:
+    """Its container runs, and waits for a signal: it takes half a second to start on a busy machine, and 10 ms to be
+    told."""
+    loops = round(fault.amount or 1)
+    made, shares = _created(scene, loops)
+    try:
+        scene.ask("the start of a load", scene.api.start, made)
+        _wait_until_it_waits(scene, made)
+    except BaseException:
+        _remove(scene, made)
+        raise
+
+    def release() -> Applied:
+        try:
+            scene.ask("the release of a load", partial(scene.api.kill, made, signal=signals.SIGTERM))
+            _check(scene.ask("inspect", scene.api.inspect_container, made), shares)
+        except BaseException:
+            _remove(scene, made)
+            raise
+        return Applied(f"a container with {loops} busy loops runs, read back", partial(_remove, scene, made))
+
+    return Held(release, partial(_remove, scene, made))
+
+
+def _created(scene: FaultScene, loops: int) -> tuple[str, int]:
+    """Its id, and its CPU shares."""
     own = scene.inspect()
     labels = {key: value for key, value in own["Config"]["Labels"].items() if key in {RUN_LABEL, OWNER_LABEL}}
     program = load_program.build(scene.ask("the version", own_images.machine, scene.api))
@@ -45,16 +79,17 @@ def cpu(scene: FaultScene, fault: Fault) -> Applied:
         network_mode="none",
         cgroup_parent=own["HostConfig"].get("CgroupParent") or None,
     )
-    loops = round(fault.amount or 1)
     making = partial(scene.api.create_container, image, ["load"] * (loops - 1), host_config=settings, labels=labels)
-    made = str(scene.ask("the creation of a load", making)["Id"])
-    try:
-        scene.ask("the start of a load", scene.api.start, made)
-        _check(scene.ask("inspect", scene.api.inspect_container, made), shares)
-    except BaseException:
-        _remove(scene, made)
-        raise
-    return Applied(f"a container with {loops} busy loops runs, read back", partial(_remove, scene, made))
+    return str(scene.ask("the creation of a load", making)["Id"]), shares
+
+
+def _wait_until_it_waits(scene: FaultScene, made: str) -> None:
+    """It says so: before that the kernel would drop the signal, for which PID 1 has no handler."""
+    deadline = time.monotonic() + WAITS_S
+    while not scene.ask("the log of a load", partial(scene.api.logs, made)):
+        if time.monotonic() > deadline:
+            raise FaultNotApplied("the program with the busy loops did not come to wait for its moment")
+        time.sleep(LOOK_S)
 
 
 def _check(found: dict[str, Any], shares: int) -> None:
