@@ -373,7 +373,7 @@ def test_what_was_over_before_its_fault_is_said_and_not_counted(render: Callable
 def test_where_no_stop_met_its_fault_nothing_is_said_of_it() -> None:
     """`compliant under each` of none would be true and worth nothing."""
     text = " ".join(terminal.summary(over_before(with_cpu=False)).split())
-    assert "1 stop under standard faults, and each was over before its fault." in text
+    assert "1 stop under standard faults, and it was over before its fault." in text
     assert "under each" not in text
 
 

@@ -52,31 +52,7 @@ def render(report: Report) -> str:
             {
                 "executionSuccessful": not report.run.interrupted,
                 "startTimeUtc": _utc(report.run.started_at),
-                "toolExecutionNotifications": [
-                    {
-                        "level": "note" if item.by_choice else "warning",
-                        "message": {"text": f"skipped: {one_line(item.scenario)}: {one_line(item.reason)}"},
-                    }
-                    for item in report.skipped
-                ]
-                + [
-                    {
-                        "level": "note",
-                        "message": {"text": f"not tried: {one_line(cell.scenario)}: {one_line(cell.not_tried)}"},
-                    }
-                    for row in report.resilience
-                    for cell in row.faults
-                    if cell.not_tried is not None
-                ]
-                + [
-                    {
-                        "level": "note",
-                        "message": {"text": f"over before the fault: {one_line(cell.scenario)}"},
-                    }
-                    for row in report.resilience
-                    for cell in row.faults
-                    if cell.too_fast
-                ],
+                "toolExecutionNotifications": _notifications(report),
             }
         ],
         "columnKind": "unicodeCodePoints",
@@ -84,6 +60,20 @@ def render(report: Report) -> str:
     }
     log = {"$schema": SCHEMA, "version": VERSION, "runs": [run]}
     return _json(log) + "\n"
+
+
+def _notifications(report: Report) -> list[dict[str, Any]]:
+    """What was not stopped, and what was over before its fault: neither is a result of a rule."""
+    found = [
+        ("note" if item.by_choice else "warning", f"skipped: {one_line(item.scenario)}: {one_line(item.reason)}")
+        for item in report.skipped
+    ]
+    for cell in (cell for row in report.resilience for cell in row.faults):
+        if cell.not_tried is not None:
+            found.append(("note", f"not tried: {one_line(cell.scenario)}: {one_line(cell.not_tried)}"))
+        if cell.too_fast:
+            found.append(("note", f"over before the fault: {one_line(cell.scenario)}"))
+    return [{"level": level, "message": {"text": text}} for level, text in found]
 
 
 def _json(log: dict[str, Any]) -> str:

@@ -243,18 +243,7 @@ def _with_faults(
     if interruption.requested:
         return notes.observation(subject, problem=_interrupted())
     observation = notes.observation(subject, subject.record(), was_running=running)
-    logs = observation.looks.logs
-    since = written_since(log_before, logs) if running else None
-    record, made = faults.records(observation.record)
-    seen = replace(
-        observation,
-        record=record,
-        faults=made,
-        looks=Looks(looks.before, looks.second, looks.late, since, logs, looks.at_timeout),
-        traffic=flow.record(),
-        derivation=Derivation(cut_short=looks.cut_short),
-        ready=ready,
-    )
+    seen = replace(_seen(observation, log_before if running else None, faults, looks, flow), ready=ready)
     seen = replace(seen, traffic=answer_ends.with_known_ends(seen))
     if properties.expected(trial):
         step(trial, "looking at what is left")
@@ -263,6 +252,27 @@ def _with_faults(
     if found and interruption.requested:
         return notes.observation(subject, problem=_interrupted())
     return replace(seen, properties=found)
+
+
+def _seen(
+    observation: Observation,
+    log_before: LogTail | None,
+    faults: faults.Faults | _NoFaults,
+    looks: StopLooks,
+    flow: traffic.Flow | _NoTraffic,
+) -> Observation:
+    """With what was made and looked at beside the stop. `log_before`: the log until then; None: nothing ran by then."""
+    logs = observation.looks.logs
+    since = written_since(log_before, logs) if log_before is not None else None
+    record, made = faults.records(observation.record)
+    return replace(
+        observation,
+        record=record,
+        faults=made,
+        looks=Looks(looks.before, looks.second, looks.late, since, logs, looks.at_timeout),
+        traffic=flow.record(),
+        derivation=Derivation(cut_short=looks.cut_short),
+    )
 
 
 def _make_ready(trial: Trial, subject: RunningSubject) -> ReadyBasis:
