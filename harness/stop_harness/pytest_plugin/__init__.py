@@ -54,6 +54,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="where no container engine answers, tests that need one are errors, not skipped (or "
         "$STOP_HARNESS_REQUIRE_ENGINE)",
     )
+    group.addoption(
+        "--stop-harness-faults",
+        metavar="NAMES",
+        help="stop every scenario of the scenario files also under these standard faults, as tests of their own; "
+        "standard: all of them",
+    )
     parser.addini(
         _SCENARIOS, "collect the scenarios of stop-harness: YAML files with `version:` and `subject:`", "bool", True
     )
@@ -186,7 +192,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The trials of scenario files come last: what else is tested ends before they begin, and does not disturb them."""
     found = sys.modules.get("stop_harness.pytest_plugin.items")
     if found is not None:
-        items.sort(key=lambda item: isinstance(item, found.StopItem))
+        items.sort(key=lambda item: isinstance(item, found.StopItem | found.NotTriedItem))
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist tells its controller that the worker has collected

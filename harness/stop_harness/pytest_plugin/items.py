@@ -13,14 +13,15 @@ from stop_harness.model import Trial
 from stop_harness.plan import trials as plan
 from stop_harness.pytest_plugin import MARK, SESSION, shown
 from stop_harness.pytest_plugin.meeting_place import AskedTrial, ItemOutcome, ItemResult
-from stop_harness.scenario import discovery
+from stop_harness.scenario import discovery, standard_faults
 
 
 class StopFile(pytest.File):
     """A scenario file."""
 
-    def collect(self) -> Iterator[StopItem]:
-        """Each trial of its scenario: shorter stop timeouts first, and repetitions together."""
+    def collect(self) -> Iterator[StopItem | NotTriedItem]:
+        """Each trial of its scenario: shorter stop timeouts first, and repetitions together. Then its stops under the
+        standard faults that the session asks for, and those that say nothing about it."""
         path, session = _as_run_shows_it(self.path), self.config.stash[SESSION]
         try:
             repeat = session.keywords.get("repeat")
@@ -31,10 +32,14 @@ class StopFile(pytest.File):
         if twin != self.path:
             where = scenario.location("name")
             raise self.CollectError(f"{where}: name: {scenario.name!r} is also the name of {twin}; names are unique")
-        for trial in sorted(plan.expand((scenario,), repeat=repeat).trials, key=_in_order):
-            again = f"-{trial.repetition}" if (repeat or scenario.repeat) > 1 else ""
-            asked = AskedTrial(str(path), trial.trial_id)
-            yield StopItem.from_parent(self, name=f"{scenario.name}[{_name(trial)}{again}]", trial=asked)
+        matrix = standard_faults.beside_faults((scenario,), session.faults, each_applies=False)
+        for copy in matrix.scenarios:
+            for trial in sorted(plan.expand((copy,), repeat=repeat).trials, key=_in_order):
+                again = f"-{trial.repetition}" if (repeat or scenario.repeat) > 1 else ""
+                asked = AskedTrial(str(path), trial.trial_id)
+                yield StopItem.from_parent(self, name=f"{copy.name}[{_name(trial)}{again}]", trial=asked)
+        for missing in matrix.not_tried:
+            yield NotTriedItem.from_parent(self, name=missing.scenario, reason=missing.reason)
 
 
 class StopItem(pytest.Item):
@@ -59,6 +64,26 @@ class StopItem(pytest.Item):
         """Fail as the verdict says, unless a waiver lets that pass."""
         if self._told.outcome is ItemOutcome.FAILED:
             shown.fail(self._told.text, self._told.why_waived)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Where it comes from."""
+        return self.path, 0, self.name
+
+
+class NotTriedItem(pytest.Item):
+    """A standard fault that says nothing about a scenario: skipped, with the reason."""
+
+    def __init__(self, *, reason: str, **rest: object) -> None:
+        super().__init__(**rest)  # type: ignore[arg-type] # what `from_parent` hands over
+        self._reason = reason
+        self.add_marker(MARK)
+
+    def setup(self) -> None:
+        """Nothing is stopped."""
+        pytest.skip(f"not tried: {self._reason}")
+
+    def runtest(self) -> None:
+        """Never."""
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """Where it comes from."""

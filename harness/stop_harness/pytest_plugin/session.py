@@ -31,8 +31,8 @@ options of its own."""
 class StopSession:
     """One a process.
 
-    `item`: the test that is running. `notes`, `report`:
-    what the summary says, once all has ended.
+    `item`: the test that is running. `faults`: standard faults under which scenario files are stopped, too; None: no
+    such. `notes`, `report`: what the summary says, once all has ended.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -40,6 +40,7 @@ class StopSession:
         if self._named and self._named not in ENGINES:
             raise pytest.UsageError(_unknown_engine("--stop-harness-engine", self._named))
         self._required = bool(config.getoption("stop_harness_require_engine") or os.environ.get(REQUIRE_VARIABLE))
+        self.faults: str | None = _known_faults(config.getoption("stop_harness_faults"))
         self._here = config.invocation_params.dir
         self.report_dir = _writable(config.getoption("stop_harness_report"), config.invocation_params.dir)
         self.item: pytest.Item | None = None
@@ -96,7 +97,8 @@ class StopSession:
         if self._run is None:
             from stop_harness.pytest_plugin.session_run import SessionRun
 
-            self._run = SessionRun(self.meeting_place, self.engine, self.keywords, self.waivers, self.keep)
+            asked = {**self.keywords, "faults": self.faults}
+            self._run = SessionRun(self.meeting_place, self.engine, asked, self.waivers, self.keep)
             self._run.begin(when_wanted=when_wanted)
 
     def keep(self, stored: StoredRun, built: Report) -> None:
@@ -153,6 +155,20 @@ class StopSession:
 
 def _unknown_engine(where: str, name: str) -> str:
     return f"{where} {name!r} is not known; allowed: {', '.join(ENGINES)}"
+
+
+def _known_faults(names: str | None) -> str | None:
+    """Raises UsageError for one that is none, before anything is collected."""
+    if names is None:
+        return None
+    from stop_harness.errors import UsageError
+    from stop_harness.scenario import standard_faults  # late: most sessions ask for none
+
+    try:
+        standard_faults.chosen(names)
+    except UsageError as error:
+        raise pytest.UsageError(str(error).replace("--faults", "--stop-harness-faults", 1)) from None
+    return names
 
 
 def _writable(report_dir: Path | None, here: Path) -> Path | None:

@@ -58,18 +58,27 @@ def _with_names_of_their_own(runs: tuple[StoredRun, ...]) -> Iterator[StoredRun]
     """Two tests may stop the same image: the second scenario of a name gets a number."""
     taken: set[str] = set()
     for stored in sorted(runs, key=lambda stored: stored.run.started_at):
-        names = {}
-        for scenario in stored.scenarios:
+        names: dict[str, str] = {}
+        for scenario in (item for item in stored.scenarios if item.twin is None):
             free = (f"{scenario.name} ({number})" for number in range(2, len(runs) + 2))
             name = scenario.name if scenario.name not in taken else next(name for name in free if name not in taken)
             taken.add(name)
             names[scenario.name] = name
+        copies = (*(item.twin for item in stored.scenarios), *(item.twin for item in stored.skipped))
+        known = (twin for twin in copies if twin is not None)
+        twins = {twin.name: replace(twin, of=names.get(twin.of, twin.of)) for twin in known}
+        names |= {name: twin.name for name, twin in twins.items()}
         yield replace(
             stored,
             run=replace(stored.run, waivers=tuple(_waivers(stored.run.waivers, names))),
-            scenarios=tuple(replace(item, name=names[item.name]) for item in stored.scenarios),
+            scenarios=tuple(
+                replace(item, name=names[item.name], twin=twins.get(item.name)) for item in stored.scenarios
+            ),
             observations=tuple(_renamed(item, names) for item in stored.observations),
-            skipped=tuple(replace(item, scenario=names.get(item.scenario, item.scenario)) for item in stored.skipped),
+            skipped=tuple(
+                replace(item, scenario=names.get(item.scenario, item.scenario), twin=twins.get(item.scenario))
+                for item in stored.skipped
+            ),
             remedies=tuple(
                 replace(
                     _renamed(item, names),

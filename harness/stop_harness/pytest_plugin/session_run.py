@@ -16,6 +16,7 @@ from stop_harness.errors import BuildError, ImageError, StopHarnessError
 from stop_harness.model import Plan, Report, Scenario, StoredRun, Trial, TrialResult, Waiver
 from stop_harness.pytest_plugin import shown
 from stop_harness.pytest_plugin.meeting_place import POLL_S, ItemOutcome, ItemResult, MeetingPlace
+from stop_harness.scenario import standard_faults
 from stop_harness.trial import surroundings
 from stop_harness.trial.perform import Interruption
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 class SessionRun:
     """Performs the trials that the session asks for, and leaves at the meeting place what became of each.
 
-    `keywords`: settings, as keywords of `stop_harness.run`. `waivers`: of the project. `keep` gets the finished run.
+    `keywords`: settings, as keywords of `stop_harness.run`, and `faults` as `--faults` has them. `waivers`: of the
+    project. `keep` gets the finished run.
     `problems`: what the harness could not do, such as remove a container, in sentences.
     """
 
@@ -111,10 +113,19 @@ class SessionRun:
         """Of the trials that were selected, and of no other of their scenarios."""
         trials = self._place.asked()
         paths = tuple(dict.fromkeys(Path(trial.path) for trial in trials))
-        given = keywords.given(keywords.RunKeywords, {**self._keywords, "engine": self._engine.name}, "run")
+        settings = {name: value for name, value in self._keywords.items() if name != "faults"}
+        given = keywords.given(keywords.RunKeywords, {**settings, "engine": self._engine.name}, "run")
         given |= {"faults": None, "waivers": self._waivers}
         request = asked.of_files(paths, given, ("pytest", *map(str, paths)))
-        return replace(request, name="pytest", selected=frozenset(trial.trial_id for trial in trials))
+        matrix = standard_faults.beside_faults(request.scenarios, self._keywords.get("faults"), each_applies=False)
+        selected = frozenset(trial.trial_id for trial in trials)
+        return replace(
+            request,
+            name="pytest",
+            scenarios=matrix.scenarios,
+            passed_over=(*request.passed_over, *matrix.not_tried),
+            selected=selected,
+        )
 
 
 class _Listener:
@@ -138,9 +149,11 @@ class _Listener:
         self._trials_began.set()
         self._day = datetime.now(UTC).date().isoformat()  # the run has begun, and by that day its report is made
         reasons = {item.scenario: item.reason for item in planned.skipped}
-        outcome = ItemOutcome.ERROR if self._engine.required else ItemOutcome.SKIPPED
         for trial in ready_engine.expand(self._request).trials:
             if (reason := reasons.get(trial.scenario.name)) is not None:
+                # A standard fault that cannot be made here is no missing engine.
+                is_error = self._engine.required and trial.scenario.twin is None
+                outcome = ItemOutcome.ERROR if is_error else ItemOutcome.SKIPPED
                 self._place.tell(trial.trial_id, ItemResult(outcome, reason))
 
     def step(self, running: Trial, step: str) -> None:

@@ -34,12 +34,22 @@ def told(result: TrialResult, scenario: Scenario, waivers: tuple[Waiver, ...] = 
     from stop_harness.renderers import terminal
 
     outcome = _OUTCOMES.get(result.verdict.status, ItemOutcome.ERROR)
-    of_it = tuple(properties(JudgedStop(result)))
+    of_it = (*properties(JudgedStop(result)), *_of_fault(result, scenario))
     if outcome is ItemOutcome.PASSED:
         return ItemResult(outcome, properties=of_it)
     report = _report_of(result, scenario, waivers, day)
     text = terminal.check_verdict(report).rstrip("\n")
     return ItemResult(outcome, text, of_it, "; ".join(waived(report)))
+
+
+def _of_fault(result: TrialResult, scenario: Scenario) -> list[tuple[str, str]]:
+    """Of a stop under a standard fault: which, and that it was over before that could matter."""
+    if scenario.twin is None:
+        return []
+    from stop_harness.verdict import faults
+
+    missed = [("stop_over_before_fault", "true")] if faults.over_before(result) else []
+    return [("stop_fault", scenario.twin.fault), *missed]
 
 
 def waived(report: Report) -> tuple[str, ...]:
@@ -89,6 +99,7 @@ def _report_of(result: TrialResult, scenario: Scenario, waivers: tuple[Waiver, .
     from stop_harness.report import build
 
     seen = result.observation
+    scenario = replace(scenario, twin=None)  # alone it is what the report is about, and not the copy of another
     info = RunInfo(seen.trial_id, scenario.name, day, seen.engine, VERSION, machine="", cpu_count=1, waivers=waivers)
     report = build.build(StoredRun(info, (scenario,), (seen,), trials_planned=1), (result.verdict,))
     return replace(report, waivers=tuple(use for use in report.waivers if use.state is not WaiverState.UNUSED))

@@ -244,9 +244,10 @@ class Matrix:
     not_tried: tuple[SkippedScenario, ...] = ()
 
 
-def beside_faults(scenarios: tuple[Scenario, ...], asked: str | None) -> Matrix:
+def beside_faults(scenarios: tuple[Scenario, ...], asked: str | None, *, each_applies: bool = True) -> Matrix:
     """Every scenario and its copies under the faults that are asked for; None: no faults. Raises UsageError for a name
-    that is none, and for a fault that is named and applies to none of the scenarios."""
+    that is none, and for a fault that is named and applies to none of the scenarios. `each_applies` False: it may, for
+    these are not all scenarios that it was asked of."""
     if asked is None:
         return Matrix(scenarios)
     faults = chosen(asked)
@@ -258,7 +259,8 @@ def beside_faults(scenarios: tuple[Scenario, ...], asked: str | None) -> Matrix:
             copies, missing = _copies(scenario, fault)
             made += copies
             not_tried += missing
-    _require_use(faults, made, not_tried, by_name=SET not in asked.split(","))
+    if each_applies:
+        _require_use(faults, made, not_tried, by_name=SET not in asked.split(","))
     return Matrix(tuple(made), tuple(not_tried))
 
 
