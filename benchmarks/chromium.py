@@ -78,6 +78,14 @@ def page_width(browser: str, page: Path, screen_px: int, *, dark: bool = False) 
         return chromium.width(page.resolve().as_uri(), screen_px, dark=dark)
 
 
+def hidden_px(browser: str, page: Path, screen_px: int, selector: str) -> float:
+    """How much wider what an element holds is than what of it can be seen without scrolling it."""
+    expression = f"(found => found.scrollWidth - found.clientWidth)(document.querySelector({selector!r}))"
+    with tempfile.TemporaryDirectory() as profile, _Browser(browser, profile) as chromium:
+        chromium.width(page.resolve().as_uri(), screen_px, dark=False)
+        return chromium.evaluate(expression)
+
+
 class _Browser:
     """A browser with one page, spoken to on its descriptors 3 and 4: JSON, each message ended by a NUL."""
 

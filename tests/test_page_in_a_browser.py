@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks import chromium
-from stop_harness.model import Advice, Cause, Report, TrialResult
+from stop_harness.model import Advice, Cause, Report, StoredRun, TrialResult, Twin
 from stop_harness.renderers import html
-from tests.reports_factory import hostile_report, large_report, realistic_report
+from stop_harness.report import build
+from stop_harness.scenario.standard_faults import STANDARD_FAULTS
+from tests import reports_factory as factory
+from tests.reports_factory import Sample, hostile_report, large_report, realistic_report
+from tests.test_standard_faults import reported
 
 pytestmark = pytest.mark.oracle
 
@@ -35,8 +39,14 @@ def with_causes(report: Report) -> Report:
 @pytest.mark.parametrize("screen_px", SCREENS_PX)
 @pytest.mark.parametrize(
     "report",
-    [with_causes(realistic_report()), large_report(300), hostile_report("w" * 500), hostile_report("日本語 " * 40)],
-    ids=["realistic", "long run", "one long word", "many words"],
+    [
+        with_causes(realistic_report()),
+        large_report(300),
+        hostile_report("w" * 500),
+        hostile_report("日本語 " * 40),
+        reported(),
+    ],
+    ids=["realistic", "long run", "one long word", "many words", "under faults"],
 )
 def test_no_page_is_wider_than_its_screen(browser: str, tmp_path: Path, report: Report, screen_px: int) -> None:
     """On a phone, a tablet and a desktop, with everything open that can be opened, in the dark and without script."""
@@ -47,3 +57,21 @@ def test_no_page_is_wider_than_its_screen(browser: str, tmp_path: Path, report: 
     without_script.write_text(text.replace("script-src 'sha256-", "script-src 'sha256-x"), encoding="utf-8")
     assert chromium.page_width(browser, page, screen_px) == screen_px
     assert chromium.page_width(browser, without_script, screen_px, dark=True) == screen_px
+
+
+def under_every_fault() -> Report:
+    """One scenario, under each standard fault."""
+    web = factory.scenario(Sample("orders-api-with-a-long-name", "", 1.0, timeouts_s=(10,)))
+    twins = [Twin(web.name, item.name) for item in STANDARD_FAULTS]
+    scenarios = (web, *(replace(web, name=twin.name, twin=twin) for twin in twins))
+    results = tuple(factory.trial(Sample(item.name, "", 1.0), 10) for item in scenarios)
+    stored = StoredRun(factory.run_info(), scenarios, tuple(item.observation for item in results), len(results))
+    return build.build(stored, tuple(item.verdict for item in results))
+
+
+@pytest.mark.parametrize("screen_px", SCREENS_PX)
+def test_every_standard_fault_is_seen_without_scrolling(browser: str, tmp_path: Path, screen_px: int) -> None:
+    """On a phone each scenario is a card; on a desktop the columns are narrow enough."""
+    page = tmp_path / "report.html"
+    page.write_text(html.render(under_every_fault()), encoding="utf-8")
+    assert chromium.hidden_px(browser, page, screen_px, ".scroll:has(.faults)") <= 1  # widths are rounded

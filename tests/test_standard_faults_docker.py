@@ -22,7 +22,7 @@ import signal, sys, threading, time
 lock = threading.Lock()
 def end(number, frame):
     lock.acquire()
-    time.sleep(0.6)
+    time.sleep(1.5)
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
 print("up", flush=True)
