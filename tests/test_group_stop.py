@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stop_harness.engines.docker.group_start import container_names, needs_of
+from stop_harness.engines.docker.group_start import needs_of
 from stop_harness.engines.docker.group_stop import pod_stop_s, waits_of
+from stop_harness.engines.docker.members import container_names
 from stop_harness.model import Dependency, Group, GroupKind, Member, Role, StartCondition, Subject
 
 SUBJECT = Subject(image="app")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from stop_harness.engines.docker import group_hooks
 from stop_harness.engines.docker.group_places import GroupPlaces
-from stop_harness.engines.docker.members import own_scenario
+from stop_harness.engines.docker.members import container_names, own_scenario
 from stop_harness.engines.docker.starting import Placement
 from stop_harness.engines.docker.subject import DockerSubject
 from stop_harness.engines.interface import SubjectFailed, not_ready
@@ -79,13 +79,6 @@ def _joined(member: Member) -> tuple[str, ...]:
     linked = (other for other, _ in member.links)
     owners = (member.network_of, member.pid_of, member.ipc_of, *member.volumes_from, *linked)
     return tuple(name for name in owners if name is not None)
-
-
-def container_names(member: Member) -> tuple[str, ...]:
-    """`web`; of several `web-1`, `web-2`."""
-    if member.replicas == 1:
-        return (member.name,)
-    return tuple(f"{member.name}-{number}" for number in range(1, member.replicas + 1))
 
 
 class GroupStart:

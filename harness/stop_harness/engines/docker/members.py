@@ -7,6 +7,13 @@ from dataclasses import replace
 from stop_harness.model import Member, Positions, Scenario
 
 
+def container_names(member: Member) -> tuple[str, ...]:
+    """`web`; of several `web-1`, `web-2`."""
+    if member.replicas == 1:
+        return (member.name,)
+    return tuple(f"{member.name}-{number}" for number in range(1, member.replicas + 1))
+
+
 def own_scenario(scenario: Scenario, member: Member) -> Scenario:
     """The scenario as if this member were all there is; its name is for messages."""
     stop = replace(scenario.stop, signal=scenario.stop.signal or member.stop_signal)

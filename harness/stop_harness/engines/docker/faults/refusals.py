@@ -6,8 +6,8 @@ import os
 import re
 
 from stop_harness.engines.docker.faults import making
-from stop_harness.engines.docker.group_start import container_names
 from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.members import container_names
 from stop_harness.linux import packet_faults
 from stop_harness.model import Fault, FaultAction, FaultKind, GroupKind, Member, MountKind, Scenario, Subject, When
 
