@@ -143,6 +143,19 @@ def test_event_times_count_from_the_stop_signal_on_the_same_clock(realistic: Rep
     assert by_event["stop_returned"]["relative_to"] == "stop_requested"
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 45, 500])
+def test_the_json_is_the_same_however_many_trials_are_made_at_once(
+    realistic: Report, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces that are put together are the text that all of it at once would be."""
+    monkeypatch.setattr(results_json, "TRIALS_AT_ONCE", at_once)
+    text = results_json.render(realistic)
+    document = results_json.document(realistic)
+    assert text == json.dumps(json.loads(text), ensure_ascii=False, indent=2) + "\n"
+    assert json.loads(text) == json.loads(json.dumps(document))
+    assert len(document["trials"]) == 45
+
+
 def test_unknown_numbers_are_null_and_never_nan(realistic: Report) -> None:
     """NaN is not JSON."""
     text = results_json.render(realistic)

@@ -442,4 +442,6 @@ def printable(text: str) -> str:
 
 def one_line(text: str) -> str:
     """`printable`, and on one line."""
+    if text.isprintable() and "  " not in text and text == text.strip():  # of all white space it has spaces only
+        return text
     return " ".join(printable(text).split())

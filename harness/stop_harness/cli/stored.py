@@ -32,7 +32,9 @@ def judge(run_dir: Path, color: str) -> None:
     """
     from stop_harness.conductor import store, stored_runs
     from stop_harness.renderers import terminal
+    from stop_harness.trial import surroundings
 
+    surroundings.expect_stored_runs()
     ((stored, then),) = store.read_several((run_dir,), partial(click.echo, err=True))
     report = stored_runs.report_of(stored)
     terminal_output.deliver(
@@ -66,7 +68,9 @@ def report(
     from stop_harness.conductor import store, stored_runs, write_report
     from stop_harness.renderers.plots import drawing
     from stop_harness.renderers.sections import trend_text
+    from stop_harness.trial import surroundings
 
+    surroundings.expect_stored_runs()
     # Without the verdicts that were given then: they take as much memory as those of today.
     stored = store.merge(tuple(item for item, _ in store.read_several(run_dirs, partial(click.echo, err=True))))
     built = stored_runs.report_of(stored)

@@ -28,7 +28,9 @@ def trend(run_dirs: tuple[Path, ...], output: Path | None) -> None:
     from stop_harness.conductor import trend_page
     from stop_harness.renderers.plots import drawing
     from stop_harness.renderers.sections import trend_text
+    from stop_harness.trial import surroundings
 
+    surroundings.expect_stored_runs()
     found = trend_page.of_runs(run_dirs, partial(click.echo, err=True))
     page = output or run_dirs[0].resolve().parent / "trend.html"
     trend_page.write(found, page)

@@ -37,6 +37,12 @@ DERIVATION = {
 TRAFFIC = ("requests", "vantage")
 
 
+def has_parts(line: bytes) -> bool:
+    """Whether a line is surely in today's form, by its bytes: within a text of JSON every quote is escaped, so that
+    this is a key and its value."""
+    return b'"record":{' in line
+
+
 def with_parts(line: object) -> object:
     """The JSON of a journal's line, whose observation has parts. What is in today's form is given back as it is, and so
     is what has no form at all, for the reader of journals says what is wrong with it.

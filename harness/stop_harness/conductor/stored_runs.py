@@ -45,8 +45,7 @@ def compared(built: Report, baseline: Report | None) -> Report:
 def write(stored: StoredRun, built: Report, directory: store.RunDirectory) -> None:
     """A merged run as a run directory of its own, so that it can be judged and reported again."""
     directory.write_run(run_file(stored))
-    for result in built.results:
-        directory.append(result)
+    directory.keep_only(built.results, ())  # at once: each line by itself would wait for the disk
     for tried in stored.remedies:
         directory.append(tried)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def write(built: Report, directory: store.RunDirectory) -> tuple[str, ...]:
     from stop_harness.renderers.results import results_json
 
     attempts = _Attempts(directory)
-    attempts.make("results.json", lambda: results_json.render(built))
+    attempts.make("results.json", lambda: results_json.pieces(built))
     attempts.make(JUNIT_FILE, lambda: _junit(built))
     attempts.make(SARIF_FILE, lambda: _sarif(built))
     attempts.make("results.csv", lambda: csv_table.render(built))
@@ -62,7 +62,7 @@ class _Attempts:
         self._directory = directory
         self.problems: list[str] = []
 
-    def make(self, name: str, render: Callable[[], str]) -> None:
+    def make(self, name: str, render: Callable[[], str | Sequence[bytes]]) -> None:
         """One file."""
         try:
             self._directory.write(name, render())

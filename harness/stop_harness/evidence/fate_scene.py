@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stop_harness.evidence import process_tree
+from stop_harness.evidence.asked_again import answered_once
 from stop_harness.model import Observation, ProcessFate, ProcessInfo
 
 
+@answered_once
 def fates_of(seen: Observation) -> tuple[ProcessFate, ...]:
     """What became of every process, PID 1 first; what the kernel's record lacks is taken from the look before the stop.
     Empty where nobody saw it."""

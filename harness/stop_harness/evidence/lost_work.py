@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from stop_harness import signals
 from stop_harness.evidence import log_hints, process_tree
+from stop_harness.evidence.asked_again import answered_once
 from stop_harness.evidence.fate_scene import FateScene, as_row, fates_of, named, program
 from stop_harness.evidence.process_fates import (
     BUSY_SHARE,
@@ -45,6 +46,7 @@ _ON_ITS_OWN = re.compile(
 _NEXT_COMMAND = re.compile(r"(?:;|&&|\|\||\n)\s*(?!(?:exit|wait|true|:|done|fi)\b)\S")
 
 
+@answered_once
 def lost_work(seen: Observation) -> tuple[LostWork, ...]:
     """What the fates of one stop show, the surest first; empty where nobody saw them."""
     if not seen.record.fates or seen.record.stop_signal is None:
@@ -169,6 +171,7 @@ def _has_next(shell: ProcessFate, child: ProcessFate) -> bool:
 # ── Ended by SIGKILL ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@answered_once
 def silently_killed(seen: Observation) -> bool:
     """Whether what SIGKILL ended silently was work, as far as is known; False where it was nothing but helpers.
 

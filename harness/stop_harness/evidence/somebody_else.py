@@ -88,8 +88,8 @@ def _ended_by(sent: list[Event], record: StopRecord) -> Event | None:
 
 def _paused(record: StopRecord, begun_ns: int) -> Event | None:
     """A pause that began during the stop, or lasted into it."""
-    seen = sorted(record.events, key=lambda event: event.at_ns)
-    changes = [event for event in seen if event.kind in {EventKind.PAUSED, EventKind.UNPAUSED}]
+    seen = (event for event in record.events if event.kind is EventKind.PAUSED or event.kind is EventKind.UNPAUSED)
+    changes = sorted(seen, key=lambda event: event.at_ns)
     over_ns = {event: after.at_ns for event, after in pairwise(changes)}
     pauses = (event for event in changes if event.kind is EventKind.PAUSED)
     return next((event for event in pauses if over_ns.get(event, begun_ns) >= begun_ns), None)

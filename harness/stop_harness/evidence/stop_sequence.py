@@ -90,14 +90,19 @@ def facts(observation: Observation) -> StopFacts:
 
 def first(record: StopRecord, kind: EventKind, clock: Clock | None = None) -> Event | None:
     """The first event of a kind, on `clock` if given."""
-    found = (event for event in record.events if event.kind is kind and clock in {None, event.clock})
-    return min(found, key=lambda event: event.at_ns, default=None)
+    found = [event for event in record.events if event.kind is kind and (clock is None or event.clock is clock)]
+    if len(found) < 2:
+        return found[0] if found else None
+    return min(found, key=lambda event: event.at_ns)
 
 
 def sigkill_event(record: StopRecord) -> Event | None:
     """The engine's SIGKILL at the deadline: a signal 9 that is not itself the stop signal."""
+    all_sent = [event for event in record.events if event.kind is EventKind.SIGNAL_SENT]
+    if not any(event.signal == signals.SIGKILL for event in all_sent):
+        return None
     for clock in Clock:
-        sent = [event for event in record.events if event.kind is EventKind.SIGNAL_SENT and event.clock is clock]
+        sent = [event for event in all_sent if event.clock is clock]
         escalations = sent if record.stop_signal != signals.SIGKILL else sent[1:]
         if found := [event for event in escalations if event.signal == signals.SIGKILL]:
             return found[0]
@@ -134,7 +139,8 @@ def _duration(observation: Observation) -> tuple[int, str, int | None] | None:
     escalation = sigkill_event(observation.record)
     for start_kind, end_kind in DURATION_ENDS:
         for clock in CLOCKS_BY_WORTH:
-            start, end = first(observation.record, start_kind, clock), first(observation.record, end_kind, clock)
+            start = first(observation.record, start_kind, clock)
+            end = first(observation.record, end_kind, clock) if start is not None else None
             # A SIGKILL without its stop signal on record is not where the shutdown began.
             if start is not None and end is not None and start is not escalation:
                 # The kill event is stamped after the signal was delivered, so a fast exit can precede it.
@@ -262,9 +268,8 @@ def signal_delay_ns(record: StopRecord) -> int | None:
     """From the stop call to the stop signal, by a clock that saw both; None if none did. On a busy machine the engine
     takes its time, and what ended meanwhile was not there any more when the signal came."""
     for clock in CLOCKS_BY_WORTH:
-        seen = [event for event in record.events if event.clock is clock]
-        called = [event.at_ns for event in seen if event.kind is EventKind.STOP_REQUESTED]
-        sent = [event.at_ns for event in seen if event.kind is EventKind.SIGNAL_SENT]
-        if called and sent:
-            return min(sent) - min(called)
+        called = first(record, EventKind.STOP_REQUESTED, clock)
+        sent = first(record, EventKind.SIGNAL_SENT, clock) if called is not None else None
+        if called is not None and sent is not None:
+            return sent.at_ns - called.at_ns
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 
 from stop_harness.model.compliance import Compliance, ComplianceStatus
 from stop_harness.model.matrix import Resilience
@@ -176,7 +177,15 @@ class Report:
 
     def of_scenario(self, name: str) -> tuple[TrialResult, ...]:
         """The results of one scenario, in report order."""
-        return tuple(result for result in self.results if result.observation.scenario == name)
+        return self._by_scenario.get(name, ())
+
+    @cached_property
+    def _by_scenario(self) -> dict[str, tuple[TrialResult, ...]]:
+        """Sorted out once, for a page asks for every scenario."""
+        found: dict[str, list[TrialResult]] = {}
+        for result in self.results:
+            found.setdefault(result.observation.scenario, []).append(result)
+        return {name: tuple(results) for name, results in found.items()}
 
 
 @dataclass(frozen=True)

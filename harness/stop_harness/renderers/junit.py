@@ -91,9 +91,9 @@ def _suite(
     for finding in task_text.findings(report, name):
         ET.SubElement(properties, "property", name=finding.rule, value=f"{finding.severity}: {one_line(finding.text)}")
     for result in results:
+        trial_id = one_line(result.observation.trial_id)
         for key, value in _properties(result):
-            title = f"{one_line(result.observation.trial_id)}.{key}"
-            ET.SubElement(properties, "property", name=title, value=one_line(value))
+            ET.SubElement(properties, "property", name=f"{trial_id}.{key}", value=one_line(value))
     for waiver in waiver_text.rows(report):
         ET.SubElement(properties, "property", name=waiver.word.replace(" ", "_"), value=waiver.text)
     for result in results:

@@ -128,8 +128,10 @@ def advice(cause: Cause, seen: Observation, image: str | None = None, form: Form
 def _in_its_words(given: Advice, seen: Observation, form: Form) -> Advice:
     """With the program that was seen in the place of the example of exec form."""
     example = 'CMD ["program", "argument"]\n'
+    if not given.lines.startswith(example):
+        return given
     found = exec_form.started(seen.looks.before or (), seen.record.stop_signal)
-    if not given.lines.startswith(example) or found is None:
+    if found is None:
         return given
     words, line = found
     lines = [_EXEC_FORM[form].format(json.dumps(words, ensure_ascii=False))]
@@ -246,20 +248,21 @@ def _programs(processes: tuple[ProcessInfo, ...], seen: Observation, image: str 
     if not seen.looks.before and image:
         name = image.rpartition("/")[2].partition("@")[0].partition(":")[0]
         by_process = [each for each in programs() if name in each.images]
-    return tuple(dict.fromkeys(each for each in by_process if each))
+    return tuple({each.name: each for each in by_process if each}.values())
 
 
 def _program(process: ProcessInfo, log: str) -> Program | None:
-    runtime, words = runtimes.runtime(process), _words(process.command)
-    return next(
-        (
-            each
-            for each in programs()
-            if (each.runtime and each.runtime == runtime)
-            or (words & each.names and _narrowed_down(each, process.command, log))
-        ),
-        None,
-    )
+    runtime = runtimes.runtime(process)
+    for each in _candidates(runtime, _words(process.command)):
+        if (each.runtime and each.runtime == runtime) or _narrowed_down(each, process.command, log):
+            return each
+    return None
+
+
+@lru_cache(maxsize=process_tree.COMMANDS_KEPT)
+def _candidates(runtime: str | None, words: frozenset[str]) -> tuple[Program, ...]:
+    """Of this runtime, or of one of these names."""
+    return tuple(each for each in programs() if (each.runtime and each.runtime == runtime) or words & each.names)
 
 
 def _narrowed_down(program: Program, command: str, log: str) -> bool:
