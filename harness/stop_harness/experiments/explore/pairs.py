@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from stop_harness.experiments.explore.candidate import Candidate, Part, part_of_client
-from stop_harness.experiments.explore.space import CLIENTS, LATEST_NS, LEADS_NS, MOMENTS_NS, Space
+from stop_harness.experiments.explore.space import CLIENTS, EARLY, LATEST_NS, LEADS_NS, MOMENTS_NS, Space, lasts
 from stop_harness.model import NS_PER_MS, Fault, FaultMoment, TrafficClient, When
 
 MOST_FAULTS, MOST_CLIENTS = 2, 2
@@ -114,11 +114,17 @@ class _Pass:
         if plain:
             return several[-1]
         fault = self.chance.choice(several[-2:])
-        moments = list(self.space.moments_of(fault))
-        if self.space.reach_ns > STEP_NS:
-            offset_ns = self.chance.randrange(0, self.space.reach_ns, STEP_NS)
-            moments += [FaultMoment(When.AFTER, offset_ns)] * len(moments)
-        return replace(fault, moment=self.chance.choice(moments))
+        return replace(fault, moment=self._fault_moment(fault))
+
+    def _fault_moment(self, fault: Fault) -> FaultMoment:
+        """Half of them as usual, or early. Later than the undisturbed stop would be over only seldom: most stops are,
+        and then nothing was tried."""
+        space, chance = self.space, self.chance
+        if chance.random() < 0.5:
+            early = [EARLY, FaultMoment(When.BEFORE), FaultMoment(When.WITH)]
+            return chance.choice(early if lasts(fault) else list(space.moments_of(fault)))
+        latest_ns = space.reach_ns if not lasts(fault) and chance.random() < 0.25 else space.drain_ns
+        return FaultMoment(When.AFTER, chance.randrange(0, max(latest_ns, STEP_NS), STEP_NS))
 
 
 def sorted_words(pair: Pair) -> list[str]:

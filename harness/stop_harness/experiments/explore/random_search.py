@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from stop_harness.experiments.explore import nearby, pairs, sweep
 from stop_harness.experiments.explore.candidate import Candidate, Over, TriedCandidate
 from stop_harness.experiments.explore.pairs import MOST_CLIENTS, MOST_FAULTS, STEP_NS
-from stop_harness.experiments.explore.space import CLIENTS, CPUS, LATEST_NS, LEADS_NS, MOMENTS_NS, Space
+from stop_harness.experiments.explore.space import CLIENTS, CPUS, LATEST_NS, LEADS_NS, MOMENTS_NS, Space, lasts
 from stop_harness.model import Fault, FaultKind, FaultMoment, TrafficClient, When
 
 DRAWN_IN_A_ROUND = 16
@@ -71,9 +71,10 @@ def _of_one_kind(several: tuple[Fault, ...], space: Space) -> st.SearchStrategy[
 
 
 def _fault_moment(fault: Fault, space: Space) -> st.SearchStrategy[FaultMoment]:
-    """The usual ones; and any, while an undisturbed stop would be under way, or the longest that was seen."""
+    """The usual ones; and any, while an undisturbed stop would be under way, of what is short also the longest that was
+    seen."""
     moments: st.SearchStrategy[FaultMoment] = st.sampled_from(space.moments_of(fault))
-    for latest_ns in {space.drain_ns, space.reach_ns}:
+    for latest_ns in {space.drain_ns, space.drain_ns if lasts(fault) else space.reach_ns}:
         if latest_ns > STEP_NS:
             anywhere = st.integers(0, (latest_ns - 1) // STEP_NS)
             moments |= anywhere.map(lambda steps: FaultMoment(When.AFTER, steps * STEP_NS))

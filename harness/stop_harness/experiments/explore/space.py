@@ -168,6 +168,11 @@ class Space:
         return max(self._latest_offset_ns, min(self.longest_ns, LATEST_OFFSET_NS))
 
 
+def lasts(fault: Fault) -> bool:
+    """It stays to the end of the stop: what comes later meets it whenever it began, and early it is there for sure."""
+    return not fault.is_deed and fault.for_ns is None
+
+
 def _usual(several: tuple[Fault, ...]) -> tuple[Fault, ...]:
     """The strongest, and one of medium strength where there are many."""
     return tuple(dict.fromkeys((several[-1], several[len(several) // 2])))
@@ -183,7 +188,7 @@ def _short_request(candidate: Candidate, fault: Fault) -> Iterator[Candidate]:
     """A request that is begun under the fault, and shortly before the stop."""
     traffic = candidate.traffic or ()
     if any(client.kind.in_flight for client in traffic) and fault.moment == FaultMoment(When.BEFORE):
-        short = tuple(replace(client, lead_ns=LEADS_NS[2]) for client in traffic)
+        short = tuple(replace(client, lead_ns=min(LEADS_NS)) for client in traffic)
         yield replace(candidate, traffic=short, faults=(replace(fault, moment=EARLY),))
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from stop_harness.experiments.explore.candidate import Candidate
-from stop_harness.experiments.explore.space import LATEST_NS, LATEST_OFFSET_NS, Space
-from stop_harness.model import NS_PER_MS, Fault, FaultKind, FaultMoment, When
+from stop_harness.experiments.explore.space import LATEST_NS, LATEST_OFFSET_NS, Space, lasts
+from stop_harness.model import NS_PER_MS, Fault, FaultMoment, When
 
 STEPS_NS = (100 * NS_PER_MS, 50 * NS_PER_MS, 25 * NS_PER_MS)
 """No closer: an engine's own time varies by as much."""
@@ -29,17 +29,13 @@ def points(space: Space, seed: int) -> Iterator[Candidate]:
         if space.moments:
             moments_ns = (*range(0, EARLY_NS, step_ns), *range(EARLY_NS, LATEST_NS, LATE_STEP_NS))
             found += [replace(plain, moment_ns=at_ns) for at_ns in moments_ns]
-        for fault in (several[-1] for several in space.faults if _is_short(several[-1])):
+        for fault in (several[-1] for several in space.faults if not lasts(several[-1])):
             offsets_ns = range(0, min(space.drain_ns, LATEST_OFFSET_NS), step_ns)
             found += [replace(plain, faults=(_at(fault, offset_ns),)) for offset_ns in offsets_ns]
         new = [item for item in dict.fromkeys(found) if item not in known and space.allows(item)]
         known.update(new)
         chance.shuffle(new)
         yield from new
-
-
-def _is_short(fault: Fault) -> bool:
-    return fault.is_deed or fault.kind is FaultKind.PAUSE
 
 
 def _at(fault: Fault, offset_ns: int) -> Fault:
