@@ -106,6 +106,15 @@ def test_readiness_and_traffic_from_inside_the_network_namespace(
 
 
 @pytest.mark.docker
+def test_a_port_where_nobody_listens_refuses(tmp_path: Path, docker_engine_host: DockerHost) -> None:
+    """Also in a container without IPv6, which has no ::1: that is no shortage of addresses on this machine."""
+    rest = "ready: {delay: 1s}\ntraffic: {http: {port: 9999, path: /slow}}"
+    result = stop_of(tmp_path, "127.0.0.1", rest, docker_engine_host)
+    assert result.verdict.outcome is Outcome.INCONCLUSIVE
+    assert "port 9999 failed before the stop: connection refused" in result.verdict.reason
+
+
+@pytest.mark.docker
 @pytest.mark.parametrize(
     ("rest", "what"),
     [
