@@ -161,7 +161,7 @@ def test_an_end_that_is_not_known_keeps_the_report_from_passing(tmp_path: Path) 
     assert exit_codes.of_report(built) == exit_codes.INCONCLUSIVE
     assert run.directory is not None
     text = (run.directory / "summary.md").read_text()
-    assert "could not be listened to" in text
+    assert "was not listened to" in text
     assert "still being stopped" in text
 
 

@@ -60,6 +60,10 @@ def _ns(at_s: float) -> int:
         (life(exit_s=5, code=143), EndKind.OUTSIDE),
         (replace(life(exit_s=5, code=137), oom_killed=True), EndKind.OOM_KILL),
         (replace(life(exit_s=None, code=None), seen=False), EndKind.UNSEEN),
+        (replace(life((0, KILL), exit_s=0.1, code=137, stop=True), heard_since_ns=_ns(-8)), EndKind.UNSEEN),
+        (replace(life((0, KILL), exit_s=0.1, code=137, stop=True), heard_since_ns=_ns(-80)), EndKind.STOP),
+        (replace(life((0, KILL), exit_s=0.1, code=137), heard_since_ns=_ns(-8)), EndKind.KILL),
+        (replace(life((0, TERM), (2, KILL), exit_s=2.1, stop=True), heard_since_ns=_ns(-8)), EndKind.STOP),
     ],
 )
 def test_a_stop_event_or_the_own_stop_signal_makes_it_a_stop(seen: WatchedLife, kind: EndKind) -> None:

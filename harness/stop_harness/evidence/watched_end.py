@@ -60,7 +60,8 @@ class WatchedLife:
     it has none. `environment`: what it was given beside the image's own. `events`: signals, pauses and OOM kills that
     the engine reported since its start. `stop_told`: a `stop` event followed, so that somebody had asked for it.
     `exited`: when; None: nobody told. `oom_killed` None: the engine cannot tell. `complete`: the engine was listened to
-    without a gap; `seen` False: not when it ended. `removed`: nothing could be asked about it any more then.
+    without a gap; `seen` False: not when it ended. `heard_since_ns`: wall clock since when signals are heard; None:
+    since its start. `removed`: nothing could be asked about it any more then.
 
     `looks`, `looked_ns`: as in an observation. `lost_processes`: who was sent SIGKILL since the stop signal, PID 1
     aside; None: nobody could see that. `fates`: of those and of the others as far as they are known.
@@ -79,6 +80,7 @@ class WatchedLife:
     oom_killed: bool | None = None
     complete: bool = True
     seen: bool = True
+    heard_since_ns: int | None = None
     removed: bool = False
     looks: Looks = field(default_factory=Looks)
     looked_ns: int | None = None
@@ -127,7 +129,7 @@ def is_stop_signal(event: Event, life: WatchedLife) -> bool:
 
 def kind(life: WatchedLife) -> EndKind:
     """A `stop` event or the container's own stop signal makes it a stop; all else is something else."""
-    if not life.seen:
+    if not life.seen or _began_unheard(life):
         return EndKind.UNSEEN
     sent = _signals(life)
     left_ns = life.exited.at_ns if life.exited is not None else None
@@ -147,6 +149,17 @@ def kind(life: WatchedLife) -> EndKind:
     if number in signals.FAULTS:
         return EndKind.CRASH
     return EndKind.OUTSIDE if number in ASKED_TO_END else EndKind.EXIT
+
+
+def _began_unheard(life: WatchedLife) -> bool:
+    """Whether somebody was stopping it already when it was first heard of: of its stop there is nothing but the SIGKILL
+    of the end. Its own signal was sent before that, and when, nobody knows."""
+    sent = _signals(life)
+    if life.heard_since_ns is None or not life.stop_told or not sent or life.stop_signal == signals.SIGKILL:
+        return False
+    may_last_ns = max(SAME_STOP_NS, (life.stop_timeout_s or 0) * NS_PER_S)
+    only_killed = all(event.signal == signals.SIGKILL for event in sent)
+    return only_killed and sent[0].at_ns - life.heard_since_ns < may_last_ns
 
 
 def _signals(life: WatchedLife) -> list[Event]:

@@ -24,7 +24,7 @@ class EndKind(StrEnum):
     OUTSIDE = "outside"
     """A signal ended it that the engine did not send, as by `kill` on the engine's machine."""
     UNSEEN = "unseen"
-    """It ended while the engine could not be listened to."""
+    """It ended, or its stop began, while the engine was not listened to."""
 
 
 class TimeoutSource(StrEnum):

@@ -53,7 +53,7 @@ def lines(one: JudgedEnd, *, width: int = 80, colour: bool = False, unicode: boo
     took = "" if one.duration_ns is None else f"  {seconds(one.duration_ns)}"
     found = [f"{head}{name}{took}"]
     if one.result is None:
-        found += _below("it ended while the engine could not be listened to", width)
+        found += _below("it ended, or its stop began, while the engine was not listened to", width)
     elif one.status is not Status.PASS:
         found += _below(why(one.result.verdict), width)
         found += _cause(one.result, width, paint)

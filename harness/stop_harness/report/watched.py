@@ -90,7 +90,7 @@ def as_run(ends: Sequence[JudgedEnd], run: RunInfo, left: Sequence[str] = ()) ->
             seen = replace(one.result.observation, scenario=name, trial_id=f"{name}/{number}", repetition=number)
             of_it.append(seen)
         elif one.status is Status.INCONCLUSIVE:
-            skipped.append(SkippedScenario(name, "it ended while the engine could not be listened to"))
+            skipped.append(SkippedScenario(name, "it ended, or its stop began, while the engine was not listened to"))
     skipped += (SkippedScenario(name, "it was still being stopped when the watch ended") for name in left)
     scenarios = tuple(
         Scenario(name, _subject(of_it[0]), stop=StopPlan(tuple(sorted({seen.stop_timeout_ns for seen in of_it}))))

@@ -40,7 +40,8 @@ class WatchedContainer:
     """What has been heard of one container since it started, or since it was found running.
 
     `found` None: it was gone before anybody could ask; `processes` None: it did not run then. `died`: the event of its
-    exit. `gap`: the engine was not listened to for a while.
+    exit. `gap`: the engine was not listened to for a while. `heard_since_ns`: wall clock since when its signals were
+    heard without one; None: since its start.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class WatchedContainer:
         found: RunningContainer | None = None,
         table: WatchedTable | None = None,
         environment: tuple[tuple[str, str], ...] = (),
+        heard_since_ns: int | None = None,
     ) -> None:
         self.id, self.found, self.environment = container_id, found, environment
         self.name = found.name if found is not None else name or container_id[:12]
         self.image = found.image if found is not None else image
+        self.heard_since_ns = heard_since_ns
         self.processes: WatchedProcesses | None = None
         self.pidfd: int | None = None
         self.died: EngineEvent | None = None
@@ -180,6 +183,7 @@ class WatchedContainer:
             oom_killed=self._oom_killed(),
             complete=not self.gap,
             seen=seen,
+            heard_since_ns=self.heard_since_ns,
             removed=self.removed,
             load_average=os.getloadavg()[0],
         )

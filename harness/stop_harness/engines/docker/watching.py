@@ -298,6 +298,7 @@ class EngineWatch:
     def _take_in(self, container_id: str, event: EngineEvent | None = None) -> None:
         """Watch a container from now on."""
         name, image = (event.name, event.image) if event is not None else ("", "")
+        since_ns = time.time_ns() if event is None else None
         life = WatchedContainer(container_id, name, image)
         try:
             answer = self._api.get(f"/containers/{container_id}/json")
@@ -306,7 +307,15 @@ class EngineWatch:
                 return  # it has ended since the list was made, and its `die` is not ours to tell
             environment = self._given(answer)
             table = WatchedTable(found, self.host, self._api.get)
-            life = WatchedContainer(container_id, name, image, found=found, table=table, environment=environment)
+            life = WatchedContainer(
+                container_id,
+                name,
+                image,
+                found=found,
+                table=table,
+                environment=environment,
+                heard_since_ns=since_ns,
+            )
         except NotFound:
             if event is None:
                 return
@@ -355,6 +364,8 @@ class EngineWatch:
         unseen = sum(end.kind is EndKind.UNSEEN for end in self._found)
         for life in self._lives.values():
             life.gap = resumed.missed and life.is_being_stopped
+            if resumed.missed:
+                life.heard_since_ns = time.time_ns()
         what = "nothing was missed: it told again what happened meanwhile"
         if resumed.missed:
             what = f"what happened meanwhile is not known{f'; {unseen} containers ended unseen' if unseen else ''}"
