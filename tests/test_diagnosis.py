@@ -141,6 +141,11 @@ CASES: list[tuple[str, Observation, str]] = [
     ("pid1-handler-noop", killed(R.NODE, R.NODE_RESET, "GET /slow 200\n"), "the runtime's own"),
     ("grace-too-short", killed(R.NODE, R.NODE_RESET, "SIGTERM: draining\n"), '"SIGTERM: draining"'),
     ("reraise-lost", killed(R.HANDLER, R.HANDLER_RESET, "cleaning up\n"), "raised the signal again"),
+    (
+        "reraise-lost",
+        killed(R.HANDLER, R.HANDLER_RESET, "Catching signal: SIGTERM\n"),
+        'had no effect; it wrote "Catching',
+    ),
     ("exit-blocked", killed(R.THREADS, R.THREADS_LOCKED, "sys.exit(0)\n"), "1 other thread"),
     ("handler-hangs", killed(R.HANDLER, R.HANDLER_LOCKED), "waits for a lock"),
     ("grace-too-short", killed(R.HANDLER, R.HANDLER_BUSY), "was busy a second later"),

@@ -78,13 +78,16 @@ def _handler_gone(scene: Scene) -> Cause | None:
         return None
     if reaction(late, scene.signal) is not Reaction.DEFAULT:
         return None
-    text = f"had a handler for {scene.signal_name} that is gone {scene.looked_after}: it reset itself and raised the"
-    text = f"{scene.called} {text} signal again, which the kernel drops for PID 1"
+    text = f"{scene.called} had a handler for {scene.signal_name} that is gone {scene.looked_after}: it reset itself"
+    line = log_hints.speaks_of_the_stop(scene.seen.looks.log_after_signal)
     if process_tree.program(scene.target) in process_tree.OWN_HANDLER:
-        line = log_hints.speaks_of_the_stop(scene.seen.looks.log_after_signal)
         if line is not None:  # a handler of the program's own, meant for once: its work goes on
             return None
+        text = f"{text} and raised the signal again, which the kernel drops for PID 1"
         return Cause("pid1-handler-noop", f"{text}; the handler was the runtime's own")
+    # Whether it raised the signal, nobody saw: it may as well be meant for once, with what it asked for lost.
+    said = f"; it wrote {log_hints.shown(line)}" if line is not None else ""
+    text = f"{text}, and it either raised the signal again, which the kernel drops for PID 1, or had no effect{said}"
     return Cause("reraise-lost", text)
 
 
