@@ -27,6 +27,14 @@ WHAT = {
 }
 """What each sample cannot bear, in the words of the finding."""
 
+SERVERS = {
+    "mosquitto": ("disk full /spool", "not left as expected"),
+    "qbittorrent": ("readiness", "killed"),
+    "radicale": ("idle client", "killed"),
+    "thin": ("idle client", "killed"),
+}
+"""The same of servers from Debian's packages, and how their stops end then."""
+
 
 def explore(folder: Path, name: str, *options: str) -> tuple[int, dict[str, Any]]:
     """Exit code and the result, of a search in a folder of its own."""
@@ -67,6 +75,20 @@ def test_nothing_is_found_in_its_cured_twin(tmp_path: Path) -> None:
 
 
 @pytest.mark.docker
+def test_an_orderly_end_that_leaves_the_wrong_thing_behind_is_told_as_that(tmp_path: Path) -> None:
+    """By what does not hold: that it exited in time says nothing then."""
+    text = (SAMPLES / "full-disk.yaml").read_text(encoding="utf-8").replace("images/", f"{SAMPLES}/images/")
+    file = tmp_path / "leaves.yaml"
+    file.write_text(text + "expect: {exit_codes: [0, 1], after_stop: {no_log: OSError}}\n", encoding="utf-8")
+    command = (sys.executable, "-m", "stop_harness", "explore", str(file), "--seed", "1", "--write", "found.yaml")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == exit_codes.FAIL, done.stdout + done.stderr
+    assert "not left as expected in 5 of 5 stops: under disk full /spool" in done.stdout
+    assert "this does not hold after the stop: the log since the stop has no line matching 'OSError'" in done.stdout
+    assert "does not hold" in (tmp_path / "found.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.docker
 def test_ctrl_c_ends_a_search_and_leaves_nothing(tmp_path: Path) -> None:
     """With what it had come to. That no container is left, the suite looks for itself."""
     command = (sys.executable, "-m", "stop_harness", "explore", str(SAMPLES / "second-signal-cured.yaml"), "--json")
@@ -101,6 +123,20 @@ def test_nothing_is_wrong_with_a_cured_sample(name: str, tmp_path: Path) -> None
     """For five minutes."""
     code, found = explore(tmp_path, f"{name}-cured", "--seed", "1", "--for", "5m")
     assert code == exit_codes.PASS, found
+
+
+@pytest.mark.docker
+@pytest.mark.searches
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", SERVERS)
+def test_what_is_wrong_with_a_server_of_debian_is_found(name: str, tmp_path: Path) -> None:
+    """As docs/explore.md tells it. The first one waits for the image."""
+    code, found = explore(tmp_path, f"servers/{name}", "--seed", "1", "--write", str(tmp_path / "found.yaml"))
+    assert code == exit_codes.FAIL, found
+    what, outcome = SERVERS[name]
+    assert what in found["finding"]["what"]
+    assert found["finding"]["after_stop" if name == "mosquitto" else "reason"] is not None
+    assert (outcome == "killed") is (found["finding"]["outcome"] == "killed")
 
 
 @pytest.mark.parametrize(

@@ -321,6 +321,9 @@ def why(verdict: Verdict) -> str:
     return "; ".join([*decisive, verdict.reason, *unready])
 
 
+NOT_AS_LEFT = "not left as expected"
+"""A graceful stop after which something of `after_stop` does not hold."""
+
 BEYOND_OUTCOME = ("slow-stop", "property-failed", "property-unchecked")
 """Rules that keep a trial from passing although its outcome is an accepted one."""
 

@@ -93,7 +93,7 @@ def _written(scenario: Scenario, searched: Searched, target: Path) -> tuple[Path
     finding = searched.search.finding
     if finding is None or finding.undisturbed:
         return None, ()
-    said = (explore_text.sentence(finding), finding.seen.reason)
+    said = (explore_text.sentence(finding), *explore_text.reasons(finding))
     try:
         exploring.write(scenario, finding.candidate, said, target)
     except StopHarnessError as error:

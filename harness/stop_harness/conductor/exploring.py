@@ -164,10 +164,12 @@ def write(scenario: Scenario, candidate: Candidate, said: tuple[str, ...], targe
     """The scenario file of what was found. `said`: sentences of what happened. Raises StopHarnessError."""
     from stop_harness.experiments.explore import written
 
-    source = str(scenario.source)
+    source = Path(str(scenario.source))
+    if source.is_absolute() != target.is_absolute():
+        source, target = source.absolute(), target.absolute()
     try:
-        original = Path(source).read_text(encoding="utf-8")
-        target.write_text(written.text_of(original, source, str(target), candidate, said), encoding="utf-8")
+        original = source.read_text(encoding="utf-8")
+        target.write_text(written.text_of(original, str(source), str(target), candidate, said), encoding="utf-8")
     except OSError as error:
         raise not_written(f"cannot write {target}: {error.strerror}", error) from None
 
@@ -289,6 +291,7 @@ def tried(result: TrialResult, candidate: Candidate, *, thorough: bool) -> Tried
     verdict, seen = result.verdict, result.observation
     cause = f"; {verdict.cause.evidence}" if verdict.cause is not None and verdict.cause.id != "unknown" else ""
     lost = len(lost_requests(seen.traffic)) + len(seen.record.lost_processes or ())
+    broken = (finding.message for finding in verdict.findings if finding.rule == "property-failed")
     return TriedCandidate(
         candidate,
         _fate(result),
@@ -299,6 +302,7 @@ def tried(result: TrialResult, candidate: Candidate, *, thorough: bool) -> Tried
         _absent(seen),
         seen.record.stop_signal,
         thorough,
+        next(broken, None),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from stop_harness import units
 from stop_harness.evidence import fault_words
 from stop_harness.model import Fault, Outcome, Scenario, TrafficClient
-from stop_harness.wording import count_of
+from stop_harness.wording import NOT_AS_LEFT, count_of
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,8 @@ class Fate(StrEnum):
 class TriedCandidate:
     """What became of one candidate. `reason`: a sentence. `took_ns`: how long the shutdown took, None if not measured.
     `lost`: requests and processes that were lost. `absent`: clients of it that the container did not keep, and faults
-    of it that were not there. `signal`:
-    number of the stop signal, None if not known. `thorough`: with the stop timeout of the scenario, not with a shorter
-    one that shows the same sooner."""
+    of it that were not there. `signal`: number of the stop signal, None if not known. `thorough`: with the stop timeout
+    of the scenario, not with a shorter one that shows the same sooner. `left`: what of the scenario's `after_stop` does not hold; None: nothing."""
 
     candidate: Candidate
     fate: Fate
@@ -126,6 +125,12 @@ class TriedCandidate:
     absent: frozenset[Part] = frozenset()
     signal: int | None = None
     thorough: bool = True
+    left: str | None = None
+
+    @property
+    def said(self) -> str:
+        """In a word or two. An orderly end that leaves behind what must not be is no graceful stop."""
+        return NOT_AS_LEFT if self.left is not None and self.outcome is Outcome.GRACEFUL else self.outcome.value
 
 
 class Over(BaseException):

@@ -181,7 +181,7 @@ class StopSearch:
     def _confirmed(self, bad: TriedCandidate, space: Space, *, look_near: bool = True) -> BreakingStop | None:
         """The failure repeated, made as small as it gets, and repeated; None where it does not come back. The
         undisturbed stop is repeated beside it: where that fails now, it is no matter of what disturbs it."""
-        self.note(f"{bad.outcome}: {words(bad.candidate)}; {REPEATS} times more, beside {CONTROLS} undisturbed ones")
+        self.note(f"{bad.said}: {words(bad.candidate)}; {REPEATS} times more, beside {CONTROLS} undisturbed ones")
         found = self._repeated(bad, bad.candidate)
         if found.undisturbed:
             return found
@@ -282,7 +282,7 @@ class StopSearch:
             self._learn(tried)
             number = self._stops
         why = f"; {tried.reason}" if tried.fate is Fate.UNCLEAR else ""
-        self.note(f"[{number}] {tried.outcome}{took}: {words(tried.candidate)}{why}")
+        self.note(f"[{number}] {tried.said}{took}: {words(tried.candidate)}{why}")
 
     def _learn(self, tried: TriedCandidate) -> None:
         """What this container does not let be made is not tried again: a client that it does not keep, a fault that was

@@ -5,10 +5,18 @@ from __future__ import annotations
 from stop_harness import signals
 from stop_harness.model import ECS_STOP_TIMEOUT_S, NS_PER_S, Compliance, ComplianceStatus, Outcome, Status, TrialResult
 from stop_harness.records import dataclass
-from stop_harness.wording import COMPLIANCE_WORDS, OUTCOME_WORDS, one_line, precise_seconds, sentence, timeout, within
+from stop_harness.wording import (
+    COMPLIANCE_WORDS,
+    NOT_AS_LEFT,
+    OUTCOME_WORDS,
+    one_line,
+    precise_seconds,
+    sentence,
+    timeout,
+    within,
+)
 
 TOO_SLOW = "too slow"
-NOT_AS_LEFT = "not left as expected"
 """An outcome that was accepted, later than `within` allows."""
 
 

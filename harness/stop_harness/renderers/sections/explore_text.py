@@ -13,11 +13,11 @@ def render(found: Exploration) -> str:
     """Lines for a terminal."""
     lines = [headline(found)]
     if found.finding is not None:
-        lines += [f"  {printable(found.finding.seen.reason)}"]
+        lines += [f"  {printable(text)}" for text in reasons(found.finding)]
         if found.finding.first != found.finding.candidate:
             lines += [f"  found as: {words(found.finding.first)}"]
     for fluke in found.flukes:
-        lines += [f"  once, and not again: {fluke.outcome}, {words(fluke.candidate)}"]
+        lines += [f"  once, and not again: {fluke.said}, {words(fluke.candidate)}"]
     if found.finding is None and found.slowest is not None and found.slowest.took_ns is not None:
         took = precise_seconds(found.slowest.took_ns)
         lines += [f"  the longest shutdown took {took}: {words(found.slowest.candidate)}"]
@@ -40,11 +40,17 @@ def sentence(finding: BreakingStop) -> str:
     """`killed in 5 of 5 stops under cpu 0.1 before the stop`."""
     if finding.undisturbed:
         return (
-            f"{finding.seen.outcome} in {finding.failed} of {finding.repeated} stops that nothing disturbs; mend that "
+            f"{finding.seen.said} in {finding.failed} of {finding.repeated} stops that nothing disturbs; mend that "
             "first"
         )
     often = f"in {finding.failed} of {finding.repeated} stops" if finding.repeated else "once, and not repeated"
-    return f"{finding.seen.outcome} {often}: {words(finding.candidate)}"
+    return f"{finding.seen.said} {often}: {words(finding.candidate)}"
+
+
+def reasons(finding: BreakingStop) -> tuple[str, ...]:
+    """How the stop went, and what it left behind."""
+    seen = finding.seen
+    return (seen.reason,) if seen.left is None else (seen.reason, seen.left)
 
 
 def render_json(found: Exploration) -> str:
@@ -64,6 +70,7 @@ def render_json(found: Exploration) -> str:
             "what": words(finding.candidate),
             "outcome": finding.seen.outcome.value,
             "reason": finding.seen.reason,
+            "after_stop": finding.seen.left,
             "failed": finding.failed,
             "repeated": finding.repeated,
             "undisturbed": finding.undisturbed,
