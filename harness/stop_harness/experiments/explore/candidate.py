@@ -114,7 +114,8 @@ class TriedCandidate:
     """What became of one candidate. `reason`: a sentence. `took_ns`: how long the shutdown took, None if not measured.
     `lost`: requests and processes that were lost. `absent`: clients of it that the container did not keep, and faults
     of it that were not there. `signal`: number of the stop signal, None if not known. `thorough`: with the stop timeout
-    of the scenario, not with a shorter one that shows the same sooner. `left`: what of the scenario's `after_stop` does not hold; None: nothing."""
+    of the scenario, not with a shorter one that shows the same sooner. `left`: what of the scenario's `after_stop` does
+    not hold; None: nothing."""
 
     candidate: Candidate
     fate: Fate

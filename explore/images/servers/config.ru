@@ -1,0 +1,1 @@
+run proc { |env| [200, {'Content-Type' => 'text/plain'}, ["ok\n"]] }
