@@ -176,18 +176,19 @@ LEFT_OUT = {"ecs": {"no time at all": "ECS takes a stopTimeout of 0 as not set"}
 def _as_images() -> tuple[Scenario, ...]:
     """The same subjects by their images: a cluster builds nothing."""
 
+    from stop_harness.engines.docker import engine_api
     from stop_harness.engines.docker.images import Images
 
     host = docker_host.find()
-    client = host.connect()
+    api = engine_api.of(host.address, host.api_version, 60)
     try:
-        images = Images(client, {}, None)
+        images = Images(api, {}, None)
         images.prepare(_scenarios(), lambda *_: None)
         return tuple(
             replace(item, subject=replace(item.subject, image=images.of(item), **NOT_BUILT)) for item in _scenarios()
         )
     finally:
-        client.close()
+        api.close()
 
 
 def DOCKER(run_id: str) -> Engine:

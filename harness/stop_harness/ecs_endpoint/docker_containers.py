@@ -32,16 +32,8 @@ from stop_harness.ecs_endpoint.docker_settings import (
     volume_names,
     volume_prefix,
 )
-from stop_harness.engines.docker import reading, reaper, shared_namespaces, witness
-from stop_harness.engines.docker.calls import (
-    CALL_ERRORS,
-    ENGINE_ERRORS,
-    GRACE_S,
-    CallFailed,
-    Calls,
-    NoAnswer,
-    time_limit_s,
-)
+from stop_harness.engines.docker import reading, reaper, sdk, shared_namespaces, witness
+from stop_harness.engines.docker.calls import GRACE_S, CallFailed, Calls, NoAnswer, time_limit_s
 from stop_harness.engines.docker.clearing import clear
 from stop_harness.engines.docker.container import ContainerGone, ContainerLife, LogLimits
 from stop_harness.engines.docker.events import EventStream
@@ -115,7 +107,7 @@ class DockerContainers:
         try:
             self._reaper = reaper.DockerReaper(run_id, host.address)
             self._events = EventStream(host, label=f"{reaper.RUN_LABEL}={run_id}")
-        except ENGINE_ERRORS as error:
+        except sdk.ENGINE_ERRORS as error:
             raise EngineError(f"{host.url}: the engine stopped answering: {error}") from None
 
     def has_image(self, image: str) -> bool:
@@ -126,7 +118,7 @@ class DockerContainers:
             self._calls.run("the image", self._api.inspect_image, image)
         except errors.ImageNotFound:
             return False
-        except CALL_ERRORS as error:
+        except sdk.CALL_ERRORS as error:
             raise ContainerProblem("CannotPullContainerError", _text(error)) from None
         return True
 
@@ -138,7 +130,7 @@ class DockerContainers:
         try:
             self._api.pull(repository, tag=tag or "latest")
             self._calls.run("the image", self._api.inspect_image, image)
-        except CALL_ERRORS as error:
+        except sdk.CALL_ERRORS as error:
             raise ContainerProblem("CannotPullContainerError", _text(error)) from None
 
     def open_group(self, request: GroupRequest) -> str:
@@ -183,7 +175,7 @@ class DockerContainers:
             created = self._calls.run("the creation", self._create, settings)
         except NoAnswer:
             raise self._timed_out("created") from None
-        except (*CALL_ERRORS, TypeError, ValueError) as error:
+        except (*sdk.CALL_ERRORS, TypeError, ValueError) as error:
             raise ContainerProblem("CannotCreateContainerError", _text(error)) from None
         group = self._groups[request.group] if request.group else None
         self._lives[created] = self._life(created, group.pause.id if group and group.shares_memory else None)
@@ -272,7 +264,7 @@ class DockerContainers:
             try:
                 found = self._calls.run("the image", self._api.inspect_image, image_id)
                 digests = found.get("RepoDigests") or []
-            except (*CALL_ERRORS, AttributeError):
+            except (*sdk.CALL_ERRORS, AttributeError):
                 return None
             self._digests[image_id] = str(digests[0]).rpartition("@")[2] if digests else None
         return self._digests[image_id]
@@ -359,7 +351,7 @@ class DockerContainers:
         """`GET /info`."""
         try:
             found = self._calls.run("the machine", self._api.info)
-        except CALL_ERRORS as error:
+        except sdk.CALL_ERRORS as error:
             raise EngineError(f"{self._host.url}: the engine stopped answering: {error}") from None
         memory_mib = int(found.get("MemTotal") or 0) // MEBIBYTE
         return Machine(int(found.get("NCPU") or 0), memory_mib, str(found.get("Architecture") or "x86_64"))
@@ -372,7 +364,7 @@ class DockerContainers:
                 network = ipaddress.ip_network(item["Subnet"])
                 if network.version == 4:
                     return str(item.get("Gateway") or network[1])
-        except (*CALL_ERRORS, KeyError, ValueError, IndexError):
+        except (*sdk.CALL_ERRORS, KeyError, ValueError, IndexError):
             return None
         return None
 
@@ -380,7 +372,7 @@ class DockerContainers:
         """`GET /_ping`."""
         try:
             return bool(self._calls.run("the ping", self._api.ping))
-        except CALL_ERRORS:
+        except sdk.CALL_ERRORS:
             return False
 
     def remove(self, runtime_id: str) -> None:

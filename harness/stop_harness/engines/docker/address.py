@@ -11,15 +11,12 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from stop_harness.engines.docker import ssh_tunnel
+from stop_harness.engines.docker import sdk, ssh_tunnel
 from stop_harness.errors import ChosenEngineError
 from stop_harness.records import dataclass
-
-if TYPE_CHECKING:
-    import docker
 
 DEFAULT_CONTEXT = "default"
 """Not stored anywhere: it stands for `DOCKER_HOST`, or for the usual sockets."""
@@ -66,6 +63,9 @@ class Address:
         return cls(**fields, tls=Tls(**tls) if tls else None)
 
 
+CONNECT_TIMEOUT_S = 5
+"""For the connection itself, which a machine accepts however busy its engine is."""
+
 ANY_VERSION = "1.24"
 """Stands in the client that asks which API version to use; that question carries none."""
 
@@ -77,7 +77,7 @@ def connect(
     timeout_s: float | None = 60,
     connections: int = 10,
     reached_within_s: float | None = None,
-) -> docker.DockerClient:
+) -> sdk.DockerClient:
     """A client; asks the engine for its API version unless that is given. `timeout_s`: of one answer, None for ever.
     `connections`: kept open at most. `reached_within_s`: of one connection through a network, None: as an answer.
     Raises DockerException, requests' errors, OSError or ValueError."""
@@ -90,9 +90,13 @@ def ask_version(address: Address, *, timeout_s: float | None, reached_within_s: 
     """`GET /version`, without one: who answers, and with which `ApiVersion`. Takes and raises what `connect` does."""
     asking = _client(address, ANY_VERSION, _timeouts(address, timeout_s, reached_within_s), connections=1)
     try:
-        answer: dict[str, Any] = asking.version(api_version=False)
+        return require_api_version(asking.version(api_version=False))
     finally:
         asking.close()
+
+
+def require_api_version(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer to `GET /version`. Raises ValueError where it says none."""
     if not answer.get("ApiVersion"):
         raise ValueError("what answers does not say an API version: is it a Docker or Podman engine?")
     return answer
@@ -106,12 +110,11 @@ def _timeouts(address: Address, timeout_s: float | None, reached_within_s: float
     return timeout_s if reached_within_s is None or socket_file(address) else (reached_within_s, timeout_s)
 
 
-def _client(address: Address, version: str, timeouts: Timeouts, connections: int) -> docker.DockerClient:
-    import docker
+def _client(address: Address, version: str, timeouts: Timeouts, connections: int) -> sdk.DockerClient:
     from requests.utils import get_environ_proxies
 
     socket = socket_file(address)
-    client = docker.DockerClient(
+    client = sdk.DockerClient(
         base_url=f"unix://{socket}" if socket else address.url,
         version=version,
         timeout=timeouts,  # type: ignore[arg-type] # requests reads all of them
@@ -125,11 +128,9 @@ def _client(address: Address, version: str, timeouts: Timeouts, connections: int
     return client
 
 
-def _tls_config(tls: Tls) -> docker.TLSConfig:
-    import docker
-
+def _tls_config(tls: Tls) -> sdk.TLSConfig:
     own = (tls.certificate, tls.key) if tls.certificate and tls.key else None
-    return docker.TLSConfig(client_cert=own, ca_cert=tls.authority, verify=tls.verify)
+    return sdk.TLSConfig(client_cert=own, ca_cert=tls.authority, verify=tls.verify)
 
 
 def of_client(api: Any) -> Address | None:

@@ -7,15 +7,12 @@ cannot be called off. So every call has a thread of its own (0.1 ms), which is l
 from __future__ import annotations
 
 import os
-import struct
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import docker
-import requests
-
+from stop_harness.engines.docker import sdk
 from stop_harness.errors import EngineError, UsageError
 
 TIME_LIMIT_VARIABLE = "STOP_HARNESS_ENGINE_TIMEOUT"
@@ -32,18 +29,6 @@ GRACE_S = 5.0
 AFTER_ABORT_S = 2.0
 """For a call that cleans up after an abort: the user waits."""
 
-CONNECTION_ERRORS = (requests.RequestException, OSError, EOFError)
-NONSENSE_ERRORS = (LookupError, TypeError, AttributeError, ValueError, struct.error)
-"""What the SDK and we stumble over where an answer is not what the API says, or is cut."""
-
-ENGINE_ERRORS = (docker.errors.DockerException, *CONNECTION_ERRORS)
-"""How the SDK says that the engine refused, or does not answer."""
-
-CALL_ERRORS = (EngineError, *ENGINE_ERRORS)
-"""How a call that `Calls` performs may fail."""
-
-READING_ERRORS = (*ENGINE_ERRORS, *NONSENSE_ERRORS)
-
 Answer = TypeVar("Answer")
 
 
@@ -55,7 +40,7 @@ class CallFailed(EngineError):
     """The engine refused a call, or stopped answering. `reason`: what it answered, None where it did not."""
 
     def __init__(self, engine_url: str, what: str, error: Exception) -> None:
-        own = getattr(error, "explanation", None) or (str(error) if isinstance(error, docker.errors.APIError) else "")
+        own = getattr(error, "explanation", None) or (str(error) if isinstance(error, sdk.errors.APIError) else "")
         self.reason = str(own) or None
         why = in_one_line(own) if own else f"the engine stopped answering: {in_one_line(error)}"
         super().__init__(f"{engine_url}: {what} failed: {why}")
@@ -134,7 +119,7 @@ class Calls:
         answer, error = ended[0]
         if error is None:
             return answer  # type: ignore[return-value] # None only where the call's own answer is
-        if isinstance(error, NONSENSE_ERRORS) and not isinstance(error, CONNECTION_ERRORS):
+        if isinstance(error, sdk.NONSENSE_ERRORS) and not isinstance(error, sdk.CONNECTION_ERRORS):
             text = f"an answer that makes no sense ({type(error).__name__}: {error})"
             raise EngineError(f"{self.url}: {what}: {text}") from error
         raise error

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from stop_harness.engines.docker.calls import CALL_ERRORS, Calls, in_one_line
+from stop_harness.engines.docker import sdk
+from stop_harness.engines.docker.calls import Calls, in_one_line
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import remove_run
 
@@ -33,7 +34,7 @@ def clear(
             )
             removed, problems = Calls(host.url, limit_s).run("the clean-up", remove)
             total += removed
-        except CALL_ERRORS as error:
+        except sdk.CALL_ERRORS as error:
             problems = [f"whatever this run has left: {in_one_line(error)}"]
         if not problems:
             break

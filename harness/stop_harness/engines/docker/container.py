@@ -13,11 +13,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-import docker
-
 from stop_harness import signals
-from stop_harness.engines.docker import host_processes, listed_processes, oom, reading
-from stop_harness.engines.docker.calls import ENGINE_ERRORS, GRACE_S, CallFailed, Calls, NoAnswer
+from stop_harness.engines.docker import host_processes, listed_processes, oom, reading, sdk
+from stop_harness.engines.docker.calls import GRACE_S, CallFailed, Calls, NoAnswer
 from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.host_processes import PidOne
@@ -124,7 +122,7 @@ class ContainerLife:
         self._heard = self._fates = self._fate_count = None
         try:
             self._calls.run("the start", self._api.start, self.id)
-        except ENGINE_ERRORS as error:
+        except sdk.ENGINE_ERRORS as error:
             # Also a 404: the engine answers with it where the program is not in the image.
             raise CallFailed(self._host.url, "the start", error) from None
 
@@ -213,9 +211,9 @@ class ContainerLife:
         """One call about this container, and what its failure means. See `Calls.run`."""
         try:
             return self._calls.run(what, call, *arguments, extra_s=extra_s, cleans_up=cleans_up)
-        except docker.errors.NotFound:
+        except sdk.errors.NotFound:
             raise ContainerGone("the container was removed by somebody else during the trial") from None
-        except ENGINE_ERRORS as error:
+        except sdk.ENGINE_ERRORS as error:
             raise CallFailed(self._host.url, what, error) from None
 
     # ── the stop and the end ────────────────────────────────────────────────────────────────────────────────────────
@@ -325,9 +323,9 @@ class ContainerLife:
             return
         try:
             self._calls.run("the removal", self._force_remove, cleans_up=True)
-        except docker.errors.NotFound:
+        except sdk.errors.NotFound:
             pass
-        except ENGINE_ERRORS as error:
+        except sdk.ENGINE_ERRORS as error:
             if not _is_being_removed(error):
                 raise CallFailed(self._host.url, "the removal", error) from None
         self._removed = True

@@ -1,5 +1,5 @@
-"""The docker engine: any Docker Engine API. The docker SDK creates the subject, testcontainers' strategies wait for its
-ports and health; the engine's own stop call stops it.
+"""The docker engine: any Docker Engine API. Calls go over plain connections or by the docker SDK (`engine_api.py`),
+testcontainers' strategies wait for ports and health; the engine's own stop call stops the subject.
 
 Podman's compatible API is the same class; its differences are marked `Podman` where they are handled. testcontainers'
 `stop()` is never used: it is a forced remove, that is SIGKILL.
@@ -12,19 +12,9 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import docker
-
-from stop_harness.engines.docker import names, stopped
+from stop_harness.engines.docker import engine_api, names, sdk, stopped
 from stop_harness.engines.docker.address import socket_file
-from stop_harness.engines.docker.calls import (
-    CALL_ERRORS,
-    CONNECTION_ERRORS,
-    ENGINE_ERRORS,
-    GRACE_S,
-    Calls,
-    in_one_line,
-    time_limit_s,
-)
+from stop_harness.engines.docker.calls import GRACE_S, Calls, in_one_line, time_limit_s
 from stop_harness.engines.docker.clearing import clear
 from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.existing import ExistingSubject
@@ -32,7 +22,6 @@ from stop_harness.engines.docker.host import DockerHost, find
 from stop_harness.engines.docker.images import Images
 from stop_harness.engines.docker.members import alone, tested
 from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, DockerReaper, left_by_dead_runs, owner
-from stop_harness.engines.docker.starting import shared_client
 from stop_harness.engines.docker.subject import DockerSubject
 from stop_harness.engines.interface import WITNESS_CAVEAT, PrepareProgress
 from stop_harness.errors import EngineError
@@ -57,8 +46,8 @@ class DockerEngine:
         self._labels = {RUN_LABEL: run_id}
         self._limit_s = time_limit_s()
         self._calls = Calls(self._host.url, self._limit_s)
-        self._client = shared_client(self._host, self._limit_s + GRACE_S)
-        self._images = Images(self._client, self._labels, base_image)
+        self._api = self._shared_api(self._limit_s + GRACE_S)
+        self._images = Images(self._api, self._labels, base_image)
         self._run_id = run_id
         self._without_shell: frozenset[str] = frozenset()
         self._events: EventStream | None = None
@@ -72,6 +61,14 @@ class DockerEngine:
         self._unsure = self._makes_networks = False
         self._existing: tuple[str, ...] = ()
         self._taken_up: list[ExistingSubject] = []
+
+    def _shared_api(self, timeout_s: float) -> engine_api.EngineApi:
+        def make_client() -> sdk.DockerClient:
+            from stop_harness.engines.docker.shared_client import shared_client  # late: with it comes the SDK
+
+            return shared_client(self._host, timeout_s)
+
+        return engine_api.of(self._host.address, self._host.api_version, timeout_s, make_client=make_client)
 
     def info(self) -> EngineInfo:
         """As the engine described itself when it was found, with what a witness adds."""
@@ -101,7 +98,7 @@ class DockerEngine:
         """The image's `Config`, with the scenario's settings in place of its own."""
         try:
             return self._images.configuration(tested(scenario))
-        except ENGINE_ERRORS as error:
+        except sdk.ENGINE_ERRORS as error:
             raise EngineError(f"{self._host.url}: the image cannot be inspected: {in_one_line(error)}") from None
 
     def reference(self) -> Scenario | None:
@@ -111,7 +108,7 @@ class DockerEngine:
             return None
         try:
             return self._images.reference()
-        except ENGINE_ERRORS:
+        except sdk.ENGINE_ERRORS:
             return None
 
     def prepare(self, scenarios: tuple[Scenario, ...], progress: PrepareProgress) -> None:
@@ -125,7 +122,7 @@ class DockerEngine:
             label = f"{RUN_LABEL}={self._run_id}"
             self._reaper = DockerReaper(self._run_id, self._host.address)
             labels = {**self._labels, OWNER_LABEL: owner()}
-            names.check(self._client.api, scenarios, self._images.of, labels)
+            names.check(self._api, scenarios, self._images.of, labels)
             self._without_shell = self._images_without_shell(made, labels)
             # The engine's filters must hold together, and a run stops its own containers or those of others.
             ours = {"container": list(self._existing)} if self._existing else {"label": label}
@@ -143,9 +140,9 @@ class DockerEngine:
             if self._host.same_kernel:
                 with contextlib.suppress(OSError):  # then the engine's own stamps are all there is
                     self._trace = SignalTrace()
-        except CONNECTION_ERRORS as error:
+        except sdk.CONNECTION_ERRORS as error:
             raise EngineError(f"{self._host.url}: the engine stopped answering: {error}") from None
-        except docker.errors.APIError as error:
+        except sdk.errors.APIError as error:
             raise EngineError(f"{self._host.url}: the images cannot be looked at: {in_one_line(error)}") from None
 
     def _images_without_shell(self, scenarios: tuple[Scenario, ...], labels: dict[str, str]) -> frozenset[str]:
@@ -153,7 +150,7 @@ class DockerEngine:
             return frozenset()
         from stop_harness.engines.docker.faults import shells
 
-        return shells.without(self._client.api, scenarios, self._host, self._images.of, labels)
+        return shells.without(self._api, scenarios, self._host, self._images.of, labels)
 
     def start(self, trial: Trial) -> DockerSubject | GroupSubject:
         """Create and start the trial's container, or make what its group shares; take up one that runs already."""
@@ -189,18 +186,17 @@ class DockerEngine:
             "keeping": self._keeping,
         }
         if trial.scenario.subject.container is None:
-            return DockerSubject(trial, self._host, self._client, **parts)
+            return DockerSubject(trial, self._host, self._api, **parts)
         assert self._reaper is not None, "prepare comes first"
-        subject = ExistingSubject(trial, self._host, self._client, reaper=self._reaper, **parts)
+        subject = ExistingSubject(trial, self._host, self._api, reaper=self._reaper, **parts)
         self._taken_up.append(subject)
         return subject
 
     def _group(self, trial: Trial, group: Group) -> GroupSubject:
         from stop_harness.engines.docker.group_subject import GroupSubject  # late: most scenarios have one container
 
-        api = self._client.api
         self._makes_networks = True
-        return GroupSubject(trial, group, self._host, api, make=self._subject, image_of=self._images.of)
+        return GroupSubject(trial, group, self._host, self._api, make=self._subject, image_of=self._images.of)
 
     def abort(self) -> None:
         """Starts in flight fail now, and so do later ones."""
@@ -213,8 +209,8 @@ class DockerEngine:
     def leftovers(self) -> str | None:
         """Containers whose harness is dead."""
         try:
-            count = self._calls.run("the list of containers", left_by_dead_runs, self._client.api)
-        except CALL_ERRORS:
+            count = self._calls.run("the list of containers", left_by_dead_runs, self._api)
+        except sdk.CALL_ERRORS:
             return None
         what = "1 container of a dead run is" if count == 1 else f"{count} containers of dead runs are"
         return f"{what} left on this engine; `stop-harness clean` removes them" if count else None
@@ -241,7 +237,7 @@ class DockerEngine:
             reaper.take_over()
         elif reaper is not None:
             reaper.dismiss()
-        self._client.close()
+        self._api.close()
         for subject in owing:
             if subject.not_started is not None:
                 raise EngineError(f"{subject.not_started}; a helper goes on trying for a quarter of an hour")

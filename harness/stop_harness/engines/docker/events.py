@@ -9,7 +9,8 @@ from collections import defaultdict
 from typing import Any
 
 from stop_harness import signals
-from stop_harness.engines.docker.calls import READING_ERRORS, Calls
+from stop_harness.engines.docker import engine_api, sdk
+from stop_harness.engines.docker.calls import Calls
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.errors import EngineError
 from stop_harness.model import Clock, Event, EventKind
@@ -33,7 +34,7 @@ class EventStream:
     """
 
     def __init__(self, host: DockerHost, **filters: str | list[str]) -> None:
-        self._client = host.connect(timeout_s=BEGIN_LIMIT_S).api
+        self._api = engine_api.of(host.address, host.api_version, BEGIN_LIMIT_S)
         self._filters = {"type": "container", **filters}
         self._calls = Calls(host.url, BEGIN_LIMIT_S)
         self._seen: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -106,41 +107,42 @@ class EventStream:
     def close(self) -> None:
         """End the thread. Idempotent."""
         self._closing.set()
-        # The other side may have closed it already; the SDK then trips over its own missing socket.
-        with contextlib.suppress(*READING_ERRORS):
+        try:  # noqa: SIM105 # `suppress` would load the SDK, here and below
             self._stream.close()
+        except sdk.READING_ERRORS:  # the other side has closed it already: the SDK trips over its own missing socket
+            pass
         self._thread.join(timeout=2)
-        self._client.close()
+        self._api.close()
 
     def _has(self, container_id: str, action: str | None) -> bool:
         return action is None or any(item.get("Action") == action for item in self._seen.get(container_id, ()))
 
     def _begin(self) -> Any:
-        stream = self._calls.run(
-            "GET /events", lambda: self._client.events(self._since_s, filters=self._filters, decode=True)
-        )
-        status = stream._response.status_code  # type: ignore[attr-defined] # the SDK takes an error for a stream without events
-        if status != 200:
-            stream.close()
-            raise EngineError(f"GET /events answered with status {status}")
-        return stream
+        try:
+            return self._calls.run("GET /events", self._api.events_since, self._since_s, self._filters)
+        except sdk.errors.APIError as error:
+            raise EngineError(f"GET /events answered with status {error.status_code}") from None
 
     def _read(self) -> None:
         """Until `close`: a stream that breaks and one that ends mean the same, and are begun again."""
         failures = 0
         while True:
-            with contextlib.suppress(*READING_ERRORS):
+            try:
                 for item in self._stream:
                     failures = 0
                     self._keep(item)
+            except sdk.READING_ERRORS:
+                pass
             with self._changed:
                 self._breaks += not self._closing.is_set()
                 self._changed.notify_all()
             while not self._closing.wait(AGAIN_AFTER_S[min(failures, len(AGAIN_AFTER_S) - 1)]):
                 failures += 1
-                with contextlib.suppress(EngineError, *READING_ERRORS):
+                try:
                     self._stream = self._begin()
                     break
+                except (EngineError, *sdk.READING_ERRORS):
+                    continue
             else:
                 return
 

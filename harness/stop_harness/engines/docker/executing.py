@@ -13,9 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import docker
-
-from stop_harness.engines.docker.calls import ENGINE_ERRORS, Calls, in_one_line
+from stop_harness.engines.docker import sdk
+from stop_harness.engines.docker.calls import Calls, in_one_line
 from stop_harness.errors import EngineError
 from stop_harness.model import MOST_CONTENT_BYTES, NS_PER_MS, CommandSeen
 
@@ -66,7 +65,7 @@ def execute(
             if left_ns <= 0:
                 return None
             sleep(min(left_ns, EXECUTE_POLL_NS))
-    except ENGINE_ERRORS as error:
+    except sdk.ENGINE_ERRORS as error:
         raise EngineError(f"{text} cannot be run in the container: {in_one_line(error)}") from None
 
 
@@ -75,7 +74,7 @@ def _start_detached(api: Any, created: str) -> threading.Event:
     told = threading.Event()
     told.set()
     # What cannot be started has its exit code all the same: 126 or 127, as in a shell.
-    with contextlib.suppress(docker.errors.APIError):
+    with contextlib.suppress(sdk.errors.APIError):
         api.exec_start(created, detach=True)
     return told
 

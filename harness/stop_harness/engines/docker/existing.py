@@ -12,8 +12,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from stop_harness import signals
-from stop_harness.engines.docker import reading, running
-from stop_harness.engines.docker.calls import READING_ERRORS
+from stop_harness.engines.docker import reading, running, sdk
+from stop_harness.engines.docker.engine_api import EngineApi
 from stop_harness.engines.docker.running import RunningContainer
 from stop_harness.engines.docker.starting import Placement
 from stop_harness.engines.docker.subject import LOG_LIMITS, LOOPBACK, DockerSubject
@@ -23,8 +23,6 @@ from stop_harness.errors import EngineError
 from stop_harness.model import NS_PER_S, LogTail, Trial
 
 if TYPE_CHECKING:
-    import docker
-
     from stop_harness.engines.docker.host import DockerHost
     from stop_harness.engines.docker.reaper import DockerReaper
 
@@ -39,10 +37,8 @@ class ExistingSubject(DockerSubject):
     why it could not be started when that was tried last.
     """
 
-    def __init__(
-        self, trial: Trial, host: DockerHost, client: docker.DockerClient, *, reaper: DockerReaper, **parts: Any
-    ) -> None:
-        super().__init__(trial, host, client, **parts)
+    def __init__(self, trial: Trial, host: DockerHost, api: EngineApi, *, reaper: DockerReaper, **parts: Any) -> None:
+        super().__init__(trial, host, api, **parts)
         assert trial.scenario.subject.container is not None
         self._container, self._reaper = trial.scenario.subject.container, reaper
         self._began_ns = 0
@@ -58,23 +54,23 @@ class ExistingSubject(DockerSubject):
             raise SubjectFailed(None, exit_code=found.state.exit_code)
         self._began_ns = timestamp_ns(found.started_at)
         self._events.begin_at(found.id, self._began_ns)
-        wrapped = self._life.ask("inspect", self._client.containers.get, found.id)
+        wrapped = self._life.ask("inspect", self._api.client.containers.get, found.id)
         state = self._take_up(wrapped, self._in_network_of(wrapped.attrs))
         self.stop_signal = state.stop_signal or signals.SIGTERM
         self.stop_signal_source = "container" if state.stop_signal else "default"
         if found.auto_remove and not self._host.podman:
-            self._followed = _FollowedLog(self._client.api, found.id)
+            self._followed = _FollowedLog(self._api, found.id)
 
     def _in_network_of(self, inspected: dict[str, Any]) -> Placement | None:
         """The container whose network it shares (`--network container:NAME`), and where that is reached."""
         kind, _, other = str((inspected.get("HostConfig") or {}).get("NetworkMode") or "").partition(":")
         if kind != "container":
             return None
-        state = reading.state_of(self._started.ask("inspect", self._client.api.inspect_container, other))
+        state = reading.state_of(self._started.ask("inspect", self._api.inspect_container, other))
         return Placement(network_of=other, address=LOOPBACK if state.in_host_network else state.address)
 
     def _look(self, container_id: str) -> RunningContainer:
-        return running.look(self._client.api, self._calls, container_id, same_kernel=self._host.same_kernel)
+        return running.look(self._api, self._calls, container_id, same_kernel=self._host.same_kernel)
 
     def ready_signs(self) -> ReadySigns:
         """With the time for which it has been running, on the engine's clock where that is ours."""
@@ -107,9 +103,9 @@ class ExistingSubject(DockerSubject):
         if self.owes:
             return f"container {name} was told to stop; a helper starts it again as soon as it has ended"
         try:
-            found = self._calls.run("inspect", self._client.api.inspect_container, self._container.id, cleans_up=True)
+            found = self._calls.run("inspect", self._api.inspect_container, self._container.id, cleans_up=True)
             state = reading.state_of(found)
-        except (EngineError, *READING_ERRORS):
+        except (EngineError, *sdk.READING_ERRORS):
             return f"container {name}: the engine does not say how it stands; `{client} ps -a` may"
         if not state.running:
             return (
@@ -153,7 +149,7 @@ class _FollowedLog:
         self._thread.start()
 
     def _read(self, api: Any, container_id: str) -> None:
-        with contextlib.suppress(*READING_ERRORS):
+        with contextlib.suppress(*sdk.READING_ERRORS):
             self._stream = api.logs(container_id, stream=True, follow=True, tail=LOG_LIMITS.lines)
             for chunk in self._stream:
                 self._lines += chunk.count(b"\n")
@@ -168,5 +164,5 @@ class _FollowedLog:
 
     def close(self) -> None:
         """Follow it no longer."""
-        with contextlib.suppress(AttributeError, *READING_ERRORS):
+        with contextlib.suppress(AttributeError, *sdk.READING_ERRORS):
             self._stream.close()

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable
 
 from stop_harness.engines.docker.host import DockerHost
-from stop_harness.engines.docker.plain_api import connected
+from stop_harness.engines.docker.http_connection import connected
 from stop_harness.errors import EngineError
 
 PIECE_BYTES = 1 << 16

@@ -15,10 +15,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import docker
-
-from stop_harness.engines.docker import settings, shared_namespaces
-from stop_harness.engines.docker.calls import ENGINE_ERRORS, CallFailed, Calls
+from stop_harness.engines.docker import sdk, settings, shared_namespaces
+from stop_harness.engines.docker.calls import CallFailed, Calls
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.settings import volume_name
 from stop_harness.engines.docker.shared_namespaces import PauseContainer
@@ -106,7 +104,7 @@ class GroupPlaces:
         names = tuple(name for name, _ in networks)
         try:
             return self._calls.run("the addresses behind links", hosts_behind, links, names, self._api)
-        except ENGINE_ERRORS as error:
+        except sdk.ENGINE_ERRORS as error:
             raise CallFailed(self._host.url, "the addresses behind links", error) from None
 
     def refuse_root(self, member: Member, image: str) -> None:
@@ -130,10 +128,10 @@ class GroupPlaces:
             with contextlib.suppress(EngineError):
                 self.pause.remove()
         for volume in self._volumes:
-            with contextlib.suppress(EngineError, *ENGINE_ERRORS):
+            with contextlib.suppress(EngineError, *sdk.ENGINE_ERRORS):
                 self._calls.run("the removal of a volume", self._api.remove_volume, volume, cleans_up=True)
         for network in self._networks:
-            with contextlib.suppress(EngineError, *ENGINE_ERRORS):
+            with contextlib.suppress(EngineError, *sdk.ENGINE_ERRORS):
                 self._calls.run("the removal of a network", self._api.remove_network, network, cleans_up=True)
         self._volumes, self._networks = set(), []
 
@@ -150,7 +148,7 @@ class GroupPlaces:
             try:
                 self._networks.append(self._calls.run("the creation of a network", create))
                 return
-            except ENGINE_ERRORS as error:
+            except sdk.ENGINE_ERRORS as error:
                 failed = CallFailed(self._host.url, "the creation of a network", error)
                 wait = failed.reason is not None and any(word in failed.reason for word in NO_SUBNET)
                 if not wait or time.monotonic() >= deadline or stopped.wait(SUBNET_POLL_S):
@@ -198,10 +196,10 @@ class GroupPlaces:
         """Raises EngineError, and SubjectFailed where the engine refuses."""
         try:
             self._calls.run(what, call)
-        except docker.errors.APIError as error:
+        except sdk.errors.APIError as error:
             failed = CallFailed(self._host.url, f"volume {volume.name}", error)
             raise SubjectFailed(Problem(ProblemKind.START_FAILED, str(failed))) from None
-        except ENGINE_ERRORS as error:
+        except sdk.ENGINE_ERRORS as error:
             raise CallFailed(self._host.url, f"volume {volume.name}", error) from None
 
     def _fill(self, volume: GroupVolume, labels: dict[str, str], image: str) -> None:

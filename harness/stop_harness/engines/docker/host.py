@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stop_harness.engines.docker.address import Address, ask_version, chosen, connect
+from stop_harness.engines.docker import engine_api, sdk
+from stop_harness.engines.docker.address import (
+    ANY_VERSION,
+    CONNECT_TIMEOUT_S,
+    Address,
+    chosen,
+    connect,
+    require_api_version,
+)
 from stop_harness.engines.docker.nearness import Nearness, of_socket
 from stop_harness.engines.interface import SLOW_CAVEAT
 from stop_harness.errors import ChosenEngineError, EngineError
@@ -18,15 +27,9 @@ from stop_harness.linux import oom_log, process_events, signal_trace
 from stop_harness.model import EngineInfo
 from stop_harness.records import dataclass
 
-if TYPE_CHECKING:
-    import docker
-
 PROBE_TIMEOUT_S = 30
 """An engine that is reached and says nothing for so long is not there. On a busy machine `/info` alone was seen to take
 more than 5 s (load 30 on two CPUs): a socket that accepts has somebody behind it, who is waited for."""
-
-CONNECT_TIMEOUT_S = 5
-"""For the connection itself, which a machine accepts however busy its engine is."""
 
 SLOW_S = 5.0
 """An engine that takes longer to say who it is gets a caveat."""
@@ -60,7 +63,7 @@ class DockerHost:
         """The address alone, for people."""
         return self.address.url
 
-    def connect(self, *, timeout_s: float | None = 60, connections: int = 10) -> docker.DockerClient:
+    def connect(self, *, timeout_s: float | None = 60, connections: int = 10) -> sdk.DockerClient:
         """See `docker_address.connect`; the API version is known."""
         return connect(self.address, version=self.api_version, timeout_s=timeout_s, connections=connections)
 
@@ -120,25 +123,26 @@ def find(environment: dict[str, str] | None = None) -> DockerHost:
 
 def probe(address: Address) -> DockerHost:
     """Ask one address who it is. Raises EngineError with the reason if it does not answer."""
-    import docker
-    import requests
-
     began = time.monotonic()
     try:
-        patience = {"timeout_s": PROBE_TIMEOUT_S, "reached_within_s": CONNECT_TIMEOUT_S}
-        version = ask_version(address, **patience)
-        client = connect(address, version=str(version["ApiVersion"]), **patience)
-        try:
-            found = _describe(address, version, client.info())
-        finally:
-            client.close()
-    except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
+        with contextlib.closing(_asking(address, ANY_VERSION)) as api:
+            version = require_api_version(api.version(api_version=False))
+        with contextlib.closing(_asking(address, str(version["ApiVersion"]))) as api:
+            found = _describe(address, version, api.info())
+    except (sdk.errors.DockerException, OSError, ValueError) as error:
         raise EngineError(f"{address}: {_short(error)}") from None
     took_s = time.monotonic() - began
     if took_s < SLOW_S:
         return found
     slow = f"{SLOW_CAVEAT}it took {took_s:.0f} s to say who it is; its machine is busy, and stops may be measured late"
     return replace(found, info=replace(found.info, caveats=(*found.info.caveats, slow)))
+
+
+def _asking(address: Address, version: str) -> engine_api.EngineApi:
+    patience = {"timeout_s": PROBE_TIMEOUT_S, "reached_within_s": CONNECT_TIMEOUT_S}
+    return engine_api.of(
+        address, version, PROBE_TIMEOUT_S, make_client=lambda: connect(address, version=version, **patience)
+    )
 
 
 def _describe(address: Address, version: dict[str, Any], info: dict[str, Any]) -> DockerHost:
@@ -203,6 +207,8 @@ def _nearness(address: Address, info: dict[str, Any]) -> Nearness:
 def _short(error: Exception) -> str:
     """The innermost cause in one line: docker-py wraps an errno in four layers of text."""
     text = str(error)
+    if isinstance(error, PermissionError):
+        return f"{error.strerror} (is your user in the docker group?)"
     if match := re.search(r"(FileNotFoundError|PermissionError|ConnectionRefusedError)\(\d+, '([^']+)'\)", text):
         return match[2] + (" (is your user in the docker group?)" if match[1] == "PermissionError" else "")
     if "timed out" not in text.lower() and (match := re.search(r"\[Errno -?\d+\] ([^'\"()\[\]]+)", text)):

@@ -12,12 +12,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import docker
-import requests
-from docker import utils
-
 from stop_harness.engines import reference_program
-from stop_harness.engines.docker import build_context, own_images
+from stop_harness.engines.docker import build_context, own_images, sdk
+from stop_harness.engines.docker.engine_api import EngineApi
 from stop_harness.engines.interface import BuildOutput, PrepareProgress, configure
 from stop_harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
 from stop_harness.model import Configuration, ContainerSettings, Scenario, Subject
@@ -61,8 +58,8 @@ class Build:
 class Images:
     """Resolves each subject to an image id that can be started without looking again."""
 
-    def __init__(self, client: docker.DockerClient, labels: dict[str, str], base_image: str | None) -> None:
-        self._client, self._labels, self._base_image = client, labels, base_image
+    def __init__(self, api: EngineApi, labels: dict[str, str], base_image: str | None) -> None:
+        self._api, self._labels, self._base_image = api, labels, base_image
         self._resolved: dict[Subject | Build, str] = {}
         self._builds: dict[tuple[object, ...], Build] = {}
 
@@ -72,7 +69,7 @@ class Images:
 
     def configuration(self, scenario: Scenario) -> Configuration:
         """Image and scenario together, joined as the engine joins them. Raises DockerException."""
-        image = self._client.images.get(self.of(scenario)).attrs["Config"] or {}
+        image = self._api.inspect_image(self.of(scenario))["Config"] or {}
         entrypoint, command = tuple(image.get("Entrypoint") or ()), tuple(image.get("Cmd") or ())
         return configure(scenario, entrypoint, command, image.get("StopSignal"))
 
@@ -95,10 +92,10 @@ class Images:
     def reference(self) -> Scenario | None:
         """The image of the tiny program, imported if it is not there; None for an architecture it is not made for.
         Raises DockerException."""
-        program = reference_program.build(own_images.machine(self._client.api))
+        program = reference_program.build(own_images.machine(self._api))
         if program is None:
             return None
-        name = own_images.imported(self._client.api, "reference", program, self._labels, 'CMD ["/reference"]')
+        name = own_images.imported(self._api, "reference", program, self._labels, 'CMD ["/reference"]')
         image = self._local_id(name)
         if image is None:
             return None
@@ -139,7 +136,7 @@ class Images:
             platform = key.settings.platform
             found = self._local_id(key.image) if platform is None else self._local_id_for(key.image, platform)
             self._resolved[key] = found or self._pull(key.image, progress, platform)
-        except docker.errors.APIError as error:
+        except sdk.errors.APIError as error:
             name = scenario.name
             if scenario.positions.places:
                 name = f"{scenario.location('subject', 'image')}: {name}"
@@ -153,7 +150,7 @@ class Images:
             try:
                 if self._local_id(image) is None:
                     self._pull(image, progress)
-            except docker.errors.APIError as error:
+            except sdk.errors.APIError as error:
                 raise BaseImageMissing(
                     f"{build.scenario}: base image {image!r} is not on the engine and cannot be pulled: "
                     f"{_reason(error)}\n{HOW_TO_MAKE_A_BASE_IMAGE}"
@@ -161,24 +158,29 @@ class Images:
 
     def _local_id(self, name: str) -> str | None:
         try:
-            return str(self._client.images.get(name).id)
-        except docker.errors.ImageNotFound:
+            return str(self._api.inspect_image(name)["Id"])
+        except sdk.errors.ImageNotFound:
             return None
+        except sdk.NONSENSE_ERRORS as error:
+            what = f"{type(error).__name__}: {error}"
+            raise EngineError(f"the engine described image {name} in a way that makes no sense ({what})") from None
 
     def _local_id_for(self, name: str, platform: str) -> str | None:
         """The image, if the engine has it for this platform."""
         try:
-            image = self._client.images.get(name)
-        except docker.errors.ImageNotFound:
+            image = self._api.inspect_image(name)
+        except sdk.errors.ImageNotFound:
             return None
-        wanted, found = platform.split("/"), [image.attrs.get(key) or "" for key in ("Os", "Architecture", "Variant")]
+        wanted, found = platform.split("/"), [image.get(key) or "" for key in ("Os", "Architecture", "Variant")]
         # `linux/arm64` is any variant of it.
-        return str(image.id) if wanted[:2] == found[:2] and (len(wanted) < 3 or wanted[2] in [*found[2:], ""]) else None
+        return (
+            str(image["Id"]) if wanted[:2] == found[:2] and (len(wanted) < 3 or wanted[2] in [*found[2:], ""]) else None
+        )
 
     def _pull(self, name: str, progress: PrepareProgress, platform: str | None = None) -> str:
         progress(name, "pulling")
-        repository, tag = utils.parse_repository_tag(name)
-        image = self._client.images.pull(repository, tag=tag or "latest", platform=platform)
+        repository, tag = sdk.utils.parse_repository_tag(name)
+        image = self._api.client.images.pull(repository, tag=tag or "latest", platform=platform)
         progress(name, "pulled")
         return str(image.id)
 
@@ -211,7 +213,7 @@ class Images:
         progress(build.scenario, "building")
         tag, log = self._tag(build), list[str]()
         try:
-            stream = self._client.api.build(
+            stream = self._api.build(
                 path=str(build.directory),
                 dockerfile=build.dockerfile,
                 tag=tag,
@@ -231,9 +233,9 @@ class Images:
                     progress(build.scenario, BuildOutput(line))
                 if "error" in message:
                     raise _build_error(build, log)
-        except docker.errors.APIError as error:
+        except sdk.errors.APIError as error:
             raise _build_error(build, [*log, _reason(error)]) from None
-        except (requests.RequestException, OSError) as error:
+        except OSError as error:
             raise EngineError(f"{build.scenario}: the engine stopped answering during the build: {error}") from None
         image = self._local_id(tag)
         if image is None:

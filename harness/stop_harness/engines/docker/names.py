@@ -6,8 +6,7 @@ import io
 import tarfile
 from typing import Any
 
-import docker
-
+from stop_harness.engines.docker import sdk
 from stop_harness.errors import ScenarioError
 from stop_harness.model import Scenario
 
@@ -73,7 +72,7 @@ def _names(api: Any, container: str, path: str) -> list[str]:
     """First fields of a file's lines; empty where there is no such file."""
     try:
         stream, _ = api.get_archive(container, path)
-    except docker.errors.NotFound:
+    except sdk.errors.NotFound:
         return []
     with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
         member = next((item for item in archive if item.isfile() and item.size <= LARGEST_FILE_BYTES), None)

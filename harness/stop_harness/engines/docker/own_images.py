@@ -9,6 +9,7 @@ import json
 import tarfile
 from typing import Any
 
+from stop_harness.engines.docker import sdk
 from stop_harness.engines.small_elf import MACHINE_OF_ARCHITECTURE
 
 
@@ -21,12 +22,11 @@ def machine(api: Any) -> str:
 def imported(api: Any, name: str, program: bytes, labels: dict[str, str], change: str) -> str:
     """`stop-harness/<name>:<hash>`, whose file system is the program alone, as `/<name>`; imported if the engine does
     not have it. `change`: one line of a Dockerfile, such as `CMD ["/name"]`. Raises what the SDK raises."""
-    import docker
 
     repository, tag = f"stop-harness/{name}", hashlib.sha256(program).hexdigest()[:16]
     try:
         api.inspect_image(f"{repository}:{tag}")
-    except docker.errors.ImageNotFound:
+    except sdk.errors.ImageNotFound:
         changes = [*(f"LABEL {key}={value}" for key, value in labels.items()), change]
         answer = api.import_image_from_data(_tar(name, program), changes=changes)
         api.tag(_id_in(answer), repository, tag)  # Podman 4.3 calls what it imports `latest`, whatever is asked for
@@ -35,11 +35,10 @@ def imported(api: Any, name: str, program: bytes, labels: dict[str, str], change
 
 def _id_in(answer: str) -> str:
     """Of the image that was imported: the last line's `status`. Raises DockerException where there is none."""
-    import docker
 
     with contextlib.suppress(ValueError, LookupError, TypeError):
         return str(json.loads(answer.splitlines()[-1])["status"])
-    raise docker.errors.ImageLoadError(f"the import of a program answered {answer[:200]!r}")
+    raise sdk.errors.ImageLoadError(f"the import of a program answered {answer[:200]!r}")
 
 
 def _tar(name: str, content: bytes) -> bytes:

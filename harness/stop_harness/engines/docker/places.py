@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from testcontainers.core.config import ConnectionMode, testcontainers_config
 from testcontainers.core.docker_client import DockerClient
 
+from stop_harness.engines.docker import sdk
 from stop_harness.engines.docker.host import DockerHost
-
-if TYPE_CHECKING:
-    import docker
 
 
 class Places(DockerClient):
     """testcontainers' client around ours."""
 
-    def __init__(self, client: docker.DockerClient, host: DockerHost) -> None:
+    def __init__(self, client: sdk.DockerClient, host: DockerHost) -> None:
         # Not testcontainers' own constructor: that goes by the environment alone, and knows no context's TLS files.
         self.client = client
         self._hostname = host.address.hostname()

@@ -5,16 +5,33 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any
 
-import docker
-
+from stop_harness.engines.docker import sdk
 from stop_harness.engines.docker.calls import Calls, in_one_line
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.errors import EngineError
 from stop_harness.model import Vantage
 
 if TYPE_CHECKING:
+    from stop_harness.engines.docker.engine_api import EngineApi
     from stop_harness.engines.docker.inside import Inside
     from stop_harness.engines.docker.places import Places
+
+
+class OfSdk:
+    """The SDK's container, which it is asked for where somebody wants more than its id and its log."""
+
+    def __init__(self, api: EngineApi, container_id: str) -> None:
+        self._api, self.id = api, container_id
+        self._found: Any = None
+
+    def logs(self, **given: Any) -> Any:
+        """As the SDK's."""
+        return self._api.logs(self.id, **given)
+
+    def __getattr__(self, name: str) -> Any:
+        if self._found is None:
+            self._found = self._api.client.containers.get(self.id)
+        return getattr(self._found, name)
 
 
 class Reached:
@@ -25,8 +42,8 @@ class Reached:
     published.
     """
 
-    def __init__(self, wrapped: Any, client: docker.DockerClient, host: DockerHost, address: str | None) -> None:
-        self._wrapped, self._client, self._host, self.address = wrapped, client, host, address
+    def __init__(self, wrapped: Any, api: EngineApi, host: DockerHost, address: str | None) -> None:
+        self._wrapped, self._api, self._host, self.address = wrapped, api, host, address
         self._places: Places | None = None
         self._places_of_ports: dict[int, tuple[str, int]] = {}
         self.published_by = str(wrapped.id)
@@ -48,7 +65,7 @@ class Reached:
         if port not in self._places_of_ports:  # a stopped container has no published ports to ask for any more
             try:
                 self._places_of_ports[port] = calls.run("the published port", self._place_of, port)
-            except (docker.errors.DockerException, EngineError) as error:
+            except (sdk.errors.DockerException, EngineError) as error:
                 raise OSError(f"where port {port} is published cannot be told: {in_one_line(error)}") from None
         vantage = Vantage.CONTAINER_ADDRESS if self.address else Vantage.PUBLISHED_PORT
         try:
@@ -82,5 +99,5 @@ class Reached:
         if self._places is None:
             from stop_harness.engines.docker.places import Places  # late: testcontainers is dear to import
 
-            self._places = Places(self._client, self._host)
+            self._places = Places(self._api.client, self._host)
         return self._places

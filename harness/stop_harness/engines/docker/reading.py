@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from stop_harness import signals
-from stop_harness.engines.docker import listed_processes
-from stop_harness.engines.docker.calls import NONSENSE_ERRORS, READING_ERRORS
+from stop_harness.engines.docker import engine_api, listed_processes, sdk
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.host_processes import with_progress
 from stop_harness.engines.docker.log_times import StampedTail
@@ -96,7 +95,7 @@ def state_of(answer: Any) -> State:
             shares_pids=host_config.get("PidMode", "") not in {"", "private"},
             in_host_network=host_config.get("NetworkMode") == "host",
         )
-    except (*NONSENSE_ERRORS, OverflowError) as error:
+    except (*sdk.NONSENSE_ERRORS, OverflowError) as error:
         what = f"{type(error).__name__}: {error}"
         raise EngineError(f"the engine described the container in a way that makes no sense ({what})") from None
 
@@ -113,14 +112,10 @@ def _published(ports: dict[str, Any]) -> tuple[PublishedPort, ...]:
 
 
 def stop(api: Any, container_id: str, stop_timeout_s: int, timeout_s: float | None) -> bool:
-    """The engine's own stop call. False: it had exited already (304), which the SDK does not tell.
-
-    `t` is always given: Podman 4 without it kills at once. `timeout_s`: how long an answer may take, None for ever.
-    """
-    url = api._url("/containers/{0}/stop", container_id)
-    answer = api._post(url, params={"t": stop_timeout_s}, timeout=timeout_s)
-    api._raise_for_status(answer)
-    return int(answer.status_code) != 304
+    """See `EngineApi.stop_within`. `api`: the SDK's will do."""
+    if isinstance(api, engine_api.EngineApi):
+        return api.stop_within(container_id, stop_timeout_s, timeout_s)
+    return engine_api.stop_by_sdk(api, container_id, stop_timeout_s, timeout_s)
 
 
 def log_tail(
@@ -143,7 +138,7 @@ def log_tail(
                 if from_begin:
                     return log_tail(api, container_id, lines=lines, keep_bytes=keep_bytes, read_bytes=read_bytes)
                 break
-    except READING_ERRORS:
+    except sdk.READING_ERRORS:
         return LogTail(f"{UNREADABLE_LOG})", truncated=True)
     tail = kept.tail()
     text = tail.text
@@ -162,7 +157,7 @@ def processes(
     """
     try:
         answer = api.top(container_id, ps_args=PS_ARGUMENTS)
-    except READING_ERRORS:
+    except sdk.READING_ERRORS:
         return None
     return table_of(answer, host, shared_with_first=shared_with_first)
 

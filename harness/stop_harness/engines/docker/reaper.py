@@ -136,27 +136,26 @@ def remove_run(
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    import docker
-    import requests
+    from stop_harness.engines.docker import engine_api, sdk
+    from stop_harness.engines.docker.address import ask_version
 
-    from stop_harness.engines.docker.address import connect
-
-    client = connect(address, version=api_version, timeout_s=call_limit_s)
+    version = api_version or str(ask_version(address, timeout_s=call_limit_s)["ApiVersion"])
+    api = engine_api.of(address, version, call_limit_s)
     label = OWNER_LABEL if run_id is None else f"{RUN_LABEL}={run_id}"
-    found = client.api.containers(all=True, filters={"label": label})
+    found = api.containers(all=True, filters={"label": label})
     doomed = [item for item in found if not (keep_living and owner_lives(item["Labels"].get(OWNER_LABEL, "")))]
 
     def remove(item: dict[str, str]) -> str | None:
         freezer.thaw_container(item["Id"])  # a fault may have frozen it, and nobody was left to undo that
         try:
-            client.api.remove_container(item["Id"], force=True, v=True)
-        except docker.errors.NotFound:
+            api.remove_container(item["Id"], force=True, v=True)
+        except sdk.errors.NotFound:
             return None
-        except docker.errors.APIError as error:
+        except sdk.errors.APIError as error:
             # 409: somebody else is removing it at this moment
             conflict = error.response is not None and error.response.status_code == 409
             return None if conflict else f"{item['Id'][:12]}: {error.explanation}"
-        except (requests.RequestException, OSError) as error:
+        except OSError as error:
             return f"{item['Id'][:12]}: {error}"
         return None
 
@@ -171,12 +170,13 @@ def remove_run(
             # Podman removes no container whose namespaces another one uses: that one has gone now.
             left = [item for item, problem in answers if problem]
     removed = len(doomed) - len(problems)
-    volumes = client.api.volumes(filters={"label": label}).get("Volumes") or ()
-    problems += _remove_named("volume", volumes, client.api.remove_volume, keep_living)
+    volumes = api.volumes(filters={"label": label}).get("Volumes") or ()
+    if volumes:
+        problems += _remove_named("volume", volumes, api.remove_volume, keep_living)
     if networks:
-        made = client.api.networks(filters={"label": label})
-        problems += _remove_named("network", made, client.api.remove_network, keep_living)
-    client.close()
+        made = api.networks(filters={"label": label})
+        problems += _remove_named("network", made, api.remove_network, keep_living)
+    api.close()
     return removed, problems
 
 

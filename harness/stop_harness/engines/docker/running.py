@@ -21,10 +21,8 @@ import re
 from difflib import get_close_matches
 from typing import Any
 
-import docker
-
-from stop_harness.engines.docker import listed_processes, reading
-from stop_harness.engines.docker.calls import ENGINE_ERRORS, READING_ERRORS, CallFailed, Calls
+from stop_harness.engines.docker import listed_processes, reading, sdk
+from stop_harness.engines.docker.calls import CallFailed, Calls
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.host_processes import PidOne
 from stop_harness.engines.docker.reading import State
@@ -120,9 +118,9 @@ def look(api: Any, calls: Calls, name: str, *, same_kernel: bool) -> RunningCont
     """Ask the engine for a container by its name or id. Raises NoSuchContainer, or EngineError where it fails."""
     try:
         answer = calls.run("inspect", api.inspect_container, name)
-    except docker.errors.NotFound:
+    except sdk.errors.NotFound:
         raise NoSuchContainer(f"{calls.url}: there is no container {name!r}{_near(api, calls, name)}") from None
-    except ENGINE_ERRORS as error:
+    except sdk.ENGINE_ERRORS as error:
         failed = CallFailed(calls.url, "inspect", error)
         if "multiple ids found" in str(failed).lower() or "more than one" in str(failed):  # Docker's, and Podman's
             raise NoSuchContainer(f"{calls.url}: several containers have an id that begins with {name!r}") from None
@@ -135,7 +133,7 @@ def given_beside_image(found: RunningContainer, api: Any, calls: Calls) -> tuple
     try:
         answer = calls.run("inspect", api.inspect_image, found.state.image_id)
         own = _pairs((answer.get("Config") or {}).get("Env"))
-    except (EngineError, *READING_ERRORS):
+    except (EngineError, *sdk.READING_ERRORS):
         own = ()
     return tuple(pair for pair in found.environment if pair not in own)
 
@@ -151,7 +149,7 @@ def _near(api: Any, calls: Calls, name: str) -> str:
     try:
         listed = calls.run("the list of containers", api.containers)
         names = [str(path).lstrip("/") for item in listed for path in (item.get("Names") or ())[:1]]
-    except (EngineError, *READING_ERRORS):
+    except (EngineError, *sdk.READING_ERRORS):
         return ""
     near = get_close_matches(name, names, MOST_NEAR) or [known for known in sorted(names) if name in known][:MOST_NEAR]
     if near:

@@ -6,8 +6,7 @@ import hashlib
 import os
 from typing import Any
 
-from docker import types
-
+from stop_harness.engines.docker import sdk
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.reaper import RUN_LABEL
 from stop_harness.model import ContainerSettings, HealthCheck, Mount, MountKind, Trial
@@ -27,7 +26,8 @@ def arguments(it: ContainerSettings, trial: Trial, labels: dict[str, str], host:
         "cap_drop": list(it.cap_drop) or None,
         "security_opt": list(it.security_opt) or None,
         "privileged": it.privileged or None,
-        "ulimits": [types.Ulimit(name=limit.name, soft=limit.soft, hard=limit.hard) for limit in it.ulimits] or None,
+        "ulimits": [sdk.types.Ulimit(name=limit.name, soft=limit.soft, hard=limit.hard) for limit in it.ulimits]
+        or None,
         "nano_cpus": it.nano_cpus,
         "cpu_shares": it.cpu_shares,
         "shm_size": it.shm_size_bytes,

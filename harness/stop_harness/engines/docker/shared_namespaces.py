@@ -26,8 +26,8 @@ from functools import partial
 from typing import Any
 
 from stop_harness.engines import pause_program
-from stop_harness.engines.docker import own_images
-from stop_harness.engines.docker.calls import ENGINE_ERRORS, CallFailed, Calls
+from stop_harness.engines.docker import own_images, sdk
+from stop_harness.engines.docker.calls import CallFailed, Calls
 from stop_harness.errors import EngineError
 from stop_harness.linux import proc
 
@@ -87,14 +87,13 @@ class PauseContainer:
 
     def remove(self) -> None:
         """By force: the kernel ends every process that is left in a PID namespace which it owns. Gone is as good."""
-        import docker
 
         remove = partial(self._api.remove_container, self.id, force=True, v=True)
         try:
             self._calls.run("the removal of the pause container", remove, cleans_up=True)
-        except docker.errors.NotFound:
+        except sdk.errors.NotFound:
             return
-        except ENGINE_ERRORS as error:
+        except sdk.ENGINE_ERRORS as error:
             response = getattr(error, "response", None)
             if response is None or response.status_code != 409:  # 409: somebody else is removing it at this moment
                 raise CallFailed(self._calls.url, "the removal of the pause container", error) from None
@@ -102,7 +101,7 @@ class PauseContainer:
     def _ask(self, what: str, call: Any, *arguments: Any) -> Any:
         try:
             return self._calls.run(what, call, *arguments)
-        except ENGINE_ERRORS as error:
+        except sdk.ENGINE_ERRORS as error:
             raise CallFailed(self._calls.url, what, error) from None
 
 
@@ -151,7 +150,7 @@ def create(
 
     try:
         return PauseContainer(calls.run("the pause container", make), shared, api, calls)
-    except ENGINE_ERRORS as error:
+    except sdk.ENGINE_ERRORS as error:
         raise CallFailed(calls.url, "the creation of the pause container", error) from None
 
 

@@ -6,7 +6,7 @@ import contextlib
 import socket
 from typing import Any
 
-from stop_harness.engines.docker.calls import NONSENSE_ERRORS
+from stop_harness.engines.docker import sdk
 from stop_harness.engines.docker.reached import Reached
 from stop_harness.linux import listening
 
@@ -29,13 +29,13 @@ def health_test(inspected: Any) -> tuple[str, ...] | None:
         if kind == "CMD-SHELL" and words:
             return (*(config.get("Shell") or DEFAULT_SHELL), str(words[0]))
         return tuple(map(str, words)) or None if kind == "CMD" else None
-    except NONSENSE_ERRORS:
+    except sdk.NONSENSE_ERRORS:
         return None
 
 
 def exposed_ports(inspected: Any) -> tuple[int, ...]:
     """`Config.ExposedPorts`, TCP only: EXPOSE of the image, and what is published."""
-    with contextlib.suppress(*NONSENSE_ERRORS):
+    with contextlib.suppress(*sdk.NONSENSE_ERRORS):
         declared = [str(port).partition("/") for port in inspected["Config"].get("ExposedPorts") or ()]
         return tuple(sorted({int(port) for port, _, protocol in declared if protocol in {"", "tcp"}}))
     return ()

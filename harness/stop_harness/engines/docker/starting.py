@@ -1,29 +1,16 @@
-"""How a trial's container is created, by the one client that all trials of a run share."""
+"""How a trial's container is created."""
 
 from __future__ import annotations
 
-import os
 import posixpath
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from docker import transport, utils
-
-from stop_harness.engines.docker import settings
-from stop_harness.engines.docker.address import socket_file
+from stop_harness.engines.docker import sdk, settings
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.errors import EngineError
 from stop_harness.model import POD_ADDRESS, Trial
 from stop_harness.records import dataclass
-
-if TYPE_CHECKING:
-    import docker
-
-MOST_CONNECTIONS = 512
-"""Kept open between calls; one for each trial in flight at most."""
-
-LOGINS_VARIABLE = "DOCKER_AUTH_CONFIG"
-"""Logins to registries, as testcontainers and GitLab's runner take them."""
 
 SUBPATH_SINCE = "1.45"
 """API version (Docker 26) from which on a part of a volume is mounted."""
@@ -99,7 +86,7 @@ class Placement:
         options = mount.get("VolumeOptions")
         if options is None:
             return mount
-        if "Subpath" in options and utils.version_lt(api._version, SUBPATH_SINCE):
+        if "Subpath" in options and sdk.utils.version_lt(api._version, SUBPATH_SINCE):
             place = api.inspect_volume(mount["Source"])["Mountpoint"]
             source = posixpath.join(place, options["Subpath"])
             return {"Type": "bind", "Target": mount["Target"], "ReadOnly": mount["ReadOnly"], "Source": source}
@@ -131,29 +118,6 @@ def hosts_behind(links: Iterable[tuple[str, str]], networks: Iterable[str], api:
             raise EngineError(f"the link to {alias}: what it leads to has no address on this engine")
         found.append((alias, address))
     return tuple(found)
-
-
-class _OnePool(transport.UnixHTTPAdapter):
-    """One pool of connections for all calls. The SDK has one for each URL, that is for each container: it makes a new
-    connection for nearly every call, and keeps those it has."""
-
-    def get_connection(self, url: str | bytes, proxies: Any = None) -> Any:
-        """The pool, whatever the path is."""
-        return super().get_connection("http+docker://localhost", proxies)
-
-
-def shared_client(host: DockerHost, timeout_s: float) -> docker.DockerClient:
-    """A client for all trials of a run, so that connections are kept alive; logged in where the environment says so."""
-    client = host.connect(timeout_s=timeout_s, connections=MOST_CONNECTIONS)
-    if socket := socket_file(host.address):
-        pool = _OnePool(f"http+unix://{socket}", round(timeout_s), max_pool_size=MOST_CONNECTIONS)
-        client.api.mount("http+docker://", pool)
-    if given := os.environ.get(LOGINS_VARIABLE):
-        from testcontainers.core.auth import parse_docker_auth_config
-
-        if logins := parse_docker_auth_config(given):
-            client.login(**logins[0]._asdict())
-    return client
 
 
 def creation(trial: Trial, labels: dict[str, str], host: DockerHost) -> dict[str, Any]:

@@ -17,11 +17,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import docker
-
-from stop_harness.engines.docker import executing
-from stop_harness.engines.docker.calls import ENGINE_ERRORS, CallFailed, Calls
+from stop_harness.engines.docker import executing, sdk
+from stop_harness.engines.docker.calls import CallFailed, Calls
 from stop_harness.engines.docker.container import ContainerLife
+from stop_harness.engines.docker.engine_api import EngineApi
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.interface import RunningSubject
 from stop_harness.errors import EngineError
@@ -56,7 +55,7 @@ class StoppedContainer:
         self,
         subject: RunningSubject,
         life: ContainerLife,
-        client: docker.DockerClient,
+        api: EngineApi,
         *,
         calls: Calls,
         host: DockerHost,
@@ -64,7 +63,7 @@ class StoppedContainer:
         take_up: Callable[[Any], object],
         ending: threading.Event,
     ) -> None:
-        self._subject, self._life, self._client = subject, life, client
+        self._subject, self._life, self._api = subject, life, api
         self._calls, self._host, self._scenario = calls, host, trial.scenario
         self._take_up, self._ending = take_up, ending
         self._since = time.monotonic()
@@ -84,7 +83,7 @@ class StoppedContainer:
         size = int(stat["size"])
         if what != "file" or size > MOST_CONTENT_BYTES:
             return FileSeen(size, what=what)
-        content = self._ask(real, lambda: _only_file(self._client.api.get_archive(self._life.id, real)[0]))
+        content = self._ask(real, lambda: _only_file(self._api.get_archive(self._life.id, real)[0]))
         return FileSeen(size, content)
 
     def _followed(self, path: str) -> tuple[str, dict[str, Any] | None]:
@@ -107,13 +106,13 @@ class StoppedContainer:
 
     def _stat(self, path: str) -> dict[str, Any] | None:
         """What is at a path, a link itself and not where it leads to; None: nothing."""
-        api: Any = self._client.api
+        api: Any = self._api
         url = api._url("/containers/{0}/archive", self._life.id)
 
         def head() -> Any:
             answer = api.head(url, params={"path": path}, timeout=api.timeout)
             api._raise_for_status(answer)  # the SDK has no call that shows a file without sending it
-            return docker.utils.decode_json_header(answer.headers["X-Docker-Container-Path-Stat"])
+            return sdk.utils.decode_json_header(answer.headers["X-Docker-Container-Path-Stat"])
 
         found: dict[str, Any] | None = self._ask(path, head)
         return found
@@ -122,15 +121,15 @@ class StoppedContainer:
         """The answer; None: there is no such file."""
         try:
             return self._calls.run(path, call)
-        except docker.errors.NotFound:
+        except sdk.errors.NotFound:
             self._life.state()  # raises where it is the container that is gone
             return None
-        except (*ENGINE_ERRORS, tarfile.TarError) as error:
+        except (*sdk.ENGINE_ERRORS, tarfile.TarError) as error:
             raise CallFailed(self._host.url, f"reading {path}", error) from None
 
     def _kept_in_memory(self) -> tuple[str, ...]:
         """Where the container has a tmpfs, by itself or as a volume, and what the kernel shows."""
-        found = self._life.ask("inspect", self._client.api.inspect_container, self._life.id)
+        found = self._life.ask("inspect", self._api.inspect_container, self._life.id)
         places = [*(found["HostConfig"].get("Tmpfs") or {}), *OF_THE_KERNEL]
         for mount in found.get("Mounts") or ():
             if mount["Type"] == "tmpfs" or (mount["Type"] == "volume" and self._is_in_memory(mount["Name"])):
@@ -138,13 +137,13 @@ class StoppedContainer:
         return tuple(map(posixpath.normpath, places))
 
     def _is_in_memory(self, volume: str) -> bool:
-        found = self._life.ask("a volume", self._client.api.inspect_volume, volume)
+        found = self._life.ask("a volume", self._api.inspect_volume, volume)
         return (found.get("Options") or {}).get("type") == "tmpfs"
 
     def run(self, command: tuple[str, ...], container: str | None, timeout_ns: int) -> CommandSeen:
         """`docker exec`."""
         return executing.with_output(
-            self._client.api,
+            self._api,
             self._calls,
             self._life.id,
             command,
@@ -171,7 +170,7 @@ class StoppedContainer:
     def _machine(self) -> str:
         from stop_harness.engines.docker.places import Places  # late: testcontainers is dear to import
 
-        return Places(self._client, self._host).host()
+        return Places(self._api.client, self._host).host()
 
     def start_again(self) -> RunningSubject:
         """`docker start`. What it wrote before is not taken for what it writes now."""
@@ -181,7 +180,7 @@ class StoppedContainer:
         # On the engine's clock the stop ended at `ended_ns`, and our own clock counts what has passed since.
         before_s = ended_ns / NS_PER_S + (time.monotonic() - self._since)
         self._life.start()
-        wrapped = self._life.ask("inspect", self._client.containers.get, self._life.id)
+        wrapped = self._life.ask("inspect", self._api.client.containers.get, self._life.id)
         self._take_up(_StartedAgain(wrapped, math.floor(before_s) if self._host.podman else before_s))
         return self._subject
 

@@ -14,25 +14,17 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import docker
-
 from stop_harness import signals
 from stop_harness.engines import start_failure
-from stop_harness.engines.docker import executing, reading, ready, signs, stop_record
-from stop_harness.engines.docker.calls import (
-    CONNECTION_ERRORS,
-    ENGINE_ERRORS,
-    READING_ERRORS,
-    CallFailed,
-    Calls,
-    time_limit_s,
-)
+from stop_harness.engines.docker import executing, reading, ready, sdk, signs, stop_record
+from stop_harness.engines.docker.calls import CallFailed, Calls, time_limit_s
 from stop_harness.engines.docker.container import ContainerLife, LogLimits
+from stop_harness.engines.docker.engine_api import EngineApi
 from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.host_processes import PidOne
 from stop_harness.engines.docker.inside import Inside
-from stop_harness.engines.docker.reached import Reached
+from stop_harness.engines.docker.reached import OfSdk, Reached
 from stop_harness.engines.docker.reading import State
 from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
 from stop_harness.engines.docker.settings import volume_name
@@ -80,14 +72,14 @@ class DockerSubject:
         self,
         trial: Trial,
         host: DockerHost,
-        client: docker.DockerClient,
+        api: EngineApi,
         *,
         events: EventStream,
         connector: Watches | None,
         trace: SignalTrace | None,
         keeping: threading.Event,
     ) -> None:
-        self._trial, self._host, self._client, self._events = trial, host, client, events
+        self._trial, self._host, self._api, self._events = trial, host, api, events
         self._connector, self._trace, self._keeping = connector, trace, keeping
         self._life: ContainerLife | None = None
         self._reached: Reached | None = None
@@ -125,17 +117,16 @@ class DockerSubject:
         try:
             for name in self._volumes:  # here, for Podman makes those of a mount without their labels
                 self._calls.run("a volume's creation", partial(self._api.create_volume, name, labels=labels))
-            wrapped = self._calls.run("the creation", lambda: self._client.containers.create(image, **given))
-            life = self._life = self._life_of(str(wrapped.id))
+            life = self._life = self._life_of(self._calls.run("the creation", self._api.create, image, given))
             if place is not None:
                 self._calls.run("the networks of a container", place.connect, self._api, life.id)
             life.start()
-        except ENGINE_ERRORS as error:
+        except sdk.ENGINE_ERRORS as error:
             raise self._start_failure(CallFailed(self._host.url, "the creation", error)) from None
         except CallFailed as error:
             raise self._start_failure(error) from None
         self._harness_event(EventKind.STARTED, "return of the start call")
-        state = self._take_up(wrapped, place)
+        state = self._take_up(OfSdk(self._api, life.id), place)
         asked = self._trial.scenario.stop.signal is not None
         self.stop_signal_source = "scenario" if asked else "image" if state.stop_signal else "default"
 
@@ -160,7 +151,7 @@ class DockerSubject:
         self._in_host_network = state.in_host_network
         address = LOOPBACK if state.in_host_network else state.address
         self.address = place.address if place is not None and place.network_of is not None else address
-        self._reached = Reached(wrapped, self._client, self._host, self.near_address)
+        self._reached = Reached(wrapped, self._api, self._host, self.near_address)
         if place is not None and place.network_of is not None:
             self._reached.published_by = place.network_of
         self._pid_one = state.pid
@@ -190,7 +181,7 @@ class DockerSubject:
 
     def _command(self) -> tuple[str, ...] | None:
         """What the container was to run; None where it was not even created, or nobody says."""
-        with contextlib.suppress(EngineError, *READING_ERRORS):
+        with contextlib.suppress(EngineError, *sdk.READING_ERRORS):
             if self._life is not None:
                 return reading.command_of(self._calls.run("inspect", self._api.inspect_container, self._life.id))
         return None
@@ -225,7 +216,7 @@ class DockerSubject:
                     self._raise_if_gone()
                     why = f"{what}: {str(error).split('. Hint')[0]}"
                     raise not_ready(why, {"": self.logs()}) from None
-                except (docker.errors.APIError, *CONNECTION_ERRORS) as error:
+                except (sdk.errors.APIError, *sdk.CONNECTION_ERRORS) as error:
                     self._raise_if_gone()
                     raise CallFailed(self._host.url, f"waiting for {what}", error) from None
                 if time.monotonic() >= deadline:
@@ -261,7 +252,7 @@ class DockerSubject:
         if seen is not None or self._reached is None:
             return seen or frozenset()
         reached = self._reached
-        with contextlib.suppress(EngineError, docker.errors.DockerException):
+        with contextlib.suppress(EngineError, sdk.errors.DockerException):
             return self._calls.run("the declared ports", signs.accepting, reached, declared)
         return frozenset()
 
@@ -271,7 +262,7 @@ class DockerSubject:
             return None
         if self.pid_one is not None:
             return listening.addresses_of(self.pid_one.pid)
-        with contextlib.suppress(EngineError, *READING_ERRORS, *ENGINE_ERRORS):
+        with contextlib.suppress(EngineError, *sdk.READING_ERRORS, *sdk.ENGINE_ERRORS):
             return self._calls.run("where it listens", signs.addresses, self._api, self.container_id)
         return None
 
@@ -378,7 +369,7 @@ class DockerSubject:
     def stopped(self) -> StoppedContainer:
         """By the engine's archive call and others that need no running container."""
         parts: dict[str, Any] = {"calls": self._calls, "host": self._host, "trial": self._trial}
-        return StoppedContainer(self, self._started, self._client, take_up=self._take_up, ending=self._aborted, **parts)
+        return StoppedContainer(self, self._started, self._api, take_up=self._take_up, ending=self._aborted, **parts)
 
     def abort(self) -> None:
         """Whatever waits for the engine returns now; the container is removed."""
@@ -409,7 +400,7 @@ class DockerSubject:
             return
         self._life.remove()
         for volume in self._volumes:  # what stays is removed at the run's end, by its label
-            with contextlib.suppress(EngineError, *ENGINE_ERRORS):
+            with contextlib.suppress(EngineError, *sdk.ENGINE_ERRORS):
                 self._calls.run("the removal of a volume", self._api.remove_volume, volume, cleans_up=True)
         self._volumes = ()
 
@@ -417,10 +408,6 @@ class DockerSubject:
     def unsure(self) -> bool:
         """Whether the engine may still do what it was asked and did not answer, such as create a container."""
         return self._calls.unknown
-
-    @property
-    def _api(self) -> Any:
-        return self._client.api
 
     @property
     def _started(self) -> ContainerLife:

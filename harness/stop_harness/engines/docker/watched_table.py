@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stop_harness.engines.docker import reading
-from stop_harness.engines.docker.calls import NONSENSE_ERRORS
+from stop_harness.engines.docker import reading, sdk
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.listed_processes import Table
 from stop_harness.engines.docker.running import RunningContainer
@@ -48,5 +47,5 @@ class WatchedTable:
         try:
             answer = self._ask(f"/containers/{self._found.id}/top", ps_args=reading.PS_ARGUMENTS)
             return reading.table_of(answer, self._host, shared_with_first=state.pid if state.shares_pids else None)
-        except (EngineError, *NONSENSE_ERRORS):
+        except (EngineError, *sdk.NONSENSE_ERRORS):
             return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stop_harness.engines.docker import own_images
+from stop_harness.engines.docker import own_images, sdk
 from stop_harness.engines.docker.witness_lines import PROTOCOL_VERSION, Message, Stream, WitnessStarted
 
 if TYPE_CHECKING:
@@ -69,10 +69,8 @@ class WitnessContainer:
     @classmethod
     def start(cls, host: DockerHost, labels: dict[str, str]) -> WitnessContainer:
         """Bring it to the engine and try rights from none on. Raises WitnessFailed."""
-        import docker
-        import requests
 
-        failures = (docker.errors.DockerException, requests.RequestException, OSError, ValueError, EOFError)
+        failures = (sdk.errors.DockerException, OSError, ValueError, EOFError)
         try:
             client = host.connect(timeout_s=PATIENCE_S)
         except failures as error:
@@ -116,10 +114,8 @@ class WitnessContainer:
 
     def close(self) -> None:
         """End it, and wait until the engine has removed it. Idempotent."""
-        import docker
-        import requests
 
-        with contextlib.suppress(docker.errors.DockerException, requests.RequestException, OSError):
+        with contextlib.suppress(sdk.errors.DockerException, OSError):
             self._client.api.remove_container(self._id, force=True)
         with contextlib.suppress(OSError):
             self._response.close()
@@ -158,14 +154,12 @@ def _listening(
     cls: type[WitnessContainer], client: Any, image: str, rights: Rights, labels: dict[str, str]
 ) -> WitnessContainer:
     """One that was acknowledged. Raises WitnessFailed, and what docker-py raises where the engine refuses."""
-    import docker
-
     api = client.api
     try:
         created = api.create_container(
             image, user=rights.user, stdin_open=True, labels=labels, host_config=_host_config(api, rights)
         )
-    except docker.errors.APIError as error:
+    except sdk.errors.APIError as error:
         raise WitnessFailed(_words(error)) from None
     container = None
     try:
@@ -176,9 +170,9 @@ def _listening(
         container.await_start()
         return container
     except BaseException as error:
-        with contextlib.suppress(docker.errors.DockerException, OSError):
+        with contextlib.suppress(sdk.errors.DockerException, OSError):
             api.remove_container(created["Id"], force=True)
-        if isinstance(error, docker.errors.APIError):
+        if isinstance(error, sdk.errors.APIError):
             raise WitnessFailed(_words(error)) from None
         raise
 

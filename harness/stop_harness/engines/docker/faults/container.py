@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 
 from stop_harness import signals
-from stop_harness.engines.docker.calls import READING_ERRORS, Calls
+from stop_harness.engines.docker import sdk
+from stop_harness.engines.docker.calls import Calls
 from stop_harness.engines.docker.container import ContainerLife
 from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.faults import load, making
@@ -126,5 +127,5 @@ def _read(stream: Any, wanted: LogPattern, found: threading.Event) -> None:
                 found.set()
                 return
             rest = tail if newline else (rest + tail)[-LONGEST_LINE_BYTES:]
-    except READING_ERRORS:
+    except sdk.READING_ERRORS:
         return

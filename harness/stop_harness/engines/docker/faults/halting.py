@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from functools import partial
 
-import docker
-
 from stop_harness import signals
 from stop_harness.engines import process_faults
-from stop_harness.engines.docker import reading
+from stop_harness.engines.docker import reading, sdk
 from stop_harness.engines.docker.calls import GRACE_S
 from stop_harness.engines.docker.faults import freezer
 from stop_harness.engines.docker.faults.scene import FaultScene, nothing
@@ -71,7 +69,7 @@ def pause(scene: FaultScene, fault: Fault) -> Applied:
         before = scene.known()
         try:
             scene.calls.run("the unpause", scene.api.unpause, scene.container_id)
-        except docker.errors.APIError as error:
+        except sdk.errors.APIError as error:
             if "not paused" not in str(error).lower() and scene.runs():
                 raise FaultNotApplied(str(error)) from None
             thawed = [event for event in before if event.kind is EventKind.UNPAUSED]  # by a signal, or by SIGKILL

@@ -9,12 +9,10 @@ import time
 from functools import partial
 from typing import Any
 
-import docker
-
 from stop_harness import signals
 from stop_harness.engines import load_program
-from stop_harness.engines.docker import own_images
-from stop_harness.engines.docker.calls import ENGINE_ERRORS, CallFailed
+from stop_harness.engines.docker import own_images, sdk
+from stop_harness.engines.docker.calls import CallFailed
 from stop_harness.engines.docker.faults.scene import FaultScene
 from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL
 from stop_harness.engines.interface import Applied, FaultNotApplied, Held
@@ -101,7 +99,7 @@ def _remove(scene: FaultScene, container_id: str) -> None:
     remove = partial(scene.api.remove_container, container_id, force=True, v=True)
     try:
         scene.calls.run("the removal of a load", remove, cleans_up=True)
-    except docker.errors.NotFound:
+    except sdk.errors.NotFound:
         return
-    except ENGINE_ERRORS as error:
+    except sdk.ENGINE_ERRORS as error:
         raise FaultNotApplied(str(CallFailed(scene.host.url, "the removal of a load", error))) from None

@@ -6,8 +6,7 @@ import os
 from functools import partial
 from typing import Any
 
-import docker
-
+from stop_harness.engines.docker import sdk
 from stop_harness.engines.docker.faults.scene import FaultScene, nothing
 from stop_harness.engines.interface import Applied, FaultNotApplied
 from stop_harness.linux import network_namespace, packet_faults
@@ -54,7 +53,7 @@ def _connect(scene: FaultScene, name: str, found: dict[str, Any]) -> None:
         given["ipv4_address"] = found["IPAddress"]
     try:
         scene.api.connect_container_to_network(scene.container_id, name, **given)
-    except docker.errors.APIError:
+    except sdk.errors.APIError:
         given["ipv4_address"] = own  # only networks with a subnet of the user's own take an address
         scene.api.connect_container_to_network(scene.container_id, name, **given)
 

@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from stop_harness import signals
-from stop_harness.engines.docker.calls import CALL_ERRORS, ENGINE_ERRORS, CallFailed, Calls, in_one_line
+from stop_harness.engines.docker import sdk
+from stop_harness.engines.docker.calls import CallFailed, Calls, in_one_line
 from stop_harness.engines.docker.container import ContainerLife
 from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.faults.stop_call import CuttableStop
@@ -65,14 +66,14 @@ class FaultScene:
         """One call to the engine. Raises FaultNotApplied where it refuses."""
         try:
             return self.calls.run(what, call, *arguments, extra_s=extra_s)
-        except ENGINE_ERRORS as error:
+        except sdk.ENGINE_ERRORS as error:
             raise FaultNotApplied(str(CallFailed(self.host.url, what, error))) from None
 
     def in_background(self, what: str, call: Callable[..., Any], *, extra_s: float) -> None:
         """A call whose answer is not waited for, as it takes as long as the stop."""
 
         def wait() -> None:
-            with contextlib.suppress(*CALL_ERRORS):
+            with contextlib.suppress(*sdk.CALL_ERRORS):
                 self.calls.run(what, call, extra_s=extra_s)
 
         threading.Thread(target=wait, name=what, daemon=True).start()
@@ -96,7 +97,7 @@ class FaultScene:
         try:
             state = self.calls.run("inspect", self.api.inspect_container, self.container_id)["State"]
             return bool(state["Running"]) or state.get("Status") in HALF_WAY
-        except (*CALL_ERRORS, LookupError, TypeError):
+        except (*sdk.CALL_ERRORS, LookupError, TypeError):
             return False
 
     def update(self, values: dict[str, int]) -> None:

@@ -10,10 +10,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import docker
-
+from stop_harness.engines.docker import sdk
 from stop_harness.engines.docker.host import DockerHost
-from stop_harness.engines.docker.plain_api import connected
+from stop_harness.engines.docker.http_connection import connected
 from stop_harness.engines.interface import FaultNotApplied
 
 SENT_S = 5.0
@@ -50,7 +49,7 @@ class CuttableStop:
         if answer.status >= 400:
             with contextlib.suppress(ValueError, AttributeError):
                 said = json.loads(said).get("message", "")
-            kind = docker.errors.NotFound if answer.status == 404 else docker.errors.APIError
+            kind = sdk.errors.NotFound if answer.status == 404 else sdk.errors.APIError
             raise kind(f"status {answer.status}", explanation=str(said))
         return answer.status != 304
 
