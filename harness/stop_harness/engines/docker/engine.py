@@ -221,6 +221,9 @@ class DockerEngine:
         EngineError is raised."""
         reaper, self._reaper = self._reaper, None
         left: tuple[str, ...] = ()
+        for listener in (self._connector, self._trace):  # first: the kernel takes tens of milliseconds to let go
+            if listener is not None:
+                listener.close()
         if reaper is not None and not self._keeping.is_set():
             limit_s, hurry = self._limit_s, self._aborted
             _, left = clear(
@@ -228,10 +231,6 @@ class DockerEngine:
             )
         if self._events is not None:
             self._events.close()
-        if self._connector is not None:
-            self._connector.close()
-        if self._trace is not None:
-            self._trace.close()
         owing = [subject for subject in self._taken_up if subject.owes]
         if reaper is not None and (left or self._unsure or owing) and not self._keeping.is_set():
             reaper.take_over()

@@ -311,15 +311,16 @@ def main() -> None:
     if os.fork():
         os._exit(0)  # the one that works has no parent from here on
     said = sys.stdin.buffer.read()
-    if not said.endswith(DISMISSED):
-        import threading
+    if said.endswith(DISMISSED):
+        os._exit(0)  # the harness waits for it, and an interpreter takes milliseconds to end
+    import threading
 
-        from stop_harness.engines.docker.address import Address  # late: most are dismissed
+    from stop_harness.engines.docker.address import Address  # late: most are dismissed
 
-        address = Address.from_json(sys.argv[2])
-        for container_id, stop_timeout_s in owed(said.decode(errors="replace")).items():
-            threading.Thread(target=start_again, args=(address, container_id, stop_timeout_s)).start()
-        clean_up(address, sys.argv[1])
+    address = Address.from_json(sys.argv[2])
+    for container_id, stop_timeout_s in owed(said.decode(errors="replace")).items():
+        threading.Thread(target=start_again, args=(address, container_id, stop_timeout_s)).start()
+    clean_up(address, sys.argv[1])
 
 
 if __name__ == "__main__":
