@@ -111,7 +111,7 @@ def _timeouts(address: Address, timeout_s: float | None, reached_within_s: float
 
 
 def _client(address: Address, version: str, timeouts: Timeouts, connections: int) -> sdk.DockerClient:
-    from requests.utils import get_environ_proxies
+    import requests
 
     socket = socket_file(address)
     client = sdk.DockerClient(
@@ -124,7 +124,7 @@ def _client(address: Address, version: str, timeouts: Timeouts, connections: int
     # Else requests looks for a proxy at each call (0.3 ms, measured) and puts REQUESTS_CA_BUNDLE in the place of ours.
     client.api.trust_env = False
     if not socket:
-        client.api.proxies.update(get_environ_proxies(client.api.base_url))
+        client.api.proxies.update(requests.utils.get_environ_proxies(client.api.base_url))
     return client
 
 
