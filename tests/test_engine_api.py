@@ -34,7 +34,7 @@ class Engine:
         self.answer = answer(200, b"{}")
         self.requests: list[tuple[str, str, frozenset[tuple[str, str]], Any]] = []
         self.connections = 0
-        self.hang_up = False
+        self.hang_up, self.hung_up = False, threading.Semaphore(0)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(file))
         self._listener.listen()
@@ -62,6 +62,7 @@ class Engine:
                 connection.sendall(self.answer)
                 if self.hang_up:
                     connection.shutdown(socket.SHUT_RDWR)
+                    self.hung_up.release()
 
     def close(self) -> None:
         """Nobody listens any more."""
@@ -202,6 +203,7 @@ def test_a_connection_that_the_engine_has_closed_is_not_used_again(engine: Engin
     for number in (1, 2, 3):
         assert api.info() == {}
         assert engine.connections == number
+        assert engine.hung_up.acquire(timeout=30)
     assert len(engine.requests) == 3
 
 
