@@ -36,7 +36,7 @@ from stop_harness.model import (
     Role,
 )
 from stop_harness.scenario import discovery
-from stop_harness.scenario.container_keys import ANY
+from stop_harness.scenario.container_keys import ANY, SLOWER
 from stop_harness.scenario.kubernetes import documents, expansion, fields, quantities, shapes, workloads
 
 FIELDS = json.loads((Path(__file__).parent / "kubernetes_fields.json").read_text())["fields"]
@@ -421,6 +421,74 @@ def test_requests_and_limits_become_what_a_kubelet_makes_of_them() -> None:
     assert one("resources: {limits: {cpu: 2m}}").subject.settings.nano_cpus == 10_000_000
     assert one("resources: {limits: {cpu: 2m}}").subject.settings.cpu_shares == 2
     assert one("resources: {requests: {memory: 1Gi}}").subject.settings.cpu_shares is None
+
+
+def limits_of(member: Member) -> tuple[int | None, int | None, int | None, int | None]:
+    """CPU in 10⁻⁹, shares, memory and swap."""
+    found = member.subject
+    return found.settings.nano_cpus, found.settings.cpu_shares, found.memory_bytes, found.settings.memory_swap_bytes
+
+
+POD_LIMITS = "resources: {limits: {cpu: 500m, memory: 64Mi}}\n"
+
+
+def test_a_container_without_limits_has_those_of_its_pod() -> None:
+    """As the kubelet does it: alone in its pod, it has them whole, and nothing is missing."""
+    found = pod(f"{POD_LIMITS}containers: [{{name: app, image: a, resources: {{requests: {{memory: 1Mi}}}}}}]")
+    assert limits_of(found.group.members[0]) == (500_000_000, 512, 64 * 2**20, 64 * 2**20)
+    assert found.not_applied == ()
+
+
+def test_a_container_keeps_the_limits_that_it_has_in_a_pod_with_more() -> None:
+    """What it does not limit is the pod's; zero is no limit."""
+    own = "resources: {limits: {cpu: 100m, memory: 0}}"
+    found = pod(f"{POD_LIMITS}containers: [{{name: app, image: a, {own}}}]")
+    assert limits_of(found.group.members[0]) == (100_000_000, 102, 64 * 2**20, 64 * 2**20)
+    assert found.not_applied == ()
+
+
+def test_what_containers_may_take_together_beyond_their_pods_limit_is_named() -> None:
+    """No cgroup is around them here. Where their own limits keep them below it, none is missed; an init container has
+    ended by then."""
+    memory = "resources: {limits: {memory: 32Mi}}"
+    found = pod(
+        f"{POD_LIMITS}initContainers: [{{name: first, image: a}}]\n"
+        f"containers: [{{name: a, image: a, {memory}}}, {{name: b, image: b, {memory}}}]"
+    )
+    assert [limits_of(member)[0] for member in found.group.members] == [500_000_000] * 3
+    text = "each container is held to it, and together they may take more"
+    assert found.not_applied == (NotApplied("spec.resources.limits.cpu (500m)", text, SLOWER),)
+
+
+def test_other_resources_of_a_pod_are_named() -> None:
+    """Huge pages, and whatever comes later."""
+    found = pod("resources: {limits: {hugepages-2Mi: 4Mi}}\ncontainers: [{name: app, image: a}]")
+    assert [item.what for item in found.not_applied] == ["spec.resources (hugepages-2Mi)"]
+
+
+@pytest.mark.parametrize(
+    ("whole", "own", "said"),
+    [
+        ("limits: {cpu: 1}", "limits: {cpu: 2}", "containers[0].resources.limits.cpu: 2 is more than the pod's limit, 1"),
+        (
+            "requests: {memory: 1Mi}",
+            "limits: {memory: 2Mi}",
+            "resources.requests.memory: 1Mi is less than what the containers request together",
+        ),
+        (
+            "limits: {cpu: much}",
+            "limits: {cpu: 1}",
+            "resources.limits.cpu: 'much' is no quantity; write it as 500m, 0.5, 64Mi or 1G",
+        ),
+    ],
+)
+def test_resources_of_a_pod_that_the_api_server_refuses_are_refused(whole: str, own: str, said: str) -> None:
+    """With their line."""
+    head = "apiVersion: v1\nkind: Pod\nmetadata: {name: shop}\nspec:\n"
+    text = f"{head}  resources: {{{whole}}}\n  containers: [{{name: app, image: a, resources: {{{own}}}}}]\n"
+    (problem,) = mistakes(text)
+    assert problem.startswith("m.yaml:5:" if whole.startswith("requests") or "much" in whole else "m.yaml:6:")
+    assert problem.endswith(f": spec.{said}")
 
 
 def test_a_container_that_says_nothing_of_cpus_weighs_least_beside_one_that_does() -> None:

@@ -26,7 +26,15 @@ from stop_harness.model import (
 )
 from stop_harness.scenario.container_keys import STARTS
 from stop_harness.scenario.keys import Path
-from stop_harness.scenario.kubernetes import documents, environment, expansion, quantities, shapes, volumes
+from stop_harness.scenario.kubernetes import (
+    documents,
+    environment,
+    expansion,
+    pod_resources,
+    quantities,
+    shapes,
+    volumes,
+)
 from stop_harness.scenario.kubernetes.reading import Reading
 
 LEAST_SHARES, MOST_SHARES = 2, 262_144
@@ -59,7 +67,6 @@ def member(given: shapes.Container, path: Path, role: Role, pod: Pod, reading: R
     if role is Role.INIT:
         _refuse_hooks(given, path, reading)
     security, of_pod = given.security_context, pod.spec.security_context
-    limits: Path = (*path, "resources", "limits")
     command = tuple(expansion.expand(word, variables) for word in given.command)
     arguments = tuple(expansion.expand(word, variables) for word in given.args)
     groups = (*of_pod.supplemental_groups, *([] if of_pod.fs_group is None else [of_pod.fs_group]))
@@ -73,7 +80,7 @@ def member(given: shapes.Container, path: Path, role: Role, pod: Pod, reading: R
             user=_user(security, of_pod, given.name, reading),
             working_directory=given.working_dir or None,
             ports=tuple((port.container_port, None) for port in given.ports if port.protocol == "TCP"),
-            memory_bytes=_quantity(given.resources.limits, "memory", quantities.bytes_of, limits, reading),
+            memory_bytes=_memory(given, path, pod, reading),
             pids_limit=DEFAULT_PIDS_LIMIT,
             settings=_settings(given, path, pod, variables, reading),
         ),
@@ -107,13 +114,13 @@ def _image(given: shapes.Container, path: Path, images: Mapping[str, str], readi
 def _settings(
     given: shapes.Container, path: Path, pod: Pod, variables: Mapping[str, str], reading: Reading
 ) -> ContainerSettings:
-    security, limits, at = given.security_context, given.resources.limits, (*path, "resources", "limits")
-    memory = _quantity(limits, "memory", quantities.bytes_of, at, reading)
-    cpu = _quantity(limits, "cpu", quantities.milli, at, reading)
-    for name in sorted({*limits, *given.resources.requests} - KNOWN_RESOURCES):
+    security, spec = given.security_context, pod.spec
+    cpu = pod_resources.limit(
+        given.resources, "cpu", quantities.milli, (*path, "resources"), spec.resources, reading
+    )
+    for name in sorted({*given.resources.limits, *given.resources.requests} - KNOWN_RESOURCES):
         what = f"{reading.named(path)}.resources ({name})"
         reading.not_applied(what, "a device or huge pages that it may need to start", STARTS)
-    spec = pod.spec
     return ContainerSettings(
         tty=given.tty,
         stdin_open=given.stdin,
@@ -127,37 +134,26 @@ def _settings(
         privileged=security.privileged,
         nano_cpus=max(LEAST_NANO_CPUS, cpu * NANO_PER_MILLI) if cpu else None,
         cpu_shares=_shares(given, cpu, path, pod, reading),
-        memory_swap_bytes=memory,
+        memory_swap_bytes=_memory(given, path, pod, reading),
         pid="host" if spec.host_p_i_d else None,
         ipc="host" if spec.host_i_p_c else None,
     )
 
 
+def _memory(given: shapes.Container, path: Path, pod: Pod, reading: Reading) -> int | None:
+    at = (*path, "resources")
+    return pod_resources.limit(given.resources, "memory", quantities.bytes_of, at, pod.spec.resources, reading)
+
+
 def _shares(given: shapes.Container, limit: int | None, path: Path, pod: Pod, reading: Reading) -> int | None:
     """Weight by the request, else by the limit. Where no container of the pod says anything they all weigh the same,
     and the weight of 2 that a node gives them would only set them against what else the engine runs."""
-    request = _quantity(given.resources.requests, "cpu", quantities.milli, (*path, "resources", "requests"), reading)
+    at = (*path, "resources", "requests")
+    request = pod_resources.quantity(given.resources.requests, "cpu", quantities.milli, at, reading)
     milli = limit if request is None else request
     if not pod.weighed:
         return None
     return min(MOST_SHARES, max(LEAST_SHARES, (milli or 0) * 1024 // 1000))
-
-
-def _quantity(
-    given: Mapping[str, shapes.Quantity],
-    name: str,
-    read: Callable[[shapes.Quantity], int],
-    path: Path,
-    reading: Reading,
-) -> int | None:
-    if name not in given:
-        return None
-    try:
-        value = read(given[name])
-    except ValueError as error:
-        reading.wrong((*path, name), str(error))
-        return None
-    return value or None
 
 
 # ── Rights ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ import difflib
 from typing import Any
 
 from stop_harness.model import Outcome
-from stop_harness.scenario.container_keys import ANY, SLOWER, STARTS
+from stop_harness.scenario.container_keys import ANY, STARTS
 from stop_harness.scenario.kubernetes import shapes
 from stop_harness.scenario.kubernetes.reading import Reading
 
@@ -21,7 +21,6 @@ NOT_APPLIED: dict[type[shapes.ApiObject], dict[str, tuple[str, tuple[Outcome, ..
         "hostUsers": ("which user of the machine it is", ()),
         "hostnameOverride": ("how it names itself", ()),
         "resourceClaims": ("devices that it may need to start", STARTS),
-        "resources": ("limits that its containers share", SLOWER),
         "runtimeClassName": ("how signals reach it, where the class has another runtime", ANY),
     },
     shapes.Container: {"volumeDevices": ("a device that it may need to start", STARTS)},

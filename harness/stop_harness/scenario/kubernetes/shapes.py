@@ -425,6 +425,7 @@ class PodSpec(ApiObject):
     host_aliases: Annotated[tuple[HostAlias, ...], BeforeValidator(_tuple)] = ()
     hostname: str | None = None
     subdomain: str | None = None
+    resources: Resources = Resources()
     security_context: PodSecurity = PodSecurity()
     service_account_name: str | None = None
     automount_service_account_token: bool | None = None

@@ -19,7 +19,7 @@ from stop_harness.model import (
     SharedNamespaces,
 )
 from stop_harness.scenario.keys import Path, show
-from stop_harness.scenario.kubernetes import containers, documents, fields, shapes, volumes
+from stop_harness.scenario.kubernetes import containers, documents, fields, pod_resources, shapes, volumes
 from stop_harness.scenario.kubernetes.documents import KubernetesObject, Manifest
 from stop_harness.scenario.kubernetes.reading import PodFacts, Reading
 
@@ -159,8 +159,10 @@ def _group(spec: shapes.PodSpec, reading: Reading, container: str | None, images
         volumes.of_pod(spec, _claims(reading.workload), reading),
         images,
         _services(reading),
-        weighed=any("cpu" in {**item.resources.limits, **item.resources.requests} for item in all_containers),
+        weighed="cpu" in spec.resources.limits
+        or any("cpu" in {**item.resources.limits, **item.resources.requests} for item in all_containers),
     )
+    pod_resources.report(spec.resources, numbered, reading)
     members = tuple(containers.member(item, path, role, pod, reading) for item, path, role in numbered)
     if container is not None and all(item.name != container or item.role is Role.INIT for item in members):
         known = ", ".join(item.name for item in members if item.role is not Role.INIT)
