@@ -469,7 +469,11 @@ def test_other_resources_of_a_pod_are_named() -> None:
 @pytest.mark.parametrize(
     ("whole", "own", "said"),
     [
-        ("limits: {cpu: 1}", "limits: {cpu: 2}", "containers[0].resources.limits.cpu: 2 is more than the pod's limit, 1"),
+        (
+            "limits: {cpu: 1}",
+            "limits: {cpu: 2}",
+            "containers[0].resources.limits.cpu: 2 is more than the pod's limit, 1",
+        ),
         (
             "requests: {memory: 1Mi}",
             "limits: {memory: 2Mi}",

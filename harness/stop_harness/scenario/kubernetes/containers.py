@@ -7,7 +7,7 @@ commands, kuberuntime/security_context.go for users.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stop_harness import signals
@@ -80,7 +80,7 @@ def member(given: shapes.Container, path: Path, role: Role, pod: Pod, reading: R
             user=_user(security, of_pod, given.name, reading),
             working_directory=given.working_dir or None,
             ports=tuple((port.container_port, None) for port in given.ports if port.protocol == "TCP"),
-            memory_bytes=_memory(given, path, pod, reading),
+            memory_bytes=pod_resources.limit("memory", quantities.bytes_of, given, path, reading),
             pids_limit=DEFAULT_PIDS_LIMIT,
             settings=_settings(given, path, pod, variables, reading),
         ),
@@ -115,9 +115,8 @@ def _settings(
     given: shapes.Container, path: Path, pod: Pod, variables: Mapping[str, str], reading: Reading
 ) -> ContainerSettings:
     security, spec = given.security_context, pod.spec
-    cpu = pod_resources.limit(
-        given.resources, "cpu", quantities.milli, (*path, "resources"), spec.resources, reading
-    )
+    cpu = pod_resources.limit("cpu", quantities.milli, given, path, reading)
+    memory = pod_resources.limit("memory", quantities.bytes_of, given, path, reading)
     for name in sorted({*given.resources.limits, *given.resources.requests} - KNOWN_RESOURCES):
         what = f"{reading.named(path)}.resources ({name})"
         reading.not_applied(what, "a device or huge pages that it may need to start", STARTS)
@@ -134,15 +133,10 @@ def _settings(
         privileged=security.privileged,
         nano_cpus=max(LEAST_NANO_CPUS, cpu * NANO_PER_MILLI) if cpu else None,
         cpu_shares=_shares(given, cpu, path, pod, reading),
-        memory_swap_bytes=_memory(given, path, pod, reading),
+        memory_swap_bytes=memory,
         pid="host" if spec.host_p_i_d else None,
         ipc="host" if spec.host_i_p_c else None,
     )
-
-
-def _memory(given: shapes.Container, path: Path, pod: Pod, reading: Reading) -> int | None:
-    at = (*path, "resources")
-    return pod_resources.limit(given.resources, "memory", quantities.bytes_of, at, pod.spec.resources, reading)
 
 
 def _shares(given: shapes.Container, limit: int | None, path: Path, pod: Pod, reading: Reading) -> int | None:

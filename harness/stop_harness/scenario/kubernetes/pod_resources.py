@@ -43,16 +43,11 @@ def quantity(
 
 
 def limit(
-    given: shapes.Resources,
-    name: str,
-    read: Callable[[shapes.Quantity], int],
-    path: Path,
-    pod: shapes.Resources,
-    reading: Reading,
+    name: str, read: Callable[[shapes.Quantity], int], given: shapes.Container, path: Path, reading: Reading
 ) -> int | None:
-    """A container's own limit, else its pod's. `path`: of the container's resources."""
-    own = quantity(given.limits, name, read, (*path, "limits"), reading)
-    return own or quantity(pod.limits, name, read, (*AT, "limits"), reading)
+    """A container's own limit, else its pod's."""
+    own = quantity(given.resources.limits, name, read, (*path, "resources", "limits"), reading)
+    return own or quantity(reading.shared.limits, name, read, (*AT, "limits"), reading)
 
 
 def report(pod: shapes.Resources, numbered: list[Numbered], reading: Reading) -> None:

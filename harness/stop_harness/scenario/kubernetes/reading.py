@@ -54,7 +54,7 @@ class PodFacts:
 @dataclass
 class Reading:
     """One pod of a file while it is read. `at`: path of its `spec` in the workload. `resources`: of each container,
-    what `resourceFieldRef` may name.
+    what `resourceFieldRef` may name; `shared`: of the pod itself.
 
     `problems` and `left_out` fill while it is read.
     """
@@ -64,6 +64,7 @@ class Reading:
     at: Path
     facts: PodFacts
     resources: Mapping[str, shapes.Resources] = field(default_factory=dict)
+    shared: shapes.Resources = field(default_factory=shapes.Resources)
     problems: list[str] = field(default_factory=list)
     left_out: list[NotApplied] = field(default_factory=list)
 

@@ -146,7 +146,7 @@ def _group(spec: shapes.PodSpec, reading: Reading, container: str | None, images
         *((item, ("containers", index), Role.MAIN) for index, item in enumerate(spec.containers)),
     ]
     all_containers = [item for item, _, _ in numbered]
-    reading.resources = {item.name: item.resources for item in all_containers}
+    reading.resources, reading.shared = {item.name: item.resources for item in all_containers}, spec.resources
     for number, (item, path, _) in enumerate(numbered):
         if item.name in {other.name for other in all_containers[:number]}:
             reading.wrong((*path, "name"), f"two containers are called {item.name!r}")
