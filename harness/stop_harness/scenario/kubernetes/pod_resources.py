@@ -7,7 +7,7 @@ none here, and none is missed where they cannot exceed it together, as in a pod 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
 from stop_harness.model import Role
@@ -50,7 +50,7 @@ def limit(
     return own or quantity(reading.shared.limits, name, read, (*AT, "limits"), reading)
 
 
-def report(pod: shapes.Resources, numbered: list[Numbered], reading: Reading) -> None:
+def report(pod: shapes.Resources, numbered: Sequence[Numbered], reading: Reading) -> None:
     """Name what is not applied, and refuse what the API server does."""
     stopped = [(item, path) for item, path, role in numbered if role is not Role.INIT]
     for name in sorted({*pod.limits, *pod.requests}.difference(APPLIED)):
