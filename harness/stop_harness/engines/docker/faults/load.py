@@ -18,9 +18,11 @@ from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL
 from stop_harness.engines.interface import Applied, FaultNotApplied, Held
 from stop_harness.model import Fault
 
-SHARES, MOST_SHARES, TIMES = 1024, 262_144, 20
-"""What a container has by default, the kernel's largest, and how many times as many the loops have as the container.
-With systemd the engine itself may be a sibling, too, and has to go on: it is left a twentieth likewise."""
+SHARES, MOST_SHARES, TIMES = {"1": 1024, "2": 2598}, 262_144, 20
+"""What a container weighs of which nobody says it, by the version of cgroups; the kernel's largest; and how many times
+as much the loops weigh as the container. With systemd the engine itself may be a sibling, too, and has to go on: it is
+left a twentieth likewise. Version 2 has weights: 100 where nothing is said, which runc makes of 2598 shares (from 1.3.2
+on of 1024: the loops then weigh 25 times as much); of 1024 shares that somebody asks for it makes 39."""
 
 WAITS_S, LOOK_S = 10.0, 0.01
 """For its program to run, and between two looks at its log."""
@@ -67,7 +69,8 @@ def _created(scene: FaultScene, loops: int) -> tuple[str, int]:
         raise FaultNotApplied("there is no program that loops for this architecture")
     importing = partial(own_images.imported, scene.api, "load", program, labels, 'ENTRYPOINT ["/load"]')
     image = scene.ask("the import of a program", importing)
-    shares = min(MOST_SHARES, TIMES * (own["HostConfig"].get("CpuShares") or SHARES))
+    version = str(scene.ask("the version of cgroups", scene.api.info).get("CgroupVersion") or "1")
+    shares = min(MOST_SHARES, TIMES * (own["HostConfig"].get("CpuShares") or SHARES.get(version, SHARES["2"])))
     settings = scene.api.create_host_config(
         cpu_shares=shares,
         mem_limit=MEMORY_BYTES,

@@ -31,6 +31,8 @@ def cut(scene: FaultScene, fault: Fault) -> Applied:
     left = (scene.inspect().get("NetworkSettings") or {}).get("Networks") or {}
     if left:
         raise FaultNotApplied(f"it is still in {', '.join(left)}")
+    if not scene.runs():  # what has ended can be taken out of a network as well
+        raise FaultNotApplied("it was gone before it was out of its networks")
 
     def undo() -> None:
         for name, found in networks.items():

@@ -115,6 +115,8 @@ class FaultScene:
             code = self.subject.run(("/bin/sh", "-c", script, "sh", *words), round(timeout_s * 1e9), user="0")
         except EngineError as error:
             raise FaultNotApplied(f"no command could be run in the container: {in_one_line(error)}") from None
+        if code in {126, 127} and not self.runs():  # so Docker says of a command that the end of the container overtook
+            raise FaultNotApplied("it was gone before a command had run in it")
         if code in {126, 127}:
             raise FaultNotApplied("it needs a shell in the image, and what a shell calls")
         if code is None:
