@@ -32,6 +32,13 @@ while True:
 """A second signal waits for the lock that the first one holds, in the same thread."""
 
 
+@pytest.fixture
+def made_while_it_stops(docker_engine_host: DockerHost) -> None:
+    """An engine on which a fault may begin after the stop signal."""
+    if docker_engine_host.podman:
+        pytest.skip("Podman does nothing else to a container that it stops")
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left(docker_engine_host: DockerHost) -> Iterator[None]:
     """No container of these runs outlives its test."""
@@ -53,6 +60,7 @@ def scenario(folder: Path, name: str = "matrix-locks") -> Path:
     return file
 
 
+@pytest.mark.usefixtures("made_while_it_stops")
 def test_what_a_second_signal_breaks_and_a_pause_costs_is_told(tmp_path: Path) -> None:
     """Undisturbed the container is graceful; three faults beside it, and one that does not apply."""
     report = stop_harness.run(
@@ -78,6 +86,7 @@ def test_what_a_second_signal_breaks_and_a_pause_costs_is_told(tmp_path: Path) -
     assert "matrix-locks+second-signal" in str(report)
 
 
+@pytest.mark.usefixtures("made_while_it_stops")
 def test_a_failed_copy_is_repeated_beside_its_undisturbed_twin(tmp_path: Path) -> None:
     """Against which it is measured; the others are not."""
     first = stop_harness.run(scenario(tmp_path), faults="paused,second-signal", report_dir=tmp_path / "reports")
@@ -87,6 +96,7 @@ def test_a_failed_copy_is_repeated_beside_its_undisturbed_twin(tmp_path: Path) -
     assert names == {"matrix-locks", "matrix-locks+second-signal"}
 
 
+@pytest.mark.usefixtures("made_while_it_stops")
 def test_a_container_that_leaves_before_the_fault_is_no_doubt(tmp_path: Path) -> None:
     """It exits at once: the second signal, 0.2 s later, finds nobody."""
     file = tmp_path / "fast.yaml"
@@ -100,11 +110,12 @@ def test_a_container_that_leaves_before_the_fault_is_no_doubt(tmp_path: Path) ->
     assert (cell.too_fast, cell.status, report.exit_code) == (True, Status.PASS, 0)
 
 
-def test_check_takes_standard_faults_and_says_what_is_not_tried() -> None:
+def test_check_takes_standard_faults_and_says_what_is_not_tried(docker_engine_host: DockerHost) -> None:
     """A text names standard faults; a list says what goes wrong in each stop."""
     result = stop_harness.check(image=BASE_IMAGE, command=["sleep", "60"], init=True, timeouts=[3], faults="standard")
     said = str(result)
     assert "not tried  dependency-gone: no other container runs beside it that it could" in said
     tried = {item.fault for item in result.record.resilience[0].tried}
-    assert {"cpu-starved", "stop-twice"} <= tried
+    assert "cpu-starved" in tried
+    assert ("stop-twice" in tried) is not docker_engine_host.podman
     assert not tried & {"tmpfs-full", "dependency-gone"}
