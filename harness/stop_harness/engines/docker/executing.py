@@ -18,9 +18,9 @@ from stop_harness.engines.docker.calls import Calls, in_one_line
 from stop_harness.errors import EngineError
 from stop_harness.model import MOST_CONTENT_BYTES, NS_PER_MS, CommandSeen
 
-EXECUTE_POLL_NS = 50 * NS_PER_MS
-"""Between two looks at the exit code of a command. To wait for its output instead would take its silence for the
-engine's."""
+FIRST_POLL_NS, EXECUTE_POLL_NS = 5 * NS_PER_MS, 50 * NS_PER_MS
+"""Between the first two looks at the exit code of a command, and at most; each time twice as long, for most commands
+end at once. To wait for its output instead would take its silence for the engine's."""
 
 READ_BYTES = 64 * 1024
 
@@ -56,6 +56,7 @@ def execute(
         created = calls.run(text, lambda: api.exec_create(container_id, list(command), **settings))["Id"]
         told = calls.run(text, start, api, created)
         deadline_ns = time.monotonic_ns() + timeout_ns  # from here: a busy engine took 12 s to start a command
+        poll_ns = FIRST_POLL_NS
         while True:
             may_be_over = told.is_set()  # before the look: what Podman says of a command that is yet to begin is a 0
             seen = calls.run(text, api.exec_inspect, created)
@@ -64,7 +65,8 @@ def execute(
             left_ns = deadline_ns - time.monotonic_ns()
             if left_ns <= 0:
                 return None
-            sleep(min(left_ns, EXECUTE_POLL_NS))
+            sleep(min(left_ns, poll_ns))
+            poll_ns = min(2 * poll_ns, EXECUTE_POLL_NS)
     except sdk.ENGINE_ERRORS as error:
         raise EngineError(f"{text} cannot be run in the container: {in_one_line(error)}") from None
 
