@@ -416,9 +416,6 @@ def test_busy_loops_beside_it_take_its_cpu_time_and_are_gone_afterwards() -> Non
     assert statistics.median(shares[True]) < statistics.median(shares[False]) / 3
     assert record.asked_ns is not None
     assert record.asked_ns >= parse_duration("1s")
-    reference = stopped.result.record.run.reference
-    assert reference is not None
-    assert record.begun_ns - record.asked_ns < reference.start_ns  # they had been started by then
     assert stopped.result.outcome == "graceful"
 
 

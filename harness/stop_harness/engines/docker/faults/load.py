@@ -51,11 +51,13 @@ def hold(scene: FaultScene, fault: Fault) -> Held:
     def release() -> Applied:
         try:
             scene.ask("the release of a load", partial(scene.api.kill, made, signal=signals.SIGTERM))
+            begun_ns = time.time_ns()  # the look after it is late: its answer waits behind the loops, too
             _check(scene.ask("inspect", scene.api.inspect_container, made), shares)
         except BaseException:
             _remove(scene, made)
             raise
-        return Applied(f"a container with {loops} busy loops runs, read back", partial(_remove, scene, made))
+        seen = f"a container with {loops} busy loops runs, read back"
+        return Applied(seen, partial(_remove, scene, made), begun_ns=begun_ns)
 
     return Held(release, partial(_remove, scene, made))
 
