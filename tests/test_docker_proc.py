@@ -83,7 +83,7 @@ def test_everybody_sees_who_is_there(
     deadline = time.monotonic() + PATIENCE_S
     while True:
         theirs = reading.processes(client.api, container.id, docker_engine_host) or ()
-        ours = proc.living([pid_one.pid, *proc.entered(pid_one.pid)])
+        ours = proc.living([pid_one.pid, *proc.entered(pid_one.pid, proc.status_of(pid_one.pid))])
         if len(theirs) == 4 and not any(row.command.startswith("runc") for row in theirs):
             break
         assert time.monotonic() < deadline, theirs

@@ -74,7 +74,7 @@ def test_the_engine_and_proc_tell_the_same_processes(ours: Containers, docker_en
         by_engine = table.read()
         assert at_once
         assert by_engine
-        first, same = at_once[0], by_engine[0]
+        (first, *_), (same, *_) = at_once[0], by_engine[0]
         assert (first.pid, first.caught, first.command) == (same.pid, same.caught, same.command)
         made.kill()
         made.wait()

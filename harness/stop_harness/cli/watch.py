@@ -170,8 +170,10 @@ def _written(record: WatchedRun, left: tuple[str, ...], screen: watch_screen.Scr
 def _watched(engine: EngineWatch, takers: list[Taker], command: WatchedCommand | None) -> WatchTally:
     from stop_harness.conductor import watching
     from stop_harness.report.watched import WatchTally
+    from stop_harness.trial import surroundings
 
     tally = WatchTally()
+    surroundings.keep_what_is_loaded()
     for one in watching.judged_ends(engine):
         if command is None or command.asked_for(one.end.container_id, one.end.at_ns):
             tally.add(one)

@@ -14,6 +14,7 @@ import platform
 import re
 import stat
 from collections.abc import Iterable
+from functools import cache
 
 from stop_harness.records import dataclass
 
@@ -101,13 +102,18 @@ def members(container_id: str, first: int) -> list[int]:
     return found
 
 
-def entered(pid_one: int) -> list[int]:
-    """What `docker exec` started: beside PID 1 below its shim, and as deep in PID namespaces as it is."""
-    status = status_of(pid_one)
+def entered(pid_one: int, status: dict[str, str]) -> list[int]:
+    """What `docker exec` started: beside PID 1, whose `status` this is, below its shim, and as deep in PID namespaces
+    as it is.
+
+    The shim did not start them itself. What loses its parent goes to the first thread of its reaper that lives
+    (find_new_reaper, kernel/exit.c), which is the one that the shim began with; it has a dozen others.
+    """
     shim, depth = _parent(status), len(namespace_pids(status))
     if not text_of(shim, "comm").startswith(SHIM):
         return []
-    return [pid for pid in children_of(shim) if pid != pid_one and len(namespace_pids(status_of(pid))) == depth]
+    below = map(int, text_of(shim, f"task/{shim}/children").split())
+    return [pid for pid in below if pid != pid_one and len(namespace_pids(status_of(pid))) == depth]
 
 
 def all_pids() -> list[int]:
@@ -143,6 +149,7 @@ def namespace_of(pid: int) -> int | None:
         return None
 
 
+@cache
 def lists_children() -> bool:
     """Whether this kernel does (CONFIG_PROC_CHILDREN)."""
     return os.path.exists("/proc/thread-self/children")
@@ -203,22 +210,27 @@ class Waiting:
     polling_threads: int | None = None
 
 
-def waiting(pid: int) -> Waiting:
-    """Of a process; nothing is known of one that is gone."""
+def waiting(pid: int, main_waits_in: str | None = None) -> Waiting:
+    """Of a process; nothing is known of one that is gone. `main_waits_in`: the kernel function in which its main thread
+    sleeps, where that was read already."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
         if len(threads) > MOST_THREADS:
             return Waiting()
         calls = {thread: _read(f"/proc/{pid}/task/{thread}/syscall").split() for thread in threads}
-        locks = {thread: _lock(f"/proc/{pid}/task/{thread}", words) for thread, words in calls.items()}
+        known = {str(pid): main_waits_in}
+        locks = {
+            thread: _lock(f"/proc/{pid}/task/{thread}", words, known.get(thread)) for thread, words in calls.items()
+        }
     except (OSError, ValueError, IndexError):
         return Waiting()
     return Waiting(sum(lock != 0 for lock in locks.values()), locks.get(str(pid), 0), _polling(pid, calls.values()))
 
 
-def _lock(thread: str, words: list[bytes]) -> int:
+def _lock(thread: str, words: list[bytes], waits_in: str | None) -> int:
     """The address of the lock for which a thread waits without a time limit; 0 for none. Raises OSError."""
-    if not _read(f"{thread}/wchan").startswith(b"futex") or len(words) < 5:
+    waits_in = _read(f"{thread}/wchan").decode() if waits_in is None else waits_in
+    if not waits_in.startswith("futex") or len(words) < 5:
         return 0
     return int(words[1], 16) if int(words[4], 16) == 0 else 0
 

@@ -53,24 +53,35 @@ class PidOne:
         The processes below PID 1, PID 1 first, and those that `docker exec` started. None once PID 1 is gone, and where
         we are not told what it waits for: the engine's `ps` is. `without_waits`: then a table that does not say it.
         """
+        found = self.numbered_table(without_waits=without_waits)
+        return None if found is None else found[0]
+
+    def numbered_table(self, *, without_waits: bool = False) -> tuple[tuple[ProcessInfo, ...], dict[int, int]] | None:
+        """The same, and the pid that each has inside the container, by its pid here."""
         if not self.lives() or not (without_waits or self.shows_waits()):
             return None
         try:
-            shared = not proc.is_pid_one(proc.status_of(self.pid))
-            others = proc.members(self.container_id, self.pid) if shared else proc.entered(self.pid)
+            first = proc.status_of(self.pid)
+            shared = not proc.is_pid_one(first)
+            others = proc.members(self.container_id, self.pid) if shared else proc.entered(self.pid, first)
         except OSError:
             return None
-        found = [_row(pid) for pid in proc.living([self.pid, *others])]
-        return tuple(row for row in found if row is not None) if self.lives() else None
+        found, inner = [], dict[int, int]()
+        for pid in proc.living([self.pid, *others]):
+            status = proc.status_of(pid)
+            row = _row(pid, status)
+            if row is not None:
+                found.append(row)
+                inner.update((pid, number) for number in proc.namespace_pids(status)[-1:])
+        return (tuple(found), inner) if self.lives() else None
 
 
-def _row(pid: int) -> ProcessInfo | None:
+def _row(pid: int, status: dict[str, str]) -> ProcessInfo | None:
     """As `ps` prints it; None once it is gone."""
-    status = proc.status_of(pid)
     try:
         waits_in = proc.text_of(pid, "wchan")
         command = proc.text_of(pid, "cmdline").rstrip("\0").replace("\0", " ")
-        waiting = proc.waiting(pid)
+        waiting = proc.waiting(pid, waits_in)
         return ProcessInfo(
             pid=pid,
             parent_pid=int(status["PPid"]),

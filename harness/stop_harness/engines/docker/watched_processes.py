@@ -17,7 +17,6 @@ from stop_harness.engines.docker.watched_table import WatchedTable
 from stop_harness.evidence import process_tree
 from stop_harness.evidence.lost_processes import KILLED_FROM_INSIDE
 from stop_harness.evidence.process_tree import Tree
-from stop_harness.linux import proc
 from stop_harness.linux.sigkill_trace import SentSigkill
 from stop_harness.model import MOST_FATES, NS_PER_MS, Looks, ProcessFate
 
@@ -187,15 +186,11 @@ class WatchedProcesses:
 
     def _taken(self, *, at_once: bool = False) -> _Look | None:
         at_ns = time.monotonic_ns()
-        table = self.table.read(at_once=at_once)
-        if table is None:
+        found = self.table.read(at_once=at_once)
+        if found is None:
             return None
-        if self.pid_one is None:
-            return _Look(at_ns, table, {})
-        others = (row.pid for row in table[1:])
-        inner = {pid: numbers[-1] for pid in others if (numbers := proc.namespace_pids(proc.status_of(pid)))}
-        inner[self._first_pid] = 1
-        return _Look(at_ns, table, inner)
+        table, inner = found
+        return _Look(at_ns, table, inner if self.pid_one is None else {**inner, self._first_pid: 1})
 
 
 def _name(command: str) -> str:

@@ -29,18 +29,23 @@ class WatchedTable:
         self._here = found.pid_one
         self.by_engine = self._here is None or not self._here.shows_waits()
 
-    def read(self, *, at_once: bool = False) -> Table | None:
-        """PID 1 first; None once it leaves, before it has become the container's program, and where nobody tells.
+    def read(self, *, at_once: bool = False) -> tuple[Table, dict[int, int]] | None:
+        """The processes, PID 1 first, and the pid that each has inside the container, where they are on this machine.
+        None once PID 1 leaves, before it has become the container's program, and where nobody tells.
 
         `at_once`: what /proc tells rather than waiting for the engine. Where a process sleeps may not be known then.
         """
         if self._here is not None and (at_once or not self.by_engine):
-            table = self._here.table(without_waits=True)
+            found = self._here.numbered_table(without_waits=True)
+            table, inner = found if found is not None else (None, {})
         else:
             table = self._by_engine()
+            here = table if self._here is not None and table is not None else ()
+            numbers = {row.pid: proc.namespace_pids(proc.status_of(row.pid)) for row in here}
+            inner = {pid: inside[-1] for pid, inside in numbers.items() if inside}
         # Who is leaving has no command line any more, and a container that is just starting has another program's.
         leaving = self._here is not None and proc.is_leaving(self._here.pid)
-        return None if not table or leaving or table[0].command == STARTING else table
+        return None if not table or leaving or table[0].command == STARTING else (table, inner)
 
     def _by_engine(self) -> Table | None:
         state = self._found.state

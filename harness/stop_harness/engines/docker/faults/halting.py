@@ -87,7 +87,7 @@ def process(scene: FaultScene, fault: Fault) -> Applied:
     if scene.pid_one is None:
         raise FaultNotApplied("its processes can only be signalled on the engine's machine")
     try:
-        others = proc.entered(scene.pid_one.pid)
+        others = proc.entered(scene.pid_one.pid, proc.status_of(scene.pid_one.pid))
     except OSError:
         others = []
     return process_faults.signalled(fault, [scene.pid_one.pid, *others], partial(_sent, scene))
