@@ -150,6 +150,7 @@ def test_what_a_container_writes_when_it_is_started_again_is_not_of_its_stop(our
     with watching("--json", "--label", ours.label) as watch:
         again = ours.run(FAILS)
         again.restart()
+        wait_until(lambda: again.logs().count(b"ready") == 2, "it handles the signal again")
         again.stop()
         told = watch.wait_for(2)
         watch.interrupt()
