@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Handler(BaseHTTPRequestHandler):
-    timeout = 5  # of somebody who connects and sends nothing, so that server_close() waits for nobody for ever
+    timeout = 2  # for a client that is connected and sends nothing: server_close() would wait for it for ever
 
     def do_POST(self):
         message = self.rfile.read(int(self.headers["Content-Length"]))
