@@ -81,7 +81,10 @@ class EventReader:
         self._again: _BegunAgain | None = None
         self._resting = False
         self._begun_ns = time.time_ns()
-        self._stream: LineStream | None = self._begin(since_ns=None)
+        # Docker begins its answer before it listens (moby, getEvents): what happens between is told again. An engine
+        # elsewhere has a clock of its own, and Podman answers a fraction of a second with nothing.
+        told_again = host.same_kernel and not host.podman
+        self._stream: LineStream | None = self._begin(since_ns=self._begun_ns if told_again else None)
         selector.register(self._stream.fileno(), EVENT_READ, heard)
 
     def take(self) -> list[EngineEvent | StreamBroken | StreamResumed]:
