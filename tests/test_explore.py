@@ -286,6 +286,25 @@ def test_stops_that_cannot_be_judged_are_no_pass(tmp_path: Path) -> None:
     assert "the engine was busy" in found.problem
 
 
+def test_what_nobody_could_repeat_is_no_finding(tmp_path: Path) -> None:
+    """The engine answers no more once something has failed: that failed in 0 of 0 stops."""
+
+    class Gone(Simulated):
+        gone = False
+
+        def one(self, candidate: Candidate) -> TriedCandidate:
+            tried = super().one(candidate)
+            if self.gone:
+                return replace(tried, fate=Fate.UNCLEAR, outcome=Outcome.INCONCLUSIVE, reason="the engine is gone")
+            self.gone = tried.fate is Fate.BAD
+            return tried
+
+    found = search(Gone(lambda candidate: cpu(candidate) < 0.2), tmp_path, stops=200)
+    assert found.finding is None
+    assert found.problem is not None
+    assert "the engine is gone" in found.problem
+
+
 def test_an_undisturbed_stop_that_cannot_be_judged_is_the_answer(tmp_path: Path) -> None:
     """Without it there is nothing to compare with."""
 

@@ -185,6 +185,9 @@ class StopSearch:
         found = self._repeated(bad, bad.candidate)
         if found.undisturbed:
             return found
+        if not found.repeated and not self.interrupted():
+            self.note("none of them could be judged: not taken for a failure")
+            return None
         if found.repeated and not found.failed and (slowest_ns := self._took_ns(bad.candidate)) >= BREATH_NS:
             self.note(f"it is only slow, {slowest_ns / 1e9:.1f} s: no failure")
             return None
