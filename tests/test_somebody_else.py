@@ -9,7 +9,19 @@ from hypothesis import given
 
 from stop_harness import signals
 from stop_harness.evidence import inference, somebody_else
-from stop_harness.model import NS_PER_S, Clock, Event, EventKind, Observation, Outcome, ProblemKind, Scenario, Subject
+from stop_harness.model import (
+    NS_PER_S,
+    Clock,
+    Event,
+    EventKind,
+    Observation,
+    Outcome,
+    ProblemKind,
+    Scenario,
+    Subject,
+    TimeoutSource,
+    Watched,
+)
 from stop_harness.verdict import judge
 from tests.parts import changed
 from tests.strategies import DOCKER, Behaviour, Jitter, Stop, engine, stop, stops
@@ -78,6 +90,15 @@ def test_a_kill_that_the_engine_stamps_late_is_told() -> None:
 def test_a_stop_that_nobody_disturbed_names_nobody(seen: Stop) -> None:
     """On every engine, with every error of its stamps."""
     assert somebody_else.deed(seen.observation) is None
+
+
+def test_of_a_watched_stop_nobody_knows_whose_sigkill_it_was() -> None:
+    """The engine's events do not name its stop timeout, and a busy engine sends SIGKILL late."""
+    seen = with_event(stopped(3.8), 3.7, signals.SIGKILL)
+    watched = Watched("web", "shop/web", TimeoutSource.ENGINE, 0, removed=False)
+    deed = str(somebody_else.deed(replace(seen, watched=watched)))
+    assert deed.startswith("SIGKILL came 3.7 s after it began; a stop call")
+    assert deed.endswith("it was late, or somebody else sent it")
 
 
 def test_the_harness_is_not_somebody_else() -> None:

@@ -31,6 +31,11 @@ def deed(observation: Observation) -> str | None:
     sent = _foreign_signals(observation, begun_ns)
     if not sent:
         return None
+    if observation.watched is not None and all(event.signal == signals.SIGKILL for event in sent):
+        return (
+            f"SIGKILL came{_when(sent[0], begun_ns).removeprefix(',')}; a stop call sends it after whole seconds, so "
+            "that it was late, or somebody else sent it"
+        )
     names = list(dict.fromkeys(_named(event, observation.record.stop_signal) for event in sent))
     return f"somebody else sent it {' and '.join(names)} during the stop{_when(sent[0], begun_ns)}"
 
