@@ -96,7 +96,7 @@ def _by_compose(file: Path, folders: Iterable[Path]) -> BuildFolder | None:
 def _has(folder: Path, source: str) -> bool:
     if not any(letter in source for letter in "*?["):
         return (folder / source).exists()
-    with contextlib.suppress(OSError, ValueError, NotImplementedError):
+    with contextlib.suppress(OSError, ValueError, NotImplementedError):  # no folder to read, or no pattern for glob
         return any(True for _ in folder.glob(source))
     return False
 
