@@ -1,8 +1,9 @@
-"""The small processes that clean up after a killed harness leave no zombie while the harness lives."""
+"""The small processes that clean up after a killed harness: they leave no zombie, and hold what they were given."""
 
 from __future__ import annotations
 
 import os
+import select
 import time
 from collections.abc import Callable
 
@@ -50,3 +51,20 @@ def test_the_process_that_starts_the_reaper_is_waited_for(start: Callable[[], re
         assert not set(zombies()) - before
     finally:
         started.dismiss()
+
+
+def test_what_the_reaper_holds_is_let_go_of_a_moment_after_the_run() -> None:
+    """The run's end does not wait for that: so the kernel takes its tracepoints out when the harness has ended."""
+    reading, writing = os.pipe()
+    try:
+        started = reaper.DockerReaper("no-run", Address(NOBODY), holding=(writing,))
+        os.close(writing)
+        held_s = -time.monotonic()
+        started.dismiss()
+        assert select.select([reading], [], [], 0) == ([], [], []), "let go of before the harness could end"
+        assert select.select([reading], [], [], 30) == ([reading], [], []), "still held"
+        held_s += time.monotonic()
+        assert os.read(reading, 1) == b""
+        assert held_s >= reaper.HOLDS_S
+    finally:
+        os.close(reading)

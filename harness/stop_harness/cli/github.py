@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ def shielded(text: str, choice: str) -> str:
     """Text whose lines GitHub does not take for commands: the end of a log may hold any, such as `::add-mask::`."""
     if not is_on(choice):
         return text
-    token = secrets.token_hex(16)
+    token = os.urandom(16).hex()
     return f"::stop-commands::{token}\n{text.rstrip()}\n::{token}::\n"
 
 

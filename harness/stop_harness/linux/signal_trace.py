@@ -168,11 +168,19 @@ class SignalTrace:
         self._rings: list[Ring] = []
         ((number, self._fields),) = tracepoints(SIGNALS)
         self.exits = ExitTrace()
+        self._own_exit: ExitWatch | None = None
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             for cpu in online_cpus():
                 self._rings.append(Ring(number, cpu=cpu, only=FILTER))
+            self._own_exit = self.exits.watch(os.getpid())
             undo.pop_all()
+
+    def files(self) -> tuple[int, ...]:
+        """One listener of each tracepoint. Whoever has them open too waits for the kernel in our place: it takes a
+        tracepoint out with the last one, which else would keep our process from ending, for 40 to 75 ms (measured)."""
+        own_exit = () if self._own_exit is None else (self._own_exit.fileno(),)
+        return (*(ring.fileno() for ring in self._rings[:1]), *own_exit)
 
     def watch(self, pid_one: int) -> SignalWatch:
         """Follow a container from now on."""
@@ -208,6 +216,8 @@ class SignalTrace:
             for ring in self._rings:
                 ring.close()
             self._rings = []
+        if self._own_exit is not None:
+            self._own_exit.close()
 
     def _field(self, name: str, raw: bytes) -> int:
         return int(struct.unpack_from("=i", raw, self._fields[name])[0])
@@ -233,6 +243,10 @@ class ExitWatch:
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
         self._seen_ns: list[int] = []
+
+    def fileno(self) -> int:
+        """Of the listener."""
+        return self._ring.fileno()
 
     def begun(self, sent_ns: int, gone_ns: int) -> int | None:
         """When it began to exit, of what was sent a signal and then gone at these times; None where that was not seen,
@@ -383,17 +397,10 @@ def unavailable() -> str | None:
         trace = SignalTrace()
     except OSError as error:
         return f"signal tracepoint: {error.strerror}"
-    own_exit = trace.exits.watch(os.getpid())
-
-    def close() -> None:
-        trace.close()
-        if own_exit is not None:
-            own_exit.close()
-
-    later = threading.Timer(KEPT_OPEN_S, close)
+    later = threading.Timer(KEPT_OPEN_S, trace.close)
     later.name, later.daemon = CLOSING, True
     try:
         later.start()
     except RuntimeError:  # no more threads
-        close()
+        trace.close()
     return None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from stop_harness.engines.docker import sdk, ssh_tunnel
+from stop_harness.engines.docker import sdk
 from stop_harness.errors import ChosenEngineError
 from stop_harness.records import dataclass
 
@@ -48,6 +48,8 @@ class Address:
     def hostname(self) -> str | None:
         """The machine that publishes the ports; None for a socket file."""
         if self.url.startswith("ssh://"):
+            from stop_harness.engines.docker import ssh_tunnel  # late: most engines are on this machine
+
             return ssh_tunnel.hostname(self.url)
         return urlsplit(self.url).hostname if urlsplit(self.url).scheme in {"tcp", "http", "https"} else None
 
@@ -153,6 +155,8 @@ def socket_file(address: Address) -> str | None:
     """The file through which the engine is reached, for ssh the near end of a tunnel; None for others. Raises OSError
     where ssh cannot connect."""
     if address.url.startswith("ssh://"):
+        from stop_harness.engines.docker import ssh_tunnel  # late: most engines are on this machine
+
         return ssh_tunnel.socket_to(address.url)
     return address.url.removeprefix("unix://") if address.url.startswith("unix://") else None
 

@@ -120,7 +120,11 @@ class DockerEngine:
             scenarios = tuple(part for item in made for part in alone(item))
             self._images.prepare(scenarios, progress)
             label = f"{RUN_LABEL}={self._run_id}"
-            self._reaper = DockerReaper(self._run_id, self._host.address)
+            if self._host.same_kernel:
+                with contextlib.suppress(OSError):  # then the engine's own stamps are all there is
+                    self._trace = SignalTrace()
+            holding = self._trace.files() if self._trace is not None else ()
+            self._reaper = DockerReaper(self._run_id, self._host.address, holding=holding)
             labels = {**self._labels, OWNER_LABEL: owner()}
             names.check(self._api, scenarios, self._images.of, labels)
             self._without_shell = self._images_without_shell(made, labels)
@@ -137,9 +141,6 @@ class DockerEngine:
 
                 self._connector, said = witness.bring(self._host, labels)
                 self._witness_caveat = WITNESS_CAVEAT + said
-            if self._host.same_kernel:
-                with contextlib.suppress(OSError):  # then the engine's own stamps are all there is
-                    self._trace = SignalTrace()
         except sdk.CONNECTION_ERRORS as error:
             raise EngineError(f"{self._host.url}: the engine stopped answering: {error}") from None
         except sdk.errors.APIError as error:

@@ -47,7 +47,10 @@ PATIENCE_VARIABLE = "STOP_HARNESS_REAPER_PATIENCE"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.3, 10.0
 
 LEAVES_S = 5.0
-"""For the process to leave once it was dismissed: it has nothing left to do."""
+"""For the process to say that it has nothing left to do, once it was dismissed."""
+
+HOLDS_S = 0.3
+"""That long it stays after that, with the listeners it was given: most harnesses have ended by then."""
 
 TRACKING = ("RUNNER_TRACKING_ID", "BUILD_ID", "JENKINS_NODE_COOKIE", "JENKINS_SERVER_COOKIE", "HUDSON_COOKIE")
 """By these variables the runners of GitHub Actions and Jenkins find what a step left behind, and kill it."""
@@ -58,7 +61,8 @@ CALL_LIMIT_S = 30.0
 class DockerReaper:
     """The harness's end: starts the process; in the end dismisses it, or leaves to it what could not be removed."""
 
-    def __init__(self, run_id: str, address: Address) -> None:
+    def __init__(self, run_id: str, address: Address, *, holding: tuple[int, ...] = ()) -> None:
+        """`holding`: files that the process has open too, for a moment longer than the run (see `SignalTrace.files`)."""
         import subprocess  # nosec B404 # its one call is below
         import threading
 
@@ -71,8 +75,9 @@ class DockerReaper:
             # Without `site`, for the path is given: a start takes 10 ms of CPU time, not 40.
             [sys.executable, "-P", "-S", "-m", __name__, run_id, address.to_json()],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,  # closes when the process is gone: it is not our child, to be waited for
+            stdout=subprocess.PIPE,  # closes when it has nothing left to do: it is not our child, to be waited for
             stderr=subprocess.DEVNULL,
+            pass_fds=holding,
             env={**kept, "PYTHONPATH": path},
             cwd="/",  # so that it keeps no folder in use
             start_new_session=True,  # Ctrl-C at the terminal must not reach it
@@ -96,7 +101,7 @@ class DockerReaper:
                 self._process.stdin.flush()
 
     def dismiss(self) -> None:
-        """The run is clean: nothing is left to remove. Returns when the process is gone."""
+        """The run is clean: nothing is left to remove. Returns when the process is gone, or about to go."""
         import subprocess  # nosec B404 # for its error
 
         self._hang_up(DISMISSED)
@@ -312,7 +317,9 @@ def main() -> None:
         os._exit(0)  # the one that works has no parent from here on
     said = sys.stdin.buffer.read()
     if said.endswith(DISMISSED):
-        os._exit(0)  # the harness waits for it, and an interpreter takes milliseconds to end
+        os.close(sys.stdout.fileno())  # the harness waits for this
+        time.sleep(HOLDS_S)
+        os._exit(0)
     import threading
 
     from stop_harness.engines.docker.address import Address  # late: most are dismissed
