@@ -62,7 +62,7 @@ class DockerReaper:
     """The harness's end: starts the process; in the end dismisses it, or leaves to it what could not be removed."""
 
     def __init__(self, run_id: str, address: Address, *, holding: tuple[int, ...] = ()) -> None:
-        """`holding`: files that the process has open too, for a moment longer than the run (see `SignalTrace.files`)."""
+        """`holding`: files that the process has open too, for a moment longer than the run (`SignalTrace.files`)."""
         import subprocess  # nosec B404 # its one call is below
         import threading
 
