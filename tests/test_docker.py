@@ -416,7 +416,8 @@ def test_engine_that_dies_in_the_middle_leaves_a_whole_journal(
         finally:
             remove_run(docker_engine_host.address, run_ids[0])
     outcomes = {result.observation.scenario: result.verdict.outcome for result in outcome.report.results}
-    assert outcomes == {"early": Outcome.GRACEFUL, "late": Outcome.INCONCLUSIVE}
+    reasons = [result.verdict.reason for result in outcome.report.results]
+    assert outcomes == {"early": Outcome.GRACEFUL, "late": Outcome.INCONCLUSIVE}, reasons
     assert outcome.directory is not None
     lines = (outcome.directory / "trials.jsonl").read_text().splitlines()
     assert [json.loads(line)["verdict"]["outcome"] for line in lines] == ["graceful", "inconclusive"]
