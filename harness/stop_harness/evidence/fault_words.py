@@ -67,7 +67,9 @@ def _amount(fault: Fault) -> str:
     value = fault.amount
     if value is None:
         return ""
-    if fault.action in {FaultAction.LATENCY, FaultAction.LATE, FaultAction.JUMP}:
+    if fault.action is FaultAction.JUMP:
+        return f"{'-' if value < 0 else '+'}{units.format_duration(round(abs(value)))}"
+    if fault.action in {FaultAction.LATENCY, FaultAction.LATE}:
         return units.format_duration(round(value))
     if fault.action is FaultAction.LOSS:
         return f"{value:.0%}"

@@ -1,4 +1,4 @@
-"""A tmpfs of another mount namespace, filled from here: the process whose namespace it is needs no program for that.
+"""A tmpfs of another mount namespace, written to from here: the process whose namespace it is needs no program for it.
 
 A path in a container is the container's to choose, and its links are not followed: each part of the path is opened by
 itself, and what is found must be a tmpfs that the kernel lists as mounted at that very path.
@@ -15,7 +15,7 @@ from stop_harness.linux import proc
 
 BLOCK = bytes(1 << 20)
 
-MODE = 0o600
+MODE, READABLE = 0o600, 0o644
 
 
 class NotThere(Exception):
@@ -37,6 +37,24 @@ def remove(pid: int, target: str, name: str) -> None:
     directory = _opened(pid, target)
     try:
         os.unlink(name, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def put(pid: int, target: str, name: str, content: bytes) -> None:
+    """Have a file of that name at the top of it hold `content`, from one moment to the next; everybody may read it.
+    Raises NotThere, and OSError."""
+    directory = _opened(pid, target)
+    try:
+        made = f"{name}.new"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(made, flags, MODE, dir_fd=directory)
+        try:
+            os.write(file, content)
+            os.fchmod(file, READABLE)
+        finally:
+            os.close(file)
+        os.rename(made, name, src_dir_fd=directory, dst_dir_fd=directory)
     finally:
         os.close(directory)
 

@@ -17,10 +17,11 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, WithJsonSchema, create_model, model_validator
 
 from stop_harness import log_pattern, signals, units
-from stop_harness.model import Fault, FaultAction, FaultKind, FaultMoment, When
+from stop_harness.model import NS_PER_S, Fault, FaultAction, FaultKind, FaultMoment, When
 from stop_harness.scenario.values import Duration, Section
 
 MOST_CORES, LEAST_CORES = 1024.0, 0.01
+LEAST_JUMP_NS = 5 * NS_PER_S
 LEAST_MEMORY = 6 * 1024**2
 """What Docker takes for a limit."""
 MOST_LOOPS = 256
@@ -53,6 +54,15 @@ def _time(value: object) -> int:
     if duration_ns == 0:
         raise ValueError("0 changes nothing; needed: a duration such as 200ms")
     return duration_ns
+
+
+def _jump(value: object) -> int:
+    """Forward, or with a minus back."""
+    text = str(value)
+    duration_ns = units.parse_duration(text.removeprefix("-"))
+    if duration_ns < LEAST_JUMP_NS:
+        raise ValueError(f"{value!r} cannot be told from a clock that is read late; needed: at least 5s, or -5s")
+    return -duration_ns if text.startswith("-") else duration_ns
 
 
 def _size(value: object) -> int:
@@ -143,7 +153,7 @@ _DEEDS: dict[FaultKind, dict[FaultAction, tuple[str, Read] | None]] = {
         FaultAction.REMOVE: None,
         FaultAction.RESTART_ENGINE: None,
     },
-    FaultKind.CLOCK: {FaultAction.JUMP: ("amount", _time)},
+    FaultKind.CLOCK: {FaultAction.JUMP: ("amount", _jump)},
     FaultKind.DNS: {FaultAction.DEAD: None, FaultAction.LATE: ("amount", _time)},
     FaultKind.FDS: {FaultAction.LIMIT: ("amount", _number(0, 1 << 20, whole=True))},
     FaultKind.PIDS: {FaultAction.LIMIT: ("amount", _number(1, 1 << 22, whole=True))},
@@ -188,7 +198,7 @@ _EXAMPLES = {
     FaultKind.PROCESS: "{kill: PATTERN}, {stop: PATTERN} or {signal: SIGUSR1, match: PATTERN}",
     FaultKind.SIGNAL: "SIGTERM",
     FaultKind.STOP: "again, client_gone, kill, remove or restart_engine",
-    FaultKind.CLOCK: "1h",
+    FaultKind.CLOCK: "1h, or -1h (back)",
     FaultKind.DNS: "dead, or {late: 2s}",
     FaultKind.FDS: "16",
     FaultKind.PIDS: "8",

@@ -31,6 +31,7 @@ from stop_harness.linux.silent_kills import Watches
 from stop_harness.model import Configuration, EngineInfo, Group, MountKind, PortProperty, Scenario, Trial
 
 if TYPE_CHECKING:
+    from stop_harness.engines.docker.faults.image_contents import ImageContents
     from stop_harness.engines.docker.group_subject import GroupSubject
 
 
@@ -49,7 +50,7 @@ class DockerEngine:
         self._api = self._shared_api(self._limit_s + GRACE_S)
         self._images = Images(self._api, self._labels, base_image)
         self._run_id = run_id
-        self._without_shell: frozenset[str] = frozenset()
+        self._contents: dict[str, ImageContents] = {}
         self._events: EventStream | None = None
         self._reaper: DockerReaper | None = None
         self._connector: Watches | None = None
@@ -89,10 +90,10 @@ class DockerEngine:
         taken = next(filter(None, (stopped.port_problem(tested(scenario), port) for port in ports)), None)
         if taken is not None or not scenario.faults:
             return taken
-        from stop_harness.engines.docker.faults import refusals, shells  # late: most scenarios have none
+        from stop_harness.engines.docker.faults import image_contents, refusals  # late: most scenarios have none
 
-        without_shell = bool(self._without_shell) and self._images.of(shells.made_in(scenario)) in self._without_shell
-        return refusals.refusal(scenario, self._host, without_shell=without_shell)
+        contents = self._contents.get(self._images.of(image_contents.made_in(scenario))) if self._contents else None
+        return refusals.refusal(scenario, self._host, contents)
 
     def configuration(self, scenario: Scenario) -> Configuration:
         """The image's `Config`, with the scenario's settings in place of its own."""
@@ -127,7 +128,7 @@ class DockerEngine:
             self._reaper = DockerReaper(self._run_id, self._host.address, holding=holding)
             labels = {**self._labels, OWNER_LABEL: owner()}
             names.check(self._api, scenarios, self._images.of, labels)
-            self._without_shell = self._images_without_shell(made, labels)
+            self._contents = self._needed_contents(made, labels)
             # The engine's filters must hold together, and a run stops its own containers or those of others.
             ours = {"container": list(self._existing)} if self._existing else {"label": label}
             self._events = EventStream(self._host, **ours)
@@ -146,12 +147,12 @@ class DockerEngine:
         except sdk.errors.APIError as error:
             raise EngineError(f"{self._host.url}: the images cannot be looked at: {in_one_line(error)}") from None
 
-    def _images_without_shell(self, scenarios: tuple[Scenario, ...], labels: dict[str, str]) -> frozenset[str]:
+    def _needed_contents(self, scenarios: tuple[Scenario, ...], labels: dict[str, str]) -> dict[str, ImageContents]:
         if not any(item.faults for item in scenarios):
-            return frozenset()
-        from stop_harness.engines.docker.faults import shells
+            return {}
+        from stop_harness.engines.docker.faults import image_contents
 
-        return shells.without(self._api, scenarios, self._host, self._images.of, labels)
+        return image_contents.look(self._api, scenarios, self._host, self._images.of, labels)
 
     def start(self, trial: Trial) -> DockerSubject | GroupSubject:
         """Create and start the trial's container, or make what its group shares; take up one that runs already."""
@@ -186,12 +187,21 @@ class DockerEngine:
             "trace": self._trace,
             "keeping": self._keeping,
         }
+        if self._contents and trial.scenario.faults:
+            trial = self._told_the_time(trial)
         if trial.scenario.subject.container is None:
             return DockerSubject(trial, self._host, self._api, **parts)
         assert self._reaper is not None, "prepare comes first"
         subject = ExistingSubject(trial, self._host, self._api, reaper=self._reaper, **parts)
         self._taken_up.append(subject)
         return subject
+
+    def _told_the_time(self, trial: Trial) -> Trial:
+        """Where the clock of its container jumps, with what shows it another time."""
+        from stop_harness.engines.docker.faults import clock
+
+        contents = self._contents.get(self._images.of(trial.scenario))
+        return trial if contents is None else clock.with_library(trial, contents)
 
     def _group(self, trial: Trial, group: Group) -> GroupSubject:
         from stop_harness.engines.docker.group_subject import GroupSubject  # late: most scenarios have one container

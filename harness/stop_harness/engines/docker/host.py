@@ -59,6 +59,11 @@ class DockerHost:
     same_kernel: bool
 
     @property
+    def root_near(self) -> bool:
+        """Whether we may reach into its containers' processes and files from here."""
+        return self.same_kernel and not self.podman and os.geteuid() == 0
+
+    @property
     def url(self) -> str:
         """The address alone, for people."""
         return self.address.url

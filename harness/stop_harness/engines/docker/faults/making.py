@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stop_harness.engines.docker.faults import halting, limits, load, network, surroundings
+from stop_harness.engines.docker.faults import clock, halting, limits, load, network, surroundings
 from stop_harness.engines.docker.faults.scene import FaultScene
 from stop_harness.engines.interface import Applied, FaultNotApplied
 from stop_harness.model import Fault, FaultAction, FaultKind
@@ -33,6 +33,7 @@ _MAKERS: dict[tuple[FaultKind, FaultAction], Callable[[FaultScene, Fault], Appli
     (FaultKind.DNS, FaultAction.DEAD): surroundings.dns_dead,
     (FaultKind.DNS, FaultAction.LATE): network.late_names,
     (FaultKind.FDS, FaultAction.LIMIT): surroundings.fds,
+    (FaultKind.CLOCK, FaultAction.JUMP): clock.jump,
     (FaultKind.EXEC, FaultAction.RUN): surroundings.execute,
 }
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 from stop_harness.engines.docker.faults import making
+from stop_harness.engines.docker.faults.image_contents import ImageContents, needs_shell
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.members import container_names
 from stop_harness.linux import packet_faults
 from stop_harness.model import Fault, FaultAction, FaultKind, GroupKind, Member, MountKind, Scenario, Subject, When
 
 _NO_NETWORK_OF_ITS_OWN = re.compile(r"host|none|container:.*")
+
+_OWN_SHARED_MEMORY = {"private", "shareable"}
 
 _BESIDE_PODMANS_STOP = {(FaultKind.CPU, FaultAction.LOAD), (FaultKind.STOP, FaultAction.CLIENT_GONE)}
 """What is done to another container, or to nobody."""
@@ -21,29 +23,32 @@ _WHY_NOT = {
     "live-restore they would end; and whoever restarts a service of the machine has to know how it is run there",
     (FaultKind.DISK, FaultAction.READ_ONLY): "the kernel makes no mount read-only in which a file is open for writing, "
     "which is the case that matters; `disk: {full: PATH}` makes writes fail as well",
-    (FaultKind.CLOCK, FaultAction.JUMP): "the clock of a container is that of its machine; a program can be shown "
-    "another one by libfaketime, which has to be in its image and loaded when it starts",
 }
 """Of what is never made."""
 
 
-def refusal(scenario: Scenario, host: DockerHost, *, without_shell: bool = False) -> str | None:
-    """Why a fault of the scenario cannot be made, with its place in the file; None: all can. `without_shell`: its image
-    is known to have none."""
+def refusal(scenario: Scenario, host: DockerHost, contents: ImageContents | None = None) -> str | None:
+    """Why a fault of the scenario cannot be made, with its place in the file; None: all can. `contents`: of the image
+    that they need something of; None: of none, or it was not looked at yet."""
     for number, fault in enumerate(scenario.faults):
         reason = _refusal(fault, scenario, host)
-        if reason is None and without_shell and needs_shell(fault, host):
-            reason = "it needs a shell in the image, which has no /bin/sh, or root on the engine's machine"
+        if reason is None and contents is not None:
+            reason = _not_in_the_image(fault, host, contents)
         if reason is not None:
             return f"{scenario.location('faults', number)}: `{fault.kind}`: {reason}"
     return None
 
 
-def needs_shell(fault: Fault, host: DockerHost) -> bool:
-    """Whether a command in the container makes it, because we cannot reach its files from here."""
-    from_inside = {(FaultKind.DISK, FaultAction.FULL), (FaultKind.DNS, FaultAction.DEAD)}
-    near = host.same_kernel and not host.podman
-    return (fault.kind, fault.action) in from_inside and not (near and os.geteuid() == 0)
+def _not_in_the_image(fault: Fault, host: DockerHost, contents: ImageContents) -> str | None:
+    if not contents.shell and needs_shell(fault, root_near=host.root_near):
+        beside = "" if fault.kind is FaultKind.CLOCK else ", or root on the engine's machine"
+        return f"it needs a shell in the image, which has no /bin/sh{beside}"
+    if fault.kind is FaultKind.CLOCK and contents.faketime is None:
+        return (
+            "the clock of a container is that of its machine; libfaketime shows a program another one, and is not in "
+            "this image (in Debian, Fedora and Alpine it is the package libfaketime)"
+        )
+    return None
 
 
 def _refusal(fault: Fault, scenario: Scenario, host: DockerHost) -> str | None:
@@ -59,12 +64,11 @@ def _refusal(fault: Fault, scenario: Scenario, host: DockerHost) -> str | None:
         return _of_dependency(fault, subject, host)
     if host.podman and fault.moment.when is not When.BEFORE and (fault.kind, fault.action) not in _BESIDE_PODMANS_STOP:
         return "Podman does nothing else to a container that it stops; begin before that, such as `at: -1s`"
-    near, root = host.same_kernel and not host.podman, os.geteuid() == 0
-    if fault.kind is FaultKind.PAUSE and fault.moment.when is When.BEFORE and not (near and root):
+    if fault.kind is FaultKind.PAUSE and fault.moment.when is When.BEFORE and not host.root_near:
         return "a stop thaws what the engine has paused, so before it only root on the engine's machine can freeze"
-    if fault.kind is FaultKind.FDS and not (near and root):
+    if fault.kind is FaultKind.FDS and not host.root_near:
         return "limits of a process can only be changed by root on the engine's machine"
-    if fault.kind is FaultKind.PROCESS and not near:
+    if fault.kind is FaultKind.PROCESS and (host.podman or not host.same_kernel):
         return "its processes can only be signalled on the engine's machine"
     return _in_its_place(fault, subject, made_in, host) if made_in is not None else None
 
@@ -79,6 +83,8 @@ def _in_its_place(fault: Fault, subject: Subject, made_in: Member, host: DockerH
         return _no_packets(host)
     if fault.kind is FaultKind.NETWORK and (whose := _in_a_network_of_others(subject, made_in)):
         return f"{whose}, and it cannot be taken out of that alone; `{{loss: 100%}}` loses all packets of that network"
+    if fault.kind is FaultKind.CLOCK and (ipc := made_in.subject.settings.ipc or "private") not in _OWN_SHARED_MEMORY:
+        return f"with `ipc: {ipc}` it has no /dev/shm of its own, by which it is told the time"
     if fault.kind is FaultKind.DISK:
         target = (fault.target or "").rstrip("/")
         mounts = [mount for mount in made_in.subject.settings.mounts if mount.target.rstrip("/") == target]
@@ -135,8 +141,7 @@ def _in_a_network_of_others(subject: Subject, member: Member) -> str | None:
 
 
 def _no_packets(host: DockerHost) -> str | None:
-    near, root = host.same_kernel and not host.podman, os.geteuid() == 0
-    reason = packet_faults.why_not() if near and root else "root on the engine's machine is needed"
+    reason = packet_faults.why_not() if host.root_near else "root on the engine's machine is needed"
     return f"its packets cannot be disturbed: {reason}" if reason is not None else None
 
 

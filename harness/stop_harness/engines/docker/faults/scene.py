@@ -109,10 +109,11 @@ class FaultScene:
 
         self.ask("the update", post)
 
-    def shell(self, script: str, *words: str, timeout_s: float = 30.0) -> int:
-        """A script in the container, as root; its exit code. Raises FaultNotApplied where that cannot be run."""
+    def shell(self, script: str, *words: str, timeout_s: float = 30.0, user: str = "0") -> int:
+        """A script in the container, as root; its exit code. `user`: "" for the container's own. Raises FaultNotApplied
+        where that cannot be run."""
         try:
-            code = self.subject.run(("/bin/sh", "-c", script, "sh", *words), round(timeout_s * 1e9), user="0")
+            code = self.subject.run(("/bin/sh", "-c", script, "sh", *words), round(timeout_s * 1e9), user=user)
         except EngineError as error:
             raise FaultNotApplied(f"no command could be run in the container: {in_one_line(error)}") from None
         if code in {126, 127} and not self.runs():  # so Docker says of a command that the end of the container overtook

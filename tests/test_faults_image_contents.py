@@ -1,4 +1,4 @@
-"""Faults in images without a shell: made from the engine's machine, or said to be impossible before anything starts."""
+"""Faults that need something of the image: made from the engine's machine without it, or refused beforehand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stop_harness.conductor import pipeline
 from stop_harness.conductor.request import RunRequest
 from stop_harness.engines import pause_program
 from stop_harness.engines.docker import own_images
-from stop_harness.engines.docker.faults import refusals, shells
+from stop_harness.engines.docker.faults import image_contents, refusals
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.linux import tmpfs
 from stop_harness.model import NS_PER_S, ContainerSettings, Mount, MountKind, Outcome, Readiness, StopPlan, Subject
@@ -74,11 +74,12 @@ def test_from_elsewhere_an_image_without_a_shell_is_found_before_anything_starts
         return scenario.subject.image or ""
 
     both = (*asked(scratch), *asked(BASE_IMAGE))
-    assert shells.without(client.api, both, far, image_of, {}) == {scratch}
+    found = image_contents.look(client.api, both, far, image_of, {})
     client.close()
+    assert {image: contents.shell for image, contents in found.items()} == {scratch: False, BASE_IMAGE: True}
     _, full, names = sorted(asked(scratch), key=lambda item: item.name, reverse=True)[::-1]
     for scenario in (full, names):
-        said = refusals.refusal(scenario, far, without_shell=True)
+        said = refusals.refusal(scenario, far, found[scratch])
         assert said is not None
         assert said.endswith("it needs a shell in the image, which has no /bin/sh, or root on the engine's machine")
         assert refusals.refusal(scenario, far) is None
