@@ -358,7 +358,6 @@ def test_a_fault_that_did_not_come_about_leaves_the_stop_undecided(fault: str, s
     [
         ("disk=full:/var", "/var is no tmpfs with a size"),
         ("dependency=kill:db", "a single container has no other beside it"),
-        ("disk=read_only:/data", "the kernel makes no mount read-only in which a file is open for writing"),
         ("clock=1h", "libfaketime shows a program another one, and is not in this image"),
         ("stop=restart_engine", "everybody else's containers are on the engine, too"),
     ],

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
-import threading
-from collections.abc import Callable
-from typing import Any
+
+from stop_harness.linux import own_thread
 
 CLONE_NEWNET = 0x40000000
 """<linux/sched.h>; os.setns() and os.unshare() are there from Python 3.12 on."""
@@ -27,10 +25,10 @@ def fresh() -> int:
     """A descriptor of a namespace that nobody is in. Raises OSError, EPERM without the right."""
 
     def leave() -> int:
-        _call("unshare", CLONE_NEWNET)
+        own_thread.call("unshare", CLONE_NEWNET)
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
-    found: int = _apart(leave)
+    found: int = own_thread.apart(leave)
     return found
 
 
@@ -44,10 +42,10 @@ def socket_in(
     """
 
     def make() -> socket.socket:
-        _call("setns", namespace, CLONE_NEWNET)
+        own_thread.call("setns", namespace, CLONE_NEWNET)
         return socket.socket(family, kind, protocol)
 
-    made: socket.socket = _apart(make)
+    made: socket.socket = own_thread.apart(make)
     return made
 
 
@@ -58,29 +56,3 @@ def socket_of(pid: int, family: int) -> socket.socket:
         return socket_in(namespace, family)
     finally:
         os.close(namespace)
-
-
-def _apart(work: Callable[[], Any]) -> Any:
-    """Done by a thread that ends with it. Raises the OSError that it raises."""
-    made: list[Any] = []
-
-    def run() -> None:
-        try:
-            made.append(work())
-        except OSError as error:
-            made.append(error)
-
-    thread = threading.Thread(target=run, name="network namespace")
-    thread.start()
-    thread.join()
-    (result,) = made
-    if isinstance(result, OSError):
-        raise result
-    return result
-
-
-def _call(name: str, *arguments: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if getattr(libc, name)(*arguments) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))

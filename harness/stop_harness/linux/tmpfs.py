@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-from typing import NamedTuple
 
-from stop_harness.linux import proc
+from stop_harness.linux import mounts
 
 BLOCK = bytes(1 << 20)
 
@@ -96,31 +94,9 @@ def _opened(pid: int, target: str) -> int:
                 os.close(above)
     except OSError as error:
         raise NotThere(f"{target} cannot be opened: {error.strerror}") from None
-    at = _mounted_at(pid, target)
+    at = mounts.mounted_at(pid, target)
     device = os.fstat(found).st_dev
     if at is None or at.kind != "tmpfs" or at.device != (os.major(device), os.minor(device)):
         os.close(found)
         raise NotThere(f"{target} is no tmpfs of its own")
     return found
-
-
-class _Mount(NamedTuple):
-    device: tuple[int, int]
-    kind: str
-
-
-def _mounted_at(pid: int, target: str) -> _Mount | None:
-    """The uppermost mount at a path, by proc_pid_mountinfo(5)."""
-    wanted, found = f"/{target.strip('/')}", None
-    for line in proc.text_of(pid, "mountinfo").splitlines():
-        before, _, after = line.partition(" - ")
-        fields = before.split(" ")
-        if len(fields) > 4 and after and _plain(fields[4]) == wanted:
-            major, _, minor = fields[2].partition(":")
-            found = _Mount((int(major), int(minor)), after.split(" ")[0])
-    return found
-
-
-def _plain(path: str) -> str:
-    """Without the octal escapes of spaces and their like."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)

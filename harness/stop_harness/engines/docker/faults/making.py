@@ -30,6 +30,7 @@ _MAKERS: dict[tuple[FaultKind, FaultAction], Callable[[FaultScene, Fault], Appli
     (FaultKind.NETWORK, FaultAction.BANDWIDTH): network.disturbed,
     (FaultKind.NETWORK, FaultAction.RESET): network.reset,
     (FaultKind.DISK, FaultAction.FULL): surroundings.disk_full,
+    (FaultKind.DISK, FaultAction.READ_ONLY): surroundings.read_only,
     (FaultKind.DNS, FaultAction.DEAD): surroundings.dns_dead,
     (FaultKind.DNS, FaultAction.LATE): network.late_names,
     (FaultKind.FDS, FaultAction.LIMIT): surroundings.fds,

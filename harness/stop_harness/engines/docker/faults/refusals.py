@@ -21,8 +21,6 @@ _BESIDE_PODMANS_STOP = {(FaultKind.CPU, FaultAction.LOAD), (FaultKind.STOP, Faul
 _WHY_NOT = {
     (FaultKind.STOP, FaultAction.RESTART_ENGINE): "everybody else's containers are on the engine, too, and without "
     "live-restore they would end; and whoever restarts a service of the machine has to know how it is run there",
-    (FaultKind.DISK, FaultAction.READ_ONLY): "the kernel makes no mount read-only in which a file is open for writing, "
-    "which is the case that matters; `disk: {full: PATH}` makes writes fail as well",
 }
 """Of what is never made."""
 
@@ -66,6 +64,8 @@ def _refusal(fault: Fault, scenario: Scenario, host: DockerHost) -> str | None:
         return "Podman does nothing else to a container that it stops; begin before that, such as `at: -1s`"
     if fault.kind is FaultKind.PAUSE and fault.moment.when is When.BEFORE and not host.root_near:
         return "a stop thaws what the engine has paused, so before it only root on the engine's machine can freeze"
+    if fault.action is FaultAction.READ_ONLY and not host.root_near:
+        return "mounts of a container can only be changed by root on the engine's machine"
     if fault.kind is FaultKind.FDS and not host.root_near:
         return "limits of a process can only be changed by root on the engine's machine"
     if fault.kind is FaultKind.PROCESS and (host.podman or not host.same_kernel):
@@ -85,7 +85,7 @@ def _in_its_place(fault: Fault, subject: Subject, made_in: Member, host: DockerH
         return f"{whose}, and it cannot be taken out of that alone; `{{loss: 100%}}` loses all packets of that network"
     if fault.kind is FaultKind.CLOCK and (ipc := made_in.subject.settings.ipc or "private") not in _OWN_SHARED_MEMORY:
         return f"with `ipc: {ipc}` it has no /dev/shm of its own, by which it is told the time"
-    if fault.kind is FaultKind.DISK:
+    if fault.action is FaultAction.FULL:
         target = (fault.target or "").rstrip("/")
         mounts = [mount for mount in made_in.subject.settings.mounts if mount.target.rstrip("/") == target]
         if not mounts or mounts[0].kind is not MountKind.TMPFS or "size=" not in mounts[0].options:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from stop_harness.engines import process_faults
 from stop_harness.engines.docker.faults.scene import FaultScene, nothing
 from stop_harness.engines.interface import Applied, FaultNotApplied
 from stop_harness.errors import EngineError
-from stop_harness.linux import tmpfs
+from stop_harness.linux import mounts, tmpfs
 from stop_harness.model import NS_PER_S, Fault
 
 FILLER = ".stop-harness-full"
@@ -56,6 +57,41 @@ def _filled_from_here(scene: FaultScene, target: str) -> Applied | None:
                     raise FaultNotApplied(f"{target} could not be emptied: {error}") from None
 
     return Applied("a further write failed", undo)
+
+
+def read_only(scene: FaultScene, fault: Fault) -> Applied:
+    """One mount of the container, in its own namespace: a volume's files stay writable for everybody else."""
+    assert fault.target is not None
+    target, pid_one = fault.target, scene.pid_one
+    if not scene.is_root_here or pid_one is None:
+        raise FaultNotApplied("mounts of a container can only be changed by root on the engine's machine")
+
+    def make(*, read_only: bool) -> None:
+        try:
+            mounts.set_read_only(pid_one.pid, target, read_only=read_only)
+        except mounts.NotMounted:
+            raise FaultNotApplied(f"nothing is mounted at {target}") from None
+        except OSError as error:
+            busy = "a file in it is open for writing, and the kernel makes no such mount read-only"
+            reason = busy if error.errno == errno.EBUSY else error.strerror
+            raise FaultNotApplied(f"{target} could not be mounted anew: {reason}") from None
+
+    def undo() -> None:
+        if pid_one.lives():
+            try:
+                make(read_only=False)
+            except FaultNotApplied:
+                if pid_one.lives():
+                    raise
+
+    before = mounts.mounted_at(pid_one.pid, target)
+    if before is not None and "ro" in before.options:
+        raise FaultNotApplied(f"{target} is mounted read-only already")
+    make(read_only=True)
+    found = mounts.mounted_at(pid_one.pid, target)
+    if found is None or "ro" not in found.options:
+        raise FaultNotApplied(f"{target} is still mounted for writing, or the container was gone")
+    return Applied("mounted read-only, as the kernel lists it", undo)
 
 
 def dns_dead(scene: FaultScene, fault: Fault) -> Applied:
