@@ -20,7 +20,7 @@ class NotMounted(Exception):
     """Nothing is mounted at that path."""
 
 
-class Mount(NamedTuple):
+class MountPoint(NamedTuple):
     """`device`: major and minor number. `kind`: of the file system. `options`: of the mount, not of its file system."""
 
     device: tuple[int, int]
@@ -28,7 +28,7 @@ class Mount(NamedTuple):
     options: frozenset[str]
 
 
-def mounted_at(pid: int, target: str) -> Mount | None:
+def mounted_at(pid: int, target: str) -> MountPoint | None:
     """The uppermost mount at a path in the namespace of `pid`, by proc_pid_mountinfo(5)."""
     wanted, found = f"/{target.strip('/')}", None
     for line in proc.text_of(pid, "mountinfo").splitlines():
@@ -36,7 +36,7 @@ def mounted_at(pid: int, target: str) -> Mount | None:
         fields = before.split(" ")
         if len(fields) > 5 and after and _plain(fields[4]) == wanted:
             major, _, minor = fields[2].partition(":")
-            found = Mount((int(major), int(minor)), after.split(" ")[0], frozenset(fields[5].split(",")))
+            found = MountPoint((int(major), int(minor)), after.split(" ")[0], frozenset(fields[5].split(",")))
     return found
 
 
