@@ -77,7 +77,7 @@ def test_it_cannot_be_written_to_for_its_time_and_keeps_its_other_options(where:
 @pytest.mark.parametrize(
     ("fault", "words", "said"),
     [
-        ("disk=read_only:/data@100ms", ("open",), "a file in it is open for writing"),
+        ("disk=read_only:/data@100ms", ("open",), "a file in /data is open for writing"),
         ("disk=read_only:/var@100ms", (), "nothing is mounted at /var"),
         ("disk=read_only:/proc/sys@100ms", (), "is mounted read-only already"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 
 from stop_harness.engines import process_faults
 from stop_harness.engines.docker.faults.scene import FaultScene, nothing
@@ -17,6 +18,9 @@ FILLER = ".stop-harness-full"
 
 DEAD_ADDRESS = "192.0.2.1"
 """Of a network for documentation (RFC 5737): nobody answers there."""
+
+BUSY_S, LOOK_S = 0.5, 0.001
+"""For files that are open for a moment, and between two looks whether there is one."""
 
 EXEC_LIMIT_NS = 60 * NS_PER_S
 
@@ -67,14 +71,20 @@ def read_only(scene: FaultScene, fault: Fault) -> Applied:
         raise FaultNotApplied("mounts of a container can only be changed by root on the engine's machine")
 
     def make(*, read_only: bool) -> None:
-        try:
-            mounts.set_read_only(pid_one.pid, target, read_only=read_only)
-        except mounts.NotMounted:
-            raise FaultNotApplied(f"nothing is mounted at {target}") from None
-        except OSError as error:
-            busy = "a file in it is open for writing, and the kernel makes no such mount read-only"
-            reason = busy if error.errno == errno.EBUSY else error.strerror
-            raise FaultNotApplied(f"{target} could not be mounted anew: {reason}") from None
+        deadline = time.monotonic() + BUSY_S
+        while True:
+            try:
+                return mounts.set_read_only(pid_one.pid, target, read_only=read_only)
+            except mounts.NotMounted:
+                raise FaultNotApplied(f"nothing is mounted at {target}") from None
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise FaultNotApplied(f"{target} could not be mounted anew: {error.strerror}") from None
+                if time.monotonic() > deadline:
+                    raise FaultNotApplied(
+                        f"a file in {target} is open for writing, and the kernel makes no such mount read-only"
+                    ) from None
+            time.sleep(LOOK_S)
 
     def undo() -> None:
         if pid_one.lives():
