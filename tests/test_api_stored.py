@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -123,15 +125,33 @@ def test_a_check_that_went_wrong_can_be_written_afterwards(tmp_path: Path) -> No
         stop_harness.rerun(folder)
 
 
-def test_verdicts_that_changed_since_are_notes(project: Project) -> None:
-    """As `judge` prints them."""
+CHANGED = "changed: web@10s#1: graceful (pass) is now crashed (fail)"
+
+
+def changed_since(project: Project) -> Path:
+    """A run whose only verdict was another one when it was stored."""
     directory = run(project.scenario("web", code=7, repeat=1)).directory
     assert directory is not None
     journal = directory / "trials.jsonl"
     trial = json.loads(journal.read_text())
     trial["verdict"] |= {"outcome": "graceful", "status": "pass"}
     journal.write_text(json.dumps(trial) + "\n")
-    assert stop_harness.read_run(directory).notes == ("changed: web@10s#1: graceful (pass) is now crashed (fail)",)
+    return directory
+
+
+def test_verdicts_that_changed_since_are_notes(project: Project) -> None:
+    """As `judge` prints them."""
+    assert stop_harness.read_run(changed_since(project)).notes == (CHANGED,)
+
+
+@pytest.mark.parametrize("configured", [False, True], ids=["no logging", "logging"])
+def test_notes_are_printed_by_those_alone_who_configure_logging(project: Project, configured: bool) -> None:
+    """Without that a program's standard error is its own; nothing of logging's last resort reaches it."""
+    logging = "import logging; logging.basicConfig(); " if configured else ""
+    code = f"{logging}import stop_harness; print(stop_harness.read_run({str(changed_since(project))!r}).notes[0])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == f"{CHANGED}\n"
+    assert done.stderr == (f"WARNING:stop_harness:{CHANGED}\n" if configured else "")
 
 
 def test_runs_are_one_trend(project: Project, tmp_path: Path) -> None:

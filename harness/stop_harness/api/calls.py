@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from stop_harness.api import keywords as kw
+from stop_harness.api.log import LOG
 from stop_harness.api.results import Result, RunReport
 from stop_harness.conductor import (
     asked,
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from stop_harness.model import Plan, Trend, Trial, TrialResult, Waiver
 
 Done = TypeVar("Done")
-
-LOG = logging.getLogger("stop_harness")
-"""Says what happens meanwhile: notes as warnings, what is prepared and each verdict as information."""
 
 
 def check(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from stop_harness.api import keywords as kw
 from stop_harness.api.calls import LoggingListener, waivers_of_project, watched
+from stop_harness.api.log import LOG
 from stop_harness.api.results import NotGraceful, NotJudged, RunReport
 from stop_harness.conductor import asked, exit_codes, exploring, stored_runs, write_report
 from stop_harness.experiments.explore.result import Exploration, SearchAnswer
@@ -16,8 +16,6 @@ from stop_harness.model import Outcome
 
 if TYPE_CHECKING:
     from stop_harness.experiments.explore.result import BreakingStop
-
-LOG = logging.getLogger("stop_harness")
 
 
 class ExploreKeywords(TypedDict, total=False):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Unpack
 
 from stop_harness.api import keywords as kw
+from stop_harness.api.log import LOG
 from stop_harness.api.results import Judged, JudgedStop
 from stop_harness.conductor import background, exit_codes, store, watched_run, watching
 from stop_harness.errors import HarnessBug, UsageError
@@ -24,8 +24,6 @@ from stop_harness.report.watched import WatchTally
 if TYPE_CHECKING:
     from stop_harness.engines.docker.watching import EngineWatch
     from stop_harness.report.watched import JudgedEnd
-
-LOG = logging.getLogger("stop_harness")
 
 
 @dataclass(frozen=True)
