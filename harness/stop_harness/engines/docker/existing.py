@@ -15,8 +15,8 @@ from stop_harness import signals
 from stop_harness.engines.docker import reading, running, sdk
 from stop_harness.engines.docker.engine_api import EngineApi
 from stop_harness.engines.docker.running import RunningContainer
-from stop_harness.engines.docker.starting import Placement
-from stop_harness.engines.docker.subject import LOG_LIMITS, LOOPBACK, DockerSubject
+from stop_harness.engines.docker.stopped import in_network_of
+from stop_harness.engines.docker.subject import LOG_LIMITS, DockerSubject
 from stop_harness.engines.docker.timestamps import timestamp_ns
 from stop_harness.engines.interface import ReadySigns, SubjectFailed
 from stop_harness.errors import EngineError
@@ -55,19 +55,11 @@ class ExistingSubject(DockerSubject):
         self._began_ns = timestamp_ns(found.started_at)
         self._events.begin_at(found.id, self._began_ns)
         wrapped = self._life.ask("inspect", self._api.client.containers.get, found.id)
-        state = self._take_up(wrapped, self._in_network_of(wrapped.attrs))
+        state = self._take_up(wrapped, in_network_of(wrapped.attrs, self._life, self._api))
         self.stop_signal = state.stop_signal or signals.SIGTERM
         self.stop_signal_source = "container" if state.stop_signal else "default"
         if found.auto_remove and not self._host.podman:
             self._followed = _FollowedLog(self._api, found.id)
-
-    def _in_network_of(self, inspected: dict[str, Any]) -> Placement | None:
-        """The container whose network it shares (`--network container:NAME`), and where that is reached."""
-        kind, _, other = str((inspected.get("HostConfig") or {}).get("NetworkMode") or "").partition(":")
-        if kind != "container":
-            return None
-        state = reading.state_of(self._started.ask("inspect", self._api.inspect_container, other))
-        return Placement(network_of=other, address=LOOPBACK if state.in_host_network else state.address)
 
     def _look(self, container_id: str) -> RunningContainer:
         return running.look(self._api, self._calls, container_id, same_kernel=self._host.same_kernel)

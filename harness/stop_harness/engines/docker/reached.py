@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import TYPE_CHECKING, Any
 
 from stop_harness.engines.docker import sdk
 from stop_harness.engines.docker.calls import Calls, in_one_line
 from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.starting import LOOPBACK
 from stop_harness.errors import EngineError
 from stop_harness.model import Vantage
 
@@ -34,12 +36,17 @@ class OfSdk:
         return getattr(self._found, name)
 
 
+class Unreachable(OSError):
+    """There is no way to a port of the container; says why, as a sentence."""
+
+
 class Reached:
     """A started container as testcontainers' wait strategies see one: their `WaitStrategyTarget`.
 
     Not testcontainers' own class, whose constructor makes a client for each container and writes an engine's address
-    into this process's environment. `address`: the container's own where it can be reached, None where its ports are
-    published.
+    into this process's environment. `address`: the container's own where it can be reached; None where its ports are
+    published, or it is in no network. `inside`: where what listens on 127.0.0.1 only is reached; None where that is not
+    on this machine.
     """
 
     def __init__(self, wrapped: Any, api: EngineApi, host: DockerHost, address: str | None) -> None:
@@ -49,19 +56,44 @@ class Reached:
         self.published_by = str(wrapped.id)
         """Of which container the ports are published: whose network namespace this one has joined, else its own."""
         self.inside: Inside | None = None
-        """Where what listens on 127.0.0.1 only is reached; None where that is not on this machine."""
+
+    @property
+    def only_inside(self) -> bool:
+        """Whether nobody reaches it from outside of its network namespace: here it would have an address, and where a
+        container has none its ports are published nowhere. Raises Unreachable where nobody gets in there either."""
+        if self.address or not self._host.local:
+            return False
+        if self.inside is None:
+            raise Unreachable("the container is in no network, so that nobody reaches its ports from here")
+        return True
 
     def get_container_host_ip(self) -> str:
-        """Where its ports are."""
-        return self.address or self._published().address_of(self.published_by)
+        """Where its ports are: with `only_inside` at the loopback of its own network namespace."""
+        if self.only_inside:
+            return LOOPBACK
+        address = self.address
+        if not address:
+            with contextlib.suppress(LookupError):  # it is looked for among its networks, by the name in its HostConfig
+                address = self._published().address_of(self.published_by)
+        if not address:  # with an empty one everybody would reach this machine
+            raise Unreachable("the container is in no network, so that its ports are published nowhere")
+        return address
 
     def get_exposed_port(self, port: int) -> int:
         """The port itself behind the container's own address, else the published one."""
-        return port if self.address else self._published().port_of(self.published_by, port)
+        if self.address or self.only_inside:
+            return port
+        try:
+            return self._published().port_of(self.published_by, port)
+        except ConnectionError:
+            raise Unreachable(f"port {port} of the container is not published") from None
 
     def connect(self, port: int, timeout_s: float, calls: Calls) -> tuple[socket.socket, Vantage]:
         """To its own address, else to the published port; to what listens on 127.0.0.1 only from within. Raises
         OSError."""
+        if self.only_inside:
+            assert self.inside is not None
+            return self.inside.connect(port, timeout_s), Vantage.NETWORK_NAMESPACE
         if port not in self._places_of_ports:  # a stopped container has no published ports to ask for any more
             try:
                 self._places_of_ports[port] = calls.run("the published port", self._place_of, port)

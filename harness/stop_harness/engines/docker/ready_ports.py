@@ -55,18 +55,24 @@ class LocalPortWait(PortWaitStrategy):
         deadline = time.monotonic() + self._startup_timeout
         address = (container.get_container_host_ip(), int(container.get_exposed_port(self._port)))
         inside: Inside | None = getattr(container, "inside", None)
+        only_inside = getattr(container, "only_inside", False)
         while time.monotonic() < deadline:
-            try:
-                socket.create_connection(address, timeout=1).close()
-            except ConnectionRefusedError:
+            if only_inside:
                 if _accepts(inside, self._port):
                     return
-            except OSError:
-                pass  # the container has no address any more
-            else:
+            elif self._is_open(address, inside):
                 return
             time.sleep(self._poll_interval)
         raise TimeoutError
+
+    def _is_open(self, address: tuple[str, int], inside: Inside | None) -> bool:
+        try:
+            socket.create_connection(address, timeout=1).close()
+        except ConnectionRefusedError:
+            return _accepts(inside, self._port)
+        except OSError:  # the container has no address any more
+            return False
+        return True
 
 
 def _accepts(inside: Inside | None, port: int) -> bool:
@@ -106,13 +112,17 @@ class HttpWait(HttpWaitStrategy):
         super().__init__(port, path)
         self.for_status_code_matching(lambda status: status < 400)
         self._inside: Inside | None = None
+        self._only_inside = False
 
     def wait_until_ready(self, container: WaitStrategyTarget) -> None:
         """Return when the answer is one; TimeoutError when the time is up."""
         self._inside = getattr(container, "inside", None)
+        self._only_inside = getattr(container, "only_inside", False)
         super().wait_until_ready(container)
 
     def _try_http_request(self, url: str, headers: dict[str, str], ssl_context: Any) -> bool:
+        if self._only_inside:
+            return self._inside is not None and self._answers(self._inside)
         try:
             with _DIRECT.open(urllib.request.Request(url, headers=headers), timeout=HTTP_ANSWER_S):
                 return True

@@ -12,6 +12,9 @@ from stop_harness.errors import EngineError
 from stop_harness.model import POD_ADDRESS, Trial
 from stop_harness.records import dataclass
 
+LOOPBACK = "127.0.0.1"
+"""Where a container is reached that is in the network of the engine's machine, if that is this one."""
+
 SUBPATH_SINCE = "1.45"
 """API version (Docker 26) from which on a part of a volume is mounted."""
 

@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from stop_harness.engines.docker import executing, sdk
+from stop_harness.engines.docker import executing, reading, sdk
 from stop_harness.engines.docker.calls import CallFailed, Calls
 from stop_harness.engines.docker.container import ContainerLife
 from stop_harness.engines.docker.engine_api import EngineApi
 from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.starting import LOOPBACK, Placement
 from stop_harness.engines.interface import RunningSubject
 from stop_harness.errors import EngineError
 from stop_harness.model import MOST_CONTENT_BYTES, NS_PER_S, CommandSeen, FileSeen, Scenario, Trial
@@ -62,7 +63,7 @@ class StoppedContainer:
         calls: Calls,
         host: DockerHost,
         trial: Trial,
-        take_up: Callable[[Any], object],
+        take_up: Callable[[Any, Placement | None], object],
         ending: threading.Event,
     ) -> None:
         self._subject, self._life, self._api = subject, life, api
@@ -188,7 +189,8 @@ class StoppedContainer:
         before_s = ended_ns / NS_PER_S + (time.monotonic() - self._since)
         self._life.start()
         wrapped = self._life.ask("inspect", self._api.client.containers.get, self._life.id)
-        self._take_up(_StartedAgain(wrapped, math.floor(before_s) if self._host.podman else before_s))
+        again = _StartedAgain(wrapped, math.floor(before_s) if self._host.podman else before_s)
+        self._take_up(again, in_network_of(wrapped.attrs, self._life, self._api))
         return self._subject
 
 
@@ -235,6 +237,16 @@ class _StartedAgain:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._wrapped, name)
+
+
+def in_network_of(inspected: dict[str, Any], life: ContainerLife, api: EngineApi) -> Placement | None:
+    """The container whose network one shares (`--network container:NAME`), and where that is reached now; None: it is
+    in networks of its own, or in none."""
+    kind, _, other = str((inspected.get("HostConfig") or {}).get("NetworkMode") or "").partition(":")
+    if kind != "container":
+        return None
+    state = reading.state_of(life.ask("inspect", api.inspect_container, other))
+    return Placement(network_of=other, address=LOOPBACK if state.in_host_network else state.address)
 
 
 def _is_below(path: str, place: str) -> bool:

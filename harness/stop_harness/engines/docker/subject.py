@@ -24,11 +24,11 @@ from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.host_processes import PidOne
 from stop_harness.engines.docker.inside import Inside
-from stop_harness.engines.docker.reached import OfSdk, Reached
+from stop_harness.engines.docker.reached import OfSdk, Reached, Unreachable
 from stop_harness.engines.docker.reading import State
 from stop_harness.engines.docker.reaper import OWNER_LABEL, owner
 from stop_harness.engines.docker.settings import volume_name
-from stop_harness.engines.docker.starting import Placement, creation
+from stop_harness.engines.docker.starting import LOOPBACK, Placement, creation
 from stop_harness.engines.docker.stopped import StoppedContainer
 from stop_harness.engines.interface import EngineRecord, ReadySigns, SubjectFailed, not_ready, waited, where_it_listens
 from stop_harness.errors import EngineError
@@ -54,9 +54,6 @@ from stop_harness.model import (
 
 if TYPE_CHECKING:
     from stop_harness.engines.docker.faults.container import ContainerFaults
-
-LOOPBACK = "127.0.0.1"
-"""Where a container is reached that is in the network of the engine's machine, if that is this one."""
 
 HEALTH_PATIENCE_NS = 30 * NS_PER_S
 """For one run of a health check. Docker's default `--timeout` of HEALTHCHECK."""
@@ -216,6 +213,9 @@ class DockerSubject:
                     self._raise_if_gone()
                     why = f"{what}: {str(error).split('. Hint')[0]}"
                     raise not_ready(why, {"": self.logs()}) from None
+                except Unreachable as error:
+                    self._raise_if_gone()
+                    raise EngineError(f"{self._host.url}: waiting for {what}: {error}") from None
                 except (sdk.errors.APIError, *sdk.CONNECTION_ERRORS) as error:
                     self._raise_if_gone()
                     raise CallFailed(self._host.url, f"waiting for {what}", error) from None
