@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,7 @@ from stop_harness.report.redaction import Redaction
 from stop_harness.scenario import discovery, scenario_file
 from stop_harness.trial import perform
 from stop_harness.trial import properties as properties_of_a_trial
+from stop_harness.trial.faults import Kept
 from stop_harness.trial.perform import Interruption
 from stop_harness.trial.traffic_messages import Outbox, count
 from stop_harness.verdict import judge
@@ -677,6 +679,46 @@ def test_after_an_interruption_nothing_more_is_looked_at() -> None:
     subject = SimulatedEngine({"left": Script(files=((JOURNAL, b"{}\n"),))}).start(trial)
     seen = stopped(Script(), WHOLE).observation
     (record,) = properties_of_a_trial.check(
-        trial, subject, seen, stopped_ns=0, make_ready=lambda _: None, acknowledged=(), given_up=lambda: True
+        trial,
+        subject,
+        seen,
+        stopped_ns=0,
+        make_ready=lambda _: None,
+        acknowledged=(),
+        give_back=lambda: (),
+        given_up=lambda: True,
     )
     assert (record.held, record.found) == (None, "the run was interrupted")
+
+
+def test_what_a_fault_has_left_is_not_held_against_the_next_start() -> None:
+    """What would be run with it is not run. A file is what the stop has left, and a command beside it has nothing of a
+    fault in the container that was stopped."""
+    count, beside = CommandProperty(("count",)), CommandProperty(("count",), "db")
+    asked = expecting(WHOLE, RestartProperty(), count, beside)
+    (trial,) = trials.expand((asked,)).trials
+    script = Script(files=((JOURNAL, b"{}\n"),), outputs=((("count",), "7\n"),))
+    subject = SimulatedEngine({"left": script}).start(trial)
+    subject.stop(trial.stop_timeout_ns)
+    seen = stopped(script, WHOLE).observation
+    calls = []
+
+    def give_back(kept: Kept) -> tuple[Kept, ...]:
+        calls.append(kept)
+        return (kept,)
+
+    for in_another, expected in ((False, [True, None, None, True]), (True, [True, None, None, None])):
+        calls.clear()
+        found = properties_of_a_trial.check(
+            trial,
+            subject,
+            seen,
+            stopped_ns=0,
+            make_ready=lambda _: None,
+            acknowledged=(),
+            give_back=partial(give_back, Kept("pids 1 could not be taken back", beside=in_another)),
+            given_up=lambda: False,
+        )
+        assert [record.held for record in found] == expected, found
+        assert found[1].found == "pids 1 could not be taken back"
+        assert len(calls) == 1

@@ -160,6 +160,10 @@ class Applied:
     `events`: what the engine has on record of it so far, its undoing included; none of it is the stop's own. `killed`:
     pids, inside the container, of the processes that it ended. `begun_ns`: when the effect began, by `time.time_ns` of
     this machine, where the engine has that on record; None: when `apply` returned, at the latest.
+
+    `give_back`: of a subject that has ended, takes out of its settings what the fault has left there, so that its next
+    start is without it. None: nothing of the fault outlasts the subject. It is called once the stop is on record, has
+    nothing to do where `undo` came before the end, and raises FaultNotApplied where the engine refuses.
     """
 
     seen: str
@@ -167,6 +171,7 @@ class Applied:
     events: list[Event] = field(default_factory=list)
     killed: tuple[int, ...] = ()
     begun_ns: int | None = None
+    give_back: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -198,6 +203,10 @@ class FaultMaker(Protocol):
     def listen(self, pattern: str) -> Callable[[threading.Event], bool]:
         """From now on, wait for a line that matches. What is returned tells, as soon as one was written, that it was;
         False once the event that it is given is set. Raises FaultNotApplied or EngineError."""
+
+    def start_others_again(self) -> None:
+        """Start what ran beside the subject until a fault ended it, and return when it is as it was. Called once the
+        stop is on record. Raises FaultNotApplied or EngineError."""
 
 
 class RunningSubject(Protocol):

@@ -15,10 +15,12 @@ from dataclasses import dataclass, field, replace
 
 from stop_harness.engines.interface import Applied, FaultNotApplied, Held, RunningSubject
 from stop_harness.errors import EngineError
+from stop_harness.evidence import fault_words
 from stop_harness.model import (
     NS_PER_MS,
     NS_PER_S,
     Fault,
+    FaultKind,
     FaultRecord,
     StopRecord,
     When,
@@ -43,6 +45,15 @@ class _Course:
     applied: Applied | None = None
     problem: str | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What could not be given back after the stop, as a sentence. `beside`: to a container beside the one that was
+    stopped."""
+
+    why: str
+    beside: bool
 
 
 class Faults:
@@ -133,6 +144,27 @@ class Faults:
         for course in self._courses:
             self._undo(course)
             self._drop(course)
+
+    def give_back(self) -> tuple[Kept, ...]:
+        """What containers that have ended would take along into their next start is given back to them, and what ran
+        beside them is started again. To be called when the stop is on record: a fault has ended with its container, and
+        not when somebody mends what it left. Returns what could not be given back. Raises nothing."""
+        kept = []
+        for course in reversed(self._courses):
+            applied = course.applied
+            if applied is None or applied.give_back is None:
+                continue
+            try:
+                applied.give_back()
+            except (FaultNotApplied, EngineError) as error:
+                whose = "the container" if course.fault.target is None else str(course.fault.target)
+                why = f"{fault_words.what(course.fault)} could not be taken back from {whose} after its end: {error}"
+                kept.append(Kept(why, beside=course.fault.kind is FaultKind.DEPENDENCY))
+        try:
+            self._maker.start_others_again()
+        except (FaultNotApplied, EngineError) as error:
+            kept.append(Kept(f"what a fault had ended did not come back: {error}", beside=True))
+        return tuple(kept)
 
     def records(self, record: StopRecord) -> tuple[StopRecord, tuple[FaultRecord, ...]]:
         """What became of the faults, and the stop's record without what the engine has on record of them."""

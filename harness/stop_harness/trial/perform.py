@@ -25,7 +25,6 @@ from stop_harness.model import (
     NS_PER_S,
     UNREADABLE_LOG,
     Derivation,
-    FaultRecord,
     LogTail,
     Looks,
     Observation,
@@ -37,6 +36,7 @@ from stop_harness.model import (
     Trial,
 )
 from stop_harness.trial import handler_ready, image_ready, properties
+from stop_harness.trial.absent import NoFaults, NoTraffic
 
 if TYPE_CHECKING:
     from stop_harness.trial import faults, traffic
@@ -207,7 +207,7 @@ def _with_faults(
     interruption: Interruption,
     step: Step,
     *,
-    faults: faults.Faults | _NoFaults,
+    faults: faults.Faults | NoFaults,
     fast: bool,
 ) -> Observation:
     step(trial, "waiting until ready")
@@ -247,7 +247,8 @@ def _with_faults(
     seen = replace(seen, traffic=answer_ends.with_known_ends(seen))
     if properties.expected(trial):
         step(trial, "looking at what is left")
-    look = partial(properties.check, make_ready=partial(_make_ready, trial), given_up=lambda: interruption.requested)
+    look = partial(properties.check, make_ready=partial(_make_ready, trial), give_back=faults.give_back)
+    look = partial(look, given_up=lambda: interruption.requested)
     found = look(trial, subject, seen, stopped_ns=stopped_ns, acknowledged=flow.acknowledged)
     if found and interruption.requested:
         return notes.observation(subject, problem=_interrupted())
@@ -257,9 +258,9 @@ def _with_faults(
 def _seen(
     observation: Observation,
     log_before: LogTail | None,
-    faults: faults.Faults | _NoFaults,
+    faults: faults.Faults | NoFaults,
     looks: StopLooks,
-    flow: traffic.Flow | _NoTraffic,
+    flow: traffic.Flow | NoTraffic,
 ) -> Observation:
     """With what was made and looked at beside the stop. `log_before`: the log until then; None: nothing ran by then."""
     logs = observation.looks.logs
@@ -302,51 +303,23 @@ def _prepare(trial: Trial, subject: RunningSubject) -> None:
             subject.wait_log(preparation.log, timeout_ns)
 
 
-def _flow(trial: Trial, subject: RunningSubject, interruption: Interruption) -> traffic.Flow | _NoTraffic:
+def _flow(trial: Trial, subject: RunningSubject, interruption: Interruption) -> traffic.Flow | NoTraffic:
     """The trial's clients. Without any, what they are made of is not loaded: a tenth of the start-up."""
     if not trial.scenario.traffic:
-        return _NoTraffic()
+        return NoTraffic()
     from stop_harness.trial import traffic
 
     balancer = trial.scenario.load_balancer
     return traffic.Flow(trial.scenario.traffic, subject, balancer, given_up=lambda: interruption.requested)
 
 
-def _faults(trial: Trial, subject: RunningSubject) -> faults.Faults | _NoFaults:
+def _faults(trial: Trial, subject: RunningSubject) -> faults.Faults | NoFaults:
     """Those of the trial; most have none, and then nothing of them is loaded."""
     if not trial.scenario.faults:
-        return _NoFaults()
+        return NoFaults()
     from stop_harness.trial import faults
 
     return faults.Faults(trial.scenario.faults, subject, trial.stop_timeout_ns)
-
-
-class _NoFaults:
-    """In the place of `faults.Faults`: nothing goes wrong."""
-
-    def hold(self) -> None: ...
-    def begin_early(self, lead_ns: int) -> None: ...
-    def ready(self) -> None: ...
-    def mark_stop(self) -> None: ...
-    def end(self) -> None: ...
-
-    def records(self, record: StopRecord) -> tuple[StopRecord, tuple[FaultRecord, ...]]:
-        return record, ()
-
-
-class _NoTraffic:
-    """In the place of `traffic.Flow` where a scenario has no clients: nothing happens and nothing is known."""
-
-    lead_ns = 0
-    acknowledged: tuple[str, ...] = ()
-
-    def begin(self) -> None: ...
-    def wait_lead(self) -> None: ...
-    def deregister(self) -> None: ...
-    def wait_stop_delay(self) -> None: ...
-    def mark_stop(self) -> None: ...
-    def end(self) -> None: ...
-    def record(self) -> None: ...
 
 
 class _Notes:

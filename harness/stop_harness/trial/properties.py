@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from stop_harness.engines.interface import RunningSubject, StoppedSubject, SubjectFailed
 from stop_harness.errors import EngineError
@@ -23,6 +25,9 @@ from stop_harness.model import (
     Trial,
 )
 
+if TYPE_CHECKING:
+    from stop_harness.trial.faults import Kept
+
 STARTS_BADLY = frozenset({ProblemKind.NOT_READY, ProblemKind.COMMAND_NOT_FOUND})
 """Problems of a start that are the container's own; all others are its engine's, or somebody else's."""
 
@@ -40,18 +45,22 @@ def check(
     stopped_ns: int,
     make_ready: Callable[[RunningSubject], object],
     acknowledged: tuple[str, ...],
+    give_back: Callable[[], tuple[Kept, ...]],
     given_up: Callable[[], bool],
 ) -> tuple[PropertyRecord, ...]:
     """What was found of each; empty where nothing is expected. Raises nothing: what cannot be looked at is on record.
 
     `stopped_ns`: when the stop call returned (monotonic). `make_ready`: waits until a subject is ready, and raises
-    SubjectFailed. `acknowledged`: the ids of messages that were. `given_up`: whether the user asked for the end of the
-    run.
+    SubjectFailed. `acknowledged`: the ids of messages that were. `give_back`: gives back what faults have left with
+    containers, and returns what could not be. `given_up`: whether the user asked for the end of the run.
     """
     asked = expected(trial)
     if not asked:
         return ()
-    return tuple(_Checks(subject, seen, make_ready, given_up, acknowledged).of(asked, stopped_ns))
+    checks = _Checks(
+        subject, seen, make_ready=make_ready, give_back=give_back, given_up=given_up, acknowledged=acknowledged
+    )
+    return tuple(checks.of(asked, stopped_ns))
 
 
 class _Checks:
@@ -61,12 +70,15 @@ class _Checks:
         self,
         subject: RunningSubject,
         seen: Observation,
+        *,
         make_ready: Callable[[RunningSubject], object],
+        give_back: Callable[[], tuple[Kept, ...]],
         given_up: Callable[[], bool],
         acknowledged: tuple[str, ...],
     ) -> None:
         self._subject, self._seen, self._make_ready, self._given_up = subject, seen, make_ready, given_up
         self._acknowledged = acknowledged
+        self._give_back = functools.cache(give_back)
         self._runs_again = False
 
     def of(self, asked: tuple[Property, ...], stopped_ns: int) -> Iterator[PropertyRecord]:
@@ -97,6 +109,8 @@ class _Checks:
             return properties.unchecked(asked, f"the check broke off: {type(error).__name__}: {error}"[:300])
 
     def _look(self, asked: Property, stopped: StoppedSubject) -> PropertyRecord:
+        if isinstance(asked, RestartProperty | CommandProperty) and (kept := self._kept(asked)):
+            return properties.unchecked(asked, "; ".join(kept))
         match asked:
             case FileProperty():
                 return properties.of_file(asked, stopped.read_file(asked.path, asked.container), self._acknowledged)
@@ -111,6 +125,12 @@ class _Checks:
                     return properties.unchecked(asked, "the container did not get ready again")
                 ran = stopped.run(asked.argv, asked.container, asked.timeout_ns)
                 return properties.of_command(asked, ran, self._acknowledged)
+
+    def _kept(self, asked: RestartProperty | CommandProperty) -> list[str]:
+        """What faults have left that decides what is run now, and is not the program's. Files, logs and ports are what
+        the stop has left, and are looked at as they are."""
+        in_another = isinstance(asked, CommandProperty) and asked.container is not None
+        return [kept.why for kept in self._give_back() if kept.beside or not in_another]
 
     def _log_of(self, container: str | None) -> tuple[str | None, LogTail]:
         """(what was written from the stop on, the end of all that was written)."""

@@ -40,7 +40,7 @@ Answer = TypeVar("Answer")
 
 
 class ContainerGone(EngineError):
-    """The engine does not know the container any more: somebody else removed it."""
+    """The engine does not know the container any more: somebody removed it; says who."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ class ContainerLife:
         self._heard: tuple[HeardSignal, ...] | None = None
         self._ends: Ends | None = None
         self._removed = False
+        self._removed_by = "by the engine, at its end" if auto_remove else "by somebody else"
         self.stop_by: Callable[[Any, str, int, float | None], bool] = reading.stop
         self.seen = listed_processes.TablesSeen()
         self.stop_called_ns: int | None = None
@@ -212,7 +213,7 @@ class ContainerLife:
         try:
             return self._calls.run(what, call, *arguments, extra_s=extra_s, cleans_up=cleans_up)
         except sdk.errors.NotFound:
-            raise ContainerGone("the container was removed by somebody else during the trial") from None
+            raise ContainerGone(f"the container was removed {self._removed_by} during the trial") from None
         except sdk.ENGINE_ERRORS as error:
             raise CallFailed(self._host.url, what, error) from None
 
@@ -244,8 +245,8 @@ class ContainerLife:
         return self.ask("the stop call", self.stop_by, *arguments, extra_s=stop_timeout_s)
 
     def expect_removal(self) -> None:
-        """It is about to be removed by us during its stop: how it ended is what the events tell."""
-        self._auto_remove = True
+        """It is about to be removed by a fault during its stop: how it ended is what the events tell."""
+        self._auto_remove, self._removed_by = True, "by the fault `stop: remove`"
 
     def kill(self, *, cleans_up: bool = False) -> None:
         """`docker kill`."""

@@ -116,8 +116,44 @@ class GroupStart:
             for member in ready:
                 self._start(member)
                 del left[member.name]
-            if left and not ready and self._stopped.wait(POLL_S):
-                raise SubjectFailed(Problem(ProblemKind.INTERRUPTED, "the run was interrupted"))
+            if left and not ready:
+                self._wait()
+
+    def start_again(self, ended: Mapping[str, frozenset[int] | None]) -> None:
+        """Those of the containers that ran and have ended, in the order of their first start, each under the conditions
+        of that. Returns when they are as they were. `ended`: by name, the ports at which each listened, None where
+        nobody could see them. Raises SubjectFailed and EngineError."""
+        again = [item.member.name for item in self.containers if item.name in ended]
+        self._passed = {(member, condition) for member, condition in self._passed if member not in again}
+        for at, item in enumerate(self.containers):
+            if item.name in ended:
+                while not self._may_start(item.member):
+                    self._wait()
+                item.subject.stopped().start_again()
+                self._checked.discard(item.name)
+                started = self.containers[at] = replace(item, started_at=time.monotonic())
+                self._after_start(item.member, item.name, item.subject)
+                self._wait_until_as_it_was(started, ended[item.name])
+
+    def _wait(self) -> None:
+        if self._stopped.wait(POLL_S):
+            raise SubjectFailed(Problem(ProblemKind.INTERRUPTED, "the run was interrupted"))
+
+    def _wait_until_as_it_was(self, item: GroupContainer, ports: frozenset[int] | None) -> None:
+        """Until one that was started again is healthy, where that is looked at, and listens where it did."""
+        subject, deadline = item.subject, item.started_at + self._trial.scenario.readiness.timeout_ns / NS_PER_S
+        checked, listened = subject.ready_signs().health_check, ports or frozenset()
+        if ports is None and not checked:
+            why = "has no health check, and where it listened cannot be seen from here: nobody knows when it is ready"
+            raise not_ready(f"{item.name} {why}", {})
+        while (checked and not subject.is_healthy()) or not listened <= subject.listening(()):
+            state = subject.state()
+            if not state.running:
+                raise not_ready(f"{item.name} exited with code {state.exit_code}", self._log_of(item.name))
+            if time.monotonic() > deadline:
+                where = f" at port {', '.join(map(str, sorted(listened)))}" if listened else ""
+                raise not_ready(f"{item.name} did not get ready{where}", self._log_of(item.name))
+            self._wait()
 
     def of(self, member: str) -> list[GroupContainer]:
         """The started containers of a member."""

@@ -230,7 +230,8 @@ class GroupSubject:
             for item in self._containers:
                 for name in {item.member.name, item.name}:
                     containers.setdefault(name, {})[item.name] = item.subject
-            self._faults = GroupFaults(containers, self._tested or self._about)
+            assert self._start is not None, "start comes first"
+            self._faults = GroupFaults(containers, self._tested or self._about, self._start.start_again)
         return self._faults
 
     # ── the stop ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -88,6 +88,9 @@ class ProcessFaults:
         """Refused before the start."""
         raise FaultNotApplied(f"nobody waits for a line that matches {pattern!r}")
 
+    def start_others_again(self) -> None:
+        """Nothing runs beside it."""
+
 
 def _nothing() -> None:
     """The undoing of a deed that is done."""

@@ -116,6 +116,9 @@ class ContainerFaults:
 
         return written
 
+    def start_others_again(self) -> None:
+        """A container knows of no others; see `GroupFaults`."""
+
 
 def _read(stream: Any, wanted: LogPattern, found: threading.Event) -> None:
     """Set `found` when a whole line matches; end with the stream."""

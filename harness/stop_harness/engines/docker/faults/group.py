@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from stop_harness.engines.docker.faults.container import ContainerFaults
-from stop_harness.engines.interface import Applied, FaultNotApplied, Held
+from stop_harness.engines.docker.host_processes import PidOne
+from stop_harness.engines.interface import Applied, FaultNotApplied, Held, SubjectFailed
 from stop_harness.model import Event, Fault, FaultAction, FaultKind, FaultMoment, When
 
 _AS_ITS_OWN = {
@@ -25,18 +26,36 @@ _AS_ITS_OWN = {
 class FaultMaking(Protocol):
     """What of a container's subject is used."""
 
+    pid_one: PidOne | None
+
     def faults(self) -> ContainerFaults: ...
+    def is_running(self) -> bool: ...
+
+
+Ports = frozenset[int] | None
+"""At which a container listens; None where nobody can see it."""
 
 
 class GroupFaults:
     """`containers`: by the name of a member and by its own, each with its own name. `disturbed`: names of containers
-    that a fault took, which are not missed as if they had gone by themselves."""
+    that a fault took, which are not missed as if they had gone by themselves. `start_again`: starts those of these
+    names, each with the ports at which it listened, and waits until they are as they were."""
 
-    def __init__(self, containers: Mapping[str, Mapping[str, FaultMaking]], stopped: FaultMaking | None) -> None:
-        self._containers, self._stopped = containers, stopped
+    def __init__(
+        self,
+        containers: Mapping[str, Mapping[str, FaultMaking]],
+        stopped: FaultMaking | None,
+        start_again: Callable[[Mapping[str, Ports]], None],
+    ) -> None:
+        self._containers, self._stopped, self._start_again = containers, stopped, start_again
         if stopped is not None:
             stopped.faults()  # now, for it may have to do with how the stop call is made
-        self.disturbed: frozenset[str] = frozenset()
+        self._listened: dict[str, Ports] = {}
+
+    @property
+    def disturbed(self) -> frozenset[str]:
+        """So far."""
+        return frozenset(self._listened)
 
     def hold(self, fault: Fault) -> Held | None:
         """Of the container that is stopped; what is done to another one is done at once."""
@@ -58,7 +77,8 @@ class GroupFaults:
                 f"no container of the group is {fault.target!r}; there are: {', '.join(self._containers)}"
             )
         if fault.action is not FaultAction.LATENCY:
-            self.disturbed |= set(found)
+            for name, each in found.items():
+                self._listened.setdefault(name, each.pid_one.listening() if each.pid_one is not None else None)
         own = replace(_AS_ITS_OWN[fault.action], amount=fault.amount)
         makers = [each.faults() for each in found.values()]
         return makers[0].apply(own) if len(makers) == 1 else _in_each(makers, own)
@@ -70,6 +90,17 @@ class GroupFaults:
     def listen(self, pattern: str) -> Callable[[threading.Event], bool]:
         """By the container that is stopped."""
         return self._of_the_stopped().listen(pattern)
+
+    def start_others_again(self) -> None:
+        """Those that a fault killed, and those that left while one held them."""
+        subjects = {name: each for found in self._containers.values() for name, each in found.items()}
+        ended = {name: ports for name, ports in self._listened.items() if not subjects[name].is_running()}
+        if not ended:
+            return
+        try:
+            self._start_again(ended)
+        except SubjectFailed as failure:
+            raise FaultNotApplied(str(failure)) from None
 
     def _of_the_stopped(self) -> ContainerFaults:
         if self._stopped is None:
@@ -94,6 +125,11 @@ def _in_each(makers: Sequence[ContainerFaults], fault: Fault) -> Applied:
         if refused is not None:
             raise refused
 
+    def give_back() -> None:
+        for one in made:
+            if one.give_back is not None:
+                one.give_back()
+
     try:
         for maker in makers:
             made.append(maker.apply(fault))
@@ -104,4 +140,5 @@ def _in_each(makers: Sequence[ContainerFaults], fault: Fault) -> Applied:
     events += [event for one in made for event in one.events]
     known = [one.begun_ns for one in made if one.begun_ns is not None]
     seen = f"{made[0].seen}, in each of {len(made)} containers"
-    return Applied(seen, undo, events, begun_ns=max(known) if len(known) == len(made) else None)
+    begun_ns = max(known) if len(known) == len(made) else None
+    return Applied(seen, undo, events, begun_ns=begun_ns, give_back=give_back)

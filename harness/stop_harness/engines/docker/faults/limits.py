@@ -62,8 +62,21 @@ def _limited(scene: FaultScene, values: dict[str, int], undone: dict[str, int]) 
                 if scene.runs():
                     raise
 
+    def give_back() -> None:
+        """An engine keeps the limits of a container that has ended, and starts it with them again."""
+        if _still_limited(scene, values, undone):
+            scene.update(undone)
+            if kept := _still_limited(scene, values, undone):
+                raise FaultNotApplied(f"the engine took the update, but its {' and '.join(kept)} did not change")
+
     said = ", ".join(f"HostConfig.{name} {value}" for name, value in values.items())
-    return Applied(f"{said}, read back", undo)
+    return Applied(f"{said}, read back", undo, give_back=give_back)
+
+
+def _still_limited(scene: FaultScene, values: dict[str, int], undone: dict[str, int]) -> list[str]:
+    """What the fault has set and nobody has set back. Not: what is as it was, for an engine reads -1 back as 0."""
+    found = scene.host_config()
+    return [name for name, value in values.items() if found.get(name) == value != undone[name]]
 
 
 def _in_use(scene: FaultScene) -> int:

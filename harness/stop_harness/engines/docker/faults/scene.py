@@ -124,18 +124,19 @@ class FaultScene:
             raise FaultNotApplied(f"a command in the container had not ended after {timeout_s:g} s")
         return code
 
-    def undo_by_shell(self, script: str, *words: str) -> None:
-        """The same to undo something: who has left meanwhile has taken it along."""
+    def undo_by_shell(self, script: str, *words: str) -> bool:
+        """The same to undo something. False: it was not done, for who has left meanwhile has taken it along."""
         if not self.runs():
-            return
+            return False
         try:
             code = self.shell(script, *words)
         except FaultNotApplied:
             if self.runs():
                 raise
-            return
+            return False
         if code != 0 and self.runs():
             raise FaultNotApplied(f"`{script}` exited with code {code} in the container")
+        return code == 0
 
     # ── what the engine tells ───────────────────────────────────────────────────────────────────────────────────────
 

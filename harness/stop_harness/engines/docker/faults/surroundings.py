@@ -113,10 +113,17 @@ def dns_dead(scene: FaultScene, fault: Fault) -> Applied:
             raise FaultNotApplied("/etc/resolv.conf could not be written in the container")
         back = "cat /tmp/.stop-harness-dns > /etc/resolv.conf; rm -f /tmp/.stop-harness-dns"
 
-        def undo_inside() -> None:
-            scene.undo_by_shell(back)
+        undone: list[bool] = []
 
-        return Applied("/etc/resolv.conf written", undo_inside)
+        def undo_inside() -> None:
+            undone.append(scene.undo_by_shell(back))
+
+        def give_back() -> None:
+            """The engine writes the file anew at each start, but for one that several containers have together."""
+            if not any(undone) and str(scene.host_config().get("NetworkMode")).startswith("container:"):
+                raise FaultNotApplied("/etc/resolv.conf is that of another container, and was not written back in time")
+
+        return Applied("/etc/resolv.conf written", undo_inside, give_back=give_back)
     before = _content(place)
     _rewrite(place, f"nameserver {DEAD_ADDRESS}\n")
 
