@@ -14,8 +14,9 @@ from pathlib import Path
 import docker
 import pytest
 
-from stop_harness.engines.docker.forwarding import FIRST_LINE
+from stop_harness.engines.docker.forwarding import end_asked
 from stop_harness.engines.docker.host import DockerHost
+from stop_harness.evidence.watched_end import StopCall
 from tests.own_runs import COMMAND, wait_until
 from tests.second_engine import SecondEngine
 from tests.watch_support import (
@@ -53,6 +54,7 @@ def test_exactly_the_stops_of_the_command_are_judged(ours: Containers) -> None:
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert [item["container"] for item in told] == [by_name.name, by_id.name]
     assert told[1]["outcome"] == "crashed"
+    assert {(item["stop_timeout_s"], item["stop_timeout_source"]) for item in told} == {(5.0, "call")}
     assert done.returncode == 1
 
 
@@ -108,21 +110,27 @@ def test_a_command_that_cannot_be_run_is_a_mistake_in_usage(docker_engine_host: 
 
 
 @pytest.mark.parametrize(
-    ("line", "name"),
+    ("line", "asked"),
     [
-        (b"POST /v1.41/containers/web/stop?t=10 HTTP/1.1\r\n", b"web"),
-        (b"POST /containers/web/restart HTTP/1.1\r\n", b"web"),
-        (b"POST /v1.41/containers/c0ffee/kill?signal=TERM HTTP/1.1\r\n", b"c0ffee"),
-        (b"DELETE /v1.41/containers/web?force=1 HTTP/1.1\r\n", b"web"),
+        (b"POST /v1.41/containers/web/stop?t=10 HTTP/1.1\r\n", ("web", StopCall(7, 10))),
+        (b"POST /v1.45/containers/web/stop?signal=INT&t=0 HTTP/1.1\r\n", ("web", StopCall(7, 0))),
+        (b"POST /v1.41/containers/web/restart?t=-1 HTTP/1.1\r\n", ("web", StopCall(7, -1))),
+        (b"POST /containers/web/restart HTTP/1.1\r\n", ("web", StopCall(7, None))),
+        (b"POST /v1.45/containers/web/stop?signal=INT HTTP/1.1\r\n", ("web", StopCall(7, None))),
+        (b"POST /v1.41/containers/web/stop?t=soon HTTP/1.1\r\n", ("web", None)),
+        (b"POST /v1.41/containers/web/stop?t=1", ("web", None)),
+        (b"POST /v1.41/containers/c0ffee/kill?signal=TERM HTTP/1.1\r\n", ("c0ffee", None)),
+        (b"DELETE /v1.41/containers/web?force=1 HTTP/1.1\r\n", ("web", None)),
         (b"POST /v1.41/containers/web/start HTTP/1.1\r\n", None),
         (b"GET /v1.41/containers/web/stop HTTP/1.1\r\n", None),
         (b"DELETE /v1.41/images/web HTTP/1.1\r\n", None),
     ],
 )
-def test_what_a_request_asks_for_is_read_from_its_first_line(line: bytes, name: bytes | None) -> None:
-    """Every way in which a client ends a container."""
-    found = FIRST_LINE.match(line)
-    assert (None if found is None else found[1] or found[2]) == name
+def test_what_a_request_asks_for_is_read_from_its_first_line(
+    line: bytes, asked: tuple[str, StopCall | None] | None
+) -> None:
+    """Every way in which a client ends a container. What stands behind the end of a piece is not known."""
+    assert end_asked(line, 7) == asked
 
 
 @pytest.mark.docker

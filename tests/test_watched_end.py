@@ -8,7 +8,7 @@ import pytest
 
 from stop_harness import signals
 from stop_harness.evidence import watched_end
-from stop_harness.evidence.watched_end import WatchedLife
+from stop_harness.evidence.watched_end import StopCall, WatchedLife
 from stop_harness.model import (
     NS_PER_S,
     Clock,
@@ -96,6 +96,56 @@ def test_the_stop_timeout_is_read_from_the_sigkill(
     assert found.stop_timeout_ns == timeout_s * NS_PER_S
     assert found.watched is not None
     assert found.watched.timeout_source is source
+
+
+TWO = StopCall(_ns(-0.05), 2)
+LATE = life((0, TERM), (2.7, KILL), exit_s=2.8, code=137, stop=True)
+
+
+@pytest.mark.parametrize(
+    ("seen", "calls", "own_s", "timeout_s", "source"),
+    [
+        (LATE, (TWO,), None, 2, TimeoutSource.CALL),
+        (LATE, (StopCall(_ns(-0.05), None),), 2, 2, TimeoutSource.CALL),
+        (life((0, TERM), exit_s=0.5), (TWO,), 25, 2, TimeoutSource.CALL),
+        (life((0, TERM), (2.02, KILL), exit_s=2.1, stop=True), (StopCall(_ns(-0.05), 8),), None, 8, TimeoutSource.CALL),
+        (life((0, TERM), exit_s=14.2, stop=True), (StopCall(_ns(-0.05), -1),), None, 15, TimeoutSource.NO_SIGKILL),
+        (LATE, (TWO, StopCall(_ns(0.7), 2)), None, 10, TimeoutSource.ENGINE),
+        (LATE, (StopCall(_ns(-0.3), 9), TWO), None, 10, TimeoutSource.ENGINE),
+        (LATE, (StopCall(_ns(0.7), 2),), None, 10, TimeoutSource.ENGINE),
+        (LATE, (StopCall(_ns(-3600), 2),), None, 10, TimeoutSource.ENGINE),
+    ],
+    ids=[
+        "late",
+        "named none",
+        "no sigkill",
+        "early",
+        "for ever",
+        "a second",
+        "two",
+        "not the first",
+        "of another stop",
+    ],
+)
+def test_a_stop_call_that_was_heard_says_what_its_timeout_is(
+    seen: WatchedLife, calls: tuple[StopCall, ...], own_s: int | None, timeout_s: int, source: TimeoutSource
+) -> None:
+    """However late SIGKILL comes on a busy machine. One call alone: each of several has a deadline of its own."""
+    found = watched_end.observation(replace(seen, stop_timeout_s=own_s, calls=calls), ENGINE)
+    assert found.stop_timeout_ns == timeout_s * NS_PER_S
+    assert found.watched is not None
+    assert found.watched.timeout_source is source
+
+
+def test_a_late_sigkill_of_a_stop_call_that_was_heard_is_no_doubt() -> None:
+    """It still ran when its time was over; a SIGKILL before that is somebody else's, whatever second it came at."""
+    assert outcome(LATE) is Outcome.INCONCLUSIVE
+    assert outcome(replace(LATE, calls=(TWO,))) is Outcome.KILLED
+    early = replace(life((0, TERM), (2.02, KILL), exit_s=2.1, code=137, stop=True), calls=(StopCall(_ns(-0.05), 8),))
+    judged = watched.judged(watched_end.end(early, replace(ENGINE, proves_lost_processes=True)))
+    assert judged.result is not None
+    assert judged.outcome is Outcome.INCONCLUSIVE
+    assert "somebody else sent it SIGKILL during the stop, 2.0 s after it began" in judged.result.verdict.reason
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class WatchedStop(JudgedStop):
 
     @property
     def stop_timeout_source(self) -> TimeoutSource:
-        """How the stop timeout is known, which no event names: `"sigkill"`, `"no_sigkill"`, `"container"` or
+        """How the stop timeout is known, which no event names: `"sigkill"`, `"no_sigkill"`, `"call"`, `"container"` or
         `"engine"`; see docs/watch.md."""
         seen = self.record.observation.watched
         if seen is None:

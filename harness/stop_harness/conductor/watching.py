@@ -16,6 +16,7 @@ from stop_harness.errors import UsageError
 
 if TYPE_CHECKING:
     from stop_harness.engines.docker.watching import EngineWatch
+    from stop_harness.evidence.watched_end import StopCall
     from stop_harness.report.watched import JudgedEnd
 
 EXEC_LIMIT_S = 60
@@ -59,6 +60,8 @@ class WatchedCommand:
         from stop_harness.engines.docker.forwarding import ForwardingSocket
 
         self._watch, self._asked_ns = watch, dict[str, int]()
+        self._calls: dict[str, tuple[StopCall, ...]] = {}
+        watch.calls_of = lambda container_id: self._calls.get(container_id, ())
         self._socket = ForwardingSocket(watch.host, self._ask)
         try:
             self._process = subprocess.Popen(  # nosec B603 # the user's own command; words, no shell
@@ -87,10 +90,16 @@ class WatchedCommand:
         self._socket.close()
         return code
 
-    def _ask(self, name: str) -> None:
-        container_id = self._watch.container_id(name)
-        if container_id is not None:
-            self._asked_ns.setdefault(container_id, time.time_ns())
+    def _ask(self, name: str, call: StopCall | None) -> None:
+        from stop_harness.engines.docker import plain_api
+
+        # The engine is asked who that is: what it has told of names, and of new containers, may be unread yet.
+        container_id = plain_api.id_of(self._watch.host, name)
+        if container_id is None:
+            return
+        self._asked_ns.setdefault(container_id, time.time_ns())
+        if call is not None:
+            self._calls[container_id] = (*self._calls.get(container_id, ()), call)
 
     def _wait(self) -> None:
         self._process.wait()

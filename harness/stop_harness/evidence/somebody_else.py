@@ -15,7 +15,7 @@ from stop_harness.evidence.stop_sequence import (
     SIGNAL_STAMP_LATE_NS,
     first,
 )
-from stop_harness.model import NS_PER_S, Clock, Event, EventKind, Observation, StopRecord
+from stop_harness.model import NS_PER_S, Clock, Event, EventKind, Observation, StopRecord, TimeoutSource
 
 RETRYING_ENGINES = frozenset({"ecs"})
 """Their agents repeat a stop call that failed, as Amazon's does: a second stop signal may be their own."""
@@ -31,7 +31,9 @@ def deed(observation: Observation) -> str | None:
     sent = _foreign_signals(observation, begun_ns)
     if not sent:
         return None
-    if observation.watched is not None and all(event.signal == signals.SIGKILL for event in sent):
+    watched = observation.watched
+    deadline_known = watched is None or watched.timeout_source is TimeoutSource.CALL
+    if not deadline_known and all(event.signal == signals.SIGKILL for event in sent):
         return (
             f"SIGKILL came{_when(sent[0], begun_ns).removeprefix(',')}; a stop call sends it after whole seconds, so "
             "that it was late, or somebody else sent it"

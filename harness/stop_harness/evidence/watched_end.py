@@ -53,6 +53,15 @@ ASKED_TO_END = frozenset(signals.NUMBERS[name] for name in ("HUP", "INT", "QUIT"
 
 
 @dataclass(frozen=True)
+class StopCall:
+    """A stop that was asked for in our hearing, by wall clock. `timeout_s` None: it named none, so that what is
+    configured holds; negative: it waits for ever."""
+
+    at_ns: int
+    timeout_s: int | None
+
+
+@dataclass(frozen=True)
 class WatchedLife:
     """What was told of one container from its start to its end.
 
@@ -63,8 +72,9 @@ class WatchedLife:
     without a gap; `seen` False: not when it ended. `heard_since_ns`: wall clock since when signals are heard; None:
     since its start. `removed`: nothing could be asked about it any more then.
 
-    `looks`, `looked_ns`: as in an observation. `lost_processes`: who was sent SIGKILL since the stop signal, PID 1
-    aside; None: nobody could see that. `fates`: of those and of the others as far as they are known.
+    `calls`: stop calls that were heard. `looks`, `looked_ns`: as in an observation. `lost_processes`: who was sent
+    SIGKILL since the stop signal, PID 1 aside; None: nobody could see that. `fates`: of those and of the others as far
+    as they are known.
     """
 
     container_id: str
@@ -82,6 +92,7 @@ class WatchedLife:
     seen: bool = True
     heard_since_ns: int | None = None
     removed: bool = False
+    calls: tuple[StopCall, ...] = ()
     looks: Looks = field(default_factory=Looks)
     looked_ns: int | None = None
     lost_processes: tuple[str, ...] | None = None
@@ -190,6 +201,9 @@ def stop_timeout(life: WatchedLife, begun_ns: int) -> tuple[int, TimeoutSource]:
     """(stop timeout in ns, how it is known). The engine's events do not name it."""
     own = life.stop_timeout_s is not None
     known_ns = (life.stop_timeout_s if life.stop_timeout_s is not None else ENGINE_STOP_TIMEOUT_S) * NS_PER_S
+    call = _only_call(life, begun_ns)
+    if call is not None and (call.timeout_s is None or call.timeout_s >= 0):
+        return known_ns if call.timeout_s is None else call.timeout_s * NS_PER_S, TimeoutSource.CALL
     source = TimeoutSource.CONTAINER if own else TimeoutSource.ENGINE
     sent = [event for event in _signals(life) if event.at_ns > begun_ns and event.signal == signals.SIGKILL]
     if sent:
@@ -204,6 +218,14 @@ def stop_timeout(life: WatchedLife, begun_ns: int) -> tuple[int, TimeoutSource]:
     if life.stop_told and life.complete and took_ns > known_ns:
         return -(-took_ns // NS_PER_S) * NS_PER_S, TimeoutSource.NO_SIGKILL
     return known_ns, source
+
+
+def _only_call(life: WatchedLife, begun_ns: int) -> StopCall | None:
+    """The stop call that sent the first stop signal; None where none was heard, or another came beside it, which has
+    a deadline of its own."""
+    before = [call for call in life.calls if 0 <= begun_ns + STAMP_EARLY_NS - call.at_ns < SAME_STOP_NS]
+    later = [call for call in life.calls if call.at_ns > begun_ns + STAMP_EARLY_NS]
+    return before[0] if len(before) == 1 and not later else None
 
 
 def observation(life: WatchedLife, engine: EngineInfo) -> Observation:

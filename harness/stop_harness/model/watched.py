@@ -39,6 +39,9 @@ class TimeoutSource(StrEnum):
     """The container's own (`--stop-timeout`); the stop call may have had another."""
     ENGINE = "engine"
     """The engine's default of 10 s; the stop call may have had another."""
+    CALL = "call"
+    """As it was asked for: the stop call passed through here. One that named none leaves it to the container and the
+    engine."""
 
 
 @dataclass(frozen=True)

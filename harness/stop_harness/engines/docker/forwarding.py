@@ -14,23 +14,28 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable
+from urllib.parse import parse_qs
 
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.http_connection import connected
 from stop_harness.errors import EngineError
+from stop_harness.evidence.watched_end import StopCall
 
 PIECE_BYTES = 1 << 16
 FIRST_LINE = re.compile(
-    rb"(?:POST /(?:v[\d.]+/)?containers/([^/? ]+)/(?:stop|restart|kill)|DELETE /(?:v[\d.]+/)?containers/([^/? ]+))[? ]"
+    rb"(?:POST /(?:v[\d.]+/)?containers/(?P<name>[^/? ]+)/(?P<what>stop|restart|kill)"
+    rb"|DELETE /(?:v[\d.]+/)?containers/(?P<removed>[^/? ]+))(?:\?(?P<query>[^ ]*) | |\?)"
 )
 
 
 class ForwardingSocket:
     """Listens from its making to `close`. `asked` is called with the name or id of each container that a client wants
-    stopped, killed, restarted or removed, before the engine is asked. Raises EngineError."""
+    stopped, killed, restarted or removed, before the engine is asked, and with the stop call, where it is one whose
+    stop timeout can be read. Raises EngineError."""
 
-    def __init__(self, host: DockerHost, asked: Callable[[str], None]) -> None:
+    def __init__(self, host: DockerHost, asked: Callable[[str, StopCall | None], None]) -> None:
         self._host, self._asked = host, asked
         try:
             self._folder = tempfile.mkdtemp(prefix="stop-harness-watch-")
@@ -76,9 +81,25 @@ class ForwardingSocket:
         engine.close()
 
     def _read(self, begin: bytes) -> None:
-        found = FIRST_LINE.match(begin)
+        found = end_asked(begin, time.time_ns())
         if found is not None:
-            self._asked((found[1] or found[2]).decode(errors="replace"))
+            self._asked(*found)
+
+
+def end_asked(begin: bytes, at_ns: int) -> tuple[str, StopCall | None] | None:
+    """(the container whose end a request asks for, the stop call) by the first line of a request; None: it asks for no
+    end. A line that is cut, or a stop timeout that is no number, leave the call unknown."""
+    found = FIRST_LINE.match(begin)
+    if found is None:
+        return None
+    name = (found["name"] or found["removed"]).decode(errors="replace")
+    if found["what"] not in {b"stop", b"restart"} or not found[0].endswith(b" "):
+        return name, None
+    given = parse_qs((found["query"] or b"").decode(errors="replace")).get("t", [])
+    try:
+        return name, StopCall(at_ns, int(given[0]) if given else None)
+    except ValueError:
+        return name, None
 
 
 _REPLACED = frozenset({"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"})

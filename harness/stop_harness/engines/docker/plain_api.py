@@ -9,13 +9,16 @@ the connection (RFC 9112, 6 and 7.1).
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.http_connection import HTTP_ERRORS, HttpConnection
 from stop_harness.engines.docker.line_stream import LineStream
 from stop_harness.errors import EngineError
+
+CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class NotFound(EngineError):
@@ -85,6 +88,19 @@ class PlainApi:
     def _failed(self, path: str, error: Exception) -> EngineError:
         self.close()
         return EngineError(f"{self._host.url}: GET {path}: the engine does not answer: {_reason(error)}")
+
+
+def id_of(host: DockerHost, name: str) -> str | None:
+    """Of a container, by its name, its id or the beginning of that; None: there is none. From any thread."""
+    if CONTAINER_ID.fullmatch(name):
+        return name
+    api = PlainApi(host)
+    try:
+        return str(api.get(f"/containers/{quote(name)}/json").get("Id"))
+    except (EngineError, AttributeError):
+        return None
+    finally:
+        api.close()
 
 
 def _reason(error: Exception) -> str:

@@ -9,27 +9,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote
 
 from stop_harness import signals
 from stop_harness.engines.docker import reading, running
 from stop_harness.engines.docker.agenda import Agenda, together_s
 from stop_harness.engines.docker.event_reader import EngineEvent, EventReader, StreamBroken, StreamResumed
 from stop_harness.engines.docker.host import DockerHost
-from stop_harness.engines.docker.plain_api import NotFound, PlainApi
+from stop_harness.engines.docker.plain_api import CONTAINER_ID, NotFound, PlainApi
 from stop_harness.engines.docker.watched_container import KINDS, WatchedContainer
 from stop_harness.engines.docker.watched_log import log_of_stop
 from stop_harness.engines.docker.watched_table import WatchedTable
 from stop_harness.errors import EngineError, UsageError
 from stop_harness.evidence import watched_end
-from stop_harness.evidence.watched_end import WatchedEnd
+from stop_harness.evidence.watched_end import StopCall, WatchedEnd
 from stop_harness.linux import proc
 from stop_harness.linux.sigkill_trace import SentSigkill, SigkillTrace
 from stop_harness.model import NS_PER_S, EndKind, EngineInfo
@@ -63,8 +61,6 @@ PODMAN_REFUSED = (
     "from an exit; `stop-harness check` stops a container of Podman and judges that"
 )
 
-_CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
-
 
 class EngineWatch:
     """From its making on nothing is missed. `labels`: `KEY` or `KEY=VALUE`, of the containers that are watched; all if
@@ -87,6 +83,8 @@ class EngineWatch:
         self._telling_from = 0.0
         self._quiet_since = time.monotonic()
         self._api = PlainApi(host)
+        self.calls_of: Callable[[str], tuple[StopCall, ...]] = lambda _container_id: ()
+        """The stop calls of a container that were heard, by its id. Asked when it has ended."""
         self._trace: SigkillTrace | None = None
         self._selector = selectors.DefaultSelector()
         self._woken, self._wake = os.pipe()
@@ -115,21 +113,6 @@ class EngineWatch:
     def being_stopped(self) -> tuple[WatchedContainer, ...]:
         """Those that were sent their stop signal and have not exited. May be asked from any thread."""
         return tuple(item for item in tuple(self._lives.values()) if item.is_being_stopped)
-
-    def container_id(self, name: str) -> str | None:
-        """Of a container, by its name, its id or the beginning of that; None: there is none. From any thread.
-
-        The engine is asked: what it has told of names, and of containers that have just started, may be unread yet.
-        """
-        if _CONTAINER_ID.fullmatch(name):
-            return name
-        api = PlainApi(self.host)
-        try:
-            return str(api.get(f"/containers/{quote(name)}/json").get("Id"))
-        except (EngineError, AttributeError):
-            return None
-        finally:
-            api.close()
 
     def ends(self) -> Iterator[WatchedEnd]:
         """Each end as soon as it is known what it was, until `finish` is called and what has ended by then is told."""
@@ -265,6 +248,7 @@ class EngineWatch:
         if not (life.left_orderly and life.exit_is_known):
             self._ask_after_end(life)
         known = life.life(seen=life.died is not None if seen is None else seen)
+        known = replace(known, calls=self.calls_of(life.id))
         begun_ns = life.began_ns()
         if begun_ns is not None and not life.left_orderly and not life.removed:
             log = log_of_stop(self._api, life.id, begun_ns, known.exited.at_ns if known.exited is not None else None)
@@ -430,7 +414,7 @@ class EngineWatch:
             self._kill_of(self._by_pid_one[sent.sender], sent)
             return
         target, sender = (proc.text_of(pid, "cgroup") for pid in (sent.target, sent.sender))
-        named = _CONTAINER_ID.findall(target) or _CONTAINER_ID.findall(sender)
+        named = CONTAINER_ID.findall(target) or CONTAINER_ID.findall(sender)
         known = [self._lives[container_id] for container_id in named if container_id in self._lives]
         if not target:  # it is gone
             known += [it for it in self._by_pid_one.values() if it.processes and it.processes.knows(sent.target)]
