@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import re
+import tracemalloc
 import xml.etree.ElementTree as ET
 from dataclasses import is_dataclass, replace
 from html.parser import HTMLParser
@@ -154,6 +155,21 @@ def test_the_json_is_the_same_however_many_trials_are_made_at_once(
     assert text == json.dumps(json.loads(text), ensure_ascii=False, indent=2) + "\n"
     assert json.loads(text) == json.loads(json.dumps(document))
     assert len(document["trials"]) == 45
+
+
+def test_the_pieces_of_the_json_are_made_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes them holds a part of the file at a time, not the file."""
+    made = large_report(1000)
+    monkeypatch.setattr(results_json, "TRIALS_AT_ONCE", 20)
+    size = len(results_json.render(made).encode())
+    tracemalloc.start()
+    try:
+        longest = max(len(piece) for piece in results_json.pieces(made))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert longest < size / 10
+    assert peak < size / 2
 
 
 def test_unknown_numbers_are_null_and_never_nan(realistic: Report) -> None:
@@ -639,6 +655,17 @@ def test_with_many_trials_the_details_are_of_those_that_did_not_pass() -> None:
     assert len(bodies) == html_trials.MAX_DETAILS
     assert all(item["id"] in bodies for item in trials if item["status"] != "pass")
     assert "500 of 900 trials carry their details" in text
+
+
+@pytest.mark.parametrize("at_once", [2, 50])
+def test_the_page_is_the_same_in_pieces_of_any_size(
+    realistic: Report, page: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Put together they are what is written at once."""
+    monkeypatch.setattr(html, "PARTS_AT_ONCE", at_once)
+    pieces = list(html.pieces(realistic))
+    assert "".join(pieces) == page
+    assert len(pieces) > 100 / at_once
 
 
 def test_a_long_run_has_a_table_of_contents(page: str) -> None:

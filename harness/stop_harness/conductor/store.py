@@ -7,7 +7,7 @@ import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import FileIO
@@ -102,9 +102,9 @@ class RunDirectory:
 
     def keep_only(self, results: tuple[TrialResult, ...], remedies: tuple[RemedyTrial, ...]) -> None:
         """Write the journals anew with what stands of them, each whole or not at all. Raises StoreError."""
-        self.write(JOURNAL_FILE, "".join(_dump(TrialResult, result) + "\n" for result in results))
+        self.write(JOURNAL_FILE, (f"{_dump(TrialResult, result)}\n".encode() for result in results))
         if (self.path / REMEDIES_FILE).exists():
-            self.write(REMEDIES_FILE, "".join(_dump(RemedyTrial, tried) + "\n" for tried in remedies))
+            self.write(REMEDIES_FILE, (f"{_dump(RemedyTrial, tried)}\n".encode() for tried in remedies))
 
     def lock(self) -> None:
         """Until `unlock` or the end of this process nobody else writes here. Raises StoreError where somebody does."""
@@ -149,21 +149,23 @@ class RunDirectory:
         except OSError as error:
             raise NotWritten(f"cannot write {path}: {error.strerror}") from None
 
-    def write(self, name: str, text: str | Sequence[bytes]) -> Path:
+    def write(self, name: str, text: str | Iterable[str | bytes]) -> Path:
         """A file of the report, whole or not at all. `text`: as pieces where all of it at once would take much memory.
-        Raises StoreError."""
+        Raises StoreError, and whatever goes wrong where a piece is made."""
         path = self.path / name
         temporary = path.with_name(f".{path.name}.part")
         try:
             path.parent.mkdir(_mode(0o777, shared=self._shared), parents=True, exist_ok=True)
             with self._open(temporary, os.O_TRUNC) as opened:
-                for piece in (text.encode(),) if isinstance(text, str) else text:
-                    _write_all(opened, piece)
+                for piece in (text,) if isinstance(text, str) else text:
+                    _write_all(opened, piece.encode() if isinstance(piece, str) else piece)
             temporary.replace(path)
-        except OSError as error:
+        except BaseException as error:
             with contextlib.suppress(OSError):
                 temporary.unlink()
-            raise NotWritten(f"cannot write {path}: {error.strerror}") from None
+            if isinstance(error, OSError):
+                raise NotWritten(f"cannot write {path}: {error.strerror}") from None
+            raise
         return path
 
     def _open(self, path: Path, how: int) -> FileIO:

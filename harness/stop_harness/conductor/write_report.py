@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def write(built: Report, directory: store.RunDirectory) -> tuple[str, ...]:
     pictures = attempts.draw(built)
     for name, svg in pictures.items():
         attempts.make(f"plots/{name}.svg", partial(str, svg))
-    attempts.make(HTML_FILE, lambda: html.render(built, pictures))
+    attempts.make(HTML_FILE, lambda: html.pieces(built, pictures))
     return tuple(attempts.problems)
 
 
@@ -62,7 +62,7 @@ class _Attempts:
         self._directory = directory
         self.problems: list[str] = []
 
-    def make(self, name: str, render: Callable[[], str | Sequence[bytes]]) -> None:
+    def make(self, name: str, render: Callable[[], str | Iterable[str | bytes]]) -> None:
         """One file."""
         try:
             self._directory.write(name, render())

@@ -36,7 +36,7 @@ class EventKind(StrEnum):
     STOP_RETURNED = "stop_returned"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """One thing that happened, stamped by one clock.
 

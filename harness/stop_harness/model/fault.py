@@ -88,7 +88,7 @@ class When(StrEnum):
     """It begins when a line is written during the stop."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FaultMoment:
     """When a fault begins. `offset_ns`: how long before the stop call, or after the stop signal; 0 for the others.
     `log`: the regular expression of `When.LOG`."""
@@ -105,7 +105,7 @@ class FaultMoment:
         return -self.offset_ns if self.when is When.BEFORE else self.offset_ns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fault:
     """One fault of a scenario. `for_ns`: how long it lasts; None: until the end of the stop, or it is a single deed.
 
@@ -137,7 +137,7 @@ class Fault:
         return self.kind is FaultKind.PROCESS and self.action is not FaultAction.STOP
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FaultRecord:
     """What became of one fault. Times are ns relative to the stop signal, or to the stop call where the engine tells no
     signals; negative is before.

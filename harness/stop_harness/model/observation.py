@@ -16,7 +16,7 @@ from stop_harness.model.watched import Watched
 from stop_harness.records import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EngineInfo:
     """An engine as it answered, and what it can prove.
 
@@ -91,7 +91,7 @@ class ProblemKind(StrEnum):
     """It was not performed, and the longer stop that it is derived from leaves it open."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """What kept a trial from being measured, in words for people."""
 
@@ -103,7 +103,7 @@ UNREADABLE_LOG = "(the log could not be read"
 """How the text begins that stands for a log which nobody could read."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LogTail:
     """The end of what the container wrote, decoded with replacement characters. `truncated`: there was more.
 
@@ -121,7 +121,7 @@ class LogTail:
         return not (self.truncated and self.text.startswith(UNREADABLE_LOG))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StopRecord:
     """What the engine has on record of the stop of one container, from its start to its exit.
 
@@ -177,7 +177,7 @@ class StopRecord:
         return bool(asked) and set(asked) == {STOP_OF_A_GROUP} and not sent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Looks:
     """What the harness saw of one container around its stop.
 
@@ -199,7 +199,7 @@ class Looks:
     at_timeout: tuple[ProcessInfo, ...] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Derivation:
     """Which part of a stop was concluded instead of waited for. All None: the stop was performed and ran its course.
 
@@ -219,7 +219,7 @@ class Derivation:
     would_exit_after_ns: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class HookRecord:
     """A hook that ran before a container was told to stop. `command`: what it did, for people. `reason`: why it failed,
     empty where it succeeded. `cut_off`: it had not ended when its time was over."""
@@ -230,7 +230,7 @@ class HookRecord:
     cut_off: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ContainerRecord:
     """One container of a task, or of a group that was stopped as a whole.
 
@@ -264,7 +264,7 @@ class ContainerRecord:
         return self.ran and not self.record.exited_before_stop
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TaskRecord:
     """What is on record of a stopped task of Amazon ECS, or of a group that was stopped as a whole.
 
@@ -311,7 +311,7 @@ class TaskRecord:
         return not any(item.had_to_be_stopped for item in self.containers)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Observation:
     """Everything one trial recorded; nothing in it says "graceful".
 

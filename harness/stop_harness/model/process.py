@@ -19,7 +19,7 @@ class SignalDisposition(StrEnum):
     DEFAULT = "default"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ProcessInfo:
     """One process of the container just before the stop.
 
@@ -72,7 +72,7 @@ class ProcessInfo:
         return SignalDisposition.DEFAULT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ReceivedSignal:
     """One signal that a process was sent. Source: the kernel's tracepoint `signal:signal_generate`.
 
@@ -86,7 +86,7 @@ class ReceivedSignal:
     sender: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ProcessFate:
     """What became of one process: how it ended, and what it was doing when the stop began.
 

@@ -21,7 +21,7 @@ class PropertyKind(StrEnum):
     RESTART = "restart"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Content:
     """What a file or the output of a command must be like; every condition that is given must hold.
 
@@ -44,7 +44,7 @@ class Content:
         return self != Content()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileProperty:
     """A file of a container that has ended, by its absolute path there.
 
@@ -59,7 +59,7 @@ class FileProperty:
     kind: Literal[PropertyKind.FILE] = PropertyKind.FILE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LogProperty:
     """A line that a container writes from the stop on, or must not write (`written` False). `container`: of which
     container of a group that is stopped whole; None: of the one that is stopped."""
@@ -70,7 +70,7 @@ class LogProperty:
     kind: Literal[PropertyKind.LOG] = PropertyKind.LOG
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CommandProperty:
     """A command that is run after the stop, in another container of the group, which runs on, or (`container` None) in
     the stopped one once that was started again. `content`: of its standard output."""
@@ -83,7 +83,7 @@ class CommandProperty:
     kind: Literal[PropertyKind.COMMAND] = PropertyKind.COMMAND
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PortProperty:
     """Nobody accepts connections any more where the container's port was reached from its machine."""
 
@@ -91,7 +91,7 @@ class PortProperty:
     kind: Literal[PropertyKind.PORT_FREE] = PropertyKind.PORT_FREE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RestartProperty:
     """The same container, started again, becomes ready. `ready_within_ns` None: within the scenario's own patience."""
 
@@ -103,7 +103,7 @@ Property = FileProperty | LogProperty | CommandProperty | PortProperty | Restart
 """Checked in the order in which they are written: what stands behind a restart sees the container that runs again."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PropertyRecord:
     """What was found of a property.
 
@@ -123,7 +123,7 @@ MOST_CONTENT_BYTES = 16 * 1024 * 1024
 """Of a file or an output that is looked at. What is larger is looked at by a command beside the data."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileSeen:
     """A file as an engine found it. `content` None: there is no such file, it is a folder or something else that has no
     content (`what` says so), or it is larger than `MOST_CONTENT_BYTES`. `size_bytes` None: it does not exist."""
@@ -138,7 +138,7 @@ class FileSeen:
         return self.size_bytes is not None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CommandSeen:
     """A command that was run. `exit_code` None: it had not ended in time. `output`: standard output, `errors`: standard
     error, together at most `MOST_CONTENT_BYTES`. `cut`: there was more."""

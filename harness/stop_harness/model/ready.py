@@ -24,7 +24,7 @@ class ReadyBy(StrEnum):
     """Nothing told. It was stopped a while after its start, ready or not."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ReadyBasis:
     """By what the container counted as ready.
 

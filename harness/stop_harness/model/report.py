@@ -19,7 +19,7 @@ from stop_harness.model.waiver import WaiverUse
 from stop_harness.records import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrialResult:
     """An observation with today's verdict on it."""
 

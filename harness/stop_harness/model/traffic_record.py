@@ -31,7 +31,7 @@ NOT_SERVED = frozenset({502, 503, 504})
 """Bad Gateway, Service Unavailable, Gateway Timeout (RFC 9110, 15.6.3 to 15.6.5)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """One request (or held connection) and its fate.
 
@@ -89,7 +89,7 @@ class Vantage(StrEnum):
     """The subject shares the network of this machine."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MissingTraffic:
     """Traffic that was asked for and of which nothing was open when the stop was called.
 
@@ -102,7 +102,7 @@ class MissingTraffic:
     held: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RoutedBy:
     """The load balancer that sent the requests: the scenario's times, and when it was told that the container goes, in
     ns relative to the stop call, so 0 or less."""
@@ -113,7 +113,7 @@ class RoutedBy:
     deregistered_at_ns: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MessageCount:
     """Messages that were sent before and during a stop. `acknowledged`: how many of them were; `late`: how many of
     these after the stop call."""
@@ -123,7 +123,7 @@ class MessageCount:
     late: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrafficRecord:
     """The requests that were in flight around the stop, and where they came from.
 

@@ -17,7 +17,7 @@ class SigkillEvidence(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StopFacts:
     """The timeline read as facts, before any judgement.
 
@@ -43,7 +43,7 @@ class Severity(StrEnum):
     NOTE = "note"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One rule that applied. `rule` is its id, documented in `docs/outcomes.md`."""
 
@@ -60,7 +60,7 @@ class Status(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Advice:
     """What to change so that the next stop is graceful.
 
@@ -76,7 +76,7 @@ class Advice:
     proof: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cause:
     """Why a stop was not graceful: an id from `known_causes.CAUSES` and the evidence in one sentence. `unknown` is one.
 
@@ -88,7 +88,7 @@ class Cause:
     advice: tuple[Advice, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ContainerVerdict:
     """The judgement of one container of a task; fields as in `Verdict`."""
 
@@ -100,7 +100,7 @@ class ContainerVerdict:
     cause: Cause | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The judgement of one observation. `reason` is one sentence that a person understands. `cause` None: graceful, or
     not measured. `containers`: of a task, in the order of its record, without those that had ended before the stop."""

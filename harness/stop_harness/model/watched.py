@@ -44,7 +44,7 @@ class TimeoutSource(StrEnum):
     engine."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Watched:
     """What is peculiar to the observation of a stop that the harness did not ask for.
 

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
@@ -60,11 +61,20 @@ LONG_RUN = 100
 """Trials from which on the page begins with a table of contents."""
 
 
+PARTS_AT_ONCE = 1000
+"""Parts of the template that are put together for a piece of the page; that of 10,000 trials has 350,000 parts."""
+
+
 def render(report: Report, pictures: dict[str, str] | None = None) -> str:
     """The page. Its Content-Security-Policy allows the one script by hash and no request to anywhere.
 
     `pictures`: what `plots.render_all` has drawn of this report, None to draw it here.
     """
+    return "".join(pieces(report, pictures))
+
+
+def pieces(report: Report, pictures: dict[str, str] | None = None) -> Iterator[str]:
+    """The same for a file, in pieces as they are made."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -73,6 +83,7 @@ def render(report: Report, pictures: dict[str, str] | None = None) -> str:
         loader=PackageLoader("stop_harness.renderers", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        auto_reload=False,  # or jinja looks for a newer template of a trial before each
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -81,7 +92,7 @@ def render(report: Report, pictures: dict[str, str] | None = None) -> str:
         resources.files("stop_harness.renderers").joinpath("templates", name).read_text("utf-8")
         for name in ("report.js", "report.css")
     )
-    return environment.get_template("report.html.j2").render(
+    page = environment.get_template("report.html.j2").stream(
         **_view(report),
         script=Markup(script),  # nosec B704 # our own text or escaped
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -90,6 +101,8 @@ def render(report: Report, pictures: dict[str, str] | None = None) -> str:
         plots={name: Markup(inline(name, svg)) for name, svg in pictures.items()},  # nosec B704 # our own text or escaped
         survival_plot=plots.SURVIVAL,
     )
+    page.enable_buffering(PARTS_AT_ONCE)
+    return page
 
 
 def _embedded(value: object) -> str:
@@ -164,7 +177,8 @@ def _view(report: Report) -> dict[str, Any]:
         ],
         "statuses": [status.value for status in Status],
         "status_key": STATUS_KEY,
-        "details": html_trials.details(report),
+        "detailed": len(detailed := html_trials.detailed(report)),
+        "details": map(html_trials.details, detailed),  # one by one, when the page comes to it
         "default_s": ECS_STOP_TIMEOUT_S,
     }
 

@@ -41,13 +41,9 @@ MAX_PROCESSES = 200
 """Of one trial, lost ones first; results.json has them all."""
 
 
-def details(report: Report) -> list[dict[str, Any]]:
-    """What the template shows of each trial that carries its details, in report order."""
-    return [_details(result) for result in _detailed(report)]
-
-
-def _detailed(report: Report) -> list[TrialResult]:
-    """All trials, or those that did not pass and an even sample of the others."""
+def detailed(report: Report) -> list[TrialResult]:
+    """The trials that carry their details, in report order: all, or those that did not pass and an even sample of the
+    others."""
     results = report.results
     if len(results) <= MAX_DETAILS:
         return list(results)
@@ -59,8 +55,8 @@ def _detailed(report: Report) -> list[TrialResult]:
     return [result for result in results if result.observation.trial_id in ids]
 
 
-def _details(result: TrialResult) -> dict[str, Any]:
-    """One trial: its line in a list, and what opens under it."""
+def details(result: TrialResult) -> dict[str, Any]:
+    """One trial for the template: its line in a list, and what opens under it."""
     seen, verdict = result.observation, result.verdict
     trial = trial_section.trial(result)
     duration_ns = verdict.facts.shutdown_duration_ns
@@ -74,24 +70,19 @@ def _details(result: TrialResult) -> dict[str, Any]:
         "outcome": outcome_words(result),
         "duration": "" if duration_ns is None else seconds(duration_ns),
         "reason": one_line(verdict.reason),
-        "facts": _facts(result),
+        "facts": _facts(result, trial),
         "findings": [(item.severity.value, one_line(item.rule), one_line(item.message)) for item in trial.findings],
         "timeline": told,
         "picture": _Picture(told).view(),
-        "tables": [
-            table
-            for table in (_properties(result), _fates(result), _requests(trial), _processes(trial), _stamps(trial))
-            if table
-        ],
+        "tables": [table for table in _tables(result, trial) if table],
         "log": printable(trial.log_tail),
         "log_title": "End of the log (there was more)" if trial.log_truncated else "Log",
     }
 
 
-def _facts(result: TrialResult) -> list[tuple[str, str]]:
+def _facts(result: TrialResult, trial: TrialDocument) -> list[tuple[str, str]]:
     """Label and value; what is not known is left out."""
     seen, facts, cause = result.observation, result.verdict.facts, result.verdict.cause
-    trial = trial_section.trial(result)
     error = f" ± {precise_seconds(facts.duration_error_ns)}" if facts.duration_error_ns is not None else ""
     labelled = {
         "Cause": f"{trial.cause.id}: {trial.cause.evidence}" if trial.cause else "",

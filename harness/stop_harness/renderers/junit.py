@@ -39,20 +39,33 @@ from stop_harness.wording import (
 def render(report: Report) -> str:
     """The document, with an XML declaration and a final newline."""
     root = ET.Element("testsuites", name=one_line(report.run.name) or "stop-harness")
+    counts = dict.fromkeys(("tests", "failures", "errors"), 0)
+    texts = []
+    for suite in _suites(report):  # as text one by one, for as elements they take five times the memory
+        for count in counts:
+            counts[count] += int(suite.get(count, "0"))
+        ET.indent(suite, level=1)
+        texts.append(f"\n  {ET.tostring(suite, encoding='unicode')}")
+    for count, value in counts.items():
+        root.set(count, str(value))
+    root.set("time", _seconds(run_duration_ns(report.run) or 0))
+    whole = ET.tostring(root, encoding="unicode")  # `<testsuites … />`, for it is empty here
+    if texts:
+        whole = f"{whole.removesuffix(' />')}>{''.join(texts)}\n</{root.tag}>"
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{whole}\n'
+
+
+def _suites(report: Report) -> Iterator[ET.Element]:
+    """A suite for each scenario, in report order; then those that were skipped or not tried."""
     by_scenario: dict[str, list[TrialResult]] = {}
     for result in report.results:
         by_scenario.setdefault(result.observation.scenario, []).append(result)
     warnings, tried = passing_warnings(report), remedy_text.by_bad_stop(report)
     for name, results in by_scenario.items():
         of_scenario = tuple(item for item in warnings if item.scenario == name)
-        root.append(_suite(report, name, results, of_scenario, tried))
+        yield _suite(report, name, results, of_scenario, tried)
     for skipped in (*report.skipped, *_not_tried(report)):
-        root.append(_skipped_suite(report, skipped))
-    for count in ("tests", "failures", "errors"):
-        root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
-    root.set("time", _seconds(run_duration_ns(report.run) or 0))
-    ET.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+        yield _skipped_suite(report, skipped)
 
 
 def _suite(

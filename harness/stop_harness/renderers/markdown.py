@@ -379,10 +379,10 @@ def _trials(report: Report) -> list[str]:
 
 def _fates(report: Report) -> list[str]:
     """Who ended how, in the first trials where that explains something."""
-    found = [(result, fates_text.explains(result)) for result in report.results]
-    told = [(result, table) for result, table in found if table is not None]
+    found = ((result, fates_text.explains(result)) for result in report.results)
+    told = ((result, table) for result, table in found if table is not None)
     lines = []
-    for result, table in told[:MAX_FATES]:
+    for result, table in islice(told, MAX_FATES):
         seen = result.observation
         title = _summary(f"{fates_text.TITLE}: {seen.scenario}, {stop_limit(seen)}")
         rows = [(row[0], _indented(row[1]), *map(_cell, row[2:])) for row in table.rows]

@@ -144,12 +144,11 @@ def cause(found: Cause | None) -> CauseDocument | None:
 def timeline(seen: Observation) -> tuple[EventDocument, ...]:
     """The events in recorded order, each with its distance to the stop signal on its own clock where that clock
     stamped it, else to the stop request, else to the clock's first event."""
-    return _events(seen.record.events, seen)
+    return _events(seen.record.events, seen.record.events)
 
 
-def _events(events: tuple[Event, ...], seen: Observation) -> tuple[EventDocument, ...]:
-    """Events of this trial, with their distance to one of its own record on their clock."""
-    known = (*seen.record.events, *events)
+def _events(events: tuple[Event, ...], known: tuple[Event, ...]) -> tuple[EventDocument, ...]:
+    """Events of a trial, with their distance to one of those `known` on their clock."""
     references = {clock: _reference(known, clock) for clock in {event.clock for event in events}}
     return tuple(
         EventDocument(
@@ -176,7 +175,7 @@ def _fault(record: FaultRecord, seen: Observation) -> FaultDocument:
         ended_s=to_seconds(record.ended_ns),
         seen=record.seen,
         problem=record.problem,
-        events=_events(record.events, seen),
+        events=_events(record.events, (*seen.record.events, *record.events)),
     )
 
 

@@ -88,8 +88,8 @@ LEAST_NAME = 20
 
 def lines(results: tuple[TrialResult, ...], width: int, paint: Paint) -> list[str]:
     """For a terminal: who ended how in the longest stop where that explains something."""
-    found = [(result, explains(result)) for result in results]
-    result, shown = next(((result, table) for result, table in reversed(found) if table), (None, None))
+    found = ((result, explains(result)) for result in reversed(results))
+    result, shown = next(((result, table) for result, table in found if table), (None, None))
     if result is None or shown is None:
         return []
     columns = [0, 1, 2, 4, 5] if width < NARROW else [0, 1, 2, 3, 4, 5]
