@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -206,10 +207,10 @@ def test_a_container_that_is_expected_to_be_killed_needs_no_waiver() -> None:
 # ── The gate ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def run(*known: Waiver, report_dir: Path | None = None, **options: Any) -> RunOutcome:
-    """Scenarios `bad`, which is killed twice, and `good`, on the simulated engine."""
+def run(*known: Waiver, report_dir: Path | None = None, repeat: int = 2, **options: Any) -> RunOutcome:
+    """Scenarios `bad`, which is killed each time, and `good`, on the simulated engine."""
     heard = test_pipeline.Heard()
-    made = (test_pipeline.scenario("bad", repeat=2), test_pipeline.scenario("good", repeat=2))
+    made = (test_pipeline.scenario("bad", repeat=repeat), test_pipeline.scenario("good", repeat=repeat))
     request = RunRequest(made, "test", report_dir, engine="simulated", jobs="1", waivers=known, **options)
     engine = SimulatedEngine({"bad": NEVER, "in-doubt": Script(ready_after_ns=None)})
     return pipeline.run(request, heard, heard.interruption, lambda _name, _run: Chosen(engine))
@@ -342,6 +343,36 @@ def test_people_read_what_is_waived_until_when_and_why(waived: Report, render: A
     text = " ".join(render(waived).split())
     assert f"bad, killed: 2 failures until {LATER}. known since March (pyproject.toml:4)" in text
     assert "the waiver of good, slow-stop matches no failure of this run" in text
+
+
+class Counted(tuple[str, ...]):
+    """Trials of a waiver that count how often somebody goes through all of them."""
+
+    passes = 0
+
+    def __iter__(self) -> Iterator[str]:
+        Counted.passes += 1
+        return super().__iter__()
+
+    def __contains__(self, wanted: object) -> bool:
+        return any(wanted == trial_id for trial_id in self)
+
+
+@pytest.mark.parametrize(
+    "render", [junit.render, sarif.render, github.render, code_quality.render, markdown.render, terminal.summary]
+)
+def test_no_failure_is_looked_for_in_its_waiver(render: Any) -> None:
+    """A waiver may cover thousands of trials: going through them for each would be thousands times as much."""
+
+    def passes(times: int) -> int:
+        report = run(waiver(scenario="bad", outcome=Outcome.KILLED), repeat=times).report
+        uses = tuple(replace(use, trials=Counted(use.trials)) for use in report.waivers)
+        assert len(report.waived) == len(uses[0].trials) == times
+        Counted.passes = 0
+        render(replace(report, waivers=uses))
+        return Counted.passes
+
+    assert passes(1) == passes(8)
 
 
 def test_the_counts_name_what_is_waived(waived: Report) -> None:

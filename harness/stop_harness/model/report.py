@@ -15,7 +15,7 @@ from stop_harness.model.scenario import EndedBy, Scenario, SkippedScenario
 from stop_harness.model.statistics import ScenarioStatistics
 from stop_harness.model.trend import Comparison
 from stop_harness.model.verdict import Cause, Finding, SigkillEvidence, Status, Verdict
-from stop_harness.model.waiver import WaiverUse
+from stop_harness.model.waiver import Waiver, WaiverState, WaiverUse
 from stop_harness.records import dataclass
 
 
@@ -186,6 +186,20 @@ class Report:
         for result in self.results:
             found.setdefault(result.observation.scenario, []).append(result)
         return {name: tuple(results) for name, results in found.items()}
+
+    def waivers_of(self, trial_id: str) -> tuple[Waiver, ...]:
+        """The waivers that cover a failure, in their order."""
+        return tuple(self._by_trial.get(trial_id, ()))
+
+    @cached_property
+    def _by_trial(self) -> dict[str, list[Waiver]]:
+        """Likewise: one waiver may cover thousands of trials."""
+        found: dict[str, list[Waiver]] = {}
+        for use in self.waivers:
+            if use.state is WaiverState.APPLIES:
+                for trial_id in use.trials:
+                    found.setdefault(trial_id, []).append(use.waiver)
+        return found
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ from collections.abc import Iterator
 from stop_harness import signals
 from stop_harness.evidence import start_up
 from stop_harness.model import NS_PER_S, Cause, Report, SkippedScenario, Status, TrialResult
+from stop_harness.records import dataclass
 from stop_harness.renderers.sections import advice_text, property_text, remedy_text, task_text, waiver_text
 from stop_harness.renderers.sections.passing_warnings import PassingWarning, passing_warnings
+from stop_harness.renderers.sections.waiver_text import WaiverText
 from stop_harness.verdict.traffic import lost_requests
 from stop_harness.wording import (
     COMPLIANCE_WORDS,
@@ -60,22 +62,25 @@ def _suites(report: Report) -> Iterator[ET.Element]:
     by_scenario: dict[str, list[TrialResult]] = {}
     for result in report.results:
         by_scenario.setdefault(result.observation.scenario, []).append(result)
-    warnings, tried = passing_warnings(report), remedy_text.by_bad_stop(report)
+    said = _Said(passing_warnings(report), waiver_text.rows(report), remedy_text.by_bad_stop(report))
     for name, results in by_scenario.items():
-        of_scenario = tuple(item for item in warnings if item.scenario == name)
-        yield _suite(report, name, results, of_scenario, tried)
+        yield _suite(report, name, results, said)
     for skipped in (*report.skipped, *_not_tried(report)):
         yield _skipped_suite(report, skipped)
 
 
-def _suite(
-    report: Report,
-    name: str,
-    results: list[TrialResult],
-    warnings: tuple[PassingWarning, ...],
-    tried: dict[str, tuple[str, ...]],
-) -> ET.Element:
-    """A scenario. `warnings`: of its trials that passed. `tried`: as `remedy_text.by_bad_stop` gives it."""
+@dataclass(frozen=True)
+class _Said:
+    """Of the run as a whole, put together once for all suites. `warnings`: of trials that passed. `tried`: as
+    `remedy_text.by_bad_stop` gives it."""
+
+    warnings: tuple[PassingWarning, ...]
+    waivers: tuple[WaiverText, ...]
+    tried: dict[str, tuple[str, ...]]
+
+
+def _suite(report: Report, name: str, results: list[TrialResult], said: _Said) -> ET.Element:
+    """A scenario."""
     statuses = [result.verdict.status for result in results]
     waived = sum(result.observation.trial_id in report.waived for result in results)
     took = sum(result.verdict.facts.shutdown_duration_ns or 0 for result in results)
@@ -99,19 +104,20 @@ def _suite(
             ET.SubElement(properties, "property", name="amazon_ecs_30_s", value=value)
     for key, value in _under_fault(report, name):
         ET.SubElement(properties, "property", name=key, value=value)
-    for item in warnings:
-        ET.SubElement(properties, "property", name="warning", value=f"{item.text} [{item.rule}]")
+    for item in said.warnings:
+        if item.scenario == name:
+            ET.SubElement(properties, "property", name="warning", value=f"{item.text} [{item.rule}]")
     for finding in task_text.findings(report, name):
         ET.SubElement(properties, "property", name=finding.rule, value=f"{finding.severity}: {one_line(finding.text)}")
     for result in results:
         trial_id = one_line(result.observation.trial_id)
         for key, value in _properties(result):
             ET.SubElement(properties, "property", name=f"{trial_id}.{key}", value=one_line(value))
-    for waiver in waiver_text.rows(report):
+    for waiver in said.waivers:
         ET.SubElement(properties, "property", name=waiver.word.replace(" ", "_"), value=waiver.text)
     for result in results:
         why_waived = waiver_text.justification(result, report)
-        suite.append(_case(result, tried.get(result.observation.trial_id, ()), why_waived))
+        suite.append(_case(result, said.tried.get(result.observation.trial_id, ()), why_waived))
     return suite
 
 

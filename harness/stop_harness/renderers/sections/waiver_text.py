@@ -69,7 +69,7 @@ def justification(result: TrialResult, report: Report) -> str:
     trial_id = result.observation.trial_id
     if trial_id not in report.waived:
         return ""
-    covering = [item.waiver for item in report.waivers if item.state is WaiverState.APPLIES and trial_id in item.trials]
+    covering = report.waivers_of(trial_id)
     return "; ".join(f"{_reason(item)}, waived until {item.expires} ({one_line(item.place)})" for item in covering)
 
 
