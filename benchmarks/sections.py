@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import chromium, rendering
+from benchmarks import chromium, rendering, stored
 from benchmarks.measure import Cost, command, growth, in_turns, median
 from benchmarks.mix import BASE_IMAGE, LEAVES, STOP_TIMEOUT_S, in_flight, mix
 from benchmarks.results import Row, Section, read
@@ -338,8 +338,8 @@ def shipped(_options: Options) -> Section:
 
 
 def reports(options: Options) -> Section:
-    """Each format alone in a process of its own, then all five in one, with plots and without; then the page in a
-    browser."""
+    """Each format alone in a process of its own, then all five in one, with plots and without; then the whole command
+    on stored runs, and the page in a browser."""
     rows: list[Row] = []
     numbers: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -360,6 +360,7 @@ def reports(options: Options) -> Section:
                     numbers |= {"all_s": seconds, "all_mb": peak / MEGABYTE}
                 value = f"{seconds:.2f} s ({cpu:.2f} s of CPU), {megabytes(peak)} (+{megabytes(peak - before)})"
                 rows.append(Row(f"{name}, {size:,} trials", value, *target))
+        rows += stored.reports(Path(folder), REPORT_SIZES, options.times(3))
         notes = ["Seconds with imports; the process's peak of resident memory, and how much of it rendering added."]
         browser = chromium.find()
         if browser is None:
