@@ -62,6 +62,7 @@ looks = {
     "memory": lambda: first("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max"),
     "pids": lambda: first("/sys/fs/cgroup/pids/pids.max", "/sys/fs/cgroup/pids.max"),
     "disk": lambda: os.statvfs("/data").f_bfree == 0,
+    "mount": lambda: bool(os.statvfs("/data").f_flag & os.ST_RDONLY),
     "dns": lambda: first("/etc/resolv.conf"),
     "fds": lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0],
     "network": lambda: "eth" in first("/proc/net/dev"),
@@ -98,6 +99,7 @@ KINDS = (
     ("network=latency:50ms", "", ""),
     ("dns=dead", "dns", "state"),
     ("disk=full:/data", "disk", "state"),
+    ("disk=read_only:/data", "mount", "state"),
     ("exec=touch /tmp/made", "exec", "state"),
 )
 """The fault as an option has it, what the program watches, and what it calls that; empty: it cannot see it."""
