@@ -78,6 +78,7 @@ done
 grep -v '^#' /etc/resolv.conf
 ls /sys/class/net
 stat -f -c 'free %f' /scratch
+touch /scratch/writable && ls /scratch
 ulimit -n
 """
 """What a fault may have left with a container, as a program in it sees that."""
@@ -94,13 +95,15 @@ FAULTS = [
     "cpu=0.05",
     "cpu=load:1",
     "disk=full:/scratch",
+    "disk=read_only:/scratch",
     "dns=dead",
     "fds=16",
     "pause=true@after:200ms",
-    "pause=true@before",
     "process=stop:python3@200ms",
     "stop=again@100ms",
 ]
+CASES = [(fault, ends) for fault in FAULTS for ends in ("by itself", "killed")]
+CASES += [("pause=true@before", "killed")]  # what is frozen in the whole stop does not end by itself
 
 
 @pytest.fixture(autouse=True)
@@ -166,15 +169,14 @@ def held(result: TrialResult) -> list[bool | None]:
     return [record.held for record in result.observation.properties]
 
 
-@pytest.mark.parametrize("ends", ["by itself", "killed"])
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("fault", "ends"), CASES)
 def test_the_next_start_is_without_the_fault(fault: str, ends: str, docker_engine_host: DockerHost) -> None:
     """It gets ready by its port, and is limited, connected and named as one that nothing disturbed."""
     near = docker_engine_host.same_kernel and os.geteuid() == 0
-    if not near and fault.startswith(("fds", "process", "pause=true@before")):
+    if not near and fault.startswith(("fds", "process", "pause=true@before", "disk=read_only")):
         pytest.skip("root on the engine's machine is needed")
-    if fault == "pause=true@before" and (ends != "killed" or freezer.file_of(os.getpid()) is None):
-        pytest.skip("what is frozen in the whole stop is killed; it takes the kernel's freezer")
+    if fault == "pause=true@before" and freezer.file_of(os.getpid()) is None:
+        pytest.skip("it takes the kernel's freezer")
     late = fault.endswith("ms") and ends != "killed"
     asked = (FileProperty("/left"), AGAIN, STATE_NOW)
     result = stopped(*asked, under=(fault,), ends=ends)
@@ -241,9 +243,11 @@ def test_what_cannot_be_given_back_leaves_open_what_depends_on_it(
 
 def test_of_a_container_that_a_fault_removed_nothing_can_be_looked_at() -> None:
     """And that says who removed it."""
-    result = stopped(FileProperty("/left"), AGAIN, STATE_NOW, under=("pids=9", "stop=remove@100ms"), ends="killed")
-    assert held(result) == [None, None, None], result.observation.properties
-    assert "the container was removed by the fault `stop: remove`" in result.observation.properties[0].found
+    asked = (FileProperty("/left"), LogProperty("never", written=False), AGAIN, STATE_NOW)
+    result = stopped(*asked, under=("stop=remove@100ms",), ends="killed")
+    assert held(result) == [None] * 4, result.observation.properties
+    for record in (result.observation.properties[0], result.observation.properties[2]):
+        assert "the container was removed by the fault `stop: remove`" in record.found
 
 
 # ── beside others ────────────────────────────────────────────────────────────────────────────────────────────────────

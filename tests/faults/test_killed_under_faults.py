@@ -1,6 +1,7 @@
 """`kill -9` of the harness at any moment of a run with faults: all that they made goes with the containers.
 
-Every kind of fault is in the run, in five scenarios side by side, again and again.
+Every kind of fault is in the run, in scenarios side by side, again and again; and after each stop what it has left is
+taken back for a next start.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def run(tmp_path: Path, docker_engine_host: DockerHost) -> Iterator[subprocess.P
             subject = "{compose: {file: compose.yaml, service: web}}"
         (tmp_path / f"{name}.yaml").write_text(
             f"version: 1\nname: {name}\nsubject: {subject}\nready: {{log: ^ready$}}\n"
-            f"stop: {{timeouts: [5s]}}\nrepeat: 3\nfaults: {faults}\n"
+            f"stop: {{timeouts: [5s]}}\nrepeat: 3\nfaults: {faults}\nexpect: {{after_stop: {{restart: true}}}}\n"
         )
     service = f"{{image: '{BASE_IMAGE}', command: {command}"
     (tmp_path / "compose.yaml").write_text(

@@ -182,7 +182,8 @@ class StoppedContainer:
 
     def start_again(self) -> RunningSubject:
         """`docker start`. What it wrote before is not taken for what it writes now."""
-        ended_ns = self._life.state().finished_at_ns or 0
+        found = self._life.ask("inspect", self._api.inspect_container, self._life.id)  # not of one that was removed
+        ended_ns = reading.state_of(found).finished_at_ns or 0
         apart_s = APART_ON_PODMAN_S if self._host.podman else APART_S
         self._ending.wait(max(0.0, apart_s - (time.monotonic() - self._since)))
         # On the engine's clock the stop ended at `ended_ns`, and our own clock counts what has passed since.
