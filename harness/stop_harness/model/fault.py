@@ -136,6 +136,11 @@ class Fault:
             return self.action is FaultAction.RESET
         return self.kind is FaultKind.PROCESS and self.action is not FaultAction.STOP
 
+    @property
+    def takes_dependency(self) -> bool:
+        """Another container of the group is gone until the stop is over."""
+        return self.kind is FaultKind.DEPENDENCY and self.action in {FaultAction.KILL, FaultAction.STOP}
+
 
 @dataclass(frozen=True, slots=True)
 class FaultRecord:

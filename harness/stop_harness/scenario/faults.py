@@ -333,6 +333,8 @@ class _FaultSection(Section):
             raise ValueError(f"one fault is needed, not {what}; of several each has an entry of its own")
         if self.length is not None and self.made().is_deed:
             raise ValueError(f"`for` does not go with `{given[0]}` of this kind: it is done once")
+        if self.length is not None and self.made().takes_dependency:
+            raise ValueError("`for` does not go with a dependency that is killed or stopped: it stays away")
         if self.length == 0:
             raise ValueError("`for`: 0 is no length; leave it out, and the fault lasts until the end of the stop")
         return self
