@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks.measure import memory_bytes
+from stop_harness.conductor import store
 from stop_harness.model import Report
 from stop_harness.trial import surroundings
 from tests.reports_factory import large_report
@@ -21,10 +22,10 @@ from tests.reports_factory import large_report
 WITH_PLOTS, WITHOUT_PLOTS = ALL = ("all five in one process", "all five in one process, without plots")
 
 
-def _json(report: Report) -> str:
+def _json(report: Report) -> Iterable[bytes]:
     from stop_harness.renderers.results import results_json
 
-    return results_json.render(report)
+    return results_json.pieces(report)
 
 
 def _junit(report: Report) -> str:
@@ -45,19 +46,19 @@ def _markdown(report: Report) -> str:
     return markdown.render(report)
 
 
-def _html(report: Report) -> str:
+def _html(report: Report) -> Iterable[str]:
     from stop_harness.renderers import html
 
-    return html.render(report)
+    return html.pieces(report)
 
 
-def _html_without_plots(report: Report) -> str:
+def _html_without_plots(report: Report) -> Iterable[str]:
     from stop_harness.renderers import html
 
-    return html.render(report, {})
+    return html.pieces(report, {})
 
 
-FORMATS: dict[str, Callable[[Report], str]] = {
+FORMATS: dict[str, Callable[[Report], str | Iterable[str | bytes]]] = {
     "JSON": _json,
     "JUnit": _junit,
     "CSV": _csv,
@@ -70,7 +71,7 @@ def main() -> None:
     """Seconds (with imports, as in a run), the process's largest resident memory and what of it was there before."""
     name, trials, file = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     surroundings.economise()  # as every command does
-    report = large_report(trials)
+    report, directory = large_report(trials), store.RunDirectory(file.parent)
     before_bytes, begun, cpu_begun = memory_bytes()[1], time.monotonic(), time.process_time()
     chosen = {
         WITH_PLOTS: tuple(FORMATS.values()),
@@ -78,7 +79,7 @@ def main() -> None:
         **{name: (render,) for name, render in FORMATS.items()},
     }.get(name, ())
     for render in chosen:
-        file.write_text(render(report), encoding="utf-8")
+        directory.write(file.name, render(report))
     took_s, cpu_s = time.monotonic() - begun, time.process_time() - cpu_begun
     print(
         json.dumps(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import random
+import weakref
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -298,15 +299,42 @@ def day(number: int) -> str:
     return f"2026-11-{number:02d}T08:00:00+00:00"
 
 
-def test_a_trend_orders_runs_by_their_start_and_marks_changed_outcomes() -> None:
-    """Given in any order; a stop that was killed on the third day and graceful again on the fourth."""
-    runs = [report(*stops([took] * 3), started_at=day(at)) for at, took in ((4, 1), (1, 1), (3, None), (2, 1.5))]
+def test_a_trend_marks_changed_outcomes() -> None:
+    """A stop that was killed on the third day and graceful again on the fourth. That runs are in the order of their
+    starts is proved in `test_trend_cli.py`."""
+    runs = [report(*stops([took] * 3), started_at=day(at)) for at, took in ((1, 1), (2, 1.5), (3, None), (4, 1))]
     found = trend.over(runs)
     (series,) = found.series
     assert [point.started_at for point in series.points] == [day(at) for at in (1, 2, 3, 4)]
     assert [point.changed for point in series.points] == ["", "", "10 s: graceful → killed", "10 s: killed → graceful"]
     assert [point.median_ns for point in series.points] == [NS_PER_S, NS_PER_S * 3 // 2, None, NS_PER_S]
     assert len(found.comparisons) == 3
+
+
+def test_a_trend_keeps_one_run_beside_the_next() -> None:
+    """Of those before it only the one that it is compared with is still there when it is made."""
+    kept: list[weakref.ref[Report]] = []
+    living: list[int] = []
+
+    def one_by_one() -> Iterator[Report]:
+        for at in range(1, 9):
+            made = report(*stops([1.0] * 3), started_at=day(at))
+            kept.append(weakref.ref(made))
+            yield made
+            del made
+            living.append(sum(known() is not None for known in kept))
+
+    assert len(trend.over(one_by_one()).comparisons) == 7
+    assert living == [1] * 8
+
+
+def test_the_scenarios_of_a_trend_are_those_of_the_latest_run_first() -> None:
+    """Then those that it does not hold, as the run before had them."""
+    runs = [
+        report(stop(1, name="old"), stop(1, name="both"), started_at=day(1)),
+        report(stop(1, name="both"), stop(1, name="new"), started_at=day(2)),
+    ]
+    assert [item.scenario for item in trend.over(runs).series] == ["both", "new", "old"]
 
 
 def test_a_flaky_outcome_is_no_change_of_the_outcome() -> None:

@@ -80,9 +80,10 @@ def test_a_baseline_that_is_none_is_refused_before_anything_starts(tmp_path: Pat
 
 
 def test_a_trend_is_written_beside_the_runs(tmp_path: Path) -> None:
-    """A page and a picture; a run that is named twice, by its link, counts once."""
+    """A page and a picture. Runs may be named in any order, they stand in that of their starts; one that is named
+    twice, by its link, counts once."""
     first, second = stored(tmp_path, 2), stored(tmp_path, 30)
-    answer = ask("trend", first, second, tmp_path / "latest")
+    answer = ask("trend", second, first, tmp_path / "latest")
     assert answer.exit_code == 0
     assert "1 broke" in answer.output
     page = (tmp_path / "trend.html").read_text()

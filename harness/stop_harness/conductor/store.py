@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import FileIO
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -40,6 +41,7 @@ RUN_FILE, JOURNAL_FILE, REMEDIES_FILE, LATEST = "run.json", "trials.jsonl", "rem
 GITIGNORE = ".gitignore"
 
 Record = TypeVar("Record")
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -258,18 +260,35 @@ def read_several(
 
     Raises UnfinishedRun if none is left, and StoreError for what is damaged or no run at all.
     """
-    found = []
+    return tuple(_those_begun(paths, lambda path: _read_begun(path, pass_over), pass_over))
+
+
+def oldest_first(paths: tuple[Path, ...], pass_over: Callable[[str], None]) -> Iterator[StoredRun]:
+    """The same runs by the time at which they started, each once, and read only when it is asked for: of many runs no
+    more has to be in memory than their reader keeps. Raises as `read_several` does, at whichever run it is."""
+    heads = _those_begun(paths, lambda path: (path, _read_run_file(path).run), pass_over)
+    each_once = {run.run_id: (run.started_at, path) for path, run in heads}  # `latest` may name one of them again
+    in_order = tuple(path for _, path in sorted(each_once.values(), key=itemgetter(0)))
+    for stored, _ in _those_begun(in_order, lambda path: _read_begun(path, pass_over), pass_over):
+        yield stored
+
+
+def _those_begun(
+    paths: tuple[Path, ...], read_one: Callable[[Path], Read], pass_over: Callable[[str], None]
+) -> Iterator[Read]:
+    """What is read of each run that holds something; `pass_over` hears of the others, unless none is left."""
     unfinished: list[UnfinishedRun] = []
     for path in paths:
         try:
-            found.append(_read_begun(path, pass_over))
+            found = read_one(path)
         except UnfinishedRun as error:
             unfinished.append(error)
-    if unfinished and not found:
+        else:
+            yield found
+    if unfinished and len(unfinished) == len(paths):
         raise UnfinishedRun("\n".join(map(str, unfinished)))
     for item in unfinished:
         pass_over(f"passed over: {item}")
-    return tuple(found)
 
 
 def _read_begun(path: Path, pass_over: Callable[[str], None]) -> tuple[StoredRun, tuple[Verdict, ...]]:

@@ -13,9 +13,7 @@ def of_runs(directories: tuple[Path, ...], note: Callable[[str], None]) -> Trend
     """Each run once, judged by today's rules. `note` hears of runs that hold nothing. Raises StoreError."""
     from stop_harness.report import trend as trends
 
-    found = store.read_several(directories, note)
-    stored = {item.run.run_id: item for item, _ in found}  # `latest` may name one of them again
-    return trends.over([stored_runs.report_of(item) for item in stored.values()])
+    return trends.over(map(stored_runs.report_of, store.oldest_first(directories, note)))
 
 
 def write(found: Trend, page: Path) -> None:

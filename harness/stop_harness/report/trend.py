@@ -7,9 +7,8 @@ in durations only if it is also large enough to matter. What a single stop says 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from math import comb
 
 from stop_harness.model import (
@@ -18,6 +17,7 @@ from stop_harness.model import (
     DurationChange,
     Outcome,
     Report,
+    RunInfo,
     Status,
     StatusChange,
     StopChange,
@@ -312,34 +312,38 @@ def _stops_needed(tested: int) -> int:
 # ── Many runs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def over(reports: Sequence[Report]) -> Trend:
-    """The same scenarios over many runs, by the time at which these started."""
-    ordered = sorted(reports, key=lambda report: report.run.started_at)
-    names = dict.fromkeys(scenario.name for report in reversed(ordered) for scenario in report.scenarios)
-    stops = [(report.run.started_at, _by_stop(report)) for report in ordered]
-    series = (TrendSeries(name, _points(name, stops)) for name in names)
-    return Trend(
-        runs=tuple(report.run for report in ordered),
-        series=tuple(item for item in series if item.points),
-        comparisons=tuple(compare(earlier, later) for earlier, later in pairwise(ordered)),
-    )
-
-
-def _points(
-    scenario: str, runs: Sequence[tuple[str, Mapping[StopId, tuple[TrialResult, ...]]]]
-) -> tuple[TrendPoint, ...]:
-    """One point for each run that holds the scenario."""
-    points = []
+def over(reports: Iterable[Report]) -> Trend:
+    """The same scenarios over many runs, oldest first. Each is asked for when those before it are done with, so that
+    two are in memory at a time where they are read one by one."""
+    runs: list[RunInfo] = []
+    names: dict[str, None] = {}
+    points: dict[str, list[TrendPoint]] = defaultdict(list)
     last: dict[StopId, tuple[TrialResult, ...]] = {}
-    for started_at, stops in runs:
-        own = {stop: trials for stop, trials in stops.items() if stop.scenario == scenario}
-        if not own:
-            continue
-        pairs = [_Pair(stop, last[stop], trials) for stop, trials in own.items() if stop in last]
-        results = tuple(result for trials in own.values() for result in trials)
-        points.append(_point(started_at, results, "; ".join(_outcome_changes(pairs))))
-        last = {**last, **own}
-    return tuple(points)
+    comparisons: list[Comparison] = []
+    before: Report | None = None
+    for report in reports:
+        stops = _by_stop(report)
+        for name, own in _by_scenario(stops).items():
+            pairs = [_Pair(stop, last[stop], trials) for stop, trials in own.items() if stop in last]
+            results = tuple(result for trials in own.values() for result in trials)
+            points[name].append(_point(report.run.started_at, results, "; ".join(_outcome_changes(pairs))))
+        last |= stops
+        if before is not None:
+            comparisons.append(compare(before, report))
+        runs.append(report.run)
+        names = dict.fromkeys((*(scenario.name for scenario in report.scenarios), *names))  # as in the latest run
+        before = report
+    series = (TrendSeries(name, tuple(points[name])) for name in names)
+    return Trend(tuple(runs), tuple(item for item in series if item.points), tuple(comparisons))
+
+
+def _by_scenario(
+    stops: Mapping[StopId, tuple[TrialResult, ...]],
+) -> dict[str, dict[StopId, tuple[TrialResult, ...]]]:
+    found: dict[str, dict[StopId, tuple[TrialResult, ...]]] = defaultdict(dict)
+    for stop, trials in stops.items():
+        found[stop.scenario][stop] = trials
+    return found
 
 
 def _outcome_changes(pairs: list[_Pair]) -> list[str]:
