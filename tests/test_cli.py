@@ -64,6 +64,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr(sys, "argv", ["stop-harness", *map(str, arguments)])
         code = main.perform()
         captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
         return Answer(code, captured.out, captured.err)
 
     return call
@@ -456,23 +457,28 @@ def test_doctor_exits_with_4_where_no_container_engine_answers(
     assert "--engine auto would use: none" in answer.out
 
 
-def test_a_scenario_that_was_skipped_is_no_pass_unless_that_was_asked_for(make_project: Callable[..., Project]) -> None:
+def test_a_scenario_that_was_skipped_is_no_pass_unless_that_was_asked_for(
+    make_project: Callable[..., Project], ask: Callable[..., Answer]
+) -> None:
     """3 where `auto` found no engine that runs images, 0 where `--engine process` was named, which runs none; `judge`
     and `report` of the stored run agree."""
     project = make_project()
     Path("image.yaml").write_text(VALID)
     for engine, wanted in (("auto", 3), ("process", 0)):
-        answer = shell("run", project.file, "image.yaml", "--engine", engine, "--report-dir", engine)
+        answer = ask("run", project.file, "image.yaml", "--engine", engine, "--report-dir", engine)
         assert answer.code == wanted, answer.err
         assert "skipped  web: the process engine runs no images" in answer.out
         directory = run_directory(Path(engine))
-        assert shell("judge", directory).code == wanted
-        assert shell("report", directory).code == wanted
+        assert ask("judge", directory).code == wanted
+        assert ask("report", directory).code == wanted
 
 
-def test_auto_falls_back_to_the_embedded_engine_and_says_so(make_project: Callable[..., Project]) -> None:
+def test_auto_falls_back_to_the_embedded_engine_and_says_so(
+    make_project: Callable[..., Project], ask: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In one line with what it cannot prove; the run itself passes, fits 80 columns and has no colours."""
-    answer = shell("run", make_project().file, NO_COLOR="1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    answer = ask("run", make_project().file)
     assert answer.code == 0, answer.err
     (line,) = (line for line in answer.err.splitlines() if line.startswith("no container engine ("))
     assert "using the embedded `process` engine: " in line
@@ -491,20 +497,22 @@ def test_auto_falls_back_to_the_embedded_engine_and_says_so(make_project: Callab
         (STAYS, 0, "expect: {outcome: killed}\n", 0),
     ],
 )
-def test_the_exit_code_says_whether_expectations_were_met(
-    make_project: Callable[..., Project], how: str, code: int, extra: str, wanted: int
+def test_the_exit_code_says_whether_expectations_were_met(  # noqa: PLR0917
+    make_project: Callable[..., Project], ask: Callable[..., Answer], how: str, code: int, extra: str, wanted: int
 ) -> None:
     """0 and 1, whatever the outcome was."""
     project = make_project(how, code, timeouts="[200ms]", extra=extra)
-    assert shell("run", project.file, "--engine", "process").code == wanted
+    assert ask("run", project.file, "--engine", "process").code == wanted
 
 
-def test_a_container_that_never_becomes_ready_exits_with_3(make_project: Callable[..., Project]) -> None:
+def test_a_container_that_never_becomes_ready_exits_with_3(
+    make_project: Callable[..., Project], ask: Callable[..., Answer]
+) -> None:
     """Inconclusive: not its failure, and not a pass; the reason is printed."""
     project = make_project()
     text = project.file.read_text().replace("{log: ready}", "{log: never, timeout: 300ms}")
     project.file.write_text(text)
-    answer = shell("run", project.file, "--engine", "process")
+    answer = ask("run", project.file, "--engine", "process")
     assert answer.code == 3
     assert "not ready" in answer.out + answer.err
 
@@ -514,7 +522,7 @@ def test_a_run_can_be_judged_and_reported_again(
 ) -> None:
     """`judge` writes nothing and finds the same; `report` writes the files anew; both give the run's exit code."""
     project = make_project(code=3)
-    assert shell("run", project.file, "--engine", "process", "--report-dir", "out", "--junitxml", "ci.xml").code == 1
+    assert ask("run", project.file, "--engine", "process", "--report-dir", "out", "--junitxml", "ci.xml").code == 1
     directory = run_directory(Path("out"))
     assert Path("ci.xml").read_text() == (directory / "junit.xml").read_text()
     before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
@@ -575,15 +583,15 @@ def test_pids_limits_are_those_of_scenario_files(
     assert "is not allowed; needed: a whole number from 1 to 4194304, or -1 for no limit" in answer.err
 
 
-def test_a_pids_limit_that_the_engine_does_not_apply_is_refused() -> None:
+def test_a_pids_limit_that_the_engine_does_not_apply_is_refused(ask: Callable[..., Answer]) -> None:
     """With the reason, and only if one was asked for; a bare command is called by its name, and no Dockerfile is
     read."""
     Path("app.py").write_text(APP)
     command = ["--timeout", "5s", "--ready-log", "ready", "--", PYTHON, "app.py", "word", "0", "0"]
-    refused = shell("check", "--pids-limit", 50, *command)
+    refused = ask("check", "--pids-limit", 50, *command)
     assert refused.code == 3
     assert "engine process does not apply `pids_limit`: it sets no limits" in " ".join(refused.out.split())
-    answer = shell("check", *command)
+    answer = ask("check", *command)
     assert answer.code == 0, answer.err
     assert f"graceful: {Path(PYTHON).name} exited within" in " ".join(answer.out.split())
     assert "Dockerfile" not in answer.err

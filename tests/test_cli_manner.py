@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -18,17 +19,22 @@ from stop_harness.conductor import store
 from stop_harness.renderers.results import results_json
 from tests.own_runs import PYTHON, STAYS, Project
 from tests.screen import Screen, on_terminal
-from tests.test_cli import COMMAND, Answer, clean_surroundings, shell, wait_until
+from tests.test_cli import COMMAND, Answer, ask, clean_surroundings, wait_until
 
-__all__ = ["clean_surroundings"]  # a fixture that every test here needs
+__all__ = ["ask", "clean_surroundings"]  # fixtures: the command in this process, and nothing from outside for it
 
 LEAVES = "import signal; print('ready', flush=True); signal.sigwait({signal.SIGTERM})"
 STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(100)"
 
 
-def check(program: str, *options: str) -> Answer:
+@pytest.fixture
+def check(ask: Callable[..., Answer]) -> Callable[..., Answer]:
     """`check` of a Python program on the embedded engine."""
-    return shell("check", "--ready-log", "ready", "--timeout", "2s", *options, "--", PYTHON, "-c", program)
+
+    def call(program: str, *options: str) -> Answer:
+        return ask("check", "--ready-log", "ready", "--timeout", "2s", *options, "--", PYTHON, "-c", program)
+
+    return call
 
 
 @pytest.fixture
@@ -37,9 +43,9 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path, f"s{uuid.uuid4().hex[:12]}")
 
 
-def test_run_as_json_prints_the_results_and_nothing_else(project: Project) -> None:
+def test_run_as_json_prints_the_results_and_nothing_else(project: Project, ask: Callable[..., Answer]) -> None:
     """What `results.json` holds; progress and the place of the report are on standard error."""
-    answer = shell("run", project.scenario("good", repeat=1), "--engine", "process", "--json")
+    answer = ask("run", project.scenario("good", repeat=1), "--engine", "process", "--json")
     assert answer.code == 0, answer.err
     printed = json.loads(answer.out)
     jsonschema.validate(printed, results_json.schema())
@@ -47,24 +53,24 @@ def test_run_as_json_prints_the_results_and_nothing_else(project: Project) -> No
     assert "report.html" in answer.err
 
 
-def test_a_quiet_run_that_passes_says_one_line(project: Project) -> None:
+def test_a_quiet_run_that_passes_says_one_line(project: Project, ask: Callable[..., Answer]) -> None:
     """And nothing on standard error."""
-    answer = shell("run", project.scenario("good", repeat=1), "--engine", "process", "-q")
+    answer = ask("run", project.scenario("good", repeat=1), "--engine", "process", "-q")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out == "The trial met its expectation.\n"
 
 
-def test_a_quiet_run_says_what_did_not_pass(project: Project) -> None:
+def test_a_quiet_run_says_what_did_not_pass(project: Project, ask: Callable[..., Answer]) -> None:
     """Nothing of the scenario that did."""
     files = (project.scenario("good", repeat=1), project.scenario("bad", code=7, repeat=1))
-    answer = shell("run", *files, "--engine", "process", "--quiet")
+    answer = ask("run", *files, "--engine", "process", "--quiet")
     assert (answer.code, answer.err) == (1, "")
     assert "fail  bad, stop timeout" in answer.out
     assert "good" not in answer.out
     assert answer.out.endswith("1 of 2 trials met its expectation; 1 failed.\n")
 
 
-def test_a_quiet_check_says_its_answer() -> None:
+def test_a_quiet_check_says_its_answer(check: Callable[..., Answer]) -> None:
     """The first sentence of what it says else."""
     quiet, whole = check(STUBBORN, "-q"), check(STUBBORN)
     assert (quiet.code, whole.code, quiet.err) == (1, 1, "")
@@ -73,29 +79,31 @@ def test_a_quiet_check_says_its_answer() -> None:
     assert len(quiet.out) < len(whole.out) / 2
 
 
-def test_what_the_user_should_know_is_said_quietly_too() -> None:
+def test_what_the_user_should_know_is_said_quietly_too(ask: Callable[..., Answer]) -> None:
     """That no container engine answers decides what the answer is worth."""
     Path("scenario.yaml").write_text(f"version: 1\nname: w\nsubject: {{build: ., command: [{PYTHON}, -c, 'pass']}}\n")
     Path("Dockerfile").write_text("FROM scratch\n")
-    answer = shell("run", "scenario.yaml", "-q")
+    answer = ask("run", "scenario.yaml", "-q")
     assert answer.err.startswith("no container engine (")
 
 
-def test_quiet_and_verbose_are_opposites() -> None:
+def test_quiet_and_verbose_are_opposites(check: Callable[..., Answer]) -> None:
     """Refused before anything starts."""
     answer = check(LEAVES, "-q", "-v")
     assert (answer.code, answer.out) == (2, "")
     assert "-q and -v say opposite things" in answer.err
 
 
-def test_verbose_says_the_engines_own_time_also_without_a_report() -> None:
+def test_verbose_says_the_engines_own_time_also_without_a_report(check: Callable[..., Answer]) -> None:
     """`check` measures it then, which it does not otherwise."""
     assert "the engine's own time, for a program that exits at once: start " in check(LEAVES, "-v").err
     assert "the engine's own time" not in check(LEAVES).err
 
 
 @pytest.mark.docker
-def test_verbose_shows_what_builds_write_without_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verbose_shows_what_builds_write_without_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[..., Answer]
+) -> None:
     """A build argument that the build repeats is masked, there and in the error of a build that fails."""
     monkeypatch.undo()  # the engine of this machine
     monkeypatch.chdir(tmp_path)
@@ -106,14 +114,14 @@ def test_verbose_shows_what_builds_write_without_values(tmp_path: Path, monkeypa
     for name, more in (("web", ""), ("broken", ", dockerfile: fails")):
         subject = f"{{build: ., build_args: {{TOKEN: correct-horse}}{more}}}"
         Path(f"{name}.yaml").write_text(f"version: 1\nname: {name}\nsubject: {subject}\nstop: {{timeouts: [1s]}}\n")
-    verbose = shell("run", "web.yaml", "-v", "--engine", "docker")
+    verbose = ask("run", "web.yaml", "-v", "--engine", "docker")
     assert f"web: {word} …" in verbose.err
-    failed = shell("run", "broken.yaml", "--engine", "docker")
+    failed = ask("run", "broken.yaml", "--engine", "docker")
     assert failed.code == 2
     assert f"{word} …" in failed.err
     for answer in (verbose, failed):
         assert "correct-horse" not in answer.out + answer.err
-    quiet = shell("run", "web.yaml", "--engine", "docker")
+    quiet = ask("run", "web.yaml", "--engine", "docker")
     assert word not in quiet.err
 
 
@@ -153,9 +161,9 @@ def test_every_option_has_its_group(command: click.Command) -> None:
             assert named, f"{option.opts[0]} has no group in cli/option_groups.py"
 
 
-def test_help_of_check_is_in_groups() -> None:
+def test_help_of_check_is_in_groups(ask: Callable[..., Answer]) -> None:
     """Each option once, below its heading; nothing is lost beside the plain list."""
-    out = shell("check", "--help").out
+    out = ask("check", "--help").out
     titles = [line.removesuffix(":") for line in out.splitlines() if line.endswith(":") and line[:1].isalpha()]
     assert titles == [title for title in option_groups.GROUPS if title != "Plan"]
     listed = [line.split()[0].rstrip(",") for line in out.splitlines() if line.startswith("  -")]

@@ -26,6 +26,9 @@ from stop_harness.errors import StoreError, UnfinishedRun, UsageError
 from stop_harness.model import NS_PER_S, Outcome, Problem, ProblemKind, RemedyTrial, Subject, TrialResult
 from tests import test_pipeline
 from tests.own_runs import COMMAND, Project, shell, surroundings, wait_until
+from tests.test_cli import Answer, ask, clean_surroundings
+
+__all__ = ["ask", "clean_surroundings"]  # fixtures: the command in this process, and nothing from outside for it
 
 KILLED_AT = 10
 """Moments at which a run is killed."""
@@ -309,10 +312,12 @@ def test_a_run_without_recorded_options_cannot_be_resumed(tmp_path: Path) -> Non
         ([], "Missing argument 'PATHS...'"),
     ],
 )
-def test_a_resumption_is_no_new_run(project: Project, arguments: list[str], message: str) -> None:
+def test_a_resumption_is_no_new_run(
+    tmp_path: Path, ask: Callable[..., Answer], arguments: list[str], message: str
+) -> None:
     """Options that change what is run are those of the run."""
-    whole = run(SimulatedEngine(), project.folder, "good")
-    answer = shell(" ".join([COMMAND, "run", *arguments]).replace("RUN", str(whole.directory)), project)
+    whole = run(SimulatedEngine(), tmp_path, "good")
+    answer = ask("run", *(word.replace("RUN", str(whole.directory)) for word in arguments))
     assert answer.code == USAGE
     assert message in answer.err
 
@@ -376,15 +381,17 @@ def test_a_run_killed_in_its_first_second_is_passed_over(tmp_path: Path, damage:
 
 
 @pytest.mark.parametrize("command", ["report", "trend", "judge"])
-def test_the_commands_pass_over_what_was_killed_in_its_first_second(project: Project, command: str) -> None:
+def test_the_commands_pass_over_what_was_killed_in_its_first_second(
+    tmp_path: Path, ask: Callable[..., Answer], command: str
+) -> None:
     """Among others; alone they refuse it."""
-    killed = unfinished(project.folder / "killed", "no run.json")
-    alone = shell(f"{COMMAND} {command} {killed}", project)
+    killed = unfinished(tmp_path / "killed", "no run.json")
+    alone = ask(command, killed)
     assert alone.code == USAGE
     assert "is not a run directory: run.json: No such file" in alone.err
     if command != "judge":
-        whole = run(SimulatedEngine(), project.folder / "whole", "good").directory
-        answer = shell(f"{COMMAND} {command} {killed} {whole}", project)
+        whole = run(SimulatedEngine(), tmp_path / "whole", "good").directory
+        answer = ask(command, killed, whole)
         assert answer.code == PASS, answer.err
         assert len(re.findall(r"^passed over: ", answer.err, re.MULTILINE)) == 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,9 @@ from tests import test_pipeline
 from tests.own_runs import PYTHON
 from tests.parts import changed
 from tests.reports_factory import realistic_report
-from tests.test_cli import clean_surroundings, shell
+from tests.test_cli import Answer, ask, clean_surroundings
 
-__all__ = ["clean_surroundings"]  # a fixture that every test here needs
+__all__ = ["ask", "clean_surroundings"]  # fixtures: the command in this process, and nothing from outside for it
 
 SCHEMAS = Path(__file__).parent / "schemas"
 NEVER = Script(leaves_after_ns=None)
@@ -496,16 +496,16 @@ def test_a_rule_or_a_cause_that_does_not_exist_is_refused() -> None:
 
 
 @pytest.mark.namespaces
-def test_run_and_check_follow_waivers_of_project_and_scenario() -> None:
+def test_run_and_check_follow_waivers_of_project_and_scenario(ask: Callable[..., Answer]) -> None:
     """Exit code 0 while they hold, 1 when the day is over, 2 for a mistake."""
     Path("Dockerfile").write_text("FROM scratch\n")
     text = f"version: 1\nname: web\nsubject:\n  build: .\n  command: {json.dumps([PYTHON, '-c', STUBBORN])}\n"
     text += "ready: {log: ready}\nstop: {timeouts: [1s]}\n"
     own = "waivers: [{cause: signal-ignored, reason: known, expires: %s}]\n"
     Path("web.yaml").write_text(text + own % LATER)
-    assert shell("run", "web.yaml", "--engine", "process").code == 0
+    assert ask("run", "web.yaml", "--engine", "process").code == 0
     Path("web.yaml").write_text(text + own % EARLIER)
-    late = shell("run", "web.yaml", "--engine", "process")
+    late = ask("run", "web.yaml", "--engine", "process")
     assert late.code == 1
     assert "expired  web.yaml:8: the waiver of web, signal-ignored expired" in " ".join(late.out.split(" ")).replace(
         "\n", " "
@@ -513,11 +513,11 @@ def test_run_and_check_follow_waivers_of_project_and_scenario() -> None:
     project = f'[[tool.stop-harness.waivers]]\noutcome = "killed"\nreason = "of the project"\nexpires = {LATER}\n'
     Path("pyproject.toml").write_text(project)
     command = ("check", "--ready-log", "ready", "--timeout", "1s", "--", PYTHON, "-c", STUBBORN)
-    answer = shell(*command)
+    answer = ask(*command)
     assert answer.code == 0
     assert answer.out.startswith("✘ killed: ")
     assert "waived" in answer.out
     Path("pyproject.toml").write_text(project.replace("outcome", "outcom"))
-    wrong = shell(*command)
+    wrong = ask(*command)
     assert (wrong.code, wrong.out) == (2, "")
     assert "pyproject.toml:2: waivers.outcom: unknown key; did you mean `outcome`?" in wrong.err

@@ -9,16 +9,16 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.group_support import BASE_IMAGE
 from tests.own_runs import PYTHON, Project
-from tests.test_cli import COMMAND, clean_surroundings, shell, wait_until
+from tests.test_cli import COMMAND, Answer, ask, clean_surroundings, wait_until
 
-__all__ = ["clean_surroundings"]  # a fixture that every test here needs
+__all__ = ["ask", "clean_surroundings"]  # fixtures: the command in this process, and nothing from outside for it
 
 STUBBORN = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('ready', flush=True)\ntime.sleep(100)\n"
 LEAVES = (
@@ -224,9 +224,9 @@ def test_each_try_as_json_is_a_document(begun: list[Session]) -> None:
         (("run", "nowhere.yaml"), "nowhere.yaml: no such file or folder"),
     ],
 )
-def test_what_no_edit_can_change_is_refused(words: tuple[str, ...], said: str) -> None:
+def test_what_no_edit_can_change_is_refused(words: tuple[str, ...], said: str, ask: Callable[..., Answer]) -> None:
     """At once, with exit code 2."""
-    answer = shell(*words, "--watch-files")
+    answer = ask(*words, "--watch-files")
     assert (answer.code, said in answer.err) == (2, True), answer.err
 
 
