@@ -648,7 +648,7 @@ def test_every_trial_is_on_the_page_with_its_details(page: str, realistic: Repor
 def test_with_many_trials_the_details_are_of_those_that_did_not_pass() -> None:
     """The page says how many carry their details; each has its row."""
     made = large_report(900)
-    text = html.render(made)
+    text = html.render(made, {})
     trials = embedded(text)["trials"]
     assert len(trials) == 900
     bodies = opened(text)

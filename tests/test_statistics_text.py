@@ -57,9 +57,10 @@ def test_a_run_without_repetitions_has_no_section_of_statistics() -> None:
     """Every stop once: the table of trials says it all."""
     made = realistic_report()
     assert statistics_text.rows(made) == []
-    assert "Shutdown durations</h2>" not in html.render(made)
+    drawn = plots.render_all(made)
+    assert "Shutdown durations</h2>" not in html.render(made, drawn)
     assert "### Shutdown durations" not in markdown.render(made)
-    assert plots.SURVIVAL not in plots.render_all(made)
+    assert plots.SURVIVAL not in drawn
 
 
 def test_the_page_draws_plots_once() -> None:
@@ -73,8 +74,9 @@ def test_the_page_draws_plots_once() -> None:
 def test_names_are_text_in_the_statistics_too(text: str) -> None:
     """Neither the plot nor the table breaks."""
     made = repeated(text, stops=6)
-    ET.fromstring(plots.render_all(made)[plots.SURVIVAL])
-    assert "<img" not in html.render(made)
+    drawn = plots.render_all(made)
+    ET.fromstring(drawn[plots.SURVIVAL])
+    assert "<img" not in html.render(made, drawn)
     rows = [line for line in markdown.render(made).splitlines() if " measured" in line]
     assert len(rows) == 1
 

@@ -11,8 +11,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stop_harness.model import (
     ECS_STOP_TIMEOUT_S,
@@ -57,6 +58,9 @@ from stop_harness.wording import (
     to_seconds,
 )
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 LONG_RUN = 100
 """Trials from which on the page begins with a table of contents."""
 
@@ -75,24 +79,14 @@ def render(report: Report, pictures: dict[str, str] | None = None) -> str:
 
 def pieces(report: Report, pictures: dict[str, str] | None = None) -> Iterator[str]:
     """The same for a file, in pieces as they are made."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     pictures = plots.render_all(report) if pictures is None else pictures
-    environment = Environment(
-        loader=PackageLoader("stop_harness.renderers", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        auto_reload=False,  # or jinja looks for a newer template of a trial before each
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(line=one_line, text=printable, moment=html_trials.moment)
     script, style = (
         resources.files("stop_harness.renderers").joinpath("templates", name).read_text("utf-8")
         for name in ("report.js", "report.css")
     )
-    page = environment.get_template("report.html.j2").stream(
+    page = templates().get_template("report.html.j2").stream(
         **_view(report),
         script=Markup(script),  # nosec B704 # our own text or escaped
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -103,6 +97,23 @@ def pieces(report: Report, pictures: dict[str, str] | None = None) -> Iterator[s
     )
     page.enable_buffering(PARTS_AT_ONCE)
     return page
+
+
+@cache
+def templates() -> Environment:
+    """Those of all pages, once in a process: to compile that of a report takes longer than to render it."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("stop_harness.renderers", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        auto_reload=False,  # or jinja looks for a newer template of a trial before each
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(line=one_line, text=printable, moment=html_trials.moment)
+    return environment
 
 
 def _embedded(value: object) -> str:

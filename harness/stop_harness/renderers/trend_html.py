@@ -13,22 +13,12 @@ from stop_harness.wording import one_line
 
 def render(trend: Trend) -> str:
     """The page; the newest run stands first in its lists."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("stop_harness.renderers", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(line=one_line)
     style = resources.files("stop_harness.renderers").joinpath("templates", "report.css").read_text("utf-8")
     svg = trend_plot.render(trend)
-    return environment.get_template(
-        "trend.html.j2"
-    ).render(
+    template = html.templates().get_template("trend.html.j2")
+    return template.render(
         trend=trend,
         style=Markup(style),  # nosec B704 # our own text or escaped
         plot=Markup(html.inline("trend", svg)) if svg else "",  # nosec B704 # our own text or escaped
