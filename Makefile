@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Most tests wait for containers: twice as many at once as a small machine has cores.
 WORKERS ?= 4
+# What Python has compiled is kept, also for whom it keeps nothing else: a suite starts some hundred Pythons, and each
+# would compile the package, and each worker of pytest every test, again.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 

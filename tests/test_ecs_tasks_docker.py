@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from stop_harness.engines.docker.host import DockerHost
 from tests import aws_cli
 from tests.ecs_runs import after
 from tests.ecs_support import client, until
+from tests.test_cli import Answer, ask
 from tests.test_ecs_docker import served
+
+__all__ = ["ask"]  # a fixture
 
 pytestmark = pytest.mark.docker
 
@@ -50,21 +54,13 @@ CHAIN = {
 }
 
 
-def harness(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command line, without colours."""
-    command = [sys.executable, "-m", "stop_harness", *arguments, "--color", "never"]
-    return subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=200, check=False
-    )
-
-
-def test_a_chain_of_containers_is_measured_in_its_order(tmp_path: Path) -> None:
+def test_a_chain_of_containers_is_measured_in_its_order(tmp_path: Path, ask: Callable[..., Answer]) -> None:
     """The app drains for 1 s, the proxy is killed at its own 2 s, the router leaves under its init."""
     file = tmp_path / "web.json"
     file.write_text(json.dumps(CHAIN))
-    done = harness("check", "--task-definition", str(file), "--task-image", f"app={IMAGE}", "--json")
-    assert done.returncode == 1, done.stderr
-    told = json.loads(done.stdout)
+    done = ask("check", "--task-definition", str(file), "--task-image", f"app={IMAGE}", "--json")
+    assert done.code == 1, done.err
+    told = json.loads(done.out)
     (trial,) = told["trials"]
     assert trial["outcome"] == "killed"
     assert trial["reason"].startswith("proxy: still running 2 s after SIGTERM")
@@ -101,15 +97,15 @@ stop: {{timeouts: [3s]}}
 """
 
 
-def test_a_folder_may_hold_tasks_and_images(tmp_path: Path) -> None:
+def test_a_folder_may_hold_tasks_and_images(tmp_path: Path, ask: Callable[..., Answer]) -> None:
     """The image on Docker itself, the task on the local endpoint, in one run and one report."""
     only = {**CHAIN["containerDefinitions"][0], "image": IMAGE, "dependsOn": None}  # type: ignore[dict-item]
     (tmp_path / "web.json").write_text(json.dumps({"containerDefinitions": [only]}))
     (tmp_path / "task.yaml").write_text(SCENARIO.format(name="task", subject="{task_definition: web.json}"))
     subject = json.dumps({"image": IMAGE, "command": ["sh", "-c", DRAINS_1_S]})
     (tmp_path / "image.yaml").write_text(SCENARIO.format(name="image", subject=subject))
-    done = harness("run", str(tmp_path), "--report-dir", str(tmp_path / "reports"))
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = ask("run", str(tmp_path), "--report-dir", str(tmp_path / "reports"))
+    assert done.code == 0, done.out + done.err
     told = json.loads((tmp_path / "reports" / "latest" / "results.json").read_text())
     trials = {trial["scenario"]: trial for trial in told["trials"]}
     assert {name: trial["outcome"] for name, trial in trials.items()} == {"image": "graceful", "task": "graceful"}
@@ -117,7 +113,9 @@ def test_a_folder_may_hold_tasks_and_images(tmp_path: Path) -> None:
     assert (task["scenario"], [item["name"] for item in task["containers"]]) == ("task", ["app"])
 
 
-def test_a_definition_is_read_as_the_aws_cli_prints_it(tmp_path: Path) -> None:
+def test_a_definition_is_read_as_the_aws_cli_prints_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[..., Answer]
+) -> None:
     """Registered with a running endpoint, printed by `aws ecs describe-task-definition`, checked, and registered anew
     on that endpoint as if it were AWS."""
     aws = aws_cli.needed()
@@ -129,29 +127,31 @@ def test_a_definition_is_read_as_the_aws_cli_prints_it(tmp_path: Path) -> None:
         printed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
         file = tmp_path / "described.json"
         file.write_text(printed.stdout)
-        alone = harness("check", "--task-definition", str(file), "--json")
+        alone = ask("check", "--task-definition", str(file), "--json")
         arguments = ("check", "--task-definition", str(file), "--engine", "ecs", "--json")
-        aws_settings = {name: value for name, value in environment.items() if name.startswith("AWS")}
-        there = harness(*arguments, **aws_settings, AWS_ENDPOINT_URL_ECS=url)
+        for name, value in {**environment, "AWS_ENDPOINT_URL_ECS": url}.items():
+            if name.startswith("AWS"):
+                monkeypatch.setenv(name, value)
+        there = ask(*arguments)
         left = client(url).list_tasks()["taskArns"]
     for done in (alone, there):
-        assert done.returncode == 0, done.stderr
-        (task,) = json.loads(done.stdout)["tasks"]
+        assert done.code == 0, done.err
+        (task,) = json.loads(done.out)["tasks"]
         (found,) = task["containers"]
         assert (found["name"], found["outcome"], found["exit_code"]) == ("router", "graceful", 143)
     assert left == []
 
 
-def test_a_task_is_ended_in_each_way_that_is_asked_for(tmp_path: Path) -> None:
+def test_a_task_is_ended_in_each_way_that_is_asked_for(tmp_path: Path, ask: Callable[..., Answer]) -> None:
     """Real containers, one task for each way: the same outcome, with ECS's own stop code for each."""
     only = {"name": "app", "image": IMAGE, "memory": 64, "command": ["sh", "-c", DRAINS_1_S], "stopTimeout": 20}
     fargate = {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu": "256", "memory": "512"}
     file = tmp_path / "web.json"
     file.write_text(json.dumps({"containerDefinitions": [only], **fargate}))
     ways = [item for way in ("stop-task", "scale-in", "spot") for item in ("--ended-by", way)]
-    done = harness("check", "--task-definition", str(file), *ways, "--ready-delay", "300ms", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads(done.stdout)
+    done = ask("check", "--task-definition", str(file), *ways, "--ready-delay", "300ms", "--json")
+    assert done.code == 0, done.out + done.err
+    told = json.loads(done.out)
     assert {task["ended_by"]: task["stop_code"] for task in told["tasks"]} == {
         "stop-task": "UserInitiated",
         "scale-in": "ServiceSchedulerInitiated",
@@ -162,15 +162,15 @@ def test_a_task_is_ended_in_each_way_that_is_asked_for(tmp_path: Path) -> None:
     )
 
 
-def test_ended_by_is_about_tasks() -> None:
+def test_ended_by_is_about_tasks(ask: Callable[..., Answer]) -> None:
     """Exit code 2, with what it goes with."""
     for arguments, said in (
         (("--ended-by", "spot", "--", "true"), "--ended-by goes with --task-definition"),
         (("--task-definition", "web.json", "--ended-by", "spot", "--predict"), "does not go with --predict"),
         (("--task-definition", "web.json", "--ended-by", "reboot"), "'stop-task', 'scale-in', 'spot'"),
     ):
-        done = harness("check", *arguments)
-        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        done = ask("check", *arguments)
+        assert (done.code, said in done.err) == (2, True), done.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["SIGINT", "SIGKILL"])
@@ -197,7 +197,9 @@ def test_nothing_is_left_of_a_run_that_is_ended(docker_engine_host: DockerHost, 
         engine.close()
 
 
-def test_what_is_no_task_definition_is_refused_before_anything_starts(tmp_path: Path) -> None:
+def test_what_is_no_task_definition_is_refused_before_anything_starts(
+    tmp_path: Path, ask: Callable[..., Answer]
+) -> None:
     """Exit code 2 and a sentence, never a traceback."""
     file = tmp_path / "web.json"
     cases: dict[str, tuple[str, str]] = {
@@ -205,22 +207,22 @@ def test_what_is_no_task_definition_is_refused_before_anything_starts(tmp_path: 
         "not JSON": ("{", "not valid JSON"),
         "no such container": (json.dumps(CHAIN), "no container of this task is named nope"),
     }
-    assert "Traceback" not in harness("check", "--task-definition", str(tmp_path), "--task-image", "a=b").stderr
+    assert "Traceback" not in ask("check", "--task-definition", str(tmp_path), "--task-image", "a=b").err
     for text, said in cases.values():
         file.unlink(missing_ok=True)
         if text:
             file.write_text(text)
-        done = harness("check", "--task-definition", str(file), "--task-image", "nope=x")
-        assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
+        done = ask("check", "--task-definition", str(file), "--task-image", "nope=x")
+        assert (done.code, said in done.err, "Traceback" in done.err) == (2, True, False), done.err
 
 
-def test_an_image_that_cannot_be_pulled_is_named(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_pulled_is_named(tmp_path: Path, ask: Callable[..., Answer]) -> None:
     """The task never ran, so nothing is said about its containers."""
     containers: Any = [{"name": "app", "image": "localhost:1/no-such-image", "memory": 64}]
     (tmp_path / "web.json").write_text(json.dumps({"containerDefinitions": containers}))
-    done = harness("check", "--task-definition", str(tmp_path / "web.json"), "--json")
-    assert done.returncode == 3, done.stderr
-    (trial,) = json.loads(done.stdout)["trials"]
+    done = ask("check", "--task-definition", str(tmp_path / "web.json"), "--json")
+    assert done.code == 3, done.err
+    (trial,) = json.loads(done.out)["trials"]
     assert trial["outcome"] == "inconclusive"
     assert "CannotPullContainerError" in trial["reason"]
 
@@ -234,33 +236,35 @@ def written(tmp_path: Path, *containers: dict[str, Any], **more: Any) -> Path:
     return path
 
 
-def trial_of(done: subprocess.CompletedProcess[str], tmp_path: Path) -> dict[str, Any]:
+def trial_of(done: Answer, tmp_path: Path) -> dict[str, Any]:
     """Its one trial, of results.json."""
-    assert done.stdout, done.stderr
+    assert done.out, done.err
     results = json.loads((tmp_path / "report" / "latest" / "results.json").read_text())
     return {**results["trials"][0], "containers": results["tasks"][0]["containers"]}
 
 
-def test_an_app_reaches_its_sidecar_at_localhost(tmp_path: Path) -> None:
+def test_an_app_reaches_its_sidecar_at_localhost(tmp_path: Path, ask: Callable[..., Answer]) -> None:
     """As in every task of Fargate: without that the app leaves with 9, and is no graceful stop."""
     serve = "import socket, sys; s = socket.create_server(('127.0.0.1', 9000))\nwhile True: s.accept()[0].close()"
     sidecar = {"name": "sidecar", "image": IMAGE, "command": ["python3", "-c", serve], **INIT}
-    ask = "for i in $(seq 100); do (exec 3<>/dev/tcp/127.0.0.1/9000) 2>/dev/null && break; sleep 0.1; done"
-    app = f"trap 'exit 0' TERM; {ask}; [ $i = 100 ] && exit 9; echo ready; while :; do sleep 0.05; done"
+    connects = "for i in $(seq 100); do (exec 3<>/dev/tcp/127.0.0.1/9000) 2>/dev/null && break; sleep 0.1; done"
+    app = f"trap 'exit 0' TERM; {connects}; [ $i = 100 ] && exit 9; echo ready; while :; do sleep 0.05; done"
     task = written(
         tmp_path,
         {"name": "app", "image": IMAGE, "command": ["bash", "-c", app], "dependsOn": after("sidecar")},
         {**sidecar, "essential": False},
     )
-    done = harness(
+    done = ask(
         "check", "--task-definition", str(task), "--ready-log", "ready", "--report-dir", str(tmp_path / "report")
     )
     trial = trial_of(done, tmp_path)
-    assert trial["outcome"] in {"graceful", "inconclusive"}, done.stdout  # the latter where CPU cannot be shared out
+    assert trial["outcome"] in {"graceful", "inconclusive"}, done.out  # the latter where CPU cannot be shared out
     assert {item["name"]: item["exit_code"] for item in trial["containers"]} == {"app": 0, "sidecar": 143}
 
 
-def test_in_a_shared_pid_namespace_no_program_is_pid_1_and_nothing_says_so(tmp_path: Path) -> None:
+def test_in_a_shared_pid_namespace_no_program_is_pid_1_and_nothing_says_so(
+    tmp_path: Path, ask: Callable[..., Answer]
+) -> None:
     """A program without a handler ends by SIGTERM with 143, far below the stop timeout; who is left behind by another
     container is SIGKILLed and named as its own."""
     leaves = "(setsid bash -c 'trap \"\" TERM; while :; do :; done' &); trap 'exit 0' TERM; echo ready"
@@ -275,7 +279,7 @@ def test_in_a_shared_pid_namespace_no_program_is_pid_1_and_nothing_says_so(tmp_p
         },
         pidMode="task",
     )
-    done = harness(
+    done = ask(
         "check", "--task-definition", str(task), "--ready-log", "ready", "--report-dir", str(tmp_path / "report")
     )
     trial = trial_of(done, tmp_path)
@@ -287,10 +291,12 @@ def test_in_a_shared_pid_namespace_no_program_is_pid_1_and_nothing_says_so(tmp_p
         assert of["leaver"]["outcome"] == "lossy"
         assert "SIGKILL ended bash" in trial["reason"]
         assert trial["cause"]["evidence"].startswith("leaver: the main process, `bash")
-    assert "PID 1 " not in done.stdout + done.stderr
+    assert "PID 1 " not in done.out + done.err
 
 
-def test_a_container_has_the_memory_that_it_needs_beside_the_cpu_limit_of_its_task(tmp_path: Path) -> None:
+def test_a_container_has_the_memory_that_it_needs_beside_the_cpu_limit_of_its_task(
+    tmp_path: Path, ask: Callable[..., Answer]
+) -> None:
     """A task's CPU limit is that of the pause container's cgroup, below which its containers live: its own few MiB,
     which would count for all of them, are no limit there. 20 MiB that are written to, beside a small container."""
     needs = (
@@ -308,9 +314,9 @@ def test_a_container_has_the_memory_that_it_needs_beside_the_cpu_limit_of_its_ta
         cpu="1024",
         memory="2048",
     )
-    done = harness(
+    done = ask(
         "check", "--task-definition", str(task), "--ready-log", "ready", "--report-dir", str(tmp_path / "report")
     )
     trial = trial_of(done, tmp_path)
-    assert {item["name"]: item["exit_code"] for item in trial["containers"]} == {"app": 0, "side": 0}, done.stdout
-    assert trial["outcome"] in {"graceful", "inconclusive"}, done.stdout  # the latter where CPU cannot be shared out
+    assert {item["name"]: item["exit_code"] for item in trial["containers"]} == {"app": 0, "side": 0}, done.out
+    assert trial["outcome"] in {"graceful", "inconclusive"}, done.out  # the latter where CPU cannot be shared out
