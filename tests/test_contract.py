@@ -249,8 +249,8 @@ def _run_all(open_engine: Callable[[str], Engine], scenarios: tuple[Scenario, ..
         pytest.param("docker in a pod", marks=[pytest.mark.docker, pytest.mark.long]),
         pytest.param("docker through TCP with a witness", marks=pytest.mark.docker),
         pytest.param("ecs", marks=pytest.mark.docker),
-        pytest.param("docker by tls", marks=pytest.mark.docker),
-        pytest.param("docker by ssh", marks=pytest.mark.docker),
+        pytest.param("docker by tls", marks=[pytest.mark.docker, pytest.mark.long]),
+        pytest.param("docker by ssh", marks=[pytest.mark.docker, pytest.mark.long]),
         pytest.param("docker in a VM", marks=[pytest.mark.docker, pytest.mark.long]),
     ],
 )

@@ -109,6 +109,24 @@ def test_a_port_of_another_machine_is_published_where_the_scenario_says(docker_e
     assert creation(trial, {}, replace(docker_engine_host, local=True))["ports"] == {"8000": 18000}
 
 
+@pytest.mark.parametrize("way", ["tls_engine", "ssh_engine"])
+def test_stops_are_performed_and_judged_through_an_encrypted_connection(
+    request: pytest.FixtureRequest, way: str
+) -> None:
+    """One that leaves, one that is killed; all others through tls and ssh too in `test_contract.py` (`long`)."""
+    host = docker_host.probe(request.getfixturevalue(way))
+    lessons = [item for item in discovery.load((SAMPLES,)) if item.name in {"handles-sigterm", "pid1-without-handler"}]
+    lessons = [replace(item, stop=replace(item.stop, timeouts_ns=(3 * NS_PER_S,))) for item in lessons]
+    asked = RunRequest(tuple(lessons), "reach", None)
+    report = pipeline.run(
+        asked, Silence(), Interruption(), lambda _, run_id: open_engine.Chosen(DockerEngine(run_id, host=host))
+    ).report
+    found = {
+        item.observation.scenario: (item.verdict.outcome, item.observation.record.exit_code) for item in report.results
+    }
+    assert found == {"handles-sigterm": (Outcome.GRACEFUL, 0), "pid1-without-handler": (Outcome.KILLED, 137)}
+
+
 def test_tls_without_a_certificate_is_an_error_not_a_traceback(tls_engine: Address) -> None:
     """Neither plain, nor encrypted without what the engine asks for."""
     assert tls_engine.tls is not None

@@ -48,6 +48,9 @@ from stop_harness.plan import trials
 from stop_harness.trial import perform
 from tests.own_runs import COMMAND
 from tests.reports_factory import realistic_report
+from tests.test_cli import Answer, ask
+
+__all__ = ["ask"]  # a fixture
 
 BASE_IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
 SECRET = "correct-horse-battery"
@@ -106,11 +109,9 @@ def start(client: docker.DockerClient) -> Iterator[Start]:
             continue
 
 
-def command_line(*words: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+def command_line(*words: str) -> subprocess.CompletedProcess[str]:
     """`stop-harness check` as a user runs it."""
-    return subprocess.run(
-        [COMMAND, "check", *words], capture_output=True, text=True, check=False, timeout=120, **settings
-    )
+    return subprocess.run([COMMAND, "check", *words], capture_output=True, text=True, check=False, timeout=120)
 
 
 # ── What is stopped, and what becomes of it ──────────────────────────────────────────────────────────────────────────
@@ -412,19 +413,25 @@ def test_one_container_is_given_once() -> None:
         (["--kubernetes", "web.yaml", "app"], "which container of the pod is meant: app or --container web?"),
     ],
 )
-def test_options_of_a_start_are_refused(options: list[str], said: str) -> None:
+def test_options_of_a_start_are_refused(
+    ask: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, options: list[str], said: str
+) -> None:
     """Before any engine is asked, with the option's name."""
-    done = command_line("--container", "web", *options, env={**os.environ, "DOCKER_HOST": "unix:///nowhere.sock"})
-    assert done.returncode == 2
-    assert said in " ".join(done.stderr.split())
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    answer = ask("check", "--container", "web", *options)
+    assert answer.code == 2
+    assert said in " ".join(answer.err.split())
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "-web"])
-def test_a_name_that_no_container_can_have_is_refused(name: str) -> None:
+def test_a_name_that_no_container_can_have_is_refused(
+    ask: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     """No engine is asked."""
-    done = command_line(f"--container={name}", env={**os.environ, "DOCKER_HOST": "unix:///nowhere.sock"})
-    assert done.returncode == 2
-    assert "is no name or id of a container" in done.stderr
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    answer = ask("check", f"--container={name}")
+    assert answer.code == 2
+    assert "is no name or id of a container" in answer.err
 
 
 @pytest.mark.docker

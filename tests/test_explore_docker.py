@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import pytest
 
 from stop_harness.conductor import exit_codes
 from stop_harness.scenario import scenario_file
+from tests.test_cli import Answer, ask
+
+__all__ = ["ask"]  # a fixture
 
 SAMPLES = Path(__file__).resolve().parents[1] / "explore"
 
@@ -149,10 +153,10 @@ def test_what_is_wrong_with_a_server_of_debian_is_found(name: str, tmp_path: Pat
         ((str(SAMPLES.parent / "scenarios" / "12-ignores-sigterm.yaml"),), "this scenario expects none"),
     ],
 )
-def test_bad_input_is_refused_before_anything_starts(options: tuple[str, ...], message: str, tmp_path: Path) -> None:
+def test_bad_input_is_refused_before_anything_starts(
+    ask: Callable[..., Answer], options: tuple[str, ...], message: str
+) -> None:
     """With exit code 2 and what to do."""
-    command = (sys.executable, "-m", "stop_harness", "explore", *options)
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == exit_codes.USAGE
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    answer = ask("explore", *options)
+    assert answer.code == exit_codes.USAGE
+    assert message in answer.err

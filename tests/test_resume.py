@@ -30,9 +30,6 @@ from tests.test_cli import Answer, ask, clean_surroundings
 
 __all__ = ["ask", "clean_surroundings"]  # fixtures: the command in this process, and nothing from outside for it
 
-KILLED_AT = 10
-"""Moments at which a run is killed."""
-
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
@@ -45,8 +42,9 @@ def project(tmp_path: Path) -> Iterator[Project]:
 # ── Killed ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_run_that_is_killed_again_and_again_becomes_what_it_would_have_been(project: Project) -> None:
-    """kill -9 at ten random moments, each followed by a resumption: the outcomes of an undisturbed run, each once."""
+@pytest.mark.parametrize("moments", [3, pytest.param(10, marks=pytest.mark.long)])
+def test_a_run_that_is_killed_again_and_again_becomes_what_it_would_have_been(project: Project, moments: int) -> None:
+    """kill -9 at random moments, each followed by a resumption: the outcomes of an undisturbed run, each once."""
     project.scenario("good", drain_s=0.2, repeat=8)
     project.scenario("bad", drain_s=0.1, code=3, repeat=6)
     wanted = {f"good@10s#{number}": Outcome.GRACEFUL for number in range(1, 9)}
@@ -54,7 +52,7 @@ def test_a_run_that_is_killed_again_and_again_becomes_what_it_would_have_been(pr
     chance = random.Random(9)
     line = project.run_line("--jobs", 1, "--seed", 7)
     counts = []
-    for _ in range(KILLED_AT):
+    for _ in range(moments):
         _kill_in_the_middle(project, line, chance)
         counts.append(len(project.outcomes()))
         line = f"{COMMAND} run --resume {project.run_directory()}"

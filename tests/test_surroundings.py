@@ -338,8 +338,9 @@ def test_a_fault_anywhere_is_4_from_every_command(
     monkeypatch.setenv("STOP_HARNESS_ENGINE_SOCKETS", "")
     Path("a.yaml").write_text("version: 1\nname: web\nsubject: {build: ., command: ['true']}\n")
     Path("Dockerfile").write_text("FROM scratch\n")
-    test_pipeline.run(SimulatedEngine(), test_pipeline.scenario("a"), report_dir=tmp_path / "runs")
-    Path("example").symlink_to(tmp_path / "runs" / "latest")
+    if "example" in words:
+        test_pipeline.run(SimulatedEngine(), test_pipeline.scenario("a"), report_dir=tmp_path / "runs")
+        Path("example").symlink_to(tmp_path / "runs" / "latest")
     monkeypatch.setattr(sys, "argv", ["stop-harness", *words.split()])
     monkeypatch.setattr(place, fault)
     assert main.perform() == HARNESS
