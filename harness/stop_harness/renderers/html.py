@@ -86,7 +86,8 @@ def pieces(report: Report, pictures: dict[str, str] | None = None) -> Iterator[s
         resources.files("stop_harness.renderers").joinpath("templates", name).read_text("utf-8")
         for name in ("report.js", "report.css")
     )
-    page = templates().get_template("report.html.j2").stream(
+    template = templates().get_template("report.html.j2")
+    page = template.stream(
         **_view(report),
         script=Markup(script),  # nosec B704 # our own text or escaped
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
