@@ -75,7 +75,7 @@ STATUSES = {
     "`within`.",
     Status.FAIL: "Another outcome, or a longer shutdown.",
     Status.INCONCLUSIVE: "The outcome is `inconclusive`, or `within` is given and the duration could not be measured. "
-    "(`outcome: inconclusive` in `expect` accepts it.)",
+    "(`outcome: inconclusive` in `expect` accepts missing evidence of a stop, and no stop that was not as asked for.)",
 }
 
 COMPLIANCE = {

@@ -29,6 +29,7 @@ from stop_harness.model import (
     Outcome,
     Scenario,
     Subject,
+    Verdict,
     When,
 )
 from stop_harness.plan import trials
@@ -232,6 +233,30 @@ def test_only_a_fault_that_held_at_the_stop_timeout_explains_sigkill(ended_s: fl
     assert found.outcome is Outcome.KILLED
     assert found.cause is not None
     assert (found.cause.id == "halted-by-fault") is (cause is not None)
+
+
+@pytest.mark.parametrize("ended_s", [None, 10.2, 3.1])
+@pytest.mark.parametrize("fault", [CPU, PAUSE], ids=["cpu", "pause"])
+def test_a_stop_that_was_killed_while_a_fault_outlasted_its_time_says_nothing(
+    fault: Fault, ended_s: float | None
+) -> None:
+    """An engine that was too busy to undo it held the container, and nobody knows what that would have done."""
+    seen = stop(Behaviour(None, 0, None), 10 * NS_PER_S, DOCKER, Jitter()).observation
+    ended_ns = None if ended_s is None else round(ended_s * NS_PER_S)
+
+    def judged(for_s: int) -> Verdict:
+        lasts = replace(fault, for_ns=for_s * NS_PER_S)
+        record = FaultRecord(lasts, asked_ns=0, begun_ns=NS_PER_S, ended_ns=ended_ns, seen="read back")
+        return judge.judge(replace(seen, faults=(record,)), PLAIN)
+
+    found = judged(2)
+    if ended_s == 3.1:
+        assert found.outcome is Outcome.KILLED
+        return
+    assert (found.outcome, found.findings[0].rule) == (Outcome.INCONCLUSIVE, "fault-not-applied")
+    until = "until the end" if ended_s is None else "to +10.20 s"
+    assert f"for 2s: it lasted from +1.00 s {until}, and was there at the stop timeout" in found.reason
+    assert judged(60).outcome is Outcome.KILLED, "it was asked to be there then"
 
 
 def test_the_sigkill_of_a_fault_is_not_taken_for_the_stop_timeouts() -> None:

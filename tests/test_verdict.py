@@ -19,6 +19,11 @@ from stop_harness.model import (
     Event,
     EventKind,
     Expectation,
+    Fault,
+    FaultAction,
+    FaultKind,
+    FaultMoment,
+    FaultRecord,
     Looks,
     MissingTraffic,
     NotApplied,
@@ -41,6 +46,7 @@ from stop_harness.model import (
     TrafficRecord,
     Vantage,
     Verdict,
+    When,
 )
 from stop_harness.verdict import judge, rules, static_findings
 from tests.parts import changed
@@ -232,7 +238,8 @@ def test_any_record_at_all_gets_one_verdict(seen: Observation, expected: Outcome
     found = judged(seen, scenario)
     assert found.outcome in Outcome
     assert found.reason
-    assert (found.status is Status.PASS) is (found.outcome is expected)
+    performed = seen.problem is None or found.outcome is not Outcome.INCONCLUSIVE
+    assert (found.status is Status.PASS) is (found.outcome is expected and performed)
     assert all(finding.rule in rules.RULES for finding in found.findings)
     assert judged(seen, scenario) == found
     if found.outcome is Outcome.GRACEFUL:
@@ -442,6 +449,24 @@ def test_inconclusive_is_neither_pass_nor_fail_unless_it_was_expected() -> None:
     seen = changed(stopped(0.1), exit_code=None)
     assert judged(seen).status is Status.INCONCLUSIVE
     assert judged(seen, replace(PLAIN, expectations=(Expectation((Outcome.INCONCLUSIVE,)),))).status is Status.PASS
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ProblemKind if kind is not ProblemKind.COMMAND_NOT_FOUND])
+def test_a_stop_that_never_was_is_no_pass_where_missing_evidence_is_accepted(kind: ProblemKind) -> None:
+    """`outcome: [lossy, inconclusive]` is for a stop that happened; one that an engine's failure or an interruption
+    left out did not."""
+    accepts = replace(PLAIN, expectations=(Expectation((Outcome.LOSSY, Outcome.INCONCLUSIVE)),))
+    seen = replace(stopped(0.1), problem=Problem(kind, "the run was interrupted"))
+    found = judged(seen, accepts)
+    assert (found.outcome, found.status) == (Outcome.INCONCLUSIVE, Status.INCONCLUSIVE)
+
+
+def test_a_stop_without_its_fault_is_no_pass_where_missing_evidence_is_accepted() -> None:
+    """It was not the stop that the scenario is about."""
+    accepts = replace(PLAIN, expectations=(Expectation((Outcome.INCONCLUSIVE,)),))
+    pause = Fault(FaultKind.PAUSE, FaultAction.PAUSE, FaultMoment(When.AFTER))
+    seen = replace(stopped(0.1), faults=(FaultRecord(pause, problem="the engine refused"),))
+    assert judged(seen, accepts).status is Status.INCONCLUSIVE
 
 
 def test_an_expectation_for_one_stop_timeout_applies_to_it_alone() -> None:

@@ -55,12 +55,16 @@ def course(record: FaultRecord) -> str:
     name = what(record.fault)
     if record.begun_ns is None:
         return f"{name} was not there: {record.problem or 'nobody knows why'}"
-    begun = signed_seconds(record.begun_ns)
     if record.fault.is_deed:
-        return f"{name} at {begun}"
-    if record.ended_ns is None:
-        return f"{name} from {begun} until the end"
-    return f"{name} from {begun} to {signed_seconds(record.ended_ns)}"
+        return f"{name} at {signed_seconds(record.begun_ns)}"
+    return f"{name} {lasted(record)}"
+
+
+def lasted(record: FaultRecord) -> str:
+    """From when until when a fault was there that lasts: `from +0.020 s to +1.200 s`."""
+    assert record.begun_ns is not None
+    until = "until the end" if record.ended_ns is None else f"to {signed_seconds(record.ended_ns)}"
+    return f"from {signed_seconds(record.begun_ns)} {until}"
 
 
 def _amount(fault: Fault) -> str:

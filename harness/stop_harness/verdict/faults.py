@@ -42,6 +42,20 @@ def not_applied(observation: Observation, took_ns: int | None) -> str | None:
     return f"a fault that was asked for did not come about: {'; '.join(texts)}"
 
 
+def overstayed(observation: Observation) -> str | None:
+    """That a fault was still there at the stop timeout, as it could not be undone when its time was over; None: none
+    was. A container that had to be killed then may have had the fault to thank for that."""
+    deadline_ns = observation.stop_timeout_ns - DEADLINE_TOLERANCE_NS
+    for record in observation.faults:
+        length_ns, begun_ns = record.fault.for_ns, record.begun_ns
+        if record.fault.is_deed or length_ns is None or begun_ns is None or begun_ns + length_ns >= deadline_ns:
+            continue
+        if record.ended_ns is None or record.ended_ns >= deadline_ns:
+            still = f"it lasted {fault_words.lasted(record)}, and was there at the stop timeout"
+            return f"a fault was not undone in time: {fault_words.asked(record.fault)}: {still}"
+    return None
+
+
 def missed(record: FaultRecord, took_ns: int | None) -> bool:
     """Whether the stop, which took `took_ns` (None: nobody knows), was over when the fault's moment came, and that is
     no doubt."""

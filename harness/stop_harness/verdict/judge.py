@@ -39,6 +39,9 @@ from stop_harness.verdict import (
 )
 from stop_harness.verdict.rules import RULES
 
+NOT_THE_STOP_ASKED_FOR = frozenset({"fault-not-applied", "killed-by-somebody", "dependency-gone"})
+"""Rules by which something beside the stop went on, so that it shows nothing of what the scenario is about."""
+
 
 def judge(observation: Observation, scenario: Scenario) -> Verdict:
     """The verdict on one observation under the scenario it was made for.
@@ -185,6 +188,8 @@ def _judge(observation: Observation, scenario: Scenario, expectation: Expectatio
         findings.append(_finding("signal-held-back", text))
     findings += _remarks(observation, facts, outcome)
     status = _status(outcome, facts, expectation)
+    if outcome is Outcome.INCONCLUSIVE and (observation.problem is not None or rule in NOT_THE_STOP_ASKED_FOR):
+        status = Status.INCONCLUSIVE  # `expect` may accept missing evidence of a stop, and not a missing stop
     findings += _too_slow(outcome, status, facts, expectation)
     cause = _with_advice(causes.cause(observation, facts, outcome), observation, scenario.subject)
     reason = main_process.named(reason, observation.looks)

@@ -62,8 +62,8 @@ def decided(observation: Observation, facts: StopFacts, expectation: Expectation
     if evidence in {SigkillEvidence.OBSERVED, SigkillEvidence.INFERRED}:
         if record.stop_signal == signals.SIGKILL:
             return Outcome.KILLED, "sigkill-needed", "the stop signal is SIGKILL, which nothing can handle"
-        if early := start_up.too_early(observation):
-            return Outcome.INCONCLUSIVE, "stopped-too-early", early
+        if beside := _sigkill_may_not_be_its_own_fault(observation):
+            return beside
         waited = seconds(observation.stop_timeout_ns)
         if derivation.cut_short is not None:
             why = derivation.cut_short if derivation.derived_from is None else _why_derived(derivation)
@@ -99,6 +99,15 @@ def _disturbed(observation: Observation, took_ns: int | None) -> tuple[Outcome, 
         return Outcome.INCONCLUSIVE, "dependency-gone", f"not all that it needs ran on: {' and '.join(gone)}"
     if text := faults.killed(observation):
         return Outcome.KILLED, "killed-by-fault", text
+    return None
+
+
+def _sigkill_may_not_be_its_own_fault(observation: Observation) -> tuple[Outcome, str, str] | None:
+    """(outcome, rule, reason) where the stop came before it could react, or a fault outlasted its time."""
+    if early := start_up.too_early(observation):
+        return Outcome.INCONCLUSIVE, "stopped-too-early", early
+    if late := faults.overstayed(observation):
+        return Outcome.INCONCLUSIVE, "fault-not-applied", late
     return None
 
 
