@@ -26,7 +26,7 @@ from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker.address import Address
 from stop_harness.engines.docker.engine import DockerEngine
 from stop_harness.engines.docker.host import DockerHost
-from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, remove_run
+from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, machine, remove_run
 from stop_harness.engines.docker.subject import LOG_LIMITS
 from stop_harness.errors import BaseImageMissing, BuildError, EngineError, ImageError
 from stop_harness.model import (
@@ -507,7 +507,7 @@ def test_clean_removes_what_a_dead_harness_left_and_spares_the_living(
         labels = {RUN_LABEL: "test-clean", OWNER_LABEL: owner}
         return client.containers.create(BASE_IMAGE, command=["sleep", "60"], labels=labels)
 
-    node = os.uname().nodename
+    node = machine()
     with open(f"/proc/{os.getpid()}/stat", encoding="ascii") as file:
         started = file.read().rpartition(")")[2].split()[19]
     dead = container(f"{node}/{os.getpid()}/1")

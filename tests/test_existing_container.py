@@ -25,7 +25,7 @@ from stop_harness.engines.docker.container import ContainerLife
 from stop_harness.engines.docker.engine import DockerEngine
 from stop_harness.engines.docker.events import EventStream
 from stop_harness.engines.docker.host import DockerHost
-from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL
+from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, machine
 from stop_harness.evidence import stop_sequence
 from stop_harness.evidence.forecast import Expected
 from stop_harness.linux import proc
@@ -498,7 +498,7 @@ def test_one_that_does_not_stay_up_is_refused(client: docker.DockerClient) -> No
 @pytest.mark.docker
 def test_a_container_of_the_harness_itself_is_refused(start: Start) -> None:
     """Its run stops and removes it."""
-    container = start(LEAVES, labels={OWNER_LABEL: f"{os.uname().nodename}/{os.getpid()}/", RUN_LABEL: "R1"})
+    container = start(LEAVES, labels={OWNER_LABEL: f"{machine()}/{os.getpid()}/", RUN_LABEL: "R1"})
     with pytest.raises(stop_harness.UsageError, match="belongs to run R1 of stop-harness"):
         stop_harness.check(container)
     container.reload()

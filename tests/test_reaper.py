@@ -6,6 +6,7 @@ import os
 import select
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +69,22 @@ def test_what_the_reaper_holds_is_let_go_of_a_moment_after_the_run() -> None:
         assert held_s >= reaper.HOLDS_S
     finally:
         os.close(reading)
+
+
+def test_machines_of_one_name_are_told_apart_on_an_engine_that_both_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another machine made is never taken for that of a dead run here, though no such process runs here. Of the
+    machine's id only a checksum is told; where it has none its name stands for it."""
+    (tmp_path / "here").write_text("7afb9d6740ab424b9ea58f88d940da5d\n")
+    (tmp_path / "there").write_text("4dd06ba1b6d24c0c8a4a8d2c5c5e9a0f\n")
+    (tmp_path / "empty").write_text("\n")
+    names = {name: reaper.machine(str(tmp_path / name)) for name in ("here", "there", "empty", "missing")}
+    assert len({*names.values()}) == 3
+    assert names["empty"] == names["missing"] == os.uname().nodename
+    assert "7afb9d67" not in names["here"]
+    monkeypatch.setattr(reaper, "machine", lambda: names["here"])
+    process, gone = os.getpid(), "1"
+    assert not reaper.owner_lives(f"{names['here']}/{process}/{gone}")
+    assert reaper.owner_lives(f"{names['there']}/{process}/{gone}")
+    assert reaper.owner_lives(reaper.owner())

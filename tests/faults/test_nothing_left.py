@@ -18,7 +18,7 @@ import pytest
 
 from stop_harness.engines.docker import address
 from stop_harness.engines.docker.host import DockerHost
-from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL
+from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, machine
 from stop_harness.linux import proc
 from tests.faults.effects import Hang
 from tests.faults.proxy import MARK, FaultyEngine, Rule
@@ -264,7 +264,7 @@ def _answers(engine: SecondEngine) -> bool:
 
 def test_the_next_run_says_what_dead_runs_have_left(engine: docker.DockerClient, tmp_path: Path) -> None:
     """One line with the number and the command that removes them; nothing is removed unasked."""
-    labels = {RUN_LABEL: "dead", OWNER_LABEL: f"{os.uname().nodename}/{os.getpid()}/1"}
+    labels = {RUN_LABEL: "dead", OWNER_LABEL: f"{machine()}/{os.getpid()}/1"}
     dead = engine.containers.create(BASE_IMAGE, command=["sleep", "60"], labels=labels)
     try:
         command = [

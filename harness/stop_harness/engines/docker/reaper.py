@@ -27,7 +27,7 @@ RUN_LABEL = "stop-harness.run"
 """Label on everything the harness makes on an engine; its value is the run id."""
 
 OWNER_LABEL = "stop-harness.owner"
-"""Label on all but images, whose labels are inherited by anybody's container: `host/pid/start time`."""
+"""Label on all but images, whose labels are inherited by anybody's container: `machine/pid/start time`."""
 
 DISMISSED = b"done"
 
@@ -228,15 +228,29 @@ def remove_images(address: Address) -> int:
 
 def owner() -> str:
     """This process as the owner label writes it."""
-    return f"{os.uname().nodename}/{os.getpid()}/{_start_time(os.getpid())}"
+    return f"{machine()}/{os.getpid()}/{_start_time(os.getpid())}"
+
+
+def machine(id_file: str = "/etc/machine-id") -> str:
+    """Which machine this is, for an engine that several of them use: many have the same name. Of its id only a checksum
+    is told, as machine-id(5) asks for; one without an id has its name alone."""
+    import zlib
+
+    try:
+        with open(id_file, "rb") as file:
+            unique = file.read().strip()
+    except OSError:
+        unique = b""
+    name = os.uname().nodename
+    return f"{name}+{zlib.crc32(unique):08x}" if unique else name
 
 
 def owner_lives(text: str) -> bool:
     """Whether the process that an owner label names still runs here. Another machine's counts as alive: unknown."""
-    host, _, rest = text.partition("/")
+    where, _, rest = text.partition("/")
     pid, _, started = rest.partition("/")
-    if host != os.uname().nodename:
-        return bool(host)
+    if where != machine():
+        return bool(where)
     if not pid.isdigit():
         return False
     try:
