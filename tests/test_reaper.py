@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
@@ -69,6 +70,26 @@ def test_what_the_reaper_holds_is_let_go_of_a_moment_after_the_run() -> None:
         assert held_s >= reaper.HOLDS_S
     finally:
         os.close(reading)
+
+
+def test_a_reaper_that_holds_nothing_is_gone_with_the_run() -> None:
+    """In a container whose first process is the harness the kernel would kill what is left."""
+    before = {name for name in os.listdir("/proc") if name.isdecimal()}
+    started = reaper.DockerReaper("holds-nothing", Address(NOBODY))
+    started.dismiss()
+    deadline = time.monotonic() + reaper.HOLDS_S / 2
+    while (left := reapers(since=before)) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert not left
+
+
+def reapers(since: set[str]) -> list[str]:
+    """Processes that have come since then for a run of that name."""
+    found = []
+    for name in {item for item in os.listdir("/proc") if item.isdecimal()} - since:
+        with contextlib.suppress(OSError):  # it is gone
+            found += [name] if b"holds-nothing" in Path(f"/proc/{name}/cmdline").read_bytes() else []
+    return found
 
 
 def test_machines_of_one_name_are_told_apart_on_an_engine_that_both_use(

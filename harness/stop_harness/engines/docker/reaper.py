@@ -50,7 +50,8 @@ LEAVES_S = 5.0
 """For the process to say that it has nothing left to do, once it was dismissed."""
 
 HOLDS_S = 0.3
-"""That long it stays after that, with the listeners it was given: most harnesses have ended by then."""
+"""That long it stays after that, if it was given listeners to hold: most harnesses have ended by then. Else it leaves
+at once, for in a container it would be killed with a harness that is the first process there."""
 
 TRACKING = ("RUNNER_TRACKING_ID", "BUILD_ID", "JENKINS_NODE_COOKIE", "JENKINS_SERVER_COOKIE", "HUDSON_COOKIE")
 """By these variables the runners of GitHub Actions and Jenkins find what a step left behind, and kill it."""
@@ -73,7 +74,7 @@ class DockerReaper:
         path = os.pathsep.join(os.path.abspath(place) for place in places if place)
         self._process = subprocess.Popen(  # nosec B603 # words, no shell
             # Without `site`, for the path is given: a start takes 10 ms of CPU time, not 40.
-            [sys.executable, "-P", "-S", "-m", __name__, run_id, address.to_json()],
+            [sys.executable, "-P", "-S", "-m", __name__, run_id, address.to_json(), str(HOLDS_S if holding else 0)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,  # closes when it has nothing left to do: it is not our child, to be waited for
             stderr=subprocess.DEVNULL,
@@ -332,7 +333,7 @@ def main() -> None:
     said = sys.stdin.buffer.read()
     if said.endswith(DISMISSED):
         os.close(sys.stdout.fileno())  # the harness waits for this
-        time.sleep(HOLDS_S)
+        time.sleep(float(sys.argv[3]))
         os._exit(0)
     import threading
 
