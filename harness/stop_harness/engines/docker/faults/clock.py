@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 
 from stop_harness.engines.docker.faults.image_contents import ImageContents
 from stop_harness.engines.docker.faults.scene import FaultScene
@@ -56,12 +57,7 @@ def jump(scene: FaultScene, fault: Fault) -> Applied:
     begun_ns = time.time_ns()
 
     def undo() -> None:
-        if scene.runs():
-            try:
-                _show(scene, 0)
-            except FaultNotApplied:
-                if scene.runs():
-                    raise
+        scene.undo_while_it_runs(partial(_show, scene, 0))
 
     code = scene.shell(_CHECK, str(seconds), user="")
     if code != 0:

@@ -6,6 +6,8 @@ A value of zero means "as it is" to the engine, but for `PidsLimit`; how a limit
 
 from __future__ import annotations
 
+from functools import partial
+
 from stop_harness.engines.docker.faults.scene import FaultScene
 from stop_harness.engines.interface import Applied, FaultNotApplied
 from stop_harness.model import Fault, FaultAction
@@ -55,12 +57,7 @@ def _limited(scene: FaultScene, values: dict[str, int], undone: dict[str, int]) 
         raise FaultNotApplied(f"the engine took the update, but its {' and '.join(missed)} did not change")
 
     def undo() -> None:
-        if scene.runs():
-            try:
-                scene.update(undone)
-            except FaultNotApplied:
-                if scene.runs():
-                    raise
+        scene.undo_while_it_runs(partial(scene.update, undone))
 
     def give_back() -> None:
         """An engine keeps the limits of a container that has ended, and starts it with them again."""

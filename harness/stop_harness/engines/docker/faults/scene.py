@@ -124,6 +124,16 @@ class FaultScene:
             raise FaultNotApplied(f"a command in the container had not ended after {timeout_s:g} s")
         return code
 
+    def undo_while_it_runs(self, undo: Callable[[], None]) -> None:
+        """Raises the FaultNotApplied of `undo`, unless the container has left meanwhile, which has taken all along."""
+        if not self.runs():
+            return
+        try:
+            undo()
+        except FaultNotApplied:
+            if self.runs():
+                raise
+
     def undo_by_shell(self, script: str, *words: str) -> bool:
         """The same to undo something. False: it was not done, for who has left meanwhile has taken it along."""
         if not self.runs():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from functools import partial
 
 from stop_harness.engines import process_faults
 from stop_harness.engines.docker.faults.scene import FaultScene, nothing
@@ -87,12 +88,7 @@ def read_only(scene: FaultScene, fault: Fault) -> Applied:
             time.sleep(LOOK_S)
 
     def undo() -> None:
-        if pid_one.lives():
-            try:
-                make(read_only=False)
-            except FaultNotApplied:
-                if pid_one.lives():
-                    raise
+        scene.undo_while_it_runs(partial(make, read_only=False))
 
     before = mounts.mounted_at(pid_one.pid, target)
     if before is not None and "ro" in before.options:
