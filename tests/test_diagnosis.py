@@ -255,8 +255,8 @@ def test_every_cause_of_the_table_is_tried() -> None:
     assert {row[0] for row in CASES} == set(known_causes.CAUSES) - BY_FATES - BY_FAULTS
 
 
-BY_FAULTS = {"halted-by-fault", "killed-by-fault"}
-"""Tried in `test_faults.py`."""
+BY_FAULTS = {"halted-by-fault", "killed-by-fault", "maybe-by-fault"}
+"""Tried in `test_faults.py` and `test_fault_doubts.py`."""
 BY_FATES = {"group-signal", "second-signal", "closes-port-early"}
 """Tried in `test_process_fates.py`, with the fates that they follow from, and in `test_load_balancer.py`."""
 

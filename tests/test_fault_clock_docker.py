@@ -81,6 +81,42 @@ def test_the_program_sees_the_clock_jump_at_its_time_and_come_back(faketime: str
     assert seen[-1] == as_it_was[-1], "it did not come back"
 
 
+DRAINS = r"""
+import os, signal, sys, time
+
+def end(number, frame):
+    until = time.time() + 1
+    while time.time() < until:
+        time.sleep(0.05)
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, end)
+os.write(1, b"up\n")
+while True:
+    time.sleep(0.05)
+"""
+
+
+def test_a_drain_that_waits_by_the_clock_is_not_said_to_swallow_its_signal(faketime: str) -> None:
+    """It leaves in time undisturbed. Under the jump it waits for an hour, and looks like one that just goes on."""
+
+    def stopped(*faults: str) -> stop_harness.JudgedStop:
+        command = ["python3", "-c", DRAINS]
+        result = stop_harness.check(
+            image=faketime, command=command, ready_log="^up$", faults=list(faults), timeouts=["4s"]
+        )
+        return result.stops[0]
+
+    assert stopped().outcome == "graceful"
+    disturbed = stopped("clock=-1h@100ms")
+    cause = disturbed.record.verdict.cause
+    assert (disturbed.outcome, disturbed.cause) == ("killed", "maybe-by-fault"), disturbed.reason
+    assert cause is not None
+    assert "clock -60m from +0.1" in cause.evidence
+    assert "CLOCK_MONOTONIC" in cause.advice[0].text
+    assert not any("do not catch" in item.text.lower() for item in cause.advice)
+
+
 def test_a_program_that_does_not_load_the_library_makes_no_verdict(faketime: str) -> None:
     """As one that is statically linked: its clock never jumped, so the stop is not the one that was asked about."""
     result = stop_harness.check(

@@ -23,7 +23,7 @@ from stop_harness.model import (
     RequestFate,
     StopFacts,
 )
-from stop_harness.verdict import faults, traffic
+from stop_harness.verdict import fault_doubts, faults, traffic
 from stop_harness.verdict.handler_causes import handler_cause, not_permitted
 from stop_harness.verdict.killed_scene import Scene
 from stop_harness.verdict.losses import cause_of_lost_work
@@ -51,7 +51,10 @@ def cause(observation: Observation, facts: StopFacts, outcome: Outcome) -> Cause
         return None
     if outcome is Outcome.KILLED and (by_fault := faults.cause(observation)):
         return by_fault
-    return find(observation, facts) or Cause("unknown", UNKNOWN)
+    found = find(observation, facts)
+    if found is None and outcome is Outcome.KILLED:
+        return fault_doubts.doubted(Cause("unknown", UNKNOWN), observation)
+    return found or Cause("unknown", UNKNOWN)
 
 
 # ── Not killed by the engine ─────────────────────────────────────────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ from stop_harness import signals
 from stop_harness.evidence import log_hints, process_tree
 from stop_harness.evidence.process_tree import Reaction, reaction
 from stop_harness.model import NS_PER_S, Cause
-from stop_harness.verdict import client_causes, progress_causes
+from stop_harness.verdict import client_causes, fault_doubts, progress_causes
 from stop_harness.verdict.killed_scene import FOR_A_CHILD, FOR_A_LOCK, Scene
 
 
@@ -43,7 +43,7 @@ def handler_cause(scene: Scene) -> Cause | None:
     ):
         found = rule(scene)
         if found is not None:
-            return found
+            return found if rule in _WITH_ANY_FAULT else fault_doubts.doubted(found, scene.seen)
     return None
 
 
@@ -172,3 +172,7 @@ def _own_words(scene: Scene) -> Cause | None:
     if progress_causes.unmoved(scene):
         text += "; it used no CPU time meanwhile, so it waits for somebody, who may be slow or never come"
     return Cause("grace-too-short", f"{scene.called} {text}")
+
+
+_WITH_ANY_FAULT = frozenset({_no_time, not_permitted, _fault_raised, _handler_gone, _child_ignores})
+"""They read what no fault does to a program: how it handles its signals, and what it may do."""

@@ -146,6 +146,14 @@ CAUSES = {
             "the scenario's `faults`",
         ),
         KnownCause(
+            "maybe-by-fault",
+            "It went on until SIGKILL under a fault of the scenario; whether it does so without it, is not known.",
+            "Stop it without the fault. If it leaves then, it waits for what the fault takes away: give each wait "
+            "for a disk, a name or a peer a limit, and count time by a monotonic clock (CLOCK_MONOTONIC, Python's "
+            "`time.monotonic()`).",
+            "the scenario's `faults`; clock_gettime(2)",
+        ),
+        KnownCause(
             "killed-by-fault",
             "A fault of the scenario sent SIGKILL before the program had ended.",
             "Finish sooner, or keep what matters in a form that survives SIGKILL: write ahead, rename when whole.",
