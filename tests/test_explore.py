@@ -346,8 +346,9 @@ def test_no_fault_that_cuts_requests_comes_with_clients_that_could_lose_one(cand
 
 @given(random_search.candidates(WHOLE))
 def test_nothing_is_drawn_that_ends_the_program_by_itself(candidate: Candidate) -> None:
-    """No SIGKILL, no limit of memory, no halt without an end, no command of somebody's."""
-    assert not kinds(candidate) & {FaultKind.MEMORY, FaultKind.PROCESS, FaultKind.STOP, FaultKind.EXEC}
+    """No SIGKILL, no limit of memory, no halt without an end, no command of somebody's, no other clock."""
+    of_itself = {FaultKind.MEMORY, FaultKind.PROCESS, FaultKind.STOP, FaultKind.EXEC, FaultKind.CLOCK}
+    assert not kinds(candidate) & of_itself
     assert all(fault.for_ns for fault in candidate.faults if fault.kind is FaultKind.PAUSE)
     assert all(fault.signal != "SIGKILL" for fault in candidate.faults)
 
@@ -510,10 +511,11 @@ def test_what_is_only_slow_is_neither_found_nor_called_a_fluke(tmp_path: Path) -
 
 def test_only_what_can_be_made_is_left() -> None:
     """A kind of client at its port, a fault with all its values."""
-    left = WHOLE.without({("client", TrafficKind.KEEP_ALIVE, 8000), ("fault", FaultKind.DISK, "full", "/data", None)})
+    disks = {("fault", FaultKind.DISK, action, "/data", None) for action in (FaultAction.FULL, FaultAction.READ_ONLY)}
+    left = WHOLE.without({("client", TrafficKind.KEEP_ALIVE, 8000), *disks})
     assert len(left.clients) == len(WHOLE.clients) - 1
     assert FaultKind.DISK not in {several[0].kind for several in left.faults}
-    assert len(left.faults) == len(WHOLE.faults) - 1
+    assert len(left.faults) == len(WHOLE.faults) - 2
 
 
 def test_without_a_port_there_are_no_clients_and_without_a_condition_no_other_moment() -> None:
@@ -539,6 +541,7 @@ ANY_FAULT = st.sampled_from(
         {"network": {"bandwidth": "64kbit", "port": 80}},
         {"dependency": {"kill": "db"}},
         {"disk": {"full": "/data"}},
+        {"disk": {"read_only": "/data"}, "at": "-1s"},
         {"process": {"signal": "SIGUSR1", "match": "worker"}},
         {"process": {"stop": "worker"}},
         {"signal": "SIGINT", "at": "100ms"},

@@ -34,6 +34,7 @@ from stop_harness.experiments.explore.candidate import (
 from stop_harness.model import (
     NS_PER_S,
     EngineInfo,
+    FaultAction,
     FaultKind,
     Observation,
     Outcome,
@@ -62,6 +63,9 @@ SLOW_NS = 3 * NS_PER_S
 """In addition, for a program under a quota of CPU time, or one to which answers come late."""
 SLOWED_BY = frozenset({FaultKind.CPU, FaultKind.NETWORK, FaultKind.DNS})
 
+
+SIGNALLED = 126
+"""Exit codes from this on are of a shell: that it found no program, or that a signal ended one."""
 
 SEEDS = 1 << 16
 """So many, that a seed is easily typed."""
@@ -321,9 +325,20 @@ def _fate(result: TrialResult) -> Fate:
         return Fate.PASSED_BY
     if verdict.cause is not None and verdict.cause.id in faults.BY_FAULT:
         return Fate.UNCLEAR
+    if _could_not_write_and_said_so(result):
+        return Fate.FINE
     if verdict.status is Status.FAIL and verdict.outcome not in {Outcome.NOT_RUNNING, Outcome.INCONCLUSIVE}:
         return Fate.BAD
     return Fate.FINE if verdict.status is Status.PASS else Fate.UNCLEAR
+
+
+def _could_not_write_and_said_so(result: TrialResult) -> bool:
+    """Whether it left by itself with an exit code of its own while a place of its was read-only. Room can be taken
+    beforehand, so that a full disk does no harm; against this there is nothing that a program could do but say so."""
+    seen, verdict = result.observation, result.verdict
+    read_only = any(item.fault.action is FaultAction.READ_ONLY and item.begun_ns is not None for item in seen.faults)
+    by_itself = seen.record.exit_signal is None and 0 < (seen.record.exit_code or 0) < SIGNALLED
+    return read_only and by_itself and verdict.outcome is Outcome.CRASHED
 
 
 def _unclear(candidate: Candidate, reason: str) -> TriedCandidate:

@@ -20,6 +20,7 @@ from stop_harness.model import (
     FaultAction,
     FaultKind,
     FaultMoment,
+    Mount,
     MountKind,
     Outcome,
     Role,
@@ -243,6 +244,7 @@ def _faults(scenario: Scenario, slack_ns: int, stop_signal: int | None) -> Itera
         tuple(Fault(FaultKind.CPU, FaultAction.LIMIT, amount=cores) for cores in CPUS),
         (Fault(FaultKind.SIGNAL, FaultAction.SEND, after, signal=name),),
         *((Fault(FaultKind.DISK, FaultAction.FULL, target=path),) for path in _small_disks(scenario)),
+        *((Fault(FaultKind.DISK, FaultAction.READ_ONLY, target=path),) for path in _writable(scenario)),
         *((fault,) for fault in _of_neighbours(scenario)),
         (Fault(FaultKind.NETWORK, FaultAction.CUT),),
         *((Fault(FaultKind.NETWORK, FaultAction.CUT, port=port),) for port in _ports(scenario)),
@@ -264,10 +266,24 @@ def _ports(scenario: Scenario) -> list[int]:
     return list(dict.fromkeys(port for port in known if port is not None))
 
 
+def _mounts(scenario: Scenario) -> tuple[Mount, ...]:
+    """Of the container that is stopped, also where it is one of a group."""
+    group = scenario.subject.group
+    subject = scenario.subject if group is None else group.stopped is not None and group.member(group.stopped).subject
+    return subject.settings.mounts if subject else ()
+
+
 def _small_disks(scenario: Scenario) -> Iterator[str]:
     """Where it has a tmpfs with a size: nothing else is ever filled."""
-    for mount in scenario.subject.settings.mounts:
+    for mount in _mounts(scenario):
         if mount.kind is MountKind.TMPFS and "size=" in mount.options:
+            yield mount.target
+
+
+def _writable(scenario: Scenario) -> Iterator[str]:
+    """Where it has a volume, a tmpfs or a folder of this machine that it may write to."""
+    for mount in _mounts(scenario):
+        if not mount.read_only and "ro" not in mount.options.split(","):
             yield mount.target
 
 
