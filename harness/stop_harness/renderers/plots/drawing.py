@@ -7,9 +7,9 @@ own (`renderers/html.py` does).
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 
 INK = "#767676"
 """Contrast 4.5:1 on white and 4.6:1 on black: the grey that both themes can read."""
-WIDTH = 9.0
-"""Inches; at 72 points an inch a plot is 648 wide and scales from there."""
+FONT = "DejaVu Sans"
+"""What texts are measured with: matplotlib brings it along."""
+WIDTH = 648.0
+"""Points, as all sizes here are: the unit of the SVG files, which scale from there."""
+EDGE = 4.0
+"""What stays free at the edges of a figure."""
+_TITLE, _TITLE_SIZE = 27.0, 10.0
+_LEGEND_ROW, _LEGEND_COLUMNS = 14.0, 5
 
 
 def unavailable() -> str | None:
@@ -43,6 +49,7 @@ def svg(draw: Callable[[], Figure | None], name: str) -> str | None:
         "svg.hashsalt": name,
         "svg.fonttype": "none",
         "font.family": "sans-serif",
+        "font.sans-serif": [FONT],
         "font.size": 9,
         "axes.unicode_minus": False,
         "text.parse_math": False,  # a `$` in a name is a dollar sign
@@ -72,50 +79,118 @@ def _leave_out_of_layout(drawn: Figure) -> None:
 
 
 def _tidy(text: str) -> str:
-    """Fonts of the reader's system in place of the one matplotlib measured with, which is wider than most."""
-    return re.sub(r"(\d+(?:\.\d+)?px) [^;\"]*sans-serif", r"\1 system-ui, 'DejaVu Sans', sans-serif", text)
+    """The font of the reader's system before the one matplotlib measured with, which is wider than most."""
+    return text.replace(f"'{FONT}', sans-serif", f"system-ui, '{FONT}', sans-serif")
 
 
-def figure(height: float) -> tuple[Figure, Axes]:
-    """An empty plot of this height in inches."""
-    drawn, ((axes,),) = figures(height, 1, 1)
-    return drawn, axes
+def figure() -> tuple[Figure, Axes]:
+    """An empty plot. Its sizes are known once it is drawn: `arrange`."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(_inches(WIDTH), 1))
+    return drawn, _plain(drawn.add_axes((0, 0, 1, 1)))
 
 
 def figures(height: float, rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
-    """A grid of empty plots on the Agg canvas: no display, no global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """A grid of empty plots, this high altogether, which matplotlib lays out: it measures every text twice."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(WIDTH, height), layout="constrained")
-    FigureCanvasAgg(drawn)
-    grid = [[drawn.add_subplot(rows, columns, row * columns + at + 1) for at in range(columns)] for row in range(rows)]
-    for axes in (axes for line in grid for axes in line):
-        axes.tick_params(colors=INK, length=3)
-        for side, spine in axes.spines.items():
-            spine.set_visible(side in ("left", "bottom"))
-            spine.set_color(INK)
-            spine.set_linewidth(0.6)
-    return drawn, grid
+    drawn = Figure(figsize=(_inches(WIDTH), _inches(height)), layout="constrained")
+    places = [[row * columns + at + 1 for at in range(columns)] for row in range(rows)]
+    return drawn, [[_plain(drawn.add_subplot(rows, columns, place)) for place in line] for line in places]
 
 
-def title(axes: Axes, text: str, *, above_labels: bool = False) -> None:
-    """Above the plot, at its left; `above_labels`: of ticks there. Its place is given, for matplotlib would look for
-    one, among all tick labels, each time that it measures or draws."""
-    axes.set_title(text, loc="left", color=INK, fontsize=10, y=1.0, pad=24 if above_labels else 12)
+def _plain(axes: Axes) -> Axes:
+    axes.tick_params(colors=INK, length=3)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(INK)
+        spine.set_linewidth(0.6)
+    return axes
 
 
-def row_names(axes: Axes, names: Sequence[str], places: Sequence[float], size: float) -> None:
-    """Beside the rows, at their left. A text each and no tick, which has five parts."""
+def arrange(
+    axes: Axes,
+    height: float,
+    title: str,
+    marks: Sequence[Artist] = (),
+    *,
+    left: float = EDGE,
+    right: float = EDGE,
+    top: float = 0,
+    bottom: float = 0,
+) -> None:
+    """The sizes of a plot of this height, the room for its labels around it, its title above them at the left, and
+    below them what its marks mean."""
+    figure = _figure(axes)
+    top += _TITLE
+    bottom += EDGE + _LEGEND_ROW * -(-len(marks) // _LEGEND_COLUMNS)
+    whole = top + height + bottom
+    figure.set_size_inches(_inches(WIDTH), _inches(whole))
+    axes.set_position((left / WIDTH, bottom / whole, (WIDTH - left - right) / WIDTH, height / whole))
+    at = max(EDGE, min(left, WIDTH - EDGE - width(title, _TITLE_SIZE)))
+    figure.text(at / WIDTH, 1 - 12 / whole, title, color=INK, fontsize=_TITLE_SIZE)
+    if marks:
+        legend(axes, marks)
+
+
+def write(axes: Axes, x: float, y: float, text: str, size: float, **how: Any) -> None:
+    """A text at this place of the plot. It is the figure's, for one of an `Axes` gets a clip path of its own."""
+    _figure(axes).text(x, y, text, **{"transform": axes.transData, "color": INK, "fontsize": size, **how})
+
+
+def beside(axes: Axes, texts: Sequence[str], rows: Sequence[float], end: float, size: float) -> None:
+    """A text for each row, whose right end is so far from the left edge of the figure. No ticks: these have five parts
+    each."""
+    from matplotlib.transforms import blended_transform_factory
+
+    place = blended_transform_factory(_figure(axes).transFigure, axes.transData)
     axes.set_yticks([])
-    for name, place in zip(names, places, strict=True):
-        axes.text(
-            -0.01, place, name, transform=axes.get_yaxis_transform(), ha="right", va="center", color=INK, fontsize=size
-        )
+    for text, row in zip(texts, rows, strict=True):
+        write(axes, end / WIDTH, row, text, size, transform=place, ha="right", va="center")
 
 
 def legend(axes: Axes, handles: Sequence[Artist]) -> None:
     """What the marks mean, under the plot."""
-    axes.get_figure(root=True).legend(  # type: ignore[union-attr] # every axes here has its figure
-        handles=handles, loc="outside lower left", ncols=5, frameon=False, labelcolor=INK, handletextpad=0.5
+    _figure(axes).legend(
+        handles=handles,
+        loc="outside lower left",
+        ncols=_LEGEND_COLUMNS,
+        frameon=False,
+        labelcolor=INK,
+        handletextpad=0.5,
     )
+
+
+def width(text: str, size: float) -> float:
+    """Of a text, in points: matplotlib's font is wider than those that readers have. It draws nothing to know it."""
+    return size * sum(map(_advance, text))
+
+
+def fitted(text: str, size: float, room: float) -> str:
+    """As much of a text as has room."""
+    if width(text, size) <= room:
+        return text
+    while text and width(text + "…", size) > room:
+        text = text[:-1]
+    return text + "…"
+
+
+@cache
+def _advance(character: str) -> float:
+    """In ems. A character that the font lacks is as wide as the font is high: Chinese ones and emoji are."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+    from matplotlib.ft2font import LoadFlags
+
+    font = get_font(findfont(FontProperties(family=["sans-serif"])))
+    if not font.get_char_index(ord(character)):
+        return 1.0
+    return font.load_char(ord(character), LoadFlags.NO_SCALE).horiAdvance / font.units_per_EM
+
+
+def _figure(axes: Axes) -> Figure:
+    return axes.get_figure(root=True)  # type: ignore[return-value] # every axes here has its figure
+
+
+def _inches(points: float) -> float:
+    return points / 72

@@ -45,6 +45,13 @@ MAX_TIMELINES = 60
 MAX_MATRIX_ROWS = 60
 MAX_VECTOR_POINTS = 1500
 """More points than this are drawn as one picture inside the SVG: the file stays small and no trial is left out."""
+_OUTCOMES_ROW, _DURATIONS_ROW, _TIMELINES_ROW = 20.0, 20.0, 14.0
+"""Points: from one row to the next."""
+_HALF_A_TICK_LABEL = 22.0
+"""Points: what the longest, "≤ 0.001 s", takes beside the plot where it stands at the end of an axis."""
+_BELOW_AXIS = 40.0
+"""Points: tick labels, and what the axis shows."""
+_STOP_TIMEOUT: dict[str, Any] = {"color": INK, "marker": "|", "linestyle": ""}
 _SHORTEST_S = 0.001
 """Where the logarithmic axis of durations starts; what is shorter is drawn here, and its tick says so."""
 
@@ -86,6 +93,20 @@ def _marker(outcome: Outcome, markers: dict[Outcome, str]) -> dict[str, Any]:
     }
 
 
+def _stop_timeout_handle() -> Line2D:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], markersize=9, label="stop timeout", **_STOP_TIMEOUT)
+
+
+def _row_names(axes: Axes, names: Sequence[str], rows: Sequence[float], size: float) -> float:
+    """At the left of the rows. The room that they take, in points."""
+    widest = max(drawing.width(name, size) for name in names)
+    left = max(widest + 2 * drawing.EDGE + 2, _HALF_A_TICK_LABEL)
+    drawing.beside(axes, names, rows, left - drawing.EDGE - 2, size)
+    return left
+
+
 def _measured(report: Report) -> list[TrialResult]:
     """Stops that were performed and whose duration is known."""
     return [
@@ -109,24 +130,25 @@ def _durations(report: Report) -> Figure | None:
         return None
     rows, note = _rows(points)
     shown = [result for result in points if result.observation.scenario in rows]
-    figure, axes = drawing.figure(0.27 * len(rows) + 1.5)
+    figure, axes = drawing.figure()
     defaults = [] if only_pods(report) else [ECS_STOP_TIMEOUT_S]
     _seconds_axis(axes, [*map(_plotted_s, shown), *map(_timeout_s, shown), *defaults])
     lines = [
         axes.axvline(at, label=f"{at} s, Amazon ECS default", color=INK, linewidth=0.8, zorder=1) for at in defaults
     ]
-    lines.append(_stop_timeouts(axes, shown, rows))
+    _stop_timeouts(axes, shown, rows)
     few, raster = len(shown) < 200, len(shown) > MAX_VECTOR_POINTS
     for outcome, places in _spread(shown, rows).items():
         style = {**_marker(outcome, _DURATION_MARKERS), "markersize": 5.5 if few else 3.5}
         alpha = 0.85 if few else 0.6
         axes.plot(*zip(*places, strict=True), linestyle="", alpha=alpha, rasterized=raster, clip_on=False, **style)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    drawing.row_names(axes, [_label(name) for name in rows], range(len(rows)), 8)
+    left = _row_names(axes, [_label(name) for name in rows], range(len(rows)), 8)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("from stop signal to exit (logarithmic)", color=INK)
-    drawing.title(axes, f"Shutdown durations, one point a trial{note}")
-    drawing.legend(axes, [*_outcome_handles(shown, _DURATION_MARKERS), *lines])
+    marks = [*_outcome_handles(shown, _DURATION_MARKERS), *lines, _stop_timeout_handle()]
+    title, height = f"Shutdown durations, one point a trial{note}", _DURATIONS_ROW * len(rows)
+    drawing.arrange(axes, height, title, marks, left=left, right=_HALF_A_TICK_LABEL, bottom=_BELOW_AXIS)
     return figure
 
 
@@ -161,16 +183,12 @@ def _seconds_axis(axes: Axes, values_s: list[float]) -> None:
     axes.grid(visible=True, axis="x", color=INK, alpha=0.2, linewidth=0.5)
 
 
-def _stop_timeouts(axes: Axes, shown: list[TrialResult], rows: list[str]) -> Line2D:
+def _stop_timeouts(axes: Axes, shown: list[TrialResult], rows: list[str]) -> None:
     """A tick at every stop timeout that a scenario was tried with."""
-    from matplotlib.lines import Line2D
-
     heights = {name: row for row, name in enumerate(rows)}
     tried = {(heights[result.observation.scenario], max(_timeout_s(result), _SHORTEST_S)) for result in shown}
-    places = sorted(tried)
-    low, high = [row - 0.36 for row, _ in places], [row + 0.36 for row, _ in places]
-    axes.vlines([at for _, at in places], low, high, colors=INK, linewidth=1.0, zorder=1)
-    return Line2D([], [], color=INK, marker="|", linestyle="", markersize=9, label="stop timeout")
+    tried_rows, places = zip(*sorted(tried), strict=True)
+    axes.plot(places, tried_rows, markersize=0.72 * _DURATIONS_ROW, zorder=1, **_STOP_TIMEOUT)
 
 
 def _spread(shown: list[TrialResult], rows: list[str]) -> dict[Outcome, list[tuple[float, float]]]:
@@ -203,37 +221,33 @@ def _timeout_s(result: TrialResult) -> float:
 
 def _outcome_matrix(report: Report) -> Figure | None:
     """Scenario × stop timeout; an empty cell was not tried."""
-    from matplotlib.patches import Rectangle
+    from matplotlib.collections import PolyCollection
 
     rows = tables.summary_rows(report)
     if not rows:
         return None
     names = list(dict.fromkeys(row.scenario for row in rows))
-    shown = names[:MAX_MATRIX_ROWS]
+    heights = {name: row for row, name in enumerate(names[:MAX_MATRIX_ROWS])}
     limits = sorted({_column(row) for row in rows})
-    figure, axes = drawing.figure(0.27 * len(shown) + 1.1)
-    for cell in (row for row in rows if row.scenario in shown):
-        x, y = limits.index(_column(cell)), shown.index(cell.scenario)
+    figure, axes = drawing.figure()
+    axes.set_axis_off()
+    cells, colours = [], []
+    for cell in (row for row in rows if row.scenario in heights):
+        x, y = limits.index(_column(cell)), heights[cell.scenario]
         outcome = Outcome(cell.outcome)
-        axes.add_patch(Rectangle((x + 0.02, y + 0.05), 0.96, 0.9, color=OUTCOME_COLOURS[outcome], linewidth=0))
+        cells.append([(x + at, y + down) for at, down in ((0.02, 0.05), (0.98, 0.05), (0.98, 0.95), (0.02, 0.95))])
+        colours.append(OUTCOME_COLOURS[outcome])
         share = f" {cell.agreeing}/{cell.trials}" if cell.trials != 1 else ""
-        axes.text(
-            x + 0.5,
-            y + 0.5,
-            OUTCOME_WORDS[outcome] + share,
-            ha="center",
-            va="center",
-            fontsize=8,
-            color=_text_on(OUTCOME_COLOURS[outcome]),
-            in_layout=False,
-        )
-    axes.set(xlim=(0, len(limits)), ylim=(len(shown), 0))
-    axes.set_xticks([index + 0.5 for index in range(len(limits))], [name for _, name in limits])
-    drawing.row_names(axes, [_label(name) for name in shown], [index + 0.5 for index in range(len(shown))], 9)
-    axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
-    axes.spines[:].set_visible(False)
-    note = f" (first {len(shown)} of {len(names)} scenarios)" if len(shown) < len(names) else ""
-    drawing.title(axes, f"Outcome by scenario and stop timeout{note}", above_labels=True)
+        text, colour = OUTCOME_WORDS[outcome] + share, _text_on(OUTCOME_COLOURS[outcome])
+        drawing.write(axes, x + 0.5, y + 0.5, text, 8, ha="center", va="center", color=colour)
+    axes.add_collection(PolyCollection(cells, facecolors=colours), autolim=False)
+    axes.set(xlim=(0, len(limits)), ylim=(len(heights), 0))
+    for at, (_, name) in enumerate(limits):
+        drawing.write(axes, at + 0.5, -0.2, name, 9, ha="center")
+    left = _row_names(axes, [_label(name) for name in heights], [row + 0.5 for row in heights.values()], 9)
+    note = f" (first {len(heights)} of {len(names)} scenarios)" if len(heights) < len(names) else ""
+    title = f"Outcome by scenario and stop timeout{note}"
+    drawing.arrange(axes, _OUTCOMES_ROW * len(heights), title, left=left, top=12)
     return figure
 
 
@@ -264,22 +278,24 @@ _TIMELINE_MARKERS = {**OUTCOME_MARKERS, Outcome.KILLED: "x"}
 
 def _timelines(report: Report) -> Figure | None:
     """One bar a trial from stop signal to exit, with its deadline."""
-    from matplotlib.lines import Line2D
-
     measured = _measured(report)
     if not measured:
         return None
     # The first repetitions come first: where not all fit, every scenario and stop timeout should.
     chosen = {result.observation.trial_id for result in sorted(measured, key=_repetition)[:MAX_TIMELINES]}
     shown = [result for result in measured if result.observation.trial_id in chosen][:MAX_TIMELINES]
-    figure, axes = drawing.figure(0.19 * len(shown) + 1.4)
+    figure, axes = drawing.figure()
     _bars(axes, shown)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     defaults = [] if only_pods(report) else [ECS_STOP_TIMEOUT_S]
     longest = max(axes.get_xlim()[1], *defaults, 0)
     axes.set_xlim(-0.01 * longest, longest)
     rows = range(len(shown))
-    drawing.row_names(axes, [_timeline_label(shown, row) for row in rows], rows, 8)
+    left = _row_names(axes, [_timeline_label(shown, row) for row in rows], rows, 8)
+    # The durations stand in a column of their own at the right: beside the bars they would cover the deadlines.
+    texts = [seconds(result.verdict.facts.shutdown_duration_ns or 0) for result in shown]
+    drawing.beside(axes, texts, rows, drawing.WIDTH - drawing.EDGE, 8)
+    right = max(drawing.width(text, 8) for text in texts) + drawing.EDGE + 12
     axes.spines["left"].set_visible(False)
     for at in defaults:
         axes.axvline(at, color=INK, linewidth=0.8)
@@ -287,9 +303,9 @@ def _timelines(report: Report) -> Figure | None:
     axes.set_xlabel(f"seconds after the stop signal{line}", color=INK)
     axes.grid(visible=True, axis="x", color=INK, alpha=0.2, linewidth=0.5)
     note = f" ({len(shown)} of {len(report.results):,} trials)" if len(shown) < len(report.results) else ""
-    drawing.title(axes, f"From stop signal to exit{note}")
-    deadline = Line2D([], [], color=INK, marker="|", linestyle="", markersize=9, label="stop timeout")
-    drawing.legend(axes, [*_outcome_handles(shown, _TIMELINE_MARKERS), deadline])
+    marks = [*_outcome_handles(shown, _TIMELINE_MARKERS), _stop_timeout_handle()]
+    title, height = f"From stop signal to exit{note}", _TIMELINES_ROW * len(shown)
+    drawing.arrange(axes, height, title, marks, left=left, right=right, bottom=_BELOW_AXIS)
     return figure
 
 
@@ -298,7 +314,7 @@ def _repetition(result: TrialResult) -> int:
 
 
 def _bars(axes: Axes, shown: list[TrialResult]) -> None:
-    """A row each: the bar from signal to exit, its deadline, the mark of its outcome, and the duration.
+    """A row each: the bar from signal to exit, its deadline, and the mark of its outcome.
 
     Drawn by kind, not by row: each call of matplotlib costs more than what it draws.
     """
@@ -306,28 +322,12 @@ def _bars(axes: Axes, shown: list[TrialResult]) -> None:
     ends = [_exit_s(result) for result in shown]
     colours = [OUTCOME_COLOURS[result.verdict.outcome] for result in shown]
     axes.hlines(places, 0, ends, colors=colours, linewidth=4, capstyle="butt", alpha=0.55)
-    low, high = [place - 0.36 for place in places], [place + 0.36 for place in places]
     deadlines = [nan if result.observation.own_timeouts else _timeout_s(result) for result in shown]
-    axes.vlines(deadlines, low, high, colors=INK, linewidth=1.2, capstyle="projecting")
+    axes.plot(deadlines, places, markersize=0.8 * _TIMELINES_ROW, **_STOP_TIMEOUT)
     for outcome in Outcome:
         marked = [(_mark_s(shown[at]), at) for at in places if shown[at].verdict.outcome is outcome]
         if marked:
             axes.plot(*zip(*marked, strict=True), linestyle="", clip_on=False, **_marker(outcome, _TIMELINE_MARKERS))
-    # The durations stand in a column of their own at the right: beside the bars they would cover the deadlines.
-    texts, right = [seconds(result.verdict.facts.shutdown_duration_ns or 0) for result in shown], 1.06
-    longest = max(places, key=lambda at: len(texts[at]))
-    for at, text in enumerate(texts):
-        axes.text(
-            right,
-            at,
-            text,
-            transform=axes.get_yaxis_transform(),
-            ha="right",
-            va="center",
-            color=INK,
-            fontsize=8,
-            in_layout=at == longest,
-        )
 
 
 def _exit_s(result: TrialResult) -> float:

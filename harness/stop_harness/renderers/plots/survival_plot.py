@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from math import log
 from typing import TYPE_CHECKING, Any
 
 from stop_harness.model import NS_PER_S, Report, ScenarioStatistics
+from stop_harness.records import dataclass
 from stop_harness.renderers.plots import drawing
 from stop_harness.renderers.plots.drawing import INK
 from stop_harness.report.survival import CONFIDENCE, DEFAULTS_NS, share
 from stop_harness.wording import one_line
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -20,89 +23,164 @@ COLOUR = "#2f86c6"
 """A blue that is no outcome's, 3:1 and more on white and on black."""
 SHORTEST_S = 0.001
 """Where the logarithmic axis starts at the latest; what is shorter is drawn here."""
+SHARES = (0, 0.5, 1)
+LEFT, RIGHT, ABOVE, GAP = 38.0, 13.0, 16.0, 9.0
+"""Points: for the names of shares, for half of "1000 s", for the name of a panel, between two panels."""
+HEIGHT, PITCH = 105.0, 133.0
+"""Points: of a panel, and from one to that below it."""
+_DEFAULT: dict[str, Any] = {"color": INK, "linewidth": 0.7, "linestyle": (0, (3, 3))}
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Where something stands on the sheet, in points from its top left corner. Every panel has the same seconds."""
+
+    item: ScenarioStatistics
+    left: float
+    top: float
+    width: float
+    low_s: float
+    high_s: float
+
+    @property
+    def bottom(self) -> float:
+        return self.top + HEIGHT
+
+    def x(self, after_s: float) -> float:
+        """What is shorter than the axis is drawn at its start, a little beside the frame."""
+        start = self.low_s / 1.15
+        return self.left + self.width * log(max(after_s, self.low_s) / start) / log(self.high_s / start)
+
+    def y(self, running: float) -> float:
+        """No line is cut at the edge."""
+        return self.bottom - HEIGHT * (running + 0.03) / 1.06
 
 
 def draw(report: Report) -> Figure | None:
-    """None where no scenario was stopped often enough for a curve."""
+    """None where no scenario was stopped often enough for a curve.
+
+    All panels are one plot, drawn by kind: an `Axes` each, with its ticks, takes several times as long.
+    """
     curves = [item for item in report.statistics if item.curve]
     if not curves:
         return None
-    shown = curves[:MAX_PANELS]
-    columns = min(COLUMNS, len(shown))
-    rows = -(-len(shown) // columns)
-    figure, grid = drawing.figures(1.75 * rows + 1.0, rows, columns)
-    low, high = _limits(shown)
-    for index, axes in enumerate(axes for line in grid for axes in line):
-        if index >= len(shown):
-            axes.set_visible(False)
-            continue
-        _panel(axes, shown[index], low, high)
-        axes.tick_params(labelleft=index % columns == 0, labelbottom=index + columns >= len(shown))
-    note = f" (first {len(shown)} of {len(curves)} scenarios)" if len(shown) < len(curves) else ""
-    heading = f"Still running, against the time since the stop signal{note}"
-    figure.suptitle(heading, x=0.01, ha="left", color=INK, fontsize=10)
-    _legend(grid[0][0])
+    panels = _panels(curves[:MAX_PANELS])
+    columns = min(COLUMNS, len(panels))
+    figure, axes = drawing.figure()
+    axes.set_axis_off()
+    _frames(axes, panels)
+    for panel in panels:
+        _curve(axes, panel)
+    _cut_off(axes, panels)
+    _seconds(axes, panels[-columns:])
+    _shares(axes, panels[::columns])
+    height = panels[-1].bottom + 15
+    axes.set(xlim=(0, drawing.WIDTH), ylim=(height, 0))
+    note = f" (first {len(panels)} of {len(curves)} scenarios)" if len(panels) < len(curves) else ""
+    title = f"Still running, against the time since the stop signal{note}"
+    drawing.arrange(axes, height, title, _marks(), left=0, right=0, bottom=6)
     return figure
 
 
-def _limits(shown: list[ScenarioStatistics]) -> tuple[float, float]:
-    """One axis of seconds for all panels, so that they can be compared."""
+def _panels(shown: list[ScenarioStatistics]) -> list[_Panel]:
+    """In rows, from the left."""
     times = [step.after_ns / NS_PER_S for item in shown for step in item.curve]
-    return max(SHORTEST_S, min(*times, 1.0) / 2), max(*times, DEFAULTS_NS[-1] / NS_PER_S) * 1.6
+    low_s = max(SHORTEST_S, min(*times, 1.0) / 2)
+    high_s = max(*times, DEFAULTS_NS[-1] / NS_PER_S) * 1.6
+    columns = min(COLUMNS, len(shown))
+    pitch = (drawing.WIDTH - LEFT - RIGHT + GAP) / columns
+    return [
+        _Panel(item, LEFT + at % columns * pitch, ABOVE + at // columns * PITCH, pitch - GAP, low_s, high_s)
+        for at, item in enumerate(shown)
+    ]
 
 
-def _panel(axes: Axes, item: ScenarioStatistics, low: float, high: float) -> None:
-    """The curve, its band, the defaults of the platforms, and a tick where stops were cut off."""
-    times = [low, *(max(step.after_ns / NS_PER_S, low) for step in item.curve)]
+def _frames(axes: Axes, panels: list[_Panel]) -> None:
+    """Name, axes with their ticks, and the defaults of the platforms."""
+    from matplotlib.markers import TICKDOWN, TICKLEFT
+
+    lefts, bottoms = [panel.left for panel in panels], [panel.bottom for panel in panels]
+    axes.hlines(bottoms, lefts, [panel.left + panel.width for panel in panels], colors=INK, linewidth=0.6)
+    axes.vlines(lefts, [panel.top for panel in panels], bottoms, colors=INK, linewidth=0.6)
+    ticks: dict[str, Any] = {"color": INK, "linestyle": "", "markersize": 3, "markeredgewidth": 0.8}
+    places = [(panel.x(at), panel.bottom) for panel in panels for at in _ticks_s(panel)]
+    axes.plot(*zip(*places, strict=True), marker=TICKDOWN, **ticks)
+    places = [(panel.left, panel.y(running)) for panel in panels for running in SHARES]
+    axes.plot(*zip(*places, strict=True), marker=TICKLEFT, **ticks)
+    lines = [(panel.x(at / NS_PER_S), panel.top, panel.bottom) for panel in panels for at in DEFAULTS_NS]
+    axes.vlines(*zip(*lines, strict=True), zorder=1, **_DEFAULT)
+    for panel in panels:
+        name = drawing.fitted(_label(panel.item.scenario), 8, panel.width)
+        cut_off = f", {panel.item.stops_cut_off:,} cut off" if panel.item.cut_off else ""
+        text = f"{name}\n{panel.item.stops:,} stops{cut_off}"
+        drawing.write(axes, panel.left, panel.top - 6, text, 8)
+
+
+def _curve(axes: Axes, panel: _Panel) -> None:
+    """The estimate and its band."""
+    item = panel.item
+    times = [panel.low_s, *(step.after_ns / NS_PER_S for step in item.curve)]
     shares = [1.0, *(step.still_running for step in item.curve)]
     band_low = [share(item.stops, item.stops).low, *(step.low for step in item.curve)]
     band_high = [1.0, *(step.high for step in item.curve)]
     if shares[-1] == 0:  # nobody is left, so it is known beyond the last stop
-        times.append(high)
+        times.append(panel.high_s)
         for line in (shares, band_low, band_high):
             line.append(line[-1])
-    for default_ns in DEFAULTS_NS:
-        axes.axvline(default_ns / NS_PER_S, color=INK, linewidth=0.7, linestyle=(0, (3, 3)), zorder=1)
-    axes.fill_between(times, band_low, band_high, step="post", color=COLOUR, alpha=0.2, linewidth=0)
-    axes.step(times, shares, where="post", color=COLOUR, linewidth=1.5)
-    for cut in item.cut_off:
-        at = cut.after_ns / NS_PER_S
-        height = next(running for time, running in zip(times[::-1], shares[::-1], strict=True) if time <= max(at, low))
-        axes.plot([max(at, low)], [height], marker="+", markersize=8, color=COLOUR, clip_on=False)
-    axes.set(xscale="log", xlim=(low / 1.15, high), ylim=(-0.03, 1.03))  # no line is cut at the edge
-    _ticks(axes, low, high)
-    cut_off = f", {item.stops_cut_off:,} cut off" if item.cut_off else ""
-    axes.set_title(f"{_label(item.scenario)}\n{item.stops:,} stops{cut_off}", loc="left", color=INK, fontsize=8, y=1.0)
+    places = [panel.x(at) for at in times]
+    low, high = [panel.y(value) for value in band_low], [panel.y(value) for value in band_high]
+    axes.fill_between(places, low, high, step="post", color=COLOUR, alpha=0.2, linewidth=0)
+    axes.step(places, [panel.y(value) for value in shares], where="post", color=COLOUR, linewidth=1.5)
 
 
-def _ticks(axes: Axes, low: float, high: float) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+def _cut_off(axes: Axes, panels: list[_Panel]) -> None:
+    """A mark on the curve where stops were cut off."""
+    places = []
+    for panel in panels:
+        curve = panel.item.curve
+        for cut in panel.item.cut_off:
+            before = [step.still_running for step in curve if step.after_ns <= cut.after_ns]
+            places.append((panel.x(cut.after_ns / NS_PER_S), panel.y(before[-1] if before else 1.0)))
+    if places:
+        axes.plot(*zip(*places, strict=True), linestyle="", marker="+", markersize=8, color=COLOUR)
 
-    decades = [place for place in (0.001, 0.01, 0.1, 1.0) if place >= low]
-    places = [*decades, *(default_ns / NS_PER_S for default_ns in DEFAULTS_NS if default_ns != 5 * NS_PER_S)]
-    axes.xaxis.set_major_locator(FixedLocator([*places, *(place for place in (100.0, 1000.0) if place < high)]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_locator(FixedLocator([0, 0.5, 1]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:.0f} %"))
-    axes.tick_params(labelsize=7)
+
+def _ticks_s(panel: _Panel) -> list[float]:
+    decades = [at for at in (0.001, 0.01, 0.1, 1.0) if at >= panel.low_s]
+    defaults = [at / NS_PER_S for at in DEFAULTS_NS if at != 5 * NS_PER_S]
+    return [*decades, *defaults, *(at for at in (100.0, 1000.0) if at < panel.high_s)]
 
 
-def _legend(axes: Axes) -> None:
+def _seconds(axes: Axes, panels: list[_Panel]) -> None:
+    """Below the panels that have none below them, where there is room beside the one before."""
+    end = 0.0
+    for panel in sorted(panels, key=lambda panel: panel.left):
+        for at in _ticks_s(panel):
+            text, x = f"{at:g} s", panel.x(at)
+            half = drawing.width(text, 7) / 2
+            if x - half > end:
+                drawing.write(axes, x, panel.bottom + 6.5, text, 7, ha="center", va="top")
+                end = x + half + 2
+
+
+def _shares(axes: Axes, panels: list[_Panel]) -> None:
+    """Beside the panels at the left."""
+    names = [f"{running * 100:.0f} %" for _ in panels for running in SHARES]
+    places = [panel.y(running) for panel in panels for running in SHARES]
+    drawing.beside(axes, names, places, LEFT - 6.5, 7)
+
+
+def _marks() -> list[Artist]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     defaults = ", ".join(f"{default_ns / NS_PER_S:g}" for default_ns in DEFAULTS_NS)
-    style: dict[str, Any] = {"color": INK, "linewidth": 0.7, "linestyle": (0, (3, 3))}
-    drawing.legend(
-        axes,
-        [
-            Line2D([], [], color=COLOUR, linewidth=1.5, label="Kaplan–Meier estimate"),
-            Patch(color=COLOUR, alpha=0.2, linewidth=0, label=f"{CONFIDENCE:.0%} interval"),
-            Line2D([], [], color=COLOUR, marker="+", markersize=8, linestyle="", label="cut off by SIGKILL"),
-            Line2D([], [], label=f"platforms' defaults ({defaults} s)", **style),
-        ],
-    )
+    return [
+        Line2D([], [], color=COLOUR, linewidth=1.5, label="Kaplan–Meier estimate"),
+        Patch(color=COLOUR, alpha=0.2, linewidth=0, label=f"{CONFIDENCE:.0%} interval"),
+        Line2D([], [], color=COLOUR, marker="+", markersize=8, linestyle="", label="cut off by SIGKILL"),
+        Line2D([], [], label=f"platforms' defaults ({defaults} s)", **_DEFAULT),
+    ]
 
 
 def _label(name: str) -> str:

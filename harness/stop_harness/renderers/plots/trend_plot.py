@@ -31,7 +31,7 @@ def _draw(trend: Trend) -> Figure | None:
         return None
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
-    figure, grid = drawing.figures(1.6 * rows + 1.1, rows, columns)
+    figure, grid = drawing.figures(115 * rows + 79, rows, columns)
     first, last = _time(trend.runs[0].started_at), _time(trend.runs[-1].started_at)
     for index, axes in enumerate(axes for line in grid for axes in line):
         if index >= len(shown):
