@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import yaml
@@ -52,6 +53,16 @@ SIGKILL_CODE = 128 + signals.SIGKILL
 # ── Scenarios ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+# A strategy is made once: what hypothesis has to find out about one takes longer than an example of it.
+
+
+@cache
+def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """None, or one of it."""
+    return st.none() | strategy
+
+
+@cache
 def durations_ns(min_ms: int = 0, max_ms: int = 3_600_000) -> st.SearchStrategy[int]:
     """Whole milliseconds, in nanoseconds."""
     return st.integers(min_ms, max_ms).map(lambda value: value * NS_PER_MS)
@@ -65,8 +76,24 @@ pairs = st.dictionaries(texts, st.text(st.characters(codec="utf-8"), max_size=20
     lambda mapping: tuple(mapping.items())
 )
 signal_names = st.integers(1, signals.RTMAX).map(signals.name)
+literals = texts.map(re.escape)
+folders = names.filter(lambda name: name.strip("."))
+users = st.from_regex(r"[a-z][a-z0-9-]{0,8}(:[0-9]{1,4})?", fullmatch=True)
+exit_codes = st.lists(st.integers(0, 255), max_size=3).map(tuple)
+published = st.dictionaries(ports, st.none() | ports, max_size=3)
+volumes = st.lists(folders, max_size=2, unique=True)
+capabilities = st.lists(st.sampled_from(sorted(setting_values.CAPABILITIES)), max_size=2)
+soft_limits = st.dictionaries(st.sampled_from(sorted(setting_values.ULIMITS)), st.integers(0, 99), max_size=2)
+nano_cpus = st.integers(1, 800).map(lambda hundredths: hundredths * 10_000_000)
+memory_sizes = st.integers(1, 2**40)
+pids_limits = st.integers(1, 4_194_304)
+networks = st.sampled_from(["none", "host", "shop_default"])
+health_checks = st.builds(HealthCheck, words.map(lambda found: ("CMD", *found)), durations_ns())
+stop_timeouts = st.lists(durations_ns(), min_size=1, max_size=4, unique=True)
+moments = st.lists(durations_ns(), min_size=1, max_size=3, unique=True)
 
 
+@cache
 @st.composite
 def subjects(draw: st.DrawFn) -> Subject:
     """An image, or a build below the scenario's folder."""
@@ -74,56 +101,53 @@ def subjects(draw: st.DrawFn) -> Subject:
     return Subject(
         image=None if built else draw(texts),
         build_directory=f"folder/{draw(names.filter(lambda name: name.strip('.')))}" if built else None,
-        dockerfile=draw(st.none() | texts) if built else None,
+        dockerfile=draw(maybe(texts)) if built else None,
         build_args=draw(pairs) if built else (),
-        entrypoint=draw(st.none() | words),
-        command=draw(st.none() | words),
+        entrypoint=draw(maybe(words)),
+        command=draw(maybe(words)),
         environment=draw(pairs),
-        user=draw(st.none() | st.from_regex(r"[a-z][a-z0-9-]{0,8}(:[0-9]{1,4})?", fullmatch=True)),
-        working_directory=draw(st.none() | texts),
-        ports=tuple(draw(st.dictionaries(ports, st.none() | ports, max_size=3)).items()),
+        user=draw(maybe(users)),
+        working_directory=draw(maybe(texts)),
+        ports=tuple(draw(published).items()),
         init=draw(st.booleans()),
-        memory_bytes=draw(st.none() | st.integers(1, 2**40)),
-        pids_limit=draw(st.none() | st.integers(1, 4_194_304)),
+        memory_bytes=draw(maybe(memory_sizes)),
+        pids_limit=draw(maybe(pids_limits)),
         settings=draw(container_settings()),
     )
 
 
+@cache
 @st.composite
 def container_settings(draw: st.DrawFn) -> ContainerSettings:
     """Of every kind of value that a setting can have, some."""
-    targets = draw(st.lists(names.filter(lambda name: name.strip(".")), max_size=2, unique=True))
+    targets = draw(volumes)
     return ContainerSettings(
         tty=draw(st.booleans()),
         mounts=tuple(Mount(MountKind.VOLUME, f"/{name}", name, draw(st.booleans())) for name in targets),
-        cap_add=tuple(draw(st.lists(st.sampled_from(sorted(setting_values.CAPABILITIES)), max_size=2))),
-        ulimits=tuple(
-            Ulimit(name, soft, soft + 1)
-            for name, soft in draw(
-                st.dictionaries(st.sampled_from(sorted(setting_values.ULIMITS)), st.integers(0, 99), max_size=2)
-            ).items()
-        ),
-        nano_cpus=draw(st.none() | st.integers(1, 800).map(lambda hundredths: hundredths * 10_000_000)),
-        network=draw(st.none() | st.sampled_from(["none", "host", "shop_default"])),
+        cap_add=tuple(draw(capabilities)),
+        ulimits=tuple(Ulimit(name, soft, soft + 1) for name, soft in draw(soft_limits).items()),
+        nano_cpus=draw(maybe(nano_cpus)),
+        network=draw(maybe(networks)),
         labels=tuple(pair for pair in draw(pairs) if not pair[0].startswith(setting_values.OURS)),
-        healthcheck=draw(st.none() | st.builds(HealthCheck, words.map(lambda found: ("CMD", *found)), durations_ns())),
+        healthcheck=draw(maybe(health_checks)),
     )
 
 
+@cache
 @st.composite
 def stop_plans(draw: st.DrawFn) -> StopPlan:
     """One to four stop timeouts, one to three moments."""
     return StopPlan(
-        timeouts_ns=tuple(draw(st.lists(durations_ns(), min_size=1, max_size=4, unique=True))),
-        signal=draw(st.none() | signal_names),
-        after_ns=tuple(draw(st.lists(durations_ns(), min_size=1, max_size=3, unique=True))),
+        timeouts_ns=tuple(draw(stop_timeouts)),
+        signal=draw(maybe(signal_names)),
+        after_ns=tuple(draw(moments)),
     )
 
 
 contents = st.builds(
     Content,
     contains=st.none() | texts.filter(bool),
-    matches=st.none() | texts.map(re.escape),
+    matches=st.none() | literals,
     equals=st.none() | texts,
     ends_with_newline=st.booleans(),
     json=st.booleans(),
@@ -133,11 +157,14 @@ paths = st.text("abc/", min_size=1, max_size=8).map(lambda text: posixpath.normp
 properties: st.SearchStrategy[tuple[Property, ...]] = st.lists(
     st.builds(FileProperty, paths, contents)
     | st.builds(FileProperty, paths, exists=st.just(False))
-    | st.builds(LogProperty, texts.map(re.escape), written=st.booleans())
+    | st.builds(LogProperty, literals, written=st.booleans())
     | st.builds(PortProperty, ports),
     max_size=3,
 ).map(tuple)
 """Those that need nothing else of the scenario."""
+
+
+some_outcomes = st.lists(st.sampled_from(Outcome), min_size=1, max_size=3)
 
 
 @st.composite
@@ -146,23 +173,24 @@ def expectations(draw: st.DrawFn, timeouts_ns: tuple[int, ...]) -> tuple[Expecta
     named = draw(st.lists(st.sampled_from([None, *timeouts_ns]), min_size=1, unique=True))
     return tuple(
         Expectation(
-            outcomes=tuple(draw(st.lists(st.sampled_from(Outcome), min_size=1, max_size=3))),
+            outcomes=tuple(draw(some_outcomes)),
             stop_timeout_ns=timeout_ns,
-            within_ns=draw(st.none() | durations_ns()),
-            exit_codes=draw(st.none() | st.lists(st.integers(0, 255), max_size=3).map(tuple)),
+            within_ns=draw(maybe(durations_ns())),
+            exit_codes=draw(maybe(exit_codes)),
             after_stop=draw(properties),
         )
         for timeout_ns in named
     )
 
 
+@cache
 @st.composite
 def readinesses(draw: st.DrawFn) -> Readiness:
     """Any combination of conditions."""
-    http = draw(st.none() | ports)
+    http = draw(maybe(ports))
     return Readiness(
-        log=draw(st.none() | texts.map(re.escape)),
-        tcp_port=draw(st.none() | ports),
+        log=draw(maybe(literals)),
+        tcp_port=draw(maybe(ports)),
         http_port=http,
         http_path="/" if http is None else "/" + draw(texts),
         healthcheck=draw(st.booleans()),
@@ -173,32 +201,38 @@ def readinesses(draw: st.DrawFn) -> Readiness:
 
 some_bytes = st.binary(min_size=1, max_size=8)
 header_names = st.from_regex("X-[A-Za-z]{1,8}", fullmatch=True)
-header_values = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=8)
+visible = st.characters(min_codepoint=33, max_codepoint=126)
+header_values = st.text(visible, max_size=8)
+headers = st.dictionaries(header_names, header_values, max_size=2)
+url_paths = st.text(visible, max_size=10)
+bodies = st.binary(max_size=8)
+one_sided = st.builds(Exchange, some_bytes) | st.builds(Exchange, st.none(), some_bytes)
+raw_exchanges = st.lists(one_sided | st.builds(Exchange, some_bytes, some_bytes), max_size=3)
+messages = st.lists(st.builds(Exchange, bodies, st.none() | bodies), max_size=1)
 
 
+@cache
 @st.composite
 def traffic_clients(draw: st.DrawFn) -> TrafficClient:
     """One client of any kind, with whatever applies to its kind."""
     kind = draw(st.sampled_from(TrafficKind))
     raw, tls = kind in {TrafficKind.TCP, TrafficKind.IDLE}, draw(st.booleans())
-    one_sided = st.builds(Exchange, some_bytes) | st.builds(Exchange, st.none(), some_bytes)
-    exchanges = draw(st.lists(one_sided | st.builds(Exchange, some_bytes, some_bytes), max_size=3)) if raw else []
+    exchanges = draw(raw_exchanges) if raw else []
     if kind is TrafficKind.TCP:
-        exchanges.append(Exchange(draw(st.none() | some_bytes), draw(some_bytes)))
+        exchanges.append(Exchange(draw(maybe(some_bytes)), draw(some_bytes)))
     http: dict[str, Any] = {}
     if not raw:
-        http["path"] = "/" + draw(st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=10))
-        http["headers"] = tuple(draw(st.dictionaries(header_names, header_values, max_size=2)).items())
+        http["path"] = "/" + draw(url_paths)
+        http["headers"] = tuple(draw(headers).items())
     if not raw and kind is not TrafficKind.WEBSOCKET:
         http["method"] = draw(st.sampled_from(["GET", "POST"]))
-        http["body"] = draw(st.none() | st.binary(max_size=8))
+        http["body"] = draw(maybe(bodies))
     if kind is TrafficKind.MESSAGES:
-        http["body"] = b"{id}" + draw(st.binary(max_size=8))
+        http["body"] = b"{id}" + draw(bodies)
     if kind is TrafficKind.GRPC:
-        http |= {"path": "/a.B/C", "method": "POST", "body": draw(st.binary(max_size=8))}
+        http |= {"path": "/a.B/C", "method": "POST", "body": draw(bodies)}
     if kind is TrafficKind.WEBSOCKET:
-        message = st.builds(Exchange, st.binary(max_size=8), st.none() | st.binary(max_size=8))
-        exchanges = draw(st.lists(message, max_size=1))
+        exchanges = draw(messages)
     pace: dict[str, Any] = {"think_ns": draw(durations_ns()), "lead_ns": draw(durations_ns())}
     every: dict[str, Any] = {"every_ns": draw(durations_ns(min_ms=10))}
     return TrafficClient(
@@ -216,12 +250,15 @@ def traffic_clients(draw: st.DrawFn) -> TrafficClient:
     )
 
 
+clients = st.lists(traffic_clients(), max_size=3)
 patience = st.none() | durations_ns()
 preparations = st.builds(Preparation, words, st.none(), patience) | st.builds(
     Preparation, st.none(), texts.map(re.escape), patience
 )
+steps = st.lists(preparations, max_size=2)
 
 
+@cache
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
     """Anything that a scenario file can say."""
@@ -234,8 +271,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         stop=stop,
         repeat=draw(st.integers(1, 10_000)),
         expectations=draw(expectations(stop.timeouts_ns)),
-        traffic=tuple(sorted(draw(st.lists(traffic_clients(), max_size=3)), key=_place_in_file)),
-        before_stop=tuple(draw(st.lists(preparations, max_size=2))),
+        traffic=tuple(sorted(draw(clients), key=_place_in_file)),
+        before_stop=tuple(draw(steps)),
         source=SOURCE,
     )
 

@@ -54,6 +54,7 @@ from tests import group_support
 from tests.free_port import free_port
 from tests.group_support import BASE_IMAGE, project, service
 from tests.silence import Silence
+from tests.variants import only_long
 
 pytestmark = pytest.mark.docker
 
@@ -102,8 +103,13 @@ FAULTS = [
     "process=stop:python3@200ms",
     "stop=again@100ms",
 ]
-CASES = [(fault, ends) for fault in FAULTS for ends in ("by itself", "killed")]
-CASES += [("pause=true@before", "killed")]  # what is frozen in the whole stop does not end by itself
+CASES = [
+    pytest.param(fault, ends, marks=[pytest.mark.long] if (number + (ends == "killed")) % 2 else [])
+    for number, fault in enumerate(FAULTS)
+    for ends in ("by itself", "killed")
+]
+"""Each fault with both ends; one of the two in `make test`."""
+CASES += [pytest.param("pause=true@before", "killed")]  # what is frozen in the whole stop does not end by itself
 
 
 @pytest.fixture(autouse=True)
@@ -311,7 +317,11 @@ KEPT = FileProperty("/stored", Content(contains="order 7"), container="db")
 
 @pytest.mark.parametrize(
     "fault",
-    ["network=cut", "dependency=kill:db", "dependency=stop:db", "dependency=pause:db", "dependency=cut:db", "pids=1"],
+    [
+        "network=cut",
+        "dependency=kill:db",
+        *only_long("dependency=stop:db", "dependency=pause:db", "dependency=cut:db", "pids=1"),
+    ],
 )
 def test_what_depends_on_others_is_asked_when_they_are_back(fault: str) -> None:
     """One that a fault killed is started again and listens where it did, before anything is asked of it or of the next

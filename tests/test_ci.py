@@ -147,7 +147,7 @@ def test_the_template_follows_the_schema_of_gitlab() -> None:
 
 
 @pytest.mark.namespaces
-@pytest.mark.parametrize(("program", "code"), [("exit 0", 0), ("exit 7", 1)])
+@pytest.mark.parametrize(("program", "code"), [pytest.param("exit 0", 0, marks=pytest.mark.long), ("exit 7", 1)])
 def test_the_template_gates_and_leaves_its_artifacts(tmp_path: Path, program: str, code: int) -> None:
     """Its script by bash, as a runner does, with its variables; each report that it names is there."""
     (tmp_path / "stop-tests").mkdir()

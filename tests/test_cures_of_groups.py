@@ -270,7 +270,7 @@ def searched(whole: Scenario) -> Report:
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("kind", list(GroupKind))
+@pytest.mark.parametrize("kind", [GroupKind.COMPOSE, pytest.param(GroupKind.POD, marks=pytest.mark.long)])
 def test_a_cure_is_found_in_the_whole_group(kind: GroupKind) -> None:
     """A shell above the program of one of two containers: exec form cures that one, and says so by its name."""
     web, db = replace(subject(), entrypoint=("/bin/sh", "-c"), command=(LINE,)), subject()

@@ -206,6 +206,7 @@ def test_our_own_environment_names_no_engine(docker_engine_host: DockerHost, tmp
 
 
 @pytest.mark.alone
+@pytest.mark.long
 def test_what_one_long_stop_tells_is_what_each_shorter_stop_does() -> None:
     """Two drains of 2 s, a good and a bad end, and no end at all: performed at 1, 3 and 5 s, and derived from 5 s."""
     drains = "trap 'sleep 2; exit {code}' TERM; echo ready; while :; do sleep 0.1; done"

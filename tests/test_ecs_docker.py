@@ -250,7 +250,9 @@ def served(**environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long), signal.SIGKILL]
+)
 def test_nothing_outlives_the_endpoint(docker_engine_host: DockerHost, number: signal.Signals) -> None:
     """Ended in order or killed, while one task runs and another stops: no container and no volume of it is left."""
 
@@ -374,6 +376,7 @@ PAGE = Path(__file__).parent.parent / "docs/ecs.md"
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.long
 def test_the_page_s_commands_end_in_the_measured_stop(docker_engine_host: DockerHost, tmp_path: Path) -> None:
     """docs/ecs.md as a user types it: the first block in one terminal, the second in another; then Ctrl-C."""
     del docker_engine_host  # it is there; the page lets stop-harness find it

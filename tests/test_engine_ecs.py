@@ -36,6 +36,7 @@ from tests.ecs_front import THROTTLED, Answer, Rule, front
 from tests.ecs_runs import NEVER, aws_settings, image, only, run, running, task
 from tests.ecs_support import Simulation, simulation, until
 from tests.silence import Silence
+from tests.variants import only_long
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +95,7 @@ def refuse(operation: str, answer: Answer, times: int) -> Rule:
     return lambda name, count, _request: answer if name == operation and count <= times else None
 
 
-@pytest.mark.parametrize("operation", ["RunTask", "DescribeTasks", "StopTask", "RegisterTaskDefinition"])
+@pytest.mark.parametrize("operation", ["RunTask", "StopTask", *only_long("DescribeTasks", "RegisterTaskDefinition")])
 def test_throttling_is_waited_out(cluster: Simulation, operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """More often than botocore itself tries: the trial comes to the same outcome."""
     monkeypatch.setattr(ecs_api, "ATTEMPTS", 2)

@@ -68,10 +68,10 @@ def test_what_is_found_is_told_and_written_and_reported(tmp_path: Path) -> None:
 
 def test_nothing_found_passes_and_writes_no_scenario(tmp_path: Path) -> None:
     """The report has the undisturbed stops."""
-    found = stop_harness.explore(scenario(tmp_path, HEEDS_ONE), engine="process", stops=20, seed=1)
+    found = stop_harness.explore(scenario(tmp_path, HEEDS_ONE), engine="process", stops=8, seed=1)
     found.assert_nothing_found()
     assert (found.answer, found.what, found.outcome, found.scenario_file) == ("nothing", None, None, None)
-    assert found.stops >= 20
+    assert found.stops >= 8
     assert {stop.scenario for stop in found.report.stops} == {"drains"}
     assert found.report.passed
     assert json.loads(found.to_json())["answer"] == "nothing"
@@ -114,6 +114,7 @@ def test_mistakes_are_told_in_words_of_python(keywords: dict[str, object], messa
     assert not (tmp_path / "reports").exists()
 
 
+@pytest.mark.long
 def test_the_command_writes_the_same_report(tmp_path: Path) -> None:
     """And says where, beside the result as JSON."""
     command = (sys.executable, "-m", "stop_harness", "explore", str(scenario(tmp_path, LEAVES)), "--engine", "process")

@@ -71,6 +71,7 @@ def test_a_flush_that_fails_on_a_full_disk_is_found_and_shown_again(tmp_path: Pa
 
 
 @pytest.mark.docker
+@pytest.mark.long
 def test_nothing_is_found_in_its_cured_twin(tmp_path: Path) -> None:
     """All of the first round."""
     code, found = explore(tmp_path, "full-disk-cured", "--seed", "1", "--stops", "18")
@@ -80,6 +81,7 @@ def test_nothing_is_found_in_its_cured_twin(tmp_path: Path) -> None:
 
 
 @pytest.mark.docker
+@pytest.mark.long
 def test_an_orderly_end_that_leaves_the_wrong_thing_behind_is_told_as_that(tmp_path: Path) -> None:
     """By what does not hold: that it exited in time says nothing then."""
     text = (SAMPLES / "full-disk.yaml").read_text(encoding="utf-8").replace("images/", f"{SAMPLES}/images/")

@@ -124,7 +124,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
     return Project(pytester)
 
 
-@pytest.mark.parametrize("in_ci", [False, True], ids=["by hand", "in CI"])
+@pytest.mark.parametrize("in_ci", [pytest.param(False, marks=pytest.mark.long), True], ids=["by hand", "in CI"])
 def test_a_failure_shows_what_check_prints_and_doubt_is_an_error(
     project: Project, monkeypatch: pytest.MonkeyPatch, in_ci: bool
 ) -> None:
@@ -345,7 +345,7 @@ def test_the_engines_are_those_of_the_command_line() -> None:
     assert engines.ENGINES == open_engine.NAMES
 
 
-@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "1")])
+@pytest.mark.parametrize("workers", [pytest.param((), marks=pytest.mark.long), ("-p", "xdist", "-n", "1")])
 def test_ctrl_c_ends_the_stops_in_flight(project: Project, workers: tuple[str, ...]) -> None:
     """Also those that nobody waits for yet: the programs of both scenarios are gone when pytest is."""
     names = [f"never-ready-{os.getpid()}-{number}" for number in (1, 2)]

@@ -111,7 +111,11 @@ def test_a_waived_failure_is_xfailed_with_its_reason_and_an_expired_waiver_fails
 
 
 @pytest.mark.parametrize(
-    ("option", "came"), [(("--runxfail",), {"failed": 1}), (("-p", "xdist", "-n", "1"), {"xfailed": 1})]
+    ("option", "came"),
+    [
+        (("--runxfail",), {"failed": 1}),
+        pytest.param(("-p", "xdist", "-n", "1"), {"xfailed": 1}, marks=pytest.mark.long),
+    ],
 )
 def test_the_options_of_pytest_count(project: Project, option: tuple[str, ...], came: dict[str, int]) -> None:
     """With `--runxfail` a waived failure is one, and no silent pass; a worker of pytest-xdist is told of waivers."""
@@ -133,6 +137,7 @@ def test_only_what_is_known_to_be_good_passes() -> None:
     }
 
 
+@pytest.mark.long
 def test_in_the_report_a_waiver_of_a_scenario_is_about_no_other_of_its_name(project: Project) -> None:
     """A test that stops an image of that name comes first; what it stops is another thing, which nobody waived."""
     project.add(own=scenario("python3", argument="deaf", timeouts="[1s]", more=OWN))

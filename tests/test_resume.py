@@ -27,6 +27,7 @@ from stop_harness.model import NS_PER_S, Outcome, Problem, ProblemKind, RemedyTr
 from tests import test_pipeline
 from tests.own_runs import COMMAND, Project, shell, surroundings, wait_until
 from tests.test_cli import Answer, ask, clean_surroundings
+from tests.variants import only_long
 
 __all__ = ["ask", "clean_surroundings"]  # fixtures: the command in this process, and nothing from outside for it
 
@@ -163,7 +164,7 @@ def test_only_what_is_missing_is_performed(tmp_path: Path) -> None:
     assert done.report.trials_planned == whole.report.trials_planned
 
 
-@pytest.mark.parametrize("kind", list(ProblemKind))
+@pytest.mark.parametrize("kind", [*list(ProblemKind)[:3], *only_long(*list(ProblemKind)[3:])])
 def test_trials_that_say_nothing_of_the_container_are_performed_again(tmp_path: Path, kind: ProblemKind) -> None:
     """Interrupted, or the engine or the harness failed; a container that did not get ready stands as it is."""
     whole = run(SimulatedEngine({"bad": Script(start_problem=Problem(kind, "so"))}), tmp_path, "bad", "good")
@@ -361,7 +362,7 @@ def unfinished(parent: Path, damage: str) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("damage", UNFINISHED)
+@pytest.mark.parametrize("damage", [*list(UNFINISHED)[:2], *only_long(*list(UNFINISHED)[2:])])
 def test_a_run_killed_in_its_first_second_is_passed_over(tmp_path: Path, damage: str) -> None:
     """With one line; alone it is bad usage, with the reason."""
     killed = unfinished(tmp_path / "killed", damage)

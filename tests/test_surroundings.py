@@ -27,6 +27,7 @@ from stop_harness.model import Outcome, Trial, TrialResult
 from stop_harness.trial import scheduler
 from tests import test_pipeline
 from tests.own_runs import COMMAND, Project, shell, surroundings, wait_until
+from tests.variants import only_long
 
 
 @pytest.fixture
@@ -50,13 +51,13 @@ def journal_holds(project: Project, *, passed: int = 0, crashed: int = 0) -> Non
 @pytest.mark.parametrize(
     ("how", "place"),
     [
-        (">&-", "err"),
+        pytest.param(">&-", "err", marks=pytest.mark.long),
         (">/dev/full", "err"),
         ("2>&-", "out"),
-        ("2>/dev/full", "out"),
-        ("<&-", "out"),
+        pytest.param("2>/dev/full", "out", marks=pytest.mark.long),
+        pytest.param("<&-", "out", marks=pytest.mark.long),
         ("<&- >&- 2>&-", None),
-        (">/dev/full 2>/dev/full", None),
+        pytest.param(">/dev/full 2>/dev/full", None, marks=pytest.mark.long),
     ],
 )
 @pytest.mark.parametrize(("code", "wanted"), [(0, PASS), pytest.param(3, FAIL, marks=pytest.mark.long)])
@@ -73,7 +74,7 @@ def test_streams_that_take_nothing_change_nothing(
         assert "report.html" in getattr(answer, place)
 
 
-@pytest.mark.parametrize("pipe", ["| head -1", "2>&1 | head -1", "2>&1 | true"])
+@pytest.mark.parametrize("pipe", ["| head -1", *only_long("2>&1 | head -1", "2>&1 | true")])
 def test_a_reader_that_leaves_ends_nothing(project: Project, pipe: str) -> None:
     """It had what it wanted; the run goes to its end."""
     project.scenario("web", repeat=2)
@@ -185,7 +186,7 @@ def exchange(one: Path, other: Path) -> None:
 # ── Memory and threads ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("megabytes", [100, 200])
+@pytest.mark.parametrize("megabytes", [*only_long(100), 200])
 def test_little_memory_costs_the_plots_and_no_trial(project: Project, megabytes: int) -> None:
     """The trials are judged, the journal is whole, the report is written, and its plots can be drawn elsewhere."""
     project.scenario("web", repeat=3)

@@ -115,7 +115,10 @@ def wait_until(condition: Callable[[], bool], within_s: float, what: str) -> Non
 
 @pytest.mark.parametrize(
     "harness",
-    [Rule("GET", INSPECT, Hang(), mark="slow"), Rule("GET", INSPECT, Hang(), everybody=True)],
+    [
+        Rule("GET", INSPECT, Hang(), mark="slow"),
+        pytest.param(Rule("GET", INSPECT, Hang(), everybody=True), marks=pytest.mark.long),
+    ],
     ids=["in the trials", "before the trials"],
     indirect=True,
 )
@@ -138,7 +141,7 @@ def test_an_interrupt_ends_a_run_whose_engine_does_not_answer_any_more(harness: 
     wait_until(lambda: harness.containers() == 0, 60, "no container")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_an_interrupt_ends_image_builds(tmp_path: Path, engine: docker.DockerClient, number: signal.Signals) -> None:
     """Two side by side that would take minutes: the run is over within seconds, and so are their containers."""
     for name, seconds in (("first", 0), ("second", 200), ("third", 200)):
