@@ -441,11 +441,14 @@ def test_a_health_check_in_flight_is_not_lost_work(tmp_path: Path) -> None:
 
 
 def check_suspect(seen: Observation) -> None:
-    """The program below the shell; nobody where the machine was so busy that the look came too long before the end."""
+    """The program below the shell; nobody where the machine was so busy that the look came too long before the end.
+
+    And the shell itself where that busy machine had not yet let it end.
+    """
     at_ns = {event.kind: event.at_ns for event in seen.record.events if event.clock is Clock.HARNESS}
     prompt = at_ns[EventKind.STOP_RETURNED] - at_ns[EventKind.STOP_REQUESTED] < listed_processes.JUST_BEFORE_NS // 2
-    assert len(seen.record.suspected_processes) == 1 or not (prompt or seen.record.suspected_processes)
-    assert all(re.fullmatch(r"perl \(PID on the host \d+\)", suspect) for suspect in seen.record.suspected_processes)
+    found = [re.sub(r" \(PID on the host \d+\)$", "", suspect) for suspect in seen.record.suspected_processes]
+    assert found in (["perl"], ["sh", "perl"]) or not (prompt or found), found
 
 
 @pytest.mark.docker
