@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from stop_harness.model import NS_PER_MS, NS_PER_S
 
@@ -13,9 +12,9 @@ MAX_DURATION_NS = 500 * 3600 * NS_PER_S
 MAX_TEXT = 40
 """Python refuses to read numbers of thousands of digits, with a message of its own."""
 
-_DURATION_UNITS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600)}
+_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+", re.ASCII)
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_DURATION_PART = re.compile(r"(\d+)(?:\.(\d+))?(ms|s|m|h)")
 _SIZE_UNITS = {
     **dict.fromkeys(("", "b"), 1),
     **dict.fromkeys(("k", "kb", "kib"), 1024),
@@ -36,12 +35,15 @@ def parse_duration(text: str) -> int:
         shown = text[:MAX_TEXT]
         raise ValueError(f"{shown!r} is not a duration; write a number with a unit, such as 500ms, 2s or 1m30s")
     parts = _DURATION_PART.findall(stripped)
-    milliseconds = sum(Fraction(number) * _DURATION_UNITS[unit] for number, unit in parts) * 1000
-    if milliseconds.denominator != 1:
+    # Exact, and in whole numbers: `fractions` would be a hundredth of what a check takes.
+    digits = max(len(decimals) for _, decimals, _ in parts)
+    finest = sum(int(whole + decimals.ljust(digits, "0")) * _MILLISECONDS[unit] for whole, decimals, unit in parts)
+    milliseconds, rest = divmod(finest, 10**digits)
+    if rest:
         raise ValueError(f"{text!r} is finer than a millisecond, which no engine can promise")
     if milliseconds * NS_PER_MS > MAX_DURATION_NS:
         raise ValueError(f"{text!r} is longer than {MAX_DURATION_NS // NS_PER_S // 3600}h")
-    return int(milliseconds) * NS_PER_MS
+    return milliseconds * NS_PER_MS
 
 
 def format_duration(duration_ns: int) -> str:
