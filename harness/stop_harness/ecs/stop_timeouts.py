@@ -7,7 +7,6 @@ the ECS agent reads it (agent/config/parse.go, agent/config/config.go, agent/eng
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 NS_PER_S = 1_000_000_000
 
@@ -46,17 +45,18 @@ def parse_go_duration(text: str) -> int:
     negative, rest = text.startswith("-"), text[1:] if text[:1] in {"-", "+"} else text
     if rest == "0":
         return 0
-    total, position = Fraction(0), 0
+    total, position = 0, 0
     while position < len(rest):
         match = _PART.match(rest, position)
         if match is None or not (match[1] or match[2]) or len(match[0]) > 40:
             raise error
-        number = Fraction(int(match[1] or 0)) + Fraction(int(match[2] or 0), 10 ** len(match[2] or ""))
-        total += int(number * _UNITS_NS[match[3]])  # Go drops what is finer than a nanosecond, part by part
+        whole, decimals = match[1] or "", match[2] or ""
+        # Go drops what is finer than a nanosecond, part by part.
+        total += int(whole + decimals) * _UNITS_NS[match[3]] // 10 ** len(decimals)
         position = match.end()
     if not rest or total > _GO_MAX_NS + negative:
         raise error
-    return int(-total if negative else total)
+    return -total if negative else total
 
 
 def agent_stop_timeout_s(value: str | None) -> int:
