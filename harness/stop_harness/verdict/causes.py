@@ -82,6 +82,7 @@ def _crashed(seen: Observation, facts: StopFacts) -> Cause:
     if seen.record.left_untold:
         return _not_running(seen, facts)
     code, took = seen.record.exit_code, _after(facts)
+    exited = f"exited with code {code}{took and ','}{took}"
     number = seen.record.exit_signal or (code - 128 if code and code > 128 else 0)
     if number in signals.FAULTS:
         line = log_hints.fault(seen.looks.log_after_signal)
@@ -90,14 +91,14 @@ def _crashed(seen: Observation, facts: StopFacts) -> Cause:
     tree = Tree(seen.looks.before or ())
     pid1 = tree.pid1
     if number == signals.SIGKILL and pid1 is not None and tree.children(pid1):
-        text = f"{quoted(pid1)} exited with code {code}{took}: the code of a child ended by SIGKILL"
+        text = f"{quoted(pid1)} {exited}: the code of a child ended by SIGKILL"
         return Cause("inner-kill", f"{text}, which neither the engine nor the OOM killer sent")
     if refused := log_hints.may_not_signal(seen.looks.log_after_signal):
-        text = f"wrote {log_hints.shown(refused)} and exited with code {code}{took}; it needs the capability KILL, or"
+        text = f"wrote {log_hints.shown(refused)} and {exited}; it needs the capability KILL, or"
         return Cause("signal-not-permitted", f"PID 1 {text} the same user (kill(2), EPERM)")
     line = log_hints.fault(seen.looks.log_after_signal) or log_hints.last_line(seen.looks.log_after_signal)
     words = f"; after the signal it wrote {log_hints.shown(line)}" if line else ""
-    return Cause("crash-on-stop", f"PID 1 exited with code {code}{took}{words}")
+    return Cause("crash-on-stop", f"PID 1 {exited}{words}")
 
 
 def _lossy(seen: Observation, facts: StopFacts) -> Cause | None:
