@@ -333,7 +333,7 @@ def _fate(result: TrialResult) -> Fate:
 
 
 def _could_not_write_and_said_so(result: TrialResult) -> bool:
-    """Whether it left by itself with an exit code of its own while a place of its was read-only. Room can be taken
+    """Whether it left by itself with an exit code of its own while one of its mounts was read-only. Room can be taken
     beforehand, so that a full disk does no harm; against this there is nothing that a program could do but say so."""
     seen, verdict = result.observation, result.verdict
     read_only = any(item.fault.action is FaultAction.READ_ONLY and item.begun_ns is not None for item in seen.faults)
