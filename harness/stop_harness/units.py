@@ -38,7 +38,8 @@ def parse_duration(text: str) -> int:
     # Exact, and in whole numbers: `fractions` would be a hundredth of what a check takes.
     digits = max(len(decimals) for _, decimals, _ in parts)
     finest = sum(int(whole + decimals.ljust(digits, "0")) * _MILLISECONDS[unit] for whole, decimals, unit in parts)
-    milliseconds, rest = divmod(finest, 10**digits)
+    one: int = 10**digits
+    milliseconds, rest = divmod(finest, one)
     if rest:
         raise ValueError(f"{text!r} is finer than a millisecond, which no engine can promise")
     if milliseconds * NS_PER_MS > MAX_DURATION_NS:
