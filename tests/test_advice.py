@@ -280,6 +280,8 @@ PROGRAMS = {
     "postgres": ("waits-for-clients", alone("/usr/lib/postgresql/15/bin/postgres -D /d"), "SIGINT"),
     "php-fpm": ("fast-drop", alone("php-fpm: master process (/etc/php.conf)"), "process_control_timeout"),
     "rabbit": ("child-killed-by-teardown", alone("/usr/lib/erlang/erts-13/bin/beam.smp -s rabbit"), "RabbitMQ"),
+    "squid": ("unknown", alone("squid -N -f /etc/squid/squid.conf"), "shutdown_lifetime 5 seconds"),
+    "beanstalkd": ("unknown", alone("beanstalkd -l 0.0.0.0"), "init: true"),
     "supervisord": ("inner-kill", alone("/usr/bin/python3 /usr/bin/supervisord -n"), "stopwaitsecs"),
     "pm2": ("inner-kill", alone("PM2 v5.3.0: God Daemon (/root/.pm2)"), "kill_timeout"),
 }
