@@ -167,6 +167,16 @@ CASES: list[tuple[str, Observation, str]] = [
         "slept 5 times",
     ),
     (
+        "grace-too-short",
+        killed(R.HANDLER_POLLS, turned(R.HANDLER, 9), after_signal=turned(R.HANDLER, 4)),
+        "sleeps where it did not before, 5 times within that second",
+    ),
+    (
+        "handler-swallowed",
+        killed(R.HANDLER_POLLS, turned(R.HANDLER, 9), after_signal=turned(R.HANDLER_POLLS, 4)),
+        "slept 5 times",
+    ),
+    (
         "handler-too-slow",
         killed(R.HANDLER, turned(R.HANDLER, 4), after_signal=turned(R.HANDLER, 4)),
         "without having run once",

@@ -157,17 +157,23 @@ def works(scene: Scene, child: ProcessInfo) -> bool:
 
 def sleeps_on(scene: Scene) -> Cause | None:
     """It sleeps as before: a flag that is looked at after the sleep, or not at all."""
-    late = scene.target_late
-    if late is None or not any(word in late.waits_in for word in FOR_TIME):
+    late, at_once = scene.target_late, scene.target_at_once
+    if late is None or not _sleeps(late):
         return None
-    # It woke up again and again and slept again: the handler returned, and the loop took no notice.
     naps = _naps(scene)
-    if naps is not None and naps >= MIN_NAPS:
+    again = naps is not None and naps >= MIN_NAPS
+    began = bool(scene.target.waits_in) and not _sleeps(scene.target)
+    # It woke up again and again and slept again: the handler returned, and the loop took no notice. A loop that also
+    # waits for something else is seldom met asleep in both looks after the signal and not before.
+    if again and not (began and at_once is not None and _sleeps(at_once)):
         text = f"has a handler for {scene.signal_name}, and went on: it slept {naps} times within the next second"
         return Cause("handler-swallowed", f"{scene.called} {text}")
     # It began to sleep only after the signal: the sleep is in the handler, which is at its work.
-    if scene.target.waits_in and not any(word in scene.target.waits_in for word in FOR_TIME):
-        text = f"got {scene.signal_name}, and {scene.looked_after} it sleeps where it did not before: its shutdown"
+    if began:
+        often = f", {naps} times within that second" if again else ""
+        text = (
+            f"got {scene.signal_name}, and {scene.looked_after} it sleeps where it did not before{often}: its shutdown"
+        )
         return Cause("grace-too-short", f"{scene.called} {text} was under way and not done at the stop timeout")
     if scene.seen.stop_timeout_ns < LONG_SLEEP_NS:
         text = f"has a handler for {scene.signal_name}, and slept when a stop timeout of"
@@ -178,6 +184,10 @@ def sleeps_on(scene: Scene) -> Cause | None:
     text = f"has a handler for {scene.signal_name}, and {scene.looked_after} it sleeps as before"
     uninterrupted = ", without having run once in between" if naps == 0 else ""
     return Cause("handler-too-slow", f"{scene.called} {text}{uninterrupted}")
+
+
+def _sleeps(process: ProcessInfo) -> bool:
+    return any(word in process.waits_in for word in FOR_TIME)
 
 
 def _naps(scene: Scene) -> int | None:
