@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 
 import docker
@@ -48,9 +49,10 @@ def faketime(docker_engine_host: DockerHost, tmp_path_factory: pytest.TempPathFa
     client: docker.DockerClient = docker_engine_host.connect()
     folder = tmp_path_factory.mktemp("faketime")
     (folder / "Dockerfile").write_text(DOCKERFILE)
-    image, _ = client.images.build(path=str(folder), rm=True, forcerm=True)
-    yield str(image.id)
-    client.images.remove(str(image.id), force=True)
+    tag = f"stop-harness-faketime-{os.getpid()}"  # by its name, for other images may have been built upon it
+    client.images.build(path=str(folder), rm=True, forcerm=True, tag=tag)
+    yield tag
+    client.images.remove(tag)
     client.close()
 
 
