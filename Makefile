@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Most tests wait for containers: twice as many at once as a small machine has cores.
-WORKERS ?= 4
+# Many tests wait for containers: three times as many at once as a small machine has cores.
+WORKERS ?= 6
 # What Python has compiled is kept, also for whom it keeps nothing else: a suite starts some hundred Pythons, and each
 # would compile the package, and each worker of pytest every test, again.
 unexport PYTHONDONTWRITEBYTECODE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import re
 import signal
@@ -55,6 +56,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in unwanted)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = sorted((item for item in items if item not in left_out), key=_needs_the_machine)
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays: to look for garbage in it again and again takes a twentieth of the pure tests' time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _needs_the_machine(item: pytest.Item) -> bool:

@@ -144,6 +144,7 @@ def root_near(docker_engine_host: DockerHost) -> None:
 
 
 @pytest.mark.docker
+@pytest.mark.long
 @pytest.mark.usefixtures("root_near")
 @pytest.mark.parametrize(("words", "code"), [([], exit_codes.FAIL), (["--once"], exit_codes.PASS)])
 def test_a_program_that_tries_to_write_for_ever_is_found_and_one_that_gives_up_is_not(

@@ -15,6 +15,7 @@ from stop_harness.engines.docker.faults.image_contents import ImageContents
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.model import NS_PER_S, Fault, FaultAction, FaultKind, Scenario, StopPlan, Subject, Trial
 from tests.group_support import BASE_IMAGE
+from tests.variants import only_long
 
 HOUR_S = 3600
 
@@ -56,7 +57,7 @@ def faketime(docker_engine_host: DockerHost, tmp_path_factory: pytest.TempPathFa
     client.close()
 
 
-@pytest.mark.parametrize("hours", [1, -1])
+@pytest.mark.parametrize("hours", [*only_long(1), -1])
 def test_the_program_sees_the_clock_jump_at_its_time_and_come_back(faketime: str, hours: int) -> None:
     """The change of its clock lies where the record says, and after its length the time is the true one again."""
     result = stop_harness.check(

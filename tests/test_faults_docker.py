@@ -397,6 +397,7 @@ while not ending or time.monotonic() - ending[0] < drain_s:
 """
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_busy_loops_beside_it_take_its_cpu_time_and_are_gone_afterwards() -> None:
     """On every core one with twenty times its share: a program that never sleeps gets a third of its time at most."""

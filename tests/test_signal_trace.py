@@ -22,7 +22,11 @@ from tests.open_files import open_files, opened_since
 pytestmark = pytest.mark.skipif(signal_trace.unavailable() is not None, reason=str(signal_trace.unavailable()))
 
 PR_SET_NAME = 15
-SELF_MADE = "import signal, time; signal.signal(15, lambda *_: {}); print('ready', flush=True); time.sleep(60)"
+SELF_MADE = (
+    "import signal, time; signal.signal(15, lambda *_: {}); print('ready', flush=True); "
+    # A signal that comes just before a sleep begins is handled after it.
+    "[time.sleep(0.05) for _ in range(1200)]"
+)
 
 
 @pytest.fixture

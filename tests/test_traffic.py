@@ -44,6 +44,7 @@ from stop_harness.model import (
     Vantage,
 )
 from stop_harness.scenario import discovery
+from stop_harness.trial import traffic
 from stop_harness.trial.perform import Interruption
 from stop_harness.trial.traffic import Flow
 from stop_harness.trial.traffic_stage import Sheet
@@ -546,10 +547,12 @@ def test_a_raw_answer_without_its_end_is_truncated() -> None:
 
 
 def refused(server: Server, *clients: TrafficClient) -> str:
-    """What is said of traffic that cannot be had."""
+    """What is said of traffic that cannot be had, sooner than in a run: that waits for a server that may still come."""
     flow = flow_of(server, *clients)
-    with ending(flow), pytest.raises(SubjectFailed) as failure:
-        begin(flow)
+    with pytest.MonkeyPatch.context() as patch, ending(flow):
+        patch.setattr(traffic, "REFUSED_PATIENCE_S", 0.3)
+        with pytest.raises(SubjectFailed) as failure:
+            begin(flow)
     problem = failure.value.problem
     assert problem is not None
     assert problem.kind is ProblemKind.NOT_READY

@@ -263,6 +263,7 @@ def eventually(condition: Callable[[], bool], within_s: float) -> bool:
     return True
 
 
+@pytest.mark.long
 @pytest.mark.alone  # a listener that gets no CPU has a gap in its record, and then rightly proves nothing
 @pytest.mark.docker
 def test_a_witness_proves_what_root_proves_on_the_same_machine(remote: DockerHost) -> None:
