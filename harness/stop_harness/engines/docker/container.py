@@ -281,6 +281,8 @@ class ContainerLife:
             struck = struck or oom.reported(lambda: self.state().oom_killed, self._told, self._ending)
             state, events = replace(state, oom_killed=struck), self._told()
         lost = self.lost()
+        if lost and not state.oom_killed and self._host.same_kernel and oom_log.names(self.id):
+            state = replace(state, oom_killed=True)  # of a process below PID 1, which the engine had no time to hear of
         return ContainerEnd(state, events, complete, self._ends, lost, self._fates, self._fate_count)
 
     def _told(self) -> tuple[Event, ...]:

@@ -190,6 +190,8 @@ class WatchedContainer:
         if self.processes is None or not any(event.kind is EventKind.SIGNAL_SENT for event in self._events):
             return life
         lost, fates = self._killed(life, self.processes)
+        if lost and not life.oom_killed and oom_log.names(self.id):
+            life = replace(life, oom_killed=True)  # of a process below PID 1, which the engine had no time to hear of
         looks, looked_ns = self.processes.looks(), self.processes.looked_ns()
         return replace(life, looks=looks, looked_ns=looked_ns, lost_processes=lost, fates=fates)
 
