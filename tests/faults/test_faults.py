@@ -19,7 +19,8 @@ def runs(
     docker_engine_host: DockerHost, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[dict[str, Future[Run]]]:
     """Fault → its run; all of them begin at once, only those that were selected."""
-    chosen = {item.callspec.params["fault"].name for item in request.session.items if "fault" in item.fixturenames}  # type: ignore[attr-defined] # a Function with parameters
+    ours = [item for item in request.session.items if item.path == request.path and "fault" in item.fixturenames]  # type: ignore[attr-defined] # a Function
+    chosen = {item.callspec.params["fault"].name for item in ours}  # type: ignore[attr-defined] # it has parameters
     faults = tuple(fault for fault in FAULTS if fault.name in chosen)
     bench = Bench(docker_engine_host, tmp_path_factory.mktemp("faults"))
     with ThreadPoolExecutor(AT_ONCE) as pool:
