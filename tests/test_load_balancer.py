@@ -378,6 +378,7 @@ def test_a_request_longer_than_the_deregistration_delay_is_cut_by_the_load_balan
 
 @pytest.mark.docker
 @pytest.mark.long
+@pytest.mark.alone  # beside others a look may come too late, and then nothing is proved
 def test_the_shortest_delay_that_loses_nothing_is_found(tmp_path: Path) -> None:
     """1 s is too short for a server that closes its port at once, 3 s are enough; the shortest is named first."""
     report = stopped(tmp_path, 0, "/", try_fixes=True)
