@@ -332,9 +332,10 @@ def main() -> None:
         os._exit(0)  # the one that works has no parent from here on
     said = sys.stdin.buffer.read()
     if said.endswith(DISMISSED):
-        os.close(sys.stdout.fileno())  # the harness waits for this
-        time.sleep(float(sys.argv[3]))
-        os._exit(0)
+        if hold_s := float(sys.argv[3]):
+            os.close(sys.stdout.fileno())  # the harness waits for this
+            time.sleep(hold_s)
+        os._exit(0)  # where nothing is held, this closes it: a process that is ending can be killed no more
     import threading
 
     from stop_harness.engines.docker.address import Address  # late: most are dismissed

@@ -33,7 +33,7 @@ class EcsReaper:
         self._process = subprocess.Popen(  # nosec B603 # words, no shell
             [sys.executable, "-P", "-m", "stop_harness.engines.ecs.reaper", told],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,  # closes when it ends: it is not our child, to be waited for
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C at the terminal must not reach it
         )
@@ -42,8 +42,9 @@ class EcsReaper:
             threading.Thread(target=self._process.wait, name="reaper-started", daemon=True).start()
 
     def dismiss(self) -> None:
-        """The run is clean: nothing is left to stop."""
-        with contextlib.suppress(OSError):  # it was killed; there is nothing left to dismiss
+        """The run is clean: nothing is left to stop. Returns when the process has ended: in a container it would be
+        killed with a harness that is the first process there."""
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # it was killed; there is nothing left to dismiss
             self._process.communicate(DISMISSED, timeout=10)
 
 
@@ -52,7 +53,7 @@ def main() -> None:
     if os.fork():
         os._exit(0)  # the one that works has no parent from here on, as in `engines/docker/reaper.py`
     if sys.stdin.buffer.read().endswith(DISMISSED):
-        return
+        os._exit(0)
     told = json.loads(sys.argv[1])
     deadline = time.monotonic() + SETTLE_S
     while time.monotonic() < deadline:
