@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from stop_harness import signals, units
 from stop_harness.model import NS_PER_MS, NS_PER_S
+from stop_harness.plan.trials import trial_id
 
 
 @given(st.integers(0, units.MAX_DURATION_NS // NS_PER_MS))
@@ -72,13 +73,23 @@ def test_what_is_no_duration_is_refused_with_what_is_allowed(text: str, message:
         (30 * NS_PER_S, "30s"),
         (60 * NS_PER_S, "1m"),
         (90_050 * NS_PER_MS, "1m30.05s"),
-        (7_200 * NS_PER_S, "120m"),
+        (3_600 * NS_PER_S, "1h"),
+        (3_660 * NS_PER_S, "1h1m"),
+        (3_601_500 * NS_PER_MS, "1h1.5s"),
+        (90_061 * NS_PER_S, "25h1m1s"),
         (30 * NS_PER_S + 999_999, "30s"),
     ],
 )
 def test_durations_are_written_in_the_shortest_usual_form(duration_ns: int, text: str) -> None:
-    """Trial ids are made of these, so that they may never change."""
+    """Hours, minutes and seconds, each where it is not 0; milliseconds alone."""
     assert units.format_duration(duration_ns) == text
+
+
+def test_ids_of_trials_are_what_they_always_were() -> None:
+    """Stored runs are resumed by them, and shards chosen: in minutes, as durations were written before there were
+    hours."""
+    assert trial_id("web", 7_200 * NS_PER_S, 90_050 * NS_PER_MS, 1) == "web@120m+1m30.05s#1"
+    assert trial_id("web", 500 * NS_PER_MS, 0, 2) == "web@500ms#2"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: `500ms`, `2s`, `1m30s`, `64MiB`."""
+"""Durations and sizes as people write them: `500ms`, `2s`, `1m30s`, `1h`, `64MiB`."""
 
 from __future__ import annotations
 
@@ -48,15 +48,28 @@ def parse_duration(text: str) -> int:
 
 
 def format_duration(duration_ns: int) -> str:
-    """How `parse_duration` reads it back: `0s`, `500ms`, `2.5s`, `1m30s`. Whole milliseconds; the rest is dropped."""
+    """How `parse_duration` reads it back: `0s`, `500ms`, `2.5s`, `1m30s`, `1h`. Whole milliseconds; the rest is
+    dropped."""
+    minutes, rest = divmod(duration_ns // NS_PER_MS, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    if not hours:
+        return format_in_minutes(duration_ns)
+    return f"{hours}h" + (f"{minutes}m" if minutes else "") + (_format_seconds(rest) if rest else "")
+
+
+def format_in_minutes(duration_ns: int) -> str:
+    """The same without hours: `120m`. Ids of trials are made of these, so that they may never change."""
     milliseconds = duration_ns // NS_PER_MS
     if milliseconds < 1000 and milliseconds:
         return f"{milliseconds}ms"
     minutes, rest = divmod(milliseconds, 60_000)
-    seconds = f"{rest // 1000}.{rest % 1000:03d}".rstrip("0").rstrip(".") + "s"
     if not minutes:
-        return seconds
-    return f"{minutes}m{seconds}" if rest else f"{minutes}m"
+        return _format_seconds(rest)
+    return f"{minutes}m" + (_format_seconds(rest) if rest else "")
+
+
+def _format_seconds(milliseconds: int) -> str:
+    return f"{milliseconds // 1000}.{milliseconds % 1000:03d}".rstrip("0").rstrip(".") + "s"
 
 
 def parse_size(text: str) -> int:

@@ -91,8 +91,8 @@ def _timeouts(scenario: Scenario, *, infer: bool) -> list[tuple[int, ...]]:
 
 def trial_id(scenario: str, stop_timeout_ns: int, stop_after_ns: int, repetition: int) -> str:
     """`drains-5s@30s#1`, and `drains-5s@30s+500ms#1` where the stop comes later than readiness."""
-    moment = f"+{units.format_duration(stop_after_ns)}" if stop_after_ns else ""
-    return f"{scenario}@{units.format_duration(stop_timeout_ns)}{moment}#{repetition}"
+    moment = f"+{units.format_in_minutes(stop_after_ns)}" if stop_after_ns else ""
+    return f"{scenario}@{units.format_in_minutes(stop_timeout_ns)}{moment}#{repetition}"
 
 
 def longest_ns(trial: Trial) -> int:
