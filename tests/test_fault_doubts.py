@@ -68,6 +68,24 @@ def test_one_that_goes_on_under_a_fault_is_not_said_to_swallow_its_signal(seen: 
     assert found.advice[0].text.startswith("Stop it without the fault.")
 
 
+@pytest.mark.parametrize(
+    ("command", "known_for"),
+    [("squid -N -f /etc/squid/squid.conf", "shutdown_lifetime 5 seconds"), ("python3 -u app.py", "")],
+    ids=["squid", "another"],
+)
+def test_what_its_program_is_known_for_is_told_beside_the_doubt(command: str, known_for: str) -> None:
+    """It may be that, and not the fault, that kept it: the advice is that of the same stop without the fault."""
+    seen = killed(recorded.HANDLER, recorded.HANDLER, "SIGTERM received, cleaning up\n")
+    before = tuple(replace(each, command=command) for each in recorded.HANDLER)
+    seen = replace(seen, looks=replace(seen.looks, before=before, late=before))
+    without = judge.judge(seen, PLAIN).cause
+    assert without is not None
+    found = under(seen, FULL)
+    assert (found.id, found.without_fault) == ("maybe-by-fault", without.id)
+    assert [each for each in found.advice if each.program] == [each for each in without.advice if each.program]
+    assert known_for in "".join(each.lines for each in found.advice)
+
+
 def test_what_was_seen_is_kept_beside_the_doubt() -> None:
     found = under(NAPS, BACK)
     assert "it slept 5 times within the next second" in found.evidence

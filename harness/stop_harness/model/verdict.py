@@ -81,11 +81,13 @@ class Cause:
     """Why a stop was not graceful: an id from `known_causes.CAUSES` and the evidence in one sentence. `unknown` is one.
 
     `advice`: what to do about it, in the shape that was seen first, then for the programs that were seen.
+    `without_fault`: of one that a fault leaves open, the cause that the same stop would have without it; else empty.
     """
 
     id: str
     evidence: str
     advice: tuple[Advice, ...] = ()
+    without_fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

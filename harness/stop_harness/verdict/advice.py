@@ -117,9 +117,12 @@ def advice(cause: Cause, seen: Observation, image: str | None = None, form: Form
     known = CAUSES.get(cause.id)
     if first is None and known is not None:
         first = Advice(known.cure, source=known.source)
+    # What a program is known for holds under a fault, too: it may be that, and not the fault, that kept it.
+    known_for = replace(cause, id=cause.without_fault or cause.id)
+    it = _situation(known_for, seen, found)
     for_programs = (
         next((each.advice for each in program.entries if each.fits(it)), None)
-        for program in _programs(_spoken_to(cause, seen, found), seen, image)
+        for program in _programs(_spoken_to(known_for, seen, found), seen, image)
     )
     first = first and _in_its_words(first, seen, form)
     return tuple(each for each in (first, *[item for item in for_programs if item][:MOST_PROGRAMS]) if each)

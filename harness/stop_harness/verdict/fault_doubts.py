@@ -48,7 +48,8 @@ def doubted(cause: Cause, seen: Observation) -> Cause:
     if cause.id not in _AS_A_FAULT_HOLDS_IT | _WHATEVER_BEGAN_IT:
         return cause
     text = f"it was under a fault that may be what held it up: {_words(there)}{_by_its_clock(clock)}"
-    return Cause(MAYBE, text if cause.id == "unknown" else f"{text}. {_sentence(cause.evidence)}")
+    evidence = text if cause.id == "unknown" else f"{text}. {_sentence(cause.evidence)}"
+    return Cause(MAYBE, evidence, without_fault=cause.id)
 
 
 def _only_went_on(cause: Cause, seen: Observation) -> bool:
