@@ -260,7 +260,11 @@ def test_a_removal_in_the_middle_of_a_stop_is_a_kill_by_the_fault() -> None:
     assert stopped.fault.problem is None
     assert stopped.fault.seen == "kill event, and it is removed"
     assert (stopped.result.outcome, stopped.result.cause) == ("killed", "killed-by-fault")
-    assert stopped.result.stops[0].record.observation.record.exit_code == 137
+    seen = stopped.result.stops[0].record.observation
+    assert seen.record.exit_code == 137
+    assert seen.looks.logs.text == (
+        "(the log could not be read: the container was removed by the fault `stop: remove` during the trial)"
+    )
 
 
 def test_a_process_is_halted_by_its_command_line_and_goes_on_afterwards() -> None:

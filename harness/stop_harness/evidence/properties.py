@@ -137,7 +137,7 @@ def of_command(asked: CommandProperty, seen: CommandSeen, acknowledged: tuple[st
 def of_log(asked: LogProperty, since: str | None, logs: LogTail) -> PropertyRecord:
     """Whether a line was written. `since`: from the stop on, None where that cannot be told. `logs`: the end of all."""
     if not logs.readable:
-        return unchecked(asked, logs.text.strip("()"))
+        return unchecked(asked, logs.text[1:-1])
     if since is None:
         return unchecked(asked, "which lines were written from the stop on cannot be told")
     pattern = LogPattern(asked.pattern)

@@ -407,8 +407,8 @@ def _logs(subject: RunningSubject) -> LogTail:
     """For people; a trial is whole without it."""
     try:
         return subject.logs()
-    except Exception:  # noqa: BLE001 - it may be called while another error is dealt with
-        return LogTail(f"{UNREADABLE_LOG})", truncated=True)
+    except Exception as error:  # noqa: BLE001 - it may be called while another error is dealt with
+        return LogTail(f"{UNREADABLE_LOG}: {_in_one_line(error)})", truncated=True)
 
 
 def _in_one_line(error: Exception) -> str:

@@ -202,7 +202,7 @@ class ContainerLife:
             )
 
         try:
-            return self._calls.run("the log", read)
+            return self.ask("reading the log", read)
         except EngineError as error:
             return LogTail(f"{UNREADABLE_LOG}: {error})", truncated=True)
 

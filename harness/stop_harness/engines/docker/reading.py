@@ -12,7 +12,7 @@ from stop_harness.engines.docker.host_processes import with_progress
 from stop_harness.engines.docker.log_times import StampedTail
 from stop_harness.engines.docker.timestamps import timestamp_ns
 from stop_harness.errors import EngineError
-from stop_harness.model import UNREADABLE_LOG, LogTail
+from stop_harness.model import LogTail
 from stop_harness.records import dataclass
 
 NEVER = "0001-01-01"
@@ -124,22 +124,19 @@ def log_tail(
     """The last `lines` with their times, at most `keep_bytes` of them, reading at most `read_bytes`.
 
     `from_begin`: for Podman, whose `tail` joins lines that were written in parts (4.3). A log that is longer than
-    `read_bytes` is read by its tail all the same.
+    `read_bytes` is read by its tail all the same. Raises what `sdk.READING_ERRORS` names.
     """
     kept, read = StampedTail(keep_bytes, stamped=not from_begin), 0
-    try:
-        amount = "all" if from_begin else lines
-        stream = api.logs(container_id, stream=True, follow=False, tail=amount, timestamps=not from_begin)
-        for chunk in stream:
-            read += len(chunk)
-            kept.add(chunk)
-            if read > read_bytes:
-                stream.close()
-                if from_begin:
-                    return log_tail(api, container_id, lines=lines, keep_bytes=keep_bytes, read_bytes=read_bytes)
-                break
-    except sdk.READING_ERRORS:
-        return LogTail(f"{UNREADABLE_LOG})", truncated=True)
+    amount = "all" if from_begin else lines
+    stream = api.logs(container_id, stream=True, follow=False, tail=amount, timestamps=not from_begin)
+    for chunk in stream:
+        read += len(chunk)
+        kept.add(chunk)
+        if read > read_bytes:
+            stream.close()
+            if from_begin:
+                return log_tail(api, container_id, lines=lines, keep_bytes=keep_bytes, read_bytes=read_bytes)
+            break
     tail = kept.tail()
     text = tail.text
     if from_begin and text.count("\n") > lines:
