@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import urllib.request
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,7 @@ from stop_harness.conductor.stop_metrics import StopMetrics
 from stop_harness.errors import UsageError
 from stop_harness.evidence import watched_end
 from stop_harness.report import watched
+from tests.free_port import free_port
 from tests.own_runs import COMMAND, wait_until
 from tests.strategies import DOCKER
 from tests.test_watched_end import TERM, life
@@ -39,7 +43,7 @@ def test_stops_are_counted_by_outcome_and_image_with_their_durations() -> None:
             life(exit_s=1),
         ):
             metrics.add(watched.judged(watched_end.end(seen, engine)))
-        samples = scraped(metrics.url)
+        samples = scraped(metrics.serve())
     finally:
         metrics.close()
     assert 'container_stop_total{image="shop/web",outcome="graceful"} 2.0' in samples
@@ -61,9 +65,11 @@ def test_a_port_that_is_taken_is_told_in_a_sentence() -> None:
     """A mistake in usage, no fault."""
     first = StopMetrics("127.0.0.1:0")
     try:
-        port = first.url.rpartition(":")[2].removesuffix("/metrics")
+        port = first.serve().rpartition(":")[2].removesuffix("/metrics")
+        second = StopMetrics(f"127.0.0.1:{port}")
         with pytest.raises(UsageError, match="cannot listen there: Address already in use"):
-            StopMetrics(f"127.0.0.1:{port}")
+            second.serve()
+        second.close()
     finally:
         first.close()
 
@@ -80,6 +86,25 @@ def test_a_watch_is_scraped_while_it_runs(ours: Containers) -> None:
         samples = scraped(url)
         watch.interrupt()
     assert any('outcome="crashed"} 1.0' in line for line in samples)
+
+
+def test_nobody_is_answered_before_the_engine_is_listened_to(tmp_path: Path) -> None:
+    """Whoever waits for an answer and then stops a container has that stop counted."""
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(tmp_path / "silent.sock"))
+        engine.listen()
+        port = free_port()
+        address = {"DOCKER_HOST": f"unix://{tmp_path}/silent.sock"}
+        with subprocess.Popen(
+            [COMMAND, "watch", "--prometheus", f"127.0.0.1:{port}"], env={**os.environ, **address}
+        ) as watch:
+            try:
+                engine.settimeout(60)
+                asked, _ = engine.accept()  # it is asked, and says nothing
+                with asked, pytest.raises(ConnectionRefusedError):
+                    socket.create_connection(("127.0.0.1", port), timeout=30)
+            finally:
+                watch.kill()
 
 
 def test_a_bad_address_ends_the_command_with_2() -> None:

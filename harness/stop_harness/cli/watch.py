@@ -21,6 +21,7 @@ from stop_harness.errors import UsageError
 
 if TYPE_CHECKING:
     from stop_harness.cli import watch_screen
+    from stop_harness.conductor.stop_metrics import StopMetrics
     from stop_harness.conductor.watched_run import WatchedRun
     from stop_harness.conductor.watching import WatchedCommand
     from stop_harness.engines.docker.watching import EngineWatch
@@ -92,8 +93,9 @@ def watch(
         raise UsageError("a command is needed behind --, such as: stop-harness watch -- docker compose down")
     screen = watch_screen.screen_for(color, as_json=as_json, has_command=bool(words))
     with contextlib.ExitStack() as open_things:
-        takers = _takers(screen, on_bad_stop, metrics_at, open_things)
+        metrics = _metrics(metrics_at)
         engine = open_things.enter_context(watching.opened(labels, screen.note))
+        takers = _takers(screen, on_bad_stop, metrics, open_things)
         record = _record(engine, labels, words or (), report_dir, shared=share_report) if report_dir else None
         if record is not None:
             open_things.callback(record.abandon)
@@ -124,17 +126,23 @@ Taker = Callable[["JudgedEnd", "WatchTally"], None]
 """Who is told of each end, and of all that was counted with it."""
 
 
-def _takers(
-    screen: watch_screen.Screen, on_bad_stop: str | None, metrics_at: str | None, open_things: contextlib.ExitStack
-) -> list[Taker]:
-    """The screen, and what options ask for beside it."""
-    takers: list[Taker] = [screen.show]
-    if metrics_at is not None:
-        from stop_harness.conductor.stop_metrics import StopMetrics
+def _metrics(address: str | None) -> StopMetrics | None:
+    """A mistake in the address is told before any engine is asked. None: nobody wants any."""
+    if address is None:
+        return None
+    from stop_harness.conductor.stop_metrics import StopMetrics
 
-        metrics = StopMetrics(metrics_at)
+    return StopMetrics(address)
+
+
+def _takers(
+    screen: watch_screen.Screen, on_bad_stop: str | None, metrics: StopMetrics | None, open_things: contextlib.ExitStack
+) -> list[Taker]:
+    """The screen, and what options ask for beside it. The engine is listened to already."""
+    takers: list[Taker] = [screen.show]
+    if metrics is not None:
         open_things.callback(metrics.close)
-        screen.note(f"metrics for Prometheus: {metrics.url}")
+        screen.note(f"metrics for Prometheus: {metrics.serve()}")
         takers.append(lambda one, _: metrics.add(one))
     if on_bad_stop:
         from stop_harness.conductor.watching import BadStopCommand

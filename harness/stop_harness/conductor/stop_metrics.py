@@ -9,6 +9,8 @@ from stop_harness.errors import UsageError, require_extra
 from stop_harness.model import NS_PER_S
 
 if TYPE_CHECKING:
+    from wsgiref.simple_server import WSGIServer
+
     from stop_harness.report.watched import JudgedEnd
 
 BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0)
@@ -18,17 +20,18 @@ EVERYWHERE = "0.0.0.0"  # nosec B104 # a Prometheus server is on another machine
 
 
 class StopMetrics:
-    """Served over HTTP from its making to `close`. `address`: `:PORT` or `HOST:PORT`.
+    """Served over HTTP from `serve` to `close`. `address`: `:PORT` or `HOST:PORT`.
 
-    Raises UsageError for an address that is none or cannot be listened at, MissingExtra without prometheus-client.
+    Raises UsageError for an address that is none, MissingExtra without prometheus-client.
     """
 
     def __init__(self, address: str) -> None:
-        host, port = _parsed(address)
+        self._address, (self._host, self._port) = address, _parsed(address)
         require_extra("watch", "--prometheus")
-        from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+        from prometheus_client import CollectorRegistry, Counter, Histogram
 
-        registry = CollectorRegistry()
+        self._registry = registry = CollectorRegistry()
+        self._server: WSGIServer | None = None
         self._stops = Counter(
             "container_stop", "Stops of containers, by what they came to.", ("outcome", "image"), registry=registry
         )
@@ -45,11 +48,17 @@ class StopMetrics:
             ("end",),
             registry=registry,
         )
+
+    def serve(self) -> str:
+        """Answer from now on; gives the URL. For who may count on it that what happens is heard: an answer tells a
+        probe that the watch is ready. Raises UsageError for an address that cannot be listened at."""
+        from prometheus_client import start_http_server
+
         try:
-            self._server, _ = start_http_server(port, host or EVERYWHERE, registry=registry)
+            self._server, _ = start_http_server(self._port, self._host or EVERYWHERE, registry=self._registry)
         except OSError as error:
-            raise UsageError(f"--prometheus {address}: cannot listen there: {error.strerror}") from None
-        self.url = f"http://{host or 'localhost'}:{self._server.server_port}/metrics"
+            raise UsageError(f"--prometheus {self._address}: cannot listen there: {error.strerror}") from None
+        return f"http://{self._host or 'localhost'}:{self._server.server_port}/metrics"
 
     def add(self, one: JudgedEnd) -> None:
         """One more end."""
@@ -62,8 +71,9 @@ class StopMetrics:
 
     def close(self) -> None:
         """Serve no longer."""
-        self._server.shutdown()
-        self._server.server_close()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
 
 
 def _parsed(address: str) -> tuple[str, int]:
