@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stop_harness.conductor import digest_key, restored_values, store, stored_runs
+from stop_harness.conductor import digest_key, restored_values, shards, store, stored_runs
 from stop_harness.ecs import task_definition
 from stop_harness.errors import StoreError, UsageError
 from stop_harness.model import (
@@ -365,8 +365,8 @@ def test_values_without_a_file_or_of_another_machine_are_refused_in_one_line(tmp
 def test_shards_of_two_machines_merge_although_their_keys_differ() -> None:
     """With one key, two values are two scenarios."""
     one, other = (stored_run(key, scenario(PASSWORD=SECRET)) for key in (KEY, OTHER_KEY))
-    assert len(store.merge((one, other)).scenarios) == 1
+    assert len(shards.merge((one, other)).scenarios) == 1
     with pytest.raises(StoreError, match="two different scenarios"):
-        store.merge((one, stored_run(KEY, scenario(PASSWORD="another"))))
+        shards.merge((one, stored_run(KEY, scenario(PASSWORD="another"))))
     with pytest.raises(StoreError, match="two different scenarios"):
-        store.merge((one, stored_run(OTHER_KEY, scenario(PASSPHRASE=SECRET))))
+        shards.merge((one, stored_run(OTHER_KEY, scenario(PASSPHRASE=SECRET))))

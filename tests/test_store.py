@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stop_harness.conductor import store
+from stop_harness.conductor import shards, store
 from stop_harness.conductor.store import FORMAT_VERSION, JOURNAL_FILE, RUN_FILE, RunDirectory, RunFile
 from stop_harness.errors import StoreError
 from stop_harness.model import (
@@ -232,19 +232,37 @@ def test_shards_merge_to_the_whole(
 ) -> None:
     """However the trials were spread: the same observations, the planned trials added up, the earliest run's name."""
     parent = tmp_path_factory.mktemp("merge")
-    shards = [data.draw(st.integers(1, 3)) for _ in results]
+    parts = [data.draw(st.integers(1, 3)) for _ in results]
     runs = []
     for index in (1, 2, 3):
         run = replace(RUN, run_id=f"r{index}", started_at=f"2026-11-23T12:00:0{index}.000+00:00", shard=f"{index}/3")
-        mine = [item for item, shard in zip(results, shards, strict=True) if shard == index]
+        mine = [item for item, part in zip(results, parts, strict=True) if part == index]
         runs.append(store.read(written(parent, mine, run).path)[0])
-    merged = store.merge(tuple(data.draw(st.permutations(runs))))
+    merged = shards.merge(tuple(data.draw(st.permutations(runs))))
     wanted = {item.observation.trial_id: item.observation for item in results}
     assert {seen.trial_id: seen for seen in merged.observations} == wanted
     assert len(merged.observations) == merged.trials_planned == len(results)
-    assert merged.run.run_id == "r1"
+    assert (merged.run.run_id, merged.run.shard) == ("r1-merged", None)
+    assert shards.merge((runs[2], runs[0])).run.shard == "1/3, 3/3"
     assert merged.scenarios == (SCENARIO,)
     assert merged.skipped == (SkippedScenario("b", "no images"),)
+
+
+def test_what_was_merged_lasts_from_the_first_start_to_the_last_end(tmp_path: Path) -> None:
+    """And was interrupted where one part was; one that did not end by itself has no end."""
+    begun = [
+        replace(RUN, run_id=f"r{number}", started_at=f"2026-11-23T12:00:0{number}.000+00:00", shard=f"{number}/2")
+        for number in (1, 2)
+    ]
+    ended = [replace(run, finished_at=f"2026-11-23T12:01:0{9 - at}.000+00:00") for at, run in enumerate(begun)]
+    parts = [
+        store.read(written(tmp_path, [result(next_observation(), number)], run).path)[0]
+        for number, run in enumerate(ended, start=1)
+    ]
+    assert store.elapsed_s(shards.merge(tuple(parts)).run) == 68
+    unended = replace(parts[1], run=replace(parts[1].run, finished_at=None, interrupted=True))
+    merged = shards.merge((parts[0], unended)).run
+    assert (merged.finished_at, merged.interrupted) == (None, True)
 
 
 def test_the_same_trial_in_two_runs_is_refused(tmp_path: Path) -> None:
@@ -252,14 +270,14 @@ def test_the_same_trial_in_two_runs_is_refused(tmp_path: Path) -> None:
     one = store.read(written(tmp_path, [result(next_observation(), 1)]).path)[0]
     other = replace(one, observations=(changed(one.observations[0], exit_code=1),))
     with pytest.raises(StoreError, match="the runs hold trial a@1s#1 twice"):
-        store.merge((one, other))
+        shards.merge((one, other))
 
 
 def test_the_same_run_given_twice_is_refused(tmp_path: Path) -> None:
     """`report RUN RUN` is a slip of the hand; the trials planned would double."""
     one = store.read(written(tmp_path, [result(next_observation(), 1)]).path)[0]
     with pytest.raises(StoreError, match="twice"):
-        store.merge((one, one))
+        shards.merge((one, one))
 
 
 def test_two_scenarios_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -267,7 +285,7 @@ def test_two_scenarios_of_one_name_are_refused(tmp_path: Path) -> None:
     one = store.read(written(tmp_path, []).path)[0]
     other = replace(one, run=replace(one.run, run_id="s"), scenarios=(replace(SCENARIO, repeat=2),))
     with pytest.raises(StoreError, match="two different scenarios of the name 'a'"):
-        store.merge((one, other))
+        shards.merge((one, other))
 
 
 def test_a_line_broken_in_the_middle_of_the_journal_is_not_passed_over(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import xmlschema
 
-from stop_harness.conductor import exit_codes, pipeline, store, stored_runs
+from stop_harness.conductor import exit_codes, pipeline, shards, store, stored_runs
 from stop_harness.conductor.open_engine import Chosen
 from stop_harness.conductor.request import RunOutcome, RunRequest
 from stop_harness.engines.simulated import Script, SimulatedEngine
@@ -276,7 +276,7 @@ def test_a_stored_run_is_judged_by_the_waivers_and_the_day_that_it_had(tmp_path:
     done = run(waiver(scenario="bad", outcome=Outcome.KILLED), report_dir=tmp_path)
     assert done.directory is not None
     stored, _ = store.read(done.directory)
-    again = stored_runs.report_of(store.merge((stored,)))
+    again = stored_runs.report_of(shards.merge((stored,)))
     assert again.waived == done.report.waived
     assert exit_codes.of_report(again) == exit_codes.PASS
     expired = replace(stored, run=replace(stored.run, started_at="3000-01-01T00:00:00.000+00:00"))

@@ -21,6 +21,7 @@ from stop_harness.conductor import (
     ready_engine,
     resume,
     settings,
+    shards,
     store,
     stored_runs,
     validation,
@@ -273,7 +274,7 @@ def _stored(
     for stored, then in found:
         for sentence in stored_runs.changed(then, stored_runs.judge(stored)):
             listener.note(sentence)
-    merged = store.merge(tuple(stored for stored, _ in found))
+    merged = shards.merge(tuple(stored for stored, _ in found))
     built = stored_runs.report_of(merged)
     if baseline is not None:
         built = stored_runs.compared(built, stored_runs.report_of(store.read(baseline)[0]))

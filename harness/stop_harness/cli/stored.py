@@ -65,14 +65,14 @@ def report(
 
     The shards of one run are merged into a new run directory.
     """
-    from stop_harness.conductor import store, stored_runs, write_report
+    from stop_harness.conductor import shards, store, stored_runs, write_report
     from stop_harness.renderers.plots import drawing
     from stop_harness.renderers.sections import trend_text
     from stop_harness.trial import surroundings
 
     surroundings.expect_stored_runs()
     # Without the verdicts that were given then: they take as much memory as those of today.
-    stored = store.merge(tuple(item for item, _ in store.read_several(run_dirs, partial(click.echo, err=True))))
+    stored = shards.merge(tuple(item for item, _ in store.read_several(run_dirs, partial(click.echo, err=True))))
     built = stored_runs.report_of(stored)
     if baseline is not None:
         built = stored_runs.compared(built, stored_runs.report_of(store.read(baseline)[0]))

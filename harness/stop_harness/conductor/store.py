@@ -8,10 +8,8 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from io import FileIO
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -19,7 +17,6 @@ from stop_harness.conductor import flat_journal
 from stop_harness.conductor.request import RunOptions
 from stop_harness.errors import NotWritten, StoreError, UnfinishedRun, not_written
 from stop_harness.model import (
-    Observation,
     RemedyTrial,
     RunInfo,
     Scenario,
@@ -29,7 +26,6 @@ from stop_harness.model import (
     Verdict,
 )
 from stop_harness.records import dataclass
-from stop_harness.report import redaction
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -41,6 +37,7 @@ RUN_FILE, JOURNAL_FILE, REMEDIES_FILE, LATEST = "run.json", "trials.jsonl", "rem
 GITIGNORE = ".gitignore"
 
 Record = TypeVar("Record")
+Named = TypeVar("Named")
 Read = TypeVar("Read")
 
 
@@ -260,23 +257,22 @@ def read_several(
 
     Raises UnfinishedRun if none is left, and StoreError for what is damaged or no run at all.
     """
-    return tuple(_those_begun(paths, lambda path: _read_begun(path, pass_over), pass_over))
+    return tuple(those_begun(paths, lambda path: _read_begun(path, pass_over), pass_over))
 
 
-def oldest_first(paths: tuple[Path, ...], pass_over: Callable[[str], None]) -> Iterator[StoredRun]:
-    """The same runs by the time at which they started, each once, and read only when it is asked for: of many runs no
-    more has to be in memory than their reader keeps. Raises as `read_several` does, at whichever run it is."""
-    heads = _those_begun(paths, lambda path: (path, _read_run_file(path).run), pass_over)
-    each_once = {run.run_id: (run.started_at, path) for path, run in heads}  # `latest` may name one of them again
-    in_order = tuple(path for _, path in sorted(each_once.values(), key=itemgetter(0)))
-    for stored, _ in _those_begun(in_order, lambda path: _read_begun(path, pass_over), pass_over):
-        yield stored
+def oldest_first(paths: tuple[Path, ...], pass_over: Callable[[str], None]) -> tuple[tuple[Path, RunInfo], ...]:
+    """What the runs are, without their trials, by the time at which they started, each once. Raises as `read_several`
+    does."""
+    heads = those_begun(paths, lambda path: (path, _read_run_file(path).run), pass_over)
+    each_once = {run.run_id: (path, run) for path, run in heads}  # `latest` may name one of them again
+    return tuple(sorted(each_once.values(), key=lambda head: head[1].started_at))
 
 
-def _those_begun(
-    paths: tuple[Path, ...], read_one: Callable[[Path], Read], pass_over: Callable[[str], None]
+def those_begun(
+    paths: tuple[Named, ...], read_one: Callable[[Named], Read], pass_over: Callable[[str], None]
 ) -> Iterator[Read]:
-    """What is read of each run that holds something; `pass_over` hears of the others, unless none is left."""
+    """What is read of each run that holds something, when it is asked for: of many runs no more has to be in memory
+    than their reader keeps. `pass_over` hears of the others, unless none is left."""
     unfinished: list[UnfinishedRun] = []
     for path in paths:
         try:
@@ -352,33 +348,6 @@ def _lines(journal: Path) -> Iterator[bytes]:
         return
     except OSError as error:
         raise StoreError(f"{journal} cannot be read: {error.strerror}") from None
-
-
-def merge(runs: tuple[StoredRun, ...]) -> StoredRun:
-    """Several runs (shards, or runs of different scenarios) as one. Raises StoreError if two hold the same trial."""
-    if len(runs) == 1:
-        return runs[0]
-    first = min(runs, key=lambda stored: stored.run.started_at)
-    scenarios: dict[str, Scenario] = {}
-    observations: dict[str, Observation] = {}
-    for stored in runs:
-        for scenario in stored.scenarios:
-            known = scenarios.setdefault(scenario.name, scenario)
-            if not redaction.is_same(known, first.run.digest_key, scenario, stored.run.digest_key):
-                raise StoreError(f"the runs hold two different scenarios of the name {scenario.name!r}")
-        for observation in stored.observations:
-            if observation.trial_id in observations:
-                raise StoreError(f"the runs hold trial {observation.trial_id} twice; merge shards of one run only")
-            observations[observation.trial_id] = observation
-    waivers = tuple(dict.fromkeys(waiver for stored in runs for waiver in stored.run.waivers))
-    return StoredRun(
-        run=replace(first.run, waivers=waivers),
-        scenarios=tuple(scenarios.values()),
-        observations=tuple(observations.values()),
-        trials_planned=sum(stored.trials_planned for stored in runs),
-        skipped=tuple(dict.fromkeys(skip for stored in runs for skip in stored.skipped)),
-        remedies=tuple(tried for stored in runs for tried in stored.remedies),
-    )
 
 
 def elapsed_s(run: RunInfo) -> float | None:

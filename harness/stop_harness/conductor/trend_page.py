@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from stop_harness.conductor import store, stored_runs
+from stop_harness.conductor import shards, store, stored_runs
 from stop_harness.model import Trend
 
 
 def of_runs(directories: tuple[Path, ...], note: Callable[[str], None]) -> Trend:
-    """Each run once, judged by today's rules. `note` hears of runs that hold nothing. Raises StoreError."""
+    """Each run once, the shards of one together, judged by today's rules. `note` hears which shards those are, and of
+    runs that hold nothing. Raises StoreError."""
     from stop_harness.report import trend as trends
 
-    return trends.over(map(stored_runs.report_of, store.oldest_first(directories, note)))
+    return trends.over(map(stored_runs.report_of, shards.whole_runs(directories, note)))
 
 
 def write(found: Trend, page: Path) -> None:

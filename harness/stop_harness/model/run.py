@@ -30,8 +30,9 @@ class RunInfo:
     `until_sure`: stops were repeated until `goal` was shown or out of reach. `reference` None: not measured.
     `resumed_at`: when the run was continued after it had been interrupted or killed (`run --resume`).
     `digest_key`: names the key that the digests of values were made with (`report/redaction.py`); None: nothing is
-    hidden. `host_name`: of the machine that ran the harness; empty: not recorded. `waivers`: those of the project and
-    of its scenarios, as they were when it began.
+    hidden. `shard`: `2/5`, or `1/5, 2/5` where some were merged; None: all of the run. `host_name`: of the machine that
+    ran the harness; empty: not recorded. `waivers`: those of the project and of its scenarios, as they were when it
+    began.
     """
 
     run_id: str

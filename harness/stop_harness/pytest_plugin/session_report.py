@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from stop_harness.conductor import store, stored_runs, write_report
+from stop_harness.conductor import shards, store, stored_runs, write_report
 from stop_harness.model import Observation, RemedyTrial, Report, RunInfo, StoredRun, Waiver
 from stop_harness.verdict import waivers
 
@@ -31,7 +31,7 @@ def write(folder: Path, report_dir: Path, *, shared: bool = False) -> tuple[Path
     runs = tuple(stored for stored, _ in store.read_several(paths, notes.append))
     if not runs:
         return None, ()
-    merged = store.merge(tuple(_with_names_of_their_own(runs)))
+    merged = shards.merge(tuple(_with_names_of_their_own(runs)))
     merged = replace(merged, run=_of_session(merged.run, runs))
     built = stored_runs.report_of(merged)
     directory = store.RunDirectory.create(report_dir, "pytest", shared=shared)

@@ -86,7 +86,7 @@ class RunDocument:
     cpu_count: int
     command_line: tuple[str, ...]
     shard: str | None
-    """"I/N" where the run was one shard of a plan."""
+    """"I/N" where the run was one shard of a plan, "1/3, 3/3" where some of them were merged."""
     interrupted: bool
     until_sure: bool
     """Stops were repeated until their claims were shown or out of reach (`--until-sure`)."""
