@@ -39,13 +39,13 @@ help:
 run: $(VENV)/.installed
 	@$(BIN)/stop-harness run scenarios/ || [ $$? -eq 3 ]
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.compiled
 	@$(PYTEST) $(PYTEST_ARGS)
 
-test-all: $(VENV)/.installed-dev test-known-stops
+test-all: $(VENV)/.compiled test-known-stops
 	@$(PYTEST) --oracles --long -m "oracle or long" $(PYTEST_ARGS)
 
-test-fast: $(VENV)/.installed-dev
+test-fast: $(VENV)/.compiled
 	@$(PYTEST) -m "not docker" $(PYTEST_ARGS)
 
 test-faults: $(VENV)/.installed-dev
@@ -139,3 +139,8 @@ $(VENV)/.installed-dev: $(VENV)/bin/pip pyproject.toml requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(VENV)/.installed $@
+
+# Each worker of pytest loads every test; where nothing was compiled before, each would compile all of them at once.
+$(VENV)/.compiled: $(VENV)/.installed-dev
+	@$(BIN)/pytest --collect-only -qq >/dev/null 2>&1 || true
+	@touch $@

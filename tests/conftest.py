@@ -55,7 +55,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     unwanted = [mark for mark, option in ONLY_WITH.items() if not config.getoption(option)]
     left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in unwanted)]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = sorted((item for item in items if item not in left_out), key=_needs_the_machine)
+    kept = _mixed([item for item in items if item not in left_out])
+    items[:] = sorted(kept, key=_needs_the_machine)
+
+
+LAST_SHARE = 0.1
+"""Of a run, in which no more test that waits begins."""
+
+
+def _mixed(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Files that wait for containers, evenly among those that compute, so that each fills the gaps of the other; the
+    last ones compute, so that nobody waits for one long test in the end."""
+    waiting = dict.fromkeys(item.path for item in items if item.get_closest_marker("docker"))
+    computing = dict.fromkeys(item.path for item in items if item.path not in waiting)
+    place = {path: (1 - LAST_SHARE) * number / len(waiting) for number, path in enumerate(waiting)}
+    place |= {path: number / len(computing) for number, path in enumerate(computing)}
+    return sorted(items, key=lambda item: place[item.path])
 
 
 def pytest_collection_finish() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,19 +39,21 @@ def with_causes(report: Report) -> Report:
 
 @pytest.mark.parametrize("screen_px", SCREENS_PX)
 @pytest.mark.parametrize(
-    "report",
+    "made",
     [
-        with_causes(realistic_report()),
-        large_report(300),
-        hostile_report("w" * 500),
-        hostile_report("日本語 " * 40),
-        reported(),
+        lambda: with_causes(realistic_report()),
+        lambda: large_report(300),
+        lambda: hostile_report("w" * 500),
+        lambda: hostile_report("日本語 " * 40),
+        reported,
     ],
     ids=["realistic", "long run", "one long word", "many words", "under faults"],
 )
-def test_no_page_is_wider_than_its_screen(browser: str, tmp_path: Path, report: Report, screen_px: int) -> None:
+def test_no_page_is_wider_than_its_screen(
+    browser: str, tmp_path: Path, made: Callable[[], Report], screen_px: int
+) -> None:
     """On a phone, a tablet and a desktop, with everything open that can be opened, in the dark and without script."""
-    text = html.render(report)
+    text = html.render(made())
     page, without_script = tmp_path / "report.html", tmp_path / "without.html"
     page.write_text(text, encoding="utf-8")
     # Another hash is another script's: the browser does not run this one.

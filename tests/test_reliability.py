@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from scipy.special import bdtrc, betaincinv
 
 from stop_harness.report import reliability
 
@@ -79,17 +78,23 @@ def test_without_a_failure_the_bound_has_a_closed_form(stops: int, confidence: f
     assert reliability.at_least(confidence, stops, 0) == pytest.approx((1 - confidence) ** (1 / stops), abs=1e-9)
 
 
+@pytest.mark.oracle
 @given(st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))), st.floats(1e-6, 1 - 1e-6))
 def test_the_binomial_distribution_is_scipys(stops_failures: tuple[int, int], chance: float) -> None:
     """The product does without scipy, which takes longer to load than a container to stop; the tests ask it."""
+    from scipy.special import bdtrc
+
     stops, failures = stops_failures
     found = reliability.at_least_so_many(failures + 1, stops, chance)
     assert found == pytest.approx(float(bdtrc(failures, stops, chance)), rel=1e-8, abs=1e-290)
 
 
+@pytest.mark.oracle
 @given(st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n))), st.floats(1e-4, 1 - 1e-4))
 def test_the_chance_behind_a_count_is_scipys(stops_count: tuple[int, int], probability: float) -> None:
     """The inverse of the regularised incomplete beta function."""
+    from scipy.special import betaincinv
+
     stops, count = stops_count
     expected = float(betaincinv(count, stops - count + 1, probability))
     assert reliability.chance_behind(count, stops, probability) == pytest.approx(expected, rel=1e-9)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-import xmlschema
 
 from stop_harness.conductor import source_lines
 from stop_harness.model import Cause, Positions, Report, Scenario, SourceLine, TrialResult
@@ -165,6 +164,8 @@ def test_sarif_follows_the_schema_of_the_standard(sarif_schema: jsonschema.Draft
 
 def test_junit_follows_the_schema_of_jenkins(tmp_path: Path) -> None:
     """With failures, errors, skipped suites and text of every kind."""
+    import xmlschema
+
     schema = xmlschema.XMLSchema(str(SCHEMAS / "junit-10.xsd"))
     made = [realistic_report(), located_report(tmp_path, "unknown"), *map(hostile_report, HOSTILE)]
     for report in made:

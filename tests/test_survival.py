@@ -13,7 +13,6 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import CensoredData, binom, ecdf, mannwhitneyu
 
 from stop_harness.model import NS_PER_S, CurvePoint, LeftOut, Outcome, TrialResult
 from stop_harness.report import survival
@@ -89,13 +88,16 @@ def test_the_curve_is_the_product_of_those_who_stay(known: Durations) -> None:
     assert shares == sorted(shares, reverse=True)
 
 
+@pytest.mark.oracle
 @given(durations)
 def test_the_curve_and_its_band_are_scipys(known: Durations) -> None:
     """Where Greenwood's formula has a value."""
+    from scipy import stats
+
     points = survival.curve(known)
     if not points:
         return
-    expected = ecdf(CensoredData(uncensored=known.measured_ns, right=known.cut_off_ns)).sf
+    expected = stats.ecdf(stats.CensoredData(uncensored=known.measured_ns, right=known.cut_off_ns)).sf
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # it has none at both ends
         band = expected.confidence_interval(survival.CONFIDENCE, method="log-log")
@@ -174,10 +176,13 @@ def test_the_ranks_are_the_innermost_that_keep_their_promise(n: int, percent: in
     assert tail(n, p, above) <= alpha < tail(n, p, above - 1)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("n", [1, 37, 368, 5_000, 10_000])
 @pytest.mark.parametrize("percent", survival.PERCENTS)
 def test_the_ranks_of_many_stops_keep_their_promise_by_scipys_distribution(n: int, percent: int) -> None:
     """As above, for more stops than fractions are quick for."""
+    from scipy.stats import binom
+
     p = percent / 100
     below, above = survival._order_ranks(n, p)
     assert binom.cdf(below - 1, n, p) <= 0.025 < binom.cdf(below, n, p)
@@ -259,9 +264,12 @@ def test_the_interval_of_a_share_ends_where_the_tails_are_too_thin(pair: tuple[i
 with_ties, mostly_without = (st.lists(st.integers(1, most), min_size=1, max_size=25) for most in (9, 10**10))
 
 
+@pytest.mark.oracle
 @given(with_ties | mostly_without, with_ties | mostly_without)
 def test_the_p_value_of_ranks_is_scipys(longer: list[int], shorter: list[int]) -> None:
     """With ties and without, counted out and approximated. Where all are equal scipy has no value; ours is 1."""
+    from scipy.stats import mannwhitneyu
+
     found = survival.chance_of_ranks(longer, shorter)
     if len({*longer, *shorter}) == 1:
         assert found == 1
