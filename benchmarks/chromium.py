@@ -78,9 +78,22 @@ def page_width(browser: str, page: Path, screen_px: int, *, dark: bool = False) 
         return chromium.width(page.resolve().as_uri(), screen_px, dark=dark)
 
 
+SMALLEST = """Math.min(...[...document.querySelectorAll(%r)].filter(it => it.checkVisibility()).map(
+  it => parseFloat(getComputedStyle(it).fontSize) * it.getScreenCTM().a))"""
+
+
+def smallest_letter_px(browser: str, page: Path, screen_px: int, selector: str) -> float:
+    """The size of the smallest letters of these texts of SVG that are shown, as they are on such a screen."""
+    return _measured(browser, page, screen_px, SMALLEST % selector)
+
+
 def hidden_px(browser: str, page: Path, screen_px: int, selector: str) -> float:
     """How much wider what an element holds is than what of it can be seen without scrolling it."""
     expression = f"(found => found.scrollWidth - found.clientWidth)(document.querySelector({selector!r}))"
+    return _measured(browser, page, screen_px, expression)
+
+
+def _measured(browser: str, page: Path, screen_px: int, expression: str) -> float:
     with tempfile.TemporaryDirectory() as profile, _Browser(browser, profile) as chromium:
         chromium.width(page.resolve().as_uri(), screen_px, dark=False)
         return chromium.evaluate(expression)

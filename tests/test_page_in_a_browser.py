@@ -78,3 +78,14 @@ def test_every_standard_fault_is_seen_without_scrolling(browser: str, tmp_path: 
     page = tmp_path / "report.html"
     page.write_text(html.render(under_every_fault()), encoding="utf-8")
     assert chromium.hidden_px(browser, page, screen_px, ".scroll:has(.faults)") <= 1  # widths are rounded
+
+
+@pytest.mark.parametrize("screen_px", SCREENS_PX)
+def test_plots_are_read_without_scrolling_and_without_a_magnifying_glass(
+    browser: str, tmp_path: Path, screen_px: int
+) -> None:
+    """A phone has drawings of its own, whose letters are no smaller than those of the others on a desktop."""
+    page = tmp_path / "report.html"
+    page.write_text(html.render(realistic_report(repeat=6)), encoding="utf-8")
+    assert chromium.hidden_px(browser, page, screen_px, ".plot") <= 1
+    assert chromium.smallest_letter_px(browser, page, screen_px, ".plot text") >= 7

@@ -37,7 +37,7 @@ from stop_harness.model import (
     Vantage,
 )
 from stop_harness.renderers import csv_table, html, html_trials, junit, markdown, terminal
-from stop_harness.renderers.plots import plots
+from stop_harness.renderers.plots import marks, plots
 from stop_harness.renderers.results import results_json
 from stop_harness.renderers.sections import columns
 from tests.reports_factory import (
@@ -744,7 +744,7 @@ def test_a_long_unfinished_escape_sequence_does_not_take_for_ever() -> None:
 
 def test_the_words_cover_every_outcome() -> None:
     """A new outcome needs a word, a meaning, a colour and a marker."""
-    for table in (wording.OUTCOME_WORDS, wording.OUTCOME_MEANINGS, plots.OUTCOME_COLOURS, plots.OUTCOME_MARKERS):
+    for table in (wording.OUTCOME_WORDS, wording.OUTCOME_MEANINGS, marks.OUTCOME_COLOURS, marks.OUTCOME_MARKERS):
         assert set(table) == set(Outcome)
 
 

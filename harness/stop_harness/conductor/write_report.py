@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stop_harness.conductor import crash_report, store
 from stop_harness.errors import StoreError
 from stop_harness.model import Report
 from stop_harness.trial import surroundings
+
+if TYPE_CHECKING:
+    from stop_harness.renderers import html
 
 HTML_FILE = "report.html"
 JUNIT_FILE = "junit.xml"
@@ -27,10 +31,10 @@ def write(built: Report, directory: store.RunDirectory) -> tuple[str, ...]:
     attempts.make(SARIF_FILE, lambda: _sarif(built))
     attempts.make("results.csv", lambda: csv_table.render(built))
     attempts.make("summary.md", lambda: markdown.render(built))
-    pictures = attempts.draw(built)
+    pictures, for_phones = attempts.draw(built)
     for name, svg in pictures.items():
         attempts.make(f"plots/{name}.svg", partial(str, svg))
-    attempts.make(HTML_FILE, lambda: html.pieces(built, pictures))
+    attempts.make(HTML_FILE, lambda: html.pieces(built, pictures, for_phones))
     return tuple(attempts.problems)
 
 
@@ -71,18 +75,18 @@ class _Attempts:
         except Exception as error:  # noqa: BLE001 - a fault in one format must not cost the others
             self.problems.append(f"{name} could not be made: {crash_report.note(error)}")
 
-    def draw(self, built: Report) -> dict[str, str]:
+    def draw(self, built: Report) -> tuple[html.Pictures, html.Pictures]:
         """The pictures; none where they cannot be drawn."""
         try:
-            from stop_harness.renderers.plots import plots
+            from stop_harness.renderers import html
 
             surroundings.require_room_for_libraries()
-            return plots.render_all(built)
+            return html.draw(built)
         except MemoryError as error:  # no fault of ours
             self.problems.append(f"the plots could not be drawn: {error or 'no memory'}")
         except Exception as error:  # noqa: BLE001 - without memory or threads their library fails in its own ways
             self.problems.append(f"the plots could not be drawn: {crash_report.note(error)}")
-        return {}
+        return {}, {}
 
 
 def _junit(built: Report) -> str:

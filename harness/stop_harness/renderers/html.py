@@ -27,6 +27,7 @@ from stop_harness.model import (
 )
 from stop_harness.renderers import html_trials
 from stop_harness.renderers.plots import drawing, plots
+from stop_harness.renderers.plots.marks import OUTCOME_COLOURS
 from stop_harness.renderers.sections import (
     claims_text,
     matrix_text,
@@ -69,19 +70,29 @@ PARTS_AT_ONCE = 1000
 """Parts of the template that are put together for a piece of the page; that of 10,000 trials has 350,000 parts."""
 
 
-def render(report: Report, pictures: dict[str, str] | None = None) -> str:
+Pictures = dict[str, str]
+"""What `plots.render_all` has drawn of a report."""
+
+
+def render(report: Report, pictures: Pictures | None = None, for_phones: Pictures | None = None) -> str:
     """The page. Its Content-Security-Policy allows the one script by hash and no request to anywhere.
 
-    `pictures`: what `plots.render_all` has drawn of this report, None to draw it here.
+    `pictures`: None to draw them here, both for pages and `for_phones`; where there are none for phones these see the
+    same.
     """
-    return "".join(pieces(report, pictures))
+    return "".join(pieces(report, pictures, for_phones))
 
 
-def pieces(report: Report, pictures: dict[str, str] | None = None) -> Iterator[str]:
+def draw(report: Report) -> tuple[Pictures, Pictures]:
+    """Its plots for pages, and for phones: the width of the screen decides which are shown."""
+    return plots.render_all(report), plots.render_all(report, drawing.NARROW)
+
+
+def pieces(report: Report, pictures: Pictures | None = None, for_phones: Pictures | None = None) -> Iterator[str]:
     """The same for a file, in pieces as they are made."""
     from markupsafe import Markup
 
-    pictures = plots.render_all(report) if pictures is None else pictures
+    wide, narrow = draw(report) if pictures is None else (pictures, for_phones or {})
     script, style = (
         resources.files("stop_harness.renderers").joinpath("templates", name).read_text("utf-8")
         for name in ("report.js", "report.css")
@@ -93,7 +104,7 @@ def pieces(report: Report, pictures: dict[str, str] | None = None) -> Iterator[s
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=Markup(style),  # nosec B704 # our own text or escaped
         data=Markup(_embedded(_data(report))),  # nosec B704 # our own text or escaped
-        plots={name: Markup(inline(name, svg)) for name, svg in pictures.items()},  # nosec B704 # our own text or escaped
+        plots={name: Markup(inline(name, svg, narrow.get(name))) for name, svg in wide.items()},  # nosec B704 # the same
         survival_plot=plots.SURVIVAL,
     )
     page.enable_buffering(PARTS_AT_ONCE)
@@ -123,13 +134,18 @@ def _embedded(value: object) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def inline(name: str, svg: str) -> str:
+def inline(name: str, wide: str, narrow: str | None) -> str:
+    """Both files of a plot as part of a page, which shows one of them; `narrow` None: there is one only."""
+    return _inline(name, "wide", wide) + ("" if narrow is None else _inline(name, "narrow", narrow))
+
+
+def _inline(name: str, style: str, svg: str) -> str:
     """An SVG file as part of a page: no prologue, the page's neutral colour, no style rules for the whole page."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
     # Plots share ids such as `axes_1`, which nothing refers to; the others carry a hash.
     body = re.sub(r' id="(?:figure|axes|patch|line2d|text|matplotlib\.axis|xtick|ytick|legend)_\d+"', "", body)
-    return body.replace("<svg ", f'<svg role="img" aria-label="{name.replace("-", " ")}" ', 1).replace(
+    return body.replace("<svg ", f'<svg class="{style}" role="img" aria-label="{name.replace("-", " ")}" ', 1).replace(
         drawing.INK, "var(--ink)"
     )
 
@@ -182,9 +198,9 @@ def _view(report: Report) -> dict[str, Any]:
         "too_few_to_compare": trend_text.too_few(report.comparison) if report.comparison else "",
         "platforms": _platform_heads(report),
         "platform_rows": _platform_rows(report),
-        "colours": {outcome.value: plots.OUTCOME_COLOURS[outcome] for outcome in Outcome},
+        "colours": {outcome.value: OUTCOME_COLOURS[outcome] for outcome in Outcome},
         "outcomes": [
-            (outcome.value, OUTCOME_WORDS[outcome], OUTCOME_MEANINGS[outcome], plots.OUTCOME_COLOURS[outcome])
+            (outcome.value, OUTCOME_WORDS[outcome], OUTCOME_MEANINGS[outcome], OUTCOME_COLOURS[outcome])
             for outcome in Outcome
         ],
         "statuses": [status.value for status in Status],

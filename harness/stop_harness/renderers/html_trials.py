@@ -13,7 +13,7 @@ from typing import Any
 from stop_harness.evidence import start_up
 from stop_harness.evidence.lost_processes import listed
 from stop_harness.model import NS_PER_S, Report, Status, TrialResult
-from stop_harness.renderers.plots.plots import OUTCOME_COLOURS
+from stop_harness.renderers.plots.marks import OUTCOME_COLOURS
 from stop_harness.renderers.results import trial_section
 from stop_harness.renderers.results.trial_document import TrialDocument
 from stop_harness.renderers.sections import advice_text, fates_text, property_text, stop_timeline

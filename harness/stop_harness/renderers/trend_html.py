@@ -6,7 +6,7 @@ from importlib import resources
 
 from stop_harness.model import Trend
 from stop_harness.renderers import html
-from stop_harness.renderers.plots import trend_plot
+from stop_harness.renderers.plots import drawing, trend_plot
 from stop_harness.renderers.sections import trend_text
 from stop_harness.wording import one_line
 
@@ -16,12 +16,12 @@ def render(trend: Trend) -> str:
     from markupsafe import Markup
 
     style = resources.files("stop_harness.renderers").joinpath("templates", "report.css").read_text("utf-8")
-    svg = trend_plot.render(trend)
+    wide, narrow = trend_plot.render(trend), trend_plot.render(trend, drawing.NARROW)
     template = html.templates().get_template("trend.html.j2")
     return template.render(
         trend=trend,
         style=Markup(style),  # nosec B704 # our own text or escaped
-        plot=Markup(html.inline("trend", svg)) if svg else "",  # nosec B704 # our own text or escaped
+        plot=Markup(html.inline("trend", wide, narrow)) if wide else "",  # nosec B704 # our own text or escaped
         steps=[
             (run, trend_text.headline(step), trend_text.news(step), step.warnings)
             for run, step in reversed(list(zip(trend.runs[1:], trend.comparisons, strict=True)))

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from io import StringIO
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from stop_harness.errors import missing_extra
@@ -26,10 +27,20 @@ FONT = "DejaVu Sans"
 """What texts are measured with: matplotlib brings it along."""
 WIDTH = 648.0
 """Points, as all sizes here are: the unit of the SVG files, which scale from there."""
+NARROW = 268.0
+"""The same for a phone, 358 px of its 390: the other width would leave letters of 4 pt there. Names stand above what
+they name, and not beside it."""
 EDGE = 4.0
 """What stays free at the edges of a figure."""
+NAME_ABOVE = 12.0
+"""What a name takes above its row."""
 _TITLE, _TITLE_SIZE = 27.0, 10.0
-_LEGEND_ROW, _LEGEND_COLUMNS = 14.0, 5
+_LEGEND_ROW, _LEGEND_COLUMNS, _LEGEND_SIZE = 14.0, 5, 9.0
+_LEGEND_HANDLE, _LEGEND_GAP = 22.5, 18.0
+"""What matplotlib leaves for a mark before its words, and between two columns: 2.5 and 2 times the size of letters."""
+_LABEL_SIZE = 9.0
+_LINE = 1.3
+"""From one line of a text to the next, by the size of its letters."""
 
 
 def unavailable() -> str | None:
@@ -38,15 +49,15 @@ def unavailable() -> str | None:
     return f"no plots: {error}" if error else None
 
 
-def svg(draw: Callable[[], Figure | None], name: str) -> str | None:
-    """One figure as SVG without date, so that the same report gives the same bytes. None where there is nothing to
-    draw, or nothing to draw it with."""
+def svg(draw: Callable[[float], Figure | None], name: str, wide: float = WIDTH) -> str | None:
+    """One figure of this width as SVG without date, so that the same report gives the same bytes. None where there is
+    nothing to draw, or nothing to draw it with."""
     if unavailable():
         return None
     import matplotlib
 
     settings: dict[Any, Any] = {
-        "svg.hashsalt": name,
+        "svg.hashsalt": name if wide == WIDTH else f"narrow {name}",  # a page has both
         "svg.fonttype": "none",
         "font.family": "sans-serif",
         "font.sans-serif": [FONT],
@@ -55,7 +66,7 @@ def svg(draw: Callable[[], Figure | None], name: str) -> str | None:
         "text.parse_math": False,  # a `$` in a name is a dollar sign
     }
     with matplotlib.rc_context(settings):
-        drawn = draw()
+        drawn = draw(wide)
         if drawn is None:
             return None
         text, metadata = StringIO(), {"Date": None, "Creator": None, "Type": None, "Format": None}
@@ -83,21 +94,31 @@ def _tidy(text: str) -> str:
     return text.replace(f"'{FONT}', sans-serif", f"system-ui, '{FONT}', sans-serif")
 
 
-def figure() -> tuple[Figure, Axes]:
-    """An empty plot. Its sizes are known once it is drawn: `arrange`."""
+def figure(wide: float = WIDTH) -> tuple[Figure, Axes]:
+    """An empty plot. Its other sizes are known once it is drawn: `arrange`."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(_inches(WIDTH), 1))
+    drawn = Figure(figsize=(_inches(wide), 1))
     return drawn, _plain(drawn.add_axes((0, 0, 1, 1)))
 
 
-def figures(height: float, rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
+def figures(height: float, rows: int, columns: int, wide: float = WIDTH) -> tuple[Figure, list[list[Axes]]]:
     """A grid of empty plots, this high altogether, which matplotlib lays out: it measures every text twice."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(_inches(WIDTH), _inches(height)), layout="constrained")
+    drawn = Figure(figsize=(_inches(wide), _inches(height)), layout="constrained")
     places = [[row * columns + at + 1 for at in range(columns)] for row in range(rows)]
     return drawn, [[_plain(drawn.add_subplot(rows, columns, place)) for place in line] for line in places]
+
+
+def room(axes: Axes) -> float:
+    """How wide the whole figure is."""
+    return float(_figure(axes).get_figwidth()) * 72
+
+
+def is_narrow(axes: Axes) -> bool:
+    """Whether it is for a phone."""
+    return room(axes) < (NARROW + WIDTH) / 2
 
 
 def _plain(axes: Axes) -> Axes:
@@ -122,14 +143,17 @@ def arrange(
 ) -> None:
     """The sizes of a plot of this height, the room for its labels around it, its title above them at the left, and
     below them what its marks mean."""
-    figure = _figure(axes)
-    top += _TITLE
-    bottom += EDGE + _LEGEND_ROW * -(-len(marks) // _LEGEND_COLUMNS)
+    figure, wide = _figure(axes), room(axes)
+    lines = wrapped(title, _TITLE_SIZE, wide - 2 * EDGE)
+    top += _TITLE + _LINE * _TITLE_SIZE * (len(lines) - 1)
+    bottom += EDGE + _LEGEND_ROW * -(-len(marks) // _columns(marks, wide))
     whole = top + height + bottom
-    figure.set_size_inches(_inches(WIDTH), _inches(whole))
-    axes.set_position((left / WIDTH, bottom / whole, (WIDTH - left - right) / WIDTH, height / whole))
-    at = max(EDGE, min(left, WIDTH - EDGE - width(title, _TITLE_SIZE)))
-    figure.text(at / WIDTH, 1 - 12 / whole, title, color=INK, fontsize=_TITLE_SIZE)
+    figure.set_size_inches(_inches(wide), _inches(whole))
+    axes.set_position((left / wide, bottom / whole, (wide - left - right) / wide, height / whole))
+    at = max(EDGE, min(left, wide - EDGE - max(width(line, _TITLE_SIZE) for line in lines)))
+    for number, line in enumerate(lines):
+        down = 12 + _LINE * _TITLE_SIZE * number
+        figure.text(at / wide, 1 - down / whole, line, color=INK, fontsize=_TITLE_SIZE)
     if marks:
         legend(axes, marks)
 
@@ -147,7 +171,37 @@ def beside(axes: Axes, texts: Sequence[str], rows: Sequence[float], end: float, 
     place = blended_transform_factory(_figure(axes).transFigure, axes.transData)
     axes.set_yticks([])
     for text, row in zip(texts, rows, strict=True):
-        write(axes, end / WIDTH, row, text, size, transform=place, ha="right", va="center")
+        write(axes, end / room(axes), row, text, size, transform=place, ha="right", va="center")
+
+
+def above(axes: Axes, texts: Sequence[str], rows: Sequence[float], size: float) -> None:
+    """A text for each row, from the left edge of the figure on; as much of it as there is room for."""
+    from matplotlib.transforms import blended_transform_factory
+
+    place = blended_transform_factory(_figure(axes).transFigure, axes.transData)
+    axes.set_yticks([])
+    for text, row in zip(texts, rows, strict=True):
+        shown = fitted(text, size, room(axes) - 2 * EDGE)
+        write(axes, EDGE / room(axes), row, shown, size, transform=place, va="center")
+
+
+def name_rows(axes: Axes, names: Sequence[str], rows: Sequence[float], size: float, least: float = EDGE) -> float:
+    """A name for each row, at its left; where the figure is narrow, half a row above it. The room that they take at the
+    left, `least` or more."""
+    if is_narrow(axes):
+        above(axes, names, [row - 0.5 for row in rows], size)
+        return least
+    left = max(max(width(name, size) for name in names) + 2 * EDGE + 2, least)
+    beside(axes, names, rows, left - EDGE - 2, size)
+    return left
+
+
+def x_label(axes: Axes, text: str, left: float, right: float) -> float:
+    """What the axis shows, below its middle, in lines that have room. How much more they take than one line."""
+    middle = (left + room(axes) - right) / 2
+    lines = wrapped(text, _LABEL_SIZE, 2 * min(middle, room(axes) - middle) - 2 * EDGE)
+    axes.set_xlabel("\n".join(lines), color=INK)
+    return _LINE * _LABEL_SIZE * (len(lines) - 1)
 
 
 def legend(axes: Axes, handles: Sequence[Artist]) -> None:
@@ -155,11 +209,36 @@ def legend(axes: Axes, handles: Sequence[Artist]) -> None:
     _figure(axes).legend(
         handles=handles,
         loc="outside lower left",
-        ncols=_LEGEND_COLUMNS,
+        ncols=_columns(handles, room(axes)),
         frameon=False,
         labelcolor=INK,
         handletextpad=0.5,
     )
+
+
+def _columns(handles: Sequence[Artist], wide: float) -> int:
+    """As many as have room. matplotlib fills each from the top, the first ones with one more where it must be."""
+    if wide >= WIDTH:
+        return _LEGEND_COLUMNS
+    words = [_LEGEND_HANDLE + width(str(handle.get_label()), _LEGEND_SIZE) for handle in handles]
+    for columns in range(min(_LEGEND_COLUMNS, len(words)), 1, -1):
+        rows, more = divmod(len(words), columns)
+        begins = [at * rows + min(at, more) for at in range(columns + 1)]
+        widest = [max(words[begin:end]) for begin, end in pairwise(begins)]
+        if sum(widest) + _LEGEND_GAP * (columns - 1) <= wide - 4 * EDGE:
+            return columns
+    return 1
+
+
+def wrapped(text: str, size: float, wide: float) -> list[str]:
+    """Lines that have room, broken between words."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and width(f"{lines[-1]} {word}", size) <= wide:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def width(text: str, size: float) -> float:

@@ -26,8 +26,8 @@ SHORTEST_S = 0.001
 SHARES = (0, 0.5, 1)
 LEFT, RIGHT, ABOVE, GAP = 38.0, 13.0, 16.0, 9.0
 """Points: for the names of shares, for half of "1000 s", for the name of a panel, between two panels."""
-HEIGHT, PITCH = 105.0, 133.0
-"""Points: of a panel, and from one to that below it."""
+HEIGHT, PITCH, SECONDS = 105.0, 133.0, 12.0
+"""Points: of a panel, from one to that below it, and what the seconds below it take."""
 _DEFAULT: dict[str, Any] = {"color": INK, "linewidth": 0.7, "linestyle": (0, (3, 3))}
 
 
@@ -56,7 +56,7 @@ class _Panel:
         return self.bottom - HEIGHT * (running + 0.03) / 1.06
 
 
-def draw(report: Report) -> Figure | None:
+def draw(report: Report, wide: float = drawing.WIDTH) -> Figure | None:
     """None where no scenario was stopped often enough for a curve.
 
     All panels are one plot, drawn by kind: an `Axes` each, with its ticks, takes several times as long.
@@ -64,33 +64,35 @@ def draw(report: Report) -> Figure | None:
     curves = [item for item in report.statistics if item.curve]
     if not curves:
         return None
-    panels = _panels(curves[:MAX_PANELS])
-    columns = min(COLUMNS, len(panels))
-    figure, axes = drawing.figure()
+    figure, axes = drawing.figure(wide)
+    columns = min(1 if drawing.is_narrow(axes) else COLUMNS, len(curves))
+    # One below the other they are far from the seconds below the last one, so that each has its own.
+    pitch = PITCH + (SECONDS if columns == 1 else 0)
+    panels = _panels(curves[:MAX_PANELS], columns, wide, pitch)
     axes.set_axis_off()
     _frames(axes, panels)
     for panel in panels:
         _curve(axes, panel)
     _cut_off(axes, panels)
-    _seconds(axes, panels[-columns:])
+    for row in [[panel] for panel in panels] if columns == 1 else [panels[-columns:]]:
+        _seconds(axes, row)
     _shares(axes, panels[::columns])
     height = panels[-1].bottom + 15
-    axes.set(xlim=(0, drawing.WIDTH), ylim=(height, 0))
+    axes.set(xlim=(0, wide), ylim=(height, 0))
     note = f" (first {len(panels)} of {len(curves)} scenarios)" if len(panels) < len(curves) else ""
     title = f"Still running, against the time since the stop signal{note}"
     drawing.arrange(axes, height, title, _marks(), left=0, right=0, bottom=6)
     return figure
 
 
-def _panels(shown: list[ScenarioStatistics]) -> list[_Panel]:
+def _panels(shown: list[ScenarioStatistics], columns: int, wide: float, down: float) -> list[_Panel]:
     """In rows, from the left."""
     times = [step.after_ns / NS_PER_S for item in shown for step in item.curve]
     low_s = max(SHORTEST_S, min(*times, 1.0) / 2)
     high_s = max(*times, DEFAULTS_NS[-1] / NS_PER_S) * 1.6
-    columns = min(COLUMNS, len(shown))
-    pitch = (drawing.WIDTH - LEFT - RIGHT + GAP) / columns
+    pitch = (wide - LEFT - RIGHT + GAP) / columns
     return [
-        _Panel(item, LEFT + at % columns * pitch, ABOVE + at // columns * PITCH, pitch - GAP, low_s, high_s)
+        _Panel(item, LEFT + at % columns * pitch, ABOVE + at // columns * down, pitch - GAP, low_s, high_s)
         for at, item in enumerate(shown)
     ]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stop_harness.model import NS_PER_S, Outcome, Trend, TrendPoint, TrendSeries
 from stop_harness.renderers.plots import drawing
 from stop_harness.renderers.plots.drawing import INK
-from stop_harness.renderers.plots.plots import OUTCOME_COLOURS, OUTCOME_MARKERS
+from stop_harness.renderers.plots.marks import OUTCOME_COLOURS, OUTCOME_MARKERS
 from stop_harness.wording import OUTCOME_WORDS, one_line
 
 if TYPE_CHECKING:
@@ -20,18 +21,18 @@ COLUMNS = 2
 _SECONDS_A_DAY = 86_400
 
 
-def render(trend: Trend) -> str | None:
-    """SVG text; None where there is nothing to draw."""
-    return drawing.svg(lambda: _draw(trend), "trend")
+def render(trend: Trend, wide: float = drawing.WIDTH) -> str | None:
+    """SVG text; None where there is nothing to draw. `wide`: in points; `drawing.NARROW` for a phone."""
+    return drawing.svg(partial(_draw, trend), "trend", wide)
 
 
-def _draw(trend: Trend) -> Figure | None:
+def _draw(trend: Trend, wide: float) -> Figure | None:
     shown = trend.series[:MAX_PANELS]
     if not shown:
         return None
-    columns = min(COLUMNS, len(shown))
+    columns = min(COLUMNS if wide >= drawing.WIDTH else 1, len(shown))
     rows = -(-len(shown) // columns)
-    figure, grid = drawing.figures(115 * rows + 79, rows, columns)
+    figure, grid = drawing.figures(115 * rows + 79, rows, columns, wide)
     first, last = _time(trend.runs[0].started_at), _time(trend.runs[-1].started_at)
     for index, axes in enumerate(axes for line in grid for axes in line):
         if index >= len(shown):
@@ -42,7 +43,8 @@ def _draw(trend: Trend) -> Figure | None:
         axes.tick_params(labelbottom=index + columns >= len(shown), labelsize=7)
     note = f" (first {len(shown)} of {len(trend.series)} scenarios)" if len(shown) < len(trend.series) else ""
     heading = f"Shutdown durations from run to run: median, and shortest to longest{note}"
-    figure.suptitle(heading, x=0.01, ha="left", color=INK, fontsize=10)
+    lines = drawing.wrapped(heading, 10, wide - 2 * drawing.EDGE)
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", color=INK, fontsize=10)
     _legend(grid[0][0], shown)
     return figure
 
