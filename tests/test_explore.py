@@ -35,6 +35,7 @@ from stop_harness.model import (
     TrafficKind,
     When,
 )
+from stop_harness.renderers.sections import explore_text
 from stop_harness.scenario import scenario_file
 from stop_harness.scenario import written as written_section
 from stop_harness.scenario.faults import FaultSection
@@ -428,6 +429,23 @@ def test_what_the_engine_cannot_make_is_not_offered() -> None:
     assert FaultKind.SIGNAL in {several[0].kind for several in without.faults}
 
 
+@settings(max_examples=50)
+@given(st.data())
+def test_no_fault_is_drawn_at_a_moment_at_which_it_cannot_be_made(data: st.DataObject) -> None:
+    """As by who is not root: a pause before the stop; and with Podman whatever comes after it."""
+
+    def cannot_run(made: Scenario) -> str | None:
+        frozen = any(fault.kind is FaultKind.PAUSE and fault.moment.when is When.BEFORE for fault in made.faults)
+        late = any(fault.kind is FaultKind.CPU and fault.moment.when is not When.BEFORE for fault in made.faults)
+        return "no" if frozen or late else None
+
+    within = space.of(WEB, NS_PER_S, 15, cannot_run)
+    assert {FaultKind.PAUSE, FaultKind.CPU} <= {several[0].kind for several in within.faults}
+    drawn = data.draw(random_search.candidates(within))
+    seen = [*within.standard(), drawn, *nearby.to(drawn, within), *simpler.than(drawn, within)]
+    assert [candidate for candidate in seen if cannot_run(scenario_of(candidate, WEB)) is not None] == []
+
+
 def kinds_of(scenario: Scenario) -> set[FaultKind]:
     """Of its faults."""
     return {fault.kind for fault in scenario.faults}
@@ -485,6 +503,9 @@ def test_what_comes_too_late_is_not_given_up(tmp_path: Path) -> None:
 
     bench = Quick(lambda candidate: FaultKind.DISK in kinds(candidate) and clients(candidate, TrafficKind.HTTP) > 0)
     assert search(bench, tmp_path, stops=300).finding is not None
+    found = search(Quick(lambda _candidate: False), tmp_path, stops=100)
+    assert found.passed_by > 0
+    assert f", {found.passed_by} over before what was to disturb them; --seed" in explore_text.render(found)
 
 
 def test_what_is_only_slow_is_neither_found_nor_called_a_fluke(tmp_path: Path) -> None:

@@ -122,7 +122,8 @@ class _Pass:
         space, chance = self.space, self.chance
         if chance.random() < 0.5:
             early = [EARLY, FaultMoment(When.BEFORE), FaultMoment(When.WITH)]
-            return chance.choice(early if lasts(fault) else list(space.moments_of(fault)))
+            early = [moment for moment in early if space.may_begin(fault, moment.when)]
+            return chance.choice(early if lasts(fault) and early else list(space.moments_of(fault)))
         latest_ns = space.reach_ns if not lasts(fault) and chance.random() < 0.25 else space.drain_ns
         return FaultMoment(When.AFTER, chance.randrange(0, max(latest_ns, STEP_NS), STEP_NS))
 

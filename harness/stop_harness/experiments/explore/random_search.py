@@ -75,7 +75,7 @@ def _fault_moment(fault: Fault, space: Space) -> st.SearchStrategy[FaultMoment]:
     seen."""
     moments: st.SearchStrategy[FaultMoment] = st.sampled_from(space.moments_of(fault))
     for latest_ns in {space.drain_ns, space.drain_ns if lasts(fault) else space.reach_ns}:
-        if latest_ns > STEP_NS:
+        if latest_ns > STEP_NS and space.may_begin(fault, When.AFTER):
             anywhere = st.integers(0, (latest_ns - 1) // STEP_NS)
             moments |= anywhere.map(lambda steps: FaultMoment(When.AFTER, steps * STEP_NS))
     return moments

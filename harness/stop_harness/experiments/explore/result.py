@@ -40,7 +40,8 @@ class BreakingStop:
 class Exploration:
     """What a search came to. `stops`: how many were performed; of these `unclear` could not be judged. `finding` None:
     nothing was found. `problem`: why nothing could be. `flukes`: what failed once and not when it was repeated.
-    `slowest`: the longest shutdown that was as expected. `interrupted`: the user ended it."""
+    `slowest`: the longest shutdown that was as expected. `interrupted`: the user ended it. `passed_by`: how many stops
+    were over before what was to disturb them."""
 
     scenario: str
     seed: int
@@ -51,6 +52,7 @@ class Exploration:
     flukes: tuple[TriedCandidate, ...] = ()
     slowest: TriedCandidate | None = None
     interrupted: bool = False
+    passed_by: int = 0
 
     @property
     def answer(self) -> SearchAnswer:

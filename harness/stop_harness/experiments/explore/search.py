@@ -76,6 +76,7 @@ class StopSearch:
     _suspects: list[TriedCandidate] = field(default_factory=list)
     _stops: int = 0
     _unclear: int = 0
+    _passed_by: int = 0
     _impossible: set[Part] = field(default_factory=set)
     _judged: Counter[Part] = field(default_factory=Counter)
     _doubted: Counter[Part] = field(default_factory=Counter)
@@ -279,13 +280,15 @@ class StopSearch:
         with self._lock:
             self._stops += 1
             self._unclear += tried.fate is Fate.UNCLEAR
+            self._passed_by += tried.fate is Fate.PASSED_BY
             before = self._seen.get(tried.candidate)
             if before is None or before.fate is not Fate.BAD or (tried.thorough and not before.thorough):
                 self._seen[tried.candidate] = tried
             self._learn(tried)
             number = self._stops
         why = f"; {tried.reason}" if tried.fate is Fate.UNCLEAR else ""
-        self.note(f"[{number}] {tried.said}{took}: {words(tried.candidate)}{why}")
+        said = "over before that" if tried.fate is Fate.PASSED_BY else tried.said
+        self.note(f"[{number}] {said}{took}: {words(tried.candidate)}{why}")
 
     def _learn(self, tried: TriedCandidate) -> None:
         """What this container does not let be made is not tried again: a client that it does not keep, a fault that was
@@ -324,6 +327,7 @@ class StopSearch:
             tuple(self._flukes),
             max(judged, key=lambda item: item.took_ns or 0, default=None),
             self.interrupted(),
+            self._passed_by,
         )
 
 

@@ -79,8 +79,9 @@ closes its socket is reset, which only a load balancer's timing makes a failure.
 class Space:
     """`timeouts_ns`: stop timeouts at which a graceful stop is expected, the longest first. `moments`: whether the stop
     may come at other moments. `clients`: one of each kind of traffic that may be there; `own_traffic`: the scenario's.
-    `faults`: one list for each fault that can be made here, weakest first, each at its usual moment; `own_faults`: the
-    scenario's. `drain_ns`: how long the undisturbed stop takes. `longest_ns`: how long any took so far that was fine.
+    `faults`: one list for each fault that can be made here, weakest first, each at its usual moment; `impossible`: when
+    some of them cannot be made; `own_faults`: the scenario's. `drain_ns`: how long the undisturbed stop takes.
+    `longest_ns`: how long any took so far that was fine.
     """
 
     timeouts_ns: tuple[int, ...]
@@ -91,6 +92,7 @@ class Space:
     own_traffic: tuple[TrafficClient, ...] = ()
     own_faults: tuple[Fault, ...] = ()
     longest_ns: int = 0
+    impossible: frozenset[tuple[Part, When]] = frozenset()
 
     @property
     def undisturbed(self) -> tuple[Candidate, ...]:
@@ -121,12 +123,19 @@ class Space:
         return tuple(filter(self.allows, dict.fromkeys(map(self.sound, every))))
 
     def allows(self, candidate: Candidate) -> bool:
-        """Whether a scenario may ask for these faults together."""
+        """Whether a scenario may ask for these faults together, and they can be made at their moments."""
+        if not all(self.may_begin(fault, fault.moment.when) for fault in candidate.faults):
+            return False
         try:
             refuse_contradictions((*self.own_faults, *candidate.faults), (candidate.stop_timeout_ns,))
         except ValueError:
             return False
         return True
+
+    def may_begin(self, fault: Fault, when: When) -> bool:
+        """Whether it can be made then: with Podman nothing is done to a container while it stops, and who is not root
+        freezes none before its stop."""
+        return (part_of_fault(fault), when) not in self.impossible
 
     def sound(self, candidate: Candidate) -> Candidate:
         """The same without what says nothing: clients whose requests a fault cuts, and changes that change nothing. Its
@@ -153,10 +162,11 @@ class Space:
         after = [FaultMoment(When.AFTER, offset_ns) for offset_ns in offsets]
         if fault.is_deed:
             middle = FaultMoment(When.AFTER, offsets[len(offsets) // 2])
-            return tuple(dict.fromkeys((middle, *after)))
-        usual = fault.moment
-        early = () if fault.kind is FaultKind.PAUSE else (EARLY,)
-        return tuple(dict.fromkeys((usual, FaultMoment(When.BEFORE), FaultMoment(When.WITH), *after, *early)))
+            every = (middle, *after)
+        else:
+            early = () if fault.kind is FaultKind.PAUSE else (EARLY,)
+            every = (fault.moment, FaultMoment(When.BEFORE), FaultMoment(When.WITH), *after, *early)
+        return tuple(moment for moment in dict.fromkeys(every) if self.may_begin(fault, moment.when))
 
     @property
     def _latest_offset_ns(self) -> int:
@@ -219,16 +229,20 @@ def of(
         return cannot_run(scenario_of(_under(plain, fault), scenario)) is None
 
     offered = (tuple(filter(can_be_made, several)) for several in _faults(scenario, slack_ns, stop_signal))
+    faults = tuple(filter(None, offered))
+    moments = (FaultMoment(when) for when in (When.BEFORE, When.WITH, When.AFTER))
+    at_moments = [replace(several[-1], moment=moment) for moment in moments for several in faults]
     ready = scenario.readiness
     conditions = (ready.log, ready.tcp_port, ready.http_port)
     return Space(
         timeouts_ns,
         moments=ready.implied or ready.healthcheck or ready.handler or any(item is not None for item in conditions),
         clients=tuple(_clients(scenario)),
-        faults=tuple(filter(None, offered)),
+        faults=faults,
         drain_ns=drain_ns,
         own_traffic=scenario.traffic,
         own_faults=scenario.faults,
+        impossible=frozenset((part_of_fault(it), it.moment.when) for it in at_moments if not can_be_made(it)),
     )
 
 

@@ -21,7 +21,8 @@ def render(found: Exploration) -> str:
     if found.finding is None and found.slowest is not None and found.slowest.took_ns is not None:
         took = precise_seconds(found.slowest.took_ns)
         lines += [f"  the longest shutdown took {took}: {words(found.slowest.candidate)}"]
-    lines += [f"  {count_of(found.stops, 'stop')}, {found.unclear} of them not judged; --seed {found.seed}"]
+    over = f", {found.passed_by} over before what was to disturb them" if found.passed_by else ""
+    lines += [f"  {count_of(found.stops, 'stop')}, {found.unclear} of them not judged{over}; --seed {found.seed}"]
     return "\n".join(lines) + "\n"
 
 
@@ -62,6 +63,7 @@ def render_json(found: Exploration) -> str:
         "seed": found.seed,
         "stops": found.stops,
         "unclear": found.unclear,
+        "passed_by": found.passed_by,
         "interrupted": found.interrupted,
         "problem": found.problem,
         "finding": None
