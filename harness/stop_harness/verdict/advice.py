@@ -38,6 +38,9 @@ OWN_PROTOCOL = frozenset({TrafficKind.WEBSOCKET, TrafficKind.HTTP2, TrafficKind.
 LOST_PROCESSES = frozenset({"child-killed-by-teardown", "inner-kill"})
 """Causes of the loss of the processes that the record names."""
 
+TAKES_ITS_TIME = frozenset({"waits-for-clients", "grace-too-short"})
+"""Causes that hold under a fault as well."""
+
 NO_HANDLER = frozenset({"pid1-no-handler", "pid1-handler-noop", "wrong-stopsignal"})
 """Causes that say of a program that it does not handle the stop signal."""
 
@@ -117,15 +120,23 @@ def advice(cause: Cause, seen: Observation, image: str | None = None, form: Form
     known = CAUSES.get(cause.id)
     if first is None and known is not None:
         first = Advice(known.cure, source=known.source)
-    # What a program is known for holds under a fault, too: it may be that, and not the fault, that kept it.
-    known_for = replace(cause, id=cause.without_fault or cause.id)
+    known_for = _whatever_held_it(cause)
     it = _situation(known_for, seen, found)
     for_programs = (
         next((each.advice for each in program.entries if each.fits(it)), None)
         for program in _programs(_spoken_to(known_for, seen, found), seen, image)
+        if not (cause.without_fault and _is_a_runtime(program))
     )
     first = first and _in_its_words(first, seen, form)
     return tuple(each for each in (first, *[item for item in for_programs if item][:MOST_PROGRAMS]) if each)
+
+
+def _whatever_held_it(cause: Cause) -> Cause:
+    """What a program is advised for: where a fault leaves the cause open, what it is known for in any stop. That may be
+    what kept it, while how it handles its signal, and what its language has to do with that, is not known then."""
+    if not cause.without_fault:
+        return cause
+    return replace(cause, id=cause.without_fault if cause.without_fault in TAKES_ITS_TIME else "unknown")
 
 
 def _in_its_words(given: Advice, seen: Observation, form: Form) -> Advice:
