@@ -27,6 +27,7 @@ def outcomes(objects: list[dict[str, object]]) -> Counter[object]:
     return Counter(item["outcome"] for item in objects if item["end"] == "stop")
 
 
+@pytest.mark.alone  # the time of a SIGKILL tells the stop timeout, and a busy engine is late
 @pytest.mark.docker
 def test_every_stop_is_judged_whoever_asked_for_it(ours: Containers, docker_engine_host: DockerHost) -> None:
     """By a stop call, a restart, `--rm`; with duration, timeout and cause, and the reason on a line for people."""

@@ -26,11 +26,12 @@ AWAITS = (
 
 def seen_by(watch: WatchProcess, ours: Containers, *commands: list[str]) -> list[dict[str, Any]]:
     """What is told of a container of each command, stopped one after the other once it has been looked at."""
-    made = [ours.run(command) for command in commands]
+    # A watch that does not see the call takes a SIGKILL after 2.2 s for a late one only where that is their own.
+    made = [ours.run(command, stop_timeout=2) for command in commands]
     # A look follows a start by a second; the next stop is told after it, and so were the looks at all of them taken.
     ours.run(["sh", "-c", "exec sleep 2"]).wait()
     for container in made:
-        container.stop(timeout=2)
+        container.stop()
     told = {item["container_id"]: item for item in watch.wait_for(len(made) + 1)}
     return [told[container.id] for container in made]
 
@@ -43,8 +44,8 @@ def test_a_user_without_rights_is_told_the_cause(ours: Containers) -> None:
     with watching("--json", "--label", ours.label, before=WITHOUT_RIGHTS) as watch:
         deaf, awaits, traps = seen_by(watch, ours, DEAF, ["python3", "-c", AWAITS], TRAPS)
         watch.interrupt()
-    assert (deaf["outcome"], deaf["cause"]) == ("killed", "pid1-no-handler")
-    assert awaits["outcome"] == "killed"
+    assert (deaf["outcome"], deaf["cause"]) == ("killed", "pid1-no-handler"), deaf["reason"]
+    assert awaits["outcome"] == "killed", awaits["reason"]
     assert awaits["cause"] != "pid1-no-handler"
     assert traps["outcome"] in {"graceful", "inconclusive"}
     if traps["outcome"] == "inconclusive":
@@ -57,8 +58,9 @@ def test_an_engine_whose_processes_are_elsewhere_is_asked_for_them(ours: Contain
     with watching("--json", "--label", ours.label, environment={"DOCKER_HOST": tcp_engine}) as watch:
         deaf, awaits = seen_by(watch, ours, DEAF, ["python3", "-c", AWAITS])
         watch.interrupt()
-    assert (deaf["outcome"], deaf["cause"]) == ("killed", "pid1-no-handler")
-    assert (awaits["outcome"], awaits["cause"] == "pid1-no-handler") == ("killed", False)
+    assert (deaf["outcome"], deaf["cause"]) == ("killed", "pid1-no-handler"), deaf["reason"]
+    assert awaits["outcome"] == "killed", awaits["reason"]
+    assert awaits["cause"] != "pid1-no-handler"
 
 
 @pytest.mark.docker

@@ -47,10 +47,16 @@ class Containers:
     label: str = field(default_factory=lambda: f"{LABEL}=watch-{uuid.uuid4().hex[:8]}")
     made: list[Any] = field(default_factory=list)
 
-    def run(self, command: list[str], **settings: Any) -> Any:
-        """Started, and ready where its command says so."""
+    def run(self, command: list[str], *, stop_timeout: int | None = None, **settings: Any) -> Any:
+        """Started, and ready where its command says so. `stop_timeout`: seconds, its own; None: it has none."""
         key, _, value = self.label.partition("=")
-        made = self.client.containers.run(BASE_IMAGE, command, detach=True, labels={key: value}, **settings)
+        labels = {key: value}
+        if stop_timeout is None:
+            made = self.client.containers.run(BASE_IMAGE, command, detach=True, labels=labels, **settings)
+        else:  # which the SDK's `run` does not take
+            created = self.client.api.create_container(BASE_IMAGE, command, labels=labels, stop_timeout=stop_timeout)
+            made = self.client.containers.get(created["Id"])
+            made.start()
         self.made.append(made)
         if "ready" in command[-1]:
             next(line for line in made.logs(stream=True) if b"ready" in line)
