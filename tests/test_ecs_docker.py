@@ -324,6 +324,7 @@ def test_an_oom_kill_that_the_engine_tells_late_or_never_is_told(
         assert done["containers"][0]["reason"] == "OutOfMemoryError: Container killed due to memory usage"
 
 
+@pytest.mark.long
 def test_a_call_that_the_engine_does_not_answer_ends_in_time(docker_engine_host: DockerHost, tmp_path: Path) -> None:
     """A start that hangs fails its task alone, in the agent's words; a stop that hangs is tried again."""
     hangs = tuple(

@@ -113,6 +113,7 @@ def test_a_folder_may_hold_tasks_and_images(tmp_path: Path, ask: Callable[..., A
     assert (task["scenario"], [item["name"] for item in task["containers"]]) == ("task", ["app"])
 
 
+@pytest.mark.oracle
 def test_a_definition_is_read_as_the_aws_cli_prints_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[..., Answer]
 ) -> None:

@@ -613,6 +613,7 @@ def test_several_stops_of_one_container_that_is_started_again(start: Start) -> N
 
 
 @pytest.mark.docker
+@pytest.mark.long
 def test_a_stop_that_needs_sigkill_is_started_again_too(start: Start) -> None:
     """Whatever its stop came to."""
     container = start(IGNORES)

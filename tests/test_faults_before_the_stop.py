@@ -18,12 +18,12 @@ pytestmark = pytest.mark.docker
     ("fault", "watched", "state"),
     [
         ("cpu=0.2", "cpu", "20000"),
-        ("memory=64MiB", "memory", str(64 * 1024**2)),
-        ("pids=7", "pids", "7"),
+        pytest.param("memory=64MiB", "memory", str(64 * 1024**2), marks=pytest.mark.long),
+        pytest.param("pids=7", "pids", "7", marks=pytest.mark.long),
         ("disk=full:/data", "disk", "full"),
-        ("dns=dead", "dns", "nameserver 192.0.2.1"),
+        pytest.param("dns=dead", "dns", "nameserver 192.0.2.1", marks=pytest.mark.long),
         ("network=cut", "network", "gone"),
-        ("exec=touch /tmp/made", "exec", "True"),
+        pytest.param("exec=touch /tmp/made", "exec", "True", marks=pytest.mark.long),
     ],
 )
 def test_its_effect_is_there_when_the_stop_signal_comes(

@@ -161,12 +161,12 @@ def request(*scenarios: Scenario, fast: bool = False) -> RunRequest:
     ("subject", "expected"),
     [
         (scenario("sleeps", "sleep", "1000"), Expected.KILLED),
-        (scenario("shell", "sh", "-c", "sleep 1000; true"), Expected.KILLED),
-        (scenario("init", "sleep", "1000", init=True), Expected.STOPS),
+        pytest.param(scenario("shell", "sh", "-c", "sleep 1000; true"), Expected.KILLED, marks=pytest.mark.long),
+        pytest.param(scenario("init", "sleep", "1000", init=True), Expected.STOPS, marks=pytest.mark.long),
         (scenario("trap", "sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"), Expected.STOPS),
         (scenario("delayed", "sh", "-c", "trap 'exit 0' TERM; sleep 1000; true"), Expected.UNKNOWN),
-        (scenario("blocks", "perl", "-e", PERL_WAITS), Expected.UNKNOWN),
-        (scenario("gone", "true"), Expected.UNKNOWN),
+        pytest.param(scenario("blocks", "perl", "-e", PERL_WAITS), Expected.UNKNOWN, marks=pytest.mark.long),
+        pytest.param(scenario("gone", "true"), Expected.UNKNOWN, marks=pytest.mark.long),
     ],
     ids=lambda value: value.name if isinstance(value, Scenario) else "",
 )

@@ -72,6 +72,7 @@ def test_a_whole_project_goes_dependents_first(docker_engine_host: DockerHost) -
     assert moment(cron, EventKind.SIGNAL_SENT) < moment(app, EventKind.SIGNAL_SENT)
 
 
+@pytest.mark.long
 def test_a_chain_takes_the_sum_of_its_own_stop_timeouts(docker_engine_host: DockerHost) -> None:
     """Each with its own, cut to whole seconds, or the project's; who needs SIGKILL keeps the others waiting."""
     web = service("web", subject(IGNORES), waits_for=(Dependency("db"),), stop_timeout_ns=1_900_000_000)

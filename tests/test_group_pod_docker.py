@@ -168,8 +168,8 @@ def test_a_trial_about_one_container_of_a_pod_has_its_verdict(docker_engine_host
     ("hook", "ignored"),
     [
         (Hook(HookKind.EXEC, ("no-such-program",)), True),
-        (Hook(HookKind.INVALID), True),
-        (Hook(HookKind.HTTP, port=1), True),
+        pytest.param(Hook(HookKind.INVALID), True, marks=pytest.mark.long),
+        pytest.param(Hook(HookKind.HTTP, port=1), True, marks=pytest.mark.long),
         (Hook(HookKind.SLEEP, sleep_ns=NS_PER_S), False),
     ],
 )
@@ -229,7 +229,9 @@ CUTS = "import time, urllib.request as u; u.urlopen('http://127.0.0.1:8000/cut')
     [
         (Hook(HookKind.SLEEP, sleep_ns=1_600_000_000), "1", Outcome.GRACEFUL, None),
         (Hook(HookKind.SLEEP, sleep_ns=1_600_000_000), "", Outcome.LOSSY, "lost-request"),
-        (Hook(HookKind.EXEC, ("python3", "-c", CUTS)), "1", Outcome.LOSSY, "lost-request"),
+        pytest.param(
+            Hook(HookKind.EXEC, ("python3", "-c", CUTS)), "1", Outcome.LOSSY, "lost-request", marks=pytest.mark.long
+        ),
     ],
 )
 def test_requests_go_on_through_the_hook_before_the_stop(

@@ -87,6 +87,7 @@ def test_what_a_second_signal_breaks_and_a_pause_costs_is_told(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("made_while_it_stops")
+@pytest.mark.long
 def test_a_failed_copy_is_repeated_beside_its_undisturbed_twin(tmp_path: Path) -> None:
     """Against which it is measured; the others are not."""
     first = stop_harness.run(scenario(tmp_path), faults="paused,second-signal", report_dir=tmp_path / "reports")

@@ -311,6 +311,7 @@ def test_containers_of_a_task_have_a_witness_too() -> None:
 
 @pytest.mark.docker
 @pytest.mark.usefixtures("remote")
+@pytest.mark.long
 def test_in_a_shared_pid_namespace_it_tells_containers_apart_by_their_cgroups() -> None:
     """Nobody is PID 1 there but the pause program, to which goes what loses its parent."""
     members = Member("app", subject(LEAVES_A_CHILD)), Member("agent", subject())
@@ -385,6 +386,7 @@ def test_a_witness_that_is_gone_leaves_no_claim(remote: DockerHost) -> None:
 
 
 @pytest.mark.docker
+@pytest.mark.long
 def test_a_witness_that_fell_behind_claims_nothing(remote: DockerHost) -> None:
     """The kernel drops what does not fit its buffer, and the witness says so."""
     with listening(remote) as heard, container(remote, "sleep", "600") as (name, pid_one):
