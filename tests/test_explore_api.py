@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,14 @@ def test_the_command_writes_the_same_report(tmp_path: Path) -> None:
     results = json.loads((tmp_path / "reports" / "latest" / "results.json").read_text(encoding="utf-8"))
     assert {item["name"] for item in results["scenarios"]} == {"drains", "drains-found"}
     assert "report.html" in done.stderr
+
+
+@pytest.mark.parametrize(("letters", "mark"), [("utf-8", "✔"), ("ascii", "+")])
+def test_a_terminal_without_marks_gets_stand_ins(tmp_path: Path, letters: str, mark: str) -> None:
+    """As every command prints them: `?` is the mark of what is inconclusive, and no stand-in for any other."""
+    command = (sys.executable, "-m", "stop_harness", "explore", str(scenario(tmp_path, HEEDS_ONE)), "--stops", "1")
+    environment = {**os.environ, "PYTHONIOENCODING": letters}
+    done = subprocess.run(
+        (*command, "--engine", "process"), capture_output=True, check=False, timeout=120, env=environment
+    )
+    assert done.stdout.decode().startswith(f"{mark} drains: no stop was found")

@@ -151,7 +151,9 @@ def test_what_is_wrong_with_a_server_of_debian_is_found(name: str, tmp_path: Pat
     [
         ((str(SAMPLES),), "explore searches one scenario"),
         ((str(SAMPLES / "patience.yaml"), "--for", "soon"), "--for: "),
+        ((str(SAMPLES / "patience.yaml"), "--for", "0"), "--for 0: nothing would be searched"),
         ((str(SAMPLES / "patience.yaml"), "--write", str(SAMPLES / "README.md")), "no search has written it"),
+        ((str(SAMPLES / "patience.yaml"), "--write", str(SAMPLES / "none" / "a.yaml")), "there is no folder"),
         ((str(SAMPLES.parent / "scenarios" / "12-ignores-sigterm.yaml"),), "this scenario expects none"),
     ],
 )

@@ -208,10 +208,10 @@ def _followed(ecs: Ecs, parameters: dict[str, Any], answers: _Answers, given: di
 
 def _judge(final: dict[str, Any], followed: Followed, answers: _Answers, given: dict[str, Any], width: int) -> int:
     """Print what a stop came to, and give the exit code."""
+    from stop_harness.cli import terminal_output
     from stop_harness.ecs_client import measure
     from stop_harness.renderers.sections import stop_task_text
     from stop_harness.verdict import judge as verdict
-    from stop_harness.wording import ASCII_MARKS
 
     seen = measure.observation(followed)
     judged = verdict.judge(seen, measure.scenario(followed))
@@ -219,9 +219,7 @@ def _judge(final: dict[str, Any], followed: Followed, answers: _Answers, given: 
     stream = sys.stderr if wanted else sys.stdout
     colour = _is_coloured(given["colour"], terminal=stream.isatty())
     text = stop_task_text.render(followed, seen, judged, width=width, colour=colour)
-    if (stream.encoding or "").lower().replace("-", "") not in {"utf8", "utf16"}:
-        text = text.translate(ASCII_MARKS)
-    click.echo(text, nl=False, err=wanted, color=colour)
+    click.echo(terminal_output.in_its_letters(text, stream), nl=False, err=wanted, color=colour)
     if wanted:
         answers.show({"task": final}, paged=False)
     return _exit_code(judged)

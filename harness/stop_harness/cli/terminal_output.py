@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from typing import TypedDict
+from typing import TextIO, TypedDict
 
 import click
 
@@ -46,9 +46,18 @@ def echo(text: str, choice: str) -> None:
     click.echo(text, nl=False, color=coloured(choice))
 
 
-def unicode() -> bool:
-    """Whether standard output takes more than ASCII."""
-    return (sys.stdout.encoding or "").lower().replace("-", "") in {"utf8", "utf16"}
+def unicode(stream: TextIO | None = None) -> bool:
+    """Whether a stream takes more than ASCII; None: standard output."""
+    return ((stream or sys.stdout).encoding or "").lower().replace("-", "") in {"utf8", "utf16"}
+
+
+def in_its_letters(text: str, stream: TextIO | None = None) -> str:
+    """What such a stream can show of a text: with stand-ins for its marks, which a `?` for each would mix up."""
+    if unicode(stream):
+        return text
+    from stop_harness.renderers.sections import columns
+
+    return columns.ascii_only(text)
 
 
 def width() -> int:

@@ -86,6 +86,8 @@ class Wanted:
             for_ns = units.parse_duration(for_)
         except ValueError as error:
             raise UsageError(f"--for: {error}") from None
+        if for_ns == 0:
+            raise UsageError("--for 0: nothing would be searched; write a time such as 90s or 5m")
         if stops is not None and stops < 1:
             raise UsageError(f"--stops {stops} is not a number from 1 on")
         if seed is not None and seed < 0:
@@ -150,7 +152,7 @@ def explore(
 
 def file_for(scenario: Scenario, wanted: Path | None) -> Path:
     """Where the scenario of what is found is written: beside its own, unless another is wanted. Raises UsageError where
-    something else is there."""
+    something else is there, or nothing can be written."""
     from stop_harness.experiments.explore import written
 
     source = Path(scenario.source or "")
@@ -161,6 +163,9 @@ def file_for(scenario: Scenario, wanted: Path | None) -> Path:
         known = False
     if not known:
         raise UsageError(f"{target} exists, and no search has written it; name another file with --write")
+    if not os.access(target if target.exists() else target.absolute().parent, os.W_OK):
+        why = "cannot be written" if target.parent.is_dir() else f"there is no folder {target.parent}"
+        raise UsageError(f"{target}: {why}; name another file with --write")
     return target
 
 
