@@ -242,6 +242,9 @@ BAD_USAGE = {
         "--container NAME; not IMAGE and --build DIR together",
     ),
     "build without Dockerfile": (["check", "--build", "."], "--build .: there is no Dockerfile in that folder"),
+    "build without folder": (["check", "--build", "none"], "--build none: there is no such folder"),
+    "build of a file": (["check", "--build", "a.yaml"], "--build a.yaml: a folder is needed, not a file"),
+    "link to nothing": (["run", "nowhere.yaml"], "nowhere.yaml: a link to nothing"),
     "env": (["check", "a", "--env", "X"], "--env 'X' is not of the form KEY=VALUE"),
     "timeout": (["check", "a", "--timeout", "-1s"], "'-1s' is negative; a duration is 0 or more"),
     "timeout without unit": (["check", "a", "--timeout", "30"], "'30' is not a duration; write a number with a unit"),
@@ -259,7 +262,7 @@ BAD_USAGE = {
     "clients of nothing": (["check", "a", "--clients", "3"], "--clients goes with a kind of traffic"),
     "TLS with nobody": (["check", "a", "--traffic-tls"], "--traffic-tls goes with a kind of traffic"),
     "exit code": (["check", "a", "--exit-code", "300"], "300 is not allowed; needed: less than or equal to 255"),
-    "no Compose file": (["check", "--compose", "nowhere", "web"], "nowhere: cannot be read"),
+    "no Compose file": (["check", "--compose", "nowhere", "web"], "nowhere: cannot be read: No such file"),
     "no such service": (["check", "--compose", "compose.yml", "web"], "no service 'web'; services: db"),
     "no run": (["judge", "nowhere"], "nowhere is not a run directory"),
     "a folder that is no run": (["report", "."], r"\. is not a run directory: run.json: No such file"),
@@ -275,6 +278,7 @@ def test_bad_usage_is_explained_and_exits_with_2(
     """On standard error, before anything starts, without a trace in the file system."""
     Path("a.yaml").write_text(VALID)
     Path("empty").mkdir()
+    Path("nowhere.yaml").symlink_to("nowhere.yaml")
     Path("compose.yml").write_text("services: {db: {image: a}}\n")
     Path("task.json").write_text('{"containerDefinitions": []}')
     answer = ask(*arguments)

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from stop_harness.errors import ScenarioError
 from stop_harness.model import NS_PER_MS, NS_PER_S, Expectation, Outcome, Readiness, Scenario, StopPlan, Subject
-from stop_harness.scenario import scenario_file
+from stop_harness.scenario import plain, scenario_file
 from stop_harness.scenario.sections import SubjectSection
 from tests.strategies import SOURCE, scenarios, yaml_of
 
@@ -49,11 +49,11 @@ MISTAKES = {
     ),
     "space in a path": (
         'traffic: {http: {port: 1, path: "/a b"}}\n',
-        "4:27: traffic.http.0.path: '/a b' does not match",
+        "4:27: traffic.http.0.path: '/a b' is not allowed; needed: a path, which begins with /, in ASCII",
     ),
     "two lines in a header": (
         'traffic: {http: {port: 1, headers: {X-A: "a\\nb"}}}\n',
-        "4:37: traffic.http.0.headers.X-A: 'a\\nb' does not match",
+        "4:37: traffic.http.0.headers.X-A: 'a\\nb' is not allowed; needed: text in one line",
     ),
     "our own header": (
         "traffic: {http: {port: 1, headers: {content-length: 1}}}\n",
@@ -81,7 +81,7 @@ MISTAKES = {
     ),
     "a path that is no method": (
         "traffic: {grpc: {port: 1, path: /Check}}\n",
-        "4:27: traffic.grpc.0.path: '/Check' does not match",
+        "4:27: traffic.grpc.0.path: '/Check' is not allowed; needed: /package.Service/Method",
     ),
     "a key of another kind": (
         "traffic: {websocket: {port: 1, body: x}}\n",
@@ -170,7 +170,10 @@ MISTAKES = {
         'ready: {log: "a{99999999999}"}\n',
         "4:9: ready.log: 'a{99999999999}' is not a regular expression at its character 2: ",
     ),
-    "path": ("ready: {http: {port: 1, path: x}}\n", "4:25: ready.http.path: 'x' does not match ^/"),
+    "path": (
+        "ready: {http: {port: 1, path: x}}\n",
+        "4:25: ready.http.path: 'x' is not allowed; needed: a path",
+    ),
     "duplicate key": ("repeat: 1\nrepeat: 2\n", "5:1: repeat: this key stands twice, first in line 4; remove one"),
     "name again": ("name: other\n", "4:1: name: this key stands twice, first in line 2; remove one"),
     "tab": (
@@ -281,6 +284,22 @@ def test_the_schema_accepts_numbers_and_truth_as_environment_values() -> None:
     jsonschema.validate(data, scenario_file.schema())
 
 
+def test_what_a_pattern_allows_is_said_in_words() -> None:
+    """Nobody has to read a regular expression to learn what a name may be."""
+
+    def patterns(value: object) -> set[str]:
+        if isinstance(value, list):
+            return set().union(*map(patterns, value))
+        if not isinstance(value, dict):
+            return set()
+        own = {value["pattern"]} if isinstance(value.get("pattern"), str) else set()
+        return own.union(*map(patterns, value.values()))
+
+    found = patterns(scenario_file.schema())
+    assert len(found) > 3
+    assert found <= plain.PATTERNS.keys()
+
+
 def test_the_schema_is_a_schema_and_refuses_an_unknown_key() -> None:
     """It is valid JSON Schema 2020-12, and not one that accepts everything."""
     jsonschema.Draft202012Validator.check_schema(scenario_file.schema())
@@ -366,7 +385,10 @@ def test_a_mistake_in_the_subject_is_explained(subject: str, message: str) -> No
         ("- a\n- b\n", "file.yaml:1:1: a scenario is a mapping of keys"),
         ("\x00\x01\x02", "file.yaml:1:1: not valid YAML: unacceptable character"),
         ("version: 2\nname: a\nsubject: {image: a}\n", "file.yaml:1:1: version: 2 is not allowed; allowed: 1"),
-        ("version: 1\nname: Web App\nsubject: {image: a}\n", "file.yaml:2:1: name: 'Web App' does not match"),
+        (
+            "version: 1\nname: Web App\nsubject: {image: a}\n",
+            "file.yaml:2:1: name: 'Web App' is not allowed; needed: lower",
+        ),
         ("version: 1\nsubject: {image: a}\n", "file.yaml:1:1: name: this key is required"),
         ("version: 1\nname: a\n", "file.yaml:1:1: subject: this key is required"),
     ],

@@ -79,6 +79,11 @@ class NotWritten(StoreError):
     exit_code = 4
 
 
+def plain_reason(error: Exception) -> str:
+    """What went wrong, for a sentence that names the file already: `No such file or directory`."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
 def not_written(message: str, error: OSError) -> StoreError:
     """The error for a file or folder that could not be written: exit code 2 where its path cannot be right, else 4."""
     return StoreError(message) if error.errno in WRONG_PLACE else NotWritten(message)

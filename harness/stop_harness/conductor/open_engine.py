@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from stop_harness.conductor import background
 from stop_harness.engines.interface import Engine
-from stop_harness.errors import ChosenEngineError, EngineError, MissingExtra, UsageError, missing_extra, require_extra
+from stop_harness.errors import (
+    ChosenEngineError,
+    EngineError,
+    MissingExtra,
+    UsageError,
+    missing_extra,
+    plain_reason,
+    require_extra,
+)
 from stop_harness.model import DoctorLine, Scenario
 from stop_harness.records import dataclass
 
@@ -187,7 +195,7 @@ def _run_task(path: Path | None) -> dict[str, object]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"--run-task {path}: {error}") from None
+        raise UsageError(f"--run-task {path}: {plain_reason(error)}") from None
     if not isinstance(found, dict) or (wrong := sorted(OURS & found.keys())):
         what = f"{wrong[0]} is set by stop-harness" if isinstance(found, dict) else "an object is needed"
         raise UsageError(f"--run-task {path}: {what}; give the rest of RunTask's input, such as launchType")

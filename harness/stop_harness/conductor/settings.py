@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stop_harness.errors import UsageError
+from stop_harness.errors import UsageError, plain_reason
 
 if TYPE_CHECKING:
     from stop_harness.model import Waiver
@@ -98,7 +98,7 @@ def _read(file: Path, known: frozenset[str]) -> tuple[dict[str, Any], tuple[Waiv
         text = file.read_text(encoding="utf-8")
         table: Any = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{file}: cannot be read: {error}") from None
+        raise UsageError(f"{file}: cannot be read: {plain_reason(error)}") from None
     for key in ("tool", "stop-harness"):
         table = table.get(key, {})
         if not isinstance(table, dict):

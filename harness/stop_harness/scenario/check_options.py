@@ -252,8 +252,10 @@ def _bare(made: Scenario) -> Scenario:
 
 def _source(given: Mapping[str, Any]) -> dict[str, Any]:
     if given["build"]:
-        if not (Path(given["build"]) / "Dockerfile").is_file():
-            raise UsageError(f"--build {given['build']}: there is no Dockerfile in that folder")
+        folder = Path(given["build"])
+        if not (folder / "Dockerfile").is_file():
+            why = "there is no Dockerfile in that folder" if folder.is_dir() else "there is no such folder"
+            raise UsageError(f"--build {folder}: {why if not folder.is_file() else 'a folder is needed, not a file'}")
         return {"build": given["build"]}
     if given["task_definition"]:
         return {"task_definition": given["task_definition"]}

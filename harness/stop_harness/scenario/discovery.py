@@ -145,7 +145,8 @@ def _files(paths: tuple[Path, ...]) -> tuple[tuple[Path, ...], tuple[SkippedScen
         elif path.exists():
             files[path] = None
         else:
-            raise UsageError(f"{path}: no such file or folder")
+            what = "a link to nothing" if path.is_symlink() else "no such file or folder"
+            raise UsageError(f"{path}: {what}")
     return tuple(files), tuple(item for file, item in passed_over.items() if file not in files)
 
 

@@ -18,6 +18,21 @@ from stop_harness.model import DEFAULT_PIDS_LIMIT, NS_PER_S, Expectation, Readin
 NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 """Of a scenario."""
 
+PATH, TARGET, GRPC_PATH, METHOD = "^/", r"^/[!-~]*$", r"^/[!-.0-~]+/[!-.0-~]+$", "^[A-Z]+$"
+HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
+HEADER_VALUE = r"^([!-~\x80-\xff]([ \t!-~\x80-\xff]*[!-~\x80-\xff])?)?$"
+
+PATTERNS = {
+    NAME: "lower-case letters, digits and . _ -, at most 63, with a letter or a digit first",
+    PATH: "a path, which begins with /",
+    TARGET: "a path, which begins with /, in ASCII and without spaces",
+    GRPC_PATH: "/package.Service/Method",
+    METHOD: "capital letters, such as POST",
+    HEADER_NAME: "letters, digits and -, without spaces and colons",
+    HEADER_VALUE: "text in one line, without spaces at its ends, in Latin-1",
+}
+"""What each means, for people."""
+
 READY_TIMEOUT_NS = 30 * NS_PER_S
 """Where a scenario says nothing else."""
 

@@ -243,7 +243,8 @@ def _explain(detail: ErrorDetails, called: str | None = None) -> str:
     if kind in {"model_type", "dict_type"}:
         return f"{key}: a mapping of keys is needed, not {show(value)}"
     if kind == "string_pattern_mismatch":
-        return f"{key}: {show(value)} does not match {context['pattern']}"
+        words = plain.PATTERNS.get(context["pattern"], f"text that matches {context['pattern']}")
+        return f"{key}: {show(value)} is not allowed; needed: {words}"
     wanted = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ").replace("integer", "whole number")
     return f"{key}: {show(value)} is not allowed; needed: {wanted}"
 

@@ -203,7 +203,7 @@ class HttpSection(Section):
     """A request that must be answered with a status below 400."""
 
     port: Port
-    path: Annotated[str, StringConstraints(pattern="^/")] = "/"
+    path: Annotated[str, StringConstraints(pattern=plain.PATH)] = "/"
 
 
 class ReadySection(Section):

@@ -19,6 +19,7 @@ from stop_harness.model import (
     TrafficClient,
     TrafficKind,
 )
+from stop_harness.scenario import plain
 from stop_harness.scenario.values import (
     AnyBytes,
     Argv,
@@ -45,11 +46,11 @@ WEBSOCKET_HEADERS = frozenset(
 
 DEFAULT = TrafficClient(TrafficKind.HTTP, 0)
 
-Target = Annotated[str, StringConstraints(pattern=r"^/[!-~]*$")]
+Target = Annotated[str, StringConstraints(pattern=plain.TARGET)]
 """As it stands in the request line: what is not printable ASCII is percent-encoded."""
 
-HeaderName = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
-HeaderValue = Annotated[RawText, StringConstraints(pattern=r"^([!-~\x80-\xff]([ \t!-~\x80-\xff]*[!-~\x80-\xff])?)?$")]
+HeaderName = Annotated[str, StringConstraints(pattern=plain.HEADER_NAME)]
+HeaderValue = Annotated[RawText, StringConstraints(pattern=plain.HEADER_VALUE)]
 
 
 # ── The sections ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -92,7 +93,7 @@ class PathSection(ClientSection):
 class HttpClientSection(PathSection):
     """An HTTP request."""
 
-    method: Annotated[str, StringConstraints(pattern="^[A-Z]+$")] = Field("GET", description="Such as POST.")
+    method: Annotated[str, StringConstraints(pattern=plain.METHOD)] = Field("GET", description="Such as POST.")
     body: TextBytes | None = Field(None, description="Body, as text (UTF-8) or {hex: …}.")
 
 
@@ -114,7 +115,7 @@ class GrpcTraffic(PathSection):
     """Unary gRPC calls one after the other on one HTTP/2 connection; one is in flight at the stop."""
 
     own_headers: ClassVar[frozenset[str]] = OWN_HEADERS | HTTP2_HEADERS | {"content-type", "te"}
-    path: Annotated[str, StringConstraints(pattern=r"^/[!-.0-~]+/[!-.0-~]+$")] = Field(
+    path: Annotated[str, StringConstraints(pattern=plain.GRPC_PATH)] = Field(
         description="Service and method, such as /grpc.health.v1.Health/Check."
     )
     message: AnyBytes = Field(b"", description="The message as protocol buffers encode it. Default: an empty one.")
@@ -168,7 +169,7 @@ class MessagesTraffic(PathSection):
     acknowledges one."""
 
     path: Target = Field("/", description="Path with query; `{id}` stands for the id.")
-    method: Annotated[str, StringConstraints(pattern="^[A-Z]+$")] = Field("POST", description="Such as PUT.")
+    method: Annotated[str, StringConstraints(pattern=plain.METHOD)] = Field("POST", description="Such as PUT.")
     body: TextBytes | None = Field(None, description="Body; `{id}` stands for the id. Default: {id}.")
     every: Duration = Field(20 * NS_PER_MS, description="Pause between two messages of a client.")
     lead: Duration = Field(DEFAULT.lead_ns, description="Messages are sent for at least so long before the stop.")

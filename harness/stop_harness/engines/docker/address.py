@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from stop_harness.engines.docker import sdk
-from stop_harness.errors import ChosenEngineError
+from stop_harness.errors import ChosenEngineError, plain_reason
 from stop_harness.records import dataclass
 
 DEFAULT_CONTEXT = "default"
@@ -200,7 +200,9 @@ def _current_context(file: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise ChosenEngineError(f"{file}: the docker CLI's configuration cannot be read: {error}") from None
+        raise ChosenEngineError(
+            f"{file}: the docker CLI's configuration cannot be read: {plain_reason(error)}"
+        ) from None
     name = configuration.get("currentContext") if isinstance(configuration, dict) else None
     return str(name) if name else None
 

@@ -13,7 +13,7 @@ from stop_harness import signals
 from stop_harness.engines import dockerfile
 from stop_harness.engines.dockerfile import ImageDefaults
 from stop_harness.engines.interface import SubjectFailed
-from stop_harness.errors import BuildError
+from stop_harness.errors import BuildError, plain_reason
 from stop_harness.model import (
     Problem,
     ProblemKind,
@@ -37,7 +37,7 @@ def read_dockerfile(subject: Subject) -> ImageDefaults:
             return ImageDefaults()
         raise BuildError(f"{path}: there is no such file") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise BuildError(f"{path}: cannot be read: {error}") from error
+        raise BuildError(f"{path}: cannot be read: {plain_reason(error)}") from error
     except BuildError as error:
         raise BuildError(f"{path}: {error}") from error
 

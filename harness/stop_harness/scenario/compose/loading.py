@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from stop_harness.errors import ScenarioError, UsageError
+from stop_harness.errors import ScenarioError, UsageError, plain_reason
 from stop_harness.scenario import env_file
 from stop_harness.scenario.compose import by_compose, paths, reader
 from stop_harness.scenario.compose.project import Project, project_of
@@ -79,7 +79,7 @@ def read_text(file: str) -> str:
             raise UsageError(f"{file}: larger than {MAX_FILE_BYTES >> 20} MiB; this is no Compose file")
         return data.decode("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"{file}: cannot be read: {error}") from None
+        raise UsageError(f"{file}: cannot be read: {plain_reason(error)}") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise UsageError(f"{file}:{line}:1: not UTF-8 text") from None
