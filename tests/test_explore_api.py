@@ -137,3 +137,13 @@ def test_a_terminal_without_marks_gets_stand_ins(tmp_path: Path, letters: str, m
         (*command, "--engine", "process"), capture_output=True, check=False, timeout=120, env=environment
     )
     assert done.stdout.decode().startswith(f"{mark} drains: no stop was found")
+
+
+def test_an_answer_that_standard_output_does_not_take_goes_to_standard_error(tmp_path: Path) -> None:
+    """A search of minutes is not lost to a full disk, as no run is."""
+    command = (sys.executable, "-m", "stop_harness", "explore", str(scenario(tmp_path, HEEDS_ONE)), "--stops", "1")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            (*command, "--engine", "process"), stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120
+        )
+    assert "drains: no stop was found that fails" in done.stderr

@@ -318,7 +318,7 @@ def _sweep_start(request: RunRequest, manner: session.Manner) -> int:
     finally:
         progress.close()
     text = start_sweep_text.render_json(sweep) if manner.as_json else start_sweep_text.render(sweep)
-    click.echo(text if manner.as_json else terminal_output.in_its_letters(text), nl=False)
+    terminal_output.deliver(text if manner.as_json else terminal_output.in_its_letters(text), "never")
     if interruption.by_user:
         return exit_codes.INTERRUPTED
     if sweep.window is not None:

@@ -70,7 +70,7 @@ def explore(scenario: Path, for_: str, stops: int | None, seed: int | None, writ
     finally:
         progress.close()
     text = explore_text.render_json(done.search) if manner.as_json else explore_text.render(done.search)
-    click.echo(text if manner.as_json else terminal_output.in_its_letters(text), nl=False)
+    terminal_output.deliver(text if manner.as_json else terminal_output.in_its_letters(text), "never")
     if done.file is not None:
         click.echo(f"written: {done.file}", err=manner.as_json)
     if done.directory is not None:
