@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.watching import EngineWatch
 from stop_harness.errors import UsageError
 from tests.own_runs import COMMAND, surroundings, wait_until
+from tests.screen import on_terminal
 from tests.watch_support import DEAF, FAILS, LEAVES_A_JOB, TRAPS, Containers, sees_kills, watching
 
 AS_ROOT_HERE = "needs the kernel of the engine's machine"
@@ -128,6 +131,24 @@ def test_a_command_is_run_for_each_bad_stop(ours: Containers, tmp_path: Path) ->
     text = "\n".join(watch.out)
     assert f"✘ crashed       {bad.name} (" in text
     assert "What to mend first:" in text
+
+
+@pytest.mark.docker
+def test_a_terminal_shows_marks_above_what_is_being_stopped(ours: Containers) -> None:
+    """The same as when it is no terminal: ✔, where the terminal takes it, and not its stand-in."""
+    done: list[str] = []
+
+    def act(written: str, type_: Callable[[str], None]) -> None:
+        if not done and "No stop so far" in written:
+            done.append("stopped")
+            ours.run(TRAPS).stop()
+        elif len(done) == 1 and "(1 graceful)" in written:
+            done.append("ended")
+            type_("\x03")
+
+    code, written = on_terminal([COMMAND, "watch", "--label", ours.label, "--color", "never"], act)
+    assert code == 0, written
+    assert re.search(r"\d\d  ✔ graceful +\w+ \(", written)
 
 
 @pytest.mark.docker

@@ -47,8 +47,11 @@ def echo(text: str, choice: str) -> None:
 
 
 def unicode(stream: TextIO | None = None) -> bool:
-    """Whether a stream takes more than ASCII; None: standard output."""
-    return ((stream or sys.stdout).encoding or "").lower().replace("-", "") in {"utf8", "utf16"}
+    """Whether a stream takes more than ASCII; None: standard output, also while a live table stands before it."""
+    given = stream or sys.stdout
+    # rich's stand-in for the stream, while a table is live, has no encoding of its own.
+    behind = getattr(given, "rich_proxied_file", given)
+    return (behind.encoding or "").lower().replace("-", "") in {"utf8", "utf16"}
 
 
 def in_its_letters(text: str, stream: TextIO | None = None) -> str:
