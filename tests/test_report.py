@@ -316,7 +316,15 @@ def test_an_overloaded_machine_is_a_warning() -> None:
     """8 CPUs and a load average of 30: durations include waiting for a CPU."""
     good = trial(sample(5), 30)
     loaded = TrialResult(replace(good.observation, load_average=30.0), good.verdict)
-    assert "30.0" in warnings_of(loaded)["overload"].message
+    warning = warnings_of(loaded)["overload"]
+    assert "30.0" in warning.message
+    assert warning.advice == "Use a quieter machine.", "one trial has no others beside it"
+    other = replace(loaded.observation, trial_id="other", repetition=2)
+    another = TrialResult(other, replace(loaded.verdict, trial_id="other"))
+    assert "--jobs" in warnings_of(loaded, another)["overload"].advice
+    somebody_else = Watched("web", "shop/web", TimeoutSource.CONTAINER)
+    watched_stop = TrialResult(replace(loaded.observation, watched=somebody_else), loaded.verdict)
+    assert "--jobs" not in warnings_of(watched_stop, another)["overload"].advice
 
 
 def test_a_gap_in_the_record_and_a_failed_engine_are_warnings() -> None:

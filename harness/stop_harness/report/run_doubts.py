@@ -110,7 +110,16 @@ def _overload(stored: StoredRun, results: tuple[TrialResult, ...]) -> RunWarning
         "overload",
         f"The machine was overloaded during {count_of(len(loads), 'trial')} (load average up to {max(loads):.1f} "
         f"on {count_of(stored.run.cpu_count, 'CPU')}); shutdown durations may be too long.",
-        "Run fewer trials at once (--jobs) or use a quieter machine.",
+        _quieter(results),
+    )
+
+
+def _quieter(results: tuple[TrialResult, ...]) -> str:
+    """What can be done about it: of stops that others asked for nobody can have fewer at once."""
+    if any(result.observation.watched is not None for result in results):
+        return "Trust durations of stops at a quieter time more."
+    return (
+        "Run fewer trials at once (--jobs) or use a quieter machine." if len(results) > 1 else "Use a quieter machine."
     )
 
 
