@@ -23,6 +23,7 @@ from stop_harness.model import (
     Subject,
     TrialResult,
 )
+from stop_harness.model.watched import TimeoutSource, Watched
 from stop_harness.report import build
 from stop_harness.report.platforms import IMAGE_SIGNAL, PLATFORMS
 from tests.parts import changed

@@ -216,6 +216,12 @@ def test_where_nothing_is_found_nothing_is_filled_in() -> None:
     assert '  log: "listening"  ' in text
 
 
+def test_a_command_to_copy_is_one_for_a_shell() -> None:
+    """Also with a name that has spaces."""
+    answer = CliRunner().invoke(cli, ["init", "my stop.yaml"], catch_exceptions=False)
+    assert answer.output.endswith("wrote my stop.yaml; edit it, then: stop-harness run 'my stop.yaml'\n")
+
+
 def test_what_lies_in_folders_below_is_named() -> None:
     """Where a Dockerfile is built is not known then, so that it is not taken; a chart has to be rendered first."""
     for name, text in (("docker/Dockerfile", DOCKERFILE), ("k8s/web.yaml", POD), (".git/Dockerfile", DOCKERFILE)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -96,7 +97,7 @@ def validate(paths: tuple[Path, ...], parameters: tuple[str, ...]) -> None:
         if valid:
             click.echo(f"{valid} {kind}{'s are' if valid != 1 else ' is'} valid")
     for file in found.task_files:
-        click.echo(f"to stop its containers: stop-harness check --task-definition {file}", err=True)
+        click.echo(f"to stop its containers: stop-harness check --task-definition {shlex.quote(str(file))}", err=True)
 
 
 @cli.command()
@@ -111,6 +112,7 @@ def plan(paths: tuple[Path, ...], **settings: Any) -> None:
     from stop_harness import units
     from stop_harness.conductor import asked, preview
     from stop_harness.model import NS_PER_S
+    from stop_harness.wording import count_of
 
     settings["report_dir"] = settings["report_dir"] or Path("reports")
     empty = {"engine": "auto", "keep": False, "junitxml": None, "base_image": None}
@@ -128,7 +130,7 @@ def plan(paths: tuple[Path, ...], **settings: Any) -> None:
     stops = f" from {len(planned.trials)} stops" if planned.count > len(planned.trials) else ""
     basis = f" ({estimated.known} stops as in the latest run)" if estimated.known else ""
     text = f"about {about}{basis}, at most about {most} if every stop lasts its whole timeout"
-    click.echo(f"{planned.count} trials{stops}, {text}", err=True)
+    click.echo(f"{count_of(planned.count, 'trial')}{stops}, {text}", err=True)
 
 
 @cli.command()
@@ -165,7 +167,7 @@ def init(path: Path, force: bool, source: Path | None, container: str | None) ->
     for note in found.notes:
         click.echo(note, err=True)
     filled = f", filled in from {found.origin}" if found.origin else ""
-    click.echo(f"wrote {path}{filled}; edit it, then: stop-harness run {path}")
+    click.echo(f"wrote {path}{filled}; edit it, then: stop-harness run {shlex.quote(str(path))}")
 
 
 @cli.command()

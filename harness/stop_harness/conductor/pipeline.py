@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import field, replace
@@ -213,7 +214,9 @@ def _built(stored: StoredRun, results: tuple[TrialResult, ...], directory: store
     except (MemoryError, OSError) as error:
         counts = Counter(result.verdict.status for result in results)
         said = ", ".join(f"{counts[status]} {status}" for status in Status)
-        where = f"; `stop-harness report {directory.path}` makes it from the journal" if directory else ""
+        where = (
+            f"; `stop-harness report {shlex.quote(str(directory.path))}` makes it from the journal" if directory else ""
+        )
         text = f"{count_of(len(results), 'trial')}: {said}, but the report could not be made: {error}{where}"
         raise SurroundingsError(text) from None
 

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,7 +89,9 @@ def of_folder(folder: Path, target: Path, chosen: Path | None = None) -> Startin
     taken: StartingText | None = None
     for candidate in candidates:
         if taken is not None:
-            notes.append(f"not taken: {candidate.file} ({candidate.kind}); --from {candidate.file} takes it")
+            notes.append(
+                f"not taken: {candidate.file} ({candidate.kind}); --from {shlex.quote(str(candidate.file))} takes it"
+            )
             continue
         try:
             taken = _taken(candidate, target)
@@ -191,7 +194,8 @@ def _elsewhere(folder: Path) -> list[str]:
     if not found:
         return ["nothing found to fill it in from: no Dockerfile, Compose file, task definition or Kubernetes manifest"]
     named = [
-        f"nothing found here, but {item.file} ({item.kind}); --from {item.file} takes it" for item in found[:MOST_NAMED]
+        f"nothing found here, but {item.file} ({item.kind}); --from {shlex.quote(str(item.file))} takes it"
+        for item in found[:MOST_NAMED]
     ]
     return named + ([f"and {len(found) - MOST_NAMED} more in folders below"] if len(found) > MOST_NAMED else [])
 

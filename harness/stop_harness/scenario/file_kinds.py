@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 
 import yaml
@@ -155,21 +156,21 @@ def other_format(text: str, file: str) -> str | None:
     """What a file is that is no scenario, and which command takes it; None for a scenario, or what nobody knows."""
     if re.search(r"^subject\s*:", text, re.MULTILINE):
         return None  # a scenario, whatever else is in it
-    keys = top_keys(without_tabs(text))
+    keys, shown = top_keys(without_tabs(text)), shlex.quote(str(file))
     if "subject" in keys:
         return None
     if is_manifest(text):
         return (
             "this is a Kubernetes manifest, not a scenario; to stop its pod: "
-            f"stop-harness check --kubernetes {file} (and stop-harness validate {file} reads it)"
+            f"stop-harness check --kubernetes {shown} (and stop-harness validate {shown} reads it)"
         )
     if "services" in keys or re.search(r"^services\s*:", text, re.MULTILINE):
         return (
             "this is a Compose file, not a scenario; to stop one of its services: "
-            f"stop-harness check --compose {file} SERVICE{_services(text)}"
+            f"stop-harness check --compose {shown} SERVICE{_services(text)}"
         )
     if (what := task_definition(text)) is not None:
-        return f"{what}, not a scenario; to stop its containers: stop-harness check --task-definition {file}"
+        return f"{what}, not a scenario; to stop its containers: stop-harness check --task-definition {shown}"
     return None
 
 

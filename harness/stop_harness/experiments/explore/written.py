@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import shlex
 import textwrap
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from stop_harness.experiments.explore.candidate import Candidate, scenario_of
 from stop_harness.model import Positions, Scenario
 from stop_harness.scenario import scenario_file, written
 from stop_harness.scenario.positions import compose
-from stop_harness.wording import printable
+from stop_harness.wording import one_line, printable
 
 HEAD = "# Found by `stop-harness explore`"
 """How such a file begins, so that the next search may write it again."""
@@ -42,7 +43,7 @@ def text_of(original: str, source: str, target: str, candidate: Candidate, said:
     changed["subject"] = _from(dict(changed["subject"]), posixpath.dirname(source), posixpath.dirname(target))
     changed["description"] = f"{said[0]}."
     head = [HEAD, *(line for text in said for line in textwrap.wrap(printable(text), 110)), "", "It shows it again:"]
-    head += [f"    stop-harness run {target}", "Once it is mended, keep it as a test."]
+    head += [f"    stop-harness run {one_line(shlex.quote(target))}", "Once it is mended, keep it as a test."]
     body = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True, width=110)
     text = "\n".join((head[0], *(f"# {line}".rstrip() for line in head[1:]))) + "\n" + body
     if _bare(scenario_file.parse(text, target)) != _bare(wanted):
