@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stop_harness.conductor.request import new_run_id
-from stop_harness.engines.docker import executing, own_images, reaper
+from stop_harness.engines.docker import executing, own_images, reaper, sdk
 from stop_harness.engines.docker.calls import Calls
 from stop_harness.engines.docker.group_places import in_pages
 from stop_harness.engines.docker.host import DockerHost
@@ -66,6 +66,17 @@ def test_an_attached_command_has_the_exit_code_of_a_detached_one(
         attached=True,
     )
     assert code in ({int(command.rpartition(" ")[2])} if " " in command else {126, 127})
+
+
+@pytest.mark.docker
+def test_the_answer_behind_a_socket_is_closed_with_it(api: Any, container: str) -> None:
+    """Of one that is left open Python 3.13 writes a traceback to standard error when it is thrown away."""
+    socket = api.exec_start(api.exec_create(container, ["true"])["Id"], socket=True)
+    answer = socket._response.raw
+    assert not answer.closed
+    sdk.hang_up(socket)
+    sdk.hang_up(socket)
+    assert answer.closed
 
 
 @pytest.mark.docker

@@ -109,8 +109,7 @@ def _start_attached(api: Any, created: str, output: bytearray | None = None) -> 
                 if output is not None and len(output) <= MOST_CONTENT_BYTES:
                     output.extend(piece[: MOST_CONTENT_BYTES + 1 - len(output)])
         told.set()
-        with contextlib.suppress(OSError, ValueError):
-            stream.close()
+        sdk.hang_up(stream)
 
     threading.Thread(target=read, name="output of a command", daemon=True).start()
     return told

@@ -6,8 +6,9 @@ With requests and urllib3 it is a quarter of the imports of `check`, and a plain
 
 from __future__ import annotations
 
+import contextlib
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stop_harness.errors import EngineError
 
@@ -43,6 +44,18 @@ else:
         return ours[name] if name in ours else getattr(docker, name)
 
 
+def hang_up(socket: Any) -> None:
+    """Close what `attach_socket` or `exec_start` gave. Idempotent.
+
+    The answer that it was taken out of comes first: of one whose socket was closed before it, Python 3.13 writes a
+    traceback to standard error when it is thrown away (`HTTPResponse.close` flushes since then).
+    """
+    for one in (getattr(socket, "_response", None), socket):
+        if one is not None:
+            with contextlib.suppress(OSError, ValueError):
+                one.close()
+
+
 __all__ = [
     "CALL_ERRORS",
     "CONNECTION_ERRORS",
@@ -52,6 +65,7 @@ __all__ = [
     "DockerClient",
     "TLSConfig",
     "errors",
+    "hang_up",
     "transport",
     "types",
     "utils",
