@@ -84,15 +84,23 @@ class Simulated:
         return map(self.one, candidates)
 
 
-def search(bench: Simulated, folder: Path, *, seed: int = 0, stops: int = 600, scenario: Scenario = WEB) -> Exploration:
-    """To its end."""
+def search(
+    bench: Simulated,
+    folder: Path,
+    *,
+    seed: int = 0,
+    stops: int = 600,
+    scenario: Scenario = WEB,
+    within: Space | None = None,
+) -> Exploration:
+    """To its end. `within`: None: everything."""
     undisturbed = tuple(map(Candidate, space.graceful_timeouts(scenario)))
     limits = Limits(stops, lambda: False)
     past = PastFailures(folder, scenario)
     made = StopSearch(
         scenario.name,
         undisturbed,
-        lambda _controls: everything(scenario),
+        lambda _controls: within or everything(scenario),
         bench,
         limits,
         past,
@@ -427,6 +435,22 @@ def test_what_the_engine_cannot_make_is_not_offered() -> None:
     without = space.of(WEB, NS_PER_S, 15, lambda made: "no" if kinds_of(made) & {FaultKind.CPU} else None)
     assert FaultKind.CPU not in {several[0].kind for several in without.faults}
     assert FaultKind.SIGNAL in {several[0].kind for several in without.faults}
+
+
+def test_what_was_not_searched_is_told_with_the_reason(tmp_path: Path) -> None:
+    """Each reason once, without a place in a file: nobody has written that fault into one."""
+
+    def cannot_run(made: Scenario) -> str | None:
+        return (
+            "/a b.yaml:1:1: `network`: root is needed" if kinds_of(made) & {FaultKind.NETWORK, FaultKind.DNS} else None
+        )
+
+    bench = Simulated(lambda _candidate: False)
+    found = search(bench, tmp_path, stops=30, within=space.of(WEB, NS_PER_S, 15, cannot_run))
+    (sentence,) = found.left_out
+    assert sentence.startswith("network cut, ")
+    assert sentence.endswith(", dns late: root is needed")
+    assert f"  not searched: {sentence}\n" in explore_text.render(found)
 
 
 @settings(max_examples=50)

@@ -41,7 +41,7 @@ class Exploration:
     """What a search came to. `stops`: how many were performed; of these `unclear` could not be judged. `finding` None:
     nothing was found. `problem`: why nothing could be. `flukes`: what failed once and not when it was repeated.
     `slowest`: the longest shutdown that was as expected. `interrupted`: the user ended it. `passed_by`: how many stops
-    were over before what was to disturb them."""
+    were over before what was to disturb them. `left_out`: which faults could not be made here, and why."""
 
     scenario: str
     seed: int
@@ -53,6 +53,7 @@ class Exploration:
     slowest: TriedCandidate | None = None
     interrupted: bool = False
     passed_by: int = 0
+    left_out: tuple[str, ...] = ()
 
     @property
     def answer(self) -> SearchAnswer:

@@ -94,7 +94,7 @@ class StopSearch:
         if {item.candidate for item in fine} != set(self.undisturbed):
             return self._result(problem=None if self.interrupted() else controls[0].reason)
         space = self.space_of(fine)
-        return self._result(self._found(space))
+        return replace(self._result(self._found(space)), left_out=space.left_out)
 
     # ── rounds ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -7,7 +7,8 @@ it can start a thread or open a file. And a fault that itself cuts requests come
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, product
 
@@ -81,7 +82,7 @@ class Space:
     may come at other moments. `clients`: one of each kind of traffic that may be there; `own_traffic`: the scenario's.
     `faults`: one list for each fault that can be made here, weakest first, each at its usual moment; `impossible`: when
     some of them cannot be made; `own_faults`: the scenario's. `drain_ns`: how long the undisturbed stop takes.
-    `longest_ns`: how long any took so far that was fine.
+    `longest_ns`: how long any took so far that was fine. `left_out`: which faults cannot be made here at all, and why.
     """
 
     timeouts_ns: tuple[int, ...]
@@ -93,6 +94,7 @@ class Space:
     own_faults: tuple[Fault, ...] = ()
     longest_ns: int = 0
     impossible: frozenset[tuple[Part, When]] = frozenset()
+    left_out: tuple[str, ...] = ()
 
     @property
     def undisturbed(self) -> tuple[Candidate, ...]:
@@ -228,8 +230,9 @@ def of(
     def can_be_made(fault: Fault) -> bool:
         return cannot_run(scenario_of(_under(plain, fault), scenario)) is None
 
-    offered = (tuple(filter(can_be_made, several)) for several in _faults(scenario, slack_ns, stop_signal))
-    faults = tuple(filter(None, offered))
+    offered = tuple(_faults(scenario, slack_ns, stop_signal))
+    faults = tuple(filter(None, (tuple(filter(can_be_made, several)) for several in offered)))
+    without = [fault for *_, fault in offered if not any(part_of_fault(it[0]) == part_of_fault(fault) for it in faults)]
     moments = (FaultMoment(when) for when in (When.BEFORE, When.WITH, When.AFTER))
     at_moments = [replace(several[-1], moment=moment) for moment in moments for several in faults]
     ready = scenario.readiness
@@ -242,8 +245,24 @@ def of(
         drain_ns=drain_ns,
         own_traffic=scenario.traffic,
         own_faults=scenario.faults,
+        left_out=_left_out((it, cannot_run(scenario_of(_under(plain, it), scenario)) or "") for it in without),
         impossible=frozenset((part_of_fault(it), it.moment.when) for it in at_moments if not can_be_made(it)),
     )
+
+
+def _left_out(faults: Iterable[tuple[Fault, str]]) -> tuple[str, ...]:
+    """`network latency, network loss: root on the engine's machine is needed`, each reason once."""
+    found: dict[str, list[str]] = {}
+    for fault, reason in faults:
+        plain = "" if fault.action in {FaultAction.LIMIT, FaultAction.PAUSE} else fault.action.replace("_", " ")
+        port = f"of port {fault.port}" if fault.port is not None else ""
+        words = " ".join(part for part in (fault.kind, plain, fault.target or "", port) if part)
+        found.setdefault(_PLACE.sub("", reason), []).append(words)
+    return tuple(f"{', '.join(names)}: {reason}" for reason, names in found.items())
+
+
+_PLACE = re.compile(r"^.*?:\d+:\d+: `\w+`: ")
+"""Of a fault in a scenario file, which these are not in."""
 
 
 def _faults(scenario: Scenario, slack_ns: int, stop_signal: int | None) -> Iterator[tuple[Fault, ...]]:

@@ -21,6 +21,8 @@ def render(found: Exploration) -> str:
     if found.finding is None and found.slowest is not None and found.slowest.took_ns is not None:
         took = precise_seconds(found.slowest.took_ns)
         lines += [f"  the longest shutdown took {took}: {words(found.slowest.candidate)}"]
+    if found.finding is None:
+        lines += [f"  not searched: {printable(text)}" for text in found.left_out]
     over = f", {found.passed_by} over before what was to disturb them" if found.passed_by else ""
     lines += [f"  {count_of(found.stops, 'stop')}, {found.unclear} of them not judged{over}; --seed {found.seed}"]
     return "\n".join(lines) + "\n"
@@ -64,6 +66,7 @@ def render_json(found: Exploration) -> str:
         "stops": found.stops,
         "unclear": found.unclear,
         "passed_by": found.passed_by,
+        "left_out": list(found.left_out),
         "interrupted": found.interrupted,
         "problem": found.problem,
         "finding": None
