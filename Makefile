@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help run test test-all test-bounds lock test-fast test-faults test-known-stops test-engines test-servers test-searches lint format docs site known-stops field-guide benchmark accuracy witness base-image example clean
+.PHONY: help run test test-all test-bounds lock test-fast test-faults test-known-stops test-engines test-servers test-searches lint format docs site known-stops field-guide benchmark accuracy programs base-image example clean
 
 help:
 	@echo "make run         set up .venv, run the shipped scenarios, write a report"
@@ -30,7 +30,7 @@ help:
 	@echo "make known-stops  stop those images and write docs/known-stops.md and the README's line again"
 	@echo "make field-guide stop the servers and samples of field-guide/ and write their figures and docs/field-guide.md again"
 	@echo "make example     write reports/example again from the shipped scenarios"
-	@echo "make witness     compile the witness for both machines again; its bytes must not change unless its source did"
+	@echo "make programs    compile the witness and what disturbs packets again; no byte may change unless its source did"
 	@echo "make base-image  make a base image from Debian's packages (needs mmdebstrap and Docker, no registry)"
 	@echo "make benchmark   measure against docker commands, xargs, testcontainers and raw API calls; a quarter of an hour"
 	@echo "make accuracy    durations against a program that knows the truth; slow"
@@ -114,9 +114,9 @@ benchmark: $(VENV)/.installed-dev
 accuracy: $(VENV)/.installed-dev
 	@$(BIN)/python benchmarks/accuracy.py
 
-witness: $(VENV)/.installed-dev
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[witness]'
-	@$(BIN)/python harness/stop_harness/engines/docker/witness_program/build.py
+programs: $(VENV)/.installed-dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[programs]'
+	@$(BIN)/python harness/stop_harness/engines/docker/programs/build.py
 
 base-image:
 	mmdebstrap --variant=minbase --include=python3 bookworm - | docker import - debian:bookworm-slim

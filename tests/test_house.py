@@ -37,7 +37,7 @@ def test_contributing_shows_the_rooms_that_there_are() -> None:
     picture = text[text.index("    floor\n") : text.index("Beside it:")]
     shown = set(re.findall(r"^ +(?:\d+ +)?(\w+)/ ", picture, re.MULTILINE)) | {"shim"}
     assert "shim/" in picture
-    hidden = {"__pycache__", "templates", "witness_program"}
+    hidden = {"__pycache__", "templates", "programs"}
     there = {folder.name for folder in PACKAGE.rglob("*") if folder.is_dir()} - hidden
     assert shown == there
     modules = {file.name for file in PACKAGE.glob("*.py")} - {"__init__.py"}

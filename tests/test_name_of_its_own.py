@@ -69,5 +69,5 @@ def test_what_is_installed_is_named_after_stop_harness_and_nothing_else(tmp_path
     names = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {name for name in names if not name.endswith(".dist-info")} == {"chaosstopharness", "stop_harness"}
     inside = zipfile.ZipFile(wheel).namelist()
-    assert "stop_harness/engines/docker/witness_program/witness-x86_64" in inside
+    assert "stop_harness/engines/docker/programs/witness-x86_64" in inside
     assert "stop_harness/renderers/templates/report.html.j2" in inside

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import os
 import platform
@@ -24,21 +23,21 @@ from stop_harness.conductor.request import RunRequest
 from stop_harness.engines.docker import host as docker_host
 from stop_harness.engines.docker import own_images, witness, witness_container
 from stop_harness.engines.docker.address import Address
+from stop_harness.engines.docker.attached_lines import AttachedLines
 from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.program_container import PROGRAMS
 from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL, owner
 from stop_harness.engines.docker.witness import Witness
-from stop_harness.engines.docker.witness_container import PROGRAMS, Rights, WitnessContainer, WitnessFailed
+from stop_harness.engines.docker.witness_container import Rights, WitnessContainer, WitnessFailed
 from stop_harness.engines.docker.witness_lines import (
     Answer,
     Heard,
     Message,
     Missing,
     Named,
-    Stream,
     WitnessStarted,
     parse,
 )
-from stop_harness.engines.small_elf import MACHINE_OF_ARCHITECTURE
 from stop_harness.linux.process_events import EXITED
 from stop_harness.model import Member, Outcome
 from stop_harness.scenario import discovery
@@ -100,8 +99,8 @@ def test_lines_frames_and_pieces_may_end_anywhere(
     """The engine cuts where it likes, and so does the network: the messages are the same."""
     text = b"".join(line + b"\n" for line, _ in spoken)
     wire = b"".join(framed(piece) for piece in cut(text, frame_ends))
-    stream = Stream()
-    told = [message for piece in cut(wire, piece_ends) for message in stream.take(piece)]
+    stream = AttachedLines()
+    told = [parse(line) for piece in cut(wire, piece_ends) for line in stream.take(piece)]
     assert told == [message for _, message in spoken]
 
 
@@ -114,60 +113,29 @@ def cut(content: bytes, ends: list[int]) -> list[bytes]:
 @given(st.lists(st.binary(max_size=40) | st.binary(max_size=40).map(framed), max_size=8))
 def test_anything_else_is_refused_and_nothing_worse(pieces: list[bytes]) -> None:
     """Whoever answers in its place: ValueError or messages, never another error."""
-    stream = Stream()
+    stream = AttachedLines()
     with contextlib.suppress(ValueError):
         for piece in pieces:
-            stream.take(piece)
+            for line in stream.take(piece):
+                parse(line)
 
 
 def test_what_it_complains_about_is_kept() -> None:
     """Standard error is the engine's word on why it did not run."""
-    stream = Stream()
-    assert stream.take(framed(b"exec format error\n", 2) + framed(b"A 1 ok\n")) == [Answer(1, "ok")]
+    stream = AttachedLines()
+    assert stream.take(framed(b"exec format error\n", 2) + framed(b"A 1 ok\n")) == [b"A 1 ok"]
     assert stream.complaint == "exec format error\n"
 
 
 def test_a_line_without_an_end_is_refused() -> None:
     """Nobody fills our memory."""
-    stream = Stream()
+    stream = AttachedLines()
     assert stream.take(framed(b"x" * 40_000)) == []
     with pytest.raises(ValueError, match="without an end"):
         stream.take(framed(b"x" * 40_000))
 
 
-# ── The programs in the package ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_programs_are_those_whose_sums_are_committed() -> None:
-    """One for each machine, in every installation."""
-    lines = (PROGRAMS / "SHA256SUMS").read_text().splitlines()
-    sums = {name: digest for digest, name in (line.split() for line in lines)}
-    found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in PROGRAMS.glob("witness-*")}
-    assert found == sums
-    assert set(found) == {f"witness-{machine}" for machine in MACHINE_OF_ARCHITECTURE.values()}
-
-
-@pytest.mark.parametrize(("machine", "number"), [("x86_64", 62), ("aarch64", 183)])
-def test_a_program_is_small_static_and_for_its_machine(machine: str, number: int) -> None:
-    """elf(5): e_machine, and no program header that names a loader."""
-    program = (PROGRAMS / f"witness-{machine}").read_bytes()
-    assert program[:5] == b"\x7fELF\x02"
-    assert int.from_bytes(program[18:20], "little") == number
-    assert len(program) < 10_000
-    start, count = int.from_bytes(program[32:40], "little"), int.from_bytes(program[56:58], "little")
-    kinds = {int.from_bytes(program[start + 56 * i : start + 56 * i + 4], "little") for i in range(count)}
-    assert 3 not in kinds  # PT_INTERP
-
-
-def test_the_programs_come_out_of_their_source_byte_for_byte(tmp_path: Path) -> None:
-    """Built again, elsewhere: `make witness` has the compiler that the committed ones were made with."""
-    pytest.importorskip("ziglang", reason="the compiler is not installed: `make witness` does that")
-    copy = tmp_path / "elsewhere"
-    copy.mkdir()
-    for name in ("witness.c", "system.h", "build.py"):
-        (copy / name).write_bytes((PROGRAMS / name).read_bytes())
-    subprocess.run([sys.executable, "build.py"], cwd=copy, check=True)
-    assert (copy / "SHA256SUMS").read_text() == (PROGRAMS / "SHA256SUMS").read_text()
+# ── The program ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.skipif(

@@ -1,36 +1,23 @@
-"""Our witness as a container on the engine's machine, with the least rights that answer. docs/witness.md says why each.
-
-It ends with its standard input, so that nothing of it is left even where the harness is killed.
-"""
+"""Our witness as a container on the engine's machine, with the least rights that answer; why each: docs/witness.md."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
-import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stop_harness.engines.docker import own_images, sdk
-from stop_harness.engines.docker.witness_lines import PROTOCOL_VERSION, Message, Stream, WitnessStarted
+from stop_harness.engines.docker import program_container, sdk
+from stop_harness.engines.docker.program_container import ProgramContainer, words
+from stop_harness.engines.docker.witness_lines import PROTOCOL_VERSION, Message, WitnessStarted, parse
 
 if TYPE_CHECKING:
     from stop_harness.engines.docker.host import DockerHost
-
-PROGRAMS = Path(__file__).parent / "witness_program"
 
 PATIENCE_S = 10
 """For one answer of the engine while the witness is brought there. The run waits for it."""
 START_PATIENCE_S = 10.0
 """From its start to its first line: 0.1 s measured, seconds on a crowded machine, and 1 s of waiting for the kernel
 where that does not answer."""
-
-MEMORY_BYTES = 64 << 20
-"""It touches 0.2 MB, up to 40 MB where pids run to four millions."""
-
-SPOKEN_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -56,12 +43,8 @@ class WitnessFailed(Exception):
 class WitnessContainer:
     """A witness that listens: `read` and `send` are its standard output and input."""
 
-    def __init__(self, client: Any, container_id: str, socket: Any, rights: Rights, image: str) -> None:
-        self._client, self._id, self._response = client, container_id, socket
-        self._socket = getattr(socket, "_sock", socket)
-        self._socket.settimeout(None)
-        self._sending = threading.Lock()
-        self._stream = Stream()
+    def __init__(self, client: Any, program: ProgramContainer, rights: Rights, image: str) -> None:
+        self._client, self._program = client, program
         self._waiting: list[Message] = []
         self.rights, self.image = rights, image
         self.started: WitnessStarted | None = None
@@ -74,12 +57,12 @@ class WitnessContainer:
         try:
             client = host.connect(timeout_s=PATIENCE_S)
         except failures as error:
-            raise WitnessFailed(_words(error)) from None
+            raise WitnessFailed(words(error)) from None
         try:
             return _climb(cls, client, labels)
         except failures as error:
             client.close()
-            raise WitnessFailed(_words(error)) from None
+            raise WitnessFailed(words(error)) from None
         except WitnessFailed:
             client.close()
             raise
@@ -95,30 +78,15 @@ class WitnessContainer:
         if self._waiting:
             messages, self._waiting = self._waiting, []
             return messages
-        pending = getattr(self._socket, "pending", lambda: 0)
-        if not pending():
-            poll = select.poll()
-            poll.register(self._socket.fileno(), select.POLLIN)
-            if not poll.poll(None if patience_s is None else patience_s * 1000):
-                return []
-        with self._sending:  # TLS: one of both at a time
-            piece = self._socket.recv(SPOKEN_BYTES)
-        if not piece:
-            raise EOFError(self._stream.complaint.strip() or "it ended")
-        return self._stream.take(piece)
+        return [parse(line) for line in self._program.read(patience_s)]
 
     def send(self, command: str) -> None:
         """One command. Raises OSError."""
-        with self._sending:
-            self._socket.sendall(command.encode() + b"\n")
+        self._program.send(command)
 
     def close(self) -> None:
         """End it, and wait until the engine has removed it. Idempotent."""
-
-        with contextlib.suppress(sdk.errors.DockerException, OSError):
-            self._client.api.remove_container(self._id, force=True)
-        with contextlib.suppress(OSError):
-            self._response.close()
+        self._program.close()
         self._client.close()
 
     def await_start(self) -> None:
@@ -140,7 +108,9 @@ class WitnessContainer:
 
 def _climb(cls: type[WitnessContainer], client: Any, labels: dict[str, str]) -> WitnessContainer:
     """The first that is acknowledged, from no rights on. Raises WitnessFailed with what each rung came to."""
-    image = _image(client, labels)
+    image = program_container.image(client.api, "witness", labels)
+    if image is None:
+        raise WitnessFailed(f"there is none for the architecture {client.version().get('Arch')}")
     refusals = []
     for rights in LADDER:
         try:
@@ -153,55 +123,25 @@ def _climb(cls: type[WitnessContainer], client: Any, labels: dict[str, str]) -> 
 def _listening(
     cls: type[WitnessContainer], client: Any, image: str, rights: Rights, labels: dict[str, str]
 ) -> WitnessContainer:
-    """One that was acknowledged. Raises WitnessFailed, and what docker-py raises where the engine refuses."""
-    api = client.api
+    """One that was acknowledged. Raises WitnessFailed, and what docker-py raises where the engine does not answer."""
     try:
-        created = api.create_container(
-            image, user=rights.user, stdin_open=True, labels=labels, host_config=_host_config(api, rights)
+        program = ProgramContainer.start(
+            client.api,
+            image,
+            labels,
+            user=rights.user,
+            capabilities=rights.capabilities,
+            pid_mode="host",  # else the kernel ignores the request without a word
+            network_mode="host",  # the kernel's end lives in the first network namespace
+            userns_mode="host",
+            cgroupns="host",
         )
     except sdk.errors.APIError as error:
-        raise WitnessFailed(_words(error)) from None
-    container = None
+        raise WitnessFailed(words(error)) from None
     try:
-        # Before the start, so that nothing is missed.
-        socket = api.attach_socket(created["Id"], params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-        container = cls(client, created["Id"], socket, rights, image)
-        api.start(created["Id"])
+        container = cls(client, program, rights, image)
         container.await_start()
         return container
-    except BaseException as error:
-        with contextlib.suppress(sdk.errors.DockerException, OSError):
-            api.remove_container(created["Id"], force=True)
-        if isinstance(error, sdk.errors.APIError):
-            raise WitnessFailed(_words(error)) from None
+    except BaseException:
+        program.close()
         raise
-
-
-def _host_config(api: Any, rights: Rights) -> Any:
-    return api.create_host_config(
-        pid_mode="host",  # else the kernel ignores the request without a word
-        network_mode="host",  # the kernel's end lives in the first network namespace
-        userns_mode="host",
-        cgroupns="host",
-        cap_drop=["ALL"],
-        cap_add=list(rights.capabilities),
-        security_opt=["no-new-privileges"],
-        read_only=True,
-        auto_remove=True,
-        mem_limit=MEMORY_BYTES,
-        pids_limit=1,
-        log_config={"type": "none"},  # what it hears has no business in a log
-    )
-
-
-def _image(client: Any, labels: dict[str, str]) -> str:
-    """The name of the image with the program for this engine; imported once for each program. Raises WitnessFailed."""
-    machine = own_images.machine(client.api)
-    if not machine:
-        raise WitnessFailed(f"there is none for the architecture {client.version().get('Arch')}")
-    program = (PROGRAMS / f"witness-{machine}").read_bytes()
-    return own_images.imported(client.api, "witness", program, labels, 'ENTRYPOINT ["/witness"]')
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(getattr(error, "explanation", None) or error).split())[:300]

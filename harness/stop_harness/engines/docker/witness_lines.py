@@ -1,4 +1,4 @@
-"""What the witness says, one line a message; `witness_program/witness.c` describes each."""
+"""What the witness says, one line a message; `programs/witness.c` describes each."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from stop_harness.linux.process_events import ProcessEvent
 
 PROTOCOL_VERSION = 1
-
-LONGEST_LINE_BYTES = 64 * 1024
-"""Far beyond any line of the witness; whoever sends more is not one."""
 
 UNKNOWN_LEAVING = 2
 
@@ -93,38 +90,3 @@ def parse(line: bytes) -> Message:
 def _named(pid: int, status: str, *, root: int = 0, at_ns: int = 0) -> Named:
     threads, pids, name = status.split(" ", 2)
     return Named(pid, int(threads), tuple(int(word) for word in pids.split(",")), name, root, at_ns)
-
-
-FRAME_HEADER_BYTES = 8
-STDERR = 2
-
-
-class Stream:
-    """Takes the bytes of an attached container apart: the engine frames them by stream and length (Docker Engine API,
-    "Stream format"), and lines do not end where frames do."""
-
-    def __init__(self) -> None:
-        self._frames, self._line = bytearray(), bytearray()
-        self.complaint = ""
-
-    def take(self, piece: bytes) -> list[Message]:
-        """The messages that this piece completes. Raises ValueError for what the witness would not say."""
-        self._frames += piece
-        while len(self._frames) >= FRAME_HEADER_BYTES:
-            length = int.from_bytes(self._frames[4:FRAME_HEADER_BYTES], "big")
-            if self._frames[0] > STDERR or length > LONGEST_LINE_BYTES:
-                raise ValueError("a frame of an unknown form")
-            end = FRAME_HEADER_BYTES + length
-            if len(self._frames) < end:
-                break
-            content = bytes(self._frames[FRAME_HEADER_BYTES:end])
-            if self._frames[0] == STDERR:
-                self.complaint = (self.complaint + content.decode("utf-8", errors="replace"))[-400:]
-            else:
-                self._line += content
-            del self._frames[:end]
-        *lines, rest = bytes(self._line).split(b"\n")
-        if len(rest) > LONGEST_LINE_BYTES:
-            raise ValueError("a line without an end")
-        self._line = bytearray(rest)
-        return [parse(line) for line in lines]

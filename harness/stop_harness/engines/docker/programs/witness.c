@@ -26,7 +26,7 @@
 #include <linux/connector.h>
 #include <linux/netlink.h>
 
-#include "system.h"
+#include "proc.h"
 
 enum {
     PROTOCOL_VERSION = 1,
@@ -358,6 +358,11 @@ static const char *watch(u32 pid, int jobs, const char *id)
     return "restless";
 }
 
+static void end(void)
+{
+    leave(0);
+}
+
 static void obey(const char *line)
 {
     char kind = *line++;
@@ -385,42 +390,7 @@ static void obey(const char *line)
     }
 }
 
-static char in[4096];
-static u32 in_size;
-
-static void take_input(void)
-{
-    long got = call(__NR_read, 0, AS_LONG(in + in_size), sizeof in - in_size, 0, 0, 0);
-    if (got == -EINTR_ || got == -EAGAIN_)
-        return;
-    if (got <= 0)
-        leave(0);
-    in_size += (u32)got;
-    u32 begin = 0;
-    for (u32 i = 0; i < in_size; i++)
-        if (in[i] == '\n') {
-            in[i] = 0;
-            obey(in + begin);
-            begin = i + 1;
-        }
-    if (!begin && in_size == sizeof in)
-        leave(2); /* no command is that long */
-    for (u32 i = begin; i < in_size; i++)
-        in[i - begin] = in[i];
-    in_size -= begin;
-}
-
 /* ── Start ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
-
-struct poll_entry {
-    int file;
-    u16 wanted, got;
-};
-
-static int wait_for(struct poll_entry *entries, u32 count, const long *patience)
-{
-    return (int)call(__NR_ppoll, AS_LONG(entries), count, AS_LONG(patience), 0, 0, 0);
-}
 
 static void tell_start(const char *step, long error)
 {
