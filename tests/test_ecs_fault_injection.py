@@ -18,7 +18,8 @@ from stop_harness.ecs_endpoint.containers import EndpointClock
 from stop_harness.ecs_endpoint.docker_containers import DockerContainers
 from stop_harness.ecs_endpoint.server import EcsServer
 from stop_harness.ecs_endpoint.state import Endpoint
-from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.address import Address
+from stop_harness.engines.docker.host import DockerHost, probe
 from stop_harness.linux import packet_faults
 from tests.ecs_support import client, hears, until
 from tests.test_ecs_ends import FARGATE, SPOT
@@ -41,10 +42,17 @@ while True:
 HOLE = {"Port": 8000, "Protocol": "tcp", "TrafficType": "ingress"}
 
 
-@pytest.fixture(scope="module")
-def endpoint(docker_engine_host: DockerHost) -> Endpoint:
-    """On the real engine."""
-    return Endpoint(DockerContainers(f"faulty-{os.getpid()}", docker_engine_host), EndpointClock())
+@pytest.fixture(scope="module", params=["by root", "by a container"])
+def endpoint(docker_engine_host: DockerHost, request: pytest.FixtureRequest) -> Endpoint:
+    """On the real engine: near, and reached through TCP, where a container of ours disturbs packets."""
+    host = docker_engine_host
+    if not host.local:
+        pytest.skip("containers of this engine are not reached from here")
+    if request.param == "by a container":
+        host = probe(Address(request.getfixturevalue("tcp_engine")))
+    elif not host.root_near or packet_faults.why_not() is not None:
+        pytest.skip("it takes root on the engine's machine")
+    return Endpoint(DockerContainers(f"faulty-{os.getpid()}-{int(host.local)}", host), EndpointClock())
 
 
 @pytest.fixture(scope="module")
@@ -101,13 +109,6 @@ def took_s(address: str, patience_s: float = 2.0) -> float | None:
             return time.monotonic() - begun if connection.recv(16) == b"hello" else None
     except OSError:
         return None
-
-
-@pytest.fixture(autouse=True)
-def possible() -> None:
-    """Root on the engine's machine, with iptables and nsenter."""
-    if (reason := packet_faults.why_not()) is not None:
-        pytest.skip(reason)
 
 
 def test_a_port_of_a_task_falls_into_a_black_hole_until_it_is_stopped(endpoint: Endpoint, ecs: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from stop_harness.conductor import pipeline
 from stop_harness.conductor.request import RunRequest
 from stop_harness.engines.docker.faults import refusals
 from stop_harness.engines.docker.host import DockerHost
+from stop_harness.engines.docker.packet_container import Lacking
 from stop_harness.linux import packet_faults
 from stop_harness.model import (
     NS_PER_MS,
@@ -121,11 +121,14 @@ def test_what_a_group_has_no_place_for_is_refused(
     assert said in (refused(group, text, docker_engine_host) or "")
 
 
-def test_packets_of_a_dependency_need_root_on_the_engines_machine(docker_engine_host: DockerHost) -> None:
-    """Elsewhere that is the reason."""
+def test_packets_of_a_dependency_need_an_engine_that_can(docker_engine_host: DockerHost) -> None:
+    """Elsewhere what was missing when it was tried is the reason; before that nobody knows."""
+    scenario = Scenario("a", Subject(group=WHOLE), faults=(asked_for("dependency=slow:db,latency:20ms"),))
     far = replace(docker_engine_host, same_kernel=False)
-    said = refused(WHOLE, "dependency=slow:db,latency:20ms", far)
-    assert "its packets cannot be disturbed: root on the engine's machine is needed" in (said or "")
+    said = refusals.refusal(scenario, far, tried=lambda: Lacking("its kernel has no nf_tables", None))
+    assert "its packets cannot be disturbed: its kernel has no nf_tables" in (said or "")
+    assert refusals.refusal(scenario, far, tried=lambda: Lacking(None, "it resets nothing")) is None
+    assert refusals.refusal(scenario, far) is None
 
 
 # ── in containers ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -178,10 +181,15 @@ def round_trip_ms(observation: Observation) -> int:
     return int(line.rpartition(" ")[2])
 
 
-def test_a_slow_dependency_answers_late_and_is_not_missed(docker_engine_host: DockerHost) -> None:
+@pytest.mark.parametrize("far", [False, True], ids=["by root", "by a container"])
+def test_a_slow_dependency_answers_late_and_is_not_missed(
+    far: bool, docker_engine_host: DockerHost, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So much later each way, from its moment on."""
-    if os.geteuid() != 0 or not docker_engine_host.same_kernel or packet_faults.why_not() is not None:
-        pytest.skip("packets can only be disturbed by root on the engine's machine")
+    if far:
+        monkeypatch.setenv("DOCKER_HOST", request.getfixturevalue("tcp_engine"))
+    elif not docker_engine_host.root_near or packet_faults.why_not() is not None:
+        pytest.skip("it takes root on the engine's machine")
     slow = Fault(
         FaultKind.DEPENDENCY, FaultAction.LATENCY, FaultMoment(When.BEFORE), amount=150 * NS_PER_MS, target="db"
     )
@@ -191,6 +199,17 @@ def test_a_slow_dependency_answers_late_and_is_not_missed(docker_engine_host: Do
     assert under.record.gone_beside == ()
     assert round_trip_ms(under) >= 300
     assert round_trip_ms(stopped(None)) < 300
+
+
+def test_of_several_containers_of_a_service_all_are_slow(tcp_engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each by a container of its own, made ready while the group gets ready."""
+    monkeypatch.setenv("DOCKER_HOST", tcp_engine)
+    group = project(service("web", group_support.subject(DRAIN="1")), service("db", replicas=2), stopped="web")
+    moment = FaultMoment(When.AFTER, 200 * NS_PER_MS)
+    slow = Fault(FaultKind.DEPENDENCY, FaultAction.LATENCY, moment, amount=50 * NS_PER_MS, target="db")
+    (record,) = group_support.stopped(group, faults=(slow,)).observation.faults
+    assert record.problem is None, record
+    assert record.seen.endswith("in each of 2 containers")
 
 
 def test_of_several_containers_of_a_service_all_go(docker_engine_host: DockerHost) -> None:

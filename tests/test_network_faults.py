@@ -1,16 +1,19 @@
 """Faults of the network: seen by a program in a container that asks this machine for the time all the while.
 
-It sends a datagram each 10 ms; its peer answers each at once. Needs root on the engine's machine.
+It sends a datagram each 10 ms; its peer answers each at once. Packets are disturbed by root on the engine's machine,
+and where the engine is reached through TCP by a container of ours.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import itertools
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import docker
@@ -19,6 +22,7 @@ import pytest
 import stop_harness
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.linux import network_namespace, packet_faults
+from stop_harness.linux.disturbance import CannotDisturb, Disturbance, all_packets, late, lossy, rationed
 from tests.test_faults_docker import BASE_IMAGE, Stopped, nothing_is_left, stop_under
 
 __all__ = ["nothing_is_left"]
@@ -76,20 +80,32 @@ say("end")
 """
 
 
+ROOT, CONTAINER = "by root", "by a container"
+SEEN_BY = {ROOT: "rules of iptables", CONTAINER: "rules of nf_tables"}
+
+
+@pytest.fixture(params=[ROOT, CONTAINER])
+def by(request: pytest.FixtureRequest, docker_engine_host: DockerHost, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Who disturbs packets."""
+    way = str(request.param)
+    if not docker_engine_host.local:
+        pytest.skip("containers of this engine do not reach this machine")
+    if way == CONTAINER:
+        monkeypatch.setenv("DOCKER_HOST", request.getfixturevalue("tcp_engine"))
+    elif os.geteuid() != 0 or packet_faults.why_not() is not None:
+        pytest.skip("it takes root on the engine's machine")
+    return way
+
+
 @pytest.fixture
-def peer(docker_engine_host: DockerHost, request: pytest.FixtureRequest) -> Iterator[str]:
+def peer(docker_engine_host: DockerHost, by: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """`ADDRESS:PORT` of this machine as containers see it; what is sent there by UDP comes back, by TCP is kept. The
     parameter is the port, else it is any."""
-    if os.geteuid() != 0 or not docker_engine_host.same_kernel:
-        pytest.skip("packets can only be disturbed by root on the engine's machine")
     client: docker.DockerClient = docker_engine_host.connect()
     address = str(ipaddress.ip_network(client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Subnet"])[1])
     client.close()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as echo, socket.socket() as keeper:
-        try:
-            echo.bind((address, getattr(request, "param", 0)))
-        except OSError as error:
-            pytest.skip(f"somebody has that port: {error}")
+        _bind(echo, (address, getattr(request, "param", 0)))
         keeper.bind(echo.getsockname())
         keeper.listen()
         echo.settimeout(0.1)
@@ -109,6 +125,18 @@ def peer(docker_engine_host: DockerHost, request: pytest.FixtureRequest) -> Iter
             thread.join()
 
 
+def _bind(echo: socket.socket, address: tuple[str, int]) -> None:
+    """Another test may have the port for some seconds."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return echo.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                pytest.skip(f"somebody has that port: {error}")
+        time.sleep(0.1)
+
+
 def under(fault: str, peer: str, drain_s: float = 2.5) -> Stopped:
     """The program, stopped under a fault."""
     return stop_under(fault, peer, drain_s, program=PROGRAM)
@@ -125,13 +153,14 @@ def under(fault: str, peer: str, drain_s: float = 2.5) -> Stopped:
     ],
 )
 def test_a_bad_network_is_seen_from_inside_at_its_time_and_is_good_again_afterwards(
-    fault: str, state: str, peer: str
+    fault: str, state: str, peer: str, by: str
 ) -> None:
     """For datagrams that are on their way all the time."""
     port = peer.rpartition(":")[2]
     stopped = under(f"network={fault.format(port=port)}@300ms:900ms", peer, drain_s=5)
     record = stopped.fault
     assert record.problem is None, record
+    assert SEEN_BY[by] in record.seen
     assert record.asked_ns is not None
     assert record.begun_ns is not None
     assert record.ended_ns is not None
@@ -192,20 +221,20 @@ def test_a_network_that_is_not_its_own_is_refused_before_anything_starts(network
 
 def test_this_machines_own_network_is_never_touched() -> None:
     """Also where somebody asks for it by its namespace."""
-    with pytest.raises(packet_faults.CannotDisturb, match="the network of the engine's machine"):
-        packet_faults.disturb(network_namespace.opened(os.getpid()), packet_faults.late(1))
+    with pytest.raises(CannotDisturb, match="the network of the engine's machine"):
+        packet_faults.disturb(network_namespace.opened(os.getpid()), Disturbance(late(1), all_packets()))
 
 
 def test_packets_are_lost_as_often_as_is_asked() -> None:
     """Within what chance allows: 5 standard deviations of 10,000."""
-    schedule = packet_faults.lossy(0.3)
+    schedule = lossy(0.3).schedule()
     lost = sum(schedule(100, True, 0) is None for _ in range(10_000))
     assert abs(lost - 3000) < 5 * (10_000 * 0.3 * 0.7) ** 0.5
 
 
 def test_a_link_with_a_bandwidth_passes_that_much_each_way_and_loses_the_rest() -> None:
     """1000 bytes each 10 ms are ten times what 80 kbit/s carry: after a second's backlog nine of ten are lost."""
-    schedule = packet_faults.rationed(80_000)
+    schedule = rationed(80_000).schedule()
     for leaves in (True, False):
         times = [schedule(1000, leaves, number * 10_000_000) for number in range(1000)]
         passed = [at_ns for at_ns in times if at_ns is not None]

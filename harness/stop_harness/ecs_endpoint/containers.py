@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stop_harness import signals
+from stop_harness.linux.disturbance import Disturbance
 from stop_harness.model import EngineInfo, Event, LogTail, ProcessFate, ProcessInfo
 
 NS_PER_S = 1_000_000_000
@@ -129,8 +131,9 @@ class Containers(Protocol):
     def open_group(self, request: GroupRequest) -> str:
         """Make what containers are to share, and return its runtime id. `remove` ends it, after all of them."""
 
-    def network_pid(self, runtime_id: str) -> int:
-        """A process of this machine that is in the network namespace that a group shares, or of a container alone."""
+    def disturb(self, runtime_id: str, disturbance: Disturbance) -> Callable[[], None]:
+        """Disturb packets in the network that a group shares, or of a container alone. Returns what ends it, once.
+        Raises ContainerProblem or CannotDisturb, and what ends it the latter."""
 
     def create(self, request: ContainerRequest) -> str:
         """Create a container and return its runtime id."""

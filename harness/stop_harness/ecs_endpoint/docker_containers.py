@@ -32,7 +32,7 @@ from stop_harness.ecs_endpoint.docker_settings import (
     volume_names,
     volume_prefix,
 )
-from stop_harness.engines.docker import reading, reaper, sdk, shared_namespaces, witness
+from stop_harness.engines.docker import packet_container, reading, reaper, sdk, shared_namespaces, witness
 from stop_harness.engines.docker.calls import GRACE_S, CallFailed, Calls, NoAnswer, time_limit_s
 from stop_harness.engines.docker.clearing import clear
 from stop_harness.engines.docker.container import ContainerGone, ContainerLife, LogLimits
@@ -42,7 +42,8 @@ from stop_harness.engines.docker.shared_namespaces import PauseContainer, Shared
 from stop_harness.engines.docker.starting import hosts_behind
 from stop_harness.engines.interface import WITNESS_CAVEAT
 from stop_harness.errors import EngineError
-from stop_harness.linux import proc
+from stop_harness.linux import network_namespace, packet_faults, proc
+from stop_harness.linux.disturbance import CannotDisturb, Disturbance
 from stop_harness.linux.process_connector import ProcessConnector
 from stop_harness.model import DEFAULT_PIDS_LIMIT, Clock, EngineInfo, Event, EventKind, LogTail, ProcessInfo
 
@@ -245,18 +246,21 @@ class DockerContainers:
         except (KeyError, EngineError):
             return None
 
-    def network_pid(self, runtime_id: str) -> int:
-        """That of the pause container, or of a container alone, where its engine is on this machine."""
+    def disturb(self, runtime_id: str, disturbance: Disturbance) -> Callable[[], None]:
+        """By root on the engine's machine, else by a container of ours in that network."""
         group = self._groups.get(runtime_id)
+        owner = group.pause.id if group is not None else runtime_id
+        if not self._host.root_near or packet_faults.why_not() is not None:
+            return packet_container.disturb(self._host, f"container:{owner}", self._labels, disturbance)
         try:
             found = reading.state_of(group.pause.inspect()) if group is not None else self._life(runtime_id).state()
+            if not proc.is_first_process_of(found.pid, owner):
+                raise ContainerProblem("CannotDisturbNetworkError", "it is not running")
+            return packet_faults.disturb(network_namespace.opened(found.pid), disturbance)
         except (KeyError, EngineError) as error:
             raise ContainerProblem("CannotInspectContainerError", str(error)) from None
-        owner = group.pause.id if group is not None else runtime_id
-        if not self._host.same_kernel or not proc.is_first_process_of(found.pid, owner):
-            text = "packets can only be disturbed by root on the engine's machine"
-            raise ContainerProblem("CannotDisturbNetworkError", text)
-        return found.pid
+        except OSError as error:
+            raise CannotDisturb(f"the task's network namespace cannot be entered: {error.strerror}") from None
 
     def _image_digest(self, image_id: str) -> str | None:
         """Of the registry, where the image came from one. Asked once an image."""

@@ -2,7 +2,7 @@
 
 Sources: Amazon ECS developer guide, "Amazon ECS fault injection endpoints"; amazon-ecs-agent,
 ecs-agent/tmds/handlers/fault/v1. A task may ask whose definition has `enableFaultInjection`. Its packets are disturbed
-in its own network namespace, by the means of the faults of a scenario, so that no kernel module is needed.
+in its own network namespace, by the means of the faults of a scenario.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import contextlib
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
 from typing import Any
 
 from stop_harness.ecs_endpoint.agent import Run
 from stop_harness.ecs_endpoint.containers import ContainerProblem
 from stop_harness.ecs_endpoint.state import Endpoint, Json
-from stop_harness.linux import network_namespace, packet_faults
+from stop_harness.linux import disturbance
+from stop_harness.linux.disturbance import CannotDisturb, Disturbance, Packets
 from stop_harness.model import NS_PER_MS, NS_PER_S
 
 BLACKHOLE, LATENCY, LOSS = "network-blackhole-port", "network-latency", "network-packet-loss"
@@ -27,7 +28,7 @@ PATH = re.compile(rf"/api/(?P<id>[^/?]*)/fault/v1/(?P<kind>{BLACKHOLE}|{LATENCY}
 EVERY_NS = 5 * NS_PER_S
 """An endpoint takes one request of a container in this time."""
 
-CHAINS = {"ingress": "INPUT", "egress": "OUTPUT"}
+TRAFFIC_TYPES = ("ingress", "egress")
 
 
 class FaultRefused(Exception):
@@ -40,13 +41,11 @@ class FaultRefused(Exception):
 
 @dataclass(frozen=True)
 class _Wanted:
-    """One fault. `key`: by which it is known; there is one latency or loss a task. `only`, `but`: which packets, as
-    matches of iptables."""
+    """One fault. `key`: by which it is known; there is one latency or loss a task. `disturbance`: None where it is only
+    asked about, or ended."""
 
     key: str
-    schedule: Callable[[], Any]
-    only: tuple[str, ...]
-    but: tuple[str, ...] = ()
+    disturbance: Disturbance | None = None
 
 
 def serves(target: str) -> bool:
@@ -91,7 +90,7 @@ def _answer(endpoint: Endpoint, run: Run, kind: str, what: str, body: bytes) -> 
             return "running"
         undo = run.faults.pop(asked.key, None)
         if undo is not None:
-            with contextlib.suppress(packet_faults.CannotDisturb):  # the namespace has gone with the task
+            with contextlib.suppress(CannotDisturb):  # the namespace has gone with the task
                 undo()
         return "stopped"
 
@@ -106,12 +105,10 @@ def _start(endpoint: Endpoint, run: Run, asked: _Wanted) -> None:
                 raise FaultRefused(409, f"There is already one network {name} fault running")
     try:
         alone = next((it.runtime_id for it in run.live.values() if it.exit is None), "")
-        namespace = network_namespace.opened(endpoint.agent.containers.network_pid(run.group_id or alone))
-        run.faults[asked.key] = packet_faults.disturb(namespace, asked.schedule(), only=asked.only, but=asked.but)
-    except (ContainerProblem, packet_faults.CannotDisturb) as error:
+        assert asked.disturbance is not None, "it is to be started"
+        run.faults[asked.key] = endpoint.agent.containers.disturb(run.group_id or alone, asked.disturbance)
+    except (ContainerProblem, CannotDisturb) as error:
         raise FaultRefused(500, str(error)) from None
-    except OSError as error:
-        raise FaultRefused(500, f"the task's network namespace cannot be entered: {error.strerror}") from None
 
 
 # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -120,7 +117,7 @@ def _start(endpoint: Endpoint, run: Run, asked: _Wanted) -> None:
 def wanted(kind: str, what: str, body: bytes) -> _Wanted:
     """What a body asks for. Only a black hole says which one it is when it ends."""
     if kind != BLACKHOLE and what != "start":
-        return _Wanted(kind, lambda: None, ())
+        return _Wanted(kind)
     if not body.strip():
         raise FaultRefused(400, "required request body is missing")
     try:
@@ -131,26 +128,28 @@ def wanted(kind: str, what: str, body: bytes) -> _Wanted:
         raise FaultRefused(400, "the request body is no JSON object")
     if kind == BLACKHOLE:
         return _blackhole(asked)
-    delay_ns = loss = 0
     if kind == LATENCY:
         delay_ns = _number(asked, "DelayMilliseconds", 2**32) * NS_PER_MS
         jitter_ns = _number(asked, "JitterMilliseconds", 2**32) * NS_PER_MS
-        schedule = partial(packet_faults.late, delay_ns, jitter_ns)
+        course = disturbance.late(delay_ns, jitter_ns)
     else:
-        loss = _number(asked, "LossPercent", 100, least=1)
-        schedule = partial(packet_faults.lossy, loss / 100)
-    only = tuple(f"OUTPUT ! -o lo -d {source}" for source in _sources(asked, "Sources", required=True))
-    but = tuple(f"OUTPUT ! -o lo -d {source}" for source in _sources(asked, "SourcesToFilter"))
-    return _Wanted(kind, schedule, only, but)
+        course = disturbance.lossy(_number(asked, "LossPercent", 100, least=1) / 100)
+    only = tuple(Packets(leaves=True, destination=it) for it in _sources(asked, "Sources", required=True))
+    but = tuple(Packets(leaves=True, destination=it) for it in _sources(asked, "SourcesToFilter"))
+    return _Wanted(kind, Disturbance(course, only, but))
 
 
 def _blackhole(asked: dict[str, Any]) -> _Wanted:
+    """Also on the loopback."""
     port = _number(asked, "Port", 65535)
-    protocol, traffic = _word(asked, "Protocol", ("tcp", "udp")), _word(asked, "TrafficType", tuple(CHAINS))
-    chain, end = CHAINS[traffic], "-s" if traffic == "ingress" else "-d"
-    but = tuple(f"{chain} -p {protocol} {end} {source} --dport {port}" for source in _sources(asked, "SourcesToFilter"))
-    key = f"{BLACKHOLE} {traffic}-{protocol}-{port}"
-    return _Wanted(key, partial(packet_faults.lossy, 1.0), (f"{chain} -p {protocol} --dport {port}",), but)
+    protocol, traffic = _word(asked, "Protocol", ("tcp", "udp")), _word(asked, "TrafficType", TRAFFIC_TYPES)
+    leaves = traffic == "egress"
+    all_of_it = Packets(leaves, loopback=True, protocol=protocol, to_port=port)
+    but = tuple(
+        replace(all_of_it, destination=it) if leaves else replace(all_of_it, source=it)
+        for it in _sources(asked, "SourcesToFilter")
+    )
+    return _Wanted(f"{BLACKHOLE} {traffic}-{protocol}-{port}", Disturbance(disturbance.lossy(1.0), (all_of_it,), but))
 
 
 def _number(asked: dict[str, Any], name: str, most: int, *, least: int = 0) -> int:
@@ -171,18 +170,18 @@ def _word(asked: dict[str, Any], name: str, allowed: tuple[str, ...]) -> str:
     return str(value)
 
 
-def _sources(asked: dict[str, Any], name: str, *, required: bool = False) -> tuple[str, ...]:
+def _sources(asked: dict[str, Any], name: str, *, required: bool = False) -> tuple[IPv4Network, ...]:
     """Addresses and networks. Those of IPv6 match nothing: tasks have no such address here."""
     values = asked.get(name) or []
     if required and not values:
         raise FaultRefused(400, f"required parameter {name} is missing")
     if not isinstance(values, list):
         raise FaultRefused(400, f"invalid value {values} for parameter {name}")
-    found = []
+    found: list[IPv4Network] = []
     for value in values:
         try:
             network = ipaddress.ip_network(value, strict=False)
         except (ValueError, TypeError):
             raise FaultRefused(400, f"invalid value {value} for parameter {name}") from None
-        found += [str(network)] if network.version == 4 else []
+        found += [network] if isinstance(network, IPv4Network) else []
     return tuple(found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from stop_harness import signals
@@ -23,6 +23,7 @@ from stop_harness.ecs_endpoint.containers import (
     Inspected,
     Machine,
 )
+from stop_harness.linux.disturbance import Disturbance
 from stop_harness.model import Clock, EngineInfo, Event, EventKind, LogTail, ProcessInfo
 
 EXIT_CODE_SIGKILL = 128 + signals.SIGKILL
@@ -226,7 +227,7 @@ class SimulatedContainers:
         """Always."""
         return True
 
-    def network_pid(self, runtime_id: str) -> int:
+    def disturb(self, runtime_id: str, disturbance: Disturbance) -> Callable[[], None]:
         """There is no network."""
         raise ContainerProblem("CannotInspectContainerError", "simulated containers have no network")
 

@@ -9,95 +9,45 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import random
 import shutil
 import subprocess
 from collections.abc import Callable
 
 from stop_harness.linux import network_namespace
-from stop_harness.linux.packet_queue import PacketQueue, Schedule
+from stop_harness.linux.disturbance import CannotDisturb, Disturbance, Packets, all_packets, late
+from stop_harness.linux.packet_queue import PacketQueue
 
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 COMMAND_S = 20
-LONGEST_BACKLOG_NS = 1_000_000_000
-"""Of a link with a bandwidth: what would wait longer than that is lost, as in any router's buffer."""
 
 
-class CannotDisturb(Exception):
-    """Why not, as a sentence."""
-
-
-# ── what becomes of a packet ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def late(delay_ns: int, jitter_ns: int = 0) -> Schedule:
-    """So much later each way, each by up to `jitter_ns` more or less."""
-    if not jitter_ns:
-        return lambda _size, _leaves, now_ns: now_ns + delay_ns
-    least_ns, most_ns = max(0, delay_ns - jitter_ns), delay_ns + jitter_ns
-    return lambda _size, _leaves, now_ns: now_ns + random.randint(least_ns, most_ns)  # nosec B311 # no secret
-
-
-def late_answers(delay_ns: int) -> Schedule:
-    """So much later on the way in alone."""
-    return lambda _size, leaves, now_ns: now_ns if leaves else now_ns + delay_ns
-
-
-def lossy(share: float) -> Schedule:
-    """So many of them are lost."""
-    return lambda _size, _leaves, now_ns: None if random.random() < share else now_ns  # nosec B311 # no secret
-
-
-def rationed(bits_per_s: float) -> Schedule:
-    """A link with a bandwidth, each way."""
-    free_ns = {True: 0, False: 0}
-
-    def schedule(size: int, leaves: bool, now_ns: int) -> int | None:
-        begins_ns = max(now_ns, free_ns[leaves])
-        if begins_ns - now_ns > LONGEST_BACKLOG_NS:
-            return None
-        free_ns[leaves] = begins_ns + round(size * 8e9 / bits_per_s)
-        return free_ns[leaves]
-
-    return schedule
-
-
-# ── where ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def disturb(
-    namespace: int,
-    schedule: Schedule,
-    port: int | None = None,
-    *,
-    only: tuple[str, ...] = (),
-    but: tuple[str, ...] = (),
-) -> Callable[[], None]:
-    """From now on, packets of a namespace come and go by a schedule. `port`: only what comes from or goes to that TCP
-    or UDP port. `only`: in place of that, what fits one of these matches of iptables (IPv4), such as `OUTPUT -d
-    10.0.0.1`. `but`: not what fits one of these. Returns what ends it, once. `namespace` is closed then, or here.
-    Raises CannotDisturb."""
+def disturb(namespace: int, disturbance: Disturbance) -> Callable[[], None]:
+    """From now on. Returns what ends it, once. `namespace` is closed then, or here. Raises CannotDisturb."""
     with contextlib.ExitStack() as kept:
         kept.callback(os.close, namespace)
         _refuse_our_own(namespace)
         try:
-            queue = PacketQueue(namespace, schedule)
+            queue = PacketQueue(namespace, disturbance.course.schedule())
         except OSError as error:
             raise CannotDisturb(f"the kernel gives no packet queue (nfnetlink_queue): {error.strerror}") from None
         kept.callback(queue.close)
-        rules = [f"{match} {_target(queue.number)}" for match in only] or _rules(queue.number, port)
-        every = [*rules, *(f"{match} -j ACCEPT" for match in but)]  # each is put before the last
-        tables = ["iptables", "ip6tables"] if not only and os.path.exists("/proc/net/if_inet6") else ["iptables"]
-        for table in tables:
-            _change(namespace, table, [f"-I {rule}" for rule in every])
-        if _count(namespace, queue.number) != len(rules):
+        rules = [(item, _target(queue.number)) for item in disturbance.only]
+        rules += [(item, "-j ACCEPT") for item in disturbance.but]  # each is put before the last
+        families = ["iptables", "ip6tables"] if os.path.exists("/proc/net/if_inet6") else ["iptables"]
+        tables = {
+            family: [f"{_match(item)} {target}" for item, target in rules if family == "iptables" or item.any_version]
+            for family in families
+        }
+        for family, lines in tables.items():
+            _change(namespace, family, [f"-I {line}" for line in lines])
+        if _count(namespace, queue.number) != len(disturbance.only):
             raise CannotDisturb("iptables took the rules, but they are not there")
         held = kept.pop_all()
 
     def undo() -> None:
         with held:
-            for table in tables:
-                _change(namespace, table, [f"-D {rule}" for rule in every])
+            for family, lines in tables.items():
+                _change(namespace, family, [f"-D {line}" for line in lines])
             if _count(namespace, queue.number):
                 raise CannotDisturb("rules of iptables in its network namespace could not be removed")
 
@@ -123,7 +73,7 @@ def reset(namespace: int, port: int | None = None) -> int:
 def why_not() -> str | None:
     """Why nothing of this can be done on this machine; None: it was tried in a namespace that nobody is in."""
     try:
-        undo = disturb(network_namespace.fresh(), late(1))
+        undo = disturb(network_namespace.fresh(), Disturbance(late(1), all_packets()))
         undo()
     except OSError as error:
         return f"no network namespace can be made: {error.strerror}"
@@ -141,21 +91,25 @@ def _target(number: int) -> str:
     return f"-j NFQUEUE --queue-num {number} --queue-bypass"
 
 
-def _rules(number: int, port: int | None) -> list[str]:
-    sides = {"INPUT": "! -i lo", "OUTPUT": "! -o lo"}
-    target = _target(number)
-    if port is None:
-        return [f"{chain} {side} {target}" for chain, side in sides.items()]
-    return [
-        f"{chain} {side} -p {protocol} {end} {port} {target}"
-        for chain, side in sides.items()
-        for protocol in ("tcp", "udp")
-        for end in ("--sport", "--dport")
-    ]
+def _match(packets: Packets) -> str:
+    """In iptables' own words."""
+    words = ["OUTPUT" if packets.leaves else "INPUT"]
+    if not packets.loopback:
+        words.append(f"! {'-o' if packets.leaves else '-i'} lo")
+    options = {
+        "-p": packets.protocol or None,
+        "-s": packets.source,
+        "-d": packets.destination,
+        "--sport": packets.from_port,
+        "--dport": packets.to_port,
+    }
+    return " ".join([*words, *(f"{option} {value}" for option, value in options.items() if value is not None)])
 
 
 def _change(namespace: int, table: str, lines: list[str]) -> None:
     """All of them at once, or none."""
+    if not lines:
+        return
     text = "\n".join(("*filter", *lines, "COMMIT", ""))
     _run(namespace, f"{table}-restore", "--noflush", "--wait", given=text)
 

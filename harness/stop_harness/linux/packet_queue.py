@@ -17,13 +17,9 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
 
 from stop_harness.linux import network_namespace
-
-Schedule = Callable[[int, bool, int], int | None]
-"""Called as (bytes of a packet, whether it leaves, now). Returns when it may go on, by `time.monotonic_ns`; None: it is
-lost."""
+from stop_harness.linux.disturbance import Schedule
 
 # <linux/netlink.h>, <linux/netfilter/nfnetlink_queue.h>
 NETLINK_NETFILTER, SOL_NETLINK, NETLINK_NO_ENOBUFS = 12, 270, 5

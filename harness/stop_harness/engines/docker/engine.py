@@ -33,6 +33,7 @@ from stop_harness.model import Configuration, EngineInfo, Group, MountKind, Port
 if TYPE_CHECKING:
     from stop_harness.engines.docker.faults.image_contents import ImageContents
     from stop_harness.engines.docker.group_subject import GroupSubject
+    from stop_harness.engines.docker.packet_container import Lacking
 
 
 class DockerEngine:
@@ -51,6 +52,7 @@ class DockerEngine:
         self._images = Images(self._api, self._labels, base_image)
         self._run_id = run_id
         self._contents: dict[str, ImageContents] = {}
+        self._lacking: Lacking | None = None
         self._events: EventStream | None = None
         self._reaper: DockerReaper | None = None
         self._connector: Watches | None = None
@@ -93,7 +95,16 @@ class DockerEngine:
         from stop_harness.engines.docker.faults import image_contents, refusals  # late: most scenarios have none
 
         contents = self._contents.get(self._images.of(image_contents.made_in(scenario))) if self._contents else None
-        return refusals.refusal(scenario, self._host, contents)
+        return refusals.refusal(scenario, self._host, contents, self._tried)
+
+    def _tried(self) -> Lacking | None:
+        """Whether a container of ours can disturb the packets of others here: once, for the first scenario that asks
+        for it. None: there is nobody yet who would remove it."""
+        if self._lacking is None and self._reaper is not None:
+            from stop_harness.engines.docker import packet_container
+
+            self._lacking = packet_container.lacking(self._host, {**self._labels, OWNER_LABEL: owner()})
+        return self._lacking
 
     def configuration(self, scenario: Scenario) -> Configuration:
         """The image's `Config`, with the scenario's settings in place of its own."""

@@ -13,13 +13,13 @@ from stop_harness.engines.docker import sdk
 from stop_harness.engines.docker.calls import Calls
 from stop_harness.engines.docker.container import ContainerLife
 from stop_harness.engines.docker.events import EventStream
-from stop_harness.engines.docker.faults import load, making
+from stop_harness.engines.docker.faults import making
 from stop_harness.engines.docker.faults.scene import FaultedContainer, FaultScene
 from stop_harness.engines.docker.faults.stop_call import CuttableStop
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.interface import Applied, Held
 from stop_harness.log_pattern import LogPattern
-from stop_harness.model import NS_PER_S, Event, EventKind, Fault, FaultAction, FaultKind, Trial
+from stop_harness.model import NS_PER_S, Event, EventKind, Fault, FaultAction, Trial
 
 LOOK_S = 0.002
 """Between two looks whether a line was written."""
@@ -67,11 +67,9 @@ class ContainerFaults:
         return tuple(event for applied in self._applied for event in applied.events)
 
     def hold(self, fault: Fault) -> Held | None:
-        """A container with busy loops takes half a second to start, and waits then."""
-        if (fault.kind, fault.action) != (FaultKind.CPU, FaultAction.LOAD):
-            return None
-        held = load.hold(self._scene, fault)
-        return Held(lambda: self._made(held.release()), held.drop)
+        """A container of ours beside it takes a while to start, and waits then."""
+        held = making.hold(self._scene, fault)
+        return None if held is None else Held(lambda: self._made(held.release()), held.drop)
 
     def about_to_stop(self) -> None:
         """By the engine's events so far."""

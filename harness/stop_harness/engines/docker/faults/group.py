@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from stop_harness.engines.docker.faults.container import ContainerFaults
@@ -58,8 +59,28 @@ class GroupFaults:
         return frozenset(self._listened)
 
     def hold(self, fault: Fault) -> Held | None:
-        """Of the container that is stopped; what is done to another one is done at once."""
-        return None if fault.kind is FaultKind.DEPENDENCY else self._of_the_stopped().hold(fault)
+        """Of the container that is stopped, or of all of a dependency."""
+        if fault.kind is not FaultKind.DEPENDENCY:
+            return self._of_the_stopped().hold(fault)
+        own, makers = self._made_of(fault)
+        if len(makers) == 1:
+            return makers[0].hold(own)
+        held: list[Held] = []
+
+        def drop() -> None:
+            for one in held:
+                one.drop()
+
+        try:
+            for maker in makers:
+                if (one := maker.hold(own)) is None:
+                    drop()
+                    return None
+                held.append(one)
+        except BaseException:
+            drop()
+            raise
+        return Held(lambda: _in_each([one.release for one in held], otherwise=drop), drop)
 
     def about_to_stop(self) -> None:
         """Of the container that is stopped."""
@@ -71,17 +92,25 @@ class GroupFaults:
         that is stopped."""
         if fault.kind is not FaultKind.DEPENDENCY:
             return self._of_the_stopped().apply(fault)
+        if fault.action is not FaultAction.LATENCY:
+            for name, each in self._meant(fault).items():
+                self._listened.setdefault(name, each.pid_one.listening() if each.pid_one is not None else None)
+        own, makers = self._made_of(fault)
+        return makers[0].apply(own) if len(makers) == 1 else _in_each([partial(each.apply, own) for each in makers])
+
+    def _meant(self, fault: Fault) -> Mapping[str, FaultMaking]:
+        """The containers of a dependency. Raises FaultNotApplied."""
         found = self._containers.get(fault.target or "")
         if found is None:
             raise FaultNotApplied(
                 f"no container of the group is {fault.target!r}; there are: {', '.join(self._containers)}"
             )
-        if fault.action is not FaultAction.LATENCY:
-            for name, each in found.items():
-                self._listened.setdefault(name, each.pid_one.listening() if each.pid_one is not None else None)
+        return found
+
+    def _made_of(self, fault: Fault) -> tuple[Fault, list[ContainerFaults]]:
+        """What a fault of a dependency is in each of its containers, and who makes it there."""
         own = replace(_AS_ITS_OWN[fault.action], amount=fault.amount)
-        makers = [each.faults() for each in found.values()]
-        return makers[0].apply(own) if len(makers) == 1 else _in_each(makers, own)
+        return own, [each.faults() for each in self._meant(fault).values()]
 
     def wait_signalled(self, timeout_s: float) -> int | None:
         """Of the container that is stopped; None where a whole group is, and the stop call counts."""
@@ -108,9 +137,9 @@ class GroupFaults:
         return self._stopped.faults()
 
 
-def _in_each(makers: Sequence[ContainerFaults], fault: Fault) -> Applied:
+def _in_each(making: Sequence[Callable[[], Applied]], *, otherwise: Callable[[], None] | None = None) -> Applied:
     """The same fault in several containers: it is there when it is in all of them. Raises FaultNotApplied where one
-    refuses, and then it is in none."""
+    refuses, and then it is in none; `otherwise` is called then."""
     made: list[Applied] = []
     events: list[Event] = []
 
@@ -131,11 +160,13 @@ def _in_each(makers: Sequence[ContainerFaults], fault: Fault) -> Applied:
                 one.give_back()
 
     try:
-        for maker in makers:
-            made.append(maker.apply(fault))
+        for make in making:
+            made.append(make())
     except BaseException:
         with contextlib.suppress(FaultNotApplied):  # the first refusal is the news
             undo()
+        if otherwise is not None:
+            otherwise()
         raise
     events += [event for one in made for event in one.events]
     known = [one.begun_ns for one in made if one.begun_ns is not None]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stop_harness.engines.docker.faults import clock, halting, limits, load, network, surroundings
+from stop_harness.engines.docker.faults import clock, halting, limits, load, network, packets, surroundings
 from stop_harness.engines.docker.faults.scene import FaultScene
-from stop_harness.engines.interface import Applied, FaultNotApplied
+from stop_harness.engines.interface import Applied, FaultNotApplied, Held
 from stop_harness.model import Fault, FaultAction, FaultKind
 
 _MAKERS: dict[tuple[FaultKind, FaultAction], Callable[[FaultScene, Fault], Applied]] = {
@@ -25,14 +25,14 @@ _MAKERS: dict[tuple[FaultKind, FaultAction], Callable[[FaultScene, Fault], Appli
     (FaultKind.PROCESS, FaultAction.STOP): halting.process,
     (FaultKind.PROCESS, FaultAction.SEND): halting.process,
     (FaultKind.NETWORK, FaultAction.CUT): network.cut,
-    (FaultKind.NETWORK, FaultAction.LATENCY): network.disturbed,
-    (FaultKind.NETWORK, FaultAction.LOSS): network.disturbed,
-    (FaultKind.NETWORK, FaultAction.BANDWIDTH): network.disturbed,
-    (FaultKind.NETWORK, FaultAction.RESET): network.reset,
+    (FaultKind.NETWORK, FaultAction.LATENCY): packets.disturbed,
+    (FaultKind.NETWORK, FaultAction.LOSS): packets.disturbed,
+    (FaultKind.NETWORK, FaultAction.BANDWIDTH): packets.disturbed,
+    (FaultKind.NETWORK, FaultAction.RESET): packets.reset,
     (FaultKind.DISK, FaultAction.FULL): surroundings.disk_full,
     (FaultKind.DISK, FaultAction.READ_ONLY): surroundings.read_only,
     (FaultKind.DNS, FaultAction.DEAD): surroundings.dns_dead,
-    (FaultKind.DNS, FaultAction.LATE): network.late_names,
+    (FaultKind.DNS, FaultAction.LATE): packets.disturbed,
     (FaultKind.FDS, FaultAction.LIMIT): surroundings.fds,
     (FaultKind.CLOCK, FaultAction.JUMP): clock.jump,
     (FaultKind.EXEC, FaultAction.RUN): surroundings.execute,
@@ -47,6 +47,13 @@ def make(scene: FaultScene, fault: Fault) -> Applied:
     if not scene.runs():
         raise FaultNotApplied("it was gone already")
     return maker(scene, fault)
+
+
+def hold(scene: FaultScene, fault: Fault) -> Held | None:
+    """Have at hand what takes long to make: a container of ours beside it. None: nothing does."""
+    if (fault.kind, fault.action) == (FaultKind.CPU, FaultAction.LOAD):
+        return load.hold(scene, fault)
+    return packets.hold(scene, fault) if packets.are_disturbed(fault) else None
 
 
 def can_make(fault: Fault) -> bool:

@@ -1,28 +1,22 @@
-"""Faults of a container's network: out of it, or with its packets late, lost, rationed, and its connections reset."""
+"""A container out of its networks."""
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import Any
 
 from stop_harness.engines.docker import sdk
-from stop_harness.engines.docker.faults.scene import FaultScene, nothing
+from stop_harness.engines.docker.faults import packets
+from stop_harness.engines.docker.faults.scene import FaultScene
 from stop_harness.engines.interface import Applied, FaultNotApplied
-from stop_harness.linux import network_namespace, packet_faults
-from stop_harness.linux.packet_faults import CannotDisturb
-from stop_harness.linux.packet_queue import Schedule
-from stop_harness.model import Fault, FaultAction
-
-NAME_SERVICE = 53
-"""The port of name servers."""
+from stop_harness.model import Fault
 
 
 def cut(scene: FaultScene, fault: Fault) -> Applied:
     """Out of every network; open connections stand still, for its address is gone. Of one port, all packets are
     lost, which nobody is told."""
     if fault.port is not None:
-        return disturbed(scene, fault)
+        return packets.disturbed(scene, fault)
     networks = _networks(scene)
     if not networks:
         raise FaultNotApplied("it is in no network that it could be taken out of")
@@ -80,64 +74,3 @@ def _rejoin(scene: FaultScene, name: str, found: dict[str, Any]) -> None:
         except sdk.errors.APIError:
             pass
     _join(scene, name, own)
-
-
-def disturbed(scene: FaultScene, fault: Fault) -> Applied:
-    """In its network namespace, which takes root on the engine's machine: every packet, also of connections that were
-    there before. Whoever shares its network has the same."""
-    amount = fault.amount or 0.0
-    schedule = {
-        FaultAction.LATENCY: partial(packet_faults.late, round(amount)),
-        FaultAction.LOSS: partial(packet_faults.lossy, amount),
-        FaultAction.BANDWIDTH: partial(packet_faults.rationed, amount),
-        FaultAction.CUT: partial(packet_faults.lossy, 1.0),
-    }[fault.action]()
-    return _scheduled(scene, schedule, fault.port)
-
-
-def late_names(scene: FaultScene, fault: Fault) -> Applied:
-    """What comes from a name server outside; the engine's own answers, to the names of containers, stay as they are."""
-    return _scheduled(scene, packet_faults.late_answers(round(fault.amount or 0)), NAME_SERVICE)
-
-
-def _scheduled(scene: FaultScene, schedule: Schedule, port: int | None) -> Applied:
-    try:
-        end = packet_faults.disturb(_namespace(scene), schedule, port)
-    except CannotDisturb as error:
-        raise FaultNotApplied(str(error)) from None
-
-    def undo() -> None:
-        try:
-            end()
-        except CannotDisturb as error:
-            raise FaultNotApplied(str(error)) from None
-
-    return Applied("rules of iptables in its network namespace, read back", undo)
-
-
-def reset(scene: FaultScene, fault: Fault) -> Applied:
-    """Its connections that are open now."""
-    namespace = _namespace(scene)
-    try:
-        count = packet_faults.reset(namespace, fault.port)
-    except CannotDisturb as error:
-        raise FaultNotApplied(str(error)) from None
-    finally:
-        os.close(namespace)
-    if not count:
-        raise FaultNotApplied("no connection was open that could be reset")
-    return Applied(f"{count} connection{'s' if count > 1 else ''} reset, by sock_diag", nothing)
-
-
-def _namespace(scene: FaultScene) -> int:
-    """Opened, and then seen to be that of its own first process."""
-    if scene.pid_one is None:
-        raise FaultNotApplied("packets can only be disturbed by root on the engine's machine")
-    try:
-        namespace = network_namespace.opened(scene.pid_one.pid)
-    except OSError as error:
-        raise FaultNotApplied(f"its network namespace cannot be entered: {error.strerror}") from None
-    if not scene.pid_one.lives():
-        os.close(namespace)
-        raise FaultNotApplied("it was gone already")
-    return namespace

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-from stop_harness.engines.docker.faults import making
+from stop_harness.engines.docker.faults import making, packets
 from stop_harness.engines.docker.faults.image_contents import ImageContents, needs_shell
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.members import container_names
-from stop_harness.linux import packet_faults
+from stop_harness.engines.docker.packet_container import Lacking
 from stop_harness.model import Fault, FaultAction, FaultKind, GroupKind, Member, MountKind, Scenario, Subject, When
 
 _NO_NETWORK_OF_ITS_OWN = re.compile(r"host|none|container:.*")
@@ -25,11 +26,18 @@ _WHY_NOT = {
 """Of what is never made."""
 
 
-def refusal(scenario: Scenario, host: DockerHost, contents: ImageContents | None = None) -> str | None:
+Tried = Callable[[], Lacking | None]
+"""Gives what was tried of an engine's packets; None: nothing yet."""
+
+
+def refusal(
+    scenario: Scenario, host: DockerHost, contents: ImageContents | None = None, tried: Tried = lambda: None
+) -> str | None:
     """Why a fault of the scenario cannot be made, with its place in the file; None: all can. `contents`: of the image
-    that they need something of; None: of none, or it was not looked at yet."""
+    that they need something of; None: of none, or it was not looked at yet. `tried`: is asked where packets are to be
+    disturbed."""
     for number, fault in enumerate(scenario.faults):
-        reason = _refusal(fault, scenario, host)
+        reason = _refusal(fault, scenario, host, tried)
         if reason is None and contents is not None:
             reason = _not_in_the_image(fault, host, contents)
         if reason is not None:
@@ -49,7 +57,7 @@ def _not_in_the_image(fault: Fault, host: DockerHost, contents: ImageContents) -
     return None
 
 
-def _refusal(fault: Fault, scenario: Scenario, host: DockerHost) -> str | None:
+def _refusal(fault: Fault, scenario: Scenario, host: DockerHost, tried: Tried) -> str | None:
     subject = scenario.subject
     if subject.container is not None:
         return "faults are made in containers that are started for the trial, and this one runs already"
@@ -59,8 +67,8 @@ def _refusal(fault: Fault, scenario: Scenario, host: DockerHost) -> str | None:
     if made_in is None and (fault.kind is not FaultKind.DEPENDENCY or fault.moment.when is When.LOG):
         return _of_several(subject, fault)
     if fault.kind is FaultKind.DEPENDENCY:
-        return _of_dependency(fault, subject, host)
-    if host.podman and fault.moment.when is not When.BEFORE and (fault.kind, fault.action) not in _BESIDE_PODMANS_STOP:
+        return _of_dependency(fault, subject, host, tried)
+    if host.podman and fault.moment.when is not When.BEFORE and not _beside_podmans_stop(fault):
         return "Podman does nothing else to a container that it stops; begin before that, such as `at: -1s`"
     if fault.kind is FaultKind.PAUSE and fault.moment.when is When.BEFORE and not host.root_near:
         return "a stop thaws what the engine has paused, so before it only root on the engine's machine can freeze"
@@ -70,17 +78,21 @@ def _refusal(fault: Fault, scenario: Scenario, host: DockerHost) -> str | None:
         return "limits of a process can only be changed by root on the engine's machine"
     if fault.kind is FaultKind.PROCESS and (host.podman or not host.same_kernel):
         return "its processes can only be signalled on the engine's machine"
-    return _in_its_place(fault, subject, made_in, host) if made_in is not None else None
+    return _in_its_place(fault, subject, made_in, host, tried) if made_in is not None else None
 
 
-def _in_its_place(fault: Fault, subject: Subject, made_in: Member, host: DockerHost) -> str | None:
+def _beside_podmans_stop(fault: Fault) -> bool:
+    return (fault.kind, fault.action) in _BESIDE_PODMANS_STOP or packets.are_disturbed(fault)
+
+
+def _in_its_place(fault: Fault, subject: Subject, made_in: Member, host: DockerHost, tried: Tried) -> str | None:
     """By the network and the mounts of the container that it is made in."""
     network = made_in.subject.settings.network or ""
     of_network = fault.kind in {FaultKind.NETWORK, FaultKind.DNS} and fault.action is not FaultAction.DEAD
     if of_network and _NO_NETWORK_OF_ITS_OWN.fullmatch(network):
         return f"with `network: {network}` it has no network of its own that could be disturbed"
-    if _disturbs_packets(fault):
-        return _no_packets(host)
+    if packets.are_disturbed(fault):
+        return packets.refusal(fault, host, tried)
     if fault.kind is FaultKind.NETWORK and (whose := _in_a_network_of_others(subject, made_in)):
         return f"{whose}, and it cannot be taken out of that alone; `{{loss: 100%}}` loses all packets of that network"
     if fault.kind is FaultKind.CLOCK and (ipc := made_in.subject.settings.ipc or "private") not in _OWN_SHARED_MEMORY:
@@ -116,7 +128,7 @@ def _of_several(subject: Subject, fault: Fault) -> str:
     )
 
 
-def _of_dependency(fault: Fault, subject: Subject, host: DockerHost) -> str | None:
+def _of_dependency(fault: Fault, subject: Subject, host: DockerHost, tried: Tried) -> str | None:
     members = subject.group.members if subject.group is not None else ()
     found = next((item for item in members if fault.target in {item.name, *container_names(item)}), None)
     if found is None:
@@ -130,7 +142,7 @@ def _of_dependency(fault: Fault, subject: Subject, host: DockerHost) -> str | No
         return f"with `network: {network}` {found.name} has no network of its own that could be disturbed"
     if whose := _in_a_network_of_others(subject, found):
         return f"{whose}, so that {found.name} has none of its own that could be disturbed"
-    return _no_packets(host) if fault.action is FaultAction.LATENCY else None
+    return packets.refusal(fault, host, tried) if fault.action is FaultAction.LATENCY else None
 
 
 def _in_a_network_of_others(subject: Subject, member: Member) -> str | None:
@@ -138,14 +150,3 @@ def _in_a_network_of_others(subject: Subject, member: Member) -> str | None:
     if subject.group is not None and subject.group.shared is not None and subject.group.shared.network:
         return "the containers of a pod have one network together"
     return f"it is in the network of {member.network_of}" if member.network_of is not None else None
-
-
-def _no_packets(host: DockerHost) -> str | None:
-    reason = packet_faults.why_not() if host.root_near else "root on the engine's machine is needed"
-    return f"its packets cannot be disturbed: {reason}" if reason is not None else None
-
-
-def _disturbs_packets(fault: Fault) -> bool:
-    if fault.kind is FaultKind.DNS:
-        return fault.action is FaultAction.LATE
-    return fault.kind is FaultKind.NETWORK and (fault.action is not FaultAction.CUT or fault.port is not None)
