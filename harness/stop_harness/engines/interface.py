@@ -154,8 +154,8 @@ class FaultNotApplied(Exception):
 class Applied:
     """A fault whose effect is there. `seen`: how that is known. `undo`: ends it and returns when it is known to be
     gone; a subject that is gone has taken it along. It raises FaultNotApplied, and may be called from any thread. What
-    it returns is when the fault had ended by itself before, by `time.time_ns` of this machine; None: it had not, or
-    nobody knows when.
+    it returns is when the fault had ended, by `time.time_ns` of this machine, where that was before it returned; None:
+    it was not, or nobody knows when.
 
     `events`: what the engine has on record of it so far, its undoing included; none of it is the stop's own. `killed`:
     pids, inside the container, of the processes that it ended. `begun_ns`: when the effect began, by `time.time_ns` of

@@ -239,11 +239,11 @@ class Faults:
             if course.applied is None or course.ended_ns is not None or course.fault.is_deed:
                 return
             try:
-                by_itself_ns = course.applied.undo()
+                before_ns = course.applied.undo()
             except (FaultNotApplied, EngineError) as error:
                 course.problem = course.problem or f"it could not be undone: {error}"
                 return
-            course.ended_ns = by_itself_ns or time.time_ns()
+            course.ended_ns = before_ns or time.time_ns()
 
     def _drop(self, course: _Course) -> None:
         """What was held and never came to its moment; the engine's own clearing is left with what cannot be removed."""

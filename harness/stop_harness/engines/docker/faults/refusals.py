@@ -1,4 +1,5 @@
-"""Which faults of a scenario cannot be made here: by its file, by the engine, and by who we are. Starts nothing."""
+"""Which faults of a scenario cannot be made here: by its file, by the engine, and by who we are. Starts nothing of
+the scenario's."""
 
 from __future__ import annotations
 
