@@ -84,16 +84,17 @@ SMALLEST = """Math.min(...[...document.querySelectorAll(%r)].filter(it => it.che
 
 def smallest_letter_px(browser: str, page: Path, screen_px: int, selector: str) -> float:
     """The size of the smallest letters of these texts of SVG that are shown, as they are on such a screen."""
-    return _measured(browser, page, screen_px, SMALLEST % selector)
+    return measured(browser, page, screen_px, SMALLEST % selector)
 
 
 def hidden_px(browser: str, page: Path, screen_px: int, selector: str) -> float:
     """How much wider what an element holds is than what of it can be seen without scrolling it."""
     expression = f"(found => found.scrollWidth - found.clientWidth)(document.querySelector({selector!r}))"
-    return _measured(browser, page, screen_px, expression)
+    return measured(browser, page, screen_px, expression)
 
 
-def _measured(browser: str, page: Path, screen_px: int, expression: str) -> float:
+def measured(browser: str, page: Path, screen_px: int, expression: str) -> float:
+    """A number that an expression comes to on the page, with everything opened that can be opened."""
     with tempfile.TemporaryDirectory() as profile, _Browser(browser, profile) as chromium:
         chromium.width(page.resolve().as_uri(), screen_px, dark=False)
         return chromium.evaluate(expression)

@@ -89,3 +89,22 @@ def test_plots_are_read_without_scrolling_and_without_a_magnifying_glass(
     page.write_text(html.render(realistic_report(repeat=6)), encoding="utf-8")
     assert chromium.hidden_px(browser, page, screen_px, ".plot") <= 1
     assert chromium.smallest_letter_px(browser, page, screen_px, ".plot text") >= 7
+
+
+PRINTED = """(() => {
+  const closed = () => document.querySelectorAll(".mend details:not([open])").length;
+  for (const element of document.querySelectorAll(".mend details")) element.open = false;
+  const all = closed();
+  dispatchEvent(new Event("beforeprint"));
+  const printed = all - closed();
+  dispatchEvent(new Event("afterprint"));
+  return closed() === all ? printed : -1;
+})()"""
+
+
+def test_cures_are_on_paper_as_well(browser: str, tmp_path: Path) -> None:
+    """Where nobody can open them; afterwards the page is as it was."""
+    page = tmp_path / "report.html"
+    text = html.render(with_causes(realistic_report()))
+    page.write_text(text, encoding="utf-8")
+    assert chromium.measured(browser, page, 1280, PRINTED) >= 1

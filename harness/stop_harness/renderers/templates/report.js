@@ -187,8 +187,20 @@
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   for (const id of ["search", "outcome", "status"]) byId(id).addEventListener("input", update);
   addEventListener("hashchange", follow);
-  addEventListener("beforeprint", () => { printing = true; draw(); });
-  addEventListener("afterprint", () => { printing = false; draw(); });
+  // On paper nothing can be opened: the cures are printed with what they are for.
+  let opened = [];
+  const printed = ".mend details:not([open]), details.key:not([open])";
+  addEventListener("beforeprint", () => {
+    printing = true;
+    draw();
+    opened = [...document.querySelectorAll(printed)];
+    for (const element of opened) element.open = true;
+  });
+  addEventListener("afterprint", () => {
+    printing = false;
+    draw();
+    for (const element of opened) element.open = false;
+  });
   update();
   follow();
 })();
