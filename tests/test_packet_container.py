@@ -390,9 +390,23 @@ def test_a_next_start_is_without_it(far: DockerHost, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.docker
-def test_an_engine_that_can_lacks_nothing(far: DockerHost, client: docker.DockerClient) -> None:
-    """And nothing of the trial is left."""
-    assert packet_container.lacking(far, labels()) == Lacking()
+@pytest.mark.parametrize(
+    "way",
+    [
+        "tcp_engine",
+        "tls_engine",
+        "ssh_engine",
+        pytest.param("engine_in_a_vm", marks=pytest.mark.long),
+    ],
+)
+def test_an_engine_that_can_lacks_nothing_however_it_is_reached(
+    way: str, far: DockerHost, client: docker.DockerClient, request: pytest.FixtureRequest
+) -> None:
+    """And nothing of what was tried is left. `far` says whether this kernel can at all."""
+    address = request.getfixturevalue(way)
+    host = probe(Address(address) if isinstance(address, str) else address)
+    assert not host.root_near
+    assert packet_container.lacking(host, labels()) == Lacking()
     assert of_program(client) == []
 
 
