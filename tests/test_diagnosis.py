@@ -206,6 +206,13 @@ CASES: list[tuple[str, Observation, str]] = [
         killed(R.HANDLER, R.HANDLER, traffic=requests(HELD, ANSWERED)),
         "held its idle connection",
     ),
+    (
+        "waits-for-clients",
+        killed(
+            R.THREADS, R.THREADS, "Traceback (most recent call last):\n  a\nRuntimeError: x\n", traffic=requests(HELD)
+        ),
+        'its idle connection when SIGKILL came; it wrote "RuntimeError: x" in the meantime',
+    ),
     ("waits-for-clients", killed(R.NODE, R.NODE, "Waiting for connections to close.\n"), "Waiting for connections"),
     ("wrapper-swallows-signal", killed(R.NPM, R.NPM), "does not pass it on; `node server.js`"),
     (

@@ -22,7 +22,7 @@ def held_connection(scene: Scene) -> Cause | None:
     ]
     if held:
         kind = held[0].kind.value.replace("_", "-")
-        text = f"a client still held its {kind} connection when SIGKILL came"
+        text = f"a client still held its {kind} connection when SIGKILL came{_after_a_crash(scene)}"
         return Cause("waits-for-clients", f"{scene.called} handles {scene.signal_name}, and {text}")
     # Not held to the end, but served on: the client got an answer after the signal without "Connection: close", and
     # the program waits for its next request.
@@ -30,11 +30,18 @@ def held_connection(scene: Scene) -> Cause | None:
     late = scene.target_late
     if kept and late is not None and reaction(late, scene.signal) is Reaction.CAUGHT and "poll" in late.waits_in:
         text = f"handles {scene.signal_name}, and went on to serve a kept-alive connection, which it did not close"
+        text += _after_a_crash(scene)
         return Cause("waits-for-clients", f"{scene.called} {text}")
     line = log_hints.waits_for_clients(scene.seen.looks.log_after_signal)
     if line is not None:
         return Cause("waits-for-clients", f"{scene.called} wrote {log_hints.shown(line)} after the signal")
     return None
+
+
+def _after_a_crash(scene: Scene) -> str:
+    """A main thread that an exception has ended waits for the threads that serve clients: mend that first."""
+    line = log_hints.crash(scene.seen.looks.log_after_signal)
+    return f"; it wrote {log_hints.shown(line)} in the meantime" if line else ""
 
 
 def _held(request: Request, scene: Scene) -> bool:
