@@ -90,8 +90,7 @@ class ProgramContainer:
         """End it, and wait until the engine has removed it. Idempotent."""
         with contextlib.suppress(sdk.errors.DockerException, OSError):
             self._api.remove_container(self._id, force=True)
-        with contextlib.suppress(OSError):
-            self._response.close()
+        sdk.hang_up(self._response)
 
 
 def image(api: Any, name: str, labels: dict[str, str]) -> str | None:
