@@ -375,6 +375,10 @@ def test_a_value_that_kubernetes_does_not_know_is_refused(key: str, value: str, 
         ("apiVersion: v1\nkind: [Pod]\n", "m.yaml:2:1: kind: text is needed, not ['Pod']"),
         ("apiVersion: [v1]\nkind: Pod\n", "m.yaml:1:1: apiVersion: text is needed, not ['v1']"),
         ("apiVersion: v1\nkind:\n", "m.yaml:2:1: kind: this field is required"),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}\n",
+            "m.yaml:4:8: spec.containers: at least one is needed",
+        ),
         ("apiVersion: v1\nkind: List\nitems: [5]\n", "m.yaml:3:9: items[0].kind: this field is required"),
         ("apiVersion: v1\nkind: Pod\nmetadata: [1]\n", "m.yaml:3:1: metadata: a mapping is needed, not [1]"),
         (

@@ -119,6 +119,20 @@ def test_of_a_compose_file_the_service_that_is_built_is_taken() -> None:
     assert made.stop.timeouts_ns == tuple(seconds * NS_PER_S for seconds in (45,))
 
 
+def test_what_a_service_merges_is_found_where_it_stands() -> None:
+    """`<<` of an anchor, of several, the service's own keys before them, and those of the first before the others'."""
+    shared = "x-a: &a {stop_grace_period: 1h}\nx-b: &b\n  stop_grace_period: 2h\n  stop_signal: SIGUSR1\n"
+    Path("compose.yaml").write_text(f"{shared}services:\n  web:\n    <<: [*a, *b]\n    image: web\n")
+    _, text, made = init()
+    assert "timeouts: [1h]                  # one trial each; 1h: compose.yaml:1: stop_grace_period\n" in text
+    assert "compose.yaml:4: stop_signal" in text
+    assert made.stop.timeouts_ns == (3600 * NS_PER_S,)
+    Path("compose.yaml").write_text(
+        f"{shared}services:\n  web:\n    <<: *b\n    image: web\n    stop_grace_period: 3s\n"
+    )
+    assert "3s: compose.yaml:9: stop_grace_period" in init()[1]
+
+
 @pytest.mark.parametrize(("period", "seconds"), [("30s", (30,)), ("10s", (10, 30)), ("5s", (5, 10, 30))])
 def test_a_stop_timeout_stands_once(period: str, seconds: tuple[int, ...]) -> None:
     """Also where it is the default of Docker or ECS."""

@@ -22,6 +22,9 @@ _LISTS = {"containers", "initcontainers", "containerdefinitions"}
 GRACE_PERIOD = "terminationgraceperiodseconds"
 
 MAX_DEPTH = 40
+MAX_MERGES = 8
+MERGE = "tag:yaml.org,2002:merge"
+"""What `<<` is; in quotes it is a key like any other."""
 
 
 def of_service(text: str, service: str) -> Lines:
@@ -78,13 +81,24 @@ def _is_called(root: yaml.Node, workload: str) -> bool:
 def _lines(node: yaml.Node, own: yaml.Node | None) -> Lines:
     found = {"": _line(own or node)}
     if isinstance(node, yaml.MappingNode):
-        found.update({_plain(_text(key)): _line(key) for key, _ in node.value})
+        found.update({_plain(_text(key)): _line(key) for key, _ in reversed(_pairs(node))})
     return found
 
 
+def _pairs(node: yaml.Node | None, depth: int = 0) -> list[tuple[yaml.Node, yaml.Node]]:
+    """Keys and values of a mapping, its own first, then those that it merges (`<<`), which may be in several places."""
+    if depth > MAX_MERGES:
+        return []
+    if isinstance(node, yaml.SequenceNode):
+        return [pair for item in node.value for pair in _pairs(item, depth + 1)]
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    own = [pair for pair in node.value if pair[0].tag != MERGE]
+    return own + [pair for key, value in node.value if key.tag == MERGE for pair in _pairs(value, depth + 1)]
+
+
 def _pair(node: yaml.Node | None, key: str) -> tuple[yaml.Node, yaml.Node] | None:
-    pairs = node.value if isinstance(node, yaml.MappingNode) else ()
-    return next(((name, value) for name, value in pairs if _text(name) == key), None)
+    return next(((name, value) for name, value in _pairs(node) if _text(name) == key), None)
 
 
 def _value(node: yaml.Node | None, key: str) -> yaml.Node | None:

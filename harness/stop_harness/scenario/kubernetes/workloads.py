@@ -275,6 +275,8 @@ def _explain(detail: ErrorDetails, workload: KubernetesObject, at: Path) -> str:
     whole = (*at, *path)
     if kind == "missing":
         return workload.said(whole, "this field is required")
+    if kind == "too_short":
+        return workload.said(whole, "at least one is needed")
     if kind == "value_error":
         return workload.said(whole, str(detail.get("ctx", {})["error"]))
     if kind == "string_type":
