@@ -112,6 +112,7 @@ def test_a_stored_run_is_read_compared_and_written_again(project: Project, tmp_p
     assert json.loads((elsewhere / "results.json").read_text()) == json.loads(now.to_json())
 
 
+@pytest.mark.namespaces
 def test_a_check_that_went_wrong_can_be_written_afterwards(tmp_path: Path) -> None:
     """Only a bad stop deserves a folder; without a place there is none."""
     result = stop_harness.check(command=[PYTHON, "-c", "import time; time.sleep(100)"], ready_delay=0.2, timeouts=[1])

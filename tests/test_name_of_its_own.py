@@ -45,6 +45,7 @@ def test_the_command_runs_beside_a_package_named_harness(project: Path, words: l
         assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.namespaces
 def test_a_stop_is_performed_beside_a_package_named_harness(project: Path) -> None:
     """The helper processes of an engine find our modules, too."""
     done = ran(project, COMMAND, "check", "--engine", "process", "--timeout", "2s", "--", "sleep", "60")

@@ -272,6 +272,7 @@ def check(tmp_path: Path, *options: str) -> tuple[Path, str]:
     return directory, done.stdout + done.stderr
 
 
+@pytest.mark.namespaces
 def test_no_file_of_a_run_holds_a_value_and_none_is_anybody_elses(tmp_path: Path) -> None:
     """Every format, the journal, the JUnit file elsewhere, and the terminal; files 0600, folders 0700."""
     directory, printed = check(tmp_path)
@@ -290,6 +291,7 @@ def test_no_file_of_a_run_holds_a_value_and_none_is_anybody_elses(tmp_path: Path
     assert stored_runs.judge(stored) == verdicts
 
 
+@pytest.mark.namespaces
 def test_values_and_files_are_shown_where_that_is_asked_for(tmp_path: Path) -> None:
     """`--show-values`, `--share-report`."""
     directory, _ = check(tmp_path, "--show-values", "--share-report")
