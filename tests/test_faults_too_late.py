@@ -7,7 +7,7 @@ could not be invoked. On a slow machine a stop is over before a call is answered
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import docker
@@ -16,13 +16,13 @@ import pytest
 from stop_harness.engines.docker.calls import Calls
 from stop_harness.engines.docker.container import ContainerLife
 from stop_harness.engines.docker.events import EventStream
-from stop_harness.engines.docker.faults import network, surroundings
+from stop_harness.engines.docker.faults import halting, network, surroundings
 from stop_harness.engines.docker.faults.scene import FaultScene
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.host_processes import PidOne
 from stop_harness.engines.docker.reaper import OWNER_LABEL
-from stop_harness.engines.interface import FaultNotApplied
-from stop_harness.model import Fault, FaultAction, FaultKind
+from stop_harness.engines.interface import Applied, FaultNotApplied
+from stop_harness.model import Fault, FaultAction, FaultKind, FaultMoment, When
 
 BASE_IMAGE = os.environ.get("STOP_HARNESS_BASE_IMAGE", "debian:bookworm-slim")
 
@@ -79,3 +79,19 @@ def test_a_command_that_the_end_of_its_container_overtook_is_no_image_without_a_
     """The reason is the end, not the image."""
     with pytest.raises(FaultNotApplied, match="it was gone before a command had run in it"):
         surroundings.dns_dead(ended, Fault(FaultKind.DNS, FaultAction.DEAD))
+
+
+@pytest.mark.parametrize(
+    ("make", "fault"),
+    [
+        (halting.signal, Fault(FaultKind.SIGNAL, FaultAction.SEND, signal="USR1")),
+        (halting.pause, Fault(FaultKind.PAUSE, FaultAction.PAUSE, moment=FaultMoment(When.AFTER))),
+    ],
+    ids=["signal", "pause"],
+)
+def test_what_the_engine_refuses_of_a_container_that_has_ended_came_too_late(
+    ended: FaultScene, make: Callable[[FaultScene, Fault], Applied], fault: Fault
+) -> None:
+    """That is the reason, in place of the engine's own words."""
+    with pytest.raises(FaultNotApplied, match=r"^it was gone already$"):
+        make(ended, fault)

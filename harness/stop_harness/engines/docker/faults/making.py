@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stop_harness.engines.docker.faults import clock, halting, limits, load, network, packets, surroundings
-from stop_harness.engines.docker.faults.scene import FaultScene
+from stop_harness.engines.docker.faults.scene import GONE, FaultScene
 from stop_harness.engines.interface import Applied, FaultNotApplied, Held
 from stop_harness.model import Fault, FaultAction, FaultKind
 
@@ -45,7 +45,7 @@ def make(scene: FaultScene, fault: Fault) -> Applied:
     if maker is None:
         raise FaultNotApplied(f"`{fault.kind}` of this kind cannot be made here")
     if not scene.runs():
-        raise FaultNotApplied("it was gone already")
+        raise FaultNotApplied(GONE)
     return maker(scene, fault)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from stop_harness.engines.docker.faults.scene import FaultScene, nothing
+from stop_harness.engines.docker.faults.scene import GONE, FaultScene, nothing
 from stop_harness.engines.docker.host import DockerHost
 from stop_harness.engines.docker.packet_container import Lacking, PacketContainer
 from stop_harness.engines.docker.reaper import OWNER_LABEL, RUN_LABEL
@@ -136,7 +136,7 @@ def _namespace(scene: FaultScene) -> int:
         raise FaultNotApplied(f"its network namespace cannot be entered: {error.strerror}") from None
     if not scene.pid_one.lives():
         os.close(namespace)
-        raise FaultNotApplied("it was gone already")
+        raise FaultNotApplied(GONE)
     return namespace
 
 

@@ -25,6 +25,9 @@ from stop_harness.model import Event, EventKind
 TOLD_S = 5.0
 """For the engine to tell of what it has done; it takes 2 ms idle and some 100 under load."""
 
+GONE = "it was gone already"
+"""Why a fault was not made, where the container had ended by itself."""
+
 HALF_WAY = frozenset({"stopping", "paused"})
 """Podman does not call it running then."""
 
@@ -63,11 +66,12 @@ class FaultScene:
         return self.pid_one is not None and os.geteuid() == 0
 
     def ask(self, what: str, call: Callable[..., Any], *arguments: Any, extra_s: float = 0.0) -> Any:
-        """One call to the engine. Raises FaultNotApplied where it refuses."""
+        """One call to the engine. Raises FaultNotApplied where it refuses, and where the container ended before it."""
         try:
             return self.calls.run(what, call, *arguments, extra_s=extra_s)
         except sdk.ENGINE_ERRORS as error:
-            raise FaultNotApplied(str(CallFailed(self.host.url, what, error))) from None
+            refused = str(CallFailed(self.host.url, what, error)) if self.runs() else GONE
+            raise FaultNotApplied(refused) from None
 
     def in_background(self, what: str, call: Callable[..., Any], *, extra_s: float) -> None:
         """A call whose answer is not waited for, as it takes as long as the stop."""
