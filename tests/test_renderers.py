@@ -458,9 +458,10 @@ def test_check_says_its_answer_once() -> None:
 
 
 def test_check_does_not_claim_what_it_does_not_know() -> None:
-    """Never ready: inconclusive, with the reason."""
+    """Never ready: inconclusive, with the reason, and nothing of a SIGKILL in a stop that was not asked for."""
     text = terminal.check_verdict(report_on("never-ready"), width=200)
     assert text.startswith("? inconclusive: never-ready:latest. Not ready within 20 s")
+    assert "evidence" not in text
 
 
 def test_a_progress_line_is_one_line_and_gives_a_reason_only_where_needed(realistic: Report) -> None:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from stop_harness.evidence import start_up
-from stop_harness.model import Observation, Outcome, ReadyBy, Severity, SigkillEvidence, TimeoutAdvice, TrialResult
+from stop_harness.model import (
+    EventKind,
+    Observation,
+    Outcome,
+    ReadyBy,
+    Severity,
+    SigkillEvidence,
+    TimeoutAdvice,
+    TrialResult,
+)
 from stop_harness.renderers.sections import advice_text
 from stop_harness.renderers.sections.columns import DIM, RED, YELLOW, Paint, fit, hanging
 from stop_harness.wording import hooks_line, of_pod, precise_seconds, printable, sentence, stop_limit, timeout
@@ -12,8 +21,10 @@ LOG_LINES = 5
 
 
 def evidence(results: tuple[TrialResult, ...], width: int) -> list[str]:
-    """How we know: the sources of the trial with the longest stop timeout."""
-    facts = results[-1].verdict.facts
+    """How we know: the sources of the trial with the longest stop timeout. Nothing of one that was never stopped."""
+    facts, seen = results[-1].verdict.facts, results[-1].observation
+    if seen.problem is not None and not any(event.kind is EventKind.SIGNAL_SENT for event in seen.record.events):
+        return []
     sigkill = {
         SigkillEvidence.OBSERVED: "SIGKILL was observed",
         SigkillEvidence.INFERRED: "SIGKILL is inferred",
@@ -24,9 +35,9 @@ def evidence(results: tuple[TrialResult, ...], width: int) -> list[str]:
     if facts.duration_source:
         error = "" if facts.duration_error_ns is None else f", ± {precise_seconds(facts.duration_error_ns)}"
         text += f"; time: {facts.duration_source}{error}"
-    if results[-1].verdict.outcome is Outcome.GRACEFUL and _ends_unseen(results[-1].observation):
+    if results[-1].verdict.outcome is Outcome.GRACEFUL and _ends_unseen(seen):
         text += "; how other processes ended, if there were any, was not seen"
-    hooks = hooks_line(results[-1].observation.scenario, results[-1].observation.record.hooks)
+    hooks = hooks_line(seen.scenario, seen.record.hooks)
     return hanging("evidence", f"{text}.{hooks and ' '}{hooks}", width)
 
 
