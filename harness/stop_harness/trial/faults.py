@@ -29,6 +29,10 @@ from stop_harness.model import (
 SET_UP_NS = 200 * NS_PER_MS
 """About what traffic takes until its requests begin; a fault that begins before them comes so much earlier at most."""
 
+LEAD_NS = {FaultKind.EXEC: 20 * NS_PER_MS}
+"""So much before its moment an engine is asked for what it takes long to make: a command began in a container 47 to 67
+ms after the call (Docker 20.10, benchmarks/faults.md), and never at once."""
+
 JOIN_S = 30.0
 """For the thread of a fault to end once the stop is over: one call to the engine."""
 
@@ -101,7 +105,8 @@ class Faults:
         self._stops_at_ns = time.monotonic_ns() + longest_ns
         for course in early:
             if course.fault.moment.offset_ns:
-                self._start(self._begin_at, course, self._stops_at_ns - course.fault.moment.offset_ns)
+                at_ns = self._stops_at_ns - course.fault.moment.offset_ns
+                self._start(self._begin_at, course, at_ns - LEAD_NS.get(course.fault.kind, 0))
         self._subject.sleep(max(0, longest_ns - lead_ns - SET_UP_NS))
 
     def ready(self) -> None:
@@ -193,7 +198,7 @@ class Faults:
     def _begin_after_signal(self, course: _Course) -> None:
         self._signal_known.wait()
         zero_ns = self._signalled_ns or self._called_ns or time.time_ns()
-        wait_ns = zero_ns + course.fault.moment.offset_ns - time.time_ns()
+        wait_ns = zero_ns + course.fault.moment.offset_ns - LEAD_NS.get(course.fault.kind, 0) - time.time_ns()
         if self._over.wait(max(0, wait_ns) / NS_PER_S):
             course.problem = "the stop was over before its moment came"
             return
