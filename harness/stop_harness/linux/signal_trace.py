@@ -319,9 +319,10 @@ class Ring:
         if self._map is not None:
             self._map.close()
             self._map = None
-        if self._file >= 0:
-            _close_beside(self._file)
-            self._file = -1
+        # First forgotten, then closed: a second thread that closes would close whatever has the number by then.
+        file, self._file = self._file, -1
+        if file >= 0:
+            _close_beside(file)
 
 
 # ── The kernel's own description ─────────────────────────────────────────────────────────────────────────────────────

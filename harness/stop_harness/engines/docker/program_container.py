@@ -86,10 +86,15 @@ class ProgramContainer:
         with self._sending:
             self._socket.sendall(line.encode() + b"\n")
 
-    def close(self) -> None:
-        """End it, and wait until the engine has removed it. Idempotent."""
+    def end(self) -> None:
+        """Have the engine remove it, which ends what is read of it. Idempotent."""
         with contextlib.suppress(sdk.errors.DockerException, OSError):
             self._api.remove_container(self._id, force=True)
+
+    def close(self) -> None:
+        """End it, and close the connection to it. Not while another thread reads: the number of a closed file is soon
+        that of another one, and TLS, which reads a record in two pieces by number, would read there. Idempotent."""
+        self.end()
         sdk.hang_up(self._response)
 
 

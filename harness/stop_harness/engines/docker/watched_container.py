@@ -87,9 +87,9 @@ class WatchedContainer:
 
     def forget_pid(self) -> None:
         """Close what follows PID 1. Idempotent."""
-        if self.pidfd is not None:
-            os.close(self.pidfd)
-            self.pidfd = None
+        pidfd, self.pidfd = self.pidfd, None
+        if pidfd is not None:
+            os.close(pidfd)
 
     def look_between_stops(self) -> None:
         """Look at its processes, unless it may be under way to its end."""

@@ -56,8 +56,10 @@ class Witness(Watches):
 
     def close(self) -> None:
         """End the container and the thread. Idempotent."""
-        self._container.close()
+        self._container.end()
         self._thread.join(timeout=2)
+        if not self._thread.is_alive():  # else the engine has not ended it, and the thread still reads
+            self._container.close()
 
     def _settle(self) -> None:
         self._ask("M", "")

@@ -84,8 +84,12 @@ class WitnessContainer:
         """One command. Raises OSError."""
         self._program.send(command)
 
+    def end(self) -> None:
+        """Have the engine remove it: `read` comes to its end. Idempotent."""
+        self._program.end()
+
     def close(self) -> None:
-        """End it, and wait until the engine has removed it. Idempotent."""
+        """End it, and let go of it. Not while another thread reads. Idempotent."""
         self._program.close()
         self._client.close()
 
