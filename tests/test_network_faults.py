@@ -145,9 +145,9 @@ def under(fault: str, peer: str, drain_s: float = 2.5) -> Stopped:
 @pytest.mark.parametrize(
     ("fault", "state"),
     [
-        ("latency:60ms", "late"),
+        pytest.param("latency:60ms", "late", marks=pytest.mark.long),
         ("latency:60ms,port:{port}", "late"),
-        ("bandwidth:64kbit", "late"),
+        pytest.param("bandwidth:64kbit", "late", marks=pytest.mark.long),
         ("loss:100%", "gone"),
         ("cut,port:{port}", "gone"),
     ],

@@ -68,10 +68,10 @@ def kill_on_the_host(container: Any) -> None:
     ("step", "subject", "deed"),
     [
         ("waiting until ready", "graceful", lambda container: container.kill()),
-        ("waiting until ready", "graceful", lambda container: container.stop()),
+        pytest.param("waiting until ready", "graceful", lambda container: container.stop(), marks=pytest.mark.long),
         ("stopping", "killed", lambda container: container.kill()),
-        ("stopping", "killed", lambda container: container.stop(timeout=1)),
-        ("stopping", "killed", lambda container: container.remove(force=True)),
+        pytest.param("stopping", "killed", lambda container: container.stop(timeout=1), marks=pytest.mark.long),
+        pytest.param("stopping", "killed", lambda container: container.remove(force=True), marks=pytest.mark.long),
         ("stopping", "killed", lambda container: container.restart(timeout=0)),
         pytest.param(
             "stopping", "killed", kill_on_the_host, marks=pytest.mark.skipif(os.geteuid() != 0, reason="root")
@@ -101,9 +101,9 @@ def test_what_somebody_else_does_is_said_and_is_inconclusive(
     ("deed", "said"),
     [
         (lambda container: container.kill("SIGTERM"), "a second SIGTERM"),
-        (lambda container: container.stop(timeout=10), "a second SIGTERM"),
+        pytest.param(lambda container: container.stop(timeout=10), "a second SIGTERM", marks=pytest.mark.long),
         (lambda container: container.pause(), "somebody paused it"),
-        (lambda container: container.kill(), "somebody else sent it SIGKILL"),
+        pytest.param(lambda container: container.kill(), "somebody else sent it SIGKILL", marks=pytest.mark.long),
         (lambda container: container.stop(timeout=0), "a second SIGTERM and SIGKILL"),
     ],
     ids=["stop signal again", "stopped with more time", "paused", "killed", "stopped without time"],
