@@ -43,7 +43,7 @@ GRACEFUL = [
     "import signal, sys, time\n"
     "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
     "print('up', flush=True)\n"
-    "time.sleep(100)",
+    "while True: time.sleep(0.05)",
 ]
 STUBBORN = [
     sys.executable,

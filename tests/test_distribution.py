@@ -19,7 +19,8 @@ import sys, time
 from stop_harness.cli import main
 main._heed_stop_signal()
 print("heeds", flush=True)
-time.sleep(60)
+while True:
+    time.sleep(0.05)  # a handler that runs just before one long sleep would leave it asleep
 """
 
 

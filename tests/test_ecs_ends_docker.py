@@ -103,14 +103,14 @@ def test_scale_in_stops_the_task_that_is_not_protected(server: EcsServer, ecs: A
 
 
 PROTECTS = """
-import os, signal, urllib.request
+import os, signal, time, urllib.request
 signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
 url = os.environ["ECS_AGENT_URI"] + "/task-protection/v1/state"
 body = b'{"ProtectionEnabled": true, "ExpiresInMinutes": 60}'
 print(urllib.request.urlopen(urllib.request.Request(url, body, method="PUT"), timeout=60).status, flush=True)
 print("ready", flush=True)
 while True:
-    signal.pause()
+    time.sleep(0.05)  # a handler that runs just before one long sleep would leave it asleep
 """
 
 

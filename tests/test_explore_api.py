@@ -20,7 +20,8 @@ def stop(number, frame):
     sys.exit(0)
 signal.signal(signal.SIGTERM, stop)
 print("up", flush=True)
-time.sleep(100)
+while True:
+    time.sleep(0.05)  # a handler that runs just before one long sleep would leave it asleep
 """
 LEAVES, HEEDS_ONE = PROGRAM.replace("AGAIN", "lambda *_: sys.exit(3)"), PROGRAM.replace("AGAIN", "signal.SIG_IGN")
 """At a second signal the one leaves its work alone, with a code of its own; the other goes on with it."""

@@ -132,7 +132,7 @@ def end(number, frame):
 signal.signal(signal.SIGTERM, end)
 print("up", flush=True)
 while True:
-    signal.pause()
+    time.sleep(0.05)  # a handler that runs just before one long sleep would leave it asleep
 """
 
 

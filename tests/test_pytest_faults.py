@@ -32,7 +32,8 @@ def end(*_):
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
 print("up", flush=True)
-time.sleep(100)
+while True:
+    time.sleep(0.05)  # a handler that runs just before one long sleep would leave it asleep
 """
 """`quick` is over before a second signal, `sound` does not mind it, and `locks-up` does."""
 

@@ -16,7 +16,8 @@ from tests.test_cli import Answer, ask, clean_surroundings
 __all__ = ["ask", "clean_surroundings"]  # fixtures: the command in this process, and nothing from outside for it
 
 PASSES = (
-    "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(0)); print('ready', flush=True); time.sleep(100)"
+    "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(0)); print('ready', flush=True)\n"
+    "while True: time.sleep(0.05)"
 )
 
 

@@ -21,9 +21,12 @@ from tests.test_cli import COMMAND, Answer, ask, clean_surroundings, wait_until
 __all__ = ["ask", "clean_surroundings"]  # fixtures: the command in this process, and nothing from outside for it
 
 STUBBORN = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('ready', flush=True)\ntime.sleep(100)\n"
-LEAVES = (
-    "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(0))\nprint('ready', flush=True)\ntime.sleep(100)\n"
-)
+LEAVES = """\
+import signal, sys, time
+signal.signal(15, lambda *_: sys.exit(0))
+print('ready', flush=True)
+while True: time.sleep(0.05)
+"""
 CHECK = ("check", "--ready-log", "ready", "--timeout", "1s", "--watch-files")
 IN_FOLDER = ("--", PYTHON, "app.py")
 
