@@ -14,7 +14,7 @@ def on_stop(number, frame):
 
 
 signal.signal(signal.SIGTERM, on_stop)
-print("ready", flush=True)
 while not stopping:
     job = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"], restore_signals=True)
+    print("ready", flush=True)  # told before the first job, it would have none that could be lost
     print("job ended with", job.wait(), flush=True)
