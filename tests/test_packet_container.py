@@ -100,14 +100,6 @@ def far(tcp_engine: str, docker_engine_host: DockerHost) -> DockerHost:
 
 
 @pytest.fixture
-def client(docker_engine_host: DockerHost) -> Iterator[docker.DockerClient]:
-    """The engine itself."""
-    made = docker_engine_host.connect()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def served(client: docker.DockerClient) -> Iterator[Any]:
     """A container that echoes what it gets on two ports."""
     made = client.containers.run(BASE_IMAGE, ["python3", "-c", SERVES], detach=True, labels=labels())
